@@ -1,0 +1,48 @@
+# On a bare machine: `make demo` sets up and runs the main job, `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV := .venv
+VENV4 := .venv-transformers-4
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test test-transformers-4 lint format types bench clean
+
+setup: $(VENV)/.ready
+
+# torch first, at one version: the plain name resolves to several GB of CUDA on some registries.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $@
+
+$(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
+	$(PYTHON) -m venv $(VENV4)
+	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt torch
+	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt --editable ".[all]" pytest pytest-xdist hypothesis
+	touch $@
+
+demo: setup
+	$(BIN)/dinoport demo --force dinoport-demo
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+test-transformers-4: $(VENV4)/.ready
+	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/verify tests/targets
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup
+	$(BIN)/mypy --strict src
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup
+	$(BIN)/python benchmarks/convert.py
+
+clean:
+	rm -rf $(VENV) $(VENV4) dinoport-demo

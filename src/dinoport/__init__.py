@@ -1,0 +1,24 @@
+"""Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal to the original."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dinoport.api import convert, inspect, plan, verify
+    from dinoport.preparation import Request
+
+__all__ = ["Request", "convert", "inspect", "plan", "verify"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the API when it is first asked for: `dinoport --help` must not wait for NumPy."""
+    if name == "Request":
+        from dinoport.preparation import Request
+
+        return Request
+    if name in __all__:
+        from dinoport import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'dinoport' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""`python -m dinoport` is `dinoport`."""
+
+from dinoport.cli import main
+
+main()

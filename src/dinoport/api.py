@@ -1,0 +1,269 @@
+"""The four functions, and the only place that sees the whole way from a source to a published folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from dinoport import folder as folders
+from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.unwrap import state_dicts
+from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.operations import BakeTable
+from dinoport.preparation import Prepared, PreparedReturn, Request, folder_tensors, prepare, prepare_return
+from dinoport.report.build import prepared_report, return_report
+from dinoport.report.inspection import Inspection, branch_of
+from dinoport.report.report import Report
+from dinoport.tensor import TensorRef
+from dinoport.verify.prove import Case, Level, prove
+from dinoport.verify.verdict import Proofs, Verdict, Word, judge
+from dinoport.writing.commit import publishing, refuse_overlap
+from dinoport.writing.json_file import write_json
+from dinoport.writing.output_file import WrittenFile
+from dinoport.writing.torch_file import write_torch_file
+from dinoport.writing.weights import write_sharded
+
+DEFAULT_SHARD_BYTES = 5_000_000_000
+
+ORIGINAL_FILE = "checkpoint.pth"
+"""What the way back writes, in the folder that it is given."""
+
+PROOF_PACKAGES = ("torch", "transformers", "PIL")
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage, the bytes done and the bytes in all."""
+
+
+def inspect(source: str | Path, request: Request | None = None) -> Inspection:
+    """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
+
+    Raises CheckpointError where the source cannot be read at all.
+    """
+    request = request or Request()
+    planned, refusal = None, None
+    try:
+        planned = plan(source, request)
+    except DinoportError as error:
+        refusal = str(error)
+    with open_checkpoint(Path(source)) as checkpoint:
+        states = [] if checkpoint.config else state_dicts(checkpoint)
+        branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
+        if checkpoint.config:
+            branches = [branch_of("a folder of Transformers", folder_tensors(checkpoint), ())]
+        return Inspection(
+            checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal
+        )
+
+
+def plan(source: str | Path, request: Request | None = None, *, to: str = "transformers") -> Report:
+    """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
+    planned = Verdict(Word.PLANNED)
+    if to == "original":
+        with open_checkpoint(Path(source)) as checkpoint:
+            return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
+    with prepare(Path(source), request or Request()) as prepared:
+        return prepared_report(prepared, planned, Proofs(), "", ())
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    request: Request | None = None,
+    *,
+    to: Literal["transformers", "original"] = "transformers",
+    level: Level = "full",
+    image: Path | None = None,
+    all_sizes: bool = False,
+    force: bool = False,
+    keep_unproven: bool = False,
+    allow_nonfinite: bool = False,
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Report:
+    """Convert `source` into a folder, prove it, and publish it under the name `target`.
+
+    `to="original"` takes a folder of Transformers and writes a torch file with the original's own names.
+    Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
+    cannot be converted; in both cases nothing stays under the target's name.
+    """
+    source, target, request = Path(source), Path(target), request or Request()
+    _require_packages(level)
+    refuse_overlap(source, target)
+    job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, on_progress)
+    with publishing(target, force=force) as workspace:
+        if to == "original":
+            report = _return_into(workspace.path, job)
+        else:
+            report = _convert_into(workspace.path, request, job)
+        if report.verdict.failed:
+            if keep_unproven:
+                workspace.publish_unproven()
+            raise _not_proven(source, target, report, keep_unproven)
+    return report
+
+
+def verify(
+    source: str | Path,
+    folder: str | Path,
+    request: Request | None = None,
+    *,
+    level: Level = "full",
+    image: Path | None = None,
+    all_sizes: bool = False,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Report:
+    """Prove an existing folder against its source.
+
+    Without a request, what was asked for when the folder was made is read from its `dinoport.json`. The report's
+    verdict says whether the two are equal; nothing is raised for a folder that is not.
+    """
+    source, folder = Path(source), Path(folder)
+    _require_packages(level)
+    with open_checkpoint(folder) as target:
+        request = request or folders.request_of(target)
+        with prepare(source, request) as prepared:
+            problems = folders.problems_of(prepared, folder, target)
+            case = _case(prepared, folder, folder_tensors(target))
+            bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
+            proofs = prove(case, level, image=image, all_sizes=all_sizes, on_bytes=bar.add)
+            verdict = judge(proofs, prepared.reading.assumed, problems)
+            return prepared_report(prepared, verdict, proofs, str(folder), ())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One conversion's options, beside what is converted into what."""
+
+    source: Path
+    target: Path
+    level: Level
+    image: Path | None
+    all_sizes: bool
+    allow_nonfinite: bool
+    max_shard_bytes: int
+    on_progress: Progress
+
+    def prove(self, case: Case, size_bytes: int) -> Proofs:
+        bar = _Bar("proving", size_bytes, self.on_progress)
+        return prove(case, self.level, image=self.image, all_sizes=self.all_sizes, on_bytes=bar.add)
+
+    def check_finite(self, files: Sequence[WrittenFile]) -> None:
+        counts = {name: found.nan + found.infinite for file in files for name, found in file.nonfinite.items()}
+        if not counts or self.allow_nonfinite:
+            return
+        raise CheckpointError(
+            f"{self.source} holds weights that are not finite",
+            where=", ".join(fold_names(counts)[:8]),
+            found=f"{sum(counts.values())} NaN or infinite values in {len(counts)} tensors",
+            cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
+            next_step="take an earlier checkpoint; --allow-nonfinite copies them as they are",
+        )
+
+
+def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
+    with prepare(job.source, request) as prepared:
+        size_bytes = prepared.plan.size_bytes
+        bar = _Bar("writing", size_bytes, job.on_progress)
+        files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
+        job.check_finite(files)
+        files += folders.write_configs(prepared, workspace)
+        with open_checkpoint(workspace) as folder:
+            proofs = job.prove(_case(prepared, workspace, folder_tensors(folder)), size_bytes)
+        prepared.checkpoint.check_unchanged()
+        verdict = judge(proofs, prepared.reading.assumed)
+        files.append(folders.write_card(prepared, workspace, job.target.name, verdict))
+        report = prepared_report(prepared, verdict, proofs, str(job.target), files)
+    write_json(workspace / folders.REPORT, report.to_dict())
+    return report
+
+
+def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) -> Case:
+    target = prepared.target
+    baked = next((step.target.name for step in prepared.plan.steps if isinstance(step.operation, BakeTable)), None)
+    return Case(
+        family=prepared.family,
+        architecture=prepared.reading.architecture,
+        originals=prepared.tensors,
+        folder=folder,
+        written=written,
+        rules=target.rules,
+        class_name=target.class_name,
+        image_size=target.image_size,
+        channels=target.channels,
+        pooler=prepared.request.pooler == "identity",
+        preprocessing=target.preprocessing,
+        cast=prepared.cast,
+        baked=baked,
+    )
+
+
+def _not_proven(source: Path, target: Path, report: Report, kept: bool) -> NotProvenError:
+    return NotProvenError(
+        f"{source} was converted, and the result is not equal to it; nothing was published",
+        where=f"{target}.unproven" if kept else None,
+        found="; ".join(report.verdict.failures[:5]),
+        cause="a wrong --num-heads or --layer-norm-eps, or a model that only looks like this family",
+        next_step="--report FILE keeps the figures, --keep-unproven the folder",
+        report=report,
+    )
+
+
+def _return_into(workspace: Path, job: _Job) -> Report:
+    """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
+    with open_checkpoint(job.source) as folder:
+        prepared = prepare_return(folder)
+        size_bytes = prepared.plan.size_bytes
+        bar = _Bar("writing", size_bytes, job.on_progress)
+        path = workspace / ORIGINAL_FILE
+        written = write_torch_file(path, prepared.plan.steps, on_bytes=bar.add)
+        job.check_finite([written])
+        with open_checkpoint(path) as original:
+            originals = state_dicts(original)[0].tensors
+            proofs = job.prove(_return_case(prepared, job.source, originals), size_bytes)
+        folder.check_unchanged()
+        verdict = judge(proofs, prepared.reading.assumed)
+        report = return_report(prepared, verdict, proofs, str(job.target), [written])
+    write_json(workspace / folders.REPORT, report.to_dict())
+    return report
+
+
+def _return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str, TensorRef]) -> Case:
+    architecture = prepared.reading.architecture
+    return Case(
+        family=prepared.family,
+        architecture=architecture,
+        originals=originals,
+        folder=folder,
+        written=prepared.tensors,
+        rules=prepared.back.rules,
+        class_name=prepared.back.class_name,
+        image_size=getattr(architecture, "image_size", 224),
+        channels=architecture.channels,
+        pooler=any(name.startswith("pooler.") for name in prepared.tensors),
+    )
+
+
+class _Bar:
+    """Adds up bytes from any thread and passes them on."""
+
+    def __init__(self, stage: str, total: int, on_progress: Progress) -> None:
+        self._stage, self._total, self._on_progress = stage, total, on_progress
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._on_progress(self._stage, self._done, self._total)
+
+
+def _require_packages(level: Level) -> None:
+    """Before anything is written: a full proof needs torch, Transformers and Pillow."""
+    missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
+    if missing:
+        raise MissingPackageError(
+            f"the full proof needs {', '.join(missing)}, which is not installed",
+            next_step='pip install "dinoport[verify]", or convert with --verify exact, which needs neither',
+        )

@@ -1,0 +1,115 @@
+"""Values of tensors that lie in storages: contiguous ones are streamed, all others gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from dinoport.checkpoints.storage import Storage
+from dinoport.errors import CheckpointError
+from dinoport.tensor import Array, Shape, TensorRef, shape_text
+
+MAX_GATHER_BYTES = 512 * 1024 * 1024
+"""A tensor that is not contiguous is gathered in memory whole. The largest of a 7B model takes 200 MB."""
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """A view of a storage: `first` and `strides` in elements, as torch keeps them."""
+
+    storage: Storage
+    dtype: np.dtype[Any]
+    first: int
+    shape: Shape
+    strides: tuple[int, ...]
+    big_endian: bool = False
+
+    @property
+    def is_contiguous(self) -> bool:
+        expected = 1
+        for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if length != 1 and stride != expected:
+                return False
+            expected *= length
+        return True
+
+    def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        if start >= stop:
+            return
+        if self.is_contiguous:
+            yield from self._stream(start, stop, limit)
+            return
+        whole = self._gather()
+        for first in range(start, stop, limit):
+            yield whole[first : min(first + limit, stop)]
+
+    def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        buffer = bytearray(min(limit, stop - start) * self.dtype.itemsize)
+        view = memoryview(buffer)
+        base = self.storage.offset_bytes + self.first * self.dtype.itemsize
+        for first in range(start, stop, limit):
+            count = min(limit, stop - first)
+            part = view[: count * self.dtype.itemsize]
+            self.storage.source.readinto(base + first * self.dtype.itemsize, part)
+            block = np.frombuffer(part, dtype=self.dtype)
+            if self.big_endian:
+                block.byteswap(inplace=True)
+            yield block
+
+    def _gather(self) -> Array:
+        itemsize = self.dtype.itemsize
+        span = 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
+        if max(span, prod(self.shape)) * itemsize > MAX_GATHER_BYTES:
+            raise CheckpointError(
+                "a tensor is not contiguous and too large to gather",
+                where=self.storage.label,
+                expected=f"at most {MAX_GATHER_BYTES} bytes",
+                found=f"shape {shape_text(self.shape)} with strides {shape_text(self.strides)}",
+                cause="a view was saved without .contiguous()",
+                next_step="save the state dict again with contiguous tensors",
+            )
+        data = self.storage.source.read(self.storage.offset_bytes + self.first * itemsize, span * itemsize)
+        flat = np.frombuffer(data, dtype=self.dtype)
+        view = np.lib.stride_tricks.as_strided(
+            flat, self.shape, tuple(stride * itemsize for stride in self.strides), writeable=False
+        )
+        whole = np.ascontiguousarray(view).reshape(-1)
+        return whole.byteswap() if self.big_endian else whole
+
+
+def stored_tensor(
+    name: str,
+    storage: Storage,
+    dtype: np.dtype[Any],
+    first: int,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    *,
+    big_endian: bool = False,
+) -> TensorRef:
+    """A tensor over a storage, once it is certain that it lies inside. Raises CheckpointError; allocates nothing."""
+    axes = [*shape, *strides, first]
+    if len(shape) != len(strides) or any(type(value) is not int or value < 0 for value in axes):
+        raise _impossible(storage, f"shape {shape}, strides {strides}, offset {first}", "whole numbers, none negative")
+    if prod(shape):
+        last = first + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+        held = storage.size_bytes // dtype.itemsize
+        if last >= held:
+            raise _impossible(storage, f"shape {tuple(shape)}, so elements up to {last}", f"{held} elements")
+    values = StoredValues(storage, dtype, first, tuple(shape), tuple(strides), big_endian)
+    return TensorRef(name, dtype, tuple(shape), values)
+
+
+def _impossible(storage: Storage, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"{storage.source.where} declares a tensor that its data cannot hold",
+        where=storage.label,
+        expected=expected,
+        found=found,
+        cause="a damaged file, or one that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )

@@ -1,0 +1,96 @@
+"""The errors that a user can meet.
+
+Each says what is wrong, where, what was expected and found, the likely cause and the next step, one line each;
+a part that is not known is left out. The command line prints the text and exits with `exit_code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class DinoportError(Exception):
+    """Something that a user can act on; never shown with a traceback."""
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        found: str | None = None,
+        cause: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.found = found
+        self.cause = cause
+        self.next_step = next_step
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        parts = (
+            ("where", self.where),
+            ("expected", self.expected),
+            ("found", self.found),
+            ("likely cause", self.cause),
+            ("try", self.next_step),
+        )
+        return "\n".join([self.what, *(f"  {label}: {text}" for label, text in parts if text)])
+
+
+class CheckpointError(DinoportError):
+    """A source that cannot be read as a checkpoint: damaged, cut off, of another kind."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A source that names code which no checkpoint needs. Nothing of it was run."""
+
+
+class UnknownModelError(DinoportError):
+    """A readable checkpoint that no family recognises, or one that is known and not supported."""
+
+
+class PlanError(DinoportError):
+    """Tensors that are missing, unexpected, misshapen or claimed twice: all of them, folded by block."""
+
+    def __init__(self, what: str, problems: Sequence[str], **parts: str | None) -> None:
+        super().__init__(what, **parts)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        head, *rest = super().__str__().split("\n")
+        return "\n".join([head, *(f"  - {problem}" for problem in self.problems), *rest])
+
+
+class SettingError(DinoportError):
+    """A value that the file does not hold and the user did not give, or gave in contradiction to the file."""
+
+
+class FolderError(DinoportError):
+    """A target that cannot be written: it exists, is in use, or the disk refuses."""
+
+
+class MissingPackageError(DinoportError):
+    """An extra that is needed and not installed."""
+
+
+class UsageError(DinoportError):
+    """A command line that asks for two things that exclude each other."""
+
+    exit_code = 2
+
+
+class NotProvenError(DinoportError):
+    """A conversion that was made and not proven equal; the folder was not published. `report` says what was found."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, *, report: Any = None, **parts: str | None) -> None:
+        super().__init__(what, **parts)
+        self.report = report

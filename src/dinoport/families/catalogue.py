@@ -1,0 +1,67 @@
+"""All families, and the models that are known and have no place in Transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dinoport.checkpoints.unwrap import StateDict
+from dinoport.errors import SettingError, UnknownModelError
+from dinoport.families.dino.family import FAMILY as DINO
+from dinoport.families.dino_resnet.family import FAMILY as DINO_RESNET
+from dinoport.families.family import Family
+from dinoport.mapping.folding import fold_names
+from dinoport.tensor import Shape
+
+FAMILIES: tuple[Family, ...] = (DINO, DINO_RESNET)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The state dict that will be converted, and the family that it belongs to."""
+
+    family: Family
+    state: StateDict
+    others: tuple[StateDict, ...]
+
+
+def find(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
+    """Choose the state dict to convert: the one under `key`, else the preferred one that a family recognises.
+
+    Raises SettingError for a key that the file does not have, UnknownModelError where no family fits.
+    """
+    chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
+    if not chosen:
+        raise SettingError(
+            f"{where} has nothing under the key {key!r}",
+            expected="one of " + ", ".join(repr(state.label) for state in candidates),
+            found=f"--checkpoint-key {key}",
+            next_step="give one of these, or leave --checkpoint-key out",
+        )
+    for state in chosen:
+        shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
+        _refuse_known(where, shapes)
+        for family in FAMILIES:
+            if family.recognises(shapes):
+                others = tuple(other for other in candidates if other is not state)
+                return Found(family, state, others)
+    names = list(chosen[0].tensors)
+    raise UnknownModelError(
+        f"{where} is not a model of the DINO family",
+        where=chosen[0].label,
+        expected="; ".join(f"{family.title} ({family.upstream})" for family in FAMILIES),
+        found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
+        cause="another model, a head without its backbone, or names that another codebase changed",
+        next_step=f"dinoport inspect {where}",
+    )
+
+
+def _refuse_known(where: str, shapes: Mapping[str, Shape]) -> None:
+    if any(".attn.temperature" in name or ".local_mp." in name or "cls_attn_blocks." in name for name in shapes):
+        raise UnknownModelError(
+            f"{where} is an XCiT, and Transformers has no class for it",
+            expected="a ViT or a ResNet-50",
+            found="cross-covariance attention (attn.temperature, local_mp, cls_attn_blocks)",
+            cause="DINO published four XCiT models beside its ViTs; timm has an XCiT, Transformers has none",
+            next_step="load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
+        )

@@ -1,0 +1,1 @@
+"""The ResNet-50 of facebookresearch/dino."""

@@ -1,0 +1,54 @@
+"""The ResNet-50 that facebookresearch/dino trains: torchvision's, with the stride in the 3×3 convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dinoport.tensor import Shape
+
+DEPTHS = (3, 4, 6, 3)
+STEM_WIDTH = 64
+WIDTHS = (256, 512, 1024, 2048)
+BOTTLENECK = 4
+"""How much narrower the two inner convolutions of a block are."""
+
+
+@dataclass(frozen=True)
+class DinoResNet:
+    """A bottleneck ResNet for images of `channels`.
+
+    `classes` counts the rows of torchvision's classifier (`fc`), `linear_classes` those of one that DINO's
+    `eval_linear.py` trained on the pooled features (`linear`).
+    """
+
+    channels: int = 3
+    batch_norm_eps: float = 1e-5
+    classes: int | None = None
+    linear_classes: int | None = None
+    depths: tuple[int, ...] = DEPTHS
+    widths: tuple[int, ...] = WIDTHS
+
+    def tensors(self) -> dict[str, Shape]:
+        """Every tensor of the original's state dict, with its shape."""
+        shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, self.channels, 7, 7), **_batch_norm("bn1", STEM_WIDTH)}
+        before = STEM_WIDTH
+        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            inner = width // BOTTLENECK
+            for index in range(depth):
+                block = f"layer{stage}.{index}"
+                shapes |= {f"{block}.conv1.weight": (inner, before, 1, 1), **_batch_norm(f"{block}.bn1", inner)}
+                shapes |= {f"{block}.conv2.weight": (inner, inner, 3, 3), **_batch_norm(f"{block}.bn2", inner)}
+                shapes |= {f"{block}.conv3.weight": (width, inner, 1, 1), **_batch_norm(f"{block}.bn3", width)}
+                if index == 0:
+                    shapes |= {f"{block}.downsample.0.weight": (width, before, 1, 1)}
+                    shapes |= _batch_norm(f"{block}.downsample.1", width)
+                before = width
+        for name, classes in (("fc", self.classes), ("linear", self.linear_classes)):
+            if classes is not None:
+                shapes |= {f"{name}.weight": (classes, before), f"{name}.bias": (classes,)}
+        return shapes
+
+
+def _batch_norm(name: str, width: int) -> dict[str, Shape]:
+    vectors: dict[str, Shape] = {f"{name}.{p}": (width,) for p in ("weight", "bias", "running_mean", "running_var")}
+    return {**vectors, f"{name}.num_batches_tracked": ()}

@@ -1,0 +1,1 @@
+"""The Vision Transformers of facebookresearch/dinov2."""

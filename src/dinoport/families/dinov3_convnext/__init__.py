@@ -1,0 +1,1 @@
+"""The ConvNeXts of facebookresearch/dinov3."""

@@ -1,0 +1,66 @@
+"""What every family offers: recognise its state dicts, read the architecture off them, say what it drops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.families.dino_resnet.architecture import DinoResNet
+from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
+from dinoport.families.preprocessing import Preprocessing
+from dinoport.families.setting import Origin, Setting, Wishes
+from dinoport.mapping.resolve import Problem
+from dinoport.mapping.rule import Rule
+from dinoport.tensor import Shape, TensorRef
+
+Architecture: TypeAlias = DinoViT | DinoResNet | DinoV2ViT | DinoV3ViT | DinoV3ConvNext
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a family has to go by: bare tensors, the training's own arguments, and the user's word."""
+
+    where: str
+    tensors: Mapping[str, TensorRef]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    wishes: Wishes = field(default_factory=Wishes)
+
+    def shape(self, name: str) -> Shape | None:
+        tensor = self.tensors.get(name)
+        return tensor.shape if tensor else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The model that a state dict holds: its architecture, where each value came from, and what does not fit."""
+
+    architecture: Architecture
+    settings: tuple[Setting, ...]
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def assumed(self) -> tuple[Setting, ...]:
+        return tuple(setting for setting in self.settings if setting.origin is Origin.ASSUMED)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One original codebase's models of one kind.
+
+    `drops` are the tensors that its training keeps beside the backbone. `reference` names the module with the
+    original's forward pass; it is imported only to verify.
+    """
+
+    name: str
+    title: str
+    upstream: str
+    recognises: Callable[[Mapping[str, Shape]], bool]
+    read: Callable[[Evidence], Reading]
+    drops: tuple[Rule, ...]
+    preprocessing: Preprocessing
+    reference: str

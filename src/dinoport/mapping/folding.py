@@ -1,0 +1,35 @@
+"""Many names as few: `blocks.{0…11}.norm1.weight` instead of twelve lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|(?<=layer)\d+(?=\.)")
+
+
+def fold_names(names: Iterable[str]) -> list[str]:
+    """Fold names that differ in their first number alone, in order of appearance.
+
+    `["blocks.0.a", "blocks.1.a", "b"]` becomes `["blocks.{0…1}.a", "b"]`; gaps are kept: `{0, 2…4}`.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        found = _NUMBER.search(name)
+        if found is None:
+            groups.setdefault((name, ""), [])
+        else:
+            groups.setdefault((name[: found.start()], name[found.end() :]), []).append(int(found[0]))
+    return [before + _numbers(numbers) + after for (before, after), numbers in groups.items()]
+
+
+def _numbers(numbers: list[int]) -> str:
+    if len(numbers) < 2:
+        return "".join(map(str, numbers))
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return "{" + ", ".join(str(a) if a == b else f"{a}…{b}" for a, b in ranges) + "}"

@@ -1,0 +1,162 @@
+"""The closed set of operations, each with its shape rule, and with its inverse or a declared lack of one.
+
+An operation works on flat blocks of whole granules (rows, where it moves columns), so that no tensor need be in
+memory; only a baked position table is small enough to be taken whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from dinoport.mapping.resampling import resample_table
+from dinoport.tensor import Array, Shape, shape_text
+
+
+class Kind(str, Enum):
+    """What a proof can ask of an operation."""
+
+    BIJECTIVE = "bijective"
+    """Inverted: the source is found again bit for bit."""
+    RECOMPUTED = "recomputed"
+    """Not invertible: computed once more, independently, and compared bit for bit."""
+    SYNTHESISED = "synthesised"
+    """Not from the source: a declared constant, compared with its declaration."""
+    DROPPED = "dropped"
+    """Not in the target, for a reason in words."""
+
+
+class ShapeMismatchError(Exception):
+    """A tensor that an operation cannot take; `str` says why."""
+
+
+class Operation(Protocol):
+    """What happens to one source tensor on its way to `parts` target tensors."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def parts(self) -> int:
+        """Into how many equal row ranges the source is taken apart."""
+        ...
+
+    def target_shape(self, source: Shape) -> Shape:
+        """The shape of each part. Raises ShapeMismatchError."""
+        ...
+
+    def source_shape(self, target: Shape) -> Shape:
+        """The shape that all parts together had before. Raises ShapeMismatchError."""
+        ...
+
+    def granule(self, source: Shape) -> int:
+        """How many elements of one part must stay together in a block."""
+        ...
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        """The target's values for one block of the source's."""
+        ...
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        """The source's values for one block of the target's."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The same values under other names: `parts` equal row ranges, in order.
+
+    One part is a plain copy; three are a joint qkv matrix taken apart into queries, keys and values.
+    """
+
+    kind: ClassVar[Kind] = Kind.BIJECTIVE
+
+    parts: int = 1
+
+    def target_shape(self, source: Shape) -> Shape:
+        if self.parts == 1:
+            return source
+        if not source or source[0] % self.parts:
+            raise ShapeMismatchError(f"{shape_text(source)} cannot be split into {self.parts} equal row ranges")
+        return (source[0] // self.parts, *source[1:])
+
+    def source_shape(self, target: Shape) -> Shape:
+        if self.parts == 1:
+            return target
+        if not target:
+            raise ShapeMismatchError("a scalar has no rows to join")
+        return (target[0] * self.parts, *target[1:])
+
+    def granule(self, source: Shape) -> int:
+        return 1
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        return block
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        return block
+
+
+@dataclass(frozen=True)
+class AddAxis(Rows):
+    """The same values with a leading axis of length 1 more: (1, D) becomes (1, 1, D)."""
+
+    def target_shape(self, source: Shape) -> Shape:
+        return (1, *source)
+
+    def source_shape(self, target: Shape) -> Shape:
+        if not target or target[0] != 1:
+            raise ShapeMismatchError(f"{shape_text(target)} does not start with an axis of length 1")
+        return target[1:]
+
+
+@dataclass(frozen=True)
+class Deinterleave(Rows):
+    """Columns a0 b0 a1 b1 … become a0 a1 … b0 b1 …
+
+    facebookresearch/dino's `eval_linear.py` stacks CLS token and patch mean on a new last axis and flattens, so the
+    columns of its classifier alternate between the two.
+    """
+
+    def target_shape(self, source: Shape) -> Shape:
+        if len(source) != 2 or source[1] % 2:
+            raise ShapeMismatchError(f"{shape_text(source)} has no pairs of columns")
+        return source
+
+    def granule(self, source: Shape) -> int:
+        return source[1]
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        pairs = block.reshape(-1, source[1] // 2, 2)
+        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(-1)
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        halves = block.reshape(-1, 2, source[1] // 2)
+        return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakeTable(Rows):
+    """A square position table, resampled once to another grid by the original's own rule.
+
+    What it was made from is gone: going back, the new table is the original's, for the new size.
+    `grid` is the patches along one side of the new table, `offset` and `antialias` the original's interpolation.
+    """
+
+    kind: ClassVar[Kind] = Kind.RECOMPUTED
+
+    grid: int
+    offset: float
+    antialias: bool
+
+    def target_shape(self, source: Shape) -> Shape:
+        return (1, self.grid**2 + 1, source[2])
+
+    def granule(self, source: Shape) -> int:
+        return source[1] * source[2]
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        table = resample_table(block.reshape(source), (self.grid, self.grid), self.offset, self.antialias)
+        return table.astype(block.dtype).reshape(-1)

@@ -1,0 +1,139 @@
+"""A plan: every step of a conversion, complete and unambiguous, before a byte moves.
+
+Forwards, a plan is the rules applied to the names of an original; backwards, to the names of a target. Both ask the
+same rules, so there is no second table. Whatever does not fit is collected and reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dinoport.mapping.operations import Kind, Operation
+from dinoport.tensor import Array, Shape, TensorRef, dtype_name
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that will be written: its name, dtype and shape."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def size_bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Span:
+    """The flattened elements `start` to `stop` of a tensor."""
+
+    tensor: TensorRef
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one tensor of the output is made: `spans`, one after the other, through `operation`.
+
+    `shape` is the operation's source shape. With `inverted` the operation runs backwards.
+    """
+
+    target: TensorSpec
+    spans: tuple[Span, ...]
+    operation: Operation
+    kind: Kind
+    shape: Shape
+    reason: str = ""
+    inverted: bool = False
+
+    @property
+    def casts(self) -> bool:
+        return any(span.tensor.dtype != self.target.dtype for span in self.spans)
+
+    def blocks(self) -> Iterator[Array]:
+        """Yield the flattened values of the target in the target's dtype, block by block."""
+        granule = self.operation.granule(self.shape)
+        convert = self.operation.revert if self.inverted else self.operation.apply
+        for span in self.spans:
+            for block in span.tensor.blocks(span.start, span.stop, granule):
+                yield convert(block, self.shape).astype(self.target.dtype, copy=False)
+
+    def tensor(self) -> TensorRef:
+        """The target as a tensor that can be read, though it is not written yet."""
+        return TensorRef(self.target.name, self.target.dtype, self.target.shape, _StepValues(self))
+
+    def describe(self) -> str:
+        """One line for people: `blocks.0.attn.qkv.weight rows 0–384 of 1152`."""
+        if self.kind is Kind.SYNTHESISED:
+            return f"({self.reason})"
+        parts = []
+        for span in self.spans:
+            text = span.tensor.name
+            if span.stop - span.start != span.tensor.size and span.tensor.shape:
+                row = span.tensor.size // span.tensor.shape[0]
+                text += f" rows {span.start // row}–{span.stop // row} of {span.tensor.shape[0]}"
+            parts.append(text)
+        text = " + ".join(parts)
+        return f"{text}, as {dtype_name(self.target.dtype)}" if self.casts else text
+
+
+@dataclass(frozen=True)
+class _StepValues:
+    step: Step
+
+    def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        passed = 0
+        for block in self.step.blocks():
+            wanted = block[max(start - passed, 0) : max(stop - passed, 0)]
+            passed += block.size
+            for first in range(0, wanted.size, limit):
+                yield wanted[first : first + limit]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A tensor, or a part of one, that the output does not hold, and why."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that will be written and all that will not."""
+
+    steps: tuple[Step, ...]
+    dropped: tuple[Dropped, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(step.target.size_bytes for step in self.steps)
+
+    def counts(self) -> Mapping[Kind, int]:
+        """How many tensors are made by each kind of operation, and how many are dropped."""
+        counts = dict.fromkeys(Kind, 0)
+        for step in self.steps:
+            counts[step.kind] += 1
+        counts[Kind.DROPPED] = len(self.dropped)
+        return counts
+
+    def shapes(self) -> Mapping[str, Shape]:
+        return {step.target.name: step.target.shape for step in self.steps}
+
+
+def sources(steps: Sequence[Step]) -> Mapping[str, TensorRef]:
+    """Every tensor that the steps read, by name."""
+    return {span.tensor.name: span.tensor for step in steps for span in step.spans if step.kind is not Kind.SYNTHESISED}

@@ -1,0 +1,73 @@
+"""A rule: one line of a family's table, as data. It knows no tensor and holds no state.
+
+The functions are the words in which tables are written:
+
+    copy("norm.{p}", "layernorm.{p}")
+    split_rows("blocks.{i}.attn.qkv.{p}", ("….query.{p}", "….key.{p}", "….value.{p}"))
+    drop("head.last_layer.{p}", because="the projection head of self-distillation …")
+    make("pooler.dense.bias", Zeros((384,)), because="…")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dinoport.mapping.constants import Constant
+from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, Kind, Operation, Rows
+from dinoport.mapping.pattern import Pattern
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Source names on the left, target names on the right, and what happens between.
+
+    `source` is None for a synthesised target; `targets` is empty for a dropped source. A target of None is a part
+    of the source that is left out, for `reason`; it returns as zeros.
+    """
+
+    source: Pattern | None
+    targets: tuple[Pattern | None, ...]
+    operation: Operation
+    reason: str = ""
+    constant: Constant | None = None
+
+    @property
+    def kind(self) -> Kind:
+        if self.source is None:
+            return Kind.SYNTHESISED
+        return self.operation.kind if self.targets else Kind.DROPPED
+
+    def under(self, prefix: str) -> Rule:
+        """The same rule with `prefix` before every target name."""
+        targets = tuple(Pattern(prefix + target.template) if target else None for target in self.targets)
+        return replace(self, targets=targets)
+
+
+def copy(source: str, target: str) -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), Rows())
+
+
+def add_axis(source: str, target: str) -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), AddAxis())
+
+
+def deinterleave(source: str, target: str) -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), Deinterleave())
+
+
+def split_rows(source: str, targets: Sequence[str | None], because: str = "") -> Rule:
+    patterns = tuple(Pattern(target) if target else None for target in targets)
+    return Rule(Pattern(source), patterns, Rows(len(patterns)), because)
+
+
+def bake(source: str, target: str, operation: BakeTable, because: str) -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), operation, because)
+
+
+def drop(source: str, because: str) -> Rule:
+    return Rule(Pattern(source), (), Rows(), because)
+
+
+def make(target: str, constant: Constant, because: str) -> Rule:
+    return Rule(None, (Pattern(target),), Rows(), because, constant)

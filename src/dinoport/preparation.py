@@ -1,0 +1,252 @@
+"""From a source to a plan: open, unwrap, recognise, read the architecture, choose the class. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.errors import PlanError, SettingError
+from dinoport.families import catalogue as families
+from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.setting import Wishes
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.plan import Plan
+from dinoport.mapping.resolve import Problem, backwards, forwards
+from dinoport.mapping.rule import Rule
+from dinoport.targets.original import Return, way_back
+from dinoport.targets.target import Choices, Target
+from dinoport.targets.transformers.catalogue import choose
+from dinoport.targets.transformers.labels import read_labels
+from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
+
+HEAD_NAMES = frozenset({"linear.weight", "linear.bias"})
+"""What `eval_linear.py` of facebookresearch/dino saves, once its prefix is stripped."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, beyond source and target. None means: as the source has it."""
+
+    checkpoint_key: str | None = None
+    head: Path | None = None
+    labels: str | None = None
+    dtype: str | None = None
+    image_size: int | None = None
+    num_heads: int | None = None
+    layer_norm_eps: float | None = None
+    interpolation: str | None = None
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
+    pooler: str = "identity"
+
+    def to_dict(self) -> dict[str, object]:
+        """What was asked for, as JSON-ready data: only what is not the default."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in asked.items()
+            if value != getattr(Request, name)
+        }
+
+    @classmethod
+    def from_dict(cls, asked: Mapping[str, Any]) -> Request:
+        """The inverse of `to_dict`."""
+        known = {field.name for field in fields(cls)} & asked.keys()
+        values = {name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in known}
+        return cls(**values | ({"head": Path(values["head"])} if "head" in values else {}))
+
+
+@dataclass
+class Prepared:
+    """A conversion that is planned and can be written: the open source, what it holds, what it becomes.
+
+    Use it as a context manager: it keeps the source's files open.
+    """
+
+    request: Request
+    checkpoint: Checkpoint
+    family: Family
+    state: StateDict
+    tensors: Mapping[str, TensorRef]
+    reading: Reading
+    target: Target
+    plan: Plan
+    cast: np.dtype[Any] | None
+    others: tuple[StateDict, ...] = ()
+    remarks: tuple[str, ...] = ()
+    _files: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return self.target.rules
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._files.close()
+
+
+def prepare(source: Path, request: Request) -> Prepared:
+    """Plan the conversion of an original checkpoint to Transformers.
+
+    Raises DinoportError with everything that stands in the way, before anything is written.
+    """
+    with ExitStack() as files:
+        checkpoint = files.enter_context(open_checkpoint(source))
+        where = checkpoint.where
+        found = families.find(where, state_dicts(checkpoint), request.checkpoint_key)
+        tensors = dict(found.state.tensors)
+        remarks: list[str] = []
+        if request.head is not None:
+            head = _head(files.enter_context(open_checkpoint(request.head)))
+            tensors |= head
+            remarks.append(f"classifier from {request.head}")
+        wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
+        reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes))
+        target = choose(reading.architecture, _choices(request, tensors))
+        cast = FLOAT_DTYPES[request.dtype] if request.dtype else None
+        resolution = forwards(tensors, target.rules, cast)
+        problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
+        if problems:
+            raise _refusal(where, found.family, found.state, problems)
+        remarks += [*reading.remarks, *_branch_remarks(found), *_dtype_remarks(resolution.plan)]
+        return Prepared(
+            request,
+            checkpoint,
+            found.family,
+            found.state,
+            tensors,
+            reading,
+            target,
+            resolution.plan,
+            cast,
+            found.others,
+            tuple(remarks),
+            files.pop_all(),
+        )
+
+
+@dataclass
+class PreparedReturn:
+    """A way back that is planned: the open folder, the original that it holds, and the plan of its tensors."""
+
+    checkpoint: Checkpoint
+    family: Family
+    back: Return
+    tensors: Mapping[str, TensorRef]
+    reading: Reading
+    plan: Plan
+
+
+def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
+    """Plan the way from a folder of Transformers to the original's names. Raises DinoportError as `prepare` does."""
+    where = checkpoint.where
+    tensors = folder_tensors(checkpoint)
+    back = way_back(where, checkpoint.config or {})
+    family = next(family for family in families.FAMILIES if family.name == back.family)
+    resolution = backwards(tensors, back.rules)
+    originals = {step.target.name: step.tensor() for step in resolution.plan.steps}
+    if resolution.problems:
+        raise _refusal(where, family, None, resolution.problems)
+    reading = family.read(Evidence(where, originals, {}, back.wishes))
+    if reading.problems:
+        raise _refusal(where, family, None, reading.problems)
+    return PreparedReturn(checkpoint, family, back, tensors, reading, resolution.plan)
+
+
+def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    """The tensors of a folder of Transformers, under the names on disk."""
+    tree = checkpoint.tree
+    return {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)} if isinstance(tree, dict) else {}
+
+
+def _head(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    for state in state_dicts(checkpoint):
+        if state.tensors.keys() == HEAD_NAMES:
+            return dict(state.tensors)
+    names = [name for state in state_dicts(checkpoint) for name in state.tensors]
+    raise SettingError(
+        f"{checkpoint.where} is not a linear head",
+        expected="linear.weight and linear.bias, as eval_linear.py saves them",
+        found=", ".join(fold_names(names)[:6]),
+        next_step="give the checkpoint.pth.tar of a linear evaluation, or leave --head out",
+    )
+
+
+def _choices(request: Request, tensors: Mapping[str, TensorRef]) -> Choices:
+    classifier = next((tensors[name] for name in ("linear.weight", "head.weight", "fc.weight") if name in tensors), None)
+    labels = None
+    if request.labels is not None:
+        if classifier is None:
+            raise SettingError(
+                "--labels needs a classifier, and this checkpoint has none",
+                expected="a plain classifier in the checkpoint, or --head FILE",
+                found="a backbone",
+                next_step="leave --labels out, or add --head FILE",
+            )
+        labels = read_labels(request.labels, classifier.shape[0])
+    return Choices(
+        image_size=request.image_size,
+        pooler="none" if request.pooler == "none" else "identity",
+        labels=labels,
+        image_mean=request.image_mean,
+        image_std=request.image_std,
+    )
+
+
+def _unreadable(tensors: Mapping[str, TensorRef], plan: Plan) -> list[Problem]:
+    """Tensors that the plan wants and that hold no weights."""
+    problems = []
+    for step in plan.steps:
+        for span in step.spans:
+            name = span.tensor.name
+            if name in tensors and not (span.tensor.is_float or name.endswith(".num_batches_tracked")):
+                what = f"holds {dtype_name(span.tensor.dtype)} where weights of a floating dtype were expected"
+                problems.append(Problem(name, what))
+    return list(dict.fromkeys(problems))
+
+
+def _branch_remarks(found: families.Found) -> list[str]:
+    names = [state.label for state in found.others]
+    branch = found.state.branch
+    if not names:
+        return []
+    chosen = "what upstream evaluates and publishes" if branch == "teacher" else "the preferred one of those here"
+    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} (--checkpoint-key)"]
+
+
+def _dtype_remarks(plan: Plan) -> list[str]:
+    names = sorted({dtype_name(step.target.dtype) for step in plan.steps if step.target.dtype in FLOAT_DTYPES.values()})
+    if len(names) < 2:
+        return []
+    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]
+
+
+def _refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
+    by_what: dict[str, list[str]] = {}
+    told: set[str] = set()
+    for problem in problems:
+        if problem.name not in told:
+            by_what.setdefault(problem.what, []).append(problem.name)
+            told.add(problem.name)
+    lines = [f"{name} {what}" for what, names in by_what.items() for name in fold_names(names)]
+    count = len(told)
+    return PlanError(
+        f"{where} cannot be converted as {family.title}: {count} {'tensor does' if count == 1 else 'tensors do'} not fit",
+        lines,
+        where=state.label if state and state.label else None,
+        cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
+        next_step=f"dinoport inspect {where}",
+    )
+
+

@@ -1,0 +1,1 @@
+"""One object for what was done and shown, and its forms."""

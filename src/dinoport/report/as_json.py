@@ -1,0 +1,122 @@
+"""The report as JSON: every field under one name, in the units that the name says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from dinoport.report.report import FORMAT, Report
+from dinoport.verify.exact import ExactProof
+from dinoport.verify.loading import LoadingProof
+from dinoport.verify.outputs import GATE, Difference, OutputsProof
+from dinoport.verify.pixels import PixelsProof
+
+
+def report_to_dict(report: Report) -> dict[str, object]:
+    """The content of dinoport.json, and of what `--json` prints."""
+    verdict = report.verdict
+    return {
+        "format": FORMAT,
+        "verdict": {
+            "word": verdict.word.value,
+            "text": str(verdict),
+            "exceptions": list(verdict.exceptions),
+            "assumptions": list(verdict.assumptions),
+            "failures": list(verdict.failures),
+            "not_shown": list(verdict.not_shown),
+        },
+        "direction": report.direction,
+        "source": {**asdict(report.source), "stripped": list(report.source.stripped), "others": list(report.source.others)},
+        "model": {
+            "family": report.family,
+            "class": report.class_name,
+            "settings": [asdict(setting) for setting in report.settings],
+        },
+        "target": report.target,
+        "request": dict(report.request),
+        "accounting": {
+            "tensors": dict(report.accounting.counts),
+            "size_bytes": report.accounting.size_bytes,
+            "dropped": [asdict(line) for line in report.accounting.dropped],
+            "synthesised": [asdict(line) for line in report.accounting.synthesised],
+        },
+        "proofs": {
+            "exact": _exact(report.proofs.exact),
+            "loading": _loading(report.proofs.loading),
+            "outputs": _outputs(report.proofs.outputs),
+            "pixels": _pixels(report.proofs.pixels),
+        },
+        "files": [
+            {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in report.files
+        ],
+        "remarks": list(report.remarks),
+        "versions": dict(report.versions),
+    }
+
+
+def _exact(proof: ExactProof | None) -> dict[str, object] | None:
+    if proof is None:
+        return None
+    return {
+        "passed": proof.passed,
+        "tensors_found": proof.found,
+        "tensors_recomputed": proof.recomputed,
+        "tensors_synthesised": proof.synthesised,
+        "tensors_dropped": proof.dropped,
+        "compared_bytes": proof.compared_bytes,
+        "checksums_held": proof.checksums,
+        "nonfinite_values": dict(proof.nonfinite),
+        "problems": list(proof.problems),
+    }
+
+
+def _loading(proof: LoadingProof | None) -> dict[str, object] | None:
+    if proof is None:
+        return None
+    return {
+        "passed": proof.passed,
+        "class": proof.class_name,
+        "transformers": proof.transformers_version,
+        "missing": list(proof.missing),
+        "unexpected": list(proof.unexpected),
+        "mismatched": list(proof.mismatched),
+        "failure": proof.failure,
+    }
+
+
+def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
+    if proof is None:
+        return None
+    return {
+        "passed": proof.passed,
+        "size": list(proof.size),
+        "picture": proof.picture,
+        "torch": proof.torch_version,
+        "gate_relative": GATE,
+        "float64": _differences(proof.float64),
+        "float32": _differences(proof.float32),
+        "other_sizes": [
+            {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
+        ],
+        "rounding": _difference(proof.rounding) if proof.rounding else None,
+        "table_relative": proof.table,
+        "failure": proof.failure,
+    }
+
+
+def _pixels(proof: PixelsProof | None) -> dict[str, Any] | None:
+    return asdict(proof) if proof else None
+
+
+def _differences(differences: Mapping[str, Difference]) -> dict[str, object]:
+    return {name: _difference(difference) for name, difference in differences.items()}
+
+
+def _difference(difference: Difference) -> dict[str, object]:
+    """JSON knows no infinity: a difference without limit is null."""
+    return {
+        "absolute": difference.absolute if math.isfinite(difference.absolute) else None,
+        "relative": difference.relative if math.isfinite(difference.relative) else None,
+    }

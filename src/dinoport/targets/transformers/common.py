@@ -1,0 +1,61 @@
+"""What the targets share: labels in a config, the choice of an input size, the baked position table."""
+
+from __future__ import annotations
+
+from dinoport.errors import SettingError
+from dinoport.families.interpolation import Interpolation
+from dinoport.families.preprocessing import Preprocessing
+from dinoport.mapping.operations import BakeTable
+from dinoport.mapping.rule import Rule, bake, copy
+from dinoport.targets.target import Choices
+
+MAX_IMAGE_SIZE = 8192
+"""Pixels: a table for more would be larger than the model."""
+
+
+def label_fields(classes: int, choices: Choices) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: the given names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = choices.labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }
+
+
+def input_size(choices: Choices, stored: int, patch_size: int) -> int:
+    """The input size that the folder is made for. Raises SettingError where patches do not fill it."""
+    size = choices.image_size
+    if size is None:
+        return stored
+    if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
+        raise SettingError(
+            f"--image-size {size} does not fit this model",
+            expected=f"a multiple of its patch size, {patch_size}, up to {MAX_IMAGE_SIZE}",
+            found=str(size),
+            next_step=f"--image-size {max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}",
+        )
+    return size
+
+
+def position_rule(target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation) -> Rule:
+    """The position table as it is, or resampled once to another size."""
+    if size == stored:
+        return copy("pos_embed", target)
+    operation = BakeTable(
+        grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias
+    )
+    reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
+    return bake("pos_embed", target, operation, because=reason)
+
+
+def prepared(preprocessing: Preprocessing, size: int, choices: Choices) -> Preprocessing:
+    """The original's evaluation transform for one input size, with other statistics where the user gave them."""
+    return preprocessing.for_image_size(size).with_statistics(choices.image_mean, choices.image_std)
+
+
+def original_fields(family: str, classifier: str | None = None) -> dict[str, object]:
+    """A field of ours in config.json: which original this is, and under which name it keeps its classifier.
+
+    Transformers keeps the field when it saves the model again, and the way back needs it.
+    """
+    return {"dinoport": {"family": family} | ({"classifier": classifier} if classifier else {})}

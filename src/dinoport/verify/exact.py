@@ -1,0 +1,199 @@
+"""The exact proof: every tensor of the original is found again in the written file, bit for bit, or accounted for.
+
+It reads both files afresh and goes from right to left, from the names in the written file back to the original's, so
+it does not repeat the plan that wrote them. It proves transport; that the rules themselves are right is pinned by the
+recorded lists in tests/fixtures/mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dinoport.checkpoints.storage import Storage
+from dinoport.errors import CheckpointError
+from dinoport.mapping.operations import Kind
+from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
+from dinoport.mapping.rule import Rule
+from dinoport.tensor import BFLOAT16, Array, TensorRef
+
+WORKERS = 2
+"""Comparing is bound by memory and checksums; a third thread gains nothing on the machines measured."""
+
+
+@dataclass(frozen=True)
+class ExactProof:
+    """What was found again, counted in tensors of the original (`synthesised`: of the target)."""
+
+    found: int = 0
+    recomputed: int = 0
+    synthesised: int = 0
+    dropped: int = 0
+    compared_bytes: int = 0
+    checksums: int = 0
+    nonfinite: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+def prove(
+    originals: Mapping[str, TensorRef],
+    written: Mapping[str, TensorRef],
+    rules: Sequence[Rule],
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> ExactProof:
+    """Find every tensor of `originals` in `written`, through `rules` read from right to left."""
+    problems: list[str] = []
+    homes: dict[str, dict[int, tuple[Claim, TensorRef]]] = {}
+    constants: list[tuple[Rule, TensorRef]] = []
+    for name, tensor in written.items():
+        claims = claims_of_target(name, rules)
+        if len(claims) != 1:
+            problems.append(f"{name} of the target is explained by {len(claims)} rules")
+        elif claims[0].source is None:
+            constants.append((claims[0].rule, tensor))
+        elif claims[0].source not in originals:
+            problems.append(f"{name} of the target has no source: {claims[0].source} is not in the original")
+        else:
+            homes.setdefault(claims[0].source, {})[claims[0].part] = (claims[0], tensor)
+    dropped = [name for name in originals if name not in homes]
+    problems += [f"{name} is neither found again nor dropped by a rule" for name in dropped if not _may_drop(name, rules)]
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        checks = [pool.submit(_checksum, storage) for storage in _storages(originals[name] for name in homes)]
+        pairs = [(originals[name], parts) for name, parts in homes.items()]
+        comparisons = list(pool.map(lambda pair: _compare(*pair, on_bytes), pairs))
+        problems += [text for check in checks if (text := check.result())]
+    problems += [text for comparison in comparisons for text in comparison.problems]
+    problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
+    return ExactProof(
+        found=sum(not comparison.recomputed for comparison in comparisons),
+        recomputed=sum(comparison.recomputed for comparison in comparisons),
+        synthesised=len(constants),
+        dropped=len(dropped),
+        compared_bytes=sum(originals[name].size_bytes for name in homes),
+        checksums=len(checks),
+        nonfinite={comparison.name: comparison.nonfinite for comparison in comparisons if comparison.nonfinite},
+        problems=tuple(problems),
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    name: str
+    recomputed: bool
+    nonfinite: int
+    problems: tuple[str, ...]
+
+
+def _compare(
+    original: TensorRef, parts: Mapping[int, tuple[Claim, TensorRef]], on_bytes: Callable[[int], None]
+) -> _Comparison:
+    """Compare one original with the row ranges of it that the target holds."""
+    rule = next(iter(parts.values()))[0].rule
+    operation = rule.operation
+    size = original.size // operation.parts
+    problems: list[str] = []
+    recomputed = nonfinite = 0
+    for part, pattern in enumerate(rule.targets):
+        if pattern is None:
+            continue
+        if part not in parts:
+            problems.append(f"part {part + 1} of {original.name} is not in the target")
+            continue
+        tensor = parts[part][1]
+        granule = operation.granule(original.shape)
+        ours = original.blocks(part * size, (part + 1) * size, granule)
+        theirs = tensor.blocks(granule=granule if rule.kind is Kind.BIJECTIVE else 1)
+        if rule.kind is Kind.BIJECTIVE:
+            theirs = (operation.revert(block, original.shape) for block in theirs)
+        else:
+            ours = (operation.apply(block, original.shape) for block in ours)
+        compared = 0
+        for left, right in _aligned(ours, theirs):
+            recomputed += left.dtype != right.dtype or rule.kind is Kind.RECOMPUTED
+            nonfinite += left.size - int(np.isfinite(left).sum()) if original.is_float else 0
+            differing = _first_difference(_recast(left, right), right)
+            if differing is not None:
+                at = f"element {part * size + compared + differing}"
+                problems.append(f"{original.name} differs from {tensor.name} at {at}")
+                break
+            compared += left.size
+            on_bytes(left.nbytes)
+        else:
+            if compared != tensor.size:
+                problems.append(f"{tensor.name} has {tensor.size} elements, {original.name} gives {compared}")
+    return _Comparison(original.name, recomputed > 0, nonfinite, tuple(problems))
+
+
+def _aligned(left: Iterator[Array], right: Iterator[Array]) -> Iterator[tuple[Array, Array]]:
+    """Two streams of blocks as pairs of equal length; ends with the shorter stream."""
+    ours = theirs = np.empty(0)
+    while True:
+        if not ours.size:
+            ours = next(left, np.empty(0))
+        if not theirs.size:
+            theirs = next(right, np.empty(0))
+        count = min(ours.size, theirs.size)
+        if not count:
+            return
+        yield ours[:count], theirs[:count]
+        ours, theirs = ours[count:], theirs[count:]
+
+
+def _recast(block: Array, like: Array) -> Array:
+    """Round to the dtype of `like` to nearest even, by another way than the writer's cast."""
+    if block.dtype == like.dtype:
+        return block
+    if like.dtype != BFLOAT16:
+        return block.astype(np.float64).astype(like.dtype)
+    if block.dtype.itemsize == 8:
+        return block.astype(BFLOAT16)
+    bits = np.ascontiguousarray(block, dtype=np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return rounded.astype(np.uint16).view(BFLOAT16)
+
+
+def _first_difference(ours: Array, theirs: Array) -> int | None:
+    word = np.dtype(f"u{ours.dtype.itemsize}")
+    same = np.ascontiguousarray(ours).view(word) == np.ascontiguousarray(theirs).view(word)
+    return None if same.all() else int(np.argmin(same))
+
+
+def _check_constant(rule: Rule, tensor: TensorRef) -> str | None:
+    """Whether a synthesised tensor holds what its rule declares."""
+    if rule.constant is None or rule.constant.shape != tensor.shape:
+        return f"{tensor.name} has not the shape that was declared for it"
+    declared = rule.constant.tensor(tensor.name, tensor.dtype)
+    pairs = _aligned(declared.blocks(), tensor.blocks())
+    if all(_first_difference(left, right) is None for left, right in pairs):
+        return None
+    return f"{tensor.name} is not what was declared ({rule.constant})"
+
+
+def _may_drop(name: str, rules: Sequence[Rule]) -> bool:
+    return any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, rules))
+
+
+def _storages(tensors: Iterator[TensorRef]) -> list[Storage]:
+    """Every storage behind these tensors that carries a checksum, once."""
+    found: dict[int, Storage] = {}
+    for tensor in tensors:
+        storage = getattr(tensor.values, "storage", None)
+        if isinstance(storage, Storage) and storage.crc32 is not None:
+            found[id(storage)] = storage
+    return list(found.values())
+
+
+def _checksum(storage: Storage) -> str | None:
+    try:
+        storage.check()
+    except CheckpointError as error:
+        return str(error)
+    return None

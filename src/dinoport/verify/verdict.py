@@ -1,0 +1,114 @@
+"""The verdict: one word, what it rests on, and never more than was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from dinoport.families.setting import Setting
+from dinoport.verify.exact import ExactProof
+from dinoport.verify.loading import LoadingProof
+from dinoport.verify.outputs import GATE, OutputsProof
+from dinoport.verify.pixels import PixelsProof
+
+
+class Word(str, Enum):
+    EQUAL = "equal"
+    EQUAL_EXCEPT = "equal except"
+    NOT_EQUAL = "not equal"
+    TRANSPORTED = "transported exactly"
+    """Every tensor is where the rules say; what the class computes with them was not looked at."""
+    NOT_VERIFIED = "not verified"
+    PLANNED = "planned"
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """The proofs that were tried; None for one that was not."""
+
+    exact: ExactProof | None = None
+    loading: LoadingProof | None = None
+    outputs: OutputsProof | None = None
+    pixels: PixelsProof | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    word: Word
+    shown: str = ""
+    exceptions: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+    not_shown: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.word is Word.NOT_EQUAL
+
+    def __str__(self) -> str:
+        text = self.word.value
+        if self.exceptions:
+            text += " " + "; ".join(self.exceptions)
+        if self.shown:
+            text += f" {self.shown}"
+        if self.failures:
+            text += ": " + "; ".join(self.failures[:3])
+        if self.assumptions and not self.failed:
+            text += ", assuming " + ", ".join(self.assumptions)
+        return text
+
+
+def judge(proofs: Proofs, assumed: Sequence[Setting], problems: Sequence[str] = ()) -> Verdict:
+    """The strongest word that the proofs allow. `problems` are faults of the folder that no proof looks at."""
+    assumptions = tuple(map(str, assumed))
+    failures = (*problems, *_failures(proofs))
+    if failures:
+        return Verdict(Word.NOT_EQUAL, failures=failures, assumptions=assumptions)
+    if proofs.exact is None:
+        return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
+    if proofs.outputs is None:
+        shown = "(outputs not shown)"
+        return Verdict(Word.TRANSPORTED, shown, assumptions=assumptions, not_shown=("loading", "outputs", "pixels"))
+    exceptions, not_shown = _exceptions(proofs)
+    word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
+    height, width = proofs.outputs.size
+    return Verdict(word, f"at {height}×{width} pixels", exceptions, assumptions, (), not_shown)
+
+
+def _failures(proofs: Proofs) -> tuple[str, ...]:
+    failures: list[str] = []
+    if proofs.exact:
+        failures += proofs.exact.problems
+    loading = proofs.loading
+    if loading and not loading.passed:
+        failures += [loading.failure] if loading.failure else []
+        for kind in ("missing", "unexpected", "mismatched"):
+            names = getattr(loading, kind)
+            failures += [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
+    outputs = proofs.outputs
+    if outputs and not outputs.passed:
+        failures.append(outputs.failure or f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")
+    if proofs.pixels and proofs.pixels.status == "different":
+        failures.append(f"pixel values differ by up to {proofs.pixels.max_grey_levels:.1f} grey levels")
+    return tuple(failures)
+
+
+def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    exceptions: list[str] = []
+    not_shown: list[str] = []
+    outputs, pixels = proofs.outputs, proofs.pixels
+    if proofs.exact and proofs.exact.nonfinite:
+        exceptions.append(f"that {sum(proofs.exact.nonfinite.values())} values are not finite, as in the original")
+    if outputs and outputs.rounding:
+        exceptions.append(f"for rounding (outputs move by {outputs.rounding.relative:.1e})")
+    if outputs:
+        for (height, width), difference in outputs.other_sizes.items():
+            if difference.relative > GATE:
+                known = "position tables are resampled by another rule"
+                exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
+    if pixels and pixels.status == "one grey level":
+        exceptions.append(f"for pixel values (one grey level, {pixels.backend})")
+    if pixels is None or pixels.status == "not shown":
+        not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))
+    return tuple(exceptions), tuple(not_shown)

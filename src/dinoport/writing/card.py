@@ -1,0 +1,121 @@
+"""The model card: README.md with the metadata that the Hub reads, and usage code that works as it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dinoport.targets.target import Target
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside what the target knows. Licence and base model only where they are known."""
+
+    folder: str
+    family: str
+    upstream: str
+    verdict: str
+    settings: tuple[str, ...]
+    remarks: tuple[str, ...]
+    pooler: bool
+    licence: str | None = None
+    base_model: str | None = None
+
+
+def card(target: Target, facts: CardFacts) -> str:
+    """The whole README.md as text."""
+    return "\n".join([*_metadata(target, facts), "", *_body(target, facts), ""])
+
+
+def _metadata(target: Target, facts: CardFacts) -> list[str]:
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {target.pipeline_tag}"]
+    lines += [f"license: {facts.licence}"] if facts.licence else []
+    lines += [f"base_model: {facts.base_model}"] if facts.base_model else []
+    lines += ["tags:", "- dino", "- vision", f"- {target.model_type}", "- dinoport", "---"]
+    return lines
+
+
+def _body(target: Target, facts: CardFacts) -> list[str]:
+    lines = [
+        f"# {facts.folder}",
+        "",
+        f"A {facts.family} ({facts.upstream}) as `{target.class_name}` of Hugging Face Transformers, converted by dinoport.",
+        "",
+        f"**Verdict: {facts.verdict}.** Figures and hashes are in `dinoport.json`.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        *usage(target, facts.folder),
+        "```",
+        "",
+        *_cautions(target, facts),
+        "## What this model is",
+        "",
+        *(f"- {setting}" for setting in facts.settings),
+        *(f"- {remark}" for remark in facts.remarks),
+    ]
+    if not facts.licence:
+        lines += ["", "The licence is that of the original weights; this conversion does not know it and adds no terms."]
+    return lines
+
+
+def usage(target: Target, folder: str) -> list[str]:
+    """Python that loads the folder and runs it on a picture."""
+    if target.channels != 3:
+        size = f"1, {target.channels}, {target.image_size}, {target.image_size}"
+        return [
+            "import torch",
+            f"from transformers import {target.auto_class}",
+            "",
+            f'model = {target.auto_class}.from_pretrained("{folder}")',
+            f"outputs = model(torch.zeros({size}))  # {target.channels} channels: bring your own preprocessing",
+            *_result(target),
+        ]
+    return [
+        "from PIL import Image",
+        f"from transformers import AutoImageProcessor, {target.auto_class}",
+        "",
+        f'processor = AutoImageProcessor.from_pretrained("{folder}")',
+        f'model = {target.auto_class}.from_pretrained("{folder}")',
+        'inputs = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")',
+        "outputs = model(**inputs)",
+        *_result(target),
+    ]
+
+
+def _result(target: Target) -> list[str]:
+    if target.classifies:
+        return ["print(model.config.id2label[outputs.logits.argmax(-1).item()])"]
+    if target.model_type == "resnet":
+        return ["features = outputs.pooler_output.flatten(1)  # one vector a picture"]
+    return ["features = outputs.last_hidden_state[:, 0]  # the CLS token"]
+
+
+def _cautions(target: Target, facts: CardFacts) -> list[str]:
+    lines: list[str] = []
+    if target.class_name == "ViTModel":
+        if facts.pooler:
+            lines.append(
+                "- `AutoModel` and `ViTModel` load without a missing key: the pooler is an identity, and `pooler_output` "
+                "is the CLS token. With `add_pooling_layer=False` two unused keys are reported."
+            )
+        else:
+            lines.append(
+                "- The folder holds no pooler, as the original has none: load it with `add_pooling_layer=False`; "
+                "without it `pooler_output` is noise."
+            )
+    if target.baked_from:
+        lines.append(
+            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
+            "original's own rule. At this size outputs are the original's; other sizes are resampled a second time."
+        )
+    elif target.interpolation:
+        lines.append(
+            f"- Outputs are the original's at {target.image_size}×{target.image_size} pixels. At other sizes "
+            "Transformers resamples the position table by another rule than the original "
+            f"({target.interpolation}); `dinoport convert --image-size N` makes a folder for one other size."
+        )
+    if target.channels != 3:
+        lines.append(f"- The model takes {target.channels} channels; the image processor here is for RGB pictures.")
+    return ["## Mind", "", *lines, ""] if lines else []

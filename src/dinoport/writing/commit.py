@@ -1,0 +1,180 @@
+"""Publishing a folder, or one file, whole or not at all.
+
+A run holds a lock beside the target, works in a hidden sibling, and renames that onto the target at the end. With
+`--force` the old folder is moved aside first. Whatever the moment a run dies at, the next one finds by the names which
+renames had happened, and puts the old folder back or deletes what is left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dinoport.errors import FolderError
+from dinoport.writing.disk_errors import disk_errors
+from dinoport.writing.place import OTHER_NAME, REPLACE, Place
+
+
+class Workspace:
+    """What one run is making. `path` is the folder to write in, or with `single_file` the file to create."""
+
+    def __init__(self, place: Place, *, force: bool, single_file: bool) -> None:
+        self._place, self._force, self._single_file = place, force, single_file
+        self._published = False
+        self.path = place.new / place.path.name if single_file else place.new
+
+    def publish_unproven(self) -> Path:
+        """Publish what was made under `NAME.unproven` instead, and return that path as the user would write it.
+
+        Raises FolderError where that name is taken; with force it is replaced.
+        """
+        unproven = self._place.unproven
+        unproven.check(force=self._force, single_file=self._single_file)
+        with disk_errors(unproven.path):
+            self._flush()
+            if unproven.path.is_dir():
+                _remove(unproven.path)
+            self.path.replace(unproven.path)
+            _flush_entry(unproven.path.parent)
+        self._published = True
+        return unproven.shown
+
+    def publish(self) -> None:
+        """Publish what was made under the target's name, unless it was published already."""
+        if self._published:
+            return
+        place = self._place
+        place.check(force=self._force, single_file=self._single_file)
+        with disk_errors(place.path):
+            self._flush()
+            if place.path.is_dir():
+                place.path.rename(place.old)
+            self._rename_onto(place)
+            _flush_entry(place.path.parent)
+        self._published = True
+
+    def _rename_onto(self, place: Place) -> None:
+        try:
+            self.path.replace(place.path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+                raise _taken_meanwhile(place) from error
+            raise
+
+    def _flush(self) -> None:
+        for folder, _, names in os.walk(self.path.parent if self._single_file else self.path):
+            for name in names:
+                _flush_entry(Path(folder, name))
+            _flush_entry(Path(folder))
+
+
+@contextmanager
+def publishing(target: Path, *, force: bool = False, single_file: bool = False) -> Iterator[Workspace]:
+    """Give a workspace, and publish it as `target` when the block ends; after any exception nothing is left of it.
+
+    Missing parents are made, and removed again where the block fails. Raises FolderError where the target exists (and
+    `force` is not given), is in use by another run, must not be replaced, or where the disk refuses.
+    """
+    place = Place.of(target)
+    # Before anything is made, even a lock; and once more below, when no other run can interfere.
+    if not os.path.lexists(place.old):
+        place.check(force=force, single_file=single_file)
+    with _parents(place.path.parent), _locked(place):
+        recover(place)
+        try:
+            place.check(force=force, single_file=single_file)
+            with disk_errors(place.new):
+                place.new.mkdir()
+            workspace = Workspace(place, force=force, single_file=single_file)
+            yield workspace
+            workspace.publish()
+        except BaseException:
+            with suppress(OSError, FolderError):
+                recover(place)
+            raise
+        recover(place)
+
+
+def recover(place: Place) -> None:
+    """Bring a target into order, from whatever moment of a replacement; to be called under the lock.
+
+    Raises FolderError where two folders claim the name: the one moved aside, and one that someone made since.
+    """
+    with disk_errors(place.path):
+        if place.old.exists():
+            if not os.path.lexists(place.path):
+                place.old.rename(place.path)
+            elif place.new.exists():
+                raise FolderError(
+                    f"{place.shown} was made while the folder of that name was moved aside to be replaced",
+                    where=str(place.old),
+                    cause="a conversion with --force was killed, and the folder was then made by something else",
+                    next_step=f"keep one of the two: delete {place.old}, or put it back under its name",
+                )
+            else:
+                _remove(place.old, place.discarded)
+    _remove(place.new)
+    _remove(place.discarded)
+
+
+@contextmanager
+def _locked(place: Place) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # 50 ms of imports, not for --help
+
+    lock = FileLock(place.lock)
+    with disk_errors(place.lock):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FolderError(
+                f"another run is writing {place.shown}",
+                where=str(place.path),
+                next_step="wait until it is done, or choose another name",
+            ) from error
+    try:
+        yield
+    finally:
+        # Removed while held: filelock does not take a lock on a file that has lost its name. On Windows the system
+        # refuses, and filelock removes the file itself.
+        with suppress(OSError):
+            place.lock.unlink()
+        lock.release()
+
+
+@contextmanager
+def _parents(parent: Path) -> Iterator[None]:
+    missing = [folder for folder in (parent, *parent.parents) if not os.path.lexists(folder)]
+    made: list[Path] = []
+    try:
+        with disk_errors(parent):
+            for folder in reversed(missing):
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        yield
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    for folder in made:
+        _flush_entry(folder.parent)
+
+
+def _taken_meanwhile(place: Place) -> FolderError:
+    return FolderError(
+        f"{place.shown} was made by something else during the conversion",
+        where=str(place.path),
+        next_step=REPLACE,
+    )
+
+
+def _remove(path: Path, by_way_of: Path | None = None) -> None:
+    """Delete what can be deleted; the next run tries the rest again."""
+
+
+def _flush_entry(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""

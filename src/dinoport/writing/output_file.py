@@ -1,0 +1,132 @@
+"""One file being written: reserved, written in order, hashed while it grows, flushed once."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+
+from dinoport.writing.disk_errors import disk_errors
+from dinoport.writing.nonfinite import NonFinite
+
+HASH_BYTES = 1024 * 1024
+"""How much is read back and hashed at a time; 256 KiB to 2 MiB measured alike."""
+
+_NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What posix_fallocate answers where the file system cannot reserve."""
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file as it lies on disk: its name without folders, its size, its SHA-256 in hexadecimal digits.
+
+    `nonfinite` counts NaN and infinities, by the names of the tensors that hold any.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    nonfinite: Mapping[str, NonFinite] = field(default_factory=dict)
+
+
+class OutputFile:
+    """A new file, for one `with` block that ends in `finish()`. Left in any other way, the file is removed.
+
+    A second thread hashes the file by reading it back. That is faster than handing it copies of the blocks (343 MB:
+    0.22 s against 0.31 s, 0.20 s without a hash), never holds the writer up, and the hash is of what the file holds.
+    Raises FolderError where the disk refuses: for want of room at once, where the file system can reserve.
+    """
+
+    def __init__(self, path: Path, expected_bytes: int = 0) -> None:
+        """Create `path`, which must not exist. `expected_bytes` are reserved; the file may not end up smaller."""
+        self.path = path
+        self.size_bytes = 0
+        self._expected_bytes = expected_bytes
+        self._finished = False
+        with disk_errors(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(path, flags, 0o666)
+        self._ends: SimpleQueue[int | None] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="dinoport-sha256")
+        self._sha256: Future[str] = self._pool.submit(_hash_growing, path, self._ends)
+
+    def __enter__(self) -> OutputFile:
+        try:
+            self._reserve()
+        except BaseException:
+            self._abandon()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self._finished:
+            self._abandon()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append bytes and return how many. The buffer may be used again at once."""
+        rest = memoryview(data)
+        size_bytes = rest.nbytes
+        with disk_errors(self.path, self._expected_bytes):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        self.size_bytes += size_bytes
+        self._ends.put(self.size_bytes)
+        return size_bytes
+
+    def finish(self, nonfinite: Mapping[str, NonFinite] | None = None) -> WrittenFile:
+        """Flush the file to the disk and close it."""
+        if self.size_bytes < self._expected_bytes:
+            raise RuntimeError(f"{self.path.name}: {self.size_bytes} of {self._expected_bytes} bytes were written")
+        self._ends.put(None)
+        with disk_errors(self.path, self._expected_bytes):
+            os.fsync(self._descriptor)
+            sha256 = self._sha256.result()
+            self._close()
+        self._finished = True
+        return WrittenFile(self.path.name, self.size_bytes, sha256, nonfinite or {})
+
+    def _reserve(self) -> None:
+        if not self._expected_bytes or not hasattr(os, "posix_fallocate"):
+            return
+        with disk_errors(self.path, self._expected_bytes):
+            try:
+                os.posix_fallocate(self._descriptor, 0, self._expected_bytes)
+            except OSError as error:
+                if error.errno not in _NO_PREALLOCATION:
+                    raise
+
+    def _close(self) -> None:
+        self._ends.put(None)
+        self._pool.shutdown()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _abandon(self) -> None:
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            self.path.unlink()
+
+
+def _hash_growing(path: Path, ends: SimpleQueue[int | None]) -> str:
+    """Hash a file up to each size that `ends` gives, until it gives None."""
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(HASH_BYTES))
+    done = 0
+    with path.open("rb", buffering=0) as file:
+        while (end := ends.get()) is not None:
+            while done < end:
+                count = file.readinto(buffer[: min(end - done, HASH_BYTES)])
+                if not count:
+                    raise OSError(errno.EIO, "the file ends before what was written to it")
+                digest.update(buffer[:count])
+                done += count
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+"""Where a result is published: its real path, the hidden names beside it, and what must not be replaced there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinoport.errors import FolderError
+from dinoport.writing.disk_errors import disk_errors
+
+OTHER_NAME = "choose another name"
+REPLACE = "choose another name, or replace it with --force"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A target. `shown` is the path as the user wrote it, `path` the real one, with symbolic links followed."""
+
+    shown: Path
+    path: Path
+
+    @classmethod
+    def of(cls, target: Path) -> Place:
+        """Raises FolderError for a symbolic link that leads nowhere."""
+        if target.is_symlink() and not target.exists():
+            raise FolderError(
+                f"{target} is a symbolic link that leads nowhere",
+                where=str(target),
+                found=f"a link to {target.readlink()}",
+                next_step="remove the link, or choose another name",
+            )
+        return cls(target, Path(os.path.realpath(target)))
+
+    @property
+    def unproven(self) -> Place:
+        """Where a result goes that could not be proven: `NAME.unproven`, beside the target."""
+        return Place(*(path.with_name(f"{self.path.name}.unproven") for path in (self.shown, self.path)))
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that works for this target; the system frees it when that run dies."""
+        return self._beside("lock")
+
+    @property
+    def new(self) -> Path:
+        """What a run is making."""
+        return self._beside("new")
+
+    @property
+    def old(self) -> Path:
+        """What stood under the target's name, whole, between the two renames of a replacement."""
+        return self._beside("old")
+
+    @property
+    def discarded(self) -> Path:
+        """What was replaced, while it is being deleted."""
+        return self._beside("discarded")
+
+    def _beside(self, role: str) -> Path:
+        return self.path.with_name(f".{self.path.name}.dinoport-{role}")
+
+    def check(self, *, force: bool, single_file: bool = False) -> None:
+        """Raise FolderError where something stands under the name that must not, or without `force`, be replaced."""
+        with disk_errors(self.path):
+            found = self.path.lstat().st_mode if os.path.lexists(self.path) else None
+        if found is None:
+            return
+        self._check_precious()
+        what = "a folder" if stat.S_ISDIR(found) else "a file" if stat.S_ISREG(found) else "neither file nor folder"
+        wanted = "a file" if single_file else "a folder"
+        if what != wanted:
+            raise FolderError(
+                f"{self.shown} is {what}; {wanted} is to be written there",
+                where=str(self.path),
+                next_step=OTHER_NAME,
+            )
+        if not force:
+            raise FolderError(f"{self.shown} exists", where=str(self.path), found=what, next_step=REPLACE)
+        if (self.path / ".git").exists():
+            raise FolderError(
+                f"{self.shown} is a git repository; --force would delete its history",
+                where=str(self.path),
+                next_step="convert into another folder, then copy the files",
+            )
+
+    def _check_precious(self) -> None:
+        """What no option replaces: where the user is, at home, or a disk as a whole."""
+        with suppress(FileNotFoundError):
+            current = Path.cwd().resolve()
+            if self.path in (current, *current.parents):
+                what = "the current folder" if self.path == current else "a folder above the current one"
+                raise self._precious(what)
+        with suppress(RuntimeError):
+            home = Path.home().resolve()
+            if self.path in (home, *home.parents):
+                raise self._precious("your home folder, or above it")
+        if self.path.is_mount():
+            raise self._precious("a mounted disk, which cannot be replaced as a whole")
+
+    def _precious(self, what: str) -> FolderError:
+        return FolderError(f"{self.shown} is {what}", where=str(self.path), next_step="name a new folder inside it")
+
+
+def refuse_overlap(source: Path, target: Path) -> None:
+    """Raise FolderError where writing `target` would replace or change `source`, by whatever path they are named.
+
+    A source that is no path (a published name, a URL) overlaps with nothing.
+    """
+    source, target = Path(os.path.realpath(source)), Path(os.path.realpath(target))
+    if not source.exists():
+        return
+    if _is_within(source, target):
+        what = "is the source itself" if _same(source, target) else "holds the source"
+        raise FolderError(f"{target} {what}", where=str(source), next_step="choose a target elsewhere")
+    if source.is_dir() and _is_within(target, source):
+        raise FolderError(
+            f"{target} lies inside the source, which is only read",
+            where=str(source),
+            next_step="choose a target elsewhere",
+        )
+
+
+def _is_within(inner: Path, outer: Path) -> bool:
+    return any(_same(path, outer) for path in (inner, *inner.parents))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Equal, or one place under two names, as on a disk that ignores case, or through a bind mount."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,88 @@
+"""The pickle of a plain state dict, as torch.load reads it with `weights_only=True`, made without torch.
+
+Protocol 2, as torch.save writes it, but without memo: an OrderedDict of name → `torch._utils._rebuild_tensor_v2` of a
+storage that is named by its record, an offset of 0, shape and strides. Source of the layout: PyTorch's
+`torch/serialization.py` (persistent ids) and `torch/_tensor.py` (`_reduce_ex_internal`).
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dinoport.errors import FolderError
+from dinoport.mapping.plan import TensorSpec
+from dinoport.tensor import BFLOAT16, Shape, dtype_name
+
+_STORAGES: dict[np.dtype[Any], str] = {
+    np.dtype(np.float64): "DoubleStorage",
+    np.dtype(np.float32): "FloatStorage",
+    np.dtype(np.float16): "HalfStorage",
+    BFLOAT16: "BFloat16Storage",
+    np.dtype(np.int64): "LongStorage",
+    np.dtype(np.int32): "IntStorage",
+    np.dtype(np.int16): "ShortStorage",
+    np.dtype(np.int8): "CharStorage",
+    np.dtype(np.uint8): "ByteStorage",
+    np.dtype(np.bool_): "BoolStorage",
+}
+
+
+def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
+    """Pickle a state dict whose tensor number n lies alone, contiguous, in the record `data/n`.
+
+    Raises FolderError for a dtype that has no storage class in every version of torch.
+    """
+    entries = b"".join(_text(spec.name) + _tensor(spec, record) for record, spec in enumerate(tensors))
+    return pickle.PROTO + b"\x02" + _ordered_dict() + pickle.MARK + entries + pickle.SETITEMS + pickle.STOP
+
+
+def _tensor(spec: TensorSpec, record: int) -> bytes:
+    if spec.dtype not in _STORAGES:
+        raise FolderError(
+            f"{spec.name} has a dtype that torch files do not hold in every version of torch",
+            expected=", ".join(dtype_name(dtype) for dtype in _STORAGES),
+            found=dtype_name(spec.dtype),
+            next_step="store it as one of these in the source",
+        )
+    storage_class = _name("torch", _STORAGES[spec.dtype])
+    storage = _tuple(_text("storage"), storage_class, _text(str(record)), _text("cpu"), _int(spec.size))
+    shape = _tuple(*map(_int, spec.shape))
+    strides = _tuple(*map(_int, _strides(spec.shape)))
+    arguments = (storage + pickle.BINPERSID, _int(0), shape, strides, pickle.NEWFALSE, _ordered_dict())
+    return _name("torch._utils", "_rebuild_tensor_v2") + _tuple(*arguments) + pickle.REDUCE
+
+
+def _strides(shape: Shape) -> Shape:
+    """Row-major strides in elements, where an axis of length 0 counts as 1, as in torch."""
+    strides = [1]
+    for length in shape[:0:-1]:
+        strides.insert(0, strides[0] * max(length, 1))
+    return tuple(strides[: len(shape)])
+
+
+def _name(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+def _ordered_dict() -> bytes:
+    return _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
+
+
+def _int(value: int) -> bytes:
+    if value < 2**31:
+        return pickle.BININT + struct.pack("<i", value)
+    return pickle.LONG1 + b"\x08" + struct.pack("<q", value)
+
+
+def _tuple(*items: bytes) -> bytes:
+    return pickle.MARK + b"".join(items) + pickle.TUPLE
