@@ -21,9 +21,10 @@ from dinoport.report.report import Report
 from dinoport.tensor import TensorRef
 from dinoport.verify.prove import Case, Level, prove
 from dinoport.verify.verdict import Proofs, Verdict, Word, judge
-from dinoport.writing.commit import publishing, refuse_overlap
+from dinoport.writing.commit import publishing
 from dinoport.writing.json_file import write_json
 from dinoport.writing.output_file import WrittenFile
+from dinoport.writing.place import refuse_overlap
 from dinoport.writing.torch_file import write_torch_file
 from dinoport.writing.weights import write_sharded
 

@@ -61,8 +61,10 @@ class Request:
     def from_dict(cls, asked: Mapping[str, Any]) -> Request:
         """The inverse of `to_dict`."""
         known = {field.name for field in fields(cls)} & asked.keys()
-        values = {name: tuple(asked[name]) if isinstance(asked[name], list) else asked[name] for name in known}
-        return cls(**values | ({"head": Path(values["head"])} if "head" in values else {}))
+        values: dict[str, Any] = {name: asked[name] for name in known}
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else Path(value) if name == "head" else value
+        return cls(**values)
 
 
 @dataclass

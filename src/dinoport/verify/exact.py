@@ -68,7 +68,7 @@ def prove(
     with ThreadPoolExecutor(WORKERS) as pool:
         checks = [pool.submit(_checksum, storage) for storage in _storages(originals[name] for name in homes)]
         pairs = [(originals[name], parts) for name, parts in homes.items()]
-        comparisons = list(pool.map(lambda pair: _compare(*pair, on_bytes), pairs))
+        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], on_bytes), pairs))
         problems += [text for check in checks if (text := check.result())]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]

@@ -75,7 +75,9 @@ def prove(
     )
     sizes = _other_sizes(case) if all_sizes else ()
     computed = outputs.prove(comparison, values, name, sizes)
-    shown = pixels.prove(case.folder, case.preprocessing, picture, name) if case.preprocessing else None
+    shown = None
+    if case.preprocessing:
+        shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
     return Proofs(found, loaded, computed, shown)
 
 

@@ -109,6 +109,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
     if pixels and pixels.status == "one grey level":
         exceptions.append(f"for pixel values (one grey level, {pixels.backend})")
+    if pixels and pixels.status == "one pixel":
+        exceptions.append("for the crop (this picture is cropped one pixel aside)")
     if pixels is None or pixels.status == "not shown":
         not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))
     return tuple(exceptions), tuple(not_shown)

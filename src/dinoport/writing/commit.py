@@ -16,7 +16,10 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.writing.disk_errors import disk_errors
-from dinoport.writing.place import OTHER_NAME, REPLACE, Place
+from dinoport.writing.place import REPLACE, Place
+
+_NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
+"""What network file systems answer where a folder cannot be flushed."""
 
 
 class Workspace:
@@ -32,27 +35,20 @@ class Workspace:
 
         Raises FolderError where that name is taken; with force it is replaced.
         """
-        unproven = self._place.unproven
-        unproven.check(force=self._force, single_file=self._single_file)
-        with disk_errors(unproven.path):
-            self._flush()
-            if unproven.path.is_dir():
-                _remove(unproven.path)
-            self.path.replace(unproven.path)
-            _flush_entry(unproven.path.parent)
-        self._published = True
-        return unproven.shown
+        self._publish_as(self._place.unproven, aside=self._place.discarded)
+        return self._place.unproven.shown
 
     def publish(self) -> None:
         """Publish what was made under the target's name, unless it was published already."""
-        if self._published:
-            return
-        place = self._place
+        if not self._published:
+            self._publish_as(self._place, aside=self._place.old)
+
+    def _publish_as(self, place: Place, aside: Path) -> None:
         place.check(force=self._force, single_file=self._single_file)
         with disk_errors(place.path):
             self._flush()
             if place.path.is_dir():
-                place.path.rename(place.old)
+                place.path.rename(aside)
             self._rename_onto(place)
             _flush_entry(place.path.parent)
         self._published = True
@@ -73,20 +69,22 @@ class Workspace:
 
 
 @contextmanager
-def publishing(target: Path, *, force: bool = False, single_file: bool = False) -> Iterator[Workspace]:
+def publishing(
+    target: Path, *, force: bool = False, single_file: bool = False, keep_unproven: bool = False
+) -> Iterator[Workspace]:
     """Give a workspace, and publish it as `target` when the block ends; after any exception nothing is left of it.
 
-    Missing parents are made, and removed again where the block fails. Raises FolderError where the target exists (and
-    `force` is not given), is in use by another run, must not be replaced, or where the disk refuses.
+    Missing parents are made, and removed again where the block fails. With `keep_unproven` the name that
+    `publish_unproven` needs is checked now too, rather than after the work is done. Raises FolderError where the target
+    exists (and `force` is not given), is in use by another run, must not be replaced, or where the disk refuses.
     """
     place = Place.of(target)
-    # Before anything is made, even a lock; and once more below, when no other run can interfere.
-    if not os.path.lexists(place.old):
-        place.check(force=force, single_file=single_file)
+    place.check_precious()
     with _parents(place.path.parent), _locked(place):
         recover(place)
         try:
-            place.check(force=force, single_file=single_file)
+            for name in (place, place.unproven) if keep_unproven else (place,):
+                name.check(force=force, single_file=single_file)
             with disk_errors(place.new):
                 place.new.mkdir()
             workspace = Workspace(place, force=force, single_file=single_file)
@@ -104,19 +102,15 @@ def recover(place: Place) -> None:
 
     Raises FolderError where two folders claim the name: the one moved aside, and one that someone made since.
     """
+    _remove(place.discarded)
     with disk_errors(place.path):
         if place.old.exists():
             if not os.path.lexists(place.path):
                 place.old.rename(place.path)
             elif place.new.exists():
-                raise FolderError(
-                    f"{place.shown} was made while the folder of that name was moved aside to be replaced",
-                    where=str(place.old),
-                    cause="a conversion with --force was killed, and the folder was then made by something else",
-                    next_step=f"keep one of the two: delete {place.old}, or put it back under its name",
-                )
+                raise _made_since(place)
             else:
-                _remove(place.old, place.discarded)
+                place.old.rename(place.discarded)
     _remove(place.new)
     _remove(place.discarded)
 
@@ -164,6 +158,15 @@ def _parents(parent: Path) -> Iterator[None]:
         _flush_entry(folder.parent)
 
 
+def _made_since(place: Place) -> FolderError:
+    return FolderError(
+        f"{place.shown} was made while the folder of that name was moved aside to be replaced",
+        where=str(place.old),
+        cause="a conversion with --force was killed, and something else then made the folder",
+        next_step="keep one of the two: delete the one moved aside, or put it back under its name",
+    )
+
+
 def _taken_meanwhile(place: Place) -> FolderError:
     return FolderError(
         f"{place.shown} was made by something else during the conversion",
@@ -172,9 +175,21 @@ def _taken_meanwhile(place: Place) -> FolderError:
     )
 
 
-def _remove(path: Path, by_way_of: Path | None = None) -> None:
-    """Delete what can be deleted; the next run tries the rest again."""
+def _remove(path: Path) -> None:
+    """Delete a folder of ours as far as possible; what is left is the next run's to delete."""
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush_entry(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk."""
+    is_folder = path.is_dir()
+    if os.name == "nt" and is_folder:
+        return  # Windows has no such handle
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in _NO_FOLDER_FLUSH:
+            raise
+    finally:
+        os.close(descriptor)

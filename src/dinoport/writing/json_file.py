@@ -20,7 +20,15 @@ def json_bytes(data: object) -> bytes:
 
 def write_json(path: Path, data: object) -> WrittenFile:
     """Write `data` to `path`, over what is there. Raises FolderError where the disk refuses."""
-    text = json_bytes(data)
-    with disk_errors(path, len(text)):
-        path.write_bytes(text)
-    return WrittenFile(path.name, len(text), hashlib.sha256(text).hexdigest())
+    return _write(path, json_bytes(data))
+
+
+def write_text(path: Path, text: str) -> WrittenFile:
+    """Write `text` to `path` as UTF-8, over what is there. Raises FolderError where the disk refuses."""
+    return _write(path, text.encode())
+
+
+def _write(path: Path, content: bytes) -> WrittenFile:
+    with disk_errors(path, len(content)):
+        path.write_bytes(content)
+    return WrittenFile(path.name, len(content), hashlib.sha256(content).hexdigest())

@@ -24,7 +24,7 @@ class Place:
 
     @classmethod
     def of(cls, target: Path) -> Place:
-        """Raises FolderError for a symbolic link that leads nowhere."""
+        """Raises FolderError for a symbolic link that leads nowhere, and for the root."""
         if target.is_symlink() and not target.exists():
             raise FolderError(
                 f"{target} is a symbolic link that leads nowhere",
@@ -32,7 +32,10 @@ class Place:
                 found=f"a link to {target.readlink()}",
                 next_step="remove the link, or choose another name",
             )
-        return cls(target, Path(os.path.realpath(target)))
+        place = cls(target, Path(os.path.realpath(target)))
+        if not place.path.name:
+            raise place._precious("the root of a disk")
+        return place
 
     @property
     def unproven(self) -> Place:
@@ -68,7 +71,6 @@ class Place:
             found = self.path.lstat().st_mode if os.path.lexists(self.path) else None
         if found is None:
             return
-        self._check_precious()
         what = "a folder" if stat.S_ISDIR(found) else "a file" if stat.S_ISREG(found) else "neither file nor folder"
         wanted = "a file" if single_file else "a folder"
         if what != wanted:
@@ -86,8 +88,8 @@ class Place:
                 next_step="convert into another folder, then copy the files",
             )
 
-    def _check_precious(self) -> None:
-        """What no option replaces: where the user is, at home, or a disk as a whole."""
+    def check_precious(self) -> None:
+        """Raise FolderError for what no option replaces: where the user is, at home, or a disk as a whole."""
         with suppress(FileNotFoundError):
             current = Path.cwd().resolve()
             if self.path in (current, *current.parents):

@@ -1,0 +1,55 @@
+"""How an original turns a picture into an input when it evaluates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+SATELLITE_MEAN = (0.430, 0.411, 0.296)
+SATELLITE_STD = (0.213, 0.156, 0.143)
+"""Statistics of the satellite pictures that DINOv3's SAT models were trained on (README of facebookresearch/dinov3)."""
+
+RESIZE_PER_CROP = 256 / 224
+"""DINO resizes to 256 before it crops 224; other crops keep the proportion."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop, scale to [0, 1], normalise.
+
+    With a `crop`, the shortest side becomes `resize` pixels and the centre is cropped; without one the picture becomes
+    a square of `resize` pixels, whatever its proportions.
+    """
+
+    resize: int
+    crop: int | None
+    resample: Literal["bicubic", "bilinear"]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def size(self) -> int:
+        """Pixels along one side of the input."""
+        return self.crop or self.resize
+
+    def for_image_size(self, size: int) -> Preprocessing:
+        """The same transform for another input size."""
+        if size == self.size:
+            return self
+        if self.crop is None:
+            return replace(self, resize=size)
+        return replace(self, resize=round(size * RESIZE_PER_CROP), crop=size)
+
+    def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
+        """The same transform with other means and standard deviations, where they are given."""
+        return replace(self, mean=mean or self.mean, std=std or self.std)
+
+
+EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")
+"""`eval_linear.py` and `eval_knn.py` of facebookresearch/dino; `make_classification_eval_transform` of dinov2."""
+
+DINOV3_PROCESSOR = Preprocessing(resize=224, crop=None, resample="bilinear")
+"""What the official Transformers repositories of DINOv3 ship; its README resizes to 256."""

@@ -1,0 +1,64 @@
+"""The layers that the references share, as functions of a state dict under original names.
+
+Imported only to verify. Tokens are (batch, tokens, width) throughout, pictures (batch, channels, height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+from torch.nn import functional
+
+State: TypeAlias = Mapping[str, torch.Tensor]
+
+
+def linear(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """`name.weight`, and `name.bias` where there is one."""
+    return functional.linear(inputs, state[f"{name}.weight"], state.get(f"{name}.bias"))
+
+
+def layer_norm(state: State, name: str, inputs: torch.Tensor, eps: float) -> torch.Tensor:
+    """Normalise the last axis."""
+    weight = state[f"{name}.weight"]
+    return functional.layer_norm(inputs, weight.shape, weight, state[f"{name}.bias"], eps)
+
+
+def patch_map(state: State, pixels: torch.Tensor, patch_size: int) -> torch.Tensor:
+    """Patches as (batch, width, rows, columns). Pixels beyond the last whole patch are left out."""
+    weight, bias = state["patch_embed.proj.weight"], state["patch_embed.proj.bias"]
+    return functional.conv2d(pixels, weight, bias, stride=patch_size)
+
+
+def as_tokens(feature_map: torch.Tensor) -> torch.Tensor:
+    """(batch, width, rows, columns) as tokens, row by row."""
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def split_heads(qkv: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values, each (batch, heads, tokens, head dimension), of a joint projection's output."""
+    batch, tokens, joint = qkv.shape
+    queries, keys, values = qkv.reshape(batch, tokens, 3, heads, joint // 3 // heads).permute(2, 0, 3, 1, 4)
+    return queries, keys, values
+
+
+def merge_heads(attended: torch.Tensor) -> torch.Tensor:
+    """(batch, heads, tokens, head dimension) back to tokens."""
+    return attended.transpose(1, 2).flatten(2)
+
+
+def mlp(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """Two linear layers with the exact GELU between them."""
+    return linear(state, f"{name}.fc2", functional.gelu(linear(state, f"{name}.fc1", inputs)))
+
+
+def layer_scale(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """`name.gamma` times the inputs; without one the originals have an identity in its place."""
+    gamma = state.get(f"{name}.gamma")
+    return inputs if gamma is None else inputs * gamma
+
+
+def cls_and_mean(tokens: torch.Tensor, patches_from: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The CLS token and the mean of the patches, each (batch, width): what linear classifiers look at."""
+    return tokens[:, 0], tokens[:, patches_from:].mean(dim=1)

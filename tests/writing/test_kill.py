@@ -1,0 +1,129 @@
+"""Runs that are killed outright. The child stops where the test wants it to, and says so; the parent kills it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dinoport.errors import FolderError
+from dinoport.writing.commit import publishing
+
+CHILD = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from stub_tensors import Stub, tensor
+from dinoport.writing.commit import publishing
+from dinoport.writing.torch_file import write_torch_file
+from dinoport.writing.weights import write_safetensors
+
+def stop(*_):
+    print("stopped", flush=True)
+    time.sleep(600)
+
+def blocks():
+    yield np.zeros(2**16, np.float32)
+    stop()
+
+target, point, force = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "force"
+slow = Stub("a", np.float32, (2**17,), blocks)
+with publishing(target, force=force, single_file=point == "torch file") as workspace:
+    if point == "torch file":
+        write_torch_file(workspace.path, [slow])
+    (workspace.path / "config.json").write_text("new")
+    if point == "weights":
+        write_safetensors(workspace.path / "model.safetensors", [slow])
+    write_safetensors(workspace.path / "model.safetensors", [tensor("a", np.ones(9))])
+    if point == "written":
+        stop()
+    if point == "between renames":
+        Path.replace = stop
+    if point == "before the old is deleted":
+        import shutil
+        shutil.rmtree = lambda path, **_: stop() if Path(path).exists() else None
+"""
+
+
+@pytest.fixture
+def stopped_run():
+    children: list[subprocess.Popen[str]] = []
+
+    def start(target: Path, point: str, force: bool = False) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", CHILD, str(target), point, "force" if force else ""]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        children.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "stopped\n"
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def kill(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.wait()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("point", ["weights", "written", "torch file"])
+def test_the_name_stays_free_and_the_next_run_cleans_up(tmp_path, stopped_run, point):
+    kill(stopped_run(tmp_path / "out", point))
+    assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-new"}
+    with publishing(tmp_path / "out") as workspace:
+        assert names(workspace.path) == set()
+        (workspace.path / "config.json").write_text("whole")
+    assert names(tmp_path) == {"out"}
+    assert names(tmp_path / "out") == {"config.json"}
+
+
+@pytest.mark.parametrize("point", ["weights", "written"])
+def test_the_old_folder_stays_untouched(tmp_path, stopped_run, point):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("old")
+    kill(stopped_run(tmp_path / "out", point, force=True))
+    assert names(tmp_path / "out") == {"config.json"}
+    assert (tmp_path / "out" / "config.json").read_text() == "old"
+
+
+def test_between_the_renames_the_old_folder_comes_back(tmp_path, stopped_run):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("old")
+    kill(stopped_run(tmp_path / "out", "between renames", force=True))
+    assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-new", ".out.dinoport-old"}
+    with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
+        pytest.fail("the block must not be entered")
+    assert names(tmp_path) == {"out"}
+    assert (tmp_path / "out" / "config.json").read_text() == "old"
+
+
+def test_after_the_renames_the_new_folder_stays(tmp_path, stopped_run):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("old")
+    kill(stopped_run(tmp_path / "out", "before the old is deleted", force=True))
+    assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-discarded", "out"}
+    with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
+        pytest.fail("the block must not be entered")
+    assert names(tmp_path) == {"out"}
+    assert (tmp_path / "out" / "config.json").read_text() == "new"
+    assert names(tmp_path / "out") == {"config.json", "model.safetensors"}
+
+
+def test_a_live_run_of_another_process_is_left_alone(tmp_path, stopped_run):
+    child = stopped_run(tmp_path / "out", "written")
+    before = {path: path.stat().st_size for path in tmp_path.rglob("*")}
+    with pytest.raises(FolderError, match="another run is writing"), publishing(tmp_path / "out", force=True):
+        pytest.fail("the block must not be entered")
+    assert {path: path.stat().st_size for path in tmp_path.rglob("*")} == before
+    kill(child)
+    with publishing(tmp_path / "out"):
+        pass
+    assert names(tmp_path) == {"out"}
