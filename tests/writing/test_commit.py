@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +32,17 @@ def make(folder: Path, text: str) -> Path:
     return folder
 
 
-def convert(target: Path, text: str, **options) -> None:
+def convert(target: Path, text: str, then: Callable[[], object] = lambda: None, **options) -> None:
     with publishing(target, **options) as workspace:
-        (workspace.path / "a").write_text(text)
+        (workspace.path if options.get("single_file") else workspace.path / "a").write_text(text)
+        then()
+
+
+def failing(error: type[BaseException]) -> Callable[[], None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error("no")
+
+    return fail
 
 
 def test_a_folder_appears_whole_at_the_end(tmp_path):
@@ -63,24 +73,26 @@ def test_the_usual_permissions(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("single_file", [False, True])
 def test_after_any_exception_nothing_is_left(tmp_path, error, single_file):
-    with pytest.raises(error), publishing(tmp_path / "out", single_file=single_file) as workspace:
-        (workspace.path if single_file else workspace.path / "a").write_text("one")
-        raise error
+    with pytest.raises(error):
+        convert(tmp_path / "out", "one", failing(error), single_file=single_file)
     assert contents(tmp_path) == {}
 
 
 def test_missing_parents_are_made_and_removed_again(tmp_path):
-    with pytest.raises(ValueError, match="no"), publishing(tmp_path / "new" / "deep" / "out"):
-        raise ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        convert(tmp_path / "new" / "deep" / "out", "one", failing(ValueError))
     assert contents(tmp_path) == {}
     convert(tmp_path / "new" / "deep" / "out", "one")
     assert contents(tmp_path) == {"new/deep/out/a": "one"}
 
 
 def test_a_parent_that_others_use_meanwhile_stays(tmp_path):
-    with pytest.raises(ValueError, match="no"), publishing(tmp_path / "new" / "out"):
+    def fail() -> None:
         make(tmp_path / "new" / "other", "theirs")
         raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        convert(tmp_path / "new" / "out", "one", fail)
     assert contents(tmp_path) == {"new/other/a": "theirs"}
 
 
@@ -114,8 +126,8 @@ def test_force_through_a_link_replaces_what_it_leads_to(tmp_path):
 
 def test_force_keeps_the_old_folder_when_the_conversion_fails(tmp_path):
     make(tmp_path / "out", "old")
-    with pytest.raises(ValueError, match="no"), publishing(tmp_path / "out", force=True):
-        raise ValueError("no")
+    with pytest.raises(ValueError, match="no"):
+        convert(tmp_path / "out", "new", failing(ValueError), force=True)
     assert contents(tmp_path) == {"out/a": "old"}
 
 
@@ -146,23 +158,21 @@ def test_an_interruption_between_the_renames_puts_the_old_folder_back(tmp_path, 
 
 
 def test_a_folder_that_something_else_makes_meanwhile_is_kept(tmp_path):
-    with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out") as workspace:
-        (workspace.path / "a").write_text("ours")
-        make(tmp_path / "out", "theirs")
+    with pytest.raises(FolderError, match="exists"):
+        convert(tmp_path / "out", "ours", lambda: make(tmp_path / "out", "theirs"))
     assert contents(tmp_path) == {"out/a": "theirs"}
 
 
 def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path, monkeypatch):
-    flush = os.fsync
+    replace = Path.replace
 
-    def meddle(descriptor: int) -> None:
-        flush(descriptor)
-        if not (tmp_path / "out").exists():
-            make(tmp_path / "out", "theirs")
+    def meddle(self: Path, target: Path) -> None:
+        make(target, "theirs")
+        replace(self, target)
 
-    with pytest.raises(FolderError) as caught, publishing(tmp_path / "out") as workspace:
-        (workspace.path / "a").write_text("ours")
-        monkeypatch.setattr(os, "fsync", meddle)
+    monkeypatch.setattr(Path, "replace", meddle)
+    with pytest.raises(FolderError) as caught:
+        convert(tmp_path / "out", "ours")
     assert str(caught.value) == (
         f"{tmp_path / 'out'} was made by something else during the conversion\n"
         f"  where: {tmp_path / 'out'}\n"
@@ -171,12 +181,24 @@ def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path,
     assert contents(tmp_path) == {"out/a": "theirs"}
 
 
+def test_without_force_nothing_is_moved_aside_at_any_moment(tmp_path, monkeypatch):
+    """Even if the folder comes between the last look and the rename."""
+    check = Place.check
+
+    def meddle(self: Place, **options: bool) -> None:
+        check(self, **options)
+        if self.new.exists():
+            make(self.path, "theirs")
+
+    monkeypatch.setattr(Place, "check", meddle)
+    with pytest.raises(FolderError, match="was made by something else"):
+        convert(tmp_path / "out", "ours")
+    assert contents(tmp_path) == {"out/a": "theirs"}
+
+
 class TestUnproven:
     def convert(self, target: Path, **options) -> Path:
-        with (
-            pytest.raises(ValueError, match="not proven"),
-            publishing(target, keep_unproven=True, **options) as workspace,
-        ):
+        with suppress(ValueError), publishing(target, keep_unproven=True, **options) as workspace:
             file = workspace.path if options.get("single_file") else workspace.path / "a"
             file.write_text("doubtful")
             shown = workspace.publish_unproven()
@@ -202,8 +224,8 @@ class TestUnproven:
 
     def test_an_earlier_one_is_refused_before_the_work_begins_and_replaced_by_force(self, tmp_path):
         make(tmp_path / "out.unproven", "earlier")
-        with pytest.raises(FolderError, match="out.unproven exists"), publishing(tmp_path / "out", keep_unproven=True):
-            pytest.fail("the block must not be entered")
+        with pytest.raises(FolderError, match=r"out\.unproven exists"):
+            convert(tmp_path / "out", "new", keep_unproven=True)
         assert contents(tmp_path) == {"out.unproven/a": "earlier"}
         self.convert(tmp_path / "out", force=True)
         assert contents(tmp_path) == {"out.unproven/a": "doubtful"}
@@ -277,6 +299,14 @@ def test_a_target_in_use_is_refused(tmp_path):
     assert contents(tmp_path) == {"out/a": "first", "other/a": "not in its way"}
 
 
+@contextmanager
+def refusals(texts: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except FolderError as error:
+        texts.append(str(error))
+
+
 def test_many_at_once_never_meet(tmp_path):
     """The lock file comes and goes with every run; nobody may hold one that has lost its name."""
     inside = threading.Lock()
@@ -284,18 +314,19 @@ def test_many_at_once_never_meet(tmp_path):
     refused: list[str] = []
     met: list[str] = []
 
+    def enter(name: str) -> None:
+        with publishing(tmp_path / "out", force=True) as workspace:
+            if not inside.acquire(blocking=False):
+                met.append(name)
+            (workspace.path / "a").write_text(name)
+            (workspace.path / "b").write_text(name)
+            inside.release()
+
     def work(name: str) -> None:
         for _ in range(40):
-            try:
-                with publishing(tmp_path / "out", force=True) as workspace:
-                    if not inside.acquire(blocking=False):
-                        met.append(name)
-                    (workspace.path / "a").write_text(name)
-                    (workspace.path / "b").write_text(name)
-                    inside.release()
+            with refusals(refused):
+                enter(name)
                 done.append(name)
-            except FolderError as error:
-                refused.append(str(error))
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -305,15 +336,17 @@ def test_many_at_once_never_meet(tmp_path):
     assert not met
     assert len(done) + len(refused) == 160
     assert {text.split("\n")[0] for text in refused} <= {f"another run is writing {tmp_path / 'out'}"}
-    assert contents(tmp_path) == {"out/a": (tmp_path / "out" / "b").read_text(), "out/b": done[-1]}
+    assert set(contents(tmp_path)) == {"out/a", "out/b"}
+    assert (tmp_path / "out" / "a").read_text() == (tmp_path / "out" / "b").read_text()
 
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(FolderError) as caught:
-        convert(tmp_path / "file" / "out", "new")
-    assert caught.value.what.endswith("cannot be written: not a directory")
-    assert caught.value.cause == "a part of this path is a file, not a folder"
+    for target in (tmp_path / "file" / "out", tmp_path / "file" / "new" / "out"):
+        with pytest.raises(FolderError) as caught:
+            convert(target, "new")
+        assert caught.value.what == f"{target.parent.name} cannot be written: not a directory"
+        assert caught.value.cause == "a part of this path is a file, not a folder"
 
 
 @pytest.mark.parametrize(
@@ -373,7 +406,9 @@ def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
     flush = os.fsync
 
     def record(descriptor: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}") + (" named" if (tmp_path / "out").exists() else ""))
+        flushed.append(
+            str(Path(f"/proc/self/fd/{descriptor}").readlink()) + (" named" if (tmp_path / "out").exists() else "")
+        )
         flush(descriptor)
 
     if not Path("/proc/self/fd").exists():

@@ -3,13 +3,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from dinoport.errors import FolderError
 from dinoport.writing import output_file
-from dinoport.writing.output_file import OutputFile
+from dinoport.writing.output_file import OutputFile, WrittenFile
 
 
 def failing(code: int):
@@ -17,6 +19,16 @@ def failing(code: int):
         raise OSError(code, os.strerror(code))
 
     return fail
+
+
+def write(
+    path: Path, *parts: bytes, expected_bytes: int = 0, between: Callable[[], None] = lambda: None
+) -> WrittenFile:
+    with OutputFile(path, expected_bytes) as file:
+        for part in parts:
+            file.write(part)
+            between()
+        return file.finish()
 
 
 def test_bytes_size_and_hash(tmp_path):
@@ -56,18 +68,19 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
 
 
 def test_a_block_that_is_left_early_leaves_no_file(tmp_path):
-    with pytest.raises(KeyboardInterrupt), OutputFile(tmp_path / "f", 100) as file:
-        file.write(b"some")
+    def interrupt() -> None:
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "f", b"some", between=interrupt)
     with OutputFile(tmp_path / "f", 100) as file:
         file.write(b"some")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fewer_bytes_than_announced_are_an_internal_error(tmp_path):
-    with pytest.raises(RuntimeError, match="f: 4 of 100 bytes were written"), OutputFile(tmp_path / "f", 100) as file:
-        file.write(b"some")
-        file.finish()
+    with pytest.raises(RuntimeError, match="f: 4 of 100 bytes were written"):
+        write(tmp_path / "f", b"some", expected_bytes=100)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,11 +132,8 @@ def test_a_file_system_that_cannot_reserve_is_written_all_the_same(tmp_path, mon
 )
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_failure_on_the_way_removes_the_file(tmp_path, monkeypatch, code, cause, call):
-    with pytest.raises(FolderError) as caught, OutputFile(tmp_path / "f", 8) as file:
-        file.write(b"head")
-        monkeypatch.setattr(os, call, failing(code))
-        file.write(b"tail")
-        file.finish()
+    with pytest.raises(FolderError) as caught:
+        write(tmp_path / "f", b"head", b"tail", between=lambda: monkeypatch.setattr(os, call, failing(code)))
     assert caught.value.what == f"f cannot be written: {os.strerror(code)[0].lower()}{os.strerror(code)[1:]}"
     assert caught.value.cause == cause
     assert caught.value.next_step

@@ -9,18 +9,20 @@ from dinoport.errors import FolderError
 from dinoport.writing.place import Place, refuse_overlap
 
 
-def refusal(target, **options) -> str:
+def check(target: Path, **options: bool) -> None:
+    place = Place.of(target)
+    place.check_precious()
+    place.check(**{"force": True, **options})
+
+
+def refusal(target: str | Path, **options: bool) -> str:
     with pytest.raises(FolderError) as caught:
-        place = Place.of(Path(target))
-        place.check_precious()
-        place.check(**{"force": True, **options})
+        check(Path(target), **options)
     return str(caught.value)
 
 
 def test_a_new_name_is_free(tmp_path):
-    place = Place.of(tmp_path / "out")
-    place.check_precious()
-    place.check(force=False)
+    check(tmp_path / "out", force=False)
 
 
 def test_an_existing_folder_needs_force(tmp_path):

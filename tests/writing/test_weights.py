@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import subprocess
 import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_producer_that_breaks_its_word_is_an_internal_error(tmp_path, blocks, 
 @pytest.mark.parametrize("dtype", [np.float64, np.int32, ">f4"])
 def test_blocks_of_another_dtype_are_an_internal_error(tmp_path, dtype):
     broken = Stub("a", np.float32, (4,), lambda: iter([np.ones(4, dtype)]))
-    with pytest.raises(RuntimeError, match="a: .* came for float32"):
+    with pytest.raises(RuntimeError, match=r"a: \w+ came for float32"):
         write_safetensors(tmp_path / "a", [broken])
     assert list(tmp_path.iterdir()) == []
 
@@ -168,7 +169,8 @@ def test_a_dtype_that_the_format_lacks_is_refused_by_name(tmp_path):
         write_safetensors(tmp_path / "a", [tensor("a", np.ones(3, np.complex128))])
     assert str(caught.value) == (
         "a has a dtype that safetensors files do not hold\n"
-        "  expected: bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, float64\n"
+        "  expected: bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, "
+        "float64\n"
         "  found: complex128\n"
         "  try: store it as one of these in the source"
     )
@@ -185,7 +187,7 @@ def test_memory_stays_at_one_block(tmp_path):
     """64 MiB in blocks of 1 MiB; the peak is measured in a process of its own."""
     code = f"""
 import resource, sys
-sys.path.insert(0, {os.path.dirname(__file__)!r})
+sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
 from pathlib import Path
 from stub_tensors import Stub
@@ -199,8 +201,6 @@ write_safetensors(Path({str(tmp_path / "a")!r}), [stub])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     pytest.importorskip("resource")
-    import subprocess
-
     grown_kib = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert grown_kib < 8 * 1024
 

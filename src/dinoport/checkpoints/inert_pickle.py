@@ -291,12 +291,13 @@ class InertUnpickler:
         raise self._broken(f"an opcode that checkpoints do not use at byte {self.position - 1}")
 
 
-Handler: TypeAlias = Callable[[InertUnpickler], None]
+Handler: TypeAlias = Callable[[InertUnpickler], object]
+"""What an opcode does; its result is not looked at."""
 
 _HANDLERS: Mapping[int, Handler] = {
     ord("("): InertUnpickler._op_mark,
     ord("0"): InertUnpickler._op_pop,
-    ord("1"): lambda self: self._pop_to_mark() and None,
+    ord("1"): lambda self: self._pop_to_mark(),
     ord("2"): lambda self: self._push(self._stack[-1]),
     ord("F"): lambda self: self._push(float(self._line())),
     ord("I"): InertUnpickler._op_int,
@@ -334,7 +335,7 @@ _HANDLERS: Mapping[int, Handler] = {
     ord(")"): lambda self: self._push(()),
     ord("u"): lambda self: self._set_items(self._pop_to_mark()),
     ord("G"): lambda self: self._push(struct.unpack(">d", self._take(8))[0]),
-    0x80: lambda self: self._number("B") and None,
+    0x80: lambda self: self._number("B"),
     0x81: InertUnpickler._op_reduce,
     0x82: InertUnpickler._refuse,
     0x83: InertUnpickler._refuse,
@@ -355,7 +356,7 @@ _HANDLERS: Mapping[int, Handler] = {
     0x92: InertUnpickler._op_newobj_ex,
     0x93: InertUnpickler._op_stack_global,
     0x94: lambda self: self._put(len(self._memo)),
-    0x95: lambda self: self._number("Q") and None,
+    0x95: lambda self: self._number("Q"),
     0x96: lambda self: self._push(bytearray(self._take(self._number("Q")))),
     0x97: InertUnpickler._refuse,
     0x98: InertUnpickler._refuse,

@@ -61,7 +61,7 @@ def read_torch_zip(source: ByteSource) -> object:
 
 def _open(source: ByteSource) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(SourceFile(source))  # type: ignore[arg-type]  # a raw reader is enough
+        archive = zipfile.ZipFile(SourceFile(source))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError) as error:
         raise CheckpointError(
             f"{source.where} is cut off or damaged: it begins as a torch file and has no sound directory",

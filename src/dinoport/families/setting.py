@@ -34,8 +34,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said about the original model, and what its training left beside the weights."""
+    """What is said about the original model beside its weights; `said_by` is who says so, if not the command line."""
 
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    said_by: str | None = None
+
+    def speaker(self, option: str) -> str:
+        """Where a value comes from: a file, or the option that set it."""
+        return self.said_by or option

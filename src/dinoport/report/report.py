@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
-from dinoport.tensor import dtype_name, shape_text
 from dinoport.verify.verdict import Proofs, Verdict
 from dinoport.writing.output_file import WrittenFile
 
@@ -47,7 +46,6 @@ class Line:
 
     names: str
     count: int
-    shape: str
     reason: str
 
 
@@ -89,11 +87,11 @@ class Report:
 
 def account(plan: Plan) -> Accounting:
     """Fold a plan into lines that a person can read."""
-    made: dict[tuple[str, str], list[str]] = {}
+    made: dict[str, list[str]] = {}
     kept: dict[tuple[str, str], list[Step]] = {}
     for step in plan.steps:
         if step.kind is Kind.SYNTHESISED:
-            made.setdefault((shape_text(step.target.shape), step.reason), []).append(step.target.name)
+            made.setdefault(step.reason, []).append(step.target.name)
         else:
             kept.setdefault((without_numbers(step.target.name), without_numbers(step.describe())), []).append(step)
     dropped: dict[str, list[str]] = {}
@@ -110,18 +108,15 @@ def account(plan: Plan) -> Accounting:
             )
             for steps in kept.values()
         ),
-        dropped=tuple(Line(", ".join(fold_names(names)), len(names), "", reason) for reason, names in dropped.items()),
-        synthesised=tuple(
-            Line(", ".join(fold_names(names)), len(names), shape, reason) for (shape, reason), names in made.items()
-        ),
+        dropped=_lines(dropped),
+        synthesised=_lines(made),
     )
+
+
+def _lines(by_reason: Mapping[str, list[str]]) -> tuple[Line, ...]:
+    return tuple(Line(", ".join(fold_names(names)), len(names), reason) for reason, names in by_reason.items())
 
 
 def without_numbers(name: str) -> str:
     """A name with `#` for every number in its path: tensors of different blocks are then alike."""
     return ".".join("#" if part.isdecimal() else part for part in name.split("."))
-
-
-def dtypes(plan: Plan) -> str:
-    """The dtypes that will be written, as words."""
-    return ", ".join(sorted({dtype_name(step.target.dtype) for step in plan.steps}))

@@ -44,6 +44,7 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
     wishes = Wishes(
         num_heads=heads if type(heads) is int else None,
         layer_norm_eps=float(eps) if isinstance(eps, (int, float)) else None,
+        said_by="config.json",
     )
     return Return(class_name, family, rules, wishes)
 

@@ -109,13 +109,12 @@ def prove(
             if distance > ROUNDINGS[written.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
             state["pos_embed"] = table
-            architecture = replace(architecture, image_size=case.image_size)  # type: ignore[call-arg]
         images = torch.from_numpy(pixels)
         ours = forward(state, architecture, images.double())
         theirs = _outputs(case.model, images.double())
         proof = replace(proof, float64=_compare(ours, theirs))
-        if case.cast is not None and not case.baked:
-            exact = forward(source, architecture, images.double())
+        if case.cast is not None:
+            exact = forward(source | ({"pos_embed": own} if case.baked else {}), architecture, images.double())
             proof = replace(proof, rounding=_largest(_compare(exact, ours)))
         sizes = {}
         for size in other_sizes:

@@ -47,13 +47,10 @@ class Verdict:
         return self.word is Word.NOT_EQUAL
 
     def __str__(self) -> str:
-        text = self.word.value
-        if self.exceptions:
-            text += " " + "; ".join(self.exceptions)
-        if self.shown:
-            text += f" {self.shown}"
-        if self.failures:
-            text += ": " + "; ".join(self.failures[:3])
+        text = self.word.value if self.word is not Word.EQUAL_EXCEPT else Word.EQUAL.value
+        text += f" {self.shown}" if self.shown else ""
+        text += ", except " + "; ".join(self.exceptions) if self.exceptions else ""
+        text += ": " + "; ".join(self.failures[:3]) if self.failures else ""
         if self.assumptions and not self.failed:
             text += ", assuming " + ", ".join(self.assumptions)
         return text

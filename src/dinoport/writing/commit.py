@@ -44,10 +44,10 @@ class Workspace:
             self._publish_as(self._place, aside=self._place.old)
 
     def _publish_as(self, place: Place, aside: Path) -> None:
-        place.check(force=self._force, single_file=self._single_file)
         with disk_errors(place.path):
             self._flush()
-            if place.path.is_dir():
+            place.check(force=self._force, single_file=self._single_file)
+            if self._force and place.path.is_dir():
                 place.path.rename(aside)
             self._rename_onto(place)
             _flush_entry(place.path.parent)
@@ -85,7 +85,7 @@ def publishing(
         try:
             for name in (place, place.unproven) if keep_unproven else (place,):
                 name.check(force=force, single_file=single_file)
-            with disk_errors(place.new):
+            with disk_errors(place.path):
                 place.new.mkdir()
             workspace = Workspace(place, force=force, single_file=single_file)
             yield workspace
@@ -120,7 +120,7 @@ def _locked(place: Place) -> Iterator[None]:
     from filelock import FileLock, Timeout  # 50 ms of imports, not for --help
 
     lock = FileLock(place.lock)
-    with disk_errors(place.lock):
+    with disk_errors(place.path):
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
@@ -148,6 +148,8 @@ def _parents(parent: Path) -> Iterator[None]:
             for folder in reversed(missing):
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
+            if not parent.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         yield
     except BaseException:
         for folder in reversed(made):

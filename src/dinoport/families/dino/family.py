@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.interpolation import INTERPOLATIONS
 from dinoport.families.preprocessing import EVALUATION
 from dinoport.families.probe import Features, Probe
 from dinoport.families.setting import Origin, Setting
@@ -51,7 +52,8 @@ def read(evidence: Evidence) -> Reading:
     if patch[2] != patch[3] or side is None or depth > MAX_DEPTH:
         raise PlanError(f"{evidence.where} cannot be converted", _impossible(patch, rows, depth))
     classifier = shapes.get("head.weight")
-    heads, remarks = _heads(evidence, width, patch_size)
+    arch, remarks = _believed_arch(evidence, width, patch_size)
+    heads = _heads(evidence, width, arch, remarks)
     architecture = DinoViT(
         width=width,
         depth=depth,
@@ -64,6 +66,7 @@ def read(evidence: Evidence) -> Reading:
         layer_norm_eps=evidence.wishes.layer_norm_eps or 1e-6,
         classes=classifier[0] if classifier else None,
         probe=_probe(evidence, width),
+        interpolation=INTERPOLATIONS[evidence.wishes.interpolation or "offset"],
     )
     stored = Origin.STORED
     settings = (
@@ -74,8 +77,8 @@ def read(evidence: Evidence) -> Reading:
         Setting("patch size", patch_size, stored, "patch_embed.proj.weight"),
         Setting("image size", architecture.image_size, stored, f"a table of {side}×{side} patches"),
         Setting("channels", channels, stored, "patch_embed.proj.weight"),
-        _eps(evidence),
-        Setting("activation", "gelu", Origin.ASSUMED, "exact GELU, as every model of facebookresearch/dino"),
+        _eps(evidence, arch),
+        Setting("activation", "exact gelu", *_from_code(arch)),
     )
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), remarks)
 
@@ -101,38 +104,49 @@ def _probe(evidence: Evidence, width: int) -> Probe | None:
     )
 
 
-def _eps(evidence: Evidence) -> Setting:
+def _eps(evidence: Evidence, arch: str | None) -> Setting:
     if evidence.wishes.layer_norm_eps is not None:
-        return Setting("eps", evidence.wishes.layer_norm_eps, Origin.GIVEN, "--layer-norm-eps")
-    return Setting("eps", 1e-6, Origin.ASSUMED, "LayerNorm of every model of facebookresearch/dino")
+        return Setting("eps", evidence.wishes.layer_norm_eps, Origin.GIVEN, evidence.wishes.speaker("--layer-norm-eps"))
+    return Setting("eps", 1e-6, *_from_code(arch))
 
 
-def _heads(evidence: Evidence, width: int, patch_size: int) -> tuple[Setting, tuple[str, ...]]:
-    """The number of heads and where it came from; a remark if the file's own `args` are not believed."""
+def _from_code(arch: str | None) -> tuple[Origin, str]:
+    """How far a value can be trusted that is fixed in `vision_transformer.py` and stored nowhere."""
+    if arch:
+        return Origin.INFERRED, f"the code of {arch}, which the checkpoint's args name"
+    return Origin.ASSUMED, "as in all DINO models"
+
+
+def _believed_arch(evidence: Evidence, width: int, patch_size: int) -> tuple[str | None, tuple[str, ...]]:
+    """The builder that the checkpoint's own `args` name, if the tensors bear it out; a remark if they do not."""
     arch = str(evidence.arguments.get("arch", "")).replace("deit", "vit")
-    remarks: tuple[str, ...] = ()
-    if arch in BUILDERS:
-        built_width, built_heads = BUILDERS[arch]
-        contradiction = None
-        if built_width != width:
-            contradiction = f"has width {built_width}, the tensors have {width}"
-        elif evidence.arguments.get("patch_size", patch_size) != patch_size:
-            contradiction = f"goes with patch size {evidence.arguments['patch_size']}, the tensors have {patch_size}"
-        if contradiction is None and evidence.wishes.num_heads in (None, built_heads):
-            return Setting("heads", built_heads, Origin.INFERRED, f"the checkpoint's args say {arch}"), ()
-        if contradiction:
-            remarks = (f"the checkpoint's args say {arch}, which {contradiction}: the args are not believed",)
+    if arch not in BUILDERS:
+        return None, ()
+    if BUILDERS[arch][0] != width:
+        contradiction = f"has width {BUILDERS[arch][0]}, the tensors have {width}"
+    elif evidence.arguments.get("patch_size", patch_size) != patch_size:
+        contradiction = f"goes with patch size {evidence.arguments['patch_size']}, the tensors have {patch_size}"
+    else:
+        return arch, ()
+    return None, (f"the checkpoint's args say {arch}, which {contradiction}: the args are not believed",)
+
+
+def _heads(evidence: Evidence, width: int, arch: str | None, remarks: tuple[str, ...]) -> Setting:
+    """The number of heads: the user's word, else the training's, else what all published models have."""
     given = evidence.wishes.num_heads
     if given is not None:
+        option = evidence.wishes.speaker("--num-heads")
         if given < 1 or width % given:
             raise SettingError(
-                f"--num-heads {given} does not divide the width of this model",
+                f"{option} {given} does not divide the width of this model",
                 where=evidence.where,
                 expected=f"a divisor of {width}",
                 found=str(given),
                 next_step="look up num_heads in the code or config that trained the model",
             )
-        return Setting("heads", given, Origin.GIVEN, "--num-heads"), remarks
+        return Setting("heads", given, Origin.GIVEN, option)
+    if arch:
+        return Setting("heads", BUILDERS[arch][1], Origin.INFERRED, f"the checkpoint's args say {arch}")
     if width % HEAD_DIM:
         raise SettingError(
             f"the number of attention heads of {evidence.where} is not known",
@@ -141,8 +155,7 @@ def _heads(evidence: Evidence, width: int, patch_size: int) -> tuple[Setting, tu
             cause="the head count is in no tensor's shape, and a wrong one loads without an error",
             next_step="add --num-heads N, with N from the code or config that trained the model",
         )
-    reason = f"width / {HEAD_DIM}, as in every published model"
-    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, reason), remarks
+    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}")
 
 
 def _impossible(patch: Shape, rows: int, depth: int) -> list[str]:

@@ -38,8 +38,8 @@ def read(evidence: Evidence) -> Reading:
     settings = (
         Setting("channels", stem[1], Origin.STORED, "conv1.weight"),
         Setting("depths", "3-4-6-3", Origin.STORED, "numbered blocks"),
-        Setting("stride", "in the 3×3", Origin.ASSUMED, "torchvision's ResNet-50, which DINO trains"),
-        Setting("BatchNorm eps", 1e-5, Origin.ASSUMED, "torchvision's ResNet-50, which DINO trains"),
+        Setting("stride", "in the 3×3", Origin.ASSUMED, "as in torchvision's ResNet-50"),
+        Setting("BatchNorm eps", 1e-5, Origin.ASSUMED, "as in torchvision's ResNet-50"),
     )
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())))
 
