@@ -67,7 +67,7 @@ def bias_mask(length: int) -> Array:
 
 
 def state_dict(shapes: Mapping[str, Shape]) -> dict[str, Array]:
-    """Every tensor of a state dict, by its original name.
+    """Every tensor of a state dict. A prefix `backbone.` is not part of a tensor's name.
 
     A ConvNeXt's `norms.3` is its `norm` under a second name, and has its values.
     """
@@ -78,7 +78,7 @@ def state_dict(shapes: Mapping[str, Shape]) -> dict[str, Array]:
         elif name.endswith(".bias_mask"):
             state[name] = bias_mask(shape[0])
         else:
-            state[name] = tensor(name.replace("norms.3.", "norm."), shape)
+            state[name] = tensor(name.removeprefix("backbone.").replace("norms.3.", "norm."), shape)
     return state
 
 
@@ -95,4 +95,6 @@ def state_sha256(state: Mapping[str, Array]) -> str:
 def _normalises(name: str) -> bool:
     module = name.rsplit(".", 1)[0]
     last = module.rsplit(".", 1)[-1]
-    return "norm" in last or last.startswith("bn") or any(f".{module}".endswith(f".{n}") for n in NORMS_WITHOUT_THE_WORD)
+    return (
+        "norm" in last or last.startswith("bn") or any(f".{module}".endswith(f".{n}") for n in NORMS_WITHOUT_THE_WORD)
+    )

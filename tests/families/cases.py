@@ -1,0 +1,103 @@
+"""Every (family, class) pair, as a checkpoint that is made for it. A new family adds cases here and no test code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.families.dino_resnet.architecture import DinoResNet
+from dinoport.families.probe import Features, Probe
+from dinoport.preparation import Request
+from tests import formula
+
+State = Mapping[str, formula.Array]
+
+
+def bare(state: State) -> object:
+    return dict(state)
+
+
+def teacher(state: State) -> object:
+    """As `main_dino.py` writes it: prefixes, a projection head, a student, numbers beside the tensors."""
+    head = {
+        "head.mlp.0.weight": formula.tensor("head.mlp.0.weight", (8, 4)),
+        "head.last_layer.weight_g": np.ones((3, 1)),
+    }
+    own = {f"backbone.{name}": values for name, values in state.items()} | head
+    other = {f"module.backbone.{name}": values + np.ones((), values.dtype) for name, values in state.items()}
+    return {"student": other, "teacher": own, "epoch": 3, "dino_loss": {"center": np.zeros((1, 3), np.float32)}}
+
+
+def state_dict_container(state: State) -> object:
+    return {"state_dict": {f"module.{name}": values for name, values in state.items()}, "epoch": 1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model of one family, and the class that it becomes."""
+
+    name: str
+    architecture: Any
+    class_name: str
+    request: Request = field(default_factory=Request)
+    wrap: Callable[[State], object] = bare
+    head: tuple[str, ...] = ()
+
+    def state(self) -> dict[str, formula.Array]:
+        return formula.state_dict(self.architecture.tensors())
+
+    def write(self, folder: Path) -> tuple[Path, Request]:
+        """Save the checkpoint (and its head, where that is a file of its own) as upstream would."""
+        import torch
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self.state()
+        head = {name: state.pop(name) for name in self.head}
+        path = folder / "checkpoint.pth"
+        torch.save(tensors(self.wrap(state)), path)
+        if not head:
+            return path, self.request
+        head_path = folder / "head.pth.tar"
+        torch.save({"state_dict": tensors({f"module.{name}": values for name, values in head.items()})}, head_path)
+        return path, replace(self.request, head=head_path)
+
+
+def tensors(tree: Any) -> Any:
+    import torch
+
+    if isinstance(tree, dict):
+        return {name: tensors(value) for name, value in tree.items()}
+    return torch.from_numpy(np.ascontiguousarray(tree).reshape(tree.shape)) if isinstance(tree, np.ndarray) else tree
+
+
+VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=16, image_size=64)
+LINEAR = ("linear.weight", "linear.bias")
+
+CASES = (
+    Case("vit", VIT, "ViTModel"),
+    Case("vit-training-checkpoint", VIT, "ViTModel", wrap=teacher),
+    Case("vit-state-dict-container", VIT, "ViTModel", wrap=state_dict_container),
+    Case("vit-no-pooler", VIT, "ViTModel", Request(pooler="none")),
+    Case("vit-no-qkv-bias", replace(VIT, qkv_bias=False), "ViTModel"),
+    Case("vit-patch-8-wide-mlp", replace(VIT, patch_size=8, mlp_hidden=320), "ViTModel"),
+    Case("vit-heads", replace(VIT, width=48, heads=4), "ViTModel", Request(num_heads=4)),
+    Case("vit-eps", replace(VIT, layer_norm_eps=1e-5), "ViTModel", Request(layer_norm_eps=1e-5)),
+    Case("vit-four-channels", replace(VIT, channels=4), "ViTModel"),
+    Case("vit-classifier", replace(VIT, classes=7), "ViTForImageClassification"),
+    Case("vit-cls-probe", replace(VIT, probe=Probe(Features.CLS, 5)), "ViTForImageClassification", head=LINEAR),
+    Case(
+        "vit-interleaved-probe",
+        replace(VIT, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 5)),
+        "Dinov2ForImageClassification",
+        head=LINEAR,
+    ),
+    Case("resnet", DinoResNet(), "ResNetModel"),
+    Case("resnet-training-checkpoint", DinoResNet(), "ResNetModel", wrap=teacher),
+    Case("resnet-classifier", DinoResNet(classes=9), "ResNetForImageClassification"),
+    Case("resnet-probe", DinoResNet(linear_classes=9), "ResNetForImageClassification", head=LINEAR),
+)

@@ -1,0 +1,79 @@
+"""There, proven, and back again: the same tests for every family and class."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.api import convert, verify
+from dinoport.verify.verdict import Word
+from tests.families.cases import CASES, Case
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Path, Path]:
+    """A case, its source and its folder, converted once with the full proof."""
+    case: Case = request.param
+    folder = tmp_path_factory.mktemp(case.name)
+    source, wishes = case.write(folder)
+    report = convert(source, folder / "out", wishes)
+    assert report.verdict.word is Word.EQUAL, str(report.verdict)
+    assert report.class_name == case.class_name
+    return case, source, folder / "out"
+
+
+def test_the_proofs_counted_every_tensor(converted: tuple[Case, Path, Path]) -> None:
+    case, _, folder = converted
+    report = json.loads((folder / "dinoport.json").read_text())
+    assert report["proofs"]["exact"]["tensors_found"] == len(case.state())
+    assert report["proofs"]["exact"]["checksums_held"] == len(case.state())
+    assert all(proof["relative"] < 1e-12 for proof in report["proofs"]["outputs"]["float64"].values())
+    written = transformers.AutoConfig.from_pretrained(folder)
+    assert written.architectures == [case.class_name]
+
+
+def test_an_auto_class_loads_it_clean(converted: tuple[Case, Path, Path]) -> None:
+    case, _, folder = converted
+    if case.request.pooler == "none":
+        pytest.skip("without a pooler, ViTModel is loaded with add_pooling_layer=False")
+    classifies = case.class_name.endswith("ForImageClassification")
+    auto = transformers.AutoModelForImageClassification if classifies else transformers.AutoModel
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
+    assert type(model).__name__ == case.class_name
+    assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+
+
+def test_it_verifies_again(converted: tuple[Case, Path, Path]) -> None:
+    _, source, folder = converted
+    report = verify(source, folder, level="exact")
+    assert report.verdict.word is Word.TRANSPORTED, str(report.verdict)
+
+
+def test_it_returns_bit_for_bit(converted: tuple[Case, Path, Path], tmp_path: Path) -> None:
+    case, _, folder = converted
+    report = convert(folder, tmp_path / "back", to="original")
+    assert report.verdict.word is Word.EQUAL, str(report.verdict)
+    assert_equal_bits(tmp_path / "back" / "checkpoint.pth", case)
+
+
+def test_it_returns_from_what_transformers_saves(converted: tuple[Case, Path, Path], tmp_path: Path) -> None:
+    case, _, folder = converted
+    arguments = {"add_pooling_layer": False} if case.request.pooler == "none" else {}
+    getattr(transformers, case.class_name).from_pretrained(folder, **arguments).save_pretrained(tmp_path / "saved")
+    convert(tmp_path / "saved", tmp_path / "back", to="original", level="exact")
+    assert_equal_bits(tmp_path / "back" / "checkpoint.pth", case)
+
+
+def assert_equal_bits(path: Path, case: Case) -> None:
+    returned = torch.load(path, weights_only=True)
+    expected = case.state()
+    assert returned.keys() == expected.keys()
+    for name, values in expected.items():
+        assert returned[name].numpy().dtype == values.dtype
+        np.testing.assert_array_equal(returned[name].numpy(), values, err_msg=name)
