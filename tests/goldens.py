@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import formula
+from tests import formula
 
 FOLDER = Path(__file__).parent / "fixtures" / "goldens"
 

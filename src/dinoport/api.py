@@ -62,9 +62,7 @@ def inspect(source: str | Path, request: Request | None = None) -> Inspection:
         branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
         if checkpoint.config:
             branches = [branch_of("a folder of Transformers", folder_tensors(checkpoint), ())]
-        return Inspection(
-            checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal
-        )
+        return Inspection(checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal)
 
 
 def plan(source: str | Path, request: Request | None = None, *, to: str = "transformers") -> Report:
@@ -103,10 +101,8 @@ def convert(
     refuse_overlap(source, target)
     job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, on_progress)
     with publishing(target, force=force) as workspace:
-        if to == "original":
-            report = _return_into(workspace.path, job)
-        else:
-            report = _convert_into(workspace.path, request, job)
+        back = to == "original"
+        report = _return_into(workspace.path, job) if back else _convert_into(workspace.path, request, job)
         if report.verdict.failed:
             if keep_unproven:
                 workspace.publish_unproven()
@@ -142,9 +138,7 @@ def verify(
             return prepared_report(prepared, verdict, proofs, str(folder), ())
 
 
-def demo(
-    folder: str | Path, *, force: bool = False, on_progress: Progress = lambda stage, done, total: None
-) -> Report:
+def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = lambda stage, done, total: None) -> Report:
     """Convert the small genuine training checkpoint that ships with the package."""
     request = Request(num_heads=DEMO_HEADS)
     with resources.as_file(resources.files("dinoport") / DEMO_FILE) as path:

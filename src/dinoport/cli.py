@@ -234,9 +234,7 @@ def _statistics(option: str, text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         values = ()
     if not values or any(not 0 <= value < 256 for value in values) or (option == "--image-std" and 0 in values):
-        raise UsageError(
-            f"{option} takes one number for each channel", expected="0.485,0.456,0.406", found=text
-        )
+        raise UsageError(f"{option} takes one number for each channel", expected="0.485,0.456,0.406", found=text)
     return values
 
 

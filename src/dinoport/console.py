@@ -19,8 +19,13 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
     console = Console(stderr=True)
     bars = Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
-        transient=True, disable=not console.is_terminal,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
     )
     tasks: dict[str, TaskID] = {}
     begun = time.monotonic()

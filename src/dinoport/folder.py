@@ -63,9 +63,11 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> tuple[str
         if not isinstance(found, dict):
             problems.append(f"{name} is missing or not a JSON object")
             continue
-        for field in sorted(expected.keys() | found.keys()):
-            if field not in IGNORED_FIELDS and expected.get(field) != found.get(field):
-                problems.append(f"{name}: {field} is {found.get(field)!r}, expected {expected.get(field)!r}")
+        problems += [
+            f"{name}: {field} is {found.get(field)!r}, expected {expected.get(field)!r}"
+            for field in sorted((expected.keys() | found.keys()) - IGNORED_FIELDS)
+            if expected.get(field) != found.get(field)
+        ]
     problems += _broken_hashes(path, folder.report or {})
     return tuple(problems)
 

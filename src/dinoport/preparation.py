@@ -94,7 +94,9 @@ class Prepared:
     def __enter__(self) -> Prepared:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._files.close()
 
 
@@ -169,7 +171,11 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
 def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     """The tensors of a folder of Transformers, under the names on disk."""
     tree = checkpoint.tree
-    return {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)} if isinstance(tree, dict) else {}
+    return (
+        {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+        if isinstance(tree, dict)
+        else {}
+    )
 
 
 def _head(checkpoint: Checkpoint) -> dict[str, TensorRef]:
@@ -186,7 +192,9 @@ def _head(checkpoint: Checkpoint) -> dict[str, TensorRef]:
 
 
 def _choices(request: Request, tensors: Mapping[str, TensorRef]) -> Choices:
-    classifier = next((tensors[name] for name in ("linear.weight", "head.weight", "fc.weight") if name in tensors), None)
+    classifier = next(
+        (tensors[name] for name in ("linear.weight", "head.weight", "fc.weight") if name in tensors), None
+    )
     labels = None
     if request.labels is not None:
         if classifier is None:
@@ -242,13 +250,11 @@ def _refusal(where: str, family: Family, state: StateDict | None, problems: Iter
             by_what.setdefault(problem.what, []).append(problem.name)
             told.add(problem.name)
     lines = [f"{name} {what}" for what, names in by_what.items() for name in fold_names(names)]
-    count = len(told)
+    count, tensors = len(told), "tensor does" if len(told) == 1 else "tensors do"
     return PlanError(
-        f"{where} cannot be converted as {family.title}: {count} {'tensor does' if count == 1 else 'tensors do'} not fit",
+        f"{where} cannot be converted as {family.title}: {count} {tensors} not fit",
         lines,
         where=state.label if state and state.label else None,
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
         next_step=f"dinoport inspect {where}",
     )
-
-

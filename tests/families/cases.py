@@ -96,8 +96,7 @@ CASES = (
         "Dinov2ForImageClassification",
         head=LINEAR,
     ),
-    Case("resnet", DinoResNet(), "ResNetModel"),
-    Case("resnet-training-checkpoint", DinoResNet(), "ResNetModel", wrap=teacher),
+    Case("resnet", DinoResNet(), "ResNetModel", wrap=teacher),
     Case("resnet-classifier", DinoResNet(classes=9), "ResNetForImageClassification"),
     Case("resnet-probe", DinoResNet(linear_classes=9), "ResNetForImageClassification", head=LINEAR),
 )

@@ -15,9 +15,7 @@ def test_resampling_is_torchs(grid: tuple[int, int], offset: float, antialias: b
     side, width = 14, 6
     table = np.random.default_rng(1).standard_normal((1, side * side + 1, width))
     patches = torch.from_numpy(table[:, 1:]).reshape(1, side, side, width).permute(0, 3, 1, 2)
-    how = (
-        {"scale_factor": tuple((target + offset) / side for target in grid)} if offset else {"size": grid}
-    )
+    how = {"scale_factor": tuple((target + offset) / side for target in grid)} if offset else {"size": grid}
     expected = torch.nn.functional.interpolate(patches, mode="bicubic", antialias=antialias, **how)
     found = resample_table(table, grid, offset, antialias)
     assert found.shape == (1, grid[0] * grid[1] + 1, width)

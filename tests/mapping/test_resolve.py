@@ -83,7 +83,8 @@ def test_a_cast_spares_integers_and_counts_as_recomputed() -> None:
     [
         ({"surprise": np.ones(1)}, RULES, "surprise", "is not part of this model"),
         ({}, (*RULES, copy("norm.weight", "other")), "norm.weight", "is claimed by two rules"),
-        ({"norm2": np.ones(1)}, (*RULES, copy("norm2", "layernorm.weight")), "layernorm.weight", "would be written twice"),
+        ({"norm2": np.ones(1)}, (*RULES, copy("norm2", "layernorm.weight")), "layernorm.weight",
+         "would be written twice"),
         ({"blocks__2__qkv__weight": np.ones((47, 4))}, RULES, "blocks.2.qkv.weight",
          "has a shape that does not fit: (47, 4) cannot be split into 3 equal row ranges"),
     ],

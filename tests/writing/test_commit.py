@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stub_tensors import tensor
 
 from dinoport.errors import FolderError
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import Place
 from dinoport.writing.weights import write_safetensors
+from tests.writing.stub_tensors import tensor
 
 
 def contents(folder: Path) -> dict[str, str]:

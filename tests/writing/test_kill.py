@@ -15,7 +15,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from stub_tensors import Stub, tensor
+from tests.writing.stub_tensors import Stub, tensor
 from dinoport.writing.commit import publishing
 from dinoport.writing.torch_file import write_torch_file
 from dinoport.writing.weights import write_safetensors
@@ -53,7 +53,7 @@ def stopped_run():
 
     def start(target: Path, point: str, force: bool = False) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", CHILD, str(target), point, "force" if force else ""]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         children.append(child)
         assert child.stdout is not None
         assert child.stdout.readline() == "stopped\n"

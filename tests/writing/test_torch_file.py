@@ -8,7 +8,6 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from stub_tensors import Stub, arrays, tensor
 
 from dinoport.errors import FolderError
 from dinoport.mapping.plan import TensorSpec
@@ -16,6 +15,7 @@ from dinoport.writing import torch_file
 from dinoport.writing.nonfinite import NonFinite
 from dinoport.writing.torch_file import write_torch_file
 from dinoport.writing.torch_pickle import pickle_state_dict
+from tests.writing.stub_tensors import Stub, arrays, tensor
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from stub_tensors import Stub, arrays, equal_bits, tensor
 
 from dinoport.errors import FolderError
 from dinoport.writing.nonfinite import NonFinite
 from dinoport.writing.weights import write_safetensors, write_sharded
+from tests.writing.stub_tensors import Stub, arrays, equal_bits, tensor
 
 
 def header_of(path):
@@ -190,7 +190,7 @@ import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
 from pathlib import Path
-from stub_tensors import Stub
+from tests.writing.stub_tensors import Stub
 from dinoport.writing.weights import write_safetensors
 def blocks():
     for _ in range(64):

@@ -21,7 +21,9 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 
 
 def is_transformers_folder(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (WEIGHTS, INDEX, TORCH_WEIGHTS))
+    return (folder / "config.json").is_file() and any(
+        (folder / name).is_file() for name in (WEIGHTS, INDEX, TORCH_WEIGHTS)
+    )
 
 
 def read_transformers_folder(folder: Path) -> Checkpoint:

@@ -87,7 +87,16 @@ class InertUnpickler:
                 handler(self)
                 if len(self._stack) > MAX_STACK or len(self._memo) > MAX_STACK:
                     raise self._broken(f"more than {MAX_STACK} objects at once")
-        except (IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, UnicodeError, struct.error) as error:
+        except (
+            IndexError,
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+            UnicodeError,
+            struct.error,
+        ) as error:
             raise self._broken(f"{type(error).__name__} at byte {self.position}") from error
         raise self._broken(f"more than {MAX_OPCODES} opcodes")
 

@@ -61,7 +61,9 @@ def _read(source: ByteSource) -> tuple[str, object]:
             raise _not_a_checkpoint(source.where, name, next_step)
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")):
-        raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), "open the address in a browser and log in")
+        raise _not_a_checkpoint(
+            source.where, "a web page: " + _excerpt(start), "open the address in a browser and log in"
+        )
     if start[257:262] == b"ustar":
         raise _not_a_checkpoint(source.where, "a tar archive", "unpack it, and give the checkpoint inside")
     if start[:1] == b"\x80":

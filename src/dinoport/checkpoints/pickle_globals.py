@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 
-PYTHON_2_MODULES = frozenset({"__builtin__", "commands", "copy_reg", "cPickle", "exceptions", "popen2", "urllib2", "UserDict"})
+PYTHON_2_MODULES = frozenset(
+    {"__builtin__", "commands", "copy_reg", "cPickle", "exceptions", "popen2", "urllib2", "UserDict"}
+)
 
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | PYTHON_2_MODULES | {"nt", "posix", "nturl2path"}
 

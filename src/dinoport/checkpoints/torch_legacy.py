@@ -28,11 +28,11 @@ def read_torch_legacy(source: ByteSource) -> object:
     data = source.read(0, min(source.size_bytes, FIRST_BYTES))
     try:
         return _read(source, data)
-    except _MoreWanted:
+    except _MoreWantedError:
         return _read(source, source.read(0, min(source.size_bytes, MAX_PICKLES_BYTES)))
 
 
-class _MoreWanted(Exception):
+class _MoreWantedError(Exception):
     """The pickles go on behind what was read."""
 
 
@@ -67,7 +67,7 @@ def _read(source: ByteSource, data: bytes) -> object:
             found = unpickler.load()
         except CheckpointError:
             if unpickler.position >= len(data) - 16 and len(data) < min(source.size_bytes, MAX_PICKLES_BYTES):
-                raise _MoreWanted from None
+                raise _MoreWantedError from None
             raise
         position = unpickler.position
         return found

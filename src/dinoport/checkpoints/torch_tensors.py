@@ -81,12 +81,17 @@ def builders(where: str) -> dict[str, Builder]:
             return Opaque("torch.Tensor")
         if not isinstance(storage, TypedStorage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
             raise ValueError("a tensor over something that is no storage")
-        return stored_tensor(
-            "", storage.storage, storage.dtype, first, shape, strides, big_endian=storage.big_endian
-        )
+        return stored_tensor("", storage.storage, storage.dtype, first, shape, strides, big_endian=storage.big_endian)
 
     def tensor_v3(
-        storage: object, first: int, shape: object, strides: object, grad: object, hooks: object, dtype: object, *rest: object
+        storage: object,
+        first: int,
+        shape: object,
+        strides: object,
+        grad: object,
+        hooks: object,
+        dtype: object,
+        *rest: object,
     ) -> object:
         if not isinstance(storage, TypedStorage) or not isinstance(dtype, Global):
             raise ValueError("a tensor over something that is no storage")
@@ -104,9 +109,11 @@ def builders(where: str) -> dict[str, Builder]:
         "torch._utils._rebuild_tensor_v3": tensor_v3,
         "torch._utils._rebuild_parameter": lambda data, *rest: data,
         "torch._utils._rebuild_parameter_with_state": lambda data, *rest: data,
-        "torch._tensor._rebuild_from_type_v2": lambda function, kind, args, state: tensor(*args)
-        if isinstance(function, Global) and function.name == "torch._utils._rebuild_tensor_v2"
-        else Opaque("torch.Tensor", (args,)),
+        "torch._tensor._rebuild_from_type_v2": lambda function, kind, args, state: (
+            tensor(*args)
+            if isinstance(function, Global) and function.name == "torch._utils._rebuild_tensor_v2"
+            else Opaque("torch.Tensor", (args,))
+        ),
         "torch._utils._rebuild_meta_tensor_no_storage": meta,
         "torch.Size": lambda sizes=(): tuple(sizes),
         "collections.OrderedDict": lambda pairs=(): dict(pairs),
@@ -162,4 +169,3 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
         if isinstance(modules, dict):
             pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(modules.items())]
     return found
-

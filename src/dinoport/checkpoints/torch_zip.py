@@ -111,7 +111,9 @@ def _small(
     return source.read(_data_offset(source, info), info.file_size)
 
 
-def _broken(source: ByteSource, found: str, next_step: str = "fetch the file again from where it came") -> CheckpointError:
+def _broken(
+    source: ByteSource, found: str, next_step: str = "fetch the file again from where it came"
+) -> CheckpointError:
     return CheckpointError(
         f"{source.where} is not a sound torch file",
         found=found,

@@ -30,8 +30,8 @@ CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 WRAPPERS = frozenset(
     {"module", "backbone", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"}
 )
-"""Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile, FSDP,
-activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
+"""Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile,
+FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
 
 SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
@@ -125,7 +125,9 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
                 cause="the file was not written by a training code",
                 next_step="save the innermost state dict on its own",
             )
-        tensors = {name: value for name, value in node.items() if isinstance(name, str) and isinstance(value, TensorRef)}
+        tensors = {
+            name: value for name, value in node.items() if isinstance(name, str) and isinstance(value, TensorRef)
+        }
         if tensors:
             yield path, tensors
         for name, value in reversed(node.items()):

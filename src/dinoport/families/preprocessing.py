@@ -18,10 +18,11 @@ RESIZE_PER_CROP = 256 / 224
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, crop, scale to [0, 1], normalise.
+    """Convert to RGB, resize, crop, scale to [0, 1], normalise. Sizes are in pixels, statistics one a channel.
 
     With a `crop`, the shortest side becomes `resize` pixels and the centre is cropped; without one the picture becomes
-    a square of `resize` pixels, whatever its proportions.
+    a square of `resize` pixels, whatever its proportions. All originals resize 8-bit values, with antialiasing: dino
+    and dinov2 a PIL picture, dinov3 a tensor, which is within one grey level of PIL.
     """
 
     resize: int
@@ -49,7 +50,13 @@ class Preprocessing:
 
 
 EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")
-"""`eval_linear.py` and `eval_knn.py` of facebookresearch/dino; `make_classification_eval_transform` of dinov2."""
+"""`eval_linear.py` and `eval_knn.py` of facebookresearch/dino; `make_classification_eval_transform` in
+`dinov2/data/transforms.py` of facebookresearch/dinov2."""
 
 DINOV3_PROCESSOR = Preprocessing(resize=224, crop=None, resample="bilinear")
-"""What the official Transformers repositories of DINOv3 ship; its README resizes to 256."""
+"""`make_transform` in the README of facebookresearch/dinov3, which resizes to 256, at the 224 pixels of the official
+Transformers repositories' preprocessor_config.json."""
+
+DINOV3_SAT = replace(DINOV3_PROCESSOR, mean=SATELLITE_MEAN, std=SATELLITE_STD)
+"""The README's `make_transform` for SAT-493M weights. `convert_dinov3_vit_to_hf.py` of Transformers would write
+ImageNet's statistics for them too."""

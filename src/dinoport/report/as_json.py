@@ -28,7 +28,11 @@ def report_to_dict(report: Report) -> dict[str, object]:
             "not_shown": list(verdict.not_shown),
         },
         "direction": report.direction,
-        "source": {**asdict(report.source), "stripped": list(report.source.stripped), "others": list(report.source.others)},
+        "source": {
+            **asdict(report.source),
+            "stripped": list(report.source.stripped),
+            "others": list(report.source.others),
+        },
         "model": {
             "family": report.family,
             "class": report.class_name,
@@ -48,9 +52,7 @@ def report_to_dict(report: Report) -> dict[str, object]:
             "outputs": _outputs(report.proofs.outputs),
             "pixels": _pixels(report.proofs.pixels),
         },
-        "files": [
-            {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in report.files
-        ],
+        "files": [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in report.files],
         "remarks": list(report.remarks),
         "versions": dict(report.versions),
     }

@@ -49,8 +49,5 @@ def branch_of(label: str, tensors: dict[str, TensorRef], stripped: tuple[str, ..
     for name, tensor in tensors.items():
         key = (without_numbers(name), dtype_name(tensor.dtype), shape_text(tensor.shape))
         alike.setdefault(key, []).append(name)
-    lines = tuple(
-        (" ".join(fold_names(names)), len(names), dtype, shape) for (_, dtype, shape), names in alike.items()
-    )
+    lines = tuple((" ".join(fold_names(names)), len(names), dtype, shape) for (_, dtype, shape), names in alike.items())
     return Branch(label, len(tensors), sum(tensor.size_bytes for tensor in tensors.values()), stripped, lines)
-

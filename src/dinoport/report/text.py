@@ -89,8 +89,11 @@ def _proofs(report: Report) -> Iterator[str]:
         yield from _entry("exact", _judged(exact.passed, text, exact.problems))
     if proofs.loading:
         loading = proofs.loading
-        text = f"{loading.class_name}, transformers {loading.transformers_version}: no key missing, unexpected or mismatched"
-        problems = (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)
+        text = f"{loading.class_name}, transformers {loading.transformers_version}"
+        text += ": no key missing, unexpected or mismatched"
+        problems = (
+            (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)
+        )
         yield from _entry("loading", _judged(loading.passed, text, problems))
     if proofs.outputs:
         outputs = proofs.outputs

@@ -57,7 +57,11 @@ def _class_name(config: Mapping[str, object]) -> str:
 
 
 def _vit(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    return "dino", (copy("pos_embed", vit.POSITIONS), *vit.RULES, *vit.pooler_rules(_size(where, config, "hidden_size")))
+    return "dino", (
+        copy("pos_embed", vit.POSITIONS),
+        *vit.RULES,
+        *vit.pooler_rules(_size(where, config, "hidden_size")),
+    )
 
 
 def _vit_classifier(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:

@@ -1,4 +1,4 @@
-"""What a checkpoint becomes: a class of Transformers, its config, its image processor, and the rules that lead there."""
+"""What a checkpoint becomes: a class of Transformers, its config, its image processor, and the rules to it."""
 
 from __future__ import annotations
 

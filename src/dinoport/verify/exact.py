@@ -63,7 +63,9 @@ def prove(
         else:
             homes.setdefault(claims[0].source, {})[claims[0].part] = (claims[0], tensor)
     dropped = [name for name in originals if name not in homes]
-    problems += [f"{name} is neither found again nor dropped by a rule" for name in dropped if not _may_drop(name, rules)]
+    problems += [
+        f"{name} is neither found again nor dropped by a rule" for name in dropped if not _may_drop(name, rules)
+    ]
 
     with ThreadPoolExecutor(WORKERS) as pool:
         checks = [pool.submit(_checksum, storage) for storage in _storages(originals[name] for name in homes)]

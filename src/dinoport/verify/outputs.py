@@ -6,7 +6,7 @@ eps of 1e-12 for 1e-6) makes one far above the gate. Float32 figures are reporte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -87,9 +87,7 @@ class Comparison:
     baked: str | None = None
 
 
-def prove(
-    case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tuple[int, int], ...] = ()
-) -> OutputsProof:
+def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tuple[int, int], ...] = ()) -> OutputsProof:
     """Run both models on `pixels`, (batch, channels, height, width), and on noise of the other sizes."""
     import torch
 
@@ -152,20 +150,22 @@ def _table_of_original(table: Any, architecture: Architecture, image_size: int) 
 
 
 def _outputs(model: Any, images: Any) -> dict[str, Any]:
-    """The outputs of a Transformers model under the names that the references use."""
-    name = type(model).__name__
-    backbone = model.base_model
+    """The outputs of a Transformers model, under the names that the references use, from one forward pass."""
     arguments = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
-    result = backbone(images, **arguments)
-    if name.startswith("ResNet"):
-        outputs = {"feature_map": result.last_hidden_state, "pooled": result.pooler_output.flatten(1)}
+    seen: list[Any] = []
+    hook = model.base_model.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        result = model(images, **arguments)
+    finally:
+        hook.remove()
+    backbone = seen[0] if seen else result
+    if model.config.model_type == "resnet":
+        outputs = {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1)}
     else:
-        outputs = {"tokens": result.last_hidden_state}
-        if result.pooler_output is not None:
-            outputs["pooled"] = result.pooler_output
-    if hasattr(model, "classifier"):
-        outputs["logits"] = model(images, **arguments).logits
-    return outputs
+        outputs = {"tokens": backbone.last_hidden_state}
+        if backbone.pooler_output is not None:
+            outputs["pooled"] = backbone.pooler_output
+    return outputs | ({"logits": result.logits} if "logits" in result else {})
 
 
 def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
@@ -190,5 +190,3 @@ def _noise(channels: int, size: tuple[int, int]) -> Array:
 def noise_input(channels: int, size: int) -> Array:
     """An input of (1, channels, size, size) for models that no picture fits."""
     return _noise(channels, (size, size))
-
-

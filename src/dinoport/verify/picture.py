@@ -4,70 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from dinoport.errors import DinoportError
+from dinoport.errors import SettingError
 from dinoport.families.preprocessing import Preprocessing
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Resize: TypeAlias = Callable[[Array, tuple[int, int], str], Array]
+"""Grey levels of (height, width, 3), the new (width, height) and the filter's name to grey levels of the new size."""
 
-def synthetic_picture(width: int = 640, height: int = 480) -> Image:
-    """A picture with gradients, edges and texture, so that every mistake in resampling shows. The same everywhere."""
+
+def synthetic_picture(width: int = 640, height: int = 480, seed: int = 7) -> Image:
+    """An RGB picture of gradients, edges, rings and grain, in which every mistake of a transform shows.
+
+    Made of integers and raw bits of a fixed generator: every platform and version of NumPy gives the same picture.
+    """
     from PIL import Image
 
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    waves = np.stack([np.sin(x / 17 + y / 29), np.sin(x / 5 - y / 11), np.cos((x * x + y * y) / 9000)], axis=-1)
-    edges = ((x // 37 + y // 23) % 2)[..., None] * np.array([60.0, -40.0, 25.0])
-    grain = np.random.default_rng(7).integers(-20, 21, (height, width, 3))
-    return Image.fromarray(np.clip(128 + 70 * waves + edges + grain, 0, 255).astype(np.uint8))
+    y, x = np.mgrid[0:height, 0:width].astype(np.int64)
+    gradients = np.stack([_triangle(2 * x + y, 600), _triangle(x + 3 * y, 900), _triangle(3 * x - 2 * y, 1100)], -1)
+    rings = _triangle((x * x + y * y) // 48, 256)[..., None] * np.array([1, -1, 1]) // 4
+    edges = ((x // 37 + y // 23) % 2)[..., None] * np.array([48, -40, 32])
+    grain = np.random.PCG64(seed).random_raw(height * width * 3).reshape(height, width, 3) % 33
+    levels = gradients * 3 // 4 + rings + edges + grain.astype(np.int64) + np.array([-40, 68, -32])
+    return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+
+
+def _triangle(values: Array, period: int) -> Array:
+    """A wave of straight lines between 0 and 255."""
+    half = period // 2
+    wave: Array = abs(values % period - half) * 255 // half
+    return wave
 
 
 def load_picture(path: Path) -> Image:
-    """A picture from a file, as RGB, orientation tags left alone as the originals' loaders do.
+    """A picture from a file, as RGB. An orientation tag is left alone, as the originals' loaders leave it.
 
-    Raises DinoportError for a file that is missing, damaged, or no picture.
+    Raises SettingError for a file that is missing, damaged, cut off, too large to be trusted, or no picture.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise DinoportError(
-            f"{path} cannot be used as a picture",
-            expected="a picture that Pillow opens, such as JPEG or PNG",
-            found=str(error),
-            next_step="give another --image, or none",
-        ) from error
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise _unusable(path, "there is no such file" if not path.exists() else "it is a folder") from error
+    except UnidentifiedImageError as error:
+        raise _unusable(path, "its content is no picture that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise _unusable(path, f"more pixels than Pillow opens: {error}") from error
+    except Exception as error:  # Pillow's readers raise what they like on damaged files: OSError, SyntaxError, …
+        raise _unusable(path, f"damaged or cut off: {str(error) or type(error).__name__}") from error
+
+
+def _unusable(path: Path, found: str) -> SettingError:
+    return SettingError(
+        f"{path} cannot be used as a picture",
+        expected="a picture that Pillow opens, such as JPEG or PNG",
+        found=found,
+        next_step="give another --image, or leave it out for a synthetic picture",
+    )
 
 
 def picture_tensor(
-    picture: Image, preprocessing: Preprocessing, crop_offset: Callable[[float], int] = round
+    picture: Image,
+    preprocessing: Preprocessing,
+    resize: Resize | None = None,
+    crop_offset: Callable[[float], int] = round,
 ) -> Array:
-    """The original's transform: a float32 array of (1, 3, size, size).
+    """The original's transform of a picture: a float32 array of (1, 3, size, size).
 
-    Rounding follows torchvision, which the originals use: the longer side is truncated, and crop offsets are rounded,
-    halves to even. `crop_offset` is another way to round those.
+    As `Resize`, `CenterCrop`, `ToTensor` and `Normalize` of torchvision, which the originals use, bit for bit: the
+    longer side is cut off to whole pixels, the crop's offset is rounded, halves to even, and the mean is subtracted
+    before the division. `resize` (else PIL's) and `crop_offset` are the two steps in which Transformers may differ.
     """
-    from PIL import Image
-
-    resample = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[preprocessing.resample]
-    width, height = picture.size
-    short, long = min(width, height), max(width, height)
-    longer = int(preprocessing.resize * long / short)
-    size = (preprocessing.resize, longer) if width <= height else (longer, preprocessing.resize)
-    if preprocessing.crop is None:
-        size = (preprocessing.resize, preprocessing.resize)
-    resized = picture.convert("RGB").resize(size, resample)
+    levels = np.asarray(picture.convert("RGB"))
+    levels = (resize or pil_resize)(levels, _resized(picture.size, preprocessing), preprocessing.resample)
     if preprocessing.crop is not None:
-        left = crop_offset((size[0] - preprocessing.crop) / 2)
-        top = crop_offset((size[1] - preprocessing.crop) / 2)
-        resized = resized.crop((left, top, left + preprocessing.crop, top + preprocessing.crop))
-    values = np.asarray(resized, dtype=np.float32) / np.float32(255)
+        top, left = (crop_offset((side - preprocessing.crop) / 2) for side in levels.shape[:2])
+        levels = levels[top : top + preprocessing.crop, left : left + preprocessing.crop]
+    values = levels.astype(np.float32) / np.float32(255)
     mean, std = (np.array(numbers, dtype=np.float32) for numbers in (preprocessing.mean, preprocessing.std))
     return np.ascontiguousarray(((values - mean) / std).transpose(2, 0, 1))[None]
+
+
+def pil_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
+    from PIL import Image
+
+    method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
+    return np.asarray(Image.fromarray(levels).resize(size, method))
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height after the resize."""
+    width, height = size
+    if preprocessing.crop is None:
+        return preprocessing.resize, preprocessing.resize
+    longer = int(preprocessing.resize * max(size) / min(size))
+    return (preprocessing.resize, longer) if width <= height else (longer, preprocessing.resize)

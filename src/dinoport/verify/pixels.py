@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,75 +12,121 @@ import numpy as np
 
 from dinoport.families.preprocessing import Preprocessing
 from dinoport.tensor import Array
-from dinoport.verify.picture import picture_tensor
+from dinoport.verify.picture import Resize, picture_tensor, pil_resize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Status = Literal["equal", "one grey level", "one pixel", "different", "not shown"]
+Status = Literal["equal", "one grey level", "two grey levels", "one pixel", "different", "not shown"]
 
-EQUAL_GREY_LEVELS = 1e-4
-"""Rounding of float32 in another order of the same steps; half a grey level is the least that a resize can miss by."""
+ROUNDING_GREY_LEVELS = {"PIL": 0.0, "torchvision": 1e-4}
+"""What counts as no difference. PIL's form takes DINO's own steps. Torchvision's joins the rescale and the
+normalisation, which moves float32 by 1.4e-5 grey levels (DINOv3's 4.1e-5); 0.2290 for 0.2291 in `std` moves 0.06."""
 
 
 @dataclass(frozen=True)
 class PixelsProof:
-    """The largest difference in grey levels (of 255), and in which backend of Transformers it was measured.
+    """The largest difference, in normalised units and in grey levels (of 255), and the backend that was measured.
 
-    `one pixel` is a known difference: where the margin to be cropped is odd, torchvision rounds half of it to even and
-    Transformers rounds it down, so about every second such picture is cropped one pixel aside. It is only said where
-    the same crop makes both equal.
+    Three differences are known, and are only said where taking the same step makes both equal:
+
+    - `one grey level`, `two grey levels`: torchvision resizes tensors, with coarser weights than PIL's, and DINOv3's
+      processor resizes floats.
+    - `one pixel`: where the margin to be cropped is odd, the original rounds half of it to even and Transformers
+      rounds it down, so every second such picture is cropped one pixel aside.
+
+    Where there is nothing to compare, a `different` proof has the whole scale as its difference.
     """
 
     status: Status
     backend: str = ""
+    max_difference: float = 0.0
     max_grey_levels: float = 0.0
     picture: str = ""
     reason: str | None = None
 
 
 def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str, channels: int = 3) -> PixelsProof:
-    """Compare the pixel values that the folder's processor gives with the original's."""
+    """Compare the pixel values that the folder's processor gives with the original's. `name` is the picture's."""
     if channels != 3:
         return PixelsProof("not shown", reason=f"image processors take RGB pictures, the model has {channels} channels")
+    from dinoport.verify.loading import quiet
+
+    picture = picture.convert("RGB")
+    backend = ""
     try:
-        processor = _load(folder)
-    except (ImportError, ValueError) as error:
-        needs = "the processor needs torchvision" if "torchvision" in str(error).lower() else str(error).split("\n")[0]
-        return PixelsProof("not shown", reason=needs)
-    backend = _backend(processor)
-    theirs = np.asarray(processor(picture, return_tensors="np")["pixel_values"], dtype=np.float64)
-    ours = picture_tensor(picture, preprocessing).astype(np.float64)
-    if theirs.shape != ours.shape:
-        reason = f"the processor gives {theirs.shape[-2]}×{theirs.shape[-1]} pixels, the original {preprocessing.size}"
-        return PixelsProof("different", backend, float("inf"), name, reason)
-    worst = _grey_levels(theirs, ours, preprocessing)
-    allowed = EQUAL_GREY_LEVELS + (1 if backend == "torchvision" else 0)
-    if worst <= allowed:
-        return PixelsProof("equal" if worst <= EQUAL_GREY_LEVELS else "one grey level", backend, worst, name)
-    aside = _grey_levels(theirs, picture_tensor(picture, preprocessing, crop_offset=floor), preprocessing)
-    if aside <= allowed:
-        reason = f"the centre is cropped one pixel aside; with the same crop the difference is {aside:.2g} grey levels"
-        return PixelsProof("one pixel", backend, worst, name, reason)
-    return PixelsProof("different", backend, worst, name)
+        with quiet():
+            processor = _load(folder)
+            backend = _backend(processor)
+            # Torchvision's classes of 4.57 return nothing but PyTorch's tensors.
+            theirs = processor(picture, return_tensors="pt")["pixel_values"].double().numpy()
+    except Exception as error:  # whatever a processor raises is the proof's finding
+        if "torchvision" in str(error).lower() and find_spec("torchvision") is None:
+            return PixelsProof("not shown", reason="the processor needs torchvision")
+        return _nothing_to_compare(preprocessing, backend, name, f"the processor fails: {_first_line(error)}")
+    size = preprocessing.size
+    if theirs.shape != (1, 3, size, size):
+        reason = f"the processor gives {'×'.join(map(str, theirs.shape))} values, the original 1×3×{size}×{size}"
+        return _nothing_to_compare(preprocessing, backend, name, reason)
+    return _compare(theirs, picture, preprocessing, backend, name)
 
 
-def _grey_levels(theirs: Array, ours: Array, preprocessing: Preprocessing) -> float:
-    return float((np.abs(theirs - ours) * 255 * np.array(preprocessing.std)[None, :, None, None]).max())
+def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backend: str, name: str) -> PixelsProof:
+    def grey_levels(ours: Array) -> float:
+        return float((abs(theirs - ours) * 255 * np.array(preprocessing.std)[None, :, None, None]).max())
+
+    original = picture_tensor(picture, preprocessing)
+    worst = grey_levels(original)
+    measured = (backend, float(abs(theirs - original).max()), worst, name)
+    rounding = ROUNDING_GREY_LEVELS[backend]
+    if worst <= rounding:
+        return PixelsProof("equal", *measured)
+    resize = _resize(preprocessing, backend)
+    if worst < 2.5 and grey_levels(picture_tensor(picture, preprocessing, resize)) <= rounding:
+        reason = "torchvision rounds otherwise than PIL when it resizes; with its resize there is no difference"
+        return PixelsProof("one grey level" if worst < 1.5 else "two grey levels", *measured, reason)
+    rest = grey_levels(picture_tensor(picture, preprocessing, crop_offset=floor))
+    if rest < 2.5 and grey_levels(picture_tensor(picture, preprocessing, resize, floor)) <= rounding:
+        reason = f"the centre is cropped one pixel aside; with the same crop the difference is {rest:.2g} grey levels"
+        return PixelsProof("one pixel", *measured, reason)
+    return PixelsProof("different", *measured)
+
+
+def _nothing_to_compare(preprocessing: Preprocessing, backend: str, name: str, reason: str) -> PixelsProof:
+    return PixelsProof("different", backend, 1 / min(preprocessing.std), 255.0, name, reason)
 
 
 def _load(folder: Path) -> Any:
     from transformers import AutoImageProcessor
 
-    from dinoport.verify.loading import quiet
-
-    with quiet():
-        return AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
-def _backend(processor: Any) -> str:
-    """Which library resizes: Transformers 5 names it, 4.57 tells its torchvision classes by `Fast`."""
+def _backend(processor: Any) -> Literal["PIL", "torchvision"]:
+    """Which library resizes: Transformers 5 says so, 4.57 tells its torchvision classes by `Fast`."""
     named = getattr(processor, "backend", None)
     if isinstance(named, str):
-        return "PIL" if named.lower() == "pil" else named
+        return "torchvision" if named == "torchvision" else "PIL"
     return "torchvision" if type(processor).__name__.endswith("Fast") else "PIL"
+
+
+def _resize(preprocessing: Preprocessing, backend: str) -> Resize:
+    """The resize that the processor is known to do."""
+    if backend == "PIL":
+        return pil_resize
+    import torch
+
+    # DINOv3's processor rescales first (`_preprocess` in its image_processing_dinov3_vit.py), Bit's resizes bytes.
+    dtype = torch.float32 if preprocessing.crop is None else torch.uint8
+
+    def tensor_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
+        pixels = torch.from_numpy(levels.copy()).permute(2, 0, 1)[None].to(dtype)
+        resized = torch.nn.functional.interpolate(pixels, size[::-1], mode=resample, antialias=True)
+        found: Array = resized[0].permute(1, 2, 0).numpy()
+        return found
+
+    return tensor_resize
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

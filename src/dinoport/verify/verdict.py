@@ -82,7 +82,9 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures += [loading.failure] if loading.failure else []
         for kind in ("missing", "unexpected", "mismatched"):
             names = getattr(loading, kind)
-            failures += [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
+            failures += (
+                [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
+            )
     outputs = proofs.outputs
     if outputs and not outputs.passed:
         failures.append(outputs.failure or f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")

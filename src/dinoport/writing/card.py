@@ -39,7 +39,8 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
     lines = [
         f"# {facts.folder}",
         "",
-        f"A {facts.family} ({facts.upstream}) as `{target.class_name}` of Hugging Face Transformers, converted by dinoport.",
+        f"A {facts.family} ({facts.upstream}) as `{target.class_name}` of Hugging Face Transformers, converted by "
+        "dinoport.",
         "",
         f"**Verdict: {facts.verdict}.** Figures and hashes are in `dinoport.json`.",
         "",
@@ -56,7 +57,10 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
         *(f"- {remark}" for remark in facts.remarks),
     ]
     if not facts.licence:
-        lines += ["", "The licence is that of the original weights; this conversion does not know it and adds no terms."]
+        lines += [
+            "",
+            "The licence is that of the original weights; this conversion does not know it and adds no terms.",
+        ]
     return lines
 
 
@@ -97,8 +101,8 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
     if target.class_name == "ViTModel":
         if facts.pooler:
             lines.append(
-                "- `AutoModel` and `ViTModel` load without a missing key: the pooler is an identity, and `pooler_output` "
-                "is the CLS token. With `add_pooling_layer=False` two unused keys are reported."
+                "- `AutoModel` and `ViTModel` load without a missing key: the pooler is an identity, and "
+                "`pooler_output` is the CLS token. With `add_pooling_layer=False` two unused keys are reported."
             )
         else:
             lines.append(

@@ -93,7 +93,9 @@ def _probe(evidence: Evidence, width: int) -> Probe | None:
         return Probe(Features.CLS, shape[0])
     if columns == 2 * width:
         return Probe(Features.CLS_MEAN_INTERLEAVED, shape[0])
-    tokens = f"{columns // width} CLS tokens of the last blocks" if columns and columns % width == 0 else "other features"
+    tokens = (
+        f"{columns // width} CLS tokens of the last blocks" if columns and columns % width == 0 else "other features"
+    )
     raise UnknownModelError(
         "this linear head cannot be converted: no class of Transformers computes its features",
         where="linear.weight",
@@ -167,7 +169,6 @@ def _impossible(patch: Shape, rows: int, depth: int) -> list[str]:
     if depth > MAX_DEPTH:
         problems.append(f"blocks are numbered up to {depth - 1}, more than any model has")
     return problems
-
 
 
 FAMILY = Family(

@@ -41,9 +41,7 @@ def position_rule(target: str, size: int, stored: int, patch_size: int, interpol
     """The position table as it is, or resampled once to another size."""
     if size == stored:
         return copy("pos_embed", target)
-    operation = BakeTable(
-        grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias
-    )
+    operation = BakeTable(grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias)
     reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
     return bake("pos_embed", target, operation, because=reason)
 

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dinoport.errors import SettingError
+from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
+from dinoport.verify.picture import load_picture, picture_tensor, synthetic_picture
+
+RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "pixels" / "torchvision.json").read_text())
+
+
+@pytest.mark.parametrize("case", RECORDED)
+def test_the_transform_is_torchvisions_bit_for_bit(case: str) -> None:
+    picture, crop = case.split(" to ")
+    width, height = map(int, picture.split("x"))
+    values = picture_tensor(synthetic_picture(width, height), EVALUATION.for_image_size(int(crop)))
+    assert values.dtype == np.float32
+    assert values.shape == (1, 3, int(crop), int(crop))
+    assert hashlib.sha256(values.tobytes()).hexdigest() == RECORDED[case]
+
+
+def test_other_input_sizes_keep_the_proportion_of_resize_and_crop() -> None:
+    sizes = {size: EVALUATION.for_image_size(size).resize for size in (224, 96, 448, 518, 14)}
+    assert sizes == {224: 256, 96: 110, 448: 512, 518: 592, 14: 16}
+    assert EVALUATION.for_image_size(224) == EVALUATION
+    assert DINOV3_PROCESSOR.for_image_size(512).resize == 512
+    assert DINOV3_SAT.for_image_size(256).mean == (0.430, 0.411, 0.296)
+
+
+def test_a_square_input_takes_the_whole_picture() -> None:
+    halves = Image.fromarray(np.repeat([[0, 255]], 50, axis=1).astype(np.uint8)).resize((100, 10), 0)
+    values = picture_tensor(halves, DINOV3_PROCESSOR)
+    assert values.shape == (1, 3, 224, 224)
+    black, white = values[0, 0, 0, 0], values[0, 0, 0, -1]
+    np.testing.assert_allclose([black, white], [-0.485 / 0.229, (1 - 0.485) / 0.229], rtol=1e-6)
+
+
+def test_the_synthetic_picture_is_the_same_everywhere() -> None:
+    picture = synthetic_picture()
+    assert (picture.size, picture.mode) == ((640, 480), "RGB")
+    digest = hashlib.sha256(picture.tobytes()).hexdigest()
+    assert digest == "e98c50d4a56109053a253f7e049a1464f793ce5629d6fa52bfca887c41c817c8"
+    assert synthetic_picture(seed=8).tobytes() != picture.tobytes()
+    assert synthetic_picture(1, 1).size == (1, 1)
+
+
+def test_the_synthetic_picture_uses_the_whole_range_and_neither_end_too_much() -> None:
+    levels = np.asarray(synthetic_picture())
+    assert (levels.min(), levels.max()) == (0, 255)
+    assert np.isin(levels, (0, 255)).mean() < 0.1
+    assert levels.reshape(-1, 3).std(axis=0).min() > 40
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "LA", "1", "CMYK"])
+def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
+    picture = synthetic_picture(40, 30).convert("RGB" if mode != "CMYK" else "CMYK").convert(mode)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(Image.linear_gradient("L").resize((40, 30)))
+    path = tmp_path / ("picture.tiff" if mode == "CMYK" else "picture.png")
+    picture.save(path)
+    loaded = load_picture(path)
+    assert loaded.mode == "RGB"
+    assert loaded.tobytes() == picture.convert("RGB").tobytes()
+
+
+def test_an_orientation_tag_is_left_alone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    synthetic_picture(40, 30).save(tmp_path / "turned.png", exif=exif)
+    assert load_picture(tmp_path / "turned.png").size == (40, 30)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SettingError) as caught:
+        load_picture(path)
+    return str(caught.value)
+
+
+def message(path: Path, found: str) -> str:
+    return (
+        f"{path} cannot be used as a picture\n"
+        "  expected: a picture that Pillow opens, such as JPEG or PNG\n"
+        f"  found: {found}\n"
+        "  try: give another --image, or leave it out for a synthetic picture"
+    )
+
+
+def encoded(file_format: str) -> bytes:
+    stream = io.BytesIO()
+    synthetic_picture(64, 48).save(stream, file_format)
+    return stream.getvalue()
+
+
+def test_no_file_a_folder_and_no_picture(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.png") == message(tmp_path / "none.png", "there is no such file")
+    assert refusal(tmp_path) == message(tmp_path, "it is a folder")
+    for content in (b"", b"no picture", b"<html></html>"):
+        path = tmp_path / "file.jpg"
+        path.write_bytes(content)
+        assert refusal(path) == message(path, "its content is no picture that Pillow knows")
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+def test_cut_off(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    content = encoded(file_format)
+    path.write_bytes(content[: len(content) // 2])
+    assert "cannot be used as a picture" in refusal(path)
+
+
+def test_cut_off_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(encoded("PNG")[:3000])
+    assert "  found: damaged or cut off: " in refusal(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    random = np.random.default_rng(3)
+    refused = 0
+    for file_format in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "DDS"):
+        content = encoded(file_format)
+        for _ in range(40):
+            damaged = bytearray(content)
+            for place in random.integers(0, min(len(content), 400), 4):
+                damaged[place] = random.integers(0, 256)
+            path.write_bytes(damaged)
+            try:
+                load_picture(path)
+            except SettingError:
+                refused += 1
+    assert refused > 20
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(encoded("PNG"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert f"{path} cannot be used as a picture" in refusal(path)
+    assert "more pixels than Pillow opens: Image size (3072 pixels) exceeds limit of 2000 pixels" in refusal(path)
