@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,21 @@ def test_the_proofs_counted_every_tensor(converted: tuple[Case, Path, Path]) -> 
     assert all(proof["relative"] < 1e-12 for proof in report["proofs"]["outputs"]["float64"].values())
     written = transformers.AutoConfig.from_pretrained(folder)
     assert written.architectures == [case.class_name]
+
+
+def test_every_block_was_compared(converted: tuple[Case, Path, Path]) -> None:
+    case, _, folder = converted
+    seen: dict[str, object] = {}
+    state = {name: torch.from_numpy(values) for name, values in case.state().items()}
+    side = getattr(case.architecture, "image_size", 32)
+    reference = import_module(case.architecture.__module__.replace("architecture", "reference"))
+    reference.forward(
+        state, case.architecture, torch.zeros(1, case.architecture.channels, side, side), seen.__setitem__
+    )
+    blocks = json.loads((folder / "dinoport.json").read_text())["proofs"]["outputs"]["blocks"]
+    assert [block["name"] for block in blocks] == list(seen)
+    assert all(block["float64"]["relative"] < 1e-12 for block in blocks)
+    assert all(block["float32"]["relative"] < 1e-4 for block in blocks)
 
 
 def test_an_auto_class_loads_it_clean(converted: tuple[Case, Path, Path]) -> None:

@@ -5,13 +5,18 @@ Imported only to verify. Tokens are (batch, tokens, width) throughout, pictures 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import torch
 from torch.nn import functional
 
 State: TypeAlias = Mapping[str, torch.Tensor]
+Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+_other_activation: ContextVar[Activation | None] = ContextVar("other_activation", default=None)
 
 
 def linear(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
@@ -48,9 +53,28 @@ def merge_heads(attended: torch.Tensor) -> torch.Tensor:
     return attended.transpose(1, 2).flatten(2)
 
 
+@contextmanager
+def activation_replaced(other: Activation) -> Iterator[None]:
+    """Compute with another activation than the original's: what a diagnosis tries."""
+    token = _other_activation.set(other)
+    try:
+        yield
+    finally:
+        _other_activation.reset(token)
+
+
+def gelu(inputs: torch.Tensor) -> torch.Tensor:
+    """The exact GELU."""
+    return (_other_activation.get() or functional.gelu)(inputs)
+
+
+def silu(inputs: torch.Tensor) -> torch.Tensor:
+    return (_other_activation.get() or functional.silu)(inputs)
+
+
 def mlp(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     """Two linear layers with the exact GELU between them."""
-    return linear(state, f"{name}.fc2", functional.gelu(linear(state, f"{name}.fc1", inputs)))
+    return linear(state, f"{name}.fc2", gelu(linear(state, f"{name}.fc1", inputs)))
 
 
 def layer_scale(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:

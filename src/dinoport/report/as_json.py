@@ -99,6 +99,10 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "gate_relative": GATE,
         "float64": _differences(proof.float64),
         "float32": _differences(proof.float32),
+        "blocks": [
+            {"name": name, "float64": _difference(double), "float32": _difference(single)}
+            for name, (double, single) in proof.blocks.items()
+        ],
         "other_sizes": [
             {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
         ],

@@ -16,6 +16,7 @@ import numpy as np
 from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
 from dinoport.tensor import BFLOAT16, Array, TensorRef
+from dinoport.verify.blocks import observed_blocks
 
 GATE = 1e-9
 """Largest relative difference in float64 that counts as equal."""
@@ -46,8 +47,10 @@ class Difference:
 class OutputsProof:
     """Differences by output name (`tokens`, `logits`, …) for an input of `size` (height, width) in pixels.
 
-    `other_sizes` holds the largest relative difference in float64 by size; `rounding` that of a cast to a smaller
-    dtype; `table` that of a baked position table from the original's own.
+    `blocks` holds, by the original's name and in its order, what comes out of the embedding and of every block, in
+    float64 and in float32: the proof rests on the outputs, blocks say where a difference begins. `other_sizes` holds
+    the largest relative difference in float64 by size; `rounding` that of a cast to a smaller dtype; `table` that of
+    a baked position table from the original's own.
     """
 
     size: tuple[int, int]
@@ -55,6 +58,7 @@ class OutputsProof:
     torch_version: str
     float64: Mapping[str, Difference] = field(default_factory=dict)
     float32: Mapping[str, Difference] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[Difference, Difference]] = field(default_factory=dict)
     other_sizes: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
     rounding: Difference | None = None
     table: float | None = None
@@ -108,20 +112,27 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
                 return replace(proof, failure="the baked position table is not the original's")
             state["pos_embed"] = table
         images = torch.from_numpy(pixels)
-        ours = forward(state, architecture, images.double())
-        theirs = _outputs(case.model, images.double())
-        proof = replace(proof, float64=_compare(ours, theirs))
+        blocks: dict[str, Any] = {}
+        ours = forward(state, architecture, images.double(), blocks.__setitem__)
+        with observed_blocks(case.model) as seen:
+            theirs = outputs_of(case.model, images.double())
+        proof = replace(proof, float64=compare(ours, theirs))
+        in_float64 = _compare_blocks(blocks, seen)
         if case.cast is not None:
             exact = forward(source | ({"pos_embed": own} if case.baked else {}), architecture, images.double())
-            proof = replace(proof, rounding=_largest(_compare(exact, ours)))
+            proof = replace(proof, rounding=_largest(compare(exact, ours)))
         sizes = {}
         for size in other_sizes:
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
-            sizes[size] = _largest(_compare(forward(state, architecture, noise), _outputs(case.model, noise)))
+            sizes[size] = _largest(compare(forward(state, architecture, noise), outputs_of(case.model, noise)))
         single = case.model.float()
         floats = {name: tensor.float() for name, tensor in state.items()}
-        float32 = _compare(forward(floats, architecture, images.float()), _outputs(single, images.float()))
-    return replace(proof, float32=float32, other_sizes=sizes)
+        ours = forward(floats, architecture, images.float(), blocks.__setitem__)
+        with observed_blocks(single) as seen:
+            theirs = outputs_of(single, images.float())
+        in_float32 = _compare_blocks(blocks, seen)
+        differences = {name: (in_float64[name], in_float32[name]) for name in in_float64}
+    return replace(proof, float32=compare(ours, theirs), blocks=differences, other_sizes=sizes)
 
 
 def torch_tensor(tensor: TensorRef) -> Any:
@@ -149,7 +160,7 @@ def _table_of_original(table: Any, architecture: Architecture, image_size: int) 
     return interpolate_table(table, patches, patches, interpolation)
 
 
-def _outputs(model: Any, images: Any) -> dict[str, Any]:
+def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     """The outputs of a Transformers model, under the names that the references use, from one forward pass."""
     arguments = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
     seen: list[Any] = []
@@ -168,7 +179,7 @@ def _outputs(model: Any, images: Any) -> dict[str, Any]:
     return outputs | ({"logits": result.logits} if "logits" in result else {})
 
 
-def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
+def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
     """Differences of every output that both sides have; the CLS token stands for a pooled output that ours lacks."""
     differences = {}
     for name, output in theirs.items():
@@ -177,6 +188,10 @@ def _compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Di
             own = ours["tokens"][:, 0]
         differences[name] = Difference(float("inf"), float("inf")) if own is None else Difference.between(own, output)
     return differences
+
+
+def _compare_blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
+    return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
 
 
 def _largest(differences: Mapping[str, Difference]) -> Difference:

@@ -21,6 +21,7 @@ from dinoport.families.torch_layers import (
     merge_heads,
     mlp,
     patch_map,
+    silu,
     split_heads,
 )
 
@@ -96,4 +97,4 @@ def _attention(state: State, heads: int, name: str, inputs: torch.Tensor) -> tor
 def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     """The first half of `w12` is the gate (`dinov2/layers/swiglu_ffn.py`)."""
     gate, value = linear(state, f"{name}.w12", inputs).chunk(2, dim=-1)
-    return linear(state, f"{name}.w3", functional.silu(gate) * value)
+    return linear(state, f"{name}.w3", silu(gate) * value)

@@ -23,6 +23,7 @@ from dinoport.families.torch_layers import (
     merge_heads,
     mlp,
     patch_map,
+    silu,
     split_heads,
 )
 
@@ -133,5 +134,5 @@ def _rotate(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:
 
 def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     """`w1` is the gate (`dinov3/layers/ffn_layers.py`)."""
-    hidden = functional.silu(linear(state, f"{name}.w1", inputs)) * linear(state, f"{name}.w2", inputs)
+    hidden = silu(linear(state, f"{name}.w1", inputs)) * linear(state, f"{name}.w2", inputs)
     return linear(state, f"{name}.w3", hidden)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.observing import EMBEDDING, Observer, ignore
-from dinoport.families.torch_layers import State, as_tokens, layer_norm, linear
+from dinoport.families.torch_layers import State, as_tokens, gelu, layer_norm, linear
 
 
 def forward(
@@ -45,7 +45,7 @@ def _block(state: State, architecture: DinoV3ConvNext, name: str, features: torc
     weight, bias = state[f"{name}.dwconv.weight"], state[f"{name}.dwconv.bias"]
     mixed = functional.conv2d(features, weight, bias, padding=3, groups=width).permute(0, 2, 3, 1)
     mixed = layer_norm(state, f"{name}.norm", mixed, architecture.layer_norm_eps)
-    mixed = linear(state, f"{name}.pwconv2", functional.gelu(linear(state, f"{name}.pwconv1", mixed)))
+    mixed = linear(state, f"{name}.pwconv2", gelu(linear(state, f"{name}.pwconv1", mixed)))
     if architecture.layer_scale:
         mixed = mixed * state[f"{name}.gamma"]
     return features + mixed.permute(0, 3, 1, 2)
