@@ -1,0 +1,99 @@
+"""A conversion against a file copy and against the usual recipe, on a ViT-B/16 made here.
+
+`python benchmarks/convert.py [--rounds N] [--folder DIR] [--quick]` prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import material
+import timing
+from timing import judged
+
+COPY, RECIPE = "cp, then sync", "usual recipe"
+UNPROVEN, EXACT, PROVEN = "--verify none", "--verify exact", "--verify full"
+
+LIMITS = {UNPROVEN: (COPY, 1.3), EXACT: (RECIPE, 0.4), PROVEN: (RECIPE, 1.0)}
+"""What is measured against what, and the ratio to reach."""
+
+PEAK_MB = 80
+"""Without torch, whatever the size."""
+
+HELP_MS = 250
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--folder", type=Path, help="where to work: a disk to be measured, 1 GB free")
+    arguments.add_argument("--quick", action="store_true", help="one round of a ViT-S/16, to see that it runs")
+    options = arguments.parse_args()
+    rounds = 1 if options.quick else options.rounds
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        print(conversion(Path(folder), rounds, material.VIT_SMALL if options.quick else material.VIT_BASE))
+    print(start_up(rounds))
+
+
+def conversion(folder: Path, rounds: int, architecture: material.DinoViT) -> str:
+    warm_up, source = (material.checkpoint(each, folder) for each in (material.WARM_UP, architecture))
+    timing.warm(source)
+    run = partial(timing.job, source=source, target=folder / "converted", warm_up=warm_up)
+    found = timing.interleaved(
+        {
+            COPY: partial(timing.copy_and_sync, source, folder / "copy"),
+            UNPROVEN: partial(run, "convert_unproven"),
+            EXACT: partial(run, "convert_exact"),
+            RECIPE: partial(run, "usual_recipe"),
+            PROVEN: partial(run, "convert_proven"),
+        },
+        rounds,
+    )
+    rows, memory = [], []
+    for name, samples in found.items():
+        row = [name, f"{timing.seconds(samples):.3f}", f"{timing.fastest(samples):.3f}"]
+        row.append(f"{timing.cpu_seconds(samples):.3f}")
+        for baseline, limit in [LIMITS[name]] if name in LIMITS else []:
+            row += judged(timing.ratio(samples, found[baseline]), limit, f" × {baseline}")
+        rows.append(row)
+        if name in (UNPROVEN, EXACT):
+            memory.append([name, *judged(timing.peak_mb(samples), PEAK_MB, " MB")])
+        elif name != COPY:
+            memory.append([name, timing.amount(timing.peak_mb(samples), " MB")])
+    return "\n".join(
+        [
+            f"## Converting a DINO ViT of width {architecture.width} ({source.stat().st_size / timing.MB:.0f} MB)",
+            "",
+            f"Medians of {rounds} interleaved rounds, cache warm. Each conversion runs in a process of its own, after",
+            "one of a tiny file, so that imports and start-up are in neither side's time. Ratios are medians of the",
+            "rounds' own ratios.",
+            "",
+            timing.table(["what", "median s", "fastest s", "CPU s", "ratio", "limit", ""], rows),
+            "",
+            timing.table(["what", "peak memory", "limit", ""], memory),
+            "",
+        ]
+    )
+
+
+def start_up(rounds: int) -> str:
+    candidates = {
+        "python -c pass": partial(timing.command, [sys.executable, "-c", "pass"]),
+        "dinoport --help": partial(timing.command, [sys.executable, "-m", "dinoport", "--help"]),
+    }
+    found = timing.interleaved(candidates, rounds * 3)
+    milliseconds = {name: timing.seconds(samples) * 1000 for name, samples in found.items()}
+    bare = milliseconds["python -c pass"]
+    rows = [
+        ["python -c pass", timing.amount(bare, " ms")],
+        ["dinoport --help", *judged(milliseconds["dinoport --help"], HELP_MS, " ms")],
+    ]
+    return "\n".join(["## Start-up", "", timing.table(["what", "time", "limit", ""], rows), ""])
+
+
+if __name__ == "__main__":
+    main()
