@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-transformers-4
+VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 lint format types bench clean
+.PHONY: setup demo test test-transformers-4 lint format types bench audit clean
 
 setup: $(VENV)/.ready
 
@@ -27,7 +28,9 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2
 
-test-transformers-4: $(VENV4)/.ready
+# The folders and outputs of the main environment are recorded first; the other one must load and repeat them.
+test-transformers-4: setup $(VENV4)/.ready
+	$(BIN)/python -m tests.families.record build/recorded
 	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/verify tests/targets
 
 lint: setup
@@ -44,5 +47,12 @@ format: setup
 bench: setup
 	$(BIN)/python benchmarks/convert.py
 
+# Known vulnerabilities of what the constraints pin; asks the advisory database of PyPI, so it needs the network.
+audit:
+	$(PYTHON) -m venv $(VENV_AUDIT)
+	$(VENV_AUDIT)/bin/pip install --quiet pip-audit
+	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-transformers-4.txt
+
 clean:
-	rm -rf $(VENV) $(VENV4) dinoport-demo
+	rm -rf $(VENV) $(VENV4) $(VENV_AUDIT) build dinoport-demo

@@ -100,7 +100,7 @@ def convert(
     _require_packages(level)
     refuse_overlap(source, target)
     job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, on_progress)
-    with publishing(target, force=force) as workspace:
+    with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
         report = _return_into(workspace.path, job) if back else _convert_into(workspace.path, request, job)
         if report.verdict.failed:

@@ -114,7 +114,7 @@ def prepare(source: Path, request: Request) -> Prepared:
         if request.head is not None:
             head = _head(files.enter_context(open_checkpoint(request.head)))
             tensors |= head
-            remarks.append(f"classifier from {request.head}")
+            remarks.append(f"classifier from {request.head.name}")
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
         reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes))
         target = choose(reading.architecture, _choices(request, tensors))

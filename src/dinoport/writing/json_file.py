@@ -15,7 +15,8 @@ def json_bytes(data: object) -> bytes:
 
     Raises ValueError for NaN and infinities, which JSON does not have, and TypeError for what is not plain data.
     """
-    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    # A file name that is no UTF-8 holds surrogates; as escapes they are JSON, and read back the same.
+    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
 
 
 def write_json(path: Path, data: object) -> WrittenFile:
@@ -25,7 +26,7 @@ def write_json(path: Path, data: object) -> WrittenFile:
 
 def write_text(path: Path, text: str) -> WrittenFile:
     """Write `text` to `path` as UTF-8, over what is there. Raises FolderError where the disk refuses."""
-    return _write(path, text.encode())
+    return _write(path, text.encode(errors="replace"))
 
 
 def _write(path: Path, content: bytes) -> WrittenFile:

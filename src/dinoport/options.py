@@ -1,0 +1,68 @@
+"""The options that commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dinoport.errors import UsageError
+
+
+def print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"dinoport {version('dinoport')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")]
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A checkpoint file, or a folder of Transformers.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Key = Annotated[str | None, typer.Option(help="Which copy of the model: teacher, student …  [default: teacher]")]
+Head = Annotated[Path | None, typer.Option(help="A linear head of eval_linear.py to convert along.")]
+Labels = Annotated[str | None, typer.Option(help="Class names: imagenet-1k, or a JSON file.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.  [default: as stored]")]
+ImageSize = Annotated[int | None, typer.Option(help="Make the folder for this input size, in pixels.")]
+Heads = Annotated[int | None, typer.Option(help="Attention heads, where the file does not say.")]
+Eps = Annotated[float | None, typer.Option(help="LayerNorm epsilon, where it is not the original's default.")]
+Interpolation = Annotated[str | None, typer.Option(help="The original's table rule: offset, size, size-antialias.")]
+Mean = Annotated[str | None, typer.Option(help="Pixel means, as R,G,B from 0 to 1.")]
+Std = Annotated[str | None, typer.Option(help="Pixel standard deviations, as R,G,B.")]
+Pooler = Annotated[str, typer.Option(help="identity: pooler_output is the CLS token; none: no pooler.")]
+Verify = Annotated[str, typer.Option("--verify", help="full, exact (needs no torch) or none.")]
+Image = Annotated[Path | None, typer.Option(help="A picture to compare outputs and pixels on.")]
+AllSizes = Annotated[bool, typer.Option("--all-sizes", help="Compare outputs at two more input sizes.")]
+ReportPath = Annotated[Path | None, typer.Option("--report", help="Write the report as JSON here, proven or not.")]
+
+
+def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> Any:
+    if value not in allowed:
+        names = ", ".join(name for name in allowed if name)
+        raise UsageError(f"{option} takes one of {names}", found=repr(value), next_step=f"{option} {allowed[0]}")
+    return value
+
+
+def statistics(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Parse `0.485,0.456,0.406`."""
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or any(not 0 <= value < 256 for value in values) or (option == "--image-std" and 0 in values):
+        raise UsageError(f"{option} takes one number for each channel", expected="0.485,0.456,0.406", found=text)
+    return values
+
+
+def size_bytes(text: str) -> int:
+    """Parse `5GB`, `500MB`, `1000000`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
+    size_bytes = int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " ")) if found else 0
+    if size_bytes <= 0:
+        raise UsageError("--max-shard-size takes a size", expected="5GB, 500MB or a number of bytes", found=text)
+    return size_bytes

@@ -1,0 +1,63 @@
+"""The model card of every class: its metadata is what the Hub reads, and its code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.api import convert
+from tests.families.cases import CASES, Case
+
+PIL = pytest.importorskip("PIL.Image")
+pytest.importorskip("transformers")
+
+
+def cases_with_cards_of_their_own() -> list[Case]:
+    """One case for each class, and for what else changes a card's code."""
+    different = {(case.class_name, case.architecture.channels, case.request.pooler): case for case in CASES}
+    return list(different.values())
+
+
+@pytest.fixture(scope="module", params=cases_with_cards_of_their_own(), ids=lambda case: case.name)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Path]:
+    case: Case = request.param
+    root = tmp_path_factory.mktemp(case.name)
+    source, wishes = case.write(root)
+    convert(source, root / "converted", wishes, level="exact")
+    return case, root / "converted"
+
+
+def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeypatch, capsys) -> None:
+    case, path = folder
+    text = (path / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    (tmp_path / "usage.py").write_text(blocks[0])
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    PIL.fromarray(pixels).save(path.parent / "picture.jpg")
+    monkeypatch.chdir(path.parent)
+    result = runpy.run_path(str(tmp_path / "usage.py"))
+    if "ForImageClassification" in case.class_name:
+        assert result["outputs"].logits.shape == (1, result["model"].config.num_labels)
+        assert capsys.readouterr().out.strip() in result["model"].config.id2label.values()
+    else:
+        assert result["features"].shape[0] == 1
+        assert result["features"].ndim == 2
+        assert result["features"].isfinite().all()
+    assert type(result["model"]).__name__ == case.class_name
+
+
+def test_the_metadata_is_what_the_hub_reads(folder: tuple[Case, Path]) -> None:
+    from huggingface_hub import ModelCard
+
+    case, path = folder
+    data = ModelCard.load(path / "README.md").data.to_dict()
+    classifies = "ForImageClassification" in case.class_name
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == ("image-classification" if classifies else "image-feature-extraction")
+    assert {"dino", "vision", "dinoport"} < set(data["tags"])
+    assert "license" not in data, "a licence is claimed only where it is known"

@@ -1,0 +1,313 @@
+"""The command line: what it prints where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dinoport import api, cli
+from dinoport.writing.torch_file import write_torch_file
+from tests import formula
+from tests.families.cases import VIT
+from tests.writing.stub_tensors import tensor
+
+DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
+HEADS = ("--num-heads", "2")
+EXACT = ("--verify", "exact")
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(monkeypatch, capfd) -> Iterator[Run]:
+    """Run the program in this process, and put back the signals that it takes over."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dinoport", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return Done(int(exit_.value.code or 0), *capfd.readouterr())
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+FILES = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "dinoport.json"}
+
+
+def test_convert_prints_the_report(run: Run, tmp_path) -> None:
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
+    assert done.code == 0
+    assert done.err == ""
+    assert done.out.startswith("verdict     transported exactly (outputs not shown), assuming")
+    assert "54 tensors found again bit for bit" in done.out
+    assert all(len(line) <= 80 or str(tmp_path) in line or str(DEMO) in line for line in done.out.splitlines())
+    assert names(tmp_path / "out") == FILES
+
+
+def test_json_is_one_object_on_stdout_and_nothing_else(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    converted = run("convert", DEMO, out, *HEADS, *EXACT, "--json")
+    verified = run("verify", DEMO, out, *EXACT, "--json")
+    inspected = run("inspect", DEMO, *HEADS, "--json")
+    planned = run("convert", DEMO, tmp_path / "no", *HEADS, "--dry-run", "--json")
+    for done in (converted, verified, inspected, planned):
+        assert done.code == 0
+        assert done.err == ""
+        assert isinstance(json.loads(done.out), dict)
+    assert json.loads(converted.out) == json.loads((out / "dinoport.json").read_text())
+    assert json.loads(verified.out)["verdict"]["word"] == "transported exactly"
+    assert json.loads(inspected.out)["plan"]["model"]["class"] == "ViTModel"
+    assert json.loads(planned.out)["verdict"]["word"] == "planned"
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path) -> None:
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, "--dry-run")
+    assert done.code == 0
+    assert (
+        "  encoder.layer.{0…3}.attention.attention.query.weight  ×4\n"
+        "      ← blocks.{0…3}.attn.qkv.weight rows 0–32 of 96\n"
+    ) in done.out
+    assert names(tmp_path) == set()
+
+
+def test_inspect_says_what_is_inside(run: Run) -> None:
+    done = run("inspect", DEMO, *HEADS)
+    assert done.code == 0
+    assert "holds       teacher: 62 tensors" in done.out
+    assert "holds       student: 62 tensors" in done.out
+    assert "becomes     DINO ViT (facebookresearch/dino) → ViTModel" in done.out
+
+
+def test_inspect_says_why_it_cannot_be_converted(run: Run, tmp_path) -> None:
+    state = VIT.tensors()
+    del state["blocks.0.norm1.weight"]
+    write_torch_file(tmp_path / "cut.pth", [tensor(n, formula.tensor(n, shape)) for n, shape in state.items()])
+    done = run("inspect", tmp_path / "cut.pth")
+    assert done.code == 0
+    assert "cannot be converted as it is:" in done.out
+    assert "blocks.0.norm1.weight is missing" in done.out
+
+
+def test_what_cannot_be_converted_is_one_message_and_exit_code_1(run: Run, tmp_path) -> None:
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
+    done = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT, "--json")
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.startswith(f"error: {tmp_path / 'page.pth'} is not a checkpoint")
+    assert "Traceback" not in done.err
+    assert names(tmp_path) == {"page.pth"}
+
+
+def test_an_existing_folder_is_refused_without_force(run: Run, tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"error: {tmp_path / 'out'} exists\n  where: {tmp_path / 'out'}\n  found: a folder\n"
+        "  try: choose another name, or replace it with --force\n"
+    )
+    assert names(tmp_path / "out") == {"mine.txt"}
+    assert run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--force").code == 0
+    assert names(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nope",), "No such command 'nope'."),
+        (("convert",), "Missing argument 'SOURCE'."),
+        (("convert", "x"), "Missing argument 'FOLDER'."),
+        (("inspect", "x", "--frobnicate"), "No such option: --frobnicate"),
+        (("convert", "x", "y", "--num-heads", "two"), "Invalid value for '--num-heads'"),
+        (("convert", "x", "y", "--to", "onnx"), "error: --to takes one of transformers, original\n  found: 'onnx'"),
+        (("convert", "x", "y", "--verify", "some"), "error: --verify takes one of none, exact, full"),
+        (("verify", "x", "y", "--verify", "none"), "error: --verify takes one of exact, full"),
+        (("convert", "x", "y", "--pooler", "mean"), "error: --pooler takes one of identity, none"),
+        (("convert", "x", "y", "--dtype", "int8"), "error: --dtype takes one of float32, float16, bfloat16"),
+        (("convert", "x", "y", "--interpolation", "area"), "error: --interpolation takes one of offset, size"),
+        (("convert", "x", "y", "--image-mean", "a,b"), "error: --image-mean takes one number for each channel"),
+        (("convert", "x", "y", "--image-std", "1,0,1"), "error: --image-std takes one number for each channel"),
+        (("convert", "x", "y", "--max-shard-size", "big"), "error: --max-shard-size takes a size"),
+        (("convert", "x", "y", "--max-shard-size", "0"), "error: --max-shard-size takes a size"),
+        (("convert", "x", "y", "--report", "nowhere/r.json"), "error: --report nowhere/r.json lies in a folder that"),
+        (("convert", "x", "y", "--report", "."), "error: --report . is a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_is_exit_code_2_and_text(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_no_arguments_show_the_help(run: Run) -> None:
+    done = run()
+    assert done.code == 2
+    assert "convert  Convert SOURCE into FOLDER" in done.err
+    assert not re.search(r"\w\.\.\.$", done.err, re.MULTILINE), "a command's help is cut off"
+
+
+def test_the_version(run: Run) -> None:
+    done = run("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("dinoport ")
+
+
+def test_what_is_not_equal_is_exit_code_3(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run("convert", DEMO, out, *HEADS, *EXACT).code == 0
+    config = (out / "config.json").read_text().replace('"num_attention_heads": 2', '"num_attention_heads": 4')
+    (out / "config.json").write_text(config)
+    report = tmp_path / "report.json"
+    done = run("verify", DEMO, out, *EXACT, "--report", report)
+    assert done.code == 3
+    assert done.out.startswith("verdict     not equal: config.json: num_attention_heads is 4, expected 2")
+    assert json.loads(report.read_text())["verdict"]["word"] == "not equal"
+
+
+def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, monkeypatch) -> None:
+    """The writer is made to write one wrong value: nothing is published, the figures are kept, the folder on demand."""
+    write = api.write_sharded
+
+    def miswrite(folder: Path, *arguments):
+        files = write(folder, *arguments)
+        with (folder / "model.safetensors").open("r+b") as file:
+            file.seek(-3, os.SEEK_END)
+            file.write(b"\x01")
+        return files
+
+    monkeypatch.setattr(api, "write_sharded", miswrite)
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json", "--report", tmp_path / "report.json")
+    assert done.code == 3
+    assert json.loads(done.out)["verdict"]["word"] == "not equal"
+    assert done.err.startswith(f"error: {DEMO} was converted, and the result is not equal to it; nothing was published")
+    assert json.loads((tmp_path / "report.json").read_text()) == json.loads(done.out)
+    assert names(tmp_path) == {"report.json"}
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--keep-unproven")
+    assert (done.code, done.out) == (3, "")
+    assert f"where: {tmp_path / 'out.unproven'}" in done.err
+    assert names(tmp_path) == {"report.json", "out.unproven"}
+
+
+def test_a_report_never_replaces_the_source(run: Run, tmp_path) -> None:
+    source = tmp_path / "checkpoint.pth"
+    source.write_bytes(DEMO.read_bytes())
+    done = run("convert", source, tmp_path / "out", *HEADS, *EXACT, "--report", source)
+    assert done.code == 1
+    assert f"{source} is the source itself" in done.err
+    assert source.read_bytes() == DEMO.read_bytes()
+
+
+def test_what_no_one_foresaw_is_a_message_too(run: Run, monkeypatch) -> None:
+    def fail(*arguments, **options):
+        raise KeyError("shape")
+
+    monkeypatch.setattr(api, "inspect", fail)
+    done = run("inspect", DEMO)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "error: dinoport met what it did not expect: KeyError: 'shape'\n"
+        f"  where: test_cli.py, line {fail.__code__.co_firstlineno + 1}\n"
+        "  likely cause: a mistake in dinoport, or a damaged installation\n"
+        "  try: report it with this message and the command\n"
+    )
+
+
+def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
+    command = [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"becomes     DINO ViT (facebookresearch/dino) ? ViTModel" in done.stdout
+    done = subprocess.run([*command, "--json"], capture_output=True, env=environment, check=True)
+    assert json.loads(done.stdout.decode("ascii"))["source"] == str(DEMO)
+
+
+def test_a_reader_that_stops_listening_is_no_error(tmp_path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    program.stderr.close()
+    program.wait()
+
+
+SLOW = """
+import sys, time
+from dinoport import api, cli
+from dinoport.writing import stream
+
+def slow(block):
+    print("writing", flush=True)
+    time.sleep(600)
+
+stream.count_nonfinite = slow
+sys.argv = ["dinoport", *sys.argv[1:]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("force", [False, True])
+def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) -> None:
+    out = tmp_path / "out"
+    if force:
+        out.mkdir()
+        (out / "mine.txt").write_text("mine")
+    command = [sys.executable, "-c", SLOW, "convert", str(DEMO), str(out), *HEADS, *EXACT, *(["--force"] * force)]
+    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "writing\n"
+    begun = time.monotonic()
+    program.send_signal(number)
+    program.send_signal(number)  # the impatient press twice
+    _, errors = program.communicate(timeout=20)
+    assert time.monotonic() - begun < 5
+    assert program.returncode == 130
+    assert errors == "interrupted: nothing was published\n"
+    assert names(tmp_path) == ({"out"} if force else set())
+    assert not force or names(out) == {"mine.txt"}
+
+
+def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatch) -> None:
+    convert = api.convert
+
+    def interrupted(*arguments, **options):
+        convert(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(api, "convert", interrupted)
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
+    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before\n")
+    assert names(tmp_path / "out") == FILES
