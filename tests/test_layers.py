@@ -14,11 +14,13 @@ PACKAGE = Path(dinoport.__file__).parent
 
 LAYERS = (
     "errors",
+    "progress",
     "tensor",
     "checkpoints",
     "mapping",
     "families",
     "targets",
+    "sources",  # what a SOURCE is: a path, a name, an address
     "preparation",  # from a source to a plan: the last step before something is written
     "writing",
     "verify",

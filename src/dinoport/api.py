@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
@@ -15,10 +15,20 @@ from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
-from dinoport.preparation import Prepared, PreparedReturn, Request, folder_tensors, prepare, prepare_return
+from dinoport.preparation import (
+    Prepared,
+    PreparedReturn,
+    Request,
+    folder_tensors,
+    prepare,
+    prepare_opened,
+    prepare_return,
+)
+from dinoport.progress import Progress, silent
 from dinoport.report.build import prepared_report, return_report
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
+from dinoport.sources import locate
 from dinoport.tensor import TensorRef
 from dinoport.verify.prove import Case, Level, prove
 from dinoport.verify.verdict import Proofs, Verdict, Word, judge
@@ -42,22 +52,20 @@ DEMO_HEADS = 2
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
-Progress = Callable[[str, int, int], None]
-"""Called with the stage, the bytes done and the bytes in all."""
 
-
-def inspect(source: str | Path, request: Request | None = None) -> Inspection:
+def inspect(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent) -> Inspection:
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
     Raises CheckpointError where the source cannot be read at all.
     """
-    request = request or Request()
     planned, refusal = None, None
-    try:
-        planned = plan(source, request)
-    except DinoportError as error:
-        refusal = str(error)
-    with open_checkpoint(Path(source)) as checkpoint:
+    located = locate(source, on_progress)
+    with located.open() as checkpoint:
+        try:
+            with prepare_opened(located, checkpoint, request or Request(), on_progress) as prepared:
+                planned = prepared_report(prepared, Verdict(Word.PLANNED), Proofs(), "", ())
+        except DinoportError as error:
+            refusal = str(error)
         states = [] if checkpoint.config else state_dicts(checkpoint)
         branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
         if checkpoint.config:
@@ -65,13 +73,15 @@ def inspect(source: str | Path, request: Request | None = None) -> Inspection:
         return Inspection(checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal)
 
 
-def plan(source: str | Path, request: Request | None = None, *, to: str = "transformers") -> Report:
+def plan(
+    source: str | Path, request: Request | None = None, *, to: str = "transformers", on_progress: Progress = silent
+) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     planned = Verdict(Word.PLANNED)
     if to == "original":
-        with open_checkpoint(Path(source)) as checkpoint:
+        with locate(source, on_progress).open() as checkpoint:
             return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
-    with prepare(Path(source), request or Request()) as prepared:
+    with prepare(source, request or Request(), on_progress) as prepared:
         return prepared_report(prepared, planned, Proofs(), "", ())
 
 
@@ -88,7 +98,7 @@ def convert(
     keep_unproven: bool = False,
     allow_nonfinite: bool = False,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: Progress = silent,
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
@@ -96,9 +106,9 @@ def convert(
     Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
     cannot be converted; in both cases nothing stays under the target's name.
     """
-    source, target, request = Path(source), Path(target), request or Request()
+    target, request = Path(target), request or Request()
     _require_packages(level)
-    refuse_overlap(source, target)
+    refuse_overlap(Path(source), target)
     job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, on_progress)
     with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
@@ -118,18 +128,18 @@ def verify(
     level: Level = "full",
     image: Path | None = None,
     all_sizes: bool = False,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: Progress = silent,
 ) -> Report:
     """Prove an existing folder against its source.
 
     Without a request, what was asked for when the folder was made is read from its `dinoport.json`. The report's
     verdict says whether the two are equal; nothing is raised for a folder that is not.
     """
-    source, folder = Path(source), Path(folder)
+    folder = Path(folder)
     _require_packages(level)
     with open_checkpoint(folder) as target:
         request = request or folders.request_of(target)
-        with prepare(source, request) as prepared:
+        with prepare(source, request, on_progress) as prepared:
             problems = folders.problems_of(prepared, folder, target)
             case = _case(prepared, folder, folder_tensors(target))
             bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
@@ -138,7 +148,7 @@ def verify(
             return prepared_report(prepared, verdict, proofs, str(folder), ())
 
 
-def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = lambda stage, done, total: None) -> Report:
+def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = silent) -> Report:
     """Convert the small genuine training checkpoint that ships with the package."""
     request = Request(num_heads=DEMO_HEADS)
     with resources.as_file(resources.files("dinoport") / DEMO_FILE) as path:
@@ -149,7 +159,7 @@ def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = lam
 class _Job:
     """One conversion's options, beside what is converted into what."""
 
-    source: Path
+    source: str | Path
     target: Path
     level: Level
     image: Path | None
@@ -176,7 +186,7 @@ class _Job:
 
 
 def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
-    with prepare(job.source, request) as prepared:
+    with prepare(job.source, request, job.on_progress) as prepared:
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
@@ -212,7 +222,7 @@ def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) ->
     )
 
 
-def _not_proven(source: Path, target: Path, report: Report, kept: bool) -> NotProvenError:
+def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
     return NotProvenError(
         f"{source} was converted, and the result is not equal to it; nothing was published",
         where=f"{target}.unproven" if kept else None,
@@ -225,7 +235,8 @@ def _not_proven(source: Path, target: Path, report: Report, kept: bool) -> NotPr
 
 def _return_into(workspace: Path, job: _Job) -> Report:
     """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
-    with open_checkpoint(job.source) as folder:
+    located = locate(job.source, job.on_progress)
+    with located.open() as folder:
         prepared = prepare_return(folder)
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
@@ -234,7 +245,7 @@ def _return_into(workspace: Path, job: _Job) -> Report:
         job.check_finite([written])
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
-            proofs = job.prove(_return_case(prepared, job.source, originals), size_bytes)
+            proofs = job.prove(_return_case(prepared, located.path, originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed)
         report = return_report(prepared, verdict, proofs, str(job.target), [written])

@@ -103,7 +103,8 @@ def convert(
     one_of("--verify", verify, ("none", "exact", "full"))
     max_shard_bytes = size_bytes(max_shard_size)
     if dry_run:
-        planned = api.plan(source, request, to=to)
+        with progress_bars() as on_progress:
+            planned = api.plan(source, request, to=to, on_progress=on_progress)
         _show(planned, as_json, with_plan=True)
         return
     _check_report(report, source)
@@ -143,10 +144,12 @@ def inspect(
 ) -> None:
     """Say what SOURCE is, what is in it, and what it would become."""
     from dinoport import api
+    from dinoport.console import progress_bars
     from dinoport.report.text import inspection_lines
 
     request = _request(checkpoint_key=checkpoint_key, head=head, num_heads=num_heads, layer_norm_eps=layer_norm_eps)
-    found = api.inspect(source, request)
+    with progress_bars() as on_progress:
+        found = api.inspect(source, request, on_progress=on_progress)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -182,6 +185,17 @@ def verify(
     _show(done, as_json)
     if done.verdict.failed:
         raise typer.Exit(NotProvenError.exit_code)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the published models that SOURCE can name, with size, licence and address."""
+    from dinoport.report.models import models_lines, models_to_dict
+
+    if as_json:
+        _print_json(models_to_dict())
+    else:
+        print("\n".join(models_lines()))
 
 
 @app.command()

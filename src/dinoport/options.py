@@ -20,10 +20,14 @@ def print_version(asked: bool) -> None:
 
 
 Version = Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")]
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A checkpoint file, or a folder of Transformers.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A checkpoint file, a folder of Transformers, or a published name.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Key = Annotated[str | None, typer.Option(help="Which copy of the model: teacher, student …  [default: teacher]")]
-Head = Annotated[Path | None, typer.Option(help="A linear head of eval_linear.py to convert along.")]
+Head = Annotated[
+    str | None, typer.Option(help="A linear head to convert along: its file, or imagenet for the published one.")
+]
 Labels = Annotated[str | None, typer.Option(help="Class names: imagenet-1k, or a JSON file.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.  [default: as stored]")]
 ImageSize = Annotated[int | None, typer.Option(help="Make the folder for this input size, in pixels.")]

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.published import Published
 from dinoport.families.setting import Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import Problem, backwards, forwards
 from dinoport.mapping.rule import Rule
+from dinoport.progress import Progress, silent
+from dinoport.sources import Located, locate, locate_head
 from dinoport.targets.original import Return, way_back
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.catalogue import choose
@@ -37,7 +39,7 @@ class Request:
     """What the user asked for, beyond source and target. None means: as the source has it."""
 
     checkpoint_key: str | None = None
-    head: Path | None = None
+    head: str | Path | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
@@ -63,7 +65,7 @@ class Request:
         known = {field.name for field in fields(cls)} & asked.keys()
         values: dict[str, Any] = {name: asked[name] for name in known}
         for name, value in values.items():
-            values[name] = tuple(value) if isinstance(value, list) else Path(value) if name == "head" else value
+            values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
 
@@ -85,7 +87,8 @@ class Prepared:
     cast: np.dtype[Any] | None
     others: tuple[StateDict, ...] = ()
     remarks: tuple[str, ...] = ()
-    _files: ExitStack = field(default_factory=ExitStack)
+    published: Published | None = None
+    files: ExitStack = field(default_factory=ExitStack)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -97,24 +100,35 @@ class Prepared:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._files.close()
+        self.files.close()
 
 
-def prepare(source: Path, request: Request) -> Prepared:
-    """Plan the conversion of an original checkpoint to Transformers.
+def prepare(source: str | Path, request: Request, on_progress: Progress = silent) -> Prepared:
+    """Find, open and plan the conversion of an original checkpoint to Transformers.
 
     Raises DinoportError with everything that stands in the way, before anything is written.
     """
     with ExitStack() as files:
-        checkpoint = files.enter_context(open_checkpoint(source))
+        located = locate(source, on_progress)
+        checkpoint = files.enter_context(located.open())
+        prepared = prepare_opened(located, checkpoint, request, on_progress)
+        prepared.files.push(files.pop_all())
+        return prepared
+
+
+def prepare_opened(
+    located: Located, checkpoint: Checkpoint, request: Request, on_progress: Progress = silent
+) -> Prepared:
+    """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
+    with ExitStack() as files:
         where = checkpoint.where
         found = families.find(where, state_dicts(checkpoint), request.checkpoint_key)
         tensors = dict(found.state.tensors)
-        remarks: list[str] = []
+        remarks = list(located.remarks)
         if request.head is not None:
-            head = _head(files.enter_context(open_checkpoint(request.head)))
-            tensors |= head
-            remarks.append(f"classifier from {request.head.name}")
+            head = locate_head(request.head, located, on_progress)
+            tensors |= _head(files.enter_context(head.open()))
+            remarks += head.remarks or (f"classifier from {head.path.name}",)
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
         reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes))
         target = choose(reading.architecture, _choices(request, tensors))
@@ -136,6 +150,7 @@ def prepare(source: Path, request: Request) -> Prepared:
             cast,
             found.others,
             tuple(remarks),
+            located.published,
             files.pop_all(),
         )
 

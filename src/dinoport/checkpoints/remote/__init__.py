@@ -1,0 +1,1 @@
+"""Bytes from elsewhere: downloads into a cache, and ranges of files that stay where they are."""

@@ -1,0 +1,47 @@
+"""Where a remote file is, and what may be said of it: an address is never printed with its secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+"""Two letters at least: `C://` is a disk."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A URL to ask. `shown` is what messages call it; `headers` go to the URL's own host only.
+
+    `advice` is what to do where the server refuses.
+    """
+
+    url: str = field(repr=False)
+    shown: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    advice: str | None = None
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        return cls(url, shown(url))
+
+
+def scheme_of(source: str) -> str | None:
+    """The scheme of a source that is an address: `https`, `hf`, `s3` …; None for a path or a name."""
+    found = SCHEME.match(source)
+    return found[1].lower() if found else None
+
+
+def shown(url: str) -> str:
+    """The address without user, password, query and fragment: a signed URL's query is as good as a password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme and host with port: what a token is meant for."""
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()

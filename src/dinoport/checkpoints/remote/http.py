@@ -1,0 +1,176 @@
+"""HTTP as this package needs it: redirects looked at, refusals in words, and patience with servers that stumble."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
+
+from dinoport.checkpoints.remote.address import Address, origin, shown
+from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send
+from dinoport.errors import CheckpointError
+
+MAX_REDIRECTS = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that another try may change."""
+
+WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before each further try. It starts anew once bytes have come."""
+
+WAITS_FOR_ANSWER = 2
+"""How many of these are spent on a server that cannot be reached at all."""
+
+MAX_WAIT_SECONDS = 60.0
+"""A server that asks for more patience than this is not waited for."""
+
+sleep = time.sleep
+
+
+class RefusedError(CheckpointError):
+    """A server that answered, and not with the file. `status` is what it said."""
+
+    def __init__(self, what: str, status: int, **parts: str | None) -> None:
+        super().__init__(what, **parts)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What tells one version of a file from the next: its size, and what the server calls this version."""
+
+    size_bytes: int | None
+    etag: str | None
+    last_modified: str | None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], size_bytes: int | None) -> Validators:
+        return cls(size_bytes, headers.get("etag"), headers.get("last-modified"))
+
+    @property
+    def strong(self) -> str | None:
+        """What can stand in If-Range: bytes under a weak ETag may differ."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+    def contradicts(self, other: Validators) -> bool:
+        """Whether the two cannot be of one version. What one of them does not say is not held against it."""
+        pairs = (
+            (self.size_bytes, other.size_bytes),
+            (self.etag, other.etag),
+            (self.last_modified, other.last_modified),
+        )
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+
+class Patience:
+    """Counts failures in a row, waits after each, and gives up with the reason of the last."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._failures = 0
+
+    def progressed(self) -> None:
+        self._failures = 0
+
+    def failed(self, reason: str, *, before_answer: bool = False, wait_seconds: float | None = None) -> None:
+        """Wait before the next try. Raises CheckpointError when there have been enough."""
+        tries = WAITS_FOR_ANSWER if before_answer else len(WAITS_SECONDS)
+        seconds = WAITS_SECONDS[min(self._failures, tries - 1)] if wait_seconds is None else wait_seconds
+        self._failures += 1
+        if self._failures > tries or seconds > MAX_WAIT_SECONDS:
+            raise unreachable(self._where, reason, self._failures, seconds)
+        sleep(seconds)
+
+
+def unreachable(where: str, reason: str, tries: int = 1, seconds: float = 0) -> CheckpointError:
+    wants = f", and asks to wait {seconds:.0f} seconds" if seconds > MAX_WAIT_SECONDS else ""
+    return CheckpointError(
+        f"{where} could not be read: {reason}{wants}",
+        found=f"{tries} tries in a row failed" if tries > 1 else None,
+        next_step="try again later; what a download has fetched so far is kept and continued",
+    )
+
+
+@contextmanager
+def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Iterator[Response]:
+    """GET an address, with another try for each answer that may change; yields the last redirect's target.
+
+    Statuses 200, 206, 412 and 416 are the caller's to judge; raises RefusedError for all others that remain.
+    """
+    while True:
+        try:
+            response = _follow(address, headers)
+        except BrokenConnectionError as error:
+            if error.useless:
+                raise unreachable(address.shown, str(error)) from None
+            patience.failed(str(error), before_answer=error.before_answer)
+            continue
+        with response:
+            if response.status not in TRANSIENT:
+                if response.status not in (200, 206, 412, 416):
+                    raise _refused(address, response.status)
+                yield response
+                return
+        patience.failed(f"the server answers {response.status}", wait_seconds=_retry_after(response.headers))
+
+
+def _follow(address: Address, headers: Mapping[str, str]) -> Response:
+    _refuse_offline(address)
+    url = address.url
+    for _ in range(MAX_REDIRECTS):
+        own = address.headers if origin(url) == origin(address.url) else {}
+        response = send(url, {**own, **headers})
+        target = response.headers.get("location")
+        if response.status not in REDIRECTS or target is None:
+            return response
+        with response:
+            url = _redirected(address, url, target)
+    raise CheckpointError(
+        f"{address.shown} leads from one address to the next without end",
+        found=f"{MAX_REDIRECTS} redirects, the last to {shown(url)}",
+        next_step="open the address in a browser, and give the one that it ends at",
+    )
+
+
+def _redirected(address: Address, url: str, target: str) -> str:
+    following = urljoin(url, target)
+    before, after = urlsplit(url).scheme, urlsplit(following).scheme
+    if after not in ("http", "https") or (before == "https" and after == "http"):
+        raise CheckpointError(
+            f"{address.shown} leads to an address that is not followed",
+            expected="https all the way" if before == "https" else "http or https",
+            found=f"a redirect to {shown(following)}",
+            cause="a server that is set up wrongly, or someone on the way who would like to change the file",
+            next_step="give the address that the file is really at",
+        )
+    return following
+
+
+def _refuse_offline(address: Address) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise CheckpointError(
+            f"{address.shown} was not fetched: HF_HUB_OFFLINE is set",
+            next_step="unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path",
+        )
+
+
+def _refused(address: Address, status: int) -> RefusedError:
+    if status in (401, 403):
+        what, cause = f"{address.shown} is refused", "the file is private or gated, or the address has expired"
+    elif status in (404, 410):
+        what, cause = f"{address.shown} does not exist", "a typing error, or a file that was moved"
+    else:
+        what, cause = f"{address.shown} could not be read", None
+    next_step = address.advice or "open the address in a browser to see what the server says"
+    return RefusedError(what, status, found=f"HTTP status {status}", cause=cause, next_step=next_step)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """What a server asks for, in seconds; None where it does not say, or says it as a date."""
+    text = headers.get("retry-after", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None

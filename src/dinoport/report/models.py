@@ -1,0 +1,97 @@
+"""The published names as a table, as JSON, and as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
+from dinoport.families.published import Published
+from dinoport.families.published_names import ADAPTERS, PUBLISHED
+
+COLUMNS = ("name", "size", "licence", "head", "address")
+
+
+def models_lines() -> list[str]:
+    """The table that `dinoport models` prints; a file that is in torch.hub's cache is marked."""
+    folder = torch_hub_checkpoints()
+    marks = ["*" if (folder / model.file_name).exists() else " " for model in PUBLISHED]
+    rows = [COLUMNS, *map(_row, PUBLISHED)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{mark} " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for mark, row in zip([" ", *marks], rows, strict=True)
+    ]
+    lines += ["", f"* in {folder}"] if "*" in marks else [""]
+    return [*lines, *_notes()]
+
+
+def models_to_dict() -> dict[str, object]:
+    folder = torch_hub_checkpoints()
+    return {
+        "cache": str(folder),
+        "models": [
+            {
+                "name": model.name,
+                "family": model.family,
+                "size_bytes": model.size_bytes,
+                "licence": model.licence,
+                "gated": model.gated,
+                "address": model.url,
+                "sha256_prefix": model.sha256_prefix,
+                "head_address": model.head_url,
+                "no_head": None if model.head_url else model.no_head,
+                "refused": model.refusal,
+                "cached": (folder / model.file_name).exists(),
+            }
+            for model in PUBLISHED
+        ],
+    }
+
+
+def models_page() -> str:
+    """`docs/models.md`."""
+    lines = [
+        "# Published models",
+        "",
+        "A SOURCE may be one of these names. The file is taken from torch.hub's cache, or downloaded into it.",
+        "*head* is what `--head imagenet` adds. This page is written by `python -m dinoport.report.models`.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+    ]
+    for model in PUBLISHED:
+        name, *cells, address = _row(model)
+        lines.append(f"| {' | '.join([f'`{name}`', *cells, f'<{address}>'])} |")
+    lines += ["", *(f"- {note}" for note in _notes()), "", "## Known, and not converted", ""]
+    lines += [f"- `…{suffix}`: {reason}." for suffix, reason in ADAPTERS]
+    return "\n".join([*lines, ""])
+
+
+def size_text(size_bytes: int) -> str:
+    """`86.7 MB`, `26.9 GB`: in powers of 1000, as download pages count."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _row(model: Published) -> Sequence[str]:
+    head = "refused" if model.refusal else "imagenet" if model.head_url else "-"
+    licence = f"{model.licence} (gated)" if model.gated else model.licence
+    return model.name, size_text(model.size_bytes), licence, head, model.url
+
+
+def _notes() -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for model in PUBLISHED:
+        if model.refusal:
+            reasons.setdefault(f"refused: {model.refusal}", []).append(model.name)
+        elif model.head_url is None:
+            reasons.setdefault(f"no head: {model.no_head}", []).append(model.name)
+    notes = [f"{_folded(names)}: {reason}" for reason, names in reasons.items()]
+    return ["gated: the authors give the file out on request, and a download by name alone is refused", *notes]
+
+
+def _folded(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) < 5 else f"{names[0]} … {names[-1]} ({len(names)} models)"
+
+
+if __name__ == "__main__":
+    print(models_page(), end="")

@@ -1,0 +1,134 @@
+"""The one place that says what a SOURCE is: a path, a published name, or an address."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.remote.address import Address
+from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
+from dinoport.checkpoints.remote.download import download, wrong_hash
+from dinoport.checkpoints.remote.http import RefusedError
+from dinoport.errors import CheckpointError, SettingError
+from dinoport.families.published import Published, file_name, sha256_prefix
+from dinoport.families.published_names import model_named, published, published_file
+from dinoport.progress import Progress, silent
+
+IMAGENET = "imagenet"
+"""The value of --head that means: the linear classifier that was published for this model."""
+
+DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a source turned out to be. `published` is the model whose name, or whose file's name, was given."""
+
+    path: Path
+    published: Published | None = None
+    remarks: tuple[str, ...] = ()
+
+    def open(self) -> Checkpoint:
+        """Open it. The caller closes the checkpoint. Raises CheckpointError."""
+        return open_checkpoint(self.path)
+
+
+def locate(source: str | Path, on_progress: Progress = silent) -> Located:
+    """Find a source, and download it first if it is the name of a published model that torch.hub has not cached.
+
+    What is on disk wins over a published name. Raises DinoportError for a name that is not known or cannot be
+    converted, and for a download that fails.
+    """
+    path = Path(source)
+    if path.exists():
+        return Located(path, published_file(path.name), _taken_from_disk(path))
+    model = published(str(source))
+    if model is None:
+        return Located(path)
+    file = _fetch(model.url, model, on_progress)
+    return Located(file, model, (f"{model.name} is {model.url}, kept in {file.parent}",))
+
+
+def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:
+    """Find a linear head: a path, or `imagenet` for the one that was published for the source's model.
+
+    Raises SettingError where none was published that a class of Transformers can hold.
+    """
+    if str(head) != IMAGENET:
+        return Located(Path(head))
+    model = source.published
+    if model is None:
+        raise SettingError(
+            "--head imagenet goes with a published model, and this source is none",
+            expected="a published name, or its file under the name that it was published with",
+            found=str(source.path),
+            next_step="give the head's own file: --head FILE",
+        )
+    if model.head_url is None:
+        raise SettingError(
+            f"there is no ImageNet classifier for {model.name} that can be converted",
+            cause=model.no_head,
+            next_step="leave --head out",
+        )
+    file = _fetch(model.head_url, model, on_progress)
+    return Located(file, model, (f"the classifier is {model.head_url}, kept in {file.parent}",))
+
+
+def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
+    """The cached file of a published address, downloaded if need be, with the hash that its name announces."""
+    target = torch_hub_checkpoints() / file_name(url)
+    expected = sha256_prefix(url)
+    if target.exists():
+        if expected and not (found := _sha256(target)).startswith(expected):
+            raise wrong_hash(str(target), expected, found)
+        return target
+    address = Address.of(url)
+    try:
+        download(address, target, lambda part: _check(part, address), sha256_prefix=expected, on_progress=on_progress)
+    except RefusedError as error:
+        raise _gated(model, error) if model.gated and error.status in (401, 403) else error from None
+    return target
+
+
+def _check(part: Path, address: Address) -> None:
+    """Raise CheckpointError where a download is an error page, or anything else that is no checkpoint."""
+    try:
+        open_checkpoint(part).close()
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{address.shown} did not give a checkpoint, and what came was not kept",
+            expected=error.expected,
+            found=error.found or error.what.replace(str(part), "a file"),
+            cause="an error page of the server, or of a proxy on the way to it",
+            next_step="open the address in a browser",
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1024 * 1024):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _taken_from_disk(path: Path) -> tuple[str, ...]:
+    """A word where a file hides a published model of the same name."""
+    hidden = model_named(str(path))
+    return (f"{path} was taken from disk, though a published model has the same name",) if hidden else ()
+
+
+def _gated(model: Published, error: RefusedError) -> CheckpointError:
+    return CheckpointError(
+        f"{model.name} is gated: {error.what}",
+        found=error.found,
+        cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
+        next_step=(
+            f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then\n"
+            f"       dinoport convert {model.file_name} FOLDER\n"
+            f"       or put the file into {torch_hub_checkpoints()} and use the name"
+        ),
+    )

@@ -1,0 +1,110 @@
+"""Redirects, refusals, and addresses with secrets in them."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from dinoport.checkpoints.remote import http
+from dinoport.checkpoints.remote.address import Address, scheme_of, shown
+from dinoport.checkpoints.remote.client import Response
+from dinoport.checkpoints.remote.http import Patience, RefusedError, ask
+from dinoport.errors import CheckpointError
+from tests.http_server import Site, serving, status
+
+
+def body(address: Address) -> bytes:
+    with ask(address, {}, Patience(address.shown)) as response:
+        return b"".join(response.chunks())
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://user:pass@host.org/a/b.pth?sig=secret#part", "https://host.org/a/b.pth?…"),
+        ("http://127.0.0.1:80/x", "http://127.0.0.1:80/x"),
+    ],
+)
+def test_no_secret_of_an_address_is_shown(url: str, expected: str) -> None:
+    assert shown(url) == expected
+    assert "secret" not in repr(Address.of(url))
+
+
+def test_what_is_an_address() -> None:
+    assert scheme_of("HTTPS://x/y") == "https"
+    assert scheme_of("s3://bucket/key") == "s3"
+    assert scheme_of("C://folder") is None
+    assert scheme_of("runs/checkpoint.pth") is None
+    assert scheme_of("dino_vits16") is None
+
+
+def test_redirects_are_followed_and_headers_stay_with_their_host(site: Site) -> None:
+    with serving(Site(files={"file": b"the bytes"})) as other:
+        site.script = [status(302, Location="/moved"), status(307, Location=other.url("file"))]
+        assert body(Address(site.url("start"), "start", {"authorization": "Bearer secret"})) == b"the bytes"
+        assert site.asked("authorization") == ["Bearer secret", "Bearer secret"]
+        assert other.asked("authorization") == [None]
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextlib import ExitStack
+
+    moved = Response(302, {"Location": "http://elsewhere.org/file?sig=secret"}, iter(()), ExitStack())
+    monkeypatch.setattr(http, "send", lambda url, headers: moved)
+    with pytest.raises(CheckpointError) as caught:
+        body(Address.of("https://host.org/file"))
+    assert str(caught.value) == (
+        "https://host.org/file leads to an address that is not followed\n"
+        "  expected: https all the way\n"
+        "  found: a redirect to http://elsewhere.org/file?…\n"
+        "  likely cause: a server that is set up wrongly, or someone on the way who would like to change the file\n"
+        "  try: give the address that the file is really at"
+    )
+
+
+def test_redirects_without_end(site: Site) -> None:
+    site.script = [status(302, Location="/round") for _ in range(10)]
+    with pytest.raises(CheckpointError, match="10 redirects, the last to"):
+        body(Address.of(site.url("round")))
+    assert len(site.requests) == 10
+
+
+def test_a_refusal_carries_its_advice(site: Site) -> None:
+    site.script = [status(403, b"<html>no</html>")]
+    with pytest.raises(RefusedError) as caught:
+        body(Address(site.url("file"), "hf://owner/repo/file", advice="hf auth login"))
+    assert caught.value.status == 403
+    assert str(caught.value) == (
+        "hf://owner/repo/file is refused\n"
+        "  found: HTTP status 403\n"
+        "  likely cause: the file is private or gated, or the address has expired\n"
+        "  try: hf auth login"
+    )
+
+
+def test_a_server_that_is_not_there(waits: list[float]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://user:pass@127.0.0.1:{unused.getsockname()[1]}/file?sig=secret"
+        with pytest.raises(CheckpointError) as caught:
+            body(Address.of(url))
+    assert str(caught.value) == (
+        f"{shown(url)} could not be read: it refused the connection\n"
+        "  found: 3 tries in a row failed\n"
+        "  try: try again later; what a download has fetched so far is kept and continued"
+    )
+    assert "secret" not in shown(url)
+    assert caught.value.__cause__ is None
+    assert len(waits) == 2
+
+
+def test_offline_nothing_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError) as caught:
+        body(Address.of(site.url("file")))
+    assert str(caught.value) == (
+        f"{site.url('file')} was not fetched: HF_HUB_OFFLINE is set\n"
+        "  try: unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path"
+    )
+    assert site.requests == []
