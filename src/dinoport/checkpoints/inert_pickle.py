@@ -18,7 +18,7 @@ from dinoport.errors import CheckpointError, UnsafeCheckpointError
 MAX_OPCODES = 20_000_000
 """The training checkpoint of a 7B model with its optimizer takes some hundred thousand."""
 
-MAX_STACK = 2_000_000
+MAX_OBJECTS = 2_000_000
 """Objects waiting at once; a dict of all tensors of a 7B model takes a few thousand."""
 
 MAX_INTEGER_BYTES = 1024
@@ -64,12 +64,16 @@ class InertUnpickler:
         builders: Mapping[str, Builder],
         persistent: Callable[[object], object] | None = None,
         position: int = 0,
+        max_opcodes: int = MAX_OPCODES,
+        max_objects: int = MAX_OBJECTS,
     ) -> None:
         self._data = data
         self._where = where
         self._builders = builders
         self._persistent = persistent
         self.position = position
+        self._max_opcodes = max_opcodes
+        self._max_objects = max_objects
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
@@ -77,7 +81,7 @@ class InertUnpickler:
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
         try:
-            for _ in range(MAX_OPCODES):
+            for _ in range(self._max_opcodes):
                 opcode = self._take(1)[0]
                 if opcode == 0x2E:
                     return self._pop()
@@ -85,8 +89,8 @@ class InertUnpickler:
                 if handler is None:
                     raise self._broken(f"opcode {opcode:#04x} at byte {self.position - 1}")
                 handler(self)
-                if len(self._stack) > MAX_STACK or len(self._memo) > MAX_STACK:
-                    raise self._broken(f"more than {MAX_STACK} objects at once")
+                if len(self._stack) > self._max_objects or len(self._memo) > self._max_objects:
+                    raise self._broken(f"more than {self._max_objects} objects at once")
         except (
             IndexError,
             KeyError,
@@ -98,7 +102,7 @@ class InertUnpickler:
             struct.error,
         ) as error:
             raise self._broken(f"{type(error).__name__} at byte {self.position}") from error
-        raise self._broken(f"more than {MAX_OPCODES} opcodes")
+        raise self._broken(f"more than {self._max_opcodes} opcodes")
 
     def _broken(self, found: str) -> CheckpointError:
         return CheckpointError(

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.distributed import (
+    is_distributed_folder,
+    read_distributed,
+    refuse_lone_file,
+    refuse_other_layouts,
+)
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_transformers_folder
 from dinoport.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from dinoport.checkpoints.torch_legacy import read_torch_legacy
@@ -37,6 +43,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         return _open_folder(path)
+    refuse_lone_file(path)
     source = LocalFile(path)
     try:
         format_name, tree = _read(source)
@@ -88,18 +95,13 @@ def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:
 def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(path):
         return read_transformers_folder(path)
-    names = sorted(entry.name for entry in path.iterdir())[:200]
-    if any(name.endswith(".distcp") for name in names) and ".metadata" not in names:
-        raise CheckpointError(
-            f"{path} is a distributed checkpoint without its .metadata",
-            expected=".metadata beside the .distcp files",
-            found=", ".join(names[:6]),
-            cause="a save that was interrupted: .metadata is written last",
-            next_step="take an earlier checkpoint of the run",
-        )
+    if is_distributed_folder(path):
+        return read_distributed(path)
+    names = sorted(entry.name for entry in path.iterdir())
+    refuse_other_layouts(path, names)
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
-        expected="config.json with model.safetensors",
+        expected="config.json with model.safetensors, or .metadata with .distcp files",
         found=", ".join(names[:6]) or "nothing",
         next_step="give the checkpoint file inside the folder",
     )
@@ -120,7 +122,7 @@ def _excerpt(start: bytes) -> str:
 def _not_a_checkpoint(where: str, found: str, next_step: str) -> CheckpointError:
     return CheckpointError(
         f"{where} is not a checkpoint",
-        expected="a torch file, a safetensors file, or a folder of Transformers",
+        expected="a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers",
         found=found,
         next_step=next_step,
     )

@@ -23,7 +23,8 @@ PLAIN_MODULES = frozenset({
 PLAIN_NAMES = frozenset({
     "_codecs.encode", "_collections.OrderedDict", "_io.BytesIO", "abc.ABCMeta", "copyreg.__newobj__",
     "copyreg._reconstructor", "copy_reg._reconstructor", "dataclasses.MISSING", "functools.partial", "io.BytesIO",
-    "random.Random", "re._compile", "time.struct_time", "types.MappingProxyType", "types.SimpleNamespace",
+    "random.Random", "re._compile", "time.struct_time", "torch.serialization._get_layout", "types.MappingProxyType",
+    "types.SimpleNamespace",
 })  # fmt: skip
 
 PLAIN_BUILTINS = frozenset({

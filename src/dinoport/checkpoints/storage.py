@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.errors import CheckpointError
-from dinoport.tensor import BLOCK_BYTES
+from dinoport.tensor import BLOCK_BYTES, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,3 +60,17 @@ class Storage:
                 cause="a flipped bit on disk or in transfer; torch.load does not check this",
                 next_step="fetch the file again",
             )
+
+
+@runtime_checkable
+class InStorages(Protocol):
+    """Values that lie in storages, of which a file may hold checksums."""
+
+    def storages(self) -> Iterable[Storage]:
+        """Every storage that the values lie in. Raises CheckpointError where one cannot be found."""
+        ...
+
+
+def storages_of(values: Values) -> Iterable[Storage]:
+    """The storages that values lie in; none for values that are made in memory."""
+    return values.storages() if isinstance(values, InStorages) else ()

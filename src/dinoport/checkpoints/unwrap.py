@@ -140,12 +140,12 @@ def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
     branch = next((part for part in reversed(path) if part in BRANCHES), "")
     parts = full_name.split(".")
     removed: list[str] = []
-    if parts[0] in SKIPPED:
-        return None, full_name, ""
     while len(parts) > 1 and (parts[0] in CONTAINERS or parts[0] in WRAPPERS or parts[0] in BRANCHES):
         if parts[0] in BRANCHES:
             branch = parts[0]
         removed.append(parts.pop(0))
+    if parts[0] in SKIPPED:
+        return None, full_name, ""
     kept = [part for part in parts[:-1] if part not in WRAPPERS]
     removed += [part for part in parts[:-1] if part in WRAPPERS]
     return branch, ".".join([*kept, parts[-1]]), "".join(f"{part}." for part in removed)

@@ -47,6 +47,9 @@ class StoredValues:
         for first in range(start, stop, limit):
             yield whole[first : min(first + limit, stop)]
 
+    def storages(self) -> tuple[Storage]:
+        return (self.storage,)
+
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         buffer = bytearray(min(limit, stop - start) * self.dtype.itemsize)
         view = memoryview(buffer)

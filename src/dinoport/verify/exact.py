@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dinoport.checkpoints.storage import Storage
+from dinoport.checkpoints.storage import Storage, storages_of
 from dinoport.errors import CheckpointError
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
@@ -187,9 +187,7 @@ def _storages(tensors: Iterator[TensorRef]) -> list[Storage]:
     """Every storage behind these tensors that carries a checksum, once."""
     found: dict[int, Storage] = {}
     for tensor in tensors:
-        storage = getattr(tensor.values, "storage", None)
-        if isinstance(storage, Storage) and storage.crc32 is not None:
-            found[id(storage)] = storage
+        found |= {id(storage): storage for storage in storages_of(tensor.values) if storage.crc32 is not None}
     return list(found.values())
 
 
