@@ -51,8 +51,7 @@ class StoredValues:
         return (self.storage,)
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
-        buffer = bytearray(min(limit, stop - start) * self.dtype.itemsize)
-        view = memoryview(buffer)
+        view = memoryview(np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8))
         base = self.storage.offset_bytes + self.first * self.dtype.itemsize
         for first in range(start, stop, limit):
             count = min(limit, stop - first)

@@ -19,6 +19,9 @@ from dinoport.writing.nonfinite import NonFinite
 HASH_BYTES = 1024 * 1024
 """How much is read back and hashed at a time; 256 KiB to 2 MiB measured alike."""
 
+FLUSH_BYTES = 8 * 1024 * 1024
+"""How much is written before the disk is told to begin with it; up to 32 MiB measured alike."""
+
 _NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What posix_fallocate answers where the file system cannot reserve."""
 
@@ -48,6 +51,7 @@ class OutputFile:
         """Create `path`, which must not exist. `expected_bytes` are reserved; the file may not end up smaller."""
         self.path = path
         self.size_bytes = 0
+        self._begun_bytes = 0
         self._expected_bytes = expected_bytes
         self._finished = False
         with disk_errors(path):
@@ -78,6 +82,8 @@ class OutputFile:
                 rest = rest[os.write(self._descriptor, rest) :]
         self.size_bytes += size_bytes
         self._ends.put(self.size_bytes)
+        if self.size_bytes - self._begun_bytes >= FLUSH_BYTES:
+            self._begin_flush()
         return size_bytes
 
     def finish(self, nonfinite: Mapping[str, NonFinite] | None = None) -> WrittenFile:
@@ -101,6 +107,18 @@ class OutputFile:
             except OSError as error:
                 if error.errno not in _NO_PREALLOCATION:
                     raise
+
+    def _begin_flush(self) -> None:
+        """Have the disk begin with what is written, so that the one fsync at the end finds little left to wait for.
+
+        Linux starts to write out dirty pages that it is told will not be needed, and keeps those that are not clean
+        yet, so the hash still reads them from memory. 343 MB: fsync waits 4 ms in place of 100.
+        """
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                length = self.size_bytes - self._begun_bytes
+                os.posix_fadvise(self._descriptor, self._begun_bytes, length, os.POSIX_FADV_DONTNEED)
+        self._begun_bytes = self.size_bytes
 
     def _close(self) -> None:
         self._ends.put(None)
