@@ -144,7 +144,7 @@ def verify(
             case = _case(prepared, folder, folder_tensors(target))
             bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, on_bytes=bar.add)
-            verdict = judge(proofs, prepared.reading.assumed, problems)
+            verdict = judge(proofs, prepared.assumed, problems)
             return prepared_report(prepared, verdict, proofs, str(folder), ())
 
 
@@ -195,7 +195,7 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         with open_checkpoint(workspace) as folder:
             proofs = job.prove(_case(prepared, workspace, folder_tensors(folder)), size_bytes)
         prepared.checkpoint.check_unchanged()
-        verdict = judge(proofs, prepared.reading.assumed)
+        verdict = judge(proofs, prepared.assumed)
         files.append(folders.write_card(prepared, workspace, job.target.name, verdict))
         report = prepared_report(prepared, verdict, proofs, str(job.target), files)
     write_json(workspace / folders.REPORT, report.to_dict())
@@ -247,7 +247,7 @@ def _return_into(workspace: Path, job: _Job) -> Report:
             originals = state_dicts(original)[0].tensors
             proofs = job.prove(_return_case(prepared, located.path, originals), size_bytes)
         folder.check_unchanged()
-        verdict = judge(proofs, prepared.reading.assumed)
+        verdict = judge(proofs, prepared.reading.assumed(resampled=False))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])
     write_json(workspace / folders.REPORT, report.to_dict())
     return report

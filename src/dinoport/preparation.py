@@ -17,7 +17,7 @@ from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.published import Published
-from dinoport.families.setting import Wishes
+from dinoport.families.setting import Setting, Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import Problem, backwards, forwards
@@ -93,6 +93,11 @@ class Prepared:
     @property
     def rules(self) -> tuple[Rule, ...]:
         return self.target.rules
+
+    @property
+    def assumed(self) -> tuple[Setting[object], ...]:
+        """The values that the verdict rests on and that nobody said."""
+        return self.reading.assumed(resampled=self.target.baked_from is not None)
 
     def __enter__(self) -> Prepared:
         return self

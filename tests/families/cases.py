@@ -11,6 +11,10 @@ import numpy as np
 
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino_resnet.architecture import DinoResNet
+from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
+from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.families.probe import Features, Probe
 from dinoport.preparation import Request
 from tests import formula
@@ -75,8 +79,26 @@ def tensors(tree: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(tree).reshape(tree.shape)) if isinstance(tree, np.ndarray) else tree
 
 
+def teacher_of_a_run(state: State) -> object:
+    """As a DINOv2 run writes its teacher: prefixes, and two projection heads."""
+    heads = {
+        f"{head}.{name}": formula.tensor(f"{head}.{name}", (5, 4))
+        for head in ("dino_head", "ibot_head")
+        for name in ("mlp.0.weight", "last_layer.weight_v")
+    }
+    return {"teacher": {f"backbone.{name}": values for name, values in state.items()} | heads}
+
+
 VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=16, image_size=64)
 LINEAR = ("linear.weight", "linear.bias")
+
+V2 = DinoV2ViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=14, image_size=56)
+V2_SWIGLU = replace(V2, mlp_hidden=176, feed_forward="swiglu")
+V3 = DinoV3ViT(width=64, depth=2, heads=2, mlp_hidden=128, patch_size=16, registers=4, key_bias_mask=True)
+CONVNEXT = DinoV3ConvNext(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32))
+LINEAR_HEAD = ("linear_head.weight", "linear_head.bias")
+BARE_V2 = replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False)
+SHARP = replace(V2, interpolation=TO_SIZE_ANTIALIASED)
 
 CASES = (
     Case("vit", VIT, "ViTModel"),
@@ -99,4 +121,29 @@ CASES = (
     Case("resnet", DinoResNet(), "ResNetModel", wrap=teacher),
     Case("resnet-classifier", DinoResNet(classes=9), "ResNetForImageClassification"),
     Case("resnet-probe", DinoResNet(linear_classes=9), "ResNetForImageClassification", head=LINEAR),
+    Case("dinov2", V2, "Dinov2Model"),
+    Case("dinov2-teacher", V2, "Dinov2Model", wrap=teacher_of_a_run),
+    Case("dinov2-swiglu", V2_SWIGLU, "Dinov2Model"),
+    Case("dinov2-without-options", BARE_V2, "Dinov2Model"),
+    Case("dinov2-swiglu-without-bias", replace(V2_SWIGLU, ffn_bias=False), "Dinov2Model"),
+    Case("dinov2-resampling-sharply", SHARP, "Dinov2WithRegistersModel", Request(interpolation="size-antialias")),
+    Case("dinov2-classifier", replace(V2, classes=5), "Dinov2ForImageClassification", head=LINEAR_HEAD),
+    Case("dinov2-whole-classifier", replace(V2, classes=5), "Dinov2ForImageClassification"),
+    Case("dinov2-registers", replace(V2, registers=4), "Dinov2WithRegistersModel"),
+    Case("dinov2-swiglu-registers", replace(V2_SWIGLU, registers=2), "Dinov2WithRegistersModel"),
+    Case(
+        "dinov2-registers-classifier",
+        replace(V2, registers=4, classes=5),
+        "Dinov2WithRegistersForImageClassification",
+        head=LINEAR_HEAD,
+    ),
+    Case("dinov3", V3, "DINOv3ViTModel"),
+    Case("dinov3-teacher", V3, "DINOv3ViTModel", wrap=teacher_of_a_run),
+    Case("dinov3-live-key-bias", replace(V3, key_bias_mask=False, registers=0), "DINOv3ViTModel"),
+    Case("dinov3-gated", replace(V3, feed_forward="swiglu", local_cls_norm=True), "DINOv3ViTModel"),
+    Case("dinov3-no-bias", replace(V3, qkv_bias=False, key_bias_mask=False, heads=1), "DINOv3ViTModel"),
+    Case("dinov3-no-layer-scale", replace(V3, layer_scale=False), "DINOv3ViTModel"),
+    Case("dinov3-few-biases", replace(V3, proj_bias=False, ffn_bias=False), "DINOv3ViTModel"),
+    Case("dinov3-convnext", CONVNEXT, "DINOv3ConvNextModel"),
+    Case("dinov3-convnext-no-layer-scale", replace(CONVNEXT, layer_scale=False), "DINOv3ConvNextModel"),
 )

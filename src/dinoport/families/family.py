@@ -36,24 +36,33 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Reading:
-    """The model that a state dict holds: its architecture, where each value came from, and what does not fit."""
+    """The model that a state dict holds: its architecture, where each value came from, and what does not fit.
+
+    `preprocessing` is None where it is the family's own.
+    """
 
     architecture: Architecture
-    settings: tuple[Setting, ...]
+    settings: tuple[Setting[object], ...]
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
-    @property
-    def assumed(self) -> tuple[Setting, ...]:
-        return tuple(setting for setting in self.settings if setting.origin is Origin.ASSUMED)
+    def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
+        """What is neither stored nor said, and matters; `resampled` says whether a position table was resampled."""
+        return tuple(
+            setting
+            for setting in self.settings
+            if setting.origin is Origin.ASSUMED and (resampled or not setting.resampling)
+        )
 
 
 @dataclass(frozen=True)
 class Family:
     """One original codebase's models of one kind.
 
-    `drops` are the tensors that its training keeps beside the backbone. `reference` names the module with the
-    original's forward pass; it is imported only to verify.
+    `drops` are the tensors that its training keeps beside the backbone, `classifier` the name that a linear head from
+    a file of its own gets. `reference` names the module with the original's forward pass; it is imported only to
+    verify.
     """
 
     name: str
@@ -64,3 +73,4 @@ class Family:
     drops: tuple[Rule, ...]
     preprocessing: Preprocessing
     reference: str
+    classifier: str

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Generic, TypeVar
+
+from dinoport.families.interpolation import INTERPOLATIONS, Interpolation
+
+T = TypeVar("T", covariant=True)
 
 
 class Origin(str, Enum):
@@ -20,13 +25,17 @@ class Origin(str, Enum):
 
 
 @dataclass(frozen=True)
-class Setting:
-    """`name = value`, and in words why: `heads = 6 (width / 64)`."""
+class Setting(Generic[T]):
+    """`name = value`, and in words why: `heads = 6 (width / 64)`.
+
+    `resampling` marks a value that matters only where a position table is resampled.
+    """
 
     name: str
-    value: object
+    value: T
     origin: Origin
     reason: str
+    resampling: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} = {self.value} ({self.reason})"
@@ -44,3 +53,20 @@ class Wishes:
     def speaker(self, option: str) -> str:
         """Where a value comes from: a file, or the option that set it."""
         return self.said_by or option
+
+
+def eps_setting(wishes: Wishes, otherwise: float, origin: Origin, reason: str) -> Setting[float]:
+    """LayerNorm's epsilon: the user's word, else `otherwise` with what it rests on."""
+    if wishes.layer_norm_eps is not None:
+        return Setting("eps", wishes.layer_norm_eps, Origin.GIVEN, wishes.speaker("--layer-norm-eps"))
+    return Setting("eps", otherwise, origin, reason)
+
+
+def interpolation_setting(
+    wishes: Wishes, otherwise: Interpolation, origin: Origin, reason: str
+) -> Setting[Interpolation]:
+    """How the original resamples its position table: the user's word, else `otherwise` with what it rests on."""
+    if wishes.interpolation is not None:
+        otherwise, origin = INTERPOLATIONS[wishes.interpolation], Origin.GIVEN
+        reason = wishes.speaker("--interpolation")
+    return Setting("interpolation", otherwise, origin, reason, resampling=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import isqrt
 
 from dinoport.errors import PlanError
 from dinoport.tensor import Shape, shape_text
 
 
-def required(shapes: dict[str, Shape], name: str, axes: int, where: str) -> Shape:
+def required(shapes: Mapping[str, Shape], name: str, axes: int, where: str) -> Shape:
     """The shape of a tensor that the sizes are read off. Raises PlanError if it is missing or has other axes."""
     shape = shapes.get(name)
     if shape is None:

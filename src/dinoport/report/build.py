@@ -61,7 +61,7 @@ def _source(checkpoint: Checkpoint, branch: str, stripped: Sequence[str], others
     return Source(checkpoint.where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), labels)
 
 
-def _settings(settings: Sequence[FamilySetting]) -> tuple[Setting, ...]:
+def _settings(settings: Sequence[FamilySetting[object]]) -> tuple[Setting, ...]:
     return tuple(
         Setting(setting.name, str(setting.value), setting.origin.value, setting.reason) for setting in settings
     )

@@ -56,7 +56,7 @@ class Verdict:
         return text
 
 
-def judge(proofs: Proofs, assumed: Sequence[Setting], problems: Sequence[str] = ()) -> Verdict:
+def judge(proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence[str] = ()) -> Verdict:
     """The strongest word that the proofs allow. `problems` are faults of the folder that no proof looks at."""
     assumptions = tuple(map(str, assumed))
     failures = (*problems, *_failures(proofs))

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.errors import UnknownModelError
+from dinoport.families.builder import Said, believe, heads_setting
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.family import Evidence, Family, Reading
-from dinoport.families.interpolation import INTERPOLATIONS
+from dinoport.families.interpolation import SCALE_WITH_OFFSET
 from dinoport.families.preprocessing import EVALUATION
 from dinoport.families.probe import Features, Probe
-from dinoport.families.setting import Origin, Setting
-from dinoport.families.shapes import count_blocks, required, square_side
+from dinoport.families.setting import Setting, eps_setting, interpolation_setting
+from dinoport.families.shapes import required
+from dinoport.families.vit_sizes import read_sizes
 from dinoport.mapping.resolve import compare_shapes
 from dinoport.mapping.rule import drop
 from dinoport.tensor import Shape, shape_text
 
-HEAD_DIM = 64
-"""Width of one attention head in every model that `vision_transformer.py` builds."""
-
 BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 """Width and heads of the builders in `vision_transformer.py`, by the `arch` that `main_dino.py` stores."""
 
-MAX_DEPTH = 1000
-"""More blocks than any ViT has: a higher number is a damaged name, not a model."""
+MLP = "blocks.0.mlp.fc1.weight"
 
 PROJECTION_HEAD = "the projection head of self-distillation; no class of Transformers has a place for it"
 
@@ -43,44 +41,31 @@ def recognises(shapes: Mapping[str, Shape]) -> bool:
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINO ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
     shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
-    patch = required(shapes, "patch_embed.proj.weight", 4, evidence.where)
-    width, channels, patch_size, _ = patch
-    rows = required(shapes, "pos_embed", 3, evidence.where)[1]
-    side = square_side(rows - 1)
-    hidden = required(shapes, "blocks.0.mlp.fc1.weight", 2, evidence.where)[0]
-    depth = count_blocks(shapes)
-    if patch[2] != patch[3] or side is None or depth > MAX_DEPTH:
-        raise PlanError(f"{evidence.where} cannot be converted", _impossible(patch, rows, depth))
+    sizes = read_sizes(shapes, evidence.where, table=True)
+    hidden = required(shapes, MLP, 2, evidence.where)[0]
     classifier = shapes.get("head.weight")
-    arch, remarks = _believed_arch(evidence, width, patch_size)
-    heads = _heads(evidence, width, arch, remarks)
+    belief = believe(_said(evidence), BUILDERS, sizes.width, sizes.patch_size)
+    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, belief)
+    from_code = belief.from_code("as in all DINO models")
+    eps = eps_setting(evidence.wishes, 1e-6, *from_code)
+    interpolation = interpolation_setting(evidence.wishes, SCALE_WITH_OFFSET, *from_code)
     architecture = DinoViT(
-        width=width,
-        depth=depth,
-        heads=int(str(heads.value)),
+        width=sizes.width,
+        depth=sizes.depth,
+        heads=heads.value,
         mlp_hidden=hidden,
-        patch_size=patch_size,
-        image_size=side * patch_size,
-        channels=channels,
+        patch_size=sizes.patch_size,
+        image_size=sizes.image_size,
+        channels=sizes.channels,
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
-        layer_norm_eps=evidence.wishes.layer_norm_eps or 1e-6,
+        layer_norm_eps=eps.value,
         classes=classifier[0] if classifier else None,
-        probe=_probe(evidence, width),
-        interpolation=INTERPOLATIONS[evidence.wishes.interpolation or "offset"],
+        probe=_probe(evidence, sizes.width),
+        interpolation=interpolation.value,
     )
-    stored = Origin.STORED
-    settings = (
-        Setting("width", width, stored, "patch_embed.proj.weight"),
-        Setting("depth", depth, stored, "numbered blocks"),
-        heads,
-        Setting("MLP width", hidden, stored, "blocks.0.mlp.fc1.weight"),
-        Setting("patch size", patch_size, stored, "patch_embed.proj.weight"),
-        Setting("image size", architecture.image_size, stored, f"a table of {side}×{side} patches"),
-        Setting("channels", channels, stored, "patch_embed.proj.weight"),
-        _eps(evidence, arch),
-        Setting("activation", "exact gelu", *_from_code(arch)),
-    )
-    return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), remarks)
+    activation = Setting("activation", "exact gelu", *from_code)
+    settings = (heads, *sizes.settings(hidden, MLP), eps, activation, interpolation)
+    return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), belief.remarks)
 
 
 def _probe(evidence: Evidence, width: int) -> Probe | None:
@@ -106,69 +91,11 @@ def _probe(evidence: Evidence, width: int) -> Probe | None:
     )
 
 
-def _eps(evidence: Evidence, arch: str | None) -> Setting:
-    if evidence.wishes.layer_norm_eps is not None:
-        return Setting("eps", evidence.wishes.layer_norm_eps, Origin.GIVEN, evidence.wishes.speaker("--layer-norm-eps"))
-    return Setting("eps", 1e-6, *_from_code(arch))
-
-
-def _from_code(arch: str | None) -> tuple[Origin, str]:
-    """How far a value can be trusted that is fixed in `vision_transformer.py` and stored nowhere."""
-    if arch:
-        return Origin.INFERRED, f"the code of {arch}, which the checkpoint's args name"
-    return Origin.ASSUMED, "as in all DINO models"
-
-
-def _believed_arch(evidence: Evidence, width: int, patch_size: int) -> tuple[str | None, tuple[str, ...]]:
-    """The builder that the checkpoint's own `args` name, if the tensors bear it out; a remark if they do not."""
-    arch = str(evidence.arguments.get("arch", "")).replace("deit", "vit")
-    if arch not in BUILDERS:
-        return None, ()
-    if BUILDERS[arch][0] != width:
-        contradiction = f"has width {BUILDERS[arch][0]}, the tensors have {width}"
-    elif evidence.arguments.get("patch_size", patch_size) != patch_size:
-        contradiction = f"goes with patch size {evidence.arguments['patch_size']}, the tensors have {patch_size}"
-    else:
-        return arch, ()
-    return None, (f"the checkpoint's args say {arch}, which {contradiction}: the args are not believed",)
-
-
-def _heads(evidence: Evidence, width: int, arch: str | None, remarks: tuple[str, ...]) -> Setting:
-    """The number of heads: the user's word, else the training's, else what all published models have."""
-    given = evidence.wishes.num_heads
-    if given is not None:
-        option = evidence.wishes.speaker("--num-heads")
-        if given < 1 or width % given:
-            raise SettingError(
-                f"{option} {given} does not divide the width of this model",
-                where=evidence.where,
-                expected=f"a divisor of {width}",
-                found=str(given),
-                next_step="look up num_heads in the code or config that trained the model",
-            )
-        return Setting("heads", given, Origin.GIVEN, option)
-    if arch:
-        return Setting("heads", BUILDERS[arch][1], Origin.INFERRED, f"the checkpoint's args say {arch}")
-    if width % HEAD_DIM:
-        raise SettingError(
-            f"the number of attention heads of {evidence.where} is not known",
-            expected=f"a width that {HEAD_DIM} divides, as in all published models, or --num-heads",
-            found=f"width {width}" + (f"; {remarks[0]}" if remarks else ""),
-            cause="the head count is in no tensor's shape, and a wrong one loads without an error",
-            next_step="add --num-heads N, with N from the code or config that trained the model",
-        )
-    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}")
-
-
-def _impossible(patch: Shape, rows: int, depth: int) -> list[str]:
-    problems = []
-    if patch[2] != patch[3]:
-        problems.append(f"patch_embed.proj.weight has shape {shape_text(patch)}: patches that are not square")
-    if square_side(rows - 1) is None:
-        problems.append(f"pos_embed has {rows} rows: one for the CLS token and {rows - 1}, which is not a square")
-    if depth > MAX_DEPTH:
-        problems.append(f"blocks are numbered up to {depth - 1}, more than any model has")
-    return problems
+def _said(evidence: Evidence) -> Said:
+    """What `main_dino.py` keeps beside its weights; it calls the DeiT builders by their old name too."""
+    arguments = evidence.arguments
+    arch = str(arguments.get("arch", "")).replace("deit", "vit")
+    return Said("the checkpoint's args", arch, arguments.get("patch_size"))
 
 
 FAMILY = Family(
@@ -180,4 +107,5 @@ FAMILY = Family(
     drops=DROPS,
     preprocessing=EVALUATION,
     reference="dinoport.families.dino.reference",
+    classifier="linear",
 )

@@ -53,4 +53,5 @@ FAMILY = Family(
     drops=DROPS,
     preprocessing=EVALUATION,
     reference="dinoport.families.dino_resnet.reference",
+    classifier="linear",
 )
