@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,8 +30,8 @@ from dinoport.targets.transformers.catalogue import choose
 from dinoport.targets.transformers.labels import read_labels
 from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
-HEAD_NAMES = frozenset({"linear.weight", "linear.bias"})
-"""What `eval_linear.py` of facebookresearch/dino saves, once its prefix is stripped."""
+CLASSIFIERS = ("linear.weight", "linear_head.weight", "head.weight", "fc.weight")
+"""Under which names an original keeps its classifier."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,12 @@ def prepare_opened(
         remarks = list(located.remarks)
         if request.head is not None:
             head = locate_head(request.head, located, on_progress)
-            tensors |= _head(files.enter_context(head.open()))
+            tensors |= _head(files.enter_context(head.open()), found.family.classifier)
             remarks += head.remarks or (f"classifier from {head.path.name}",)
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
         reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes))
-        target = choose(reading.architecture, _choices(request, tensors))
+        preprocessing = reading.preprocessing or found.family.preprocessing
+        target = choose(reading.architecture, preprocessing, _choices(request, tensors))
         cast = FLOAT_DTYPES[request.dtype] if request.dtype else None
         resolution = forwards(tensors, target.rules, cast)
         problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
@@ -185,6 +186,8 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     reading = family.read(Evidence(where, originals, {}, back.wishes))
     if reading.problems:
         raise _refusal(where, family, None, reading.problems)
+    lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
+    reading = replace(reading, remarks=(*reading.remarks, *lost))
     return PreparedReturn(checkpoint, family, back, tensors, reading, resolution.plan)
 
 
@@ -198,23 +201,25 @@ def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     )
 
 
-def _head(checkpoint: Checkpoint) -> dict[str, TensorRef]:
-    for state in state_dicts(checkpoint):
-        if state.tensors.keys() == HEAD_NAMES:
-            return dict(state.tensors)
-    names = [name for state in state_dicts(checkpoint) for name in state.tensors]
+def _head(checkpoint: Checkpoint, name: str) -> dict[str, TensorRef]:
+    """The weight and bias of a linear layer that is all that a file holds, as the family's classifier `name`."""
+    states = state_dicts(checkpoint)
+    for state in states:
+        layers = {full_name.rpartition(".")[0] for full_name in state.tensors}
+        leaves = {full_name.rpartition(".")[2]: tensor for full_name, tensor in state.tensors.items()}
+        if len(layers) == 1 and leaves.keys() == {"weight", "bias"}:
+            return {f"{name}.{leaf}": tensor.renamed(f"{name}.{leaf}") for leaf, tensor in leaves.items()}
+    names = [full_name for state in states for full_name in state.tensors]
     raise SettingError(
         f"{checkpoint.where} is not a linear head",
-        expected="linear.weight and linear.bias, as eval_linear.py saves them",
+        expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
         found=", ".join(fold_names(names)[:6]),
-        next_step="give the checkpoint.pth.tar of a linear evaluation, or leave --head out",
+        next_step="give the file of one linear classifier, or leave --head out",
     )
 
 
 def _choices(request: Request, tensors: Mapping[str, TensorRef]) -> Choices:
-    classifier = next(
-        (tensors[name] for name in ("linear.weight", "head.weight", "fc.weight") if name in tensors), None
-    )
+    classifier = next((tensors[name] for name in CLASSIFIERS if name in tensors), None)
     labels = None
     if request.labels is not None:
         if classifier is None:

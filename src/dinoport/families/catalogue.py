@@ -9,11 +9,14 @@ from dinoport.checkpoints.unwrap import StateDict
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.families.dino.family import FAMILY as DINO
 from dinoport.families.dino_resnet.family import FAMILY as DINO_RESNET
+from dinoport.families.dinov2.family import FAMILY as DINOV2
+from dinoport.families.dinov3.family import FAMILY as DINOV3
+from dinoport.families.dinov3_convnext.family import FAMILY as DINOV3_CONVNEXT
 from dinoport.families.family import Family
 from dinoport.mapping.folding import fold_names
 from dinoport.tensor import Shape
 
-FAMILIES: tuple[Family, ...] = (DINO, DINO_RESNET)
+FAMILIES: tuple[Family, ...] = (DINO, DINO_RESNET, DINOV2, DINOV3, DINOV3_CONVNEXT)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino_resnet.architecture import DinoResNet
@@ -20,14 +21,31 @@ from dinoport.tensor import Shape, TensorRef
 Architecture: TypeAlias = DinoViT | DinoResNet | DinoV2ViT | DinoV3ViT | DinoV3ConvNext
 
 
+class RunConfig(Protocol):
+    """A training run's config. Values are asked for by dotted names; None where there is none of that type."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def text(self, name: str) -> str | None: ...
+
+    def number(self, name: str) -> float | None: ...
+
+    def flag(self, name: str) -> bool | None: ...
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What a family has to go by: bare tensors, the training's own arguments, and the user's word."""
+    """What a family has to go by: bare tensors, what the training keeps beside them, and the user's word.
+
+    `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`.
+    """
 
     where: str
     tensors: Mapping[str, TensorRef]
     arguments: Mapping[str, object] = field(default_factory=dict)
     wishes: Wishes = field(default_factory=Wishes)
+    config: RunConfig | None = None
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from dinoport.tensor import Array, Shape, TensorRef
+from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,28 @@ class Constant:
         if self.identity:
             return "identity"
         return "empty" if 0 in self.shape else f"all {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A vector of float32 values, and in words what they are."""
+
+    values: tuple[float, ...]
+    words: str
+
+    @property
+    def shape(self) -> Shape:
+        return (len(self.values),)
+
+    def tensor(self, name: str, dtype: np.dtype[Any]) -> TensorRef:
+        return TensorRef(name, dtype, self.shape, ArrayValues(np.array(self.values, dtype)))
+
+    def __str__(self) -> str:
+        return self.words
+
+
+Declared: TypeAlias = Constant | Listed
+"""A tensor that follows from its declaration alone."""
 
 
 def zeros(*shape: int) -> Constant:

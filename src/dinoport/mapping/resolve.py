@@ -1,11 +1,11 @@
-"""Rules aRules applied to names: forwards to a target, backwards to an original.
+"""Rules applied to names: forwards to a target, backwards to an original.
 
 The result is total and unambiguous, or comes with everything that keeps it from being so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.operations import Kind, ShapeMismatchError
-from dinoport.mapping.pattern import Bindings
+from dinoport.mapping.pattern import Bindings, Pattern
 from dinoport.mapping.plan import Dropped, Plan, Span, Step, TensorSpec
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Shape, TensorRef
@@ -131,7 +131,27 @@ def backwards(tensors: Mapping[str, TensorRef], rules: Sequence[Rule]) -> Resolu
         step = _joined(source, claim, parts[source], problems)
         if step is not None:
             steps.append(step)
+    steps += [alias for rule in rules if rule.alias for alias in _aliases(rule, steps)]
+    steps += [_declared(rule, rule.source, np.dtype(np.float32)) for rule in rules if rule.source and rule.constant]
     return Resolution(Plan(tuple(steps), tuple(dropped)), tuple(problems))
+
+
+def _aliases(rule: Rule, steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps of the original's tensors that have a second name, under that name."""
+    for step in steps:
+        bindings = rule.alias.match(step.target.name) if rule.alias else None
+        if bindings is not None and rule.source:
+            yield replace(step, target=replace(step.target, name=rule.source.fill(bindings)))
+
+
+def _declared(rule: Rule, pattern: Pattern, dtype: np.dtype[Any]) -> Step:
+    """A tensor made from its declaration. `pattern` has no placeholders."""
+    if rule.constant is None:
+        raise ValueError("a rule without a declaration")
+    name, shape = pattern.template, rule.constant.shape
+    tensor = rule.constant.tensor(name, dtype)
+    spec = TensorSpec(name, dtype, shape)
+    return Step(spec, (Span(tensor, 0, tensor.size),), rule.operation, Kind.SYNTHESISED, shape, rule.reason)
 
 
 def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems: list[Problem]) -> Step | None:
@@ -177,14 +197,7 @@ def _common_dtype(steps: Sequence[Step]) -> np.dtype[Any]:
 
 
 def _synthesised(rules: Sequence[Rule], dtype: np.dtype[Any]) -> list[Step]:
-    steps = []
-    for rule in rules:
-        if rule.source is None and rule.constant and rule.targets[0]:
-            name, shape = rule.targets[0].template, rule.constant.shape
-            tensor = rule.constant.tensor(name, dtype)
-            spans = (Span(tensor, 0, tensor.size),)
-            steps.append(Step(TensorSpec(name, dtype, shape), spans, rule.operation, rule.kind, shape, rule.reason))
-    return steps
+    return [_declared(rule, rule.targets[0], dtype) for rule in rules if rule.source is None and rule.targets[0]]
 
 
 def _produced_twice(steps: Sequence[Step]) -> list[Problem]:

@@ -10,10 +10,10 @@ The functions are the words in which tables are written:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dinoport.mapping.constants import Constant
+from dinoport.mapping.constants import Declared
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 
@@ -23,14 +23,16 @@ class Rule:
     """Source names on the left, target names on the right, and what happens between.
 
     `source` is None for a synthesised target; `targets` is empty for a dropped source. A target of None is a part
-    of the source that is left out, for `reason`; it returns as zeros.
+    of the source that is left out, for `reason`; it returns as zeros. What is dropped returns as the `constant`, or as
+    the source that it is an `alias` of, if either is given.
     """
 
     source: Pattern | None
     targets: tuple[Pattern | None, ...]
     operation: Operation
     reason: str = ""
-    constant: Constant | None = None
+    constant: Declared | None = None
+    alias: Pattern | None = None
 
     @property
     def kind(self) -> Kind:
@@ -42,6 +44,17 @@ class Rule:
         """The same rule with `prefix` before every target name."""
         targets = tuple(Pattern(prefix + target.template) if target else None for target in self.targets)
         return replace(self, targets=targets)
+
+    def renamed(self, change: Callable[[str], str]) -> Rule:
+        """The same rule with every template changed."""
+        source = Pattern(change(self.source.template)) if self.source else None
+        targets = tuple(Pattern(change(target.template)) if target else None for target in self.targets)
+        return replace(self, source=source, targets=targets)
+
+
+def without_bias(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The same rules for layers that have a weight alone: `{p}` stands for `weight`."""
+    return tuple(rule.renamed(lambda template: template.replace("{p}", "weight")) for rule in rules)
 
 
 def copy(source: str, target: str) -> Rule:
@@ -65,9 +78,14 @@ def bake(source: str, target: str, operation: BakeTable, because: str) -> Rule:
     return Rule(Pattern(source), (Pattern(target),), operation, because)
 
 
-def drop(source: str, because: str) -> Rule:
-    return Rule(Pattern(source), (), Rows(), because)
+def drop(source: str, because: str, returns: Declared | None = None) -> Rule:
+    return Rule(Pattern(source), (), Rows(), because, returns)
 
 
-def make(target: str, constant: Constant, because: str) -> Rule:
+def drop_alias(source: str, of: str) -> Rule:
+    """Drop a second name for the tensor `of`."""
+    return Rule(Pattern(source), (), Rows(), f"a second name for {of}", alias=Pattern(of))
+
+
+def make(target: str, constant: Declared, because: str) -> Rule:
     return Rule(None, (Pattern(target),), Rows(), because, constant)

@@ -27,7 +27,8 @@ class Target:
     """One class of Transformers, ready to be written.
 
     `config` is the content of config.json without the dtype, `rules` lead from the family's names to the names on
-    disk. `baked_from` is the image size that a baked position table was stored for.
+    disk. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table was
+    stored for. `resamples_alike` says that the class resamples the table as the original does, at every size.
     """
 
     class_name: str
@@ -38,6 +39,7 @@ class Target:
     channels: int
     baked_from: int | None = None
     interpolation: Interpolation | None = None
+    resamples_alike: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -11,7 +11,10 @@ from dinoport.tensor import Shape
 
 @dataclass(frozen=True)
 class DinoV2ViT:
-    """A DINOv2 ViT. Sizes in pixels are of the square image that the position table was made for."""
+    """A DINOv2 ViT. Sizes in pixels are of the square image that the position table was made for.
+
+    `classes` counts the rows of a one-layer linear head (`linear_head`) over CLS token and patch mean.
+    """
 
     width: int
     depth: int
@@ -67,4 +70,6 @@ class DinoV2ViT:
                     shapes[f"{block}.{linear}.bias"] = shape[:1]
             if self.layer_scale:
                 shapes |= {f"{block}.ls1.gamma": (width,), f"{block}.ls2.gamma": (width,)}
+        if self.classes is not None:
+            shapes |= {"linear_head.weight": (self.classes, 2 * width), "linear_head.bias": (self.classes,)}
         return shapes | {"norm.weight": (width,), "norm.bias": (width,)}

@@ -10,7 +10,11 @@ from dinoport.tensor import Shape
 
 @dataclass(frozen=True)
 class DinoV3ViT:
-    """A DINOv3 ViT: rotary positions, no position table. `periods` has head dimension / 4 entries."""
+    """A DINOv3 ViT: rotary positions, no position table. `image_size` is the input's that it is evaluated with.
+
+    `key_bias_mask` says that there is a `bias_mask`: it switches the keys' bias off, unless `live_key_bias`.
+    `rope_rounded` says that the stored periods are `rope_theta`'s rounded to bfloat16.
+    """
 
     width: int
     depth: int
@@ -23,17 +27,24 @@ class DinoV3ViT:
     layer_scale: bool = True
     qkv_bias: bool = True
     key_bias_mask: bool = False
+    live_key_bias: bool = False
     proj_bias: bool = True
     ffn_bias: bool = True
     local_cls_norm: bool = False
     layer_norm_eps: float = 1e-5
     rope_theta: float = 100.0
+    rope_rounded: bool = False
     image_size: int = 224
     classes: int | None = None
 
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
+
+    @property
+    def key_bias(self) -> bool:
+        """Whether keys have a bias that counts."""
+        return self.qkv_bias and (self.live_key_bias or not self.key_bias_mask)
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, buffers included, with its shape."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from dinoport.errors import UnknownModelError
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino_resnet.architecture import DinoResNet
+from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.family import Architecture
+from dinoport.families.preprocessing import Preprocessing
 from dinoport.families.probe import Features
 from dinoport.targets.target import Choices, Target
-from dinoport.targets.transformers import dinov2, resnet, vit
+from dinoport.targets.transformers import dinov2, dinov3_convnext, dinov3_vit, resnet, vit
 
 
-def choose(model: Architecture, choices: Choices) -> Target:
-    """The class of Transformers that computes what this model computes."""
+def choose(model: Architecture, preprocessing: Preprocessing, choices: Choices) -> Target:
+    """The class of Transformers that computes what this model computes; `preprocessing` is the original's."""
     match model:
         case DinoViT() if model.probe and model.probe.features is Features.CLS_MEAN_INTERLEAVED:
-            return dinov2.target_for_probe(model, choices)
+            return dinov2.target_for_probe(model, preprocessing, choices)
         case DinoViT():
-            return vit.target(model, choices)
+            return vit.target(model, preprocessing, choices)
         case DinoResNet():
-            return resnet.target(model, choices)
-        case _:
-            raise UnknownModelError(f"{type(model).__name__} has no class of Transformers yet")
+            return resnet.target(model, preprocessing, choices)
+        case DinoV2ViT():
+            return dinov2.target(model, preprocessing, choices)
+        case DinoV3ViT():
+            return dinov3_vit.target(model, preprocessing, choices)
+        case DinoV3ConvNext():
+            return dinov3_convnext.target(model, preprocessing, choices)

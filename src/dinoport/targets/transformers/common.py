@@ -51,9 +51,16 @@ def prepared(preprocessing: Preprocessing, size: int, choices: Choices) -> Prepr
     return preprocessing.for_image_size(size).with_statistics(choices.image_mean, choices.image_std)
 
 
-def original_fields(family: str, classifier: str | None = None) -> dict[str, object]:
-    """A field of ours in config.json: which original this is, and under which name it keeps its classifier.
+def processed_size(choices: Choices, preprocessing: Preprocessing) -> int:
+    """The input size that the image processor makes: what the original is evaluated at, where none is asked for."""
+    return choices.image_size or preprocessing.size
 
-    Transformers keeps the field when it saves the model again, and the way back needs it.
+
+def original_fields(family: str, **facts: object) -> dict[str, object]:
+    """A field of ours in config.json: which original this is, and what the class alone does not tell.
+
+    `classifier` is the name under which the original keeps its classifier, `without` lists parts that the class has and
+    the original has not, `lost` those that the class has no place for. Transformers keeps the field when it saves the
+    model again, and the way back needs it.
     """
-    return {"dinoport": {"family": family} | ({"classifier": classifier} if classifier else {})}
+    return {"dinoport": {"family": family} | {name: fact for name, fact in facts.items() if fact}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dinoport.families.dino_resnet.architecture import STEM_WIDTH, DinoResNet
 from dinoport.families.dino_resnet.family import FAMILY
+from dinoport.families.preprocessing import Preprocessing
 from dinoport.mapping.rule import Rule, copy
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.common import input_size, label_fields, original_fields, prepared
@@ -23,7 +24,7 @@ EVALUATION_SIZE = 224
 """Pixels of the crop that DINO evaluates with; a ResNet itself takes any size."""
 
 
-def target(model: DinoResNet, choices: Choices) -> Target:
+def target(model: DinoResNet, preprocessing: Preprocessing, choices: Choices) -> Target:
     """The Transformers class for DINO's ResNet-50, with its classifier if it has one."""
     size = input_size(choices, EVALUATION_SIZE, 1)
     classes = model.classes or model.linear_classes
@@ -40,7 +41,7 @@ def target(model: DinoResNet, choices: Choices) -> Target:
         "hidden_act": "relu",
         "downsample_in_first_stage": False,
         "downsample_in_bottleneck": False,
-        **original_fields("dino_resnet", original_name if classes else None),
+        **original_fields("dino_resnet", classifier=original_name if classes else None),
     }
     rules = RULES
     if classes:
@@ -50,7 +51,7 @@ def target(model: DinoResNet, choices: Choices) -> Target:
         class_name=class_name,
         config=config,
         rules=(*rules, *FAMILY.drops),
-        preprocessing=prepared(FAMILY.preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices),
         image_size=size,
         channels=model.channels,
     )

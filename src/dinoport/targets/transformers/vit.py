@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino.family import FAMILY
+from dinoport.families.interpolation import TO_SIZE
+from dinoport.families.preprocessing import Preprocessing
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows
 from dinoport.targets.target import Choices, Target
@@ -34,7 +36,7 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
-def target(model: DinoViT, choices: Choices) -> Target:
+def target(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Target:
     """The Transformers class for a DINO ViT, with its classifier if it has a plain one."""
     size = input_size(choices, model.image_size, model.patch_size)
     classes = model.classes or (model.probe.classes if model.probe else None)
@@ -55,7 +57,7 @@ def target(model: DinoViT, choices: Choices) -> Target:
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
         "encoder_stride": model.patch_size,
-        **original_fields("dino", "head" if model.classes else "linear" if model.probe else None),
+        **original_fields("dino", classifier="head" if model.classes else "linear" if model.probe else None),
     }
     if classes:
         config |= label_fields(classes, choices)
@@ -65,11 +67,12 @@ def target(model: DinoViT, choices: Choices) -> Target:
         class_name="ViTForImageClassification" if classes else "ViTModel",
         config=config,
         rules=rules_for(model, choices, size),
-        preprocessing=prepared(FAMILY.preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices),
         image_size=size,
         channels=model.channels,
         baked_from=model.image_size if size != model.image_size else None,
         interpolation=model.interpolation,
+        resamples_alike=model.interpolation == TO_SIZE,
     )
 
 
