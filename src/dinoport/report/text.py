@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dinoport.report.inspection import Inspection
 from dinoport.report.report import Report
 from dinoport.verify.outputs import GATE
+from dinoport.verify.rotation import GATE as ROTATION_GATE
 
 WIDTH = 80
 LABEL = 12
@@ -104,6 +105,9 @@ def _proofs(report: Report) -> Iterator[str]:
             yield from _entry("outputs", f"{text}; {single:.1e} absolute in float32")
         if outputs.failure:
             yield from _entry("outputs", f"failed: {outputs.failure}")
+        if outputs.rotation:
+            text = f"sines and cosines: {outputs.rotation.difference:.1e} absolute (limit {ROTATION_GATE:.0e})"
+            yield from _entry("", text)
         for (height, width), difference in outputs.other_sizes.items():
             yield from _entry("", f"at {height}×{width}: {difference.relative:.1e} relative")
     if proofs.pixels:

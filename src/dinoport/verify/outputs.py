@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
 from dinoport.tensor import BFLOAT16, Array, TensorRef
 from dinoport.verify.blocks import observed_blocks
+from dinoport.verify.rotation import RotationProof, difference, kept_rotation
 
 GATE = 1e-9
 """Largest relative difference in float64 that counts as equal."""
@@ -50,7 +52,7 @@ class OutputsProof:
     `blocks` holds, by the original's name and in its order, what comes out of the embedding and of every block, in
     float64 and in float32: the proof rests on the outputs, blocks say where a difference begins. `other_sizes` holds
     the largest relative difference in float64 by size; `rounding` that of a cast to a smaller dtype; `table` that of
-    a baked position table from the original's own.
+    a baked position table from the original's own; `rotation` is the proof of DINOv3's rotary positions.
     """
 
     size: tuple[int, int]
@@ -62,6 +64,7 @@ class OutputsProof:
     other_sizes: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
     rounding: Difference | None = None
     table: float | None = None
+    rotation: RotationProof | None = None
     failure: str | None = None
 
     @property
@@ -70,7 +73,7 @@ class OutputsProof:
 
     @property
     def passed(self) -> bool:
-        return self.failure is None and self.worst <= GATE
+        return self.failure is None and self.worst <= GATE and (self.rotation is None or self.rotation.passed)
 
 
 @dataclass(frozen=True)
@@ -112,27 +115,63 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
                 return replace(proof, failure="the baked position table is not the original's")
             state["pos_embed"] = table
         images = torch.from_numpy(pixels)
-        blocks: dict[str, Any] = {}
-        ours = forward(state, architecture, images.double(), blocks.__setitem__)
-        with observed_blocks(case.model) as seen:
-            theirs = outputs_of(case.model, images.double())
-        proof = replace(proof, float64=compare(ours, theirs))
-        in_float64 = _compare_blocks(blocks, seen)
+        double = _run(case, state, case.model, images.double())
+        proof = replace(proof, float64=compare(double.ours, double.theirs), rotation=_rotation(case, state, double))
         if case.cast is not None:
-            exact = forward(source | ({"pos_embed": own} if case.baked else {}), architecture, images.double())
-            proof = replace(proof, rounding=_largest(compare(exact, ours)))
+            weights = source | ({"pos_embed": own} if case.baked else {})
+            exact = forward(weights, architecture, images.double(), **double.arguments)
+            proof = replace(proof, rounding=_largest(compare(exact, double.ours)))
         sizes = {}
         for size in other_sizes:
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
-            sizes[size] = _largest(compare(forward(state, architecture, noise), outputs_of(case.model, noise)))
-        single = case.model.float()
+            run = _run(case, state, case.model, noise)
+            sizes[size] = _largest(compare(run.ours, run.theirs))
         floats = {name: tensor.float() for name, tensor in state.items()}
-        ours = forward(floats, architecture, images.float(), blocks.__setitem__)
-        with observed_blocks(single) as seen:
-            theirs = outputs_of(single, images.float())
-        in_float32 = _compare_blocks(blocks, seen)
-        differences = {name: (in_float64[name], in_float32[name]) for name in in_float64}
-    return replace(proof, float32=compare(ours, theirs), blocks=differences, other_sizes=sizes)
+        single = _run(case, floats, case.model.float(), images.float())
+    float32, blocks = compare(single.ours, single.theirs), double.compare_blocks()
+    in_float32 = single.compare_blocks()
+    differences = {name: (difference, in_float32[name]) for name, difference in blocks.items()}
+    return replace(proof, float32=float32, blocks=differences, other_sizes=sizes)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One input through both models: outputs, what comes out of each block, and what the original was given of the
+    class's: its sines and cosines, where it has any.
+    """
+
+    images: Any
+    ours: Mapping[str, Any]
+    theirs: Mapping[str, Any]
+    our_blocks: Mapping[str, Any]
+    their_blocks: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+
+    def compare_blocks(self) -> dict[str, Difference]:
+        ours, theirs = self.our_blocks, self.their_blocks
+        return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
+
+
+def _run(case: Comparison, state: Mapping[str, Any], model: Any, images: Any) -> _Run:
+    forward = import_module(case.family.reference).forward
+    blocks: dict[str, Any] = {}
+    with observed_blocks(model) as seen, kept_rotation(model) as rotations:
+        theirs = outputs_of(model, images)
+    arguments = {"rotation": rotations[0]} if rotations else {}
+    ours = forward(state, case.architecture, images, blocks.__setitem__, **arguments)
+    return _Run(images, ours, theirs, blocks, dict(seen), arguments)
+
+
+def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> RotationProof | None:
+    """The rotary positions by themselves, and what the stored periods would change."""
+    architecture = case.architecture
+    if not isinstance(architecture, DinoV3ViT) or not run.arguments:
+        return None
+    found = RotationProof(difference(run.arguments["rotation"], architecture, run.images.shape[-2:]))
+    if not architecture.rope_rounded:
+        return found
+    stored = import_module(case.family.reference).forward(state, architecture, run.images)
+    return replace(found, stored=_largest(compare(stored, run.theirs)).relative)
 
 
 def torch_tensor(tensor: TensorRef) -> Any:
@@ -169,7 +208,7 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
         result = model(images, **arguments)
     finally:
         hook.remove()
-    backbone = seen[0] if seen else result
+    backbone = seen[0] if "logits" in result else result
     if model.config.model_type == "resnet":
         outputs = {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1)}
     else:
@@ -188,10 +227,6 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Dif
             own = ours["tokens"][:, 0]
         differences[name] = Difference(float("inf"), float("inf")) if own is None else Difference.between(own, output)
     return differences
-
-
-def _compare_blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
-    return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
 
 
 def _largest(differences: Mapping[str, Difference]) -> Difference:

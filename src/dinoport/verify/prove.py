@@ -73,12 +73,18 @@ def prove(
     comparison = outputs.Comparison(
         case.family, case.architecture, case.originals, case.written, model, case.image_size, case.cast, case.baked
     )
-    sizes = _other_sizes(case) if all_sizes else ()
+    sizes = (*_processed_size(case), *(_other_sizes(case) if all_sizes else ()))
     computed = outputs.prove(comparison, values, name, sizes)
     shown = None
     if case.preprocessing:
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
     return Proofs(found, loaded, computed, shown)
+
+
+def _processed_size(case: Case) -> tuple[tuple[int, int], ...]:
+    """What the written processor makes of a picture, where that is another size than the one that outputs match at."""
+    size = case.preprocessing.size if case.preprocessing else case.image_size
+    return () if size == case.image_size else ((size, size),)
 
 
 def _other_sizes(case: Case) -> tuple[tuple[int, int], ...]:

@@ -39,6 +39,7 @@ def forward(
     *,
     rope_dtype: torch.dtype = torch.float32,
     rotation_dtype: torch.dtype | None = None,
+    rotation: Rotation | None = None,
 ) -> dict[str, torch.Tensor]:
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
@@ -48,11 +49,12 @@ def forward(
 
     Rotary angles come from `rope_embed.periods`, or from the architecture's `rope_theta` if the state has none, and
     are computed in `rope_dtype`. Queries and keys are rotated in `rotation_dtype`, by default their own, as
-    Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16.
+    Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16. `rotation`
+    takes the place of all that.
     """
     observe = observe or ignore
     patches = patch_map(state, pixels, architecture.patch_size)
-    rotation = _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])
+    rotation = rotation or _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])
     rotation_dtype = rotation_dtype or pixels.dtype
     sines, cosines = (angles.to(rotation_dtype) for angles in rotation)
     tokens = _embed(state, architecture, as_tokens(patches))
@@ -88,6 +90,11 @@ def _periods(state: State, architecture: DinoV3ViT, dtype: torch.dtype) -> torch
     count = architecture.head_dim // 4
     exponents: torch.Tensor = torch.arange(count, dtype=dtype) * 2 / (architecture.head_dim // 2)
     return torch.pow(architecture.rope_theta, exponents)
+
+
+def rotation_of_base(architecture: DinoV3ViT, rows: int, columns: int) -> Rotation:
+    """Sines and cosines in float64 for the architecture's base, whatever periods a checkpoint holds."""
+    return _rotation(_periods({}, architecture, torch.float64), rows, columns)
 
 
 def _rotation(periods: torch.Tensor, rows: int, columns: int) -> Rotation:

@@ -68,7 +68,7 @@ POSITIONS = "embeddings.position_embeddings"
 
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 NO_BIAS = "the original has no such bias, and the class no way to leave it out: zeros change nothing"
-NO_MASK_TOKEN = "the original has no mask token, and the class no way to leave it out: it is used for training alone"
+UNMASKED = "the original has no mask token, and the class no way to leave it out: it is used for training alone"
 NO_REGISTERS = "no registers: the class is taken for the way it resamples the position table"
 
 MAX_MLP_RATIO = 64
@@ -130,7 +130,7 @@ def _constants(model: DinoV2ViT) -> Iterator[Rule]:
     if with_registers(model) and not model.registers:
         yield make("embeddings.register_tokens", zeros(1, 0, model.width), because=NO_REGISTERS)
     if with_registers(model) and not model.mask_token:
-        yield make("embeddings.mask_token", zeros(1, model.width), because=NO_MASK_TOKEN)
+        yield make("embeddings.mask_token", zeros(1, model.width), because=UNMASKED)
     for i in range(model.depth):
         layer = f"encoder.layer.{i}"
         if not model.layer_scale:

@@ -1,0 +1,63 @@
+"""DINOv3's rotary positions, apart from everything else that the outputs proof compares.
+
+Transformers computes the angles in float32, whatever the model's dtype, from a base that the config holds; upstream
+takes the periods that the checkpoint holds. So outputs are compared with the class's own sines and cosines on both
+sides, which leaves float64's precision to all the rest, and the sines and cosines are compared by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from dinoport.families.dinov3.architecture import DinoV3ViT
+
+GATE = 1e-5
+"""Largest difference of a sine or cosine that counts as equal. Angles reach 2π, so float32 gives 4e-7 (measured);
+periods that bfloat16 rounded give 1e-2, a base of 100.1 for 100 gives 1e-4."""
+
+Rotation: TypeAlias = "tuple[Any, Any]"
+"""Sines and cosines, (patches, head dimension) each."""
+
+
+@dataclass(frozen=True)
+class RotationProof:
+    """`difference` of sines and cosines from those of the base; `stored` says how far the outputs move, relative to
+    the largest, if the periods are taken as the checkpoint rounds them. None where it does not round them.
+    """
+
+    difference: float
+    stored: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.difference <= GATE
+
+
+@contextmanager
+def kept_rotation(model: Any) -> Iterator[list[Rotation]]:
+    """Yield a list that a forward pass of `model` adds its sines and cosines to; it stays empty without any."""
+    found: list[Rotation] = []
+    modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output: found.append((output[1], output[0])))
+        for module in modules
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def difference(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int]) -> float:
+    """How far sines and cosines are from those of the architecture's base for a picture of (height, width) pixels."""
+    from dinoport.families.dinov3.reference import rotation_of_base
+
+    rows, columns = (side // architecture.patch_size for side in size)
+    own = rotation_of_base(architecture, rows, columns)
+    if any(one.shape != other.shape for one, other in zip(own, theirs, strict=True)):
+        return float("inf")
+    return max(float((one - other.double()).abs().max()) for one, other in zip(own, theirs, strict=True))
