@@ -41,9 +41,22 @@ def state_dict_container(state: State) -> object:
     return {"state_dict": {f"module.{name}": values for name, values in state.items()}, "epoch": 1}
 
 
+def as_it_was(state: State) -> State:
+    return state
+
+
+def without_masked_keys(state: State) -> State:
+    """As a DINOv3 returns: the class has no place for a key bias that is masked away, nor for an unused norm."""
+    kept = {name: values.copy() for name, values in state.items() if not name.startswith("local_cls_norm.")}
+    for name, values in kept.items():
+        if f"{name}_mask" in kept:
+            values[len(values) // 3 : len(values) // 3 * 2] = 0
+    return kept
+
+
 @dataclass(frozen=True)
 class Case:
-    """One model of one family, and the class that it becomes."""
+    """One model of one family, and the class that it becomes. `returned` is the state that comes back."""
 
     name: str
     architecture: Any
@@ -51,6 +64,12 @@ class Case:
     request: Request = field(default_factory=Request)
     wrap: Callable[[State], object] = bare
     head: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    returned: Callable[[State], State] = as_it_was
+
+    def found(self) -> list[str]:
+        """The names that the folder has a place for: all but those with a part of `dropped` in them."""
+        return [name for name in self.state() if not any(part in name for part in self.dropped)]
 
     def state(self) -> dict[str, formula.Array]:
         return formula.state_dict(self.architecture.tensors())
@@ -100,6 +119,14 @@ LINEAR_HEAD = ("linear_head.weight", "linear_head.bias")
 BARE_V2 = replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False)
 SHARP = replace(V2, interpolation=TO_SIZE_ANTIALIASED)
 
+ALIASES = ("norms.3",)
+
+
+def dinov3(name: str, model: DinoV3ViT, wrap: Callable[[State], object] = bare) -> Case:
+    buffers = ("rope_embed.periods", "bias_mask", "local_cls_norm")
+    return Case(name, model, "DINOv3ViTModel", wrap=wrap, dropped=buffers, returned=without_masked_keys)
+
+
 CASES = (
     Case("vit", VIT, "ViTModel"),
     Case("vit-training-checkpoint", VIT, "ViTModel", wrap=teacher),
@@ -137,13 +164,36 @@ CASES = (
         "Dinov2WithRegistersForImageClassification",
         head=LINEAR_HEAD,
     ),
-    Case("dinov3", V3, "DINOv3ViTModel"),
-    Case("dinov3-teacher", V3, "DINOv3ViTModel", wrap=teacher_of_a_run),
-    Case("dinov3-live-key-bias", replace(V3, key_bias_mask=False, registers=0), "DINOv3ViTModel"),
-    Case("dinov3-gated", replace(V3, feed_forward="swiglu", local_cls_norm=True), "DINOv3ViTModel"),
+    dinov3("dinov3", V3),
+    dinov3("dinov3-teacher", V3, wrap=teacher_of_a_run),
+    dinov3("dinov3-live-key-bias", replace(V3, key_bias_mask=False, registers=0)),
+    Case(
+        "dinov3-gated",
+        replace(V3, feed_forward="swiglu", local_cls_norm=True),
+        "DINOv3ViTModel",
+        dropped=BUFFERS,
+        returned=without_masked_keys,
+    ),
     Case("dinov3-no-bias", replace(V3, qkv_bias=False, key_bias_mask=False, heads=1), "DINOv3ViTModel"),
-    Case("dinov3-no-layer-scale", replace(V3, layer_scale=False), "DINOv3ViTModel"),
-    Case("dinov3-few-biases", replace(V3, proj_bias=False, ffn_bias=False), "DINOv3ViTModel"),
-    Case("dinov3-convnext", CONVNEXT, "DINOv3ConvNextModel"),
-    Case("dinov3-convnext-no-layer-scale", replace(CONVNEXT, layer_scale=False), "DINOv3ConvNextModel"),
+    Case(
+        "dinov3-no-layer-scale",
+        replace(V3, layer_scale=False),
+        "DINOv3ViTModel",
+        dropped=BUFFERS,
+        returned=without_masked_keys,
+    ),
+    Case(
+        "dinov3-few-biases",
+        replace(V3, proj_bias=False, ffn_bias=False),
+        "DINOv3ViTModel",
+        dropped=BUFFERS,
+        returned=without_masked_keys,
+    ),
+    Case("dinov3-convnext", CONVNEXT, "DINOv3ConvNextModel", dropped=ALIASES),
+    Case(
+        "dinov3-convnext-no-layer-scale",
+        replace(CONVNEXT, layer_scale=False),
+        "DINOv3ConvNextModel",
+        dropped=("norms.3",),
+    ),
 )
