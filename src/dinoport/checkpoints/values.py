@@ -51,7 +51,7 @@ class StoredValues:
         return (self.storage,)
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
-        view = memoryview(np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8))
+        view = np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8).data
         base = self.storage.offset_bytes + self.first * self.dtype.itemsize
         for first in range(start, stop, limit):
             count = min(limit, stop - first)
