@@ -11,10 +11,12 @@ from typing import Literal
 
 from dinoport import folder as folders
 from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
+from dinoport.mapping.plan import sources
 from dinoport.preparation import (
     Prepared,
     PreparedReturn,
@@ -190,6 +192,8 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
+        for storage in summed_storages(sources(prepared.plan.steps).values()):
+            storage.check()
         job.check_finite(files)
         files += folders.write_configs(prepared, workspace)
         with open_checkpoint(workspace) as folder:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.verify import exact
 from tests import goldens
@@ -140,14 +141,14 @@ class TestSplits:
             tmp_path / "rows", tensors(), lambda name, tensor: rows(tensor, 3) if name == QKV else [()]
         )
         with open_checkpoint(folder) as checkpoint:
-            storages = exact._storages(iter([checkpoint.tree[QKV]]))
+            storages = summed_storages([checkpoint.tree[QKV]])
             assert [exact._checksum(storage) for storage in storages] == [None, None, None]
         data = bytearray((folder / "__1_0.distcp").read_bytes())
         position = data.index(as_numpy(tensors()[QKV])[3:6].tobytes())
         data[position] ^= 1
         (folder / "__1_0.distcp").write_bytes(data)
         with open_checkpoint(folder) as checkpoint:
-            storages = exact._storages(iter([checkpoint.tree[QKV]]))
+            storages = summed_storages([checkpoint.tree[QKV]])
             [problem] = [text for storage in storages if (text := exact._checksum(storage))]
         assert "__1_0.distcp" in problem
         assert "is damaged: a checksum does not hold" in problem

@@ -6,11 +6,14 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.errors import CheckpointError
-from dinoport.tensor import BLOCK_BYTES, Values
+from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Storage:
     size_bytes: int
     locate: Callable[[], int] = field(repr=False)
     crc32: int | None = None
+    _sum: _RunningSum = field(default_factory=lambda: _RunningSum(), repr=False)
 
     @cached_property
     def offset_bytes(self) -> int:
@@ -41,16 +45,23 @@ class Storage:
             )
         return offset
 
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset` of the storage, and carry its checksum on where these bytes come next."""
+        self.source.readinto(self.offset_bytes + offset, buffer)
+        if self.crc32 is not None:
+            self._sum.add(offset, buffer)
+
     def check(self) -> None:
-        """Read the whole storage and compare it with the file's own checksum. Raises CheckpointError."""
+        """Compare with the file's own checksum what was read; what was not read in order yet is read now.
+
+        Raises CheckpointError.
+        """
         if self.crc32 is None:
             return
-        found = 0
-        buffer = memoryview(bytearray(min(BLOCK_BYTES, self.size_bytes)))
-        for start in range(0, self.size_bytes, BLOCK_BYTES):
-            part = buffer[: min(BLOCK_BYTES, self.size_bytes - start)]
-            self.source.readinto(self.offset_bytes + start, part)
-            found = zlib.crc32(part, found)
+        buffer = np.empty(min(BLOCK_BYTES, self.size_bytes), dtype=np.uint8).data
+        while (done := self._sum.size_bytes) < self.size_bytes:
+            self.readinto(done, buffer[: min(BLOCK_BYTES, self.size_bytes - done)])
+        found = self._sum.crc32
         if found != self.crc32:
             raise CheckpointError(
                 f"{self.source.where} is damaged: a checksum does not hold",
@@ -60,6 +71,22 @@ class Storage:
                 cause="a flipped bit on disk or in transfer; torch.load does not check this",
                 next_step="fetch the file again",
             )
+
+
+class _RunningSum:
+    """The checksum of a storage's bytes as far as they were read in order, from the first on. Safe for threads."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self.crc32 = 0
+        self._lock = Lock()
+
+    def add(self, offset: int, data: memoryview) -> None:
+        """Count bytes in that come next; others are of no use."""
+        with self._lock:
+            if offset == self.size_bytes:
+                self.crc32 = zlib.crc32(data, self.crc32)
+                self.size_bytes += len(data)
 
 
 @runtime_checkable
@@ -74,3 +101,11 @@ class InStorages(Protocol):
 def storages_of(values: Values) -> Iterable[Storage]:
     """The storages that values lie in; none for values that are made in memory."""
     return values.storages() if isinstance(values, InStorages) else ()
+
+
+def summed_storages(tensors: Iterable[TensorRef]) -> list[Storage]:
+    """Every storage behind these tensors that carries a checksum, once."""
+    found: dict[int, Storage] = {}
+    for tensor in tensors:
+        found |= {id(storage): storage for storage in storages_of(tensor.values) if storage.crc32 is not None}
+    return list(found.values())

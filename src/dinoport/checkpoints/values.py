@@ -52,11 +52,10 @@ class StoredValues:
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         view = np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8).data
-        base = self.storage.offset_bytes + self.first * self.dtype.itemsize
         for first in range(start, stop, limit):
             count = min(limit, stop - first)
             part = view[: count * self.dtype.itemsize]
-            self.storage.source.readinto(base + first * self.dtype.itemsize, part)
+            self.storage.readinto((self.first + first) * self.dtype.itemsize, part)
             block = np.frombuffer(part, dtype=self.dtype)
             if self.big_endian:
                 block.byteswap(inplace=True)

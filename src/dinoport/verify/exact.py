@@ -3,6 +3,9 @@
 It reads both files afresh and goes from right to left, from the names in the written file back to the original's, so
 it does not repeat the plan that wrote them. It proves transport; that the rules themselves are right is pinned by the
 recorded lists in tests/fixtures/mapping.
+
+A checksum that the original carries is computed once, over the bytes as they are read in order: by the writer, or here
+where nothing was written before. Either way the bytes that it covers are those that are compared.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dinoport.checkpoints.storage import Storage, storages_of
+from dinoport.checkpoints.storage import Storage, summed_storages
 from dinoport.errors import CheckpointError
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import BFLOAT16, Array, TensorRef
+from dinoport.writing.nonfinite import count_nonfinite
 
 WORKERS = 2
 """Comparing is bound by memory and checksums; a third thread gains nothing on the machines measured."""
@@ -67,11 +71,11 @@ def prove(
         f"{name} is neither found again nor dropped by a rule" for name in dropped if not _may_drop(name, rules)
     ]
 
+    storages = summed_storages(originals[name] for name in homes)
     with ThreadPoolExecutor(WORKERS) as pool:
-        checks = [pool.submit(_checksum, storage) for storage in _storages(originals[name] for name in homes)]
         pairs = [(originals[name], parts) for name, parts in homes.items()]
         comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], on_bytes), pairs))
-        problems += [text for check in checks if (text := check.result())]
+        problems += [text for text in pool.map(_checksum, storages) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
     return ExactProof(
@@ -80,7 +84,7 @@ def prove(
         synthesised=len(constants),
         dropped=len(dropped),
         compared_bytes=sum(originals[name].size_bytes for name in homes),
-        checksums=len(checks),
+        checksums=len(storages),
         nonfinite={comparison.name: comparison.nonfinite for comparison in comparisons if comparison.nonfinite},
         problems=tuple(problems),
     )
@@ -120,7 +124,8 @@ def _compare(
         compared = 0
         for left, right in _aligned(ours, theirs):
             recomputed += left.dtype != right.dtype or rule.kind is Kind.RECOMPUTED
-            nonfinite += left.size - int(np.isfinite(left).sum()) if original.is_float else 0
+            found = count_nonfinite(np.ascontiguousarray(left))
+            nonfinite += found.nan + found.infinite
             differing = _first_difference(_recast(left, right), right)
             if differing is not None:
                 at = f"element {part * size + compared + differing}"
@@ -181,14 +186,6 @@ def _check_constant(rule: Rule, tensor: TensorRef) -> str | None:
 
 def _may_drop(name: str, rules: Sequence[Rule]) -> bool:
     return any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, rules))
-
-
-def _storages(tensors: Iterator[TensorRef]) -> list[Storage]:
-    """Every storage behind these tensors that carries a checksum, once."""
-    found: dict[int, Storage] = {}
-    for tensor in tensors:
-        found |= {id(storage): storage for storage in storages_of(tensor.values) if storage.crc32 is not None}
-    return list(found.values())
 
 
 def _checksum(storage: Storage) -> str | None:
