@@ -33,12 +33,14 @@ def test_the_demo_is_the_genuine_training_checkpoint() -> None:
 def test_it_shows_a_report_that_reads_equal(demo) -> None:
     done, folder = demo
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("verdict     equal at 224×224 pixels, except at")
+    assert done.stdout.startswith(
+        "verdict     equal at 224×224 pixels, with 2 exceptions and 2 assumptions\nexcept      at"
+    )
     for proof in (
-        "exact       54 tensors found again",
-        "loading     ViTModel",
-        "outputs     tokens",
-        "pixels      equal",
+        "exact       passed: 54 tensors found again",
+        "loading     passed: ViTModel",
+        "outputs     passed: tokens",
+        "pixels      passed: equal",
     ):
         assert proof in done.stdout
     assert json.loads((folder / "dinoport.json").read_text())["verdict"]["word"] == "equal except"

@@ -96,6 +96,6 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
         )
         if name.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
     }
-    helpers = {"families/torch_layers.py", "families/torch_interpolation.py"}
+    helpers = {"families/torch_layers.py", "families/torch_interpolation.py", "verify/mistakes.py"}
     references = {name for name in at_top if name.startswith("families/") and name.endswith("/reference.py")}
     assert at_top == references | helpers

@@ -30,6 +30,7 @@ from dinoport.progress import Progress, silent
 from dinoport.report.build import prepared_report, return_report
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
+from dinoport.report.text import cause_text
 from dinoport.sources import locate
 from dinoport.tensor import TensorRef
 from dinoport.verify.prove import Case, Level, prove
@@ -38,13 +39,10 @@ from dinoport.writing.commit import publishing
 from dinoport.writing.json_file import write_json
 from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.place import refuse_overlap
-from dinoport.writing.torch_file import write_torch_file
+from dinoport.writing.torch_file import ORIGINAL_FILE, write_torch_file
 from dinoport.writing.weights import write_sharded
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
-
-ORIGINAL_FILE = "checkpoint.pth"
-"""What the way back writes, in the folder that it is given."""
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -223,15 +221,23 @@ def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) ->
         preprocessing=target.preprocessing,
         cast=prepared.cast,
         baked=baked,
+        others={other.label: other.tensors for other in prepared.others},
     )
 
 
 def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
+    diagnosis, exact = report.proofs.diagnosis, report.proofs.exact
+    if diagnosis and diagnosis.cause:
+        cause = cause_text(diagnosis)
+    elif exact and not exact.passed:
+        cause = "the disk, or another program, changed what was written"
+    else:
+        cause = "a model that only looks like this family"
     return NotProvenError(
         f"{source} was converted, and the result is not equal to it; nothing was published",
         where=f"{target}.unproven" if kept else None,
         found="; ".join(report.verdict.failures[:5]),
-        cause="a wrong --num-heads or --layer-norm-eps, or a model that only looks like this family",
+        cause=cause,
         next_step="--report FILE keeps the figures, --keep-unproven the folder",
         report=report,
     )

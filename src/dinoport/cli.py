@@ -126,8 +126,7 @@ def convert(
             )
     except NotProvenError as error:
         _write_report(error.report, report)
-        if as_json:
-            _print_json(error.report.to_dict())
+        _show(error.report, as_json)
         raise
     _write_report(done, report)
     _show(done, as_json)
@@ -232,7 +231,7 @@ def _show(report: Report, as_json: bool, *, with_plan: bool = False) -> None:
         return
     from dinoport.console import print_report
 
-    print_report(report_lines(report))
+    print_report(report_lines(report), report.verdict.word.value)
     if with_plan:
         print("\n".join(["", "plan", *plan_lines(report)]))
 

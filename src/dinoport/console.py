@@ -10,6 +10,9 @@ from contextlib import contextmanager
 SHOW_AFTER_SECONDS = 1.0
 """Shorter work shows no bar."""
 
+VERDICT_STYLES = {"equal": "green", "equal except": "green", "not equal": "red"}
+"""Colours of the verdict's word; every other one is yellow: something was not looked at."""
+
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
@@ -46,16 +49,27 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.stop()
 
 
-def print_report(lines: Iterable[str]) -> None:
-    """Print a report on stdout; the verdict's lines are coloured on a terminal that has colours."""
+def print_report(lines: Iterable[str], word: str) -> None:
+    """Print a report on stdout. On a terminal that has colours, the verdict (`word`) and what failed are coloured.
+
+    Colour repeats what the words say; without a terminal, or with NO_COLOR, the same lines are printed plainly.
+    """
     if not sys.stdout.isatty():
         print("\n".join(lines))
         return
     from rich.console import Console
+    from rich.text import Text
+
+    from dinoport.report.text import LABEL
 
     console = Console(highlight=False, soft_wrap=True)
-    in_verdict = False
+    label = ""
     for line in lines:
-        in_verdict = line.startswith("verdict") or (in_verdict and line.startswith(" "))
-        style = ("bold red" if "not equal" in line else "bold green") if in_verdict else None
-        console.print(line, style=style, markup=False)
+        label = line[:LABEL].strip() or (label if line.strip() else "")
+        text = Text(line)
+        if label == "verdict":
+            text.stylize(f"bold {VERDICT_STYLES.get(word, 'yellow')}")
+        elif label in ("because", "cause") or line[LABEL:].startswith("failed:"):
+            text.stylize("red", LABEL)
+        text.stylize("dim", 0, LABEL)
+        console.print(text)

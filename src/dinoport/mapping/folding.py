@@ -23,6 +23,12 @@ def fold_names(names: Iterable[str]) -> list[str]:
     return [before + _numbers(numbers) + after for (before, after), numbers in groups.items()]
 
 
+def numbered_module(name: str) -> str:
+    """A name up to its first number, `blocks.3` of `blocks.3.norm1.weight`; empty where it has none."""
+    found = _NUMBER.search(name)
+    return name[: found.end()] if found else ""
+
+
 def _numbers(numbers: list[int]) -> str:
     if len(numbers) < 2:
         return "".join(map(str, numbers))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dinoport.report.report import FORMAT, Report
+from dinoport.verify.diagnosis import Diagnosis
 from dinoport.verify.exact import ExactProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, Difference, OutputsProof
@@ -43,6 +44,7 @@ def report_to_dict(report: Report) -> dict[str, object]:
         "accounting": {
             "tensors": dict(report.accounting.counts),
             "size_bytes": report.accounting.size_bytes,
+            "groups": [asdict(group) for group in report.accounting.groups],
             "dropped": [asdict(line) for line in report.accounting.dropped],
             "synthesised": [asdict(line) for line in report.accounting.synthesised],
         },
@@ -52,9 +54,12 @@ def report_to_dict(report: Report) -> dict[str, object]:
             "outputs": _outputs(report.proofs.outputs),
             "pixels": _pixels(report.proofs.pixels),
         },
+        "diagnosis": _diagnosis(report.proofs.diagnosis),
         "files": [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in report.files],
         "remarks": list(report.remarks),
         "versions": dict(report.versions),
+        "command": report.command,
+        "usage": list(report.usage),
     }
 
 
@@ -117,6 +122,22 @@ def _pixels(proof: PixelsProof | None) -> dict[str, Any] | None:
     return asdict(proof) if proof else None
 
 
+def _diagnosis(found: Diagnosis | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    return {
+        "block": found.block,
+        "relative": _finite(found.relative),
+        "rules": list(found.rules),
+        "cause": found.cause,
+        "explains": "part" if found.partly else "all" if found.cause else "nothing",
+        "remaining_relative": _finite(found.remaining),
+        "misplaced": list(found.misplaced),
+        "tried": found.tried,
+        "out_of_time": found.out_of_time,
+    }
+
+
 def _differences(differences: Mapping[str, Difference]) -> dict[str, object]:
     return {name: _difference(difference) for name, difference in differences.items()}
 
@@ -124,6 +145,10 @@ def _differences(differences: Mapping[str, Difference]) -> dict[str, object]:
 def _difference(difference: Difference) -> dict[str, object]:
     """JSON knows no infinity: a difference without limit is null."""
     return {
-        "absolute": difference.absolute if math.isfinite(difference.absolute) else None,
-        "relative": difference.relative if math.isfinite(difference.relative) else None,
+        "absolute": _finite(difference.absolute),
+        "relative": _finite(difference.relative),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.families.setting import Setting as FamilySetting
@@ -12,6 +15,7 @@ from dinoport.preparation import Prepared, PreparedReturn
 from dinoport.report.report import Report, Setting, Source, account
 from dinoport.verify.verdict import Proofs, Verdict
 from dinoport.writing.output_file import WrittenFile
+from dinoport.writing.torch_file import ORIGINAL_FILE
 
 
 def prepared_report(
@@ -32,6 +36,8 @@ def prepared_report(
         files=tuple(files),
         remarks=prepared.remarks,
         versions=_versions(),
+        command=_command(prepared, target),
+        usage=_usage(prepared, target),
     )
 
 
@@ -53,7 +59,37 @@ def return_report(
         files=tuple(files),
         remarks=prepared.reading.remarks,
         versions=_versions(),
+        command=shlex.join(["dinoport", "convert", prepared.checkpoint.where, target, "--to", "original"]),
+        usage=(
+            "import torch",
+            f"weights = torch.load({_quoted(Path(target) / ORIGINAL_FILE)}, weights_only=True)",
+            f"model.load_state_dict(weights)  # a model of {prepared.family.upstream}",
+        ),
     )
+
+
+def _command(prepared: Prepared, target: str) -> str:
+    """The command that makes the same folder again."""
+    words = ["dinoport", "convert", prepared.checkpoint.where, target]
+    for name, value in prepared.request.to_dict().items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
+
+
+def _usage(prepared: Prepared, target: str) -> tuple[str, ...]:
+    """Three lines of Python that load the folder; two where no image processor fits the model."""
+    auto, folder = prepared.target.auto_class, _quoted(target)
+    bare = prepared.target.class_name == "ViTModel" and prepared.request.pooler == "none"
+    model = f"model = {auto}.from_pretrained({folder}{', add_pooling_layer=False' if bare else ''})"
+    if prepared.target.channels != 3:
+        return f"from transformers import {auto}", model
+    processor = f"processor = AutoImageProcessor.from_pretrained({folder})"
+    return f"from transformers import AutoImageProcessor, {auto}", processor, model
+
+
+def _quoted(path: str | Path) -> str:
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _source(checkpoint: Checkpoint, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:

@@ -5,10 +5,10 @@ It is printed, kept as `dinoport.json` in the folder, and summarised in the mode
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dinoport.mapping.folding import fold_names
+from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
 from dinoport.verify.verdict import Proofs, Verdict
@@ -50,11 +50,25 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Tensors of one module, or of alike modules: how many of the source went into how many of the target."""
+
+    names: str
+    sources: int
+    targets: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Accounting:
-    """Every tensor's fate. `steps` are the plan's lines, folded: target, its source, how many."""
+    """Every tensor's fate.
+
+    `groups` are folded by the source's modules; `steps` are the plan's lines, folded: target, its source, how many.
+    """
 
     counts: Mapping[str, int]
     size_bytes: int
+    groups: tuple[Group, ...]
     steps: tuple[tuple[str, str, int], ...]
     dropped: tuple[Line, ...]
     synthesised: tuple[Line, ...]
@@ -62,7 +76,11 @@ class Accounting:
 
 @dataclass(frozen=True)
 class Report:
-    """What one conversion or verification did and showed."""
+    """What one conversion or verification did and showed.
+
+    `command` repeats it, without the options that only say how to prove and report; `usage` is the Python that loads
+    what was written.
+    """
 
     verdict: Verdict
     direction: str
@@ -77,6 +95,8 @@ class Report:
     files: tuple[WrittenFile, ...] = ()
     remarks: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    usage: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready data; docs/report.md names every field."""
@@ -100,6 +120,7 @@ def account(plan: Plan) -> Accounting:
     return Accounting(
         counts={kind.value: count for kind, count in plan.counts().items()},
         size_bytes=plan.size_bytes,
+        groups=tuple(_groups(plan)),
         steps=tuple(
             (
                 " ".join(fold_names(step.target.name for step in steps)),
@@ -111,6 +132,23 @@ def account(plan: Plan) -> Accounting:
         dropped=_lines(dropped),
         synthesised=_lines(made),
     )
+
+
+OUTSIDE = "outside the blocks"
+
+
+def _groups(plan: Plan) -> Iterator[Group]:
+    """The plan's steps by the numbered module that their source is in; those in none come first."""
+    alike: dict[str, dict[str, list[Step]]] = {"": {}}
+    for step in plan.steps:
+        if step.kind is not Kind.SYNTHESISED:
+            module = numbered_module(step.spans[0].tensor.name)
+            alike.setdefault(without_numbers(module), {}).setdefault(module, []).append(step)
+    for modules in filter(None, alike.values()):
+        steps = [step for found in modules.values() for step in found]
+        sources = {span.tensor.name for step in steps for span in step.spans}
+        names = " ".join(fold_names(modules)) or OUTSIDE
+        yield Group(names, len(sources), len(steps), sum(step.target.size_bytes for step in steps))
 
 
 def _lines(by_reason: Mapping[str, list[str]]) -> tuple[Line, ...]:

@@ -1,41 +1,62 @@
-"""The report as lines of text: verdict first, 80 columns, readable without colour."""
+"""The report as lines of text: verdict first, 80 columns, readable without colour and by a screen reader.
+
+Every line stands on its own: a label, or the indent of the one above, and words. Nothing is said by colour alone.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from dinoport.families.setting import Origin
 from dinoport.report.inspection import Inspection
-from dinoport.report.report import Report
-from dinoport.verify.outputs import GATE
+from dinoport.report.report import Accounting, Report, Setting
+from dinoport.verify.diagnosis import BUDGET_SECONDS, Diagnosis
+from dinoport.verify.outputs import GATE, OutputsProof
 from dinoport.verify.rotation import GATE as ROTATION_GATE
+from dinoport.verify.verdict import Verdict, Word
 
 WIDTH = 80
 LABEL = 12
+"""Columns of the labels, on the left."""
+
+FEW = 5
+"""How many problems or rules of one kind are shown; the JSON report has all of them."""
+
+KINDS = {
+    "bijective": "copied bit for bit",
+    "recomputed": "computed anew",
+    "synthesised": "made",
+    "dropped": "dropped",
+}
 
 
 def report_lines(report: Report) -> Iterator[str]:
     """The whole report, one line at a time."""
-    yield from _entry("verdict", str(report.verdict))
+    yield from _verdict(report)
+    if report.proofs.diagnosis:
+        yield from _diagnosis(report.proofs.diagnosis, report.proofs.outputs)
     for remark in report.remarks:
         yield from _entry("note", remark)
     yield ""
     source = report.source
     yield from _entry("source", source.where)
-    yield from _entry("", f"{source.format}, {_size(source.size_bytes)}; {source.branch}")
+    yield from _entry("", f"{source.format}, {size_text(source.size_bytes)}; {source.branch}")
     for note in source.stripped:
         yield from _entry("", note)
-    yield from _entry("model", f"{report.family} → {report.class_name}")
-    for setting in report.settings:
-        yield from _entry("", f"{setting.name} = {setting.value} — {setting.origin}: {setting.reason}")
+    yield from _model(report)
     yield ""
-    yield from _accounting(report)
-    yield from _proofs(report)
-    if report.files:
+    yield from _accounting(report.accounting)
+    proofs = [*_proofs(report)]
+    yield from ["", *proofs] if proofs else []
+    if report.files and not report.verdict.failed:
         yield ""
         yield from _entry("folder", report.target)
         for file in report.files:
-            yield from _entry("", f"{file.name}, {_size(file.size_bytes)}, sha256 {file.sha256[:16]}…")
+            yield from _entry("", f"{file.name}, {size_text(file.size_bytes)}, sha256 {file.sha256[:16]}…")
+    if report.usage and report.proofs.exact and not report.verdict.failed:
+        yield ""
+        yield from (f"{'load it' if number == 0 else '':<{LABEL}}{line}" for number, line in enumerate(report.usage))
 
 
 def plan_lines(report: Report) -> Iterator[str]:
@@ -48,10 +69,10 @@ def plan_lines(report: Report) -> Iterator[str]:
 def inspection_lines(found: Inspection) -> Iterator[str]:
     """What is in a source, branch by branch, and what would become of it."""
     yield from _entry("source", found.where)
-    yield from _entry("", f"{found.format}, {_size(found.size_bytes)}")
+    yield from _entry("", f"{found.format}, {size_text(found.size_bytes)}")
     for branch in found.branches:
         yield ""
-        yield from _entry("holds", f"{branch.label}: {branch.count} tensors, {_size(branch.size_bytes)}")
+        yield from _entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
             yield from _entry("", note)
         for names, count, dtype, shape in branch.tensors:
@@ -59,10 +80,9 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
             yield from _entry("", f"{names}{times}  {dtype} {shape}")
     yield ""
     if found.plan:
-        yield from _entry("becomes", f"{found.plan.family} → {found.plan.class_name}")
-        for setting in found.plan.settings:
-            yield from _entry("", f"{setting.name} = {setting.value} — {setting.origin}: {setting.reason}")
-        yield from _accounting(found.plan)
+        yield from _model(found.plan, "becomes")
+        yield ""
+        yield from _accounting(found.plan.accounting)
         for remark in found.plan.remarks:
             yield from _entry("note", remark)
     else:
@@ -70,14 +90,88 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield from (f"  {line}" for line in (found.refusal or "").split("\n"))
 
 
-def _accounting(report: Report) -> Iterator[str]:
-    counts = report.accounting.counts
-    parts = [f"{counts[kind]} {kind}" for kind in ("bijective", "recomputed", "synthesised") if counts.get(kind)]
-    yield from _entry("tensors", f"{', '.join(parts)}; {_size(report.accounting.size_bytes)} to write")
-    for line in report.accounting.synthesised:
+def size_text(size_bytes: int) -> str:
+    """`543 bytes`, `86.7 MB`, `4.55 GB`."""
+    value = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """How many tensors had which fate."""
+    return ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts.get(kind))
+
+
+def _verdict(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    yield from _entry("verdict", headline(verdict))
+    for label, lines in (
+        ("because", _few(verdict.failures)),
+        ("except", verdict.exceptions),
+        ("assuming", () if verdict.failed else verdict.assumptions),
+        ("not shown", verdict.not_shown),
+    ):
+        yield from _entries(label, lines)
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one line, which says that there is more to it where there is."""
+    word = Word.EQUAL if verdict.word is Word.EQUAL_EXCEPT else verdict.word
+    kinds = {"exception": len(verdict.exceptions), "assumption": 0 if verdict.failed else len(verdict.assumptions)}
+    parts = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count]
+    text = f"{word.value} {verdict.shown}".rstrip()
+    return f"{text}, with {' and '.join(parts)}" if parts else text
+
+
+def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
+    text = f"at {found.block}, the first that differs"
+    text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
+    text += f": {found.relative:.1e} relative in float64" if found.relative is not None else ""
+    yield from _entry("begins", text)
+    yield from _entry("cause", cause_text(found))
+    yield from _entries("content", _few(found.misplaced))
+    yield from _entries("fed by", found.rules)
+
+
+def cause_text(found: Diagnosis) -> str:
+    """The cause in words, and how far it was shown to be one."""
+    if found.cause and found.remaining is not None:
+        return f"{found.cause}; taken into account, both are equal ({found.remaining:.1e})"
+    if found.cause and found.partly:
+        return f"in part: {found.cause}; that explains where the difference begins, and not all of it"
+    if found.cause:
+        return f"{found.cause}, as their contents show"
+    ending = f"; not all were tried, the time of {BUDGET_SECONDS:.0f} s ran out" if found.out_of_time else ""
+    if found.tried:
+        return f"none of the usual mistakes explains it ({found.tried} tried{ending})"
+    return "not found by the tensors' contents alone"
+
+
+def _model(report: Report, label: str = "model") -> Iterator[str]:
+    yield from _entry(label, f"{report.family} → {report.class_name}")
+    for origin in Origin:
+        settings = [setting for setting in report.settings if setting.origin == origin.value]
+        if settings:
+            yield from _entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
+
+
+def _setting(setting: Setting) -> str:
+    text = f"{setting.name} = {setting.value}"
+    return text if setting.origin == Origin.STORED.value else f"{text} ({setting.reason})"
+
+
+def _accounting(accounting: Accounting) -> Iterator[str]:
+    yield from _entry("tensors", f"{counts_text(accounting.counts)}; {size_text(accounting.size_bytes)} in all")
+    for group in accounting.groups:
+        become = f" become {group.targets}" if group.targets != group.sources else ""
+        yield from _entry("", f"{group.names}: {group.sources} tensors{become}, {size_text(group.size_bytes)}")
+    for line in accounting.synthesised:
         yield from _entry("made", f"{line.names}: {line.reason}")
-    for line in report.accounting.dropped:
-        yield from _entry("dropped", f"{line.count}: {line.names} — {line.reason}")
+    for line in accounting.dropped:
+        yield from _entry("dropped", f"{line.names}: {line.reason}")
 
 
 def _proofs(report: Report) -> Iterator[str]:
@@ -97,43 +191,51 @@ def _proofs(report: Report) -> Iterator[str]:
         )
         yield from _entry("loading", _judged(loading.passed, text, problems))
     if proofs.outputs:
-        outputs = proofs.outputs
-        height, width = outputs.size
-        for name, difference in outputs.float64.items():
-            single = outputs.float32[name].absolute if name in outputs.float32 else float("nan")
-            text = f"{name} at {height}×{width}: {difference.relative:.1e} relative in float64 (limit {GATE:.0e})"
-            yield from _entry("outputs", f"{text}; {single:.1e} absolute in float32")
-        if outputs.failure:
-            yield from _entry("outputs", f"failed: {outputs.failure}")
-        if outputs.rotation:
-            text = f"sines and cosines: {outputs.rotation.difference:.1e} absolute (limit {ROTATION_GATE:.0e})"
-            yield from _entry("", text)
-        for (height, width), difference in outputs.other_sizes.items():
-            yield from _entry("", f"at {height}×{width}: {difference.relative:.1e} relative")
+        yield from _outputs(proofs.outputs)
     if proofs.pixels:
         pixels = proofs.pixels
         text = pixels.status + (f" ({pixels.backend})" if pixels.backend else "")
-        yield from _entry("pixels", text + (f": {pixels.reason}" if pixels.reason else f" on {pixels.picture}"))
+        text += f": {pixels.reason}" if pixels.reason else f" on {pixels.picture}"
+        judged = {"different": "failed: ", "not shown": ""}.get(pixels.status, "passed: ")
+        yield from _entry("pixels", judged + text)
 
 
-def _judged(passed: bool, text: str, problems: tuple[str, ...]) -> str:
-    if passed:
-        return text
-    more = f" … and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return "failed: " + "; ".join(problems[:5]) + more
+def _outputs(proof: OutputsProof) -> Iterator[str]:
+    height, width = proof.size
+    lines = [f"failed: {proof.failure}"] if proof.failure else []
+    for name, difference in proof.float64.items():
+        judged = "passed" if difference.relative <= GATE else "failed"
+        text = f"{judged}: {name} at {height}×{width} differ by {difference.relative:.1e} in float64, limit {GATE:.0e}"
+        single = proof.float32.get(name)
+        lines.append(f"{text}; {single.relative:.1e} in float32" if single else text)
+    if proof.blocks:
+        name, (difference, _) = max(proof.blocks.items(), key=lambda block: block[1][0].relative)
+        lines.append(f"{len(proof.blocks)} blocks differ by {difference.relative:.1e} at most ({name})")
+    if proof.rotation:
+        judged = "passed" if proof.rotation.passed else "failed"
+        difference_text = f"{proof.rotation.difference:.1e}, limit {ROTATION_GATE:.0e}"
+        lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
+    for (height, width), difference in proof.other_sizes.items():
+        lines.append(f"at {height}×{width} outputs differ by {difference.relative:.1e}")
+    yield from _entries("outputs", lines)
+
+
+def _judged(passed: bool, text: str, problems: Sequence[str]) -> str:
+    return f"passed: {text}" if passed else "failed: " + "; ".join(_few(problems))
+
+
+def _few(lines: Sequence[str]) -> list[str]:
+    return [*lines[:FEW], f"and {len(lines) - FEW} more"] if len(lines) > FEW else [*lines]
+
+
+def _entries(label: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield from _entry("" if number else label, line)
 
 
 def _entry(label: str, text: str) -> Iterator[str]:
+    """A label and wrapped words. A name that is too long for a line is not broken: it can be copied."""
     first = f"{label:<{LABEL}}"
     yield from textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False
-    ) or [first]
-
-
-def _size(size_bytes: int) -> str:
-    value = float(size_bytes)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
+    ) or [first.rstrip()]

@@ -6,7 +6,7 @@ eps of 1e-12 for 1e-6) makes one far above the gate. Float32 figures are reporte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -18,7 +18,7 @@ from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
 from dinoport.tensor import BFLOAT16, Array, TensorRef
 from dinoport.verify.blocks import observed_blocks
-from dinoport.verify.rotation import RotationProof, difference, kept_rotation
+from dinoport.verify.rotation import Rotation, RotationProof, difference, kept_rotation
 
 GATE = 1e-9
 """Largest relative difference in float64 that counts as equal."""
@@ -100,32 +100,29 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
 
     forward = import_module(case.family.reference).forward
     architecture = case.architecture
-    source = {name: torch_tensor(tensor).double() for name, tensor in case.originals.items() if tensor.is_float}
-    state = {name: _rounded(tensor, case.cast) for name, tensor in source.items()}
     height, width = pixels.shape[-2:]
     proof = OutputsProof((height, width), picture, torch.__version__)
     with torch.inference_mode():
+        source = double_state(case.originals)
+        state, own = state_as_written(case, source), None
         if case.baked:
-            written = case.written[case.baked]
-            table = torch_tensor(written).double()
             own = _table_of_original(source["pos_embed"], architecture, case.image_size)
-            distance = Difference.between(own, table).relative
+            distance = table_distance(source, state, architecture, case.image_size)
             proof = replace(proof, table=distance)
-            if distance > ROUNDINGS[written.dtype.name]:
+            if distance > ROUNDINGS[case.written[case.baked].dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
-            state["pos_embed"] = table
         images = torch.from_numpy(pixels)
         double = _run(case, state, case.model, images.double())
         proof = replace(proof, float64=compare(double.ours, double.theirs), rotation=_rotation(case, state, double))
         if case.cast is not None:
             weights = source | ({"pos_embed": own} if case.baked else {})
             exact = forward(weights, architecture, images.double(), **double.arguments)
-            proof = replace(proof, rounding=_largest(compare(exact, double.ours)))
+            proof = replace(proof, rounding=largest(compare(exact, double.ours)))
         sizes = {}
         for size in other_sizes:
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
             run = _run(case, state, case.model, noise)
-            sizes[size] = _largest(compare(run.ours, run.theirs))
+            sizes[size] = largest(compare(run.ours, run.theirs))
         floats = {name: tensor.float() for name, tensor in state.items()}
         single = _run(case, floats, case.model.float(), images.float())
     float32, blocks = compare(single.ours, single.theirs), double.compare_blocks()
@@ -157,9 +154,15 @@ def _run(case: Comparison, state: Mapping[str, Any], model: Any, images: Any) ->
     blocks: dict[str, Any] = {}
     with observed_blocks(model) as seen, kept_rotation(model) as rotations:
         theirs = outputs_of(model, images)
-    arguments = {"rotation": rotations[0]} if rotations else {}
+    arguments = rotation_for(case.architecture, rotations)
     ours = forward(state, case.architecture, images, blocks.__setitem__, **arguments)
     return _Run(images, ours, theirs, blocks, dict(seen), arguments)
+
+
+def rotation_for(architecture: Architecture, rotations: Sequence[Rotation]) -> dict[str, Any]:
+    """The class's sines and cosines as an argument of the reference, where they fit the original's heads."""
+    fits = rotations and rotations[0][0].shape[-1] == getattr(architecture, "head_dim", None)
+    return {"rotation": rotations[0]} if fits else {}
 
 
 def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> RotationProof | None:
@@ -171,7 +174,20 @@ def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> Rotation
     if not architecture.rope_rounded:
         return found
     stored = import_module(case.family.reference).forward(state, architecture, run.images)
-    return replace(found, stored=_largest(compare(stored, run.theirs)).relative)
+    return replace(found, stored=largest(compare(stored, run.theirs)).relative)
+
+
+def double_state(originals: Mapping[str, TensorRef]) -> dict[str, Any]:
+    """The original's weights in float64."""
+    return {name: torch_tensor(tensor).double() for name, tensor in originals.items() if tensor.is_float}
+
+
+def state_as_written(case: Comparison, source: Mapping[str, Any]) -> dict[str, Any]:
+    """The original's weights, rounded as the folder's were, with the position table that was baked for it."""
+    state = {name: _rounded(tensor, case.cast) for name, tensor in source.items()}
+    if case.baked:
+        state["pos_embed"] = torch_tensor(case.written[case.baked]).double()
+    return state
 
 
 def torch_tensor(tensor: TensorRef) -> Any:
@@ -188,6 +204,14 @@ def _rounded(tensor: Any, dtype: np.dtype[Any] | None) -> Any:
     import torch
 
     return tensor if dtype is None else tensor.to(getattr(torch, dtype.name)).double()
+
+
+def table_distance(
+    source: Mapping[str, Any], state: Mapping[str, Any], architecture: Architecture, image_size: int
+) -> float:
+    """How far a baked position table is from the original's own for `image_size`, relative to the largest value."""
+    own = _table_of_original(source["pos_embed"], architecture, image_size)
+    return Difference.between(own, state["pos_embed"]).relative
 
 
 def _table_of_original(table: Any, architecture: Architecture, image_size: int) -> Any:
@@ -229,7 +253,7 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Dif
     return differences
 
 
-def _largest(differences: Mapping[str, Difference]) -> Difference:
+def largest(differences: Mapping[str, Difference]) -> Difference:
     return max(differences.values(), key=lambda difference: difference.relative)
 
 

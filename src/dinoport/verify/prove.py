@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.preprocessing import Preprocessing
+from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Array, TensorRef
-from dinoport.verify import exact
+from dinoport.verify import diagnosis, exact
 from dinoport.verify.verdict import Proofs
+
+if TYPE_CHECKING:
+    from dinoport.verify import outputs
 
 Level: TypeAlias = Literal["none", "exact", "full"]
 
@@ -24,7 +30,8 @@ class Case:
     """An original and a folder of Transformers that should be equal.
 
     `preprocessing` is None where the folder's processor is not ours to prove. `cast` is the dtype that weights were
-    rounded to, `baked` the name of a resampled position table.
+    rounded to, `baked` the name of a resampled position table. `others` are the source's other copies of the model, by
+    their labels: what a folder may hold by mistake.
     """
 
     family: Family
@@ -40,6 +47,7 @@ class Case:
     preprocessing: Preprocessing | None = None
     cast: np.dtype[np.generic] | None = None
     baked: str | None = None
+    others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
 
 
 def prove(
@@ -50,19 +58,25 @@ def prove(
     all_sizes: bool = False,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Proofs:
-    """Try the proofs of a level. Later ones are left out once one has failed: they would only repeat it."""
+    """Try the proofs of a level, and find out why where one fails.
+
+    Outputs are computed even where tensors differ, if the class loads: they show where the difference begins.
+    """
     if level == "none":
         return Proofs()
     found = exact.prove(case.originals, case.written, case.rules, on_bytes)
-    if level == "exact" or not found.passed:
-        return Proofs(found)
+    by_content = None
+    if not found.passed:
+        by_content = diagnosis.of_tensors(case.originals, case.written, case.rules, case.others, case.cast)
+    if level == "exact":
+        return Proofs(found, diagnosis=by_content)
 
     from dinoport.verify import loading, outputs, pixels
     from dinoport.verify.picture import load_picture, picture_tensor, synthetic_picture
 
     loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
     if model is None or not loaded.passed:
-        return Proofs(found, loaded)
+        return Proofs(found, loaded, diagnosis=by_content)
     picture = load_picture(image) if image else synthetic_picture()
     name = str(image) if image else "a synthetic picture"
     preprocessing = (case.preprocessing or case.family.preprocessing).for_image_size(case.image_size)
@@ -75,10 +89,64 @@ def prove(
     )
     sizes = (*_processed_size(case), *(_other_sizes(case) if all_sizes else ()))
     computed = outputs.prove(comparison, values, name, sizes)
+    cause = by_content if computed.passed else _diagnosed(case, comparison, values, computed, by_content)
     shown = None
     if case.preprocessing:
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
-    return Proofs(found, loaded, computed, shown)
+    return Proofs(found, loaded, computed, shown, cause)
+
+
+def _diagnosed(
+    case: Case,
+    comparison: outputs.Comparison,
+    values: Array,
+    computed: outputs.OutputsProof,
+    by_content: diagnosis.Diagnosis | None,
+) -> diagnosis.Diagnosis:
+    """Where both sides part, and which of the usual mistakes explains it."""
+    import torch
+
+    from dinoport.verify import loading, outputs
+    from dinoport.verify.blocks import observed_blocks
+    from dinoport.verify.rotation import kept_rotation
+
+    source = outputs.double_state(case.originals)
+    state = outputs.state_as_written(comparison, source)
+    if computed.failure and case.baked:
+        limit = outputs.ROUNDINGS[case.written[case.baked].dtype.name]
+        found = diagnosis.of_table(
+            lambda architecture: outputs.table_distance(source, state, architecture, case.image_size),
+            case.architecture,
+            limit,
+        )
+        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
+
+    # Loaded afresh: the outputs proof has left its own in float32.
+    _, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
+    images = torch.from_numpy(values).double()
+    with torch.inference_mode(), observed_blocks(model) as blocks, kept_rotation(model) as rotations:
+        theirs = outputs.outputs_of(model, images)
+    if computed.worst <= outputs.GATE and rotations and isinstance(case.architecture, DinoV3ViT):
+        return diagnosis.of_rotation(rotations[0], case.architecture, values.shape[-2:])
+    reference = import_module(case.family.reference).forward
+    sides = diagnosis.Sides(
+        forward=lambda state, architecture, watch: reference(
+            state, architecture, images, watch, **outputs.rotation_for(architecture, rotations)
+        ),
+        outputs=theirs,
+        blocks=blocks,
+        compare=lambda ours, written: outputs.largest(outputs.compare(ours, written)).relative,
+        gate=outputs.GATE,
+    )
+    others = {label: outputs.double_state(tensors) for label, tensors in case.others.items()}
+    held = None
+    if by_content:
+        steps = backwards(case.written, case.rules).plan.steps
+        tensors = {step.target.name: step.tensor() for step in steps if step.target.name in state}
+        words = by_content.cause or "the folder's weights are not the original's"
+        held = words, {**state, **outputs.double_state(tensors)}
+    found = diagnosis.of_outputs(sides, state, case.architecture, others, held)
+    return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
 
 
 def _processed_size(case: Case) -> tuple[tuple[int, int], ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dinoport.families.setting import Setting
+from dinoport.verify.diagnosis import Diagnosis
 from dinoport.verify.exact import ExactProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, OutputsProof
@@ -25,12 +26,13 @@ class Word(str, Enum):
 
 @dataclass(frozen=True)
 class Proofs:
-    """The proofs that were tried; None for one that was not."""
+    """The proofs that were tried; None for one that was not. `diagnosis` says why one failed."""
 
     exact: ExactProof | None = None
     loading: LoadingProof | None = None
     outputs: OutputsProof | None = None
     pixels: PixelsProof | None = None
+    diagnosis: Diagnosis | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from dinoport.writing.output_file import OutputFile, WrittenFile
 from dinoport.writing.stream import Writable, specs, stream
 from dinoport.writing.torch_pickle import pickle_state_dict
 
+ORIGINAL_FILE = "checkpoint.pth"
+"""What the way back writes, in the folder that it is given."""
+
 ALIGNMENT_BYTES = 64
 
 ZIP64_FROM_BYTES = 2**30

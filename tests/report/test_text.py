@@ -1,0 +1,158 @@
+"""The report as text: every line of it, for a conversion that is equal and for one that is not."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "demo_checkpoint.pth"
+
+EQUAL = """\
+verdict     equal at 224×224 pixels, with 2 exceptions and 2 assumptions
+except      at 288×288 (4.9e-03: position tables are resampled by another rule)
+            at 224×176 (8.1e-03: position tables are resampled by another rule)
+assuming    eps = 1e-06 (as in all DINO models)
+            activation = exact gelu (as in all DINO models)
+
+source      {source}
+            torch zip file, 1.5 MB; teacher
+            prefix 'backbone.' stripped from 54 names
+
+tensors     70 copied bit for bit, 2 made, 8 dropped; 331.5 kB in all
+            outside the blocks: 6 tensors, 124.0 kB
+            blocks.{{0…3}}: 48 tensors become 64, 203.3 kB
+made        pooler.dense.weight, pooler.dense.bias: an identity pooler:
+            AutoModel finds no key missing, and pooler_output is the CLS token
+dropped     head.mlp.{{0, 2, 4}}.weight, head.mlp.{{0, 2, 4}}.bias,
+            head.last_layer.weight_g, head.last_layer.weight_v: the projection
+            head of self-distillation; no class of Transformers has a place for
+            it
+
+exact       passed: 54 tensors found again bit for bit; 54 checksums of the
+            source hold
+loading     passed: ViTModel, transformers VERSION: no key missing, unexpected or
+            mismatched
+outputs     passed: tokens at 224×224 differ by FIGURE in float64, limit 1e-09;
+            FIGURE in float32
+            passed: pooled at 224×224 differ by FIGURE in float64, limit 1e-09;
+            FIGURE in float32
+            5 blocks differ by FIGURE at most (blocks.N)
+            at 288×288 outputs differ by 4.9e-03
+            at 224×176 outputs differ by 8.1e-03
+pixels      passed: equal (PIL) on a synthetic picture
+
+folder      demo
+            model.safetensors, 339.0 kB, sha256 HASH…
+            config.json, 543 bytes, sha256 HASH…
+            preprocessor_config.json, 436 bytes, sha256 HASH…
+            README.md, 2.1 kB, sha256 HASH…
+
+load it     from transformers import AutoImageProcessor, AutoModel
+            processor = AutoImageProcessor.from_pretrained("demo")
+            model = AutoModel.from_pretrained("demo")
+"""
+
+NOT_EQUAL = """\
+verdict     not equal
+because     config.json: num_attention_heads is 4, expected 2
+            config.json has another sha256 than dinoport.json says
+            outputs differ by 4.4e-03, where 1e-09 is allowed
+begins      at blocks.0, the first that differs of 5 compared: 7.3e-05 relative
+            in float64
+cause       the number of heads: the folder computes with 4, the original with
+            2; taken into account, both are equal (FIGURE)
+fed by      blocks.{i}.norm1.{p} → encoder.layer.{i}.layernorm_before.{p}
+            blocks.{i}.attn.qkv.{p} →
+            encoder.layer.{i}.attention.attention.query.{p},
+            encoder.layer.{i}.attention.attention.key.{p},
+            encoder.layer.{i}.attention.attention.value.{p}
+            blocks.{i}.attn.proj.{p} →
+            encoder.layer.{i}.attention.output.dense.{p}
+            blocks.{i}.norm2.{p} → encoder.layer.{i}.layernorm_after.{p}
+            blocks.{i}.mlp.fc1.{p} → encoder.layer.{i}.intermediate.dense.{p}
+            blocks.{i}.mlp.fc2.{p} → encoder.layer.{i}.output.dense.{p}
+note"""
+
+
+def without(text: str, *labels: str) -> str:
+    """Without the entries that the families word, and test."""
+    kept, label = [], ""
+    for line in text.splitlines(keepends=True):
+        label = line[:12].strip() or (label if line.strip() else "")
+        kept += [] if label in labels else [line]
+    return "".join(kept)
+
+
+def rounded(text: str) -> str:
+    """Without what depends on the machine: figures of rounding, versions, hashes."""
+    text = re.sub(r"\d\.\de-1\d|\d\.\de-0[6-8]", "FIGURE", text)
+    text = re.sub(r"transformers \d+\.\d+\.\d+", "transformers VERSION", text)
+    text = re.sub(r"README.md, [\d.]+ kB", "README.md, SIZE", text)
+    text = re.sub(r"sha256 [0-9a-f]{16}…", "sha256 HASH…", text)
+    return re.sub(r"at most \(blocks\.\d\)|at most \(embedding\)", "at most (blocks.N)", text)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("text")
+    command = [sys.executable, "-m", "dinoport", "demo", "demo"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return folder, done.stdout
+
+
+def test_an_equal_conversion_reads_like_this(demo: tuple[Path, str]) -> None:
+    assert rounded(without(demo[1], "note", "model")) == rounded(EQUAL.format(source=DEMO))
+
+
+def test_a_folder_that_is_not_equal_reads_like_this(demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    config = json.loads((folder / "demo" / "config.json").read_text())
+    (folder / "demo" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 4}))
+    command = [sys.executable, "-m", "dinoport", "verify", str(DEMO), "demo"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert rounded(done.stdout).startswith(NOT_EQUAL)
+    assert "outputs     failed: tokens at 224×224 differ by" in done.stdout
+    assert "load it" not in done.stdout
+    assert not [line for line in done.stdout.splitlines() if len(line) > 80 and str(DEMO) not in line]
+
+
+def in_terminal(folder: Path, **environment: str) -> str:
+    """What the program prints where stdout is a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), "out", "--num-heads=2", "--verify=exact"]
+    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+    process = subprocess.Popen([*command, "--force"], cwd=folder, env=variables, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    chunks = []
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        chunks.append(chunk)
+    assert process.wait() == 0
+    os.close(ours)
+    return b"".join(chunks).decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_colour_and_the_same_words(tmp_path: Path) -> None:
+    coloured, plain = in_terminal(tmp_path), in_terminal(tmp_path, NO_COLOR="1")
+    assert "\x1b[1;33mtransported exactly (outputs not shown), with 2 assumptions\x1b[0m" in coloured
+    assert not re.search(r"\x1b\[[\d;]*3\dm", plain), "NO_COLOR is set"
+    words = [re.sub(r"\x1b\[[\d;]*m", "", text) for text in (coloured, plain)]
+    assert words[0] == words[1]
+    assert words[0].startswith("verdict     transported exactly (outputs not shown), with 2 assumptions\n")
+    assert all(len(line) <= 80 or str(DEMO) in line for line in words[0].splitlines())
