@@ -135,7 +135,7 @@ def prepare_opened(
             tensors |= _head(files.enter_context(head.open()), found.family.classifier)
             remarks += head.remarks or (f"classifier from {head.path.name}",)
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
-        reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes))
+        reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes, checkpoint.run))
         preprocessing = reading.preprocessing or found.family.preprocessing
         target = choose(reading.architecture, preprocessing, _choices(request, tensors))
         cast = FLOAT_DTYPES[request.dtype] if request.dtype else None
@@ -143,7 +143,9 @@ def prepare_opened(
         problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
         if problems:
             raise _refusal(where, found.family, found.state, problems)
-        remarks += [*reading.remarks, *_branch_remarks(found), *_dtype_remarks(resolution.plan)]
+        remarks += [*reading.remarks, *_branch_remarks(found, request.checkpoint_key), *_dtype_remarks(resolution.plan)]
+        if checkpoint.run and checkpoint.run.problem:
+            remarks.append(f"{checkpoint.run.path} was not read: {checkpoint.run.problem}")
         return Prepared(
             request,
             checkpoint,
@@ -251,12 +253,11 @@ def _unreadable(tensors: Mapping[str, TensorRef], plan: Plan) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _branch_remarks(found: families.Found) -> list[str]:
+def _branch_remarks(found: families.Found, key: str | None) -> list[str]:
     names = [state.label for state in found.others]
-    branch = found.state.branch
     if not names:
         return []
-    chosen = "what upstream evaluates and publishes" if branch == "teacher" else "the preferred one of those here"
+    chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} (--checkpoint-key)"]
 
 

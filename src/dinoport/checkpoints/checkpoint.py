@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.run_config import RunConfig
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
 
-    `config` is the config.json of a folder of Transformers, `report` its dinoport.json; None where there is none.
+    `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
+    training run that wrote an original; None where there is none.
     """
 
     where: str
@@ -22,6 +24,7 @@ class Checkpoint:
     sources: tuple[ByteSource, ...]
     config: Mapping[str, object] | None = None
     report: Mapping[str, object] | None = None
+    run: RunConfig | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -30,6 +30,8 @@ MAX_LINE_BYTES = 65_536
 MAX_KEY_DEPTH = 8
 """Tuples in tuples as a dict's key; hashing recurses in C."""
 
+GETATTR = frozenset({"builtins.getattr", "__builtin__.getattr"})
+
 Builder: TypeAlias = Callable[..., object]
 
 
@@ -147,25 +149,38 @@ class InertUnpickler:
 
     def _global(self, module: str, name: str) -> Global:
         if is_forbidden(module, name):
-            raise UnsafeCheckpointError(
-                f"{self._where} names {module}.{name}, which no checkpoint needs",
-                expected="tensors, numbers, text, and classes that hold data",
-                found=f"a pickle that would have {module}.{name} called when it is loaded",
-                cause="the file was made to run code on the machine that opens it; nothing of it was run here",
-                next_step="do not open it elsewhere; get the checkpoint from its author",
-            )
+            raise self._unsafe(f"{module}.{name}")
         return Global(f"{module}.{name}")
+
+    def _unsafe(self, name: str) -> UnsafeCheckpointError:
+        return UnsafeCheckpointError(
+            f"{self._where} names {name}, which no checkpoint needs",
+            expected="tensors, numbers, text, and classes that hold data",
+            found=f"a pickle that would have {name} called when it is loaded",
+            cause="the file was made to run code on the machine that opens it; nothing of it was run here",
+            next_step="do not open it elsewhere; get the checkpoint from its author",
+        )
 
     def _call(self, function: object, args: object) -> object:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
             raise self._broken(f"arguments that are no tuple at byte {self.position}")
         if isinstance(function, Global):
+            if function.name in GETATTR:
+                return self._nested_class(function.name, args)
             builder = self._builders.get(function.name)
             return builder(*args) if builder else Opaque(function.name, args)
         if isinstance(function, Opaque):
             return Opaque(function.name, args)
         raise self._broken(f"a call of a {type(function).__name__} at byte {self.position}")
+
+    def _nested_class(self, name: str, args: tuple[object, ...]) -> Global:
+        """What stands for `getattr(Outer, "Inner")`, the only attribute that old protocols have to look up."""
+        if len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
+            outer = args[0].name.rpartition(".")[2]
+            if args[1].isidentifier() and outer[:1].isupper() and args[1][:1].isupper():
+                return Global(f"{args[0].name}.{args[1]}")
+        raise self._unsafe(name)
 
     def _build(self, state: object) -> None:
         """What stands for setting an object's state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
@@ -13,6 +14,8 @@ from dinoport.checkpoints.distributed import (
     refuse_other_layouts,
 )
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_transformers_folder
+from dinoport.checkpoints.run_config import find_run_config
+from dinoport.checkpoints.run_folder import checkpoint_within
 from dinoport.checkpoints.safetensors import looks_like_safetensors, read_safetensors
 from dinoport.checkpoints.torch_legacy import read_torch_legacy
 from dinoport.checkpoints.torch_zip import read_torch_zip
@@ -37,7 +40,7 @@ KNOWN_OTHERS = (
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a file or folder and index its tensors. The caller closes the checkpoint.
+    """Open a file, a folder, or the only checkpoint in a run's folder, and index its tensors. The caller closes it.
 
     Raises CheckpointError, or UnsafeCheckpointError for a file that names code which no checkpoint needs.
     """
@@ -50,7 +53,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    return Checkpoint(str(path), format_name, tree, (source,))
+    return Checkpoint(str(path), format_name, tree, (source,), run=find_run_config(path))
 
 
 def _read(source: ByteSource) -> tuple[str, object]:
@@ -96,9 +99,11 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(path):
         return read_transformers_folder(path)
     if is_distributed_folder(path):
-        return read_distributed(path)
+        return replace(read_distributed(path), run=find_run_config(path))
     names = sorted(entry.name for entry in path.iterdir())
     refuse_other_layouts(path, names)
+    if within := checkpoint_within(path):
+        return open_checkpoint(within)
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected="config.json with model.safetensors, or .metadata with .distcp files",

@@ -28,9 +28,10 @@ PLAIN_NAMES = frozenset({
 })  # fmt: skip
 
 PLAIN_BUILTINS = frozenset({
-    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object", "range",
-    "set", "slice", "str", "tuple", "type", "unicode", "xrange", "Ellipsis", "NotImplemented",
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "object",
+    "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange", "Ellipsis", "NotImplemented",
 })  # fmt: skip
+"""`getattr` names a class within a class, for FSDP's sharded tensors; any other call of it is refused."""
 
 GADGETS = (
     "torch.hub.", "torch.load", "torch.utils.cpp_extension.", "torch.utils.collect_env.", "torch.jit.",

@@ -112,7 +112,7 @@ def builders(where: str) -> dict[str, Builder]:
         "torch._tensor._rebuild_from_type_v2": lambda function, kind, args, state: (
             tensor(*args)
             if isinstance(function, Global) and function.name == "torch._utils._rebuild_tensor_v2"
-            else Opaque("torch.Tensor", (args,))
+            else Opaque(kind.name if isinstance(kind, Global) else "torch.Tensor", (args,))
         ),
         "torch._utils._rebuild_meta_tensor_no_storage": meta,
         "torch.Size": lambda sizes=(): tuple(sizes),

@@ -5,24 +5,21 @@ Nothing is guessed silently: each candidate says where it was found and what was
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from dinoport.checkpoints.branches import BRANCHES, preference
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.inert_pickle import Opaque
+from dinoport.checkpoints.rank_files import refuse_rank_file
 from dinoport.checkpoints.torch_tensors import module_state_dict
 from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
-
-BRANCHES = ("teacher", "student", "model_ema", "ema", "gram_teacher")
-"""Copies of one model that a training run keeps side by side, under the names that the DINO codebases give them."""
-
-PREFERENCE = ("teacher", "model_ema", "ema", "", "student")
-"""Which branch is meant when none is asked for: the teacher is what upstream evaluates and publishes."""
 
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""
@@ -33,6 +30,9 @@ WRAPPERS = frozenset(
 """Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile,
 FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
 
+BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+"""DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
+
 SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
 
@@ -41,7 +41,8 @@ SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_pat
 class StateDict:
     """One model's tensors under bare names.
 
-    `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped.
+    `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
+    `why` is the reason to prefer this one to all others.
     """
 
     branch: str
@@ -49,42 +50,37 @@ class StateDict:
     tensors: Mapping[str, TensorRef]
     notes: tuple[str, ...] = ()
     originals: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
 
     @property
     def label(self) -> str:
         return self.branch or self.path or "the file's own state dict"
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
+
+    full_name: str
+    name: str
+    removed: str
+    tensor: TensorRef
+
+
 def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     """Every state dict in a checkpoint, preferred branches first.
 
-    Raises CheckpointError where there is none, or where two names become one once their prefixes are gone.
+    Raises CheckpointError where there is none, where two names become one once their prefixes are gone, and for the
+    file of one rank of several.
     """
-    groups: dict[tuple[str, str], dict[str, TensorRef]] = {}
-    stripped: dict[tuple[str, str], Counter[str]] = {}
-    originals: dict[tuple[str, str], dict[str, str]] = {}
+    refuse_rank_file(checkpoint)
+    groups: dict[tuple[str, str], list[_Named]] = {}
     for path, tensors in _tensor_dicts(checkpoint):
         for full_name, tensor in tensors.items():
             branch, name, removed = _bare(path, full_name)
-            if branch is None:
-                continue
-            key = (branch, ".".join(path))
-            group = groups.setdefault(key, {})
-            earlier = originals.setdefault(key, {}).setdefault(name, full_name)
-            if name in group:
-                raise CheckpointError(
-                    f"two tensors of {checkpoint.where} become one once their prefixes are stripped",
-                    expected="one tensor for each name of the model",
-                    found=f"{earlier!r} and {full_name!r}, both {name!r}",
-                    cause="two models or a wrapped and an unwrapped copy were merged into one state dict",
-                    next_step="save the model that you mean on its own, or remove the other copy's entries",
-                )
-            group[name] = tensor.renamed(name)
-            stripped.setdefault(key, Counter())[removed] += 1
-    found = [
-        StateDict(branch, path, tensors, _notes(stripped[branch, path]), originals[branch, path])
-        for (branch, path), tensors in groups.items()
-    ]
+            if branch is not None:
+                groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
+    found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
     if not found:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",
@@ -92,7 +88,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             found=_describe(checkpoint.tree),
             next_step=f"dinoport inspect {checkpoint.where}",
         )
-    return sorted(found, key=_rank)
+    return _ranked(checkpoint, found)
 
 
 def training_arguments(checkpoint: Checkpoint) -> Mapping[str, object]:
@@ -151,17 +147,54 @@ def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
     return branch, ".".join([*kept, parts[-1]]), "".join(f"{part}." for part in removed)
 
 
-def _notes(stripped: Counter[str]) -> tuple[str, ...]:
-    return tuple(
-        f"prefix {prefix!r} stripped from {count} {'name' if count == 1 else 'names'}"
-        for prefix, count in stripped.items()
+def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> StateDict:
+    """One model's tensors. Raises CheckpointError where two names have become one."""
+    notes = [
+        f"prefix {prefix!r} stripped from {_count(count)}"
+        for prefix, count in Counter(named.removed for named in names).items()
         if prefix
-    )
+    ]
+    if _has_block_chunks(names):
+        flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
+        changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
+        notes.append(f"block chunks flattened in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
+        names = flat
+    tensors: dict[str, TensorRef] = {}
+    originals: dict[str, str] = {}
+    for named in names:
+        if named.name in tensors:
+            raise CheckpointError(
+                f"two tensors of {where} become one once their prefixes are stripped",
+                expected="one tensor for each name of the model",
+                found=f"{originals[named.name]!r} and {named.full_name!r}, both {named.name!r}",
+                cause="two models or a wrapped and an unwrapped copy were merged into one state dict",
+                next_step="save the model that you mean on its own, or remove the other copy's entries",
+            )
+        tensors[named.name] = named.tensor.renamed(named.name)
+        originals[named.name] = named.full_name
+    return StateDict(branch, path, tensors, tuple(notes), originals)
 
 
-def _rank(candidate: StateDict) -> tuple[int, int]:
-    order = PREFERENCE.index(candidate.branch) if candidate.branch in PREFERENCE else len(PREFERENCE)
-    return order, -len(candidate.tensors)
+def _has_block_chunks(names: Sequence[_Named]) -> bool:
+    """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
+    return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
+
+
+def _count(names: int) -> str:
+    return f"{names} {'name' if names == 1 else 'names'}"
+
+
+def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:
+    """Preferred branches first, of one branch the largest; the first one knows why."""
+    largest = {state.branch: state.tensors for state in sorted(found, key=lambda state: len(state.tensors))}
+    told = checkpoint.run.flag("distillation.enabled") if checkpoint.run else None
+    order, why = preference(largest, told)
+
+    def rank(state: StateDict) -> tuple[int, int]:
+        return order.index(state.branch) if state.branch in order else len(order), -len(state.tensors)
+
+    first, *others = sorted(found, key=rank)
+    return [replace(first, why=why), *others]
 
 
 def _describe(tree: object) -> str:

@@ -1,0 +1,46 @@
+"""Which of a checkpoint's branches is meant when none is asked for, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.tensor import TensorRef
+
+BRANCHES = ("teacher", "student", "model_ema", "ema", "gram_teacher")
+"""Copies of one model that a training run keeps side by side, under the names that the DINO codebases give them."""
+
+PREFERENCE = ("teacher", "model_ema", "ema", "", "student")
+"""Which branch is meant when none is asked for: the teacher is what upstream evaluates and publishes."""
+
+DISTILLED = ("model_ema", "ema", "student", "teacher")
+"""The same where the teacher is another, larger model that is only learnt from: `distillation` of DINOv3's
+`train/ssl_meta_arch.py`, which evaluates and publishes `model_ema`."""
+
+HEADS = ("dino_head.", "ibot_head.", "head.")
+
+
+def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | None) -> tuple[tuple[str, ...], str]:
+    """The order of preference, and the reason for its first choice among `branches`.
+
+    `told` is what the run's config says about distillation; shapes decide where it says nothing or no.
+    """
+    chosen = next((branch for branch in PREFERENCE if branch in branches), "")
+    learner = next((branch for branch in DISTILLED[:-1] if branch in branches), None)
+    if "teacher" in branches and learner:
+        if told:
+            return DISTILLED, "the model that was distilled: the run's config says that the teacher is another one"
+        if _differ(branches["teacher"], branches[learner]):
+            return DISTILLED, "the model that was distilled: the teacher is another one, as its shapes show"
+    if chosen == "teacher":
+        return PREFERENCE, "what upstream evaluates and publishes"
+    return PREFERENCE, "the preferred one of those here"
+
+
+def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:
+    """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter."""
+    shared = [name for name in teacher if name in learner and not name.startswith(HEADS)]
+    return _depth(teacher) != _depth(learner) or any(teacher[name].shape != learner[name].shape for name in shared)
+
+
+def _depth(tensors: Mapping[str, TensorRef]) -> int:
+    return sum(name.endswith(".attn.qkv.weight") for name in tensors)

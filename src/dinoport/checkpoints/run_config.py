@@ -1,0 +1,103 @@
+"""The `config.yaml` of a training run of DINOv2 or DINOv3: what the run was told and no tensor shows.
+
+Both codebases write it into the run's output folder, above `eval/<iteration>/teacher_checkpoint.pth` and
+`ckpt/<iteration>/`. It is read as plain data, within limits; one that cannot be read never stops a conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = "config.yaml"
+
+RUN_FOLDERS = frozenset({"eval", "ckpt"})
+"""Folders that upstream puts between a run's output folder and its checkpoints."""
+
+MAX_BYTES = 1024 * 1024
+"""A genuine one takes 5 kB."""
+
+MAX_EVENTS = 50_000
+MAX_DEPTH = 24
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings in `path`, by dotted name. `problem` says why there are none where it cannot be read."""
+
+    path: Path
+    values: Mapping[str, object]
+    problem: str | None = None
+
+    def text(self, name: str) -> str | None:
+        """A text, such as `student.arch`; None where it is absent, empty, or refers to another setting."""
+        value = self._value(name)
+        return value if isinstance(value, str) and value and "${" not in value else None
+
+    def number(self, name: str) -> int | float | None:
+        """A number, such as `student.patch_size`; YAML 1.1 takes `1e-6` for text, so texts of numbers count too."""
+        value = self._value(name)
+        if isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                return None
+        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def flag(self, name: str) -> bool | None:
+        """A yes or no, such as `distillation.enabled`."""
+        value = self._value(name)
+        return value if isinstance(value, bool) else None
+
+    def _value(self, name: str) -> object:
+        node: object = self.values
+        for part in name.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return node
+
+
+def find_run_config(source: Path) -> RunConfig | None:
+    """The config of the run that wrote a checkpoint; None where there is none, or one of another code's.
+
+    It is looked for beside the checkpoint, and in the output folder above where upstream's layout is recognised.
+    """
+    for folder in _places(source.absolute()):
+        path = folder / NAME
+        if path.is_file():
+            values, problem = _read(path)
+            if problem is not None or _is_training_config(values):
+                return RunConfig(path, values, problem)
+    return None
+
+
+def _places(source: Path) -> list[Path]:
+    beside = [source, source.parent] if source.is_dir() else [source.parent]
+    above = [folder.parent for folder in list(source.parents)[:3] if folder.name in RUN_FOLDERS]
+    return list(dict.fromkeys([*beside, *above]))
+
+
+def _is_training_config(values: Mapping[str, object]) -> bool:
+    student = values.get("student")
+    return isinstance(student, Mapping) and "arch" in student and "teacher" in values
+
+
+def _read(path: Path) -> tuple[Mapping[str, object], str | None]:
+    """The settings, or why they cannot be read."""
+    import yaml
+
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return {}, f"it has more than {MAX_BYTES} bytes"
+        text = path.read_bytes().decode("utf-8")
+        depth = 0
+        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                return {}, "it refers to its own parts (YAML aliases), which can unfold without end"
+            if count > MAX_EVENTS or depth > MAX_DEPTH:
+                return {}, "it is larger or deeper than any training config"
+        values = yaml.load(text, Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        return {}, " ".join(str(error).split())[:160] or type(error).__name__
+    return (values, None) if isinstance(values, dict) else ({}, "it holds no settings")

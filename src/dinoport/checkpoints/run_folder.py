@@ -1,0 +1,46 @@
+"""The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dinoport.checkpoints.distributed import is_distributed_folder
+from dinoport.errors import CheckpointError
+
+TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
+"""Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""
+
+DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
+"""Where DINOv3's training saves folders."""
+
+OTHERS = ("*.rank_0.pth", "*.pth", "*.pt", "*.safetensors")
+"""What else a checkpoint may be called; these count only where none of the above is there."""
+
+MAX_LISTED = 6
+
+
+def checkpoint_within(folder: Path) -> Path | None:
+    """The only checkpoint in a folder, or None where there is none. Raises CheckpointError where there are several."""
+    found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
+    found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
+    found = found or [path for path in _matches(folder, OTHERS) if path.is_file()]
+    if len(found) < 2:
+        return next(iter(found), None)
+    found.sort(key=lambda path: iterations(path.relative_to(folder)), reverse=True)
+    names = [str(path.relative_to(folder)) for path in found]
+    raise CheckpointError(
+        f"{folder} holds {len(found)} checkpoints",
+        expected="one, or its path",
+        found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
+        next_step=f"give the one that you mean: dinoport convert {found[0]} FOLDER",
+    )
+
+
+def _matches(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return list(dict.fromkeys(path for pattern in patterns for path in folder.glob(pattern)))
+
+
+def iterations(path: Path) -> tuple[tuple[int, ...], str]:
+    """A key to sort paths by the iterations in them: 9 before 14, then by name."""
+    return tuple(int(digits) for digits in re.findall(r"\d{1,18}", str(path))), str(path)
