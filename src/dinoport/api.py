@@ -276,6 +276,7 @@ def _return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str,
         image_size=getattr(architecture, "image_size", 224),
         channels=architecture.channels,
         pooler=any(name.startswith("pooler.") for name in prepared.tensors),
+        returned=True,
     )
 
 

@@ -51,8 +51,13 @@ def prove(
     written: Mapping[str, TensorRef],
     rules: Sequence[Rule],
     on_bytes: Callable[[int], None] = lambda count: None,
+    *,
+    returned: bool = False,
 ) -> ExactProof:
-    """Find every tensor of `originals` in `written`, through `rules` read from right to left."""
+    """Find every tensor of `originals` in `written`, through `rules` read from right to left.
+
+    With `returned` the originals were made from `written`, so what its rules drop and declare is declared there.
+    """
     problems: list[str] = []
     homes: dict[str, dict[int, tuple[Claim, TensorRef]]] = {}
     constants: list[tuple[Rule, TensorRef]] = []
@@ -67,9 +72,7 @@ def prove(
         else:
             homes.setdefault(claims[0].source, {})[claims[0].part] = (claims[0], tensor)
     dropped = [name for name in originals if name not in homes]
-    problems += [
-        f"{name} is neither found again nor dropped by a rule" for name in dropped if not _may_drop(name, rules)
-    ]
+    problems += [text for name in dropped if (text := _check_dropped(name, originals, rules, returned))]
 
     storages = summed_storages(originals[name] for name in homes)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -184,8 +187,23 @@ def _check_constant(rule: Rule, tensor: TensorRef) -> str | None:
     return f"{tensor.name} is not what was declared ({rule.constant})"
 
 
-def _may_drop(name: str, rules: Sequence[Rule]) -> bool:
-    return any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, rules))
+def _check_dropped(name: str, originals: Mapping[str, TensorRef], rules: Sequence[Rule], returned: bool) -> str | None:
+    """Whether a rule drops this tensor of the original, and what it says of the tensor holds."""
+    claim = next((claim for claim in claims_of_source(name, rules) if claim.rule.kind is Kind.DROPPED), None)
+    if claim is None:
+        return f"{name} is neither found again nor dropped by a rule"
+    if claim.rule.alias is not None:
+        other = claim.rule.alias.fill(claim.bindings)
+        return None if other in originals and _same(originals[name], originals[other]) else f"{name} is not {other}"
+    if returned and claim.rule.constant is not None:
+        return _check_constant(claim.rule, originals[name])
+    return None
+
+
+def _same(one: TensorRef, other: TensorRef) -> bool:
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return all(_first_difference(left, right) is None for left, right in _aligned(one.blocks(), other.blocks()))
 
 
 def _checksum(storage: Storage) -> str | None:

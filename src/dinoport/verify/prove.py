@@ -31,7 +31,7 @@ class Case:
 
     `preprocessing` is None where the folder's processor is not ours to prove. `cast` is the dtype that weights were
     rounded to, `baked` the name of a resampled position table. `others` are the source's other copies of the model, by
-    their labels: what a folder may hold by mistake.
+    their labels: what a folder may hold by mistake. `returned` says that the original was made from the folder.
     """
 
     family: Family
@@ -48,6 +48,7 @@ class Case:
     cast: np.dtype[np.generic] | None = None
     baked: str | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
+    returned: bool = False
 
 
 def prove(
@@ -64,7 +65,7 @@ def prove(
     """
     if level == "none":
         return Proofs()
-    found = exact.prove(case.originals, case.written, case.rules, on_bytes)
+    found = exact.prove(case.originals, case.written, case.rules, on_bytes, returned=case.returned)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(case.originals, case.written, case.rules, case.others, case.cast)
