@@ -15,6 +15,7 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
+from dinoport.families.dialect import translate
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.published import Published
 from dinoport.families.setting import Setting, Wishes
@@ -128,14 +129,19 @@ def prepare_opened(
     with ExitStack() as files:
         where = checkpoint.where
         found = families.find(where, state_dicts(checkpoint), request.checkpoint_key)
-        tensors = dict(found.state.tensors)
-        remarks = list(located.remarks)
+        wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
+        original = translate(found.state.tensors, found.dialect, wishes) if found.dialect else None
+        tensors = dict(original.tensors if original else found.state.tensors)
+        remarks = [*located.remarks, *(original.remarks if original else ())]
         if request.head is not None:
             head = locate_head(request.head, located, on_progress)
             tensors |= _head(files.enter_context(head.open()), found.family.classifier)
             remarks += head.remarks or (f"classifier from {head.path.name}",)
-        wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
-        reading = found.family.read(Evidence(where, tensors, training_arguments(checkpoint), wishes, checkpoint.run))
+        if original and original.problems:
+            raise _refusal(where, found.family, found.state, original.problems)
+        declared = frozenset(original.declared if original else ())
+        evidence = Evidence(where, tensors, training_arguments(checkpoint), wishes, checkpoint.run, declared)
+        reading = found.family.read(evidence)
         preprocessing = reading.preprocessing or found.family.preprocessing
         target = choose(reading.architecture, preprocessing, _choices(request, tensors))
         cast = FLOAT_DTYPES[request.dtype] if request.dtype else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dinoport.checkpoints.unwrap import StateDict
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.families.dialect import Dialect
 from dinoport.families.dino.family import FAMILY as DINO
 from dinoport.families.dino_resnet.family import FAMILY as DINO_RESNET
 from dinoport.families.dinov2.family import FAMILY as DINOV2
@@ -21,11 +22,12 @@ FAMILIES: tuple[Family, ...] = (DINO, DINO_RESNET, DINOV2, DINOV3, DINOV3_CONVNE
 
 @dataclass(frozen=True)
 class Found:
-    """The state dict that will be converted, and the family that it belongs to."""
+    """The state dict that will be converted, and its family; `dialect` if the names are another codebase's."""
 
     family: Family
     state: StateDict
     others: tuple[StateDict, ...]
+    dialect: Dialect | None = None
 
 
 def find(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
@@ -44,9 +46,14 @@ def find(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
     for state in chosen:
         shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
         _refuse_known(where, shapes)
+        others = tuple(other for other in candidates if other is not state)
+        for family in FAMILIES:
+            # A dialect shares names with its family, and with others: it is the closer look.
+            dialect = next((dialect for dialect in family.dialects if dialect.recognises(shapes)), None)
+            if dialect:
+                return Found(family, state, others, dialect)
         for family in FAMILIES:
             if family.recognises(shapes):
-                others = tuple(other for other in candidates if other is not state)
                 return Found(family, state, others)
     names = list(chosen[0].tensors)
     raise UnknownModelError(

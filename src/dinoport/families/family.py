@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from dinoport.families.dialect import Dialect
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino_resnet.architecture import DinoResNet
 from dinoport.families.dinov2.architecture import DinoV2ViT
@@ -38,7 +39,8 @@ class RunConfig(Protocol):
 class Evidence:
     """What a family has to go by: bare tensors, what the training keeps beside them, and the user's word.
 
-    `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`.
+    `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
+    tensors that the file does not hold, because the codebase that wrote it leaves them out.
     """
 
     where: str
@@ -46,6 +48,7 @@ class Evidence:
     arguments: Mapping[str, object] = field(default_factory=dict)
     wishes: Wishes = field(default_factory=Wishes)
     config: RunConfig | None = None
+    declared: frozenset[str] = frozenset()
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)
@@ -92,3 +95,4 @@ class Family:
     preprocessing: Preprocessing
     reference: str
     classifier: str
+    dialects: tuple[Dialect, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -13,11 +13,15 @@ from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
 @dataclass(frozen=True)
 class Constant:
-    """`shape` filled with `value`; with `identity`, a square matrix with `value` on its diagonal and zeros beside."""
+    """`shape` filled with `value`; with `identity`, a square matrix with `value` on its diagonal and zeros beside.
+
+    It takes the dtype of the tensors around it.
+    """
 
     shape: Shape
     value: float
     identity: bool = False
+    dtype: ClassVar[np.dtype[Any] | None] = None
 
     def tensor(self, name: str, dtype: np.dtype[Any]) -> TensorRef:
         return TensorRef(name, dtype, self.shape, _ConstantValues(self, dtype))
@@ -34,6 +38,7 @@ class Listed:
 
     values: tuple[float, ...]
     words: str
+    dtype: ClassVar[np.dtype[Any] | None] = np.dtype(np.float32)
 
     @property
     def shape(self) -> Shape:

@@ -137,6 +137,33 @@ class Deinterleave(Rows):
         return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(-1)
 
 
+@dataclass(frozen=True)
+class DropClsRow(Rows):
+    """A position table, (1, 1 + patches, width), without the CLS token's row.
+
+    timm's DINOv2 models with registers add that row to the CLS token. It returns as zeros, which computes the same.
+    """
+
+    def target_shape(self, source: Shape) -> Shape:
+        if len(source) != 3 or source[1] < 2:
+            raise ShapeMismatchError(f"{shape_text(source)} is no table with a row for the CLS token")
+        return (source[0], source[1] - 1, source[2])
+
+    def source_shape(self, target: Shape) -> Shape:
+        if len(target) != 3 or target[0] != 1:
+            raise ShapeMismatchError(f"{shape_text(target)} is no position table")
+        return (1, target[1] + 1, target[2])
+
+    def granule(self, source: Shape) -> int:
+        return (source[1] - 1) * source[2]
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        raise NotImplementedError("a table is only read from a codebase that leaves this row out")
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        return np.concatenate([np.zeros(source[2], block.dtype), block])
+
+
 @dataclass(frozen=True, kw_only=True)
 class BakeTable(Rows):
     """A square position table, resampled once to another grid by the original's own rule.

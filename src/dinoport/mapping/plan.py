@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.mapping.operations import Kind, Operation
+from dinoport.checkpoints.storage import Storage, storages_of
+from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, dtype_name
 
 
@@ -61,6 +62,11 @@ class Step:
     def casts(self) -> bool:
         return any(span.tensor.dtype != self.target.dtype for span in self.spans)
 
+    @property
+    def keeps_values(self) -> bool:
+        """Whether the values are the spans' own, one after the other."""
+        return type(self.operation) in (Rows, AddAxis) and not self.casts
+
     def blocks(self) -> Iterator[Array]:
         """Yield the flattened values of the target in the target's dtype, block by block."""
         granule = self.operation.granule(self.shape)
@@ -93,12 +99,28 @@ class _StepValues:
     step: Step
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        if self.step.keeps_values:
+            yield from self._pass_on(start, stop, limit)
+            return
         passed = 0
         for block in self.step.blocks():
             wanted = block[max(start - passed, 0) : max(stop - passed, 0)]
             passed += block.size
             for first in range(0, wanted.size, limit):
                 yield wanted[first : first + limit]
+
+    def storages(self) -> Iterator[Storage]:
+        for span in self.step.spans:
+            yield from storages_of(span.tensor.values)
+
+    def _pass_on(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        """The wanted elements alone, where a step only puts ranges one after the other."""
+        passed = 0
+        for span in self.step.spans:
+            first, last = max(start - passed, 0), min(stop - passed, span.stop - span.start)
+            passed += span.stop - span.start
+            if first < last:
+                yield from span.tensor.values.blocks(span.start + first, span.start + last, limit)
 
 
 @dataclass(frozen=True)

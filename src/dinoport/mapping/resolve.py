@@ -132,7 +132,10 @@ def backwards(tensors: Mapping[str, TensorRef], rules: Sequence[Rule]) -> Resolu
         if step is not None:
             steps.append(step)
     steps += [alias for rule in rules if rule.alias for alias in _aliases(rule, steps)]
-    steps += [_declared(rule, rule.source, np.dtype(np.float32)) for rule in rules if rule.source and rule.constant]
+    common = _common_dtype(steps)
+    for rule in rules:
+        if rule.source and rule.constant:
+            steps.append(_declared(rule, rule.source, rule.constant.dtype or common))
     return Resolution(Plan(tuple(steps), tuple(dropped)), tuple(problems))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dinoport.errors import UnknownModelError
 from dinoport.families.builder import Belief, believe, heads_setting
 from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov2.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.families.preprocessing import EVALUATION
@@ -143,4 +144,5 @@ FAMILY = Family(
     preprocessing=EVALUATION,
     reference="dinoport.families.dinov2.reference",
     classifier="linear_head",
+    dialects=(TIMM,),
 )

@@ -13,6 +13,7 @@ from dinoport.families.builder import believe, checked_heads
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3.refusals import refuse_what_no_class_computes
 from dinoport.families.dinov3.rope import Rope, find_base
+from dinoport.families.dinov3.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.families.run import crop_size, said, text
@@ -94,12 +95,11 @@ def read(evidence: Evidence) -> Reading:
         rope_rounded=rope.rounded,
         image_size=preprocessing.size,
     )
-    rounding = " as bfloat16 rounds them" if rope.rounded else ""
     settings: tuple[Setting[object], ...] = (
         heads,
         *sizes.settings(architecture.mlp_hidden, mlp),
         Setting("registers", registers, Origin.STORED, "storage_tokens" if registers else "no storage_tokens"),
-        Setting("rope base", rope.theta, Origin.STORED, f"{PERIODS}{rounding}"),
+        _base(evidence, rope),
         _coordinates(evidence),
         eps,
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu)),
@@ -126,6 +126,13 @@ def _rope(evidence: Evidence) -> Rope:
     )
 
 
+def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
+    if PERIODS in evidence.declared:
+        return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
+    rounding = " as bfloat16 rounds them" if rope.rounded else ""
+    return Setting("rope base", rope.theta, Origin.STORED, f"{PERIODS}{rounding}")
+
+
 def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
     """As many as the width holds of four times the periods: each axis rotates half a head, in pairs."""
     periods = evidence.tensors[PERIODS].size
@@ -147,6 +154,9 @@ def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
             found=str(given),
             next_step="leave --num-heads out: DINOv3 stores the number of heads",
         )
+    if PERIODS in evidence.declared:
+        origin = Origin.GIVEN if given else Origin.ASSUMED
+        return Setting("heads", heads, origin, "--num-heads" if given else f"width / {sizes.width // heads}")
     return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
 
 
@@ -221,4 +231,5 @@ FAMILY = Family(
     preprocessing=DINOV3_PROCESSOR,
     reference="dinoport.families.dinov3.reference",
     classifier="linear_head",
+    dialects=(TIMM,),
 )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dinoport.errors import PlanError
 from dinoport.families.dinov3.family import DROPS
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
+from dinoport.families.dinov3_convnext.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.preprocessing import DINOV3_PROCESSOR
 from dinoport.families.run import crop_size
@@ -64,4 +65,5 @@ FAMILY = Family(
     preprocessing=DINOV3_PROCESSOR,
     reference="dinoport.families.dinov3_convnext.reference",
     classifier="linear_head",
+    dialects=(TIMM,),
 )
