@@ -20,7 +20,7 @@ Job = Callable[[Path, Path], Any]
 
 def convert_unproven(source: Path, target: Path, dtype: str | None = None) -> None:
     from dinoport import convert
-    from dinoport.preparation import Request
+    from dinoport.request import Request
 
     convert(source, target, Request(dtype=dtype), level="none")
 

@@ -11,7 +11,7 @@ import pytest
 from dinoport.api import convert, verify
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import CheckpointError
-from dinoport.preparation import Request
+from dinoport.request import Request
 from dinoport.verify.verdict import Word
 
 REQUEST = Request(num_heads=2)

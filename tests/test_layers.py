@@ -14,6 +14,7 @@ PACKAGE = Path(dinoport.__file__).parent
 
 LAYERS = (
     "errors",
+    "request",  # what the user asked for: plain values
     "progress",
     "tensor",
     "checkpoints",
@@ -24,8 +25,9 @@ LAYERS = (
     "preparation",  # from a source to a plan: the last step before something is written
     "writing",
     "verify",
+    "folder",  # the files of a folder beside its weights
     "report",
-    "folder",  # the JSON files of a folder, the report among them
+    "integrity",  # whether those files are what a conversion writes
     "api",
     "console",
     "options",

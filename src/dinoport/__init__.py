@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dinoport.api import convert, inspect, plan, verify
-    from dinoport.preparation import Request
+    from dinoport.request import Request
 
 __all__ = ["Request", "convert", "inspect", "plan", "verify"]
 
@@ -14,7 +14,7 @@ __all__ = ["Request", "convert", "inspect", "plan", "verify"]
 def __getattr__(name: str) -> object:
     """Import the API when it is first asked for: `dinoport --help` must not wait for NumPy."""
     if name == "Request":
-        from dinoport.preparation import Request
+        from dinoport.request import Request
 
         return Request
     if name in __all__:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from dinoport import folder as folders
+from dinoport import integrity
 from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.pinning import SourceFile, pinning
 from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.plan import sources
+from dinoport.mapping.plan import carried_whole, sources
 from dinoport.preparation import (
     Prepared,
     PreparedReturn,
-    Request,
     folder_tensors,
     prepare,
     prepare_opened,
@@ -31,6 +33,7 @@ from dinoport.report.build import prepared_report, return_report
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
+from dinoport.request import Request
 from dinoport.sources import locate
 from dinoport.tensor import TensorRef
 from dinoport.verify.prove import Case, Level, prove
@@ -139,13 +142,20 @@ def verify(
     _require_packages(level)
     with open_checkpoint(folder) as target:
         request = request or folders.request_of(target)
-        with prepare(source, request, on_progress) as prepared:
-            problems = folders.problems_of(prepared, folder, target)
+        with prepare(source, request, on_progress) as prepared, _pinning(prepared, level) as pinned:
+            problems = [*integrity.problems_of(prepared, folder, target)]
             case = _case(prepared, folder, folder_tensors(target))
             bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, on_bytes=bar.add)
+            fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
+            if target.report is not None:
+                problems += integrity.contradictions(folder, target.report, fresh)
+            prepared.check_unchanged()
+            target.check_unchanged()
             verdict = judge(proofs, prepared.assumed, problems)
-            return prepared_report(prepared, verdict, proofs, str(folder), ())
+            return replace(
+                fresh, verdict=verdict, remarks=(*fresh.remarks, *integrity.remarks_of(folder, target, fresh))
+            )
 
 
 def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = silent) -> Report:
@@ -186,7 +196,7 @@ class _Job:
 
 
 def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
-    with prepare(job.source, request, job.on_progress) as prepared:
+    with prepare(job.source, request, job.on_progress) as prepared, _pinning(prepared, job.level) as pinned:
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
@@ -196,12 +206,20 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         files += folders.write_configs(prepared, workspace)
         with open_checkpoint(workspace) as folder:
             proofs = job.prove(_case(prepared, workspace, folder_tensors(folder)), size_bytes)
-        prepared.checkpoint.check_unchanged()
+        files_of_source = pinned()
+        prepared.check_unchanged()
         verdict = judge(proofs, prepared.assumed)
         files.append(folders.write_card(prepared, workspace, job.target.name, verdict))
-        report = prepared_report(prepared, verdict, proofs, str(job.target), files)
+        report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
     write_json(workspace / folders.REPORT, report.to_dict())
     return report
+
+
+def _pinning(prepared: Prepared, level: Level) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
+    """Hash what the exact proof does not compare; where nothing is proven, nothing is pinned."""
+    if level == "none":
+        return nullcontext(tuple)
+    return pinning(prepared.sources, carried_whole(prepared.plan.steps))
 
 
 def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) -> Case:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -33,10 +33,10 @@ from dinoport.options import (
     size_bytes,
     statistics,
 )
+from dinoport.request import DTYPES, INTERPOLATIONS, POOLERS, Request
 from dinoport.session import interruptible, run
 
 if TYPE_CHECKING:
-    from dinoport.preparation import Request
     from dinoport.report.report import Report
 
 app = typer.Typer(
@@ -86,18 +86,18 @@ def convert(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    request = _request(
+    request = Request(
         checkpoint_key=checkpoint_key,
         head=head,
         labels=labels,
-        dtype=one_of("--dtype", dtype, ("float32", "float16", "bfloat16", None)),
+        dtype=one_of("--dtype", dtype, (*DTYPES, None)),
         image_size=image_size,
         num_heads=num_heads,
         layer_norm_eps=layer_norm_eps,
-        interpolation=one_of("--interpolation", interpolation, ("offset", "size", "size-antialias", None)),
+        interpolation=one_of("--interpolation", interpolation, (*INTERPOLATIONS, None)),
         image_mean=statistics("--image-mean", image_mean),
         image_std=statistics("--image-std", image_std),
-        pooler=one_of("--pooler", pooler, ("identity", "none")),
+        pooler=one_of("--pooler", pooler, POOLERS),
     )
     one_of("--to", to, ("transformers", "original"))
     one_of("--verify", verify, ("none", "exact", "full"))
@@ -146,7 +146,7 @@ def inspect(
     from dinoport.console import progress_bars
     from dinoport.report.text import inspection_lines
 
-    request = _request(checkpoint_key=checkpoint_key, head=head, num_heads=num_heads, layer_norm_eps=layer_norm_eps)
+    request = Request(checkpoint_key=checkpoint_key, head=head, num_heads=num_heads, layer_norm_eps=layer_norm_eps)
     with progress_bars() as on_progress:
         found = api.inspect(source, request, on_progress=on_progress)
     if as_json:
@@ -215,12 +215,6 @@ def demo(
 def main() -> NoReturn:
     """The entry point of the program."""
     run(app)
-
-
-def _request(**wishes: Any) -> Request:
-    from dinoport.preparation import Request
-
-    return Request(**wishes)
 
 
 def _show(report: Report, as_json: bool, *, with_plan: bool = False) -> None:

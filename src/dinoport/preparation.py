@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.errors import PlanError, SettingError
@@ -24,6 +25,7 @@ from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import Problem, backwards, forwards
 from dinoport.mapping.rule import Rule
 from dinoport.progress import Progress, silent
+from dinoport.request import Request
 from dinoport.sources import Located, locate, locate_head
 from dinoport.targets.original import Return, way_back
 from dinoport.targets.target import Choices, Target
@@ -33,41 +35,6 @@ from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
 CLASSIFIERS = ("linear.weight", "linear_head.weight", "head.weight", "fc.weight")
 """Under which names an original keeps its classifier."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, beyond source and target. None means: as the source has it."""
-
-    checkpoint_key: str | None = None
-    head: str | Path | None = None
-    labels: str | None = None
-    dtype: str | None = None
-    image_size: int | None = None
-    num_heads: int | None = None
-    layer_norm_eps: float | None = None
-    interpolation: str | None = None
-    image_mean: tuple[float, ...] | None = None
-    image_std: tuple[float, ...] | None = None
-    pooler: str = "identity"
-
-    def to_dict(self) -> dict[str, object]:
-        """What was asked for, as JSON-ready data: only what is not the default."""
-        asked = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-            for name, value in asked.items()
-            if value != getattr(Request, name)
-        }
-
-    @classmethod
-    def from_dict(cls, asked: Mapping[str, Any]) -> Request:
-        """The inverse of `to_dict`."""
-        known = {field.name for field in fields(cls)} & asked.keys()
-        values: dict[str, Any] = {name: asked[name] for name in known}
-        for name, value in values.items():
-            values[name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
 
 
 @dataclass
@@ -89,6 +56,7 @@ class Prepared:
     others: tuple[StateDict, ...] = ()
     remarks: tuple[str, ...] = ()
     published: Published | None = None
+    head: Checkpoint | None = None
     files: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -99,6 +67,16 @@ class Prepared:
     def assumed(self) -> tuple[Setting[object], ...]:
         """The values that the verdict rests on and that nobody said."""
         return self.reading.assumed(resampled=self.target.baked_from is not None)
+
+    @property
+    def sources(self) -> tuple[ByteSource, ...]:
+        """Every file that is read: the checkpoint's, and the head's where it is a file of its own."""
+        return (*self.checkpoint.sources, *(self.head.sources if self.head else ()))
+
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if a file is not what it was when it was opened."""
+        for source in self.sources:
+            source.check_unchanged()
 
     def __enter__(self) -> Prepared:
         return self
@@ -133,10 +111,12 @@ def prepare_opened(
         original = translate(found.state.tensors, found.dialect, wishes) if found.dialect else None
         tensors = dict(original.tensors if original else found.state.tensors)
         remarks = [*located.remarks, *(original.remarks if original else ())]
+        head = None
         if request.head is not None:
-            head = locate_head(request.head, located, on_progress)
-            tensors |= _head(files.enter_context(head.open()), found.family.classifier)
-            remarks += head.remarks or (f"classifier from {head.path.name}",)
+            found_head = locate_head(request.head, located, on_progress)
+            head = files.enter_context(found_head.open())
+            tensors |= _head(head, found.family.classifier)
+            remarks += found_head.remarks or (f"classifier from {found_head.path.name}",)
         if original and original.problems:
             raise _refusal(where, found.family, found.state, original.problems)
         declared = frozenset(original.declared if original else ())
@@ -165,6 +145,7 @@ def prepare_opened(
             found.others,
             tuple(remarks),
             located.published,
+            head,
             files.pop_all(),
         )
 

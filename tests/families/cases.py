@@ -16,7 +16,7 @@ from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.families.probe import Features, Probe
-from dinoport.preparation import Request
+from dinoport.request import Request
 from tests import formula
 
 State = Mapping[str, formula.Array]

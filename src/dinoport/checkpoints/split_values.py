@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.storage import Storage, storages_of
+from dinoport.checkpoints.values import byte_ranges
 from dinoport.tensor import Array, Shape, Values, shape_text
 
 MAX_CELLS = 4_000_000
@@ -61,6 +63,10 @@ class SplitValues:
             for part in self.parts:
                 self._fill(block, first, part)
             yield block
+
+    def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for part in self.parts:
+            yield from byte_ranges(part.values)
 
     def storages(self) -> Iterator[Storage]:
         for part in self.parts:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.storage import Storage
 from dinoport.errors import CheckpointError
-from dinoport.tensor import Array, Shape, TensorRef, shape_text
+from dinoport.tensor import Array, Shape, TensorRef, Values, shape_text
 
 MAX_GATHER_BYTES = 512 * 1024 * 1024
 """A tensor that is not contiguous is gathered in memory whole. The largest of a 7B model takes 200 MB."""
@@ -50,6 +51,13 @@ class StoredValues:
     def storages(self) -> tuple[Storage]:
         return (self.storage,)
 
+    def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
+        """Where every byte of the values lies, and nothing else; nothing where they are scattered."""
+        size = prod(self.shape)
+        if self.is_contiguous and size:
+            begin = self.storage.offset_bytes + self.first * self.dtype.itemsize
+            yield self.storage.source, begin, begin + size * self.dtype.itemsize
+
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         view = np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8).data
         for first in range(start, stop, limit):
@@ -80,6 +88,12 @@ class StoredValues:
         )
         whole = np.ascontiguousarray(view).reshape(-1)
         return whole.byteswap() if self.big_endian else whole
+
+
+def byte_ranges(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
+    """The source, begin and end of every run of bytes that is known to hold values and nothing else."""
+    own = getattr(values, "byte_ranges", None)
+    return iter(()) if own is None else own()
 
 
 def stored_tensor(

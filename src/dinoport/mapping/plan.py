@@ -73,7 +73,7 @@ class Step:
         convert = self.operation.revert if self.inverted else self.operation.apply
         for span in self.spans:
             for block in span.tensor.blocks(span.start, span.stop, granule):
-                yield convert(block, self.shape).astype(self.target.dtype, copy=False)
+                yield _cast(convert(block, self.shape), self.target.dtype)
 
     def tensor(self) -> TensorRef:
         """The target as a tensor that can be read, though it is not written yet."""
@@ -92,6 +92,11 @@ class Step:
             parts.append(text)
         text = " + ".join(parts)
         return f"{text}, as {dtype_name(self.target.dtype)}" if self.casts else text
+
+
+def _cast(block: Array, dtype: np.dtype[Any]) -> Array:
+    with np.errstate(over="ignore"):  # what is too large becomes an infinity, and those are counted
+        return block.astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -159,3 +164,13 @@ class Plan:
 def sources(steps: Sequence[Step]) -> Mapping[str, TensorRef]:
     """Every tensor that the steps read, by name."""
     return {span.tensor.name: span.tensor for step in steps for span in step.spans if step.kind is not Kind.SYNTHESISED}
+
+
+def carried_whole(steps: Sequence[Step]) -> Iterator[TensorRef]:
+    """The tensors of which every element reaches the output as it is, so that the exact proof compares every bit."""
+    carried: dict[str, int] = {}
+    for step in steps:
+        if step.kind is Kind.BIJECTIVE and not step.casts:
+            for span in step.spans:
+                carried[span.tensor.name] = carried.get(span.tensor.name, 0) + span.stop - span.start
+    return (tensor for name, tensor in sources(steps).items() if carried.get(name) == tensor.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,10 +14,25 @@ from dinoport.verify.exact import ExactProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, Difference, OutputsProof
 from dinoport.verify.pixels import PixelsProof
+from dinoport.writing.json_file import json_bytes
+
+SEAL = "sha256"
+"""The last field of a report: the hash of all before it."""
 
 
 def report_to_dict(report: Report) -> dict[str, object]:
     """The content of dinoport.json, and of what `--json` prints."""
+    content = _content(report)
+    return {**content, SEAL: seal(content)}
+
+
+def seal(report: Mapping[str, object]) -> str:
+    """SHA-256 of a report as it is written, without this hash itself."""
+    content = {name: value for name, value in report.items() if name != SEAL}
+    return hashlib.sha256(json_bytes(content)).hexdigest()
+
+
+def _content(report: Report) -> dict[str, object]:
     verdict = report.verdict
     return {
         "format": FORMAT,
@@ -33,6 +49,7 @@ def report_to_dict(report: Report) -> dict[str, object]:
             **asdict(report.source),
             "stripped": list(report.source.stripped),
             "others": list(report.source.others),
+            "files": [asdict(file) for file in report.source.files],
         },
         "model": {
             "family": report.family,

@@ -6,10 +6,12 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.pinning import SourceFile
 from dinoport.families.setting import Setting as FamilySetting
 from dinoport.preparation import Prepared, PreparedReturn
 from dinoport.report.report import Report, Setting, Source, account
@@ -19,13 +21,21 @@ from dinoport.writing.torch_file import ORIGINAL_FILE
 
 
 def prepared_report(
-    prepared: Prepared, verdict: Verdict, proofs: Proofs, target: str, files: Sequence[WrittenFile]
+    prepared: Prepared,
+    verdict: Verdict,
+    proofs: Proofs,
+    target: str,
+    files: Sequence[WrittenFile],
+    pinned: Sequence[SourceFile] = (),
 ) -> Report:
-    """The report of a conversion to Transformers."""
+    """The report of a conversion to Transformers. `pinned` are the source's files, as `pinning` found them."""
     return Report(
         verdict=verdict,
         direction="to transformers",
-        source=_source(prepared.checkpoint, prepared.state.label, prepared.state.notes, prepared.others),
+        source=replace(
+            _source(prepared.checkpoint, prepared.state.label, prepared.state.notes, prepared.others),
+            files=tuple(pinned),
+        ),
         family=f"{prepared.family.title} ({prepared.family.upstream})",
         class_name=prepared.target.class_name,
         target=target,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dinoport.checkpoints.pinning import SourceFile
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
@@ -20,7 +21,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Source:
-    """What went in. `branch` is the copy of the model that was chosen, `stripped` what its names wore."""
+    """What went in. `branch` is the copy of the model that was chosen, `stripped` what its names wore.
+
+    `files` pin it where something was proven: see `dinoport.checkpoints.pinning`.
+    """
 
     where: str
     format: str
@@ -28,6 +32,7 @@ class Source:
     branch: str
     stripped: tuple[str, ...]
     others: tuple[str, ...]
+    files: tuple[SourceFile, ...] = ()
 
 
 @dataclass(frozen=True)

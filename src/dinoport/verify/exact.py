@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,7 +76,7 @@ def prove(
     problems += [text for name in dropped if (text := _check_dropped(name, originals, rules, returned))]
 
     storages = summed_storages(originals[name] for name in homes)
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with _workers() as pool:
         pairs = [(originals[name], parts) for name, parts in homes.items()]
         comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], on_bytes), pairs))
         problems += [text for text in pool.map(_checksum, storages) if text]
@@ -91,6 +92,17 @@ def prove(
         nonfinite={comparison.name: comparison.nonfinite for comparison in comparisons if comparison.nonfinite},
         problems=tuple(problems),
     )
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool that gives up what it has not begun when the user stops the run."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @dataclass(frozen=True)
@@ -162,7 +174,8 @@ def _recast(block: Array, like: Array) -> Array:
     if block.dtype == like.dtype:
         return block
     if like.dtype != BFLOAT16:
-        return block.astype(np.float64).astype(like.dtype)
+        with np.errstate(over="ignore"):  # an infinity is counted as one
+            return block.astype(np.float64).astype(like.dtype)
     if block.dtype.itemsize == 8:
         return block.astype(BFLOAT16)
     bits = np.ascontiguousarray(block, dtype=np.float32).view(np.uint32)

@@ -1,0 +1,164 @@
+"""Whether the files of a folder, beside the tensors, are what a conversion of this source writes.
+
+Every byte of a folder is held by something: weights, configs and the card by the hashes in dinoport.json, dinoport.json
+by its own. A hash tells what was damaged or edited by hand. It is no signature: who forges the file can forge the hash.
+So whatever can be computed again from the source is computed again, and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dinoport.checkpoints.byte_sources import LocalFile
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.errors import CheckpointError
+from dinoport.folder import REPORT, configs
+from dinoport.preparation import Prepared
+from dinoport.report.as_json import SEAL, seal
+from dinoport.report.report import Report
+from dinoport.tensor import BLOCK_BYTES
+from dinoport.writing.json_file import json_bytes
+
+COMPUTED_AGAIN = (
+    ("format",),
+    ("direction",),
+    ("source", "format"),
+    ("source", "size_bytes"),
+    ("source", "branch"),
+    ("model", "family"),
+    ("model", "class"),
+    ("request",),
+    ("accounting", "tensors"),
+    ("accounting", "size_bytes"),
+)
+"""Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
+better, are left to the file's own hash."""
+
+READ_BY_TRANSFORMERS = frozenset(
+    {".json", ".py", ".safetensors", ".bin", ".h5", ".msgpack", ".jinja", ".model", ".txt"}
+)
+"""A file of such a name, that no conversion wrote, may change what a folder loads as."""
+
+WRITTEN_BY_TRANSFORMERS = frozenset({"transformers_version"})
+"""What saving adds to config.json, without a bearing on what is computed."""
+
+
+def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[str]:
+    """What in the two configs is not what a conversion writes, and which hashes in dinoport.json do not hold."""
+    for name, expected in configs(prepared).items():
+        found = _read_json(path / name)
+        if not isinstance(found, dict):
+            yield f"{name} is missing or not a JSON object"
+            continue
+        for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
+            if not _same(expected.get(field), found.get(field)):
+                yield f"{name}: {field} is {found.get(field)!r}, expected {expected.get(field)!r}"
+    if folder.report is not None:
+        yield from _broken_hashes(path, folder.report)
+
+
+def contradictions(path: Path, recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
+    """What in a folder's dinoport.json is damaged, or is not what the source gives now."""
+    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
+        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+    expected = fresh.to_dict()
+    for keys in COMPUTED_AGAIN:
+        found, computed = _at(recorded, keys), _at(expected, keys)
+        if not _same(found, computed):
+            yield f"{REPORT}: {'.'.join(keys)} is {found!r}, the source gives {computed!r}"
+    settings, now = (_settings(report) for report in (recorded, expected))
+    for name in sorted(settings.keys() | now.keys()):
+        if settings.get(name) != now.get(name):
+            yield f"{REPORT}: {name} is {settings.get(name)!r}, the source gives {now.get(name)!r}"
+    yield from _other_source(recorded, fresh)
+
+
+def remarks_of(path: Path, folder: Checkpoint, fresh: Report) -> tuple[str, ...]:
+    """What could not be looked at."""
+    if folder.report is None:
+        return (
+            f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",
+        )
+    unpinned = sum(file.other_bytes for file in fresh.source.files if file.other_sha256 is None)
+    if not unpinned:
+        return ()
+    return (f"{unpinned / 1e9:.1f} GB of the source, beside the tensors converted, are too many to be looked at",)
+
+
+def _other_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
+    files = _at(recorded, ("source", "files"))
+    then = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    if not then:
+        return  # converted with --verify none
+    now = fresh.source.files
+    if len(then) != len(now):
+        yield f"the source has {len(now)} files, {len(then)} were converted"
+    for old, new in zip(then, now, strict=False):
+        if old.get("size_bytes") != new.size_bytes:
+            yield f"{new.name} has {new.size_bytes} bytes, the file that was converted had {old.get('size_bytes')}"
+        elif (old.get("other_bytes"), old.get("other_sha256")) != (new.other_bytes, new.other_sha256):
+            yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
+
+
+def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
+    files = report.get("files")
+    listed = {REPORT}
+    for entry in files if isinstance(files, list) else []:
+        if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str) or Path(name).name != name:
+            yield f"{REPORT} names a file that cannot be in the folder"
+            continue
+        listed.add(name)
+        try:
+            found = _sha256(path / name)
+        except CheckpointError as error:
+            yield error.what
+            continue
+        if found != (entry.get("size_bytes"), entry.get("sha256")):
+            yield f"{name} has another size or sha256 than {REPORT} says"
+    for file in sorted(path.iterdir()):
+        if file.name not in listed and file.suffix in READ_BY_TRANSFORMERS:
+            yield f"{file.name} is in the folder, and {REPORT} does not list it"
+
+
+def _sha256(path: Path) -> tuple[int, str]:
+    source = LocalFile(path)
+    try:
+        digest, done = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(BLOCK_BYTES))
+        while done < source.size_bytes:
+            part = buffer[: min(BLOCK_BYTES, source.size_bytes - done)]
+            source.readinto(done, part)
+            digest.update(part)
+            done += len(part)
+        return source.size_bytes, digest.hexdigest()
+    finally:
+        source.close()
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal as JSON: 1, 1.0 and true are three values."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Value and origin of each setting."""
+    settings = _at(report, ("model", "settings"))
+    found = [setting for setting in settings if isinstance(setting, dict)] if isinstance(settings, list) else []
+    return {str(setting.get("name")): (setting.get("value"), setting.get("origin")) for setting in found}
+
+
+def _at(data: object, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,102 @@
+"""What a user asks of a conversion: one object for the command line, the API, and the dinoport.json of a folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dinoport.errors import SettingError
+
+DTYPES = ("float32", "float16", "bfloat16")
+POOLERS = ("identity", "none")
+INTERPOLATIONS = ("offset", "size", "size-antialias")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, beyond source and target. None means: as the source has it.
+
+    Raises SettingError for a value that no conversion can mean, wherever it came from.
+    """
+
+    checkpoint_key: str | None = None
+    head: str | Path | None = None
+    labels: str | None = None
+    dtype: str | None = None
+    image_size: int | None = None
+    num_heads: int | None = None
+    layer_norm_eps: float | None = None
+    interpolation: str | None = None
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
+    pooler: str = "identity"
+
+    def __post_init__(self) -> None:
+        for name, (fits, expected) in _FITTING.items():
+            value = getattr(self, name)
+            if value is not None and not fits(value):
+                raise SettingError(
+                    f"{name} cannot be {value!r}", expected=expected, next_step=f"leave it out, or give {expected}"
+                )
+        if self.pooler not in POOLERS:
+            raise SettingError(f"pooler cannot be {self.pooler!r}", expected=" or ".join(POOLERS))
+
+    def to_dict(self) -> dict[str, object]:
+        """What was asked for, as JSON-ready data: only what is not the default."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in asked.items()
+            if value != getattr(Request, name)
+        }
+
+    @classmethod
+    def from_dict(cls, asked: Mapping[str, Any]) -> Request:
+        """The inverse of `to_dict`."""
+        known = {field.name for field in fields(cls)} & asked.keys()
+        values: dict[str, Any] = {name: asked[name] for name in known}
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value) and value > 0
+
+
+def _is_statistics(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and bool(value)
+        and all(type(each) in (int, float) and math.isfinite(each) for each in value)
+    )
+
+
+def _is_deviation(value: Any) -> bool:
+    return _is_statistics(value) and all(each > 0 for each in value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str | Path)
+
+
+_FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "checkpoint_key": (_is_text, "a name"),
+    "head": (_is_text, "a path"),
+    "labels": (_is_text, "a path, or imagenet-1k"),
+    "dtype": (DTYPES.__contains__, ", ".join(DTYPES)),
+    "image_size": (_is_count, "a whole number of pixels"),
+    "num_heads": (_is_count, "a whole number of heads"),
+    "layer_norm_eps": (_is_positive, "a small positive number"),
+    "interpolation": (INTERPOLATIONS.__contains__, ", ".join(INTERPOLATIONS)),
+    "image_mean": (_is_statistics, "one number for each channel"),
+    "image_std": (_is_deviation, "one positive number for each channel"),
+}
+"""For each value that may be left out: what can be meant by it, in code and in words."""

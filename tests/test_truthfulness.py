@@ -1,0 +1,235 @@
+"""`dinoport verify` never calls a folder proven that was changed, or that came from another source than it is given."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.api import convert, verify
+from dinoport.errors import DinoportError
+from dinoport.integrity import COMPUTED_AGAIN
+from dinoport.report.as_json import SEAL, seal
+from dinoport.writing.json_file import json_bytes
+from tests import tiny
+
+JSON_FILES = ("config.json", "preprocessor_config.json", "dinoport.json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Path]:
+    """A source and its folder; tests put back what they change."""
+    root = tmp_path_factory.mktemp("made")
+    source = tiny.write(root / "checkpoint.pth")
+    convert(source, root / "out", tiny.REQUEST, level="exact")
+    return source, root / "out"
+
+
+def complaint(source: Path, folder: Path) -> str | None:
+    """What `verify` says against a folder; anything but a declared error fails the test."""
+    try:
+        verdict = verify(source, folder, level="exact").verdict
+    except DinoportError as error:
+        return str(error)
+    return str(verdict) if verdict.failed else None
+
+
+def flips(path: Path, count: int, seed: int, begin: int = 0) -> Iterator[int]:
+    """Flip one bit from byte `begin` on after the other, each put back before the next; yields the bit's place."""
+    content = path.read_bytes()
+    for bit in random.Random(seed).sample(range(8 * begin, 8 * len(content)), count):  # noqa: S311  # not a secret
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        yield bit
+    path.write_bytes(content)
+
+
+def test_what_was_not_changed_is_proven(made) -> None:
+    assert complaint(*made) is None
+
+
+def test_a_thousand_flipped_bits_in_the_weights_are_caught(made) -> None:
+    source, folder = made
+    missed = [bit for bit in flips(folder / "model.safetensors", 1000, seed=1) if complaint(source, folder) is None]
+    assert not missed
+    assert complaint(source, folder) is None
+
+
+def test_flipped_bits_are_caught_by_comparing_alone_where_no_hash_is_left(made, tmp_path) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / "dinoport.json").unlink()
+    weights = tmp_path / "out" / "model.safetensors"
+    values = 8 + int.from_bytes(weights.read_bytes()[:8], "little")
+    verdicts = {
+        bit: verify(source, tmp_path / "out", tiny.REQUEST, level="exact").verdict
+        for bit in flips(weights, 200, seed=5, begin=values)
+    }
+    assert all(verdict.failed for verdict in verdicts.values())
+
+
+def test_flipped_bits_in_the_source_are_caught(made) -> None:
+    """In what was converted, in what was dropped, and in what lies between."""
+    source, folder = made
+    missed = [bit for bit in flips(source, 500, seed=2) if complaint(source, folder) is None]
+    assert not missed
+    assert complaint(source, folder) is None
+
+
+@pytest.mark.parametrize("name", [*JSON_FILES, "README.md"])
+def test_flipped_bits_in_the_other_files_are_caught(made, name: str) -> None:
+    source, folder = made
+    missed = [bit for bit in flips(folder / name, 100, seed=3) if complaint(source, folder) is None]
+    assert not missed
+
+
+@pytest.mark.parametrize("name", JSON_FILES)
+def test_a_change_of_every_field_is_caught(made, name: str) -> None:
+    source, folder = made
+    whole = json.loads((folder / name).read_text())
+    content = (folder / name).read_bytes()
+    missed = []
+    fields = 0
+    for what, changed in changes(whole):
+        fields += 1
+        (folder / name).write_bytes(json_bytes(changed))
+        if complaint(source, folder) is None:
+            missed.append(what)
+    (folder / name).write_bytes(content)
+    assert not missed
+    assert fields > 2 * len(whole)
+
+
+def changes(whole: Any) -> Iterator[tuple[str, Any]]:
+    """The document with one field changed, with one left out, and with one added, for every field at every depth."""
+    for path in paths(whole):
+        for how in ("changed", "left out"):
+            document = copy.deepcopy(whole)
+            holder = document
+            for key in path[:-1]:
+                holder = holder[key]
+            if how == "left out":
+                del holder[path[-1]]
+            else:
+                holder[path[-1]] = other(holder[path[-1]])
+            yield f"{how}: {'.'.join(map(str, path))}", document
+    yield "one added", {**whole, "added": 1}
+
+
+def paths(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*above, key)
+        yield from paths(value, (*above, key))
+
+
+def other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    if value is None:
+        return 0
+    return [*value, 1] if isinstance(value, list) else {**value, "added": 1}
+
+
+@pytest.mark.parametrize("keys", [*COMPUTED_AGAIN, ("model", "settings")], ids=".".join)
+def test_a_forged_hash_does_not_hide_what_the_source_says_otherwise(made, keys: tuple[str, ...]) -> None:
+    source, folder = made
+    content = (folder / "dinoport.json").read_bytes()
+    document = json.loads(content)
+    holder = document
+    for key in keys[:-1]:
+        holder = holder[key]
+    holder[keys[-1]] = holder[keys[-1]][1:] if isinstance(holder[keys[-1]], list) else other(holder[keys[-1]])
+    (folder / "dinoport.json").write_bytes(json_bytes({**document, SEAL: seal(document)}))
+    said = complaint(source, folder)
+    (folder / "dinoport.json").write_bytes(content)
+    assert said is not None
+    assert "does not have its own sha256" not in said
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json", "README.md"])
+def test_a_file_that_is_gone_is_missed(made, tmp_path, name: str) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    assert complaint(source, tmp_path / "out") is not None
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "modeling_own.py", "processor_config.json", "model-00001.bin"])
+def test_a_file_that_transformers_may_read_too_is_named(made, tmp_path, name: str) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / ".gitattributes").write_text("")  # as on the Hub; nobody loads it
+    assert complaint(source, tmp_path / "out") is None
+    (tmp_path / "out" / name).write_text("{}")
+    said = complaint(source, tmp_path / "out")
+    assert said is not None
+    assert f"{name} is in the folder, and dinoport.json does not list it" in said
+
+
+def test_without_its_report_a_folder_is_proven_and_what_was_not_looked_at_is_said(made, tmp_path) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / "dinoport.json").unlink()
+    report = verify(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    assert not report.verdict.failed
+    assert any("has no dinoport.json: its README.md was not looked at" in remark for remark in report.remarks)
+
+
+def test_a_bit_that_a_cast_rounds_away_is_caught(tmp_path) -> None:
+    """In float16 the lowest bits of a float32 weight leave no trace; the pin of the source holds them."""
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    convert(source, tmp_path / "out", replace(tiny.REQUEST, dtype="float16"), level="exact")
+    assert complaint(source, tmp_path / "out") is None
+    whole = json.loads((tmp_path / "out" / "dinoport.json").read_text())
+    assert whole["source"]["files"][0]["other_bytes"] == source.stat().st_size
+    missed = [bit for bit in flips(source, 100, seed=4) if complaint(source, tmp_path / "out") is None]
+    assert not missed
+
+
+def test_another_file_with_the_same_tensors_is_not_taken_for_the_source(made, tmp_path) -> None:
+    """Converted tensors are equal bit for bit, and the dropped head is another: said, and by name."""
+    source, folder = made
+    content = source.read_bytes()
+    at = content.index(b"head.mlp.0.weight")
+    (tmp_path / "other.pth").write_bytes(content[:at] + b"head.mlp.1.weight" + content[at + 17 :])
+    said = complaint(tmp_path / "other.pth", folder)
+    assert said is not None
+    assert "other.pth is not the file that was converted: it differs beside the tensors that were" in said
+
+
+def test_a_source_may_be_renamed(made, tmp_path) -> None:
+    source, folder = made
+    shutil.copy(source, tmp_path / "renamed.bin")
+    assert complaint(tmp_path / "renamed.bin", folder) is None
+
+
+def test_an_unproven_conversion_pins_nothing_and_verifies_all_the_same(tmp_path) -> None:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    convert(source, tmp_path / "out", tiny.REQUEST, level="none")
+    assert json.loads((tmp_path / "out" / "dinoport.json").read_text())["source"]["files"] == []
+    assert complaint(source, tmp_path / "out") is None
+
+
+def test_a_request_that_no_conversion_can_mean_is_a_message(made, tmp_path) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    document = json.loads((folder / "dinoport.json").read_text())
+    for name, value in {"num_heads": "two", "dtype": "int8", "image_mean": [0, "x"], "pooler": 3, "head": 1}.items():
+        changed = {**document, "request": {**document["request"], name: value}}
+        (tmp_path / "out" / "dinoport.json").write_bytes(json_bytes(changed))
+        said = complaint(source, tmp_path / "out")
+        assert said is not None
+        assert f"{name} cannot be" in said

@@ -1,0 +1,27 @@
+"""A checkpoint so small that a test can convert and verify it a thousand times: 7 kB, made without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.request import Request
+from dinoport.writing.torch_file import write_torch_file
+from tests import formula
+from tests.writing.stub_tensors import Stub, tensor
+
+ARCHITECTURE = DinoViT(width=8, depth=1, heads=2, mlp_hidden=12, patch_size=4, image_size=8)
+REQUEST = Request(num_heads=2)
+
+DROPPED = {"head.mlp.0.weight": (6, 8), "head.last_layer.weight_v": (5, 6)}
+"""Of the projection head, which no class has a place for."""
+
+
+def tensors() -> list[Stub]:
+    shapes = {**ARCHITECTURE.tensors(), **DROPPED}
+    return [tensor(name, formula.tensor(name, shape), block=1 << 20) for name, shape in shapes.items()]
+
+
+def write(path: Path) -> Path:
+    write_torch_file(path, tensors())
+    return path
