@@ -113,12 +113,14 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
             continue
         listed.add(name)
         try:
-            found = _sha256(path / name)
+            size_bytes, sha256 = _sha256(path / name)
         except CheckpointError as error:
             yield error.what
             continue
-        if found != (entry.get("size_bytes"), entry.get("sha256")):
-            yield f"{name} has another size or sha256 than {REPORT} says"
+        for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
+            if found != entry.get(field):
+                yield f"{name} has another {field} than {REPORT} says"
+                break
     for file in sorted(path.iterdir()):
         if file.name not in listed and file.suffix in READ_BY_TRANSFORMERS:
             yield f"{file.name} is in the folder, and {REPORT} does not list it"
