@@ -1,0 +1,147 @@
+"""What a plan does with every element, told from the values that come out of it, in the words of the recorded lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from dinoport.families.preprocessing import EVALUATION
+from dinoport.mapping.pattern import Pattern
+from dinoport.mapping.plan import Plan
+from dinoport.mapping.resolve import claims_of_source, forwards
+from dinoport.mapping.rule import Rule
+from dinoport.targets.target import Choices, Target
+from dinoport.targets.transformers.catalogue import choose
+from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
+from tests.fixtures.mapping.cases import Case
+
+Entry: TypeAlias = dict[str, Any]
+
+ELEMENTS = 2**24
+"""More than any tensor has here: element e of tensor t holds the value t · ELEMENTS + e."""
+
+
+def target_of(case: Case) -> Target:
+    return choose(case.architecture, EVALUATION, Choices())
+
+
+def read_list(case: Case) -> dict[str, Any]:
+    listed: dict[str, Any] = json.loads(case.path.read_text(encoding="utf-8"))
+    return listed
+
+
+def coded(shapes: Mapping[str, Shape]) -> dict[str, TensorRef]:
+    """Tensors in which every element says where it lies."""
+    tensors = {}
+    for number, (name, shape) in enumerate(shapes.items(), start=1):
+        values = number * ELEMENTS + np.arange(np.prod(shape, dtype=np.int64), dtype=np.float64).reshape(shape)
+        tensors[name] = TensorRef(name, values.dtype, values.shape, ArrayValues(values))
+    return tensors
+
+
+def entries_of(plan: Plan, shapes: Mapping[str, Shape]) -> list[Entry]:
+    """The entries of a plan for `coded` tensors, by target."""
+    names = list(shapes)
+    found = []
+    for step in plan.steps:
+        values = step.tensor().read()
+        found.append(_entry(values, names, shapes) | {"target": step.target.name})
+    return sorted(found, key=lambda entry: str(entry["target"]))
+
+
+def _entry(values: Array, names: Sequence[str], shapes: Mapping[str, Shape]) -> Entry:
+    constant = _constant(values)
+    if constant:
+        return {"source": constant}
+    tensors = np.unique(values // ELEMENTS)
+    assert len(tensors) == 1, "one target holds values of several tensors"
+    source = names[int(tensors[0]) - 1]
+    shape = shapes[source]
+    elements = (values % ELEMENTS).astype(np.int64)
+    entry: Entry = {"source": source}
+    if not shape:
+        return entry
+    row = int(np.prod(shape[1:], dtype=np.int64))
+    elements = elements.reshape(-1, row)
+    start, stop = int(elements.min()) // row, int(elements.max()) // row + 1
+    if (start, stop) != (0, shape[0]):
+        entry["rows"] = [start, stop]
+    in_order = np.arange(start * row, stop * row).reshape(-1, row)
+    columns = elements[0] % row
+    np.testing.assert_array_equal(elements, in_order[:, columns], err_msg=f"rows of {source} are not in order")
+    if not np.array_equal(columns, np.arange(row)):
+        entry["columns"] = columns.tolist()
+    return entry
+
+
+def _constant(values: Array) -> str | None:
+    if not values.size:
+        return "(empty)"
+    if (values == 1).all():
+        return "(ones)"
+    if (values == 0).all():
+        return "(zeros)"
+    return "(identity)" if values.ndim == 2 and np.array_equal(values, np.eye(len(values))) else None
+
+
+def left_out_of(plan: Plan, shapes: Mapping[str, Shape]) -> list[Entry]:
+    """The dropped tensors and parts of tensors, as the lists name them."""
+    found: list[Entry] = []
+    for dropped in plan.dropped:
+        name, _, part = dropped.name.partition(" (part ")
+        entry: Entry = {"source": name}
+        if part:
+            length = dropped.shape[0]
+            first = (int(part.split()[0]) - 1) * length
+            entry["rows"] = [first, first + length]
+        found.append(entry)
+    return sorted(found, key=lambda entry: list(shapes).index(entry["source"]))
+
+
+def unfolded(rules: Sequence[Rule], shapes: Mapping[str, Shape]) -> list[Rule]:
+    """The table with one rule for each tensor, without placeholders."""
+    concrete = [rule for rule in rules if rule.source is None]
+    for name in shapes:
+        for claim in claims_of_source(name, rules):
+            targets = tuple(
+                Pattern(pattern.fill(claim.bindings)) if pattern else None for pattern in claim.rule.targets
+            )
+            concrete.append(replace(claim.rule, source=Pattern(name), targets=targets, alias=None))
+    return concrete
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A table in which two targets of one shape have changed places; `rules` are those of its rules that differ."""
+
+    swapped: str
+    table: Sequence[Rule]
+    rules: Sequence[Rule]
+
+
+def mutants(rules: Sequence[Rule], shapes: Mapping[str, Shape]) -> Iterator[Mutant]:
+    """Every mutant of a table but for those that are none: a constant in the place of an equal one."""
+    table = unfolded(rules, shapes)
+    target_shapes = forwards(coded(shapes), table).plan.shapes()
+    places = [
+        (index, part, pattern.template)
+        for index, rule in enumerate(table)
+        for part, pattern in enumerate(rule.targets)
+        if pattern
+    ]
+    for one, other in combinations(places, 2):
+        constants = {table[index].constant for index, _, _ in (one, other)}
+        if target_shapes[one[2]] != target_shapes[other[2]] or (len(constants) == 1 and None not in constants):
+            continue
+        mutant = list(table)
+        for (index, part, _), name in ((one, other[2]), (other, one[2])):
+            targets = list(mutant[index].targets)
+            targets[part] = Pattern(name)
+            mutant[index] = replace(mutant[index], targets=tuple(targets))
+        changed = [mutant[index] for index in sorted({one[0], other[0]})]
+        yield Mutant(f"{one[2]} and {other[2]}", mutant, changed)

@@ -1,0 +1,71 @@
+"""Every table against the recorded lists, which were derived from how both models behave (tests/fixtures/mapping)."""
+
+from __future__ import annotations
+
+import pytest
+
+from dinoport.mapping.resolve import forwards
+from tests.fixtures.mapping.cases import CASES, FOLDER, Case
+from tests.mapping.recorded import coded, entries_of, left_out_of, mutants, read_list, target_of
+
+MUTANTS = {"dino": 150, "dino_resnet": 150, "dinov2": 150, "dinov3": 150, "dinov3_convnext": 60}
+"""How many mutants there are at least, so that a test of none is noticed."""
+
+cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def test_every_list_has_a_case_and_every_class_a_list() -> None:
+    assert {path.name for path in FOLDER.glob("*.json")} == {case.path.name for case in CASES}
+    assert {case.class_name for case in CASES} == {
+        "ViTModel",
+        "ViTForImageClassification",
+        "ResNetModel",
+        "ResNetForImageClassification",
+        "Dinov2Model",
+        "Dinov2ForImageClassification",
+        "Dinov2WithRegistersModel",
+        "Dinov2WithRegistersForImageClassification",
+        "DINOv3ViTModel",
+        "DINOv3ConvNextModel",
+    }
+
+
+@cases
+def test_the_table_does_what_was_recorded(case: Case) -> None:
+    shapes = case.architecture.tensors()
+    target, listed = target_of(case), read_list(case)
+    resolution = forwards(coded(shapes), target.rules)
+    assert resolution.problems == ()
+    assert (target.class_name, case.family) == (listed["class"], listed["family"])
+    assert entries_of(resolution.plan, shapes) == listed["entries"]
+    recorded = [{key: line[key] for key in line if key != "outputs_depend_on_it"} for line in listed["left_out"]]
+    assert left_out_of(resolution.plan, shapes) == recorded
+
+
+@cases
+def test_the_config_says_what_the_list_was_recorded_with(case: Case) -> None:
+    config = target_of(case).config
+    expected = {field: value for field, value in case.config.items() if field != "num_labels"}
+    assert {field: config.get(field) for field in expected} == expected
+
+
+@cases
+def test_nothing_is_left_out_that_outputs_depend_on(case: Case) -> None:
+    """But for what the class computes anew from its config: rotary periods, and which biases a mask switches off."""
+    depending = {line["source"] for line in read_list(case)["left_out"] if line["outputs_depend_on_it"]}
+    assert {name.rpartition(".")[2] for name in depending} <= {"periods", "bias_mask"}
+
+
+@cases
+def test_no_mutant_of_a_table_passes(case: Case) -> None:
+    """Two targets of one shape swapped, all pairs. Only the rules that differ are applied: the others give the same."""
+    shapes = case.architecture.tensors()
+    originals, listed = coded(shapes), {entry["target"]: entry for entry in read_list(case)["entries"]}
+    count = 0
+    for mutant in mutants(target_of(case).rules, shapes):
+        sources = {rule.source.template for rule in mutant.rules if rule.source}
+        resolution = forwards({name: originals[name] for name in originals if name in sources}, mutant.rules)
+        assert resolution.problems == ()
+        assert any(entry != listed[entry["target"]] for entry in entries_of(resolution.plan, shapes)), mutant.swapped
+        count += 1
+    assert count >= MUTANTS[case.family]
