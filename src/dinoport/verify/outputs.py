@@ -16,9 +16,10 @@ import numpy as np
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
-from dinoport.tensor import BFLOAT16, Array, TensorRef
+from dinoport.tensor import Array, TensorRef
 from dinoport.verify.blocks import observed_blocks
 from dinoport.verify.rotation import Rotation, RotationProof, difference, kept_rotation
+from dinoport.verify.weights import Weights, floats
 
 GATE = 1e-9
 """Largest relative difference in float64 that counts as equal."""
@@ -103,8 +104,8 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
     height, width = pixels.shape[-2:]
     proof = OutputsProof((height, width), picture, torch.__version__)
     with torch.inference_mode():
-        source = double_state(case.originals)
-        state, own = state_as_written(case, source), None
+        source = Weights(floats(case.originals))
+        state, own = state_as_written(case), None
         if case.baked:
             own = _table_of_original(source["pos_embed"], architecture, case.image_size)
             distance = table_distance(source, state, architecture, case.image_size)
@@ -115,7 +116,7 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
         double = _run(case, state, case.model, images.double())
         proof = replace(proof, float64=compare(double.ours, double.theirs), rotation=_rotation(case, state, double))
         if case.cast is not None:
-            weights = source | ({"pos_embed": own} if case.baked else {})
+            weights = {**source, "pos_embed": own} if case.baked else source
             exact = forward(weights, architecture, images.double(), **double.arguments)
             proof = replace(proof, rounding=largest(compare(exact, double.ours)))
         sizes = {}
@@ -123,8 +124,7 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
             run = _run(case, state, case.model, noise)
             sizes[size] = largest(compare(run.ours, run.theirs))
-        floats = {name: tensor.float() for name, tensor in state.items()}
-        single = _run(case, floats, case.model.float(), images.float())
+        single = _run(case, replace(state, dtype="float32"), case.model.float(), images.float())
     float32, blocks = compare(single.ours, single.theirs), double.compare_blocks()
     in_float32 = single.compare_blocks()
     differences = {name: (difference, in_float32[name]) for name, difference in blocks.items()}
@@ -177,33 +177,10 @@ def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> Rotation
     return replace(found, stored=largest(compare(stored, run.theirs)).relative)
 
 
-def double_state(originals: Mapping[str, TensorRef]) -> dict[str, Any]:
-    """The original's weights in float64."""
-    return {name: torch_tensor(tensor).double() for name, tensor in originals.items() if tensor.is_float}
-
-
-def state_as_written(case: Comparison, source: Mapping[str, Any]) -> dict[str, Any]:
+def state_as_written(case: Comparison) -> Weights:
     """The original's weights, rounded as the folder's were, with the position table that was baked for it."""
-    state = {name: _rounded(tensor, case.cast) for name, tensor in source.items()}
-    if case.baked:
-        state["pos_embed"] = torch_tensor(case.written[case.baked]).double()
-    return state
-
-
-def torch_tensor(tensor: TensorRef) -> Any:
-    """Read a tensor into torch, in its own dtype."""
-    import torch
-
-    values = tensor.read()
-    if tensor.dtype == BFLOAT16:
-        return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(values)
-
-
-def _rounded(tensor: Any, dtype: np.dtype[Any] | None) -> Any:
-    import torch
-
-    return tensor if dtype is None else tensor.to(getattr(torch, dtype.name)).double()
+    baked = {"pos_embed": case.written[case.baked]} if case.baked else {}
+    return Weights({**floats(case.originals), **baked}, case.cast)
 
 
 def table_distance(

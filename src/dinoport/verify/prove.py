@@ -110,9 +110,11 @@ def _diagnosed(
     from dinoport.verify import loading, outputs
     from dinoport.verify.blocks import observed_blocks
     from dinoport.verify.rotation import kept_rotation
+    from dinoport.verify.weights import Weights, floats
 
-    source = outputs.double_state(case.originals)
-    state = outputs.state_as_written(comparison, source)
+    # Kept in memory: every mistake that is tried runs on them again.
+    source = dict(Weights(floats(case.originals)))
+    state = dict(outputs.state_as_written(comparison))
     if computed.failure and case.baked:
         limit = outputs.ROUNDINGS[case.written[case.baked].dtype.name]
         found = diagnosis.of_table(
@@ -139,13 +141,13 @@ def _diagnosed(
         compare=lambda ours, written: outputs.largest(outputs.compare(ours, written)).relative,
         gate=outputs.GATE,
     )
-    others = {label: outputs.double_state(tensors) for label, tensors in case.others.items()}
+    others = {label: dict(Weights(floats(tensors))) for label, tensors in case.others.items()}
     held = None
     if by_content:
         steps = backwards(case.written, case.rules).plan.steps
         tensors = {step.target.name: step.tensor() for step in steps if step.target.name in state}
         words = by_content.cause or "the folder's weights are not the original's"
-        held = words, {**state, **outputs.double_state(tensors)}
+        held = words, {**state, **Weights(floats(tensors))}
     found = diagnosis.of_outputs(sides, state, case.architecture, others, held)
     return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
 

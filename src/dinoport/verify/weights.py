@@ -1,0 +1,56 @@
+"""The weights that a forward pass of a reference runs on, each read when a layer asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dinoport.tensor import BFLOAT16, TensorRef
+
+
+@dataclass(frozen=True)
+class Weights(Mapping[str, Any]):
+    """Tensors as torch's, in the dtype named `dtype`, after each was rounded to `cast`.
+
+    None is kept: reading one again takes less time than the system needs to provide memory for all of them in float64,
+    and what no layer asks for is never read.
+    """
+
+    tensors: Mapping[str, TensorRef]
+    cast: np.dtype[Any] | None = None
+    dtype: str = "float64"
+
+    def __getitem__(self, name: str) -> Any:
+        import torch
+
+        weight = torch_tensor(self.tensors[name])
+        if self.cast is not None:
+            weight = weight.to(getattr(torch, self.cast.name))
+        return weight.to(getattr(torch, self.dtype))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def torch_tensor(tensor: TensorRef) -> Any:
+    """Read a tensor into torch, in its own dtype."""
+    import torch
+
+    values = tensor.read()
+    if tensor.dtype == BFLOAT16:
+        return torch.from_numpy(values.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(values)
+
+
+def floats(tensors: Mapping[str, TensorRef]) -> dict[str, TensorRef]:
+    """Those that are weights: counters and masks are not."""
+    return {name: tensor for name, tensor in tensors.items() if tensor.is_float}

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from dinoport.tensor import BFLOAT16, Array, ArrayValues, TensorRef
+from dinoport.verify.weights import Weights, floats
+
+torch = pytest.importorskip("torch")
+
+VALUES = np.array([[1.0, 1 / 3], [-2.0, 1e-3]], dtype=np.float32)
+
+
+class Unreadable:
+    def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        raise AssertionError("read, though no layer asked for it")
+
+
+def ref(name: str, values: Array) -> TensorRef:
+    return TensorRef(name, values.dtype, values.shape, ArrayValues(values))
+
+
+def test_a_weight_is_read_in_the_dtype_of_the_run() -> None:
+    weights = Weights({"norm.weight": ref("norm.weight", VALUES)})
+    assert weights["norm.weight"].dtype == torch.float64
+    assert np.array_equal(weights["norm.weight"].numpy(), VALUES.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16])
+def test_a_weight_is_rounded_first(dtype: np.dtype) -> None:
+    weights = Weights({"norm.weight": ref("norm.weight", VALUES)}, cast=dtype)
+    assert np.array_equal(weights["norm.weight"].numpy(), VALUES.astype(dtype).astype(np.float64))
+    assert not np.array_equal(weights["norm.weight"].numpy(), VALUES)
+
+
+def test_bfloat16_is_read_bit_for_bit() -> None:
+    weights = Weights({"norm.weight": ref("norm.weight", VALUES.astype(BFLOAT16))}, dtype="float32")
+    assert np.array_equal(weights["norm.weight"].numpy(), VALUES.astype(BFLOAT16).astype(np.float32))
+
+
+def test_nothing_is_read_that_no_layer_asks_for() -> None:
+    head = TensorRef("head.weight", np.dtype(np.float32), (65536, 256), Unreadable())
+    weights = Weights({"head.weight": head, "norm.weight": ref("norm.weight", VALUES)})
+    assert "head.weight" in weights
+    assert "head.bias" not in weights
+    assert weights.get("head.bias") is None
+    assert weights["norm.weight"].shape == (2, 2)
+    assert list(weights) == ["head.weight", "norm.weight"]
+    with pytest.raises(AssertionError, match="no layer asked"):
+        weights["head.weight"]
+
+
+def test_counters_are_no_weights() -> None:
+    tensors = {"bn1.weight": ref("bn1.weight", VALUES), "bn1.num_batches_tracked": ref("n", np.array(3))}
+    assert floats(tensors).keys() == {"bn1.weight"}
