@@ -19,7 +19,7 @@ from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.plan import carried_whole, sources
+from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.preparation import (
     Prepared,
     PreparedReturn,
@@ -182,14 +182,15 @@ class _Job:
         bar = _Bar("proving", size_bytes, self.on_progress)
         return prove(case, self.level, image=self.image, all_sizes=self.all_sizes, on_bytes=bar.add)
 
-    def check_finite(self, files: Sequence[WrittenFile]) -> None:
+    def check_finite(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
         counts = {name: found.nan + found.infinite for file in files for name, found in file.nonfinite.items()}
+        names = sources([step for step in steps if step.target.name in counts])
         if not counts or self.allow_nonfinite:
             return
         raise CheckpointError(
             f"{self.source} holds weights that are not finite",
-            where=", ".join(fold_names(counts)[:8]),
-            found=f"{sum(counts.values())} NaN or infinite values in {len(counts)} tensors",
+            where=", ".join(fold_names(names)[:8]),
+            found=f"values that are NaN or infinite: {sum(counts.values())}",
             cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
             next_step="take an earlier checkpoint; --allow-nonfinite copies them as they are",
         )
@@ -202,7 +203,7 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
         for storage in summed_storages(sources(prepared.plan.steps).values()):
             storage.check()
-        job.check_finite(files)
+        job.check_finite(files, prepared.plan.steps)
         files += folders.write_configs(prepared, workspace)
         with open_checkpoint(workspace) as folder:
             proofs = job.prove(_case(prepared, workspace, folder_tensors(folder)), size_bytes)
@@ -270,7 +271,7 @@ def _return_into(workspace: Path, job: _Job) -> Report:
         bar = _Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE
         written = write_torch_file(path, prepared.plan.steps, on_bytes=bar.add)
-        job.check_finite([written])
+        job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
             proofs = job.prove(_return_case(prepared, located.path, originals), size_bytes)

@@ -9,6 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+MAX_LINE_CHARACTERS = 1000
+"""Of one line of a message. What a file says is quoted in it, and may be anything."""
+
+
+def printable(text: str) -> str:
+    """One line that can be shown on a terminal: escapes for what would move its cursor, colour it or hide something."""
+    if len(text) > MAX_LINE_CHARACTERS:
+        text = text[:MAX_LINE_CHARACTERS] + " …"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class DinoportError(Exception):
     """Something that a user can act on; never shown with a traceback."""
@@ -39,9 +49,11 @@ class DinoportError(Exception):
             ("expected", self.expected),
             ("found", self.found),
             ("likely cause", self.cause),
-            ("try", self.next_step),
         )
-        return "\n".join([self.what, *(f"  {label}: {text}" for label, text in parts if text)])
+        lines = [printable(self.what), *(f"  {label}: {printable(text)}" for label, text in parts if text)]
+        if self.next_step:  # our own words, which may take several lines
+            lines.append("  try: " + "\n".join(map(printable, self.next_step.split("\n"))))
+        return "\n".join(lines)
 
 
 class CheckpointError(DinoportError):
@@ -65,7 +77,7 @@ class PlanError(DinoportError):
 
     def __str__(self) -> str:
         head, *rest = super().__str__().split("\n")
-        return "\n".join([head, *(f"  - {problem}" for problem in self.problems), *rest])
+        return "\n".join([head, *(f"  - {printable(problem)}" for problem in self.problems), *rest])
 
 
 class SettingError(DinoportError):

@@ -6,10 +6,14 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from threading import Lock
 from typing import Protocol
 
 from dinoport.errors import CheckpointError
+
+OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
 
 
 class ByteSource(Protocol):
@@ -45,10 +49,13 @@ class LocalFile:
         self.path = path
         self.where = str(path)
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = os.fdopen(os.open(path, OPEN_FLAGS), "rb", buffering=0)
         except OSError as error:
             raise _unreadable(path, error) from error
         self._stat = os.fstat(self._file.fileno())
+        if not S_ISREG(self._stat.st_mode):
+            self._file.close()
+            raise _not_regular(path)
         self.size_bytes = self._stat.st_size
         self._lock = Lock()
 
@@ -100,6 +107,8 @@ class ReopenedFile:
             self._stat = path.stat()
         except OSError as error:
             raise _unreadable(path, error) from error
+        if not S_ISREG(self._stat.st_mode):
+            raise _not_regular(path)
         self.size_bytes = self._stat.st_size
 
     def read(self, offset: int, size: int) -> bytes:
@@ -209,6 +218,15 @@ def _too_short(where: str, offset: int, size: int, found: str) -> CheckpointErro
         found=found,
         cause="a download or a copy that broke off",
         next_step="fetch the file again and compare its size with the original's",
+    )
+
+
+def _not_regular(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a regular file",
+        expected="a file, or a folder",
+        found="a pipe, a socket or a device, which has no size and is read once",
+        next_step=f"copy its content into a file: cat {path} > checkpoint.pth",
     )
 
 

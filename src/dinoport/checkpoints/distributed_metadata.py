@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.checkpoints.inert_pickle import Global, InertUnpickler, Opaque
+from dinoport.checkpoints.inert_pickle import InertUnpickler
 from dinoport.checkpoints.split_values import Box, tiling_problem
+from dinoport.checkpoints.stand_ins import Global, Opaque, short_text
 from dinoport.checkpoints.torch_tensors import TORCH_DTYPES, builders
+from dinoport.checkpoints.values import are_sizes
 from dinoport.errors import CheckpointError
 from dinoport.tensor import Shape, shape_text
 
@@ -22,8 +24,8 @@ MAX_BYTES = 256 * 1024 * 1024
 """Of `.metadata`. A training checkpoint of the 7B model from 256 GPUs has 112 MB: 800,000 parts."""
 
 MAX_OPCODES = 100_000_000
-MAX_OBJECTS = 16_000_000
-"""For a million parts of 70 opcodes and 16 remembered objects each, as torch 2.13 writes them."""
+MAX_OBJECTS = 40_000_000
+"""For a million parts of 70 opcodes, 16 remembered objects and as many containers each, as torch 2.13 writes them."""
 
 MAX_AXES = 16
 
@@ -70,16 +72,16 @@ class _Reader:
         found = []
         for name, entry in entries.items():
             if not isinstance(name, str) or not isinstance(entry, Opaque):
-                raise self._broken(f"an entry {str(name)[:80]!r} that describes nothing")
+                raise self._broken(f"an entry {short_text(name)} that describes nothing")
             if _short(entry.name) != "BytesStorageMetadata":
                 found.append(self._tensor(name, self._fields(entry, "TensorStorageMetadata"), places))
         return found
 
-    def _places(self, stored: object) -> dict[tuple[str, Shape], Opaque]:
+    def _places(self, stored: object) -> dict[str, Opaque]:
         """Where each part lies, by tensor and offset, as `torch.distributed.checkpoint` looks it up."""
         if not isinstance(stored, dict):
             raise self._broken("no storage_data")
-        places: dict[tuple[str, Shape], Opaque] = {}
+        places: dict[str, Opaque] = {}
         for index, info in stored.items():
             fields = self._fields(index, "MetadataIndex")
             name, offset = fields.get("fqn"), fields.get("offset")
@@ -87,15 +89,13 @@ class _Reader:
                 raise self._broken("a place without a name")
             if offset is None:
                 continue  # an object that is no tensor
-            key = name, self._sizes(name, offset)
+            key = _place(name, self._sizes(name, offset))
             if key in places:
-                raise self._broken(f"two places for the part of {name} at {shape_text(key[1])}")
+                raise self._broken(f"two places for the part of {key}")
             places[key] = info
         return places
 
-    def _tensor(
-        self, name: str, fields: Mapping[str, object], places: Mapping[tuple[str, Shape], Opaque]
-    ) -> SplitTensor:
+    def _tensor(self, name: str, fields: Mapping[str, object], places: Mapping[str, Opaque]) -> SplitTensor:
         shape = self._sizes(name, fields.get("size"))
         chunks = fields.get("chunks")
         if not isinstance(chunks, list):
@@ -115,8 +115,8 @@ class _Reader:
             raise self._broken(f"{name} of {axes} axes has a part {box}")
         return box
 
-    def _piece(self, name: str, box: Box, places: Mapping[tuple[str, Shape], Opaque]) -> Piece:
-        info = places.get((name, box.offsets))
+    def _piece(self, name: str, box: Box, places: Mapping[str, Opaque]) -> Piece:
+        info = places.get(_place(name, box.offsets))
         if info is None:
             raise self._broken(f"no place for the part of {name} at {shape_text(box.offsets)}")
         fields = self._fields(info, "_StorageInfo")
@@ -125,13 +125,13 @@ class _Reader:
                 f"{self._where} describes values that were transformed when they were saved",
                 where=name,
                 expected="parts as torch.save writes them",
-                found=f"transforms {str(transforms)[:80]}",
+                found=f"transforms {short_text(transforms)}",
                 cause="the writer was given an extension, such as compression or encryption",
                 next_step="load it with torch.distributed.checkpoint and the same extension, and save it without one",
             )
         file, start, length = fields.get("relative_path"), fields.get("offset"), fields.get("length")
         if type(file) is not str or type(start) is not int or type(length) is not int or start < 0 or length < 0:
-            raise self._broken(f"a place {str((file, start, length))[:80]} for {name}")
+            raise self._broken(f"a place {short_text((file, start, length))} for {name}")
         if not file or file in (".", "..") or any(sign in file for sign in "/\\\0"):
             raise self._broken(f"{name} in {file[:80]!r}", "the name of a file in the folder itself")
         return Piece(box, file, start, length)
@@ -146,12 +146,8 @@ class _Reader:
         return TORCH_DTYPES[kind.name]
 
     def _sizes(self, name: str, values: object) -> Shape:
-        if (
-            not isinstance(values, (tuple, list))
-            or len(values) > MAX_AXES
-            or any(type(value) is not int or value < 0 for value in values)
-        ):
-            raise self._broken(f"{name} with {str(values)[:60]}", f"whole numbers, none negative, at most {MAX_AXES}")
+        if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES or not are_sizes(values):
+            raise self._broken(f"{name} with {short_text(values)}", f"whole numbers, none negative, at most {MAX_AXES}")
         return tuple(values)
 
     def _fields(self, node: object, class_name: str) -> Mapping[str, object]:
@@ -169,6 +165,11 @@ class _Reader:
             cause="a damaged file, or one that was made to mislead",
             next_step="copy the folder again from where the training wrote it",
         )
+
+
+def _place(name: str, offsets: Shape) -> str:
+    """A part's key. Text, because the hashes of tuples of numbers can be made to collide."""
+    return f"{name} at {shape_text(offsets)}"
 
 
 def _short(class_name: str) -> str:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dinoport.checkpoints.byte_sources import LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.safetensors import read_safetensors
-from dinoport.checkpoints.torch_zip import read_torch_zip
+from dinoport.checkpoints.files import read_file
+from dinoport.checkpoints.json_text import parse_object
+from dinoport.checkpoints.stand_ins import short_text
 from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-TORCH_WEIGHTS = "pytorch_model.bin"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""In the order in which Transformers looks for them: what is found first counts."""
 
-MAX_JSON_BYTES = 64 * 1024 * 1024
-"""Of a JSON file in a folder; an index of a 7B model takes a hundred kilobytes."""
+MAX_JSON_BYTES = 16 * 1024 * 1024
+"""Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
+
+MAX_SHARDS = 1000
+"""Open files at once; a 7B model has a handful of shards."""
 
 
 def is_transformers_folder(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(
-        (folder / name).is_file() for name in (WEIGHTS, INDEX, TORCH_WEIGHTS)
-    )
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in (*WEIGHTS, *INDEXES))
 
 
 def read_transformers_folder(folder: Path) -> Checkpoint:
@@ -42,42 +43,54 @@ def read_transformers_folder(folder: Path) -> Checkpoint:
 
 def read_json(path: Path) -> dict[str, object]:
     """A JSON object from a file of bounded size. Raises CheckpointError."""
+    source = LocalFile(path)
     try:
-        size_bytes = path.stat().st_size
-        content = json.loads(path.read_text(encoding="utf-8")) if size_bytes <= MAX_JSON_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _broken(path, f"{type(error).__name__}: {str(error)[:80]}") from error
-    if not isinstance(content, dict):
-        raise _broken(path, f"{size_bytes} bytes that are no JSON object")
-    return content
+        if source.size_bytes > MAX_JSON_BYTES:
+            raise _broken(path, f"{source.size_bytes} bytes, where at most {MAX_JSON_BYTES} are sound")
+        return parse_object(source.read(0, source.size_bytes))
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
+    finally:
+        source.close()
 
 
 def _weights(folder: Path, sources: list[LocalFile]) -> object:
-    if (folder / WEIGHTS).is_file():
-        return read_safetensors(_open(folder / WEIGHTS, sources))
-    if not (folder / INDEX).is_file():
-        return read_torch_zip(_open(folder / TORCH_WEIGHTS, sources))
-    weight_map = read_json(folder / INDEX).get("weight_map")
+    for single, index in zip(WEIGHTS, INDEXES, strict=True):
+        if (folder / single).is_file():
+            return _read(folder / single, sources)
+        if (folder / index).is_file():
+            return _sharded(folder, index, sources)
+    raise _broken(folder, "no weights")
+
+
+def _sharded(folder: Path, index: str, sources: list[LocalFile]) -> dict[str, TensorRef]:
+    weight_map = read_json(folder / index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise _broken(folder / INDEX, "no weight_map from names to files")
+        raise _broken(folder / index, "no weight_map from names to files")
+    shards = list(dict.fromkeys(weight_map.values()))
+    if len(shards) > MAX_SHARDS:
+        raise _broken(folder / index, f"{len(shards)} shards, where at most {MAX_SHARDS} are sound")
     tensors: dict[str, TensorRef] = {}
-    for shard in dict.fromkeys(weight_map.values()):
-        if Path(shard).name != shard or shard in (".", ".."):
-            raise _broken(folder / INDEX, f"a shard outside the folder: {shard!r}")
-        found = read_safetensors(_open(folder / shard, sources))
-        for name in found:
-            if weight_map.get(name) != shard or name in tensors:
-                raise _broken(folder / shard, f"{name}, which the index does not place there")
-        tensors |= found
+    for shard in shards:
+        if Path(shard).name != shard or "\\" in shard or not shard.isprintable():
+            raise _broken(folder / index, f"a shard outside the folder: {short_text(shard)}")
+        held = _read(folder / shard, sources)
+        if not isinstance(held, dict) or not all(isinstance(ref, TensorRef) for ref in held.values()):
+            raise _broken(folder / shard, "something else than a state dict")
+        for name in held:
+            if weight_map.get(name) != shard:
+                raise _broken(folder / shard, f"{short_text(name)}, which the index does not place there")
+        tensors |= held
     missing = [name for name in weight_map if name not in tensors]
     if missing:
-        raise _broken(folder / INDEX, f"{len(missing)} tensors that no shard holds: {', '.join(missing[:3])}")
+        listed = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        raise _broken(folder / index, f"names without a tensor in any shard ({len(missing)}): {listed}")
     return tensors
 
 
-def _open(path: Path, sources: list[LocalFile]) -> LocalFile:
+def _read(path: Path, sources: list[LocalFile]) -> object:
     sources.append(LocalFile(path))
-    return sources[-1]
+    return read_file(sources[-1])[1]
 
 
 def _broken(path: Path, found: str) -> CheckpointError:

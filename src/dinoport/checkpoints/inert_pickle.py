@@ -9,47 +9,33 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from dinoport.checkpoints.pickle_bytes import PickleBytes
 from dinoport.checkpoints.pickle_globals import is_forbidden
+from dinoport.checkpoints.pickle_keys import KeyCheck
+from dinoport.checkpoints.stand_ins import Global, Opaque
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 
-MAX_OPCODES = 20_000_000
-"""The training checkpoint of a 7B model with its optimizer takes some hundred thousand."""
+MAX_OPCODES = 2_000_000
+"""The training checkpoint of a 7B model with its optimizer takes some two hundred thousand."""
 
-MAX_OBJECTS = 2_000_000
+MAX_OBJECTS = 500_000
+"""Containers, calls and memo entries in all, of some 200 bytes each; those of a 7B model's checkpoint: a hundred
+thousand. What a call may copy is counted too, so that one large list cannot be copied by a few bytes each time."""
+
+BYTES_OF_AN_OBJECT = 128
+"""What counts as one object where text or bytes are copied."""
+
+MAX_STACK = 1_000_000
 """Objects waiting at once; a dict of all tensors of a 7B model takes a few thousand."""
 
-MAX_INTEGER_BYTES = 1024
-"""Of one integer. Random states hold some long ones; Python's own parsing of decimal digits is quadratic."""
-
-MAX_LINE_BYTES = 65_536
-"""Of one text line in the text opcodes: names and numbers."""
-
-MAX_KEY_DEPTH = 8
-"""Tuples in tuples as a dict's key; hashing recurses in C."""
+MAX_MEMO_INDEX = 2**31
+"""Beyond, an index could be chosen to collide with others in a dict's hash table."""
 
 GETATTR = frozenset({"builtins.getattr", "__builtin__.getattr"})
 
 Builder: TypeAlias = Callable[..., object]
-
-
-@dataclass(eq=False)
-class Opaque:
-    """A stand-in for an object of a class that nobody imported. `args` built it, `state` was set on it."""
-
-    name: str
-    args: tuple[object, ...] = ()
-    state: object = None
-    items: list[object] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name in a pickle: what would be imported by an unpickler that imports."""
-
-    name: str
 
 
 class InertUnpickler:
@@ -69,30 +55,34 @@ class InertUnpickler:
         max_opcodes: int = MAX_OPCODES,
         max_objects: int = MAX_OBJECTS,
     ) -> None:
-        self._data = data
+        self._bytes = PickleBytes(data, where, position)
         self._where = where
         self._builders = builders
         self._persistent = persistent
-        self.position = position
         self._max_opcodes = max_opcodes
-        self._max_objects = max_objects
+        self._max_objects = self._objects_left = max_objects
+        self._keys = KeyCheck()
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, object] = {}
+
+    @property
+    def position(self) -> int:
+        return self._bytes.position
 
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
         try:
             for _ in range(self._max_opcodes):
-                opcode = self._take(1)[0]
-                if opcode == 0x2E:
+                opcode = self._bytes.opcode()
+                if opcode == STOP:
                     return self._pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
-                    raise self._broken(f"opcode {opcode:#04x} at byte {self.position - 1}")
+                    raise self._broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(self)
-                if len(self._stack) > self._max_objects or len(self._memo) > self._max_objects:
-                    raise self._broken(f"more than {self._max_objects} objects at once")
+                if len(self._stack) > MAX_STACK:
+                    raise self._broken(f"more than {MAX_STACK} objects at once")
         except (
             IndexError,
             KeyError,
@@ -103,42 +93,28 @@ class InertUnpickler:
             UnicodeError,
             struct.error,
         ) as error:
-            raise self._broken(f"{type(error).__name__} at byte {self.position}") from error
+            raise self._broken(f"an instruction that does not fit its arguments ({type(error).__name__})") from error
         raise self._broken(f"more than {self._max_opcodes} opcodes")
 
     def _broken(self, found: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self._where} is not a sound pickle",
-            found=found,
-            cause="a damaged file, a file of another kind, or one that was made to mislead",
-            next_step="fetch the file again; a genuine checkpoint comes from torch.save",
-        )
+        return self._bytes.broken(f"{found} at byte {self.position}")
 
-    def _take(self, count: int) -> bytes:
-        end = self.position + count
-        if count < 0 or end > len(self._data):
-            raise self._broken(f"{count} bytes wanted at byte {self.position} of {len(self._data)}")
-        taken = self._data[self.position : end]
-        self.position = end
-        return taken
-
-    def _line(self) -> bytes:
-        end = self._data.find(b"\n", self.position, self.position + MAX_LINE_BYTES)
-        if end < 0:
-            raise self._broken(f"a text line without an end at byte {self.position}")
-        line = self._data[self.position : end]
-        self.position = end + 1
-        return line
-
-    def _number(self, form: str) -> int:
-        return int(struct.unpack("<" + form, self._take(struct.calcsize("<" + form)))[0])
+    def _count(self, objects: int) -> None:
+        """Count what is made against what a checkpoint can need."""
+        self._objects_left -= objects
+        if self._objects_left < 0:
+            raise self._broken(f"more than {self._max_objects} objects")
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
 
+    def _push_new(self, value: object) -> None:
+        self._count(1)
+        self._stack.append(value)
+
     def _pop(self) -> Any:
         if self._marks and self._marks[-1] >= len(self._stack):
-            raise self._broken(f"the stack is empty at byte {self.position}")
+            raise self._broken("an empty stack")
         return self._stack.pop()
 
     def _pop_to_mark(self) -> list[Any]:
@@ -153,6 +129,7 @@ class InertUnpickler:
         return Global(f"{module}.{name}")
 
     def _unsafe(self, name: str) -> UnsafeCheckpointError:
+        name = name[:200]
         return UnsafeCheckpointError(
             f"{self._where} names {name}, which no checkpoint needs",
             expected="tensors, numbers, text, and classes that hold data",
@@ -164,15 +141,19 @@ class InertUnpickler:
     def _call(self, function: object, args: object) -> object:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
-            raise self._broken(f"arguments that are no tuple at byte {self.position}")
+            raise self._broken("arguments that are no tuple")
+        self._count(1)
         if isinstance(function, Global):
             if function.name in GETATTR:
                 return self._nested_class(function.name, args)
             builder = self._builders.get(function.name)
-            return builder(*args) if builder else Opaque(function.name, args)
+            if builder is None:
+                return Opaque(function.name, args)
+            self._count(len(args) + sum(_copied(arg) for arg in args))
+            return builder(*args)
         if isinstance(function, Opaque):
             return Opaque(function.name, args)
-        raise self._broken(f"a call of a {type(function).__name__} at byte {self.position}")
+        raise self._broken(f"a call of a {type(function).__name__}")
 
     def _nested_class(self, name: str, args: tuple[object, ...]) -> Global:
         """What stands for `getattr(Outer, "Inner")`, the only attribute that old protocols have to look up."""
@@ -188,7 +169,7 @@ class InertUnpickler:
         if isinstance(target, Opaque):
             target.state = state
         elif not isinstance(target, (dict, Global)) and not hasattr(target, "values"):
-            raise self._broken(f"state for a {type(target).__name__} at byte {self.position}")
+            raise self._broken(f"state for a {type(target).__name__}")
 
     def _extend(self, values: list[object]) -> None:
         target = self._stack[-1]
@@ -199,73 +180,53 @@ class InertUnpickler:
         elif isinstance(target, Opaque):
             target.items.extend(values)
         else:
-            raise self._broken(f"items for a {type(target).__name__} at byte {self.position}")
+            raise self._broken(f"items for a {type(target).__name__}")
 
     def _set_items(self, values: list[object]) -> None:
         target = self._stack[-1]
         if len(values) % 2:
-            raise self._broken(f"a key without a value at byte {self.position}")
+            raise self._broken("a key without a value")
         pairs = zip(values[::2], values[1::2], strict=True)
         if isinstance(target, dict):
             target.update((self._key(key), value) for key, value in pairs)
         elif isinstance(target, Opaque):
+            self._count(len(values) // 2)
             target.items.extend(pairs)
         else:
-            raise self._broken(f"keys for a {type(target).__name__} at byte {self.position}")
+            raise self._broken(f"keys for a {type(target).__name__}")
 
-    def _key(self, value: object, depth: int = 0) -> Any:
-        """A key that can be hashed without calling anything and without deep recursion."""
-        if value is None or isinstance(value, (str, int, float, complex, bytes, Opaque, Global)):
-            return value
-        if isinstance(value, (tuple, frozenset)) and depth < MAX_KEY_DEPTH:
-            for part in value:
-                self._key(part, depth + 1)
-            return value
-        raise self._broken(f"a {type(value).__name__} as a key at byte {self.position}")
+    def _key(self, key: object) -> Any:
+        problem = self._keys.problem(key)
+        if problem:
+            raise self._broken(problem)
+        return key
 
     def _persist(self, key: object) -> None:
         if self._persistent is None:
-            raise self._broken(f"a reference to something outside at byte {self.position}")
+            raise self._broken("a reference to something outside")
         self._push(self._persistent(key))
-
-    def _text_integer(self, text: bytes) -> int:
-        if len(text) > MAX_INTEGER_BYTES:
-            raise self._broken(f"an integer of {len(text)} digits at byte {self.position}")
-        return int(text)
-
-    def _long(self, count: int) -> None:
-        if not 0 <= count <= MAX_INTEGER_BYTES:
-            raise self._broken(f"an integer of {count} bytes at byte {self.position}")
-        self._push(int.from_bytes(self._take(count), "little", signed=True))
 
     def _get(self, index: int) -> None:
         self._push(self._memo[index])
 
     def _put(self, index: int) -> None:
+        if not 0 <= index < MAX_MEMO_INDEX:
+            raise self._broken(f"a memo of {index:.3g} entries")
+        self._count(1)
         self._memo[index] = self._stack[-1]
 
-    def _op_int(self) -> None:
-        text = self._line()
-        self._push({b"00": False, b"01": True}[text] if text in (b"00", b"01") else self._text_integer(text))
-
-    def _op_string(self) -> None:
-        text = self._line()
-        if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
-            raise self._broken(f"a string without quotes at byte {self.position}")
-        self._push(text[1:-1].decode("unicode_escape"))
-
     def _op_global(self) -> None:
-        module, name = self._line().decode(), self._line().decode()
-        self._push(self._global(module, name))
+        module, name = self._bytes.line().decode(), self._bytes.line().decode()
+        self._push_new(self._global(module, name))
 
     def _op_stack_global(self) -> None:
         name, module = self._pop(), self._pop()
         if type(name) is not str or type(module) is not str:
-            raise self._broken(f"a name that is no text at byte {self.position}")
-        self._push(self._global(module, name))
+            raise self._broken("a name that is no text")
+        self._push_new(self._global(module, name))
 
     def _op_inst(self) -> None:
-        module, name = self._line().decode(), self._line().decode()
+        module, name = self._bytes.line().decode(), self._bytes.line().decode()
         self._push(self._call(self._global(module, name), tuple(self._pop_to_mark())))
 
     def _op_obj(self) -> None:
@@ -305,19 +266,25 @@ class InertUnpickler:
         self._marks.append(len(self._stack))
 
     def _op_tuple(self, count: int) -> None:
-        self._push(tuple(reversed([self._pop() for _ in range(count)])))
+        self._push_new(tuple(reversed([self._pop() for _ in range(count)])))
 
     def _op_frozenset(self) -> None:
-        self._push(frozenset(self._key(value) for value in self._pop_to_mark()))
+        self._push_new(frozenset(self._key(value) for value in self._pop_to_mark()))
 
     def _op_dict(self) -> None:
         values = self._pop_to_mark()
-        self._push({})
+        self._push_new({})
         self._set_items(values)
 
-    def _refuse(self) -> None:
-        raise self._broken(f"an opcode that checkpoints do not use at byte {self.position - 1}")
 
+def _copied(arg: object) -> int:
+    """What a builder may copy of an argument, in objects."""
+    if isinstance(arg, (list, tuple, dict, set, frozenset)):
+        return len(arg)
+    return len(arg) // BYTES_OF_AN_OBJECT if isinstance(arg, (str, bytes, bytearray)) else 0
+
+
+STOP = 0x2E
 
 Handler: TypeAlias = Callable[[InertUnpickler], object]
 """What an opcode does; its result is not looked at."""
@@ -327,67 +294,63 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("0"): InertUnpickler._op_pop,
     ord("1"): lambda self: self._pop_to_mark(),
     ord("2"): lambda self: self._push(self._stack[-1]),
-    ord("F"): lambda self: self._push(float(self._line())),
-    ord("I"): InertUnpickler._op_int,
-    ord("J"): lambda self: self._push(self._number("i")),
-    ord("K"): lambda self: self._push(self._number("B")),
-    ord("L"): lambda self: self._push(self._text_integer(self._line().removesuffix(b"L"))),
-    ord("M"): lambda self: self._push(self._number("H")),
+    ord("B"): lambda self: self._push_new(self._bytes.take(self._bytes.number("I"))),
+    ord("C"): lambda self: self._push(self._bytes.take(self._bytes.number("B"))),
+    ord("F"): lambda self: self._push(self._bytes.float_text()),
+    ord("G"): lambda self: self._push(self._bytes.float_bytes()),
+    ord("I"): lambda self: self._push(self._bytes.integer_or_bool()),
+    ord("J"): lambda self: self._push(self._bytes.number("i")),
+    ord("K"): lambda self: self._push(self._bytes.number("B")),
+    ord("L"): lambda self: self._push(self._bytes.integer(self._bytes.line().removesuffix(b"L"))),
+    ord("M"): lambda self: self._push(self._bytes.number("H")),
     ord("N"): lambda self: self._push(None),
-    ord("P"): lambda self: self._persist(self._line().decode()),
+    ord("P"): lambda self: self._persist(self._bytes.line().decode()),
     ord("Q"): lambda self: self._persist(self._pop()),
     ord("R"): InertUnpickler._op_reduce,
-    ord("S"): InertUnpickler._op_string,
-    ord("T"): lambda self: self._push(self._take(self._number("i")).decode("latin-1")),
-    ord("U"): lambda self: self._push(self._take(self._number("B")).decode("latin-1")),
-    ord("V"): lambda self: self._push(self._line().decode("raw_unicode_escape")),
-    ord("X"): lambda self: self._push(self._take(self._number("I")).decode("utf-8", "surrogatepass")),
+    ord("S"): lambda self: self._push(self._bytes.quoted_line()),
+    ord("T"): lambda self: self._push(self._bytes.old_text("i")),
+    ord("U"): lambda self: self._push(self._bytes.old_text("B")),
+    ord("V"): lambda self: self._push(self._bytes.line().decode("raw_unicode_escape")),
+    ord("X"): lambda self: self._push(self._bytes.text("I")),
     ord("a"): InertUnpickler._op_append,
     ord("b"): InertUnpickler._op_build,
     ord("c"): InertUnpickler._op_global,
     ord("d"): InertUnpickler._op_dict,
-    ord("}"): lambda self: self._push({}),
+    ord("}"): lambda self: self._push_new({}),
     ord("e"): lambda self: self._extend(self._pop_to_mark()),
-    ord("g"): lambda self: self._get(self._text_integer(self._line())),
-    ord("h"): lambda self: self._get(self._number("B")),
+    ord("g"): lambda self: self._get(self._bytes.integer(self._bytes.line())),
+    ord("h"): lambda self: self._get(self._bytes.number("B")),
     ord("i"): InertUnpickler._op_inst,
-    ord("j"): lambda self: self._get(self._number("I")),
-    ord("l"): lambda self: self._push(self._pop_to_mark()),
-    ord("]"): lambda self: self._push([]),
+    ord("j"): lambda self: self._get(self._bytes.number("I")),
+    ord("l"): lambda self: self._push_new(self._pop_to_mark()),
+    ord("]"): lambda self: self._push_new([]),
     ord("o"): InertUnpickler._op_obj,
-    ord("p"): lambda self: self._put(self._text_integer(self._line())),
-    ord("q"): lambda self: self._put(self._number("B")),
-    ord("r"): lambda self: self._put(self._number("I")),
+    ord("p"): lambda self: self._put(self._bytes.integer(self._bytes.line())),
+    ord("q"): lambda self: self._put(self._bytes.number("B")),
+    ord("r"): lambda self: self._put(self._bytes.number("I")),
     ord("s"): InertUnpickler._op_setitem,
-    ord("t"): lambda self: self._push(tuple(self._pop_to_mark())),
+    ord("t"): lambda self: self._push_new(tuple(self._pop_to_mark())),
     ord(")"): lambda self: self._push(()),
     ord("u"): lambda self: self._set_items(self._pop_to_mark()),
-    ord("G"): lambda self: self._push(struct.unpack(">d", self._take(8))[0]),
-    0x80: lambda self: self._number("B"),
+    0x80: lambda self: self._bytes.number("B"),
     0x81: InertUnpickler._op_reduce,
-    0x82: InertUnpickler._refuse,
-    0x83: InertUnpickler._refuse,
-    0x84: InertUnpickler._refuse,
     0x85: lambda self: self._op_tuple(1),
     0x86: lambda self: self._op_tuple(2),
     0x87: lambda self: self._op_tuple(3),
     0x88: lambda self: self._push(True),
     0x89: lambda self: self._push(False),
-    0x8A: lambda self: self._long(self._number("B")),
-    0x8B: lambda self: self._long(self._number("i")),
-    0x8C: lambda self: self._push(self._take(self._number("B")).decode("utf-8", "surrogatepass")),
-    0x8D: lambda self: self._push(self._take(self._number("Q")).decode("utf-8", "surrogatepass")),
-    0x8E: lambda self: self._push(self._take(self._number("Q"))),
-    0x8F: lambda self: self._push(set()),
+    0x8A: lambda self: self._push(self._bytes.long_integer(self._bytes.number("B"))),
+    0x8B: lambda self: self._push(self._bytes.long_integer(self._bytes.number("i"))),
+    0x8C: lambda self: self._push(self._bytes.text("B")),
+    0x8D: lambda self: self._push(self._bytes.text("Q")),
+    0x8E: lambda self: self._push_new(self._bytes.take(self._bytes.number("Q"))),
+    0x8F: lambda self: self._push_new(set()),
     0x90: lambda self: self._extend(self._pop_to_mark()),
     0x91: InertUnpickler._op_frozenset,
     0x92: InertUnpickler._op_newobj_ex,
     0x93: InertUnpickler._op_stack_global,
     0x94: lambda self: self._put(len(self._memo)),
-    0x95: lambda self: self._number("Q"),
-    0x96: lambda self: self._push(bytearray(self._take(self._number("Q")))),
-    0x97: InertUnpickler._refuse,
-    0x98: InertUnpickler._refuse,
-    ord("B"): lambda self: self._push(self._take(self._number("I"))),
-    ord("C"): lambda self: self._push(self._take(self._number("B"))),
+    0x95: lambda self: self._bytes.number("Q"),
+    0x96: lambda self: self._push_new(bytearray(self._bytes.take(self._bytes.number("Q")))),
 }
+"""Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""

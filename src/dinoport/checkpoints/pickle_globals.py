@@ -8,50 +8,85 @@ from __future__ import annotations
 
 import sys
 
-PYTHON_2_MODULES = frozenset(
-    {"__builtin__", "commands", "copy_reg", "cPickle", "exceptions", "popen2", "urllib2", "UserDict"}
-)
-
-STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | PYTHON_2_MODULES | {"nt", "posix", "nturl2path"}
-
-PLAIN_MODULES = frozenset({
-    "argparse", "array", "collections", "datetime", "decimal", "enum", "exceptions", "fractions", "ipaddress",
-    "numbers", "pathlib", "typing", "uuid", "zoneinfo", "UserDict",
+FORMER_MODULES = frozenset({
+    "__builtin__", "asynchat", "asyncore", "commands", "copy_reg", "cPickle", "distutils", "exceptions", "imp", "nt",
+    "nturl2path", "pipes", "popen2", "posix", "smtpd", "telnetlib", "urllib2", "UserDict", "_winreg",
 })  # fmt: skip
-"""Standard modules whose classes hold data and nothing else."""
+"""Standard modules of other systems and of versions of Python from 2.7 on, which this one may not know."""
 
-PLAIN_NAMES = frozenset({
-    "_codecs.encode", "_collections.OrderedDict", "_io.BytesIO", "abc.ABCMeta", "copyreg.__newobj__",
-    "copyreg._reconstructor", "copy_reg._reconstructor", "dataclasses.MISSING", "functools.partial", "io.BytesIO",
-    "random.Random", "re._compile", "time.struct_time", "torch.serialization._get_layout", "types.MappingProxyType",
-    "types.SimpleNamespace",
-})  # fmt: skip
+STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | FORMER_MODULES
 
-PLAIN_BUILTINS = frozenset({
-    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int", "list", "long", "object",
-    "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange", "Ellipsis", "NotImplemented",
-})  # fmt: skip
-"""`getattr` names a class within a class, for FSDP's sharded tensors; any other call of it is refused."""
+PLAIN = {
+    "builtins": "bool bytearray bytes complex dict float frozenset getattr int list long object range set slice str tuple type "
+    "unicode xrange Ellipsis NotImplemented NoneType",
+    "_codecs": "encode",
+    "_collections": "OrderedDict deque defaultdict",
+    "_io": "BytesIO",
+    "abc": "ABCMeta ABC",
+    "argparse": "Namespace",
+    "array": "array _array_reconstructor",
+    "collections": "ChainMap Counter OrderedDict UserDict UserList UserString defaultdict deque",
+    "collections.abc": "Callable Iterable Mapping MutableMapping Sequence",
+    "copyreg": "__newobj__ __newobj_ex__ _reconstructor",
+    "dataclasses": "MISSING Field _MISSING_TYPE _FIELD_BASE",
+    "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
+    "enum": "Enum EnumMeta EnumType Flag IntEnum IntFlag StrEnum",
+    "fractions": "Fraction",
+    "functools": "partial",
+    "io": "BytesIO StringIO",
+    "ipaddress": "IPv4Address IPv6Address",
+    "itertools": "chain count cycle repeat",
+    "logging": "Logger getLogger",
+    "pathlib": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "pathlib._local": "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath",
+    "random": "Random",
+    "re": "_compile",
+    "time": "struct_time",
+    "types": "MappingProxyType NoneType SimpleNamespace",
+    "typing": "Any Callable Dict List Mapping NamedTuple Optional Sequence Set Tuple Type Union",
+    "uuid": "SafeUUID UUID",
+    "zoneinfo": "ZoneInfo",
+    "UserDict": "IterableUserDict UserDict",
+}
+"""All that a pickle may mention of the standard library: classes that hold data, and what puts them together.
+`getattr` names a class within a class, for FSDP's sharded tensors; any other call of it is refused."""
+
+SAME_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+
+PLAIN_NAMES = frozenset(f"{module}.{name}" for module, names in PLAIN.items() for name in names.split())
+
+PLAIN_OTHERS = frozenset({"torch.serialization._get_layout"})
+"""Of third-party names that begin like one of the GADGETS: torch's sparse tensors mention their layout."""
 
 GADGETS = (
-    "torch.hub.", "torch.load", "torch.utils.cpp_extension.", "torch.utils.collect_env.", "torch.jit.",
-    "torch.serialization.", "torch.package.", "torch.multiprocessing.", "torch.distributed.rpc.", "torch._dynamo.",
-    "torch._inductor.", "torch.fx.", "torch.storage._load_from_bytes", "numpy.load", "numpy.f2py.", "numpy.testing.",
-    "numpy.distutils.", "numpy.ctypeslib.", "pip.", "setuptools.", "pkg_resources.", "dill.", "cloudpickle.",
-    "joblib.", "pandas.", "IPython.", "requests.", "pexpect.", "ptyprocess.", "cffi.", "aiohttp.", "pydoc",
-    "transformers.utils.hub.", "huggingface_hub.", "jinja2.",
+    "torch.hub.", "torch.load", "torch.utils.cpp_extension.", "torch.utils.collect_env.", "torch.utils.bottleneck.",
+    "torch.utils.model_zoo.", "torch.utils.data.datapipes.", "torch.jit.", "torch.serialization.", "torch.package.",
+    "torch.multiprocessing.", "torch.distributed.rpc.", "torch.distributed.elastic.", "torch._dynamo.",
+    "torch._inductor.", "torch._export.", "torch.export.", "torch.fx.", "torch.testing.", "torch.ops.load_library",
+    "torch._ops.", "numpy.load", "numpy.loads", "numpy.fromfile", "numpy.memmap", "numpy.f2py.", "numpy.testing.",
+    "numpy.distutils.", "numpy.ctypeslib.", "pip.", "setuptools.",
+    "pkg_resources.", "dill.", "cloudpickle.", "joblib.", "pandas.eval", "pandas.read_", "pandas.io.",
+    "pandas.core.computation.", "IPython.", "requests.", "urllib3.", "httpx.", "aiohttp.", "pexpect.", "ptyprocess.",
+    "cffi.", "jinja2.", "transformers.utils.hub.", "transformers.dynamic_module_utils.",
+    "huggingface_hub.", "hydra.utils.", "yaml.", "sympy.",
 )  # fmt: skip
 """Beginnings of third-party names that load, compile or run something, and that no state dict needs."""
 
 
 def is_forbidden(module: str, name: str) -> bool:
-    """Whether a pickle that names this is refused."""
+    """Whether a pickle that names this is refused.
+
+    Protocol 4 allows a dotted name, a walk from attribute to attribute, and so from a harmless module to another that
+    it imports: a name that passes through a private attribute or a standard module is refused, whatever it begins with.
+    """
+    module = SAME_MODULES.get(module, module)
     full = f"{module}.{name}"
-    if full in PLAIN_NAMES:
+    if full in PLAIN_NAMES or full in PLAIN_OTHERS:
         return False
-    top = module.split(".", 1)[0]
-    if top in ("builtins", "__builtin__"):
-        return name not in PLAIN_BUILTINS
-    if top in STANDARD_LIBRARY:
-        return top not in PLAIN_MODULES
+    if module.split(".", 1)[0] in STANDARD_LIBRARY:
+        return True
+    walk = name.split(".")
+    if len(walk) > 1 and any(part.startswith("__") or part.lstrip("_") in STANDARD_LIBRARY for part in walk):
+        return True
     return full.startswith(GADGETS)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.inert_pickle import Opaque
 from dinoport.checkpoints.run_folder import iterations
+from dinoport.checkpoints.stand_ins import Opaque
 from dinoport.errors import CheckpointError
 
 FLAT_PARAMETER = "_flat_param"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,13 +11,19 @@ import ml_dtypes
 import numpy as np
 
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.json_text import parse_object
+from dinoport.checkpoints.names import MAX_NAME_CHARACTERS, is_name
+from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
-from dinoport.checkpoints.values import stored_tensor
+from dinoport.checkpoints.values import MAX_AXES, are_sizes, stored_tensor
 from dinoport.errors import CheckpointError
-from dinoport.tensor import TensorRef
+from dinoport.tensor import TensorRef, dtype_name, shape_text
 
-MAX_HEADER_BYTES = 100_000_000
-"""The limit of the safetensors library itself."""
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+"""Fifty thousand tensors with names of two hundred characters. The library's own limit is 100 MB."""
+
+MAX_TENSORS = 50_000
+"""In one file: a 7B model has some five hundred. One takes 1.5 kB of memory here."""
 
 LENGTH_BYTES = 8
 
@@ -40,62 +46,70 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     if source.size_bytes < LENGTH_BYTES:
         raise _broken(source, f"{source.size_bytes} bytes", "a length of 8 bytes, then a header")
     length = int.from_bytes(source.read(0, LENGTH_BYTES), "little")
-    if length > min(MAX_HEADER_BYTES, source.size_bytes - LENGTH_BYTES):
-        raise _broken(source, f"a header length of {length}", f"at most {source.size_bytes - LENGTH_BYTES}")
-    header = _parse(source, source.read(LENGTH_BYTES, length))
+    longest = min(MAX_HEADER_BYTES, source.size_bytes - LENGTH_BYTES)
+    if length > longest:
+        raise _broken(source, f"a header that is said to take {length} bytes", f"at most {longest}")
+    try:
+        header = parse_object(source.read(LENGTH_BYTES, length))
+    except ValueError as error:
+        raise _broken(source, f"in its header, {error}", "a JSON object") from error
+    header.pop("__metadata__", None)
+    if len(header) > MAX_TENSORS:
+        raise _broken(source, f"{len(header)} tensors", f"at most {MAX_TENSORS}")
     base = LENGTH_BYTES + length
+    entries = {name: _entry(source, name, entry) for name, entry in header.items()}
+    _check_ranges(source, entries, source.size_bytes - base)
     tensors: dict[str, TensorRef] = {}
-    ranges: list[tuple[int, int, str]] = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        dtype, shape, start, stop = _entry(source, name, entry)
-        if prod(shape) * dtype.itemsize != stop - start or stop > source.size_bytes - base:
-            found = f"shape {shape} of {dtype} in bytes {start} to {stop}"
-            raise _broken(source, f"{name}: {found}", f"bytes of that size, within {source.size_bytes - base}")
-        ranges.append((start, stop, name))
-        storage = Storage(source, name, stop - start, _at(base + start))
-        strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        tensors[name] = stored_tensor(name, storage, dtype, 0, shape, strides)
-    end = 0
-    for start, stop, name in sorted(ranges):
-        if start != end:
-            raise _broken(source, f"{name} begins at byte {start}", f"byte {end}: neither a gap nor an overlap")
-        end = stop
-    if end != source.size_bytes - base:
-        raise _broken(source, f"{source.size_bytes - base} bytes of data", f"{end}, as the header says")
+    for name, entry in entries.items():
+        storage = Storage(source, name, entry.stop - entry.start, _at(base + entry.start))
+        strides = [prod(entry.shape[axis + 1 :]) for axis in range(len(entry.shape))]
+        tensors[name] = stored_tensor(name, storage, entry.dtype, 0, entry.shape, strides)
     return tensors
 
 
-def _parse(source: ByteSource, data: bytes) -> dict[str, object]:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = dict(pairs)
-        if len(names) != len(pairs):
-            raise ValueError("two entries of one name")
-        return names
-
-    try:
-        header = json.loads(data.decode("utf-8"), object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise _broken(source, f"a header that is not sound JSON ({type(error).__name__})", "a JSON object") from error
-    if not isinstance(header, dict):
-        raise _broken(source, f"a header that is a {type(header).__name__}", "a JSON object")
-    return header
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    dtype: np.dtype[Any]
+    shape: list[int]
+    start: int
+    stop: int
 
 
-def _entry(source: ByteSource, name: str, entry: object) -> tuple[np.dtype[Any], list[int], int, int]:
+def _check_ranges(source: ByteSource, entries: Mapping[str, _Entry], data_bytes: int) -> None:
+    """Whether the tensors take all bytes behind the header, each once."""
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].stop)):
+        if entry.start != end:
+            raise _broken(source, f"{name} begins at byte {entry.start}", f"byte {end}: neither a gap nor an overlap")
+        end = entry.stop
+    if end > data_bytes:
+        raise CheckpointError(
+            f"{source.where} ends too early",
+            expected=f"{end} bytes of tensors, as its header says",
+            found=f"{data_bytes}",
+            cause="a download or a copy that broke off, or a header that was made to mislead",
+            next_step="fetch the file again and compare its size with the original's",
+        )
+    if end != data_bytes:
+        raise _broken(source, f"{data_bytes} bytes of tensors", f"{end}, as the header says")
+
+
+def _entry(source: ByteSource, name: str, entry: object) -> _Entry:
+    if not is_name(name):
+        raise _broken(source, f"a name that is none: {short_text(name)}", f"at most {MAX_NAME_CHARACTERS} characters")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _broken(source, f"an entry {name} without dtype, shape and data_offsets", "these three")
     shape, offsets = entry["shape"], entry["data_offsets"]
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
-        raise _broken(source, f"{name} of dtype {entry['dtype']!r}", f"one of {', '.join(DTYPES)}")
+        raise _broken(source, f"{name} of dtype {short_text(entry['dtype'])}", f"one of {', '.join(DTYPES)}")
     for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or any(type(number) is not int or number < 0 for number in numbers):
-            raise _broken(source, f"{name} with {str(numbers)[:60]}", "whole numbers, none negative")
-    if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _broken(source, f"{name} in bytes {offsets}", "a begin and an end")
-    return dtype, shape, offsets[0], offsets[1]
+        if not isinstance(numbers, list) or not are_sizes(numbers):
+            raise _broken(source, f"{name} with {short_text(numbers)}", f"{MAX_AXES} whole numbers at most, from 0 on")
+    if len(offsets) != 2 or prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
+        found = f"{name}: shape {shape_text(tuple(shape))} of {dtype_name(dtype)} in bytes {short_text(offsets)}"
+        raise _broken(source, found, f"{prod(shape) * dtype.itemsize} bytes")
+    return _Entry(dtype, shape, offsets[0], offsets[1])
 
 
 def _at(offset: int) -> Any:

@@ -63,14 +63,18 @@ class Storage:
             self.readinto(done, buffer[: min(BLOCK_BYTES, self.size_bytes - done)])
         found = self._sum.crc32
         if found != self.crc32:
-            raise CheckpointError(
-                f"{self.source.where} is damaged: a checksum does not hold",
-                where=self.label,
-                expected=f"CRC-32 {self.crc32:08x}, as the file says",
-                found=f"{found:08x}",
-                cause="a flipped bit on disk or in transfer; torch.load does not check this",
-                next_step="fetch the file again",
-            )
+            raise checksum_error(self.source.where, self.label, self.crc32, found)
+
+
+def checksum_error(where: str, label: str, expected: int, found: int) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is damaged: a checksum does not hold",
+        where=label,
+        expected=f"CRC-32 {expected:08x}, as the file says",
+        found=f"{found:08x}",
+        cause="a flipped bit on disk or in transfer; torch.load does not check this",
+        next_step="fetch the file again",
+    )
 
 
 class _RunningSum:

@@ -1,4 +1,8 @@
-"""torch.save's format before 1.6: five pickles one after the other, then the storages' bytes."""
+"""torch.save's format before 1.6: five pickles one after the other, then the storages' bytes.
+
+The third pickle says which byte order the writing machine had, and is not looked at: storages are little-endian
+whatever it says. Source: PyTorch's `torch/csrc/serialization.cpp`, which converts them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,21 @@ import struct
 from collections.abc import Callable
 
 from dinoport.checkpoints.byte_sources import ByteSource
-from dinoport.checkpoints.inert_pickle import Global, InertUnpickler
+from dinoport.checkpoints.inert_pickle import InertUnpickler
+from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
-from dinoport.checkpoints.torch_tensors import STORAGE_DTYPES, TypedStorage, builders
+from dinoport.checkpoints.torch_tensors import StorageKey, TypedStorage, builders
+from dinoport.checkpoints.values import are_sizes
 from dinoport.errors import CheckpointError
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
-MAX_PICKLES_BYTES = 64 * 1024 * 1024
-"""The pickles at the beginning hold names and shapes; they are read in pieces of this size at most."""
+MAX_PICKLES_BYTES = 16 * 1024 * 1024
+"""Of the pickles at the beginning, which hold names and shapes, as in a zip file's data.pkl."""
 
-FIRST_BYTES = 4 * 1024 * 1024
+FIRST_BYTES = 2 * 1024 * 1024
+"""Read at first: as a rule all of the pickles, and little of the storages behind them."""
 
 
 def read_torch_legacy(source: ByteSource) -> object:
@@ -32,6 +39,10 @@ def read_torch_legacy(source: ByteSource) -> object:
         return _read(source, source.read(0, min(source.size_bytes, MAX_PICKLES_BYTES)))
 
 
+COUNT = struct.Struct("<q")
+"""In front of each storage: its number of elements."""
+
+
 class _MoreWantedError(Exception):
     """The pickles go on behind what was read."""
 
@@ -40,29 +51,21 @@ def _read(source: ByteSource, data: bytes) -> object:
     position = 0
     offsets: dict[str, int] = {}
     storages: dict[str, TypedStorage] = {}
+    table = builders(source.where)
 
     def persistent(key: object) -> object:
-        if not isinstance(key, tuple) or len(key) != 6 or key[0] != "storage" or not isinstance(key[1], Global):
-            raise _broken(source, f"a reference {str(key)[:60]!r}")
-        _, kind, root, _, count, view = key
-        dtype = STORAGE_DTYPES.get(kind.name.rpartition(".")[2])
-        if dtype is None or type(count) is not int or count < 0:
-            raise _broken(source, f"storages of type {kind.name}")
-        name = str(root)
-        if name not in storages:
-            storage = Storage(source, f"storage {name}", count * dtype.itemsize, _locator(offsets, name))
-            storages[name] = TypedStorage(storage, dtype, big_endian)
-        if view is None:
-            return storages[name]
-        if not isinstance(view, tuple) or len(view) != 3 or any(type(part) is not int for part in view[1:]):
-            raise _broken(source, "a view of a storage that is no view")
-        first, length = view[1] * dtype.itemsize, view[2] * dtype.itemsize
-        part = Storage(source, f"storage {name}", length, lambda: storages[name].storage.offset_bytes + first)
-        return TypedStorage(part, dtype, big_endian)
+        wanted = StorageKey.of(source.where, key)
+        if wanted.name not in storages:
+            label = f"storage {wanted.name[:100]}"
+            storage = Storage(source, label, wanted.size_bytes, _locator(offsets, wanted.name))
+            storages[wanted.name] = TypedStorage(storage, wanted.dtype)
+        root = wanted.checked(source.where, storages[wanted.name])
+        view = key[5] if isinstance(key, tuple) and len(key) == 6 else None
+        return root if view is None else _part(source, root, view)
 
     def load(use: Callable[[object], object] | None = None) -> object:
         nonlocal position
-        unpickler = InertUnpickler(data, source.where, builders(source.where), use, position)
+        unpickler = InertUnpickler(data, source.where, table, use, position)
         try:
             found = unpickler.load()
         except CheckpointError:
@@ -82,14 +85,27 @@ def _read(source: ByteSource, data: bytes) -> object:
         )
     if load() != PROTOCOL_VERSION:
         raise _broken(source, "an unknown version of the legacy format")
-    system = load()
-    big_endian = isinstance(system, dict) and system.get("little_endian") is False
+    load()
     tree = load(persistent)
     keys = load()
-    if not isinstance(keys, list):
-        raise _broken(source, "no list of storages")
-    _locate_all(source, position, [str(key) for key in keys], storages, offsets, big_endian)
+    names = [str(key) for key in keys if isinstance(key, (str, int))] if isinstance(keys, list) else []
+    if not isinstance(keys, list) or len(names) != len(keys) or names != list(dict.fromkeys(names)):
+        raise _broken(source, "no sound list of storages")
+    if names != [name for name in names if name in storages] or len(names) != len(storages):
+        raise _broken(source, "a list of storages that are not those of its tensors")
+    _locate_all(source, position, names, storages, offsets)
     return tree
+
+
+def _part(source: ByteSource, root: TypedStorage, view: object) -> TypedStorage:
+    """A storage that is a part of another: (its own key, offset, number of elements), as torch before 0.4 wrote it."""
+    sound = isinstance(view, tuple) and len(view) == 3 and are_sizes(view[1:])
+    offset, count = view[1:] if isinstance(view, tuple) and sound else (0, -1)
+    first, size_bytes = offset * root.dtype.itemsize, count * root.dtype.itemsize
+    if not sound or first + size_bytes > root.storage.size_bytes:
+        raise _broken(source, f"a view of a storage that lies outside it: {short_text(view)}")
+    part = Storage(source, root.storage.label, size_bytes, lambda: root.storage.offset_bytes + first)
+    return TypedStorage(part, root.dtype)
 
 
 def _locate_all(
@@ -98,18 +114,14 @@ def _locate_all(
     keys: list[str],
     storages: dict[str, TypedStorage],
     offsets: dict[str, int],
-    big_endian: bool,
 ) -> None:
     """Walk the storages behind the pickles: each is its element count, then its bytes."""
-    count_format = struct.Struct(">q" if big_endian else "<q")
     for key in keys:
-        if key not in storages:
-            raise _broken(source, f"a storage {key!r} that no tensor uses")
-        (count,) = count_format.unpack(source.read(position, count_format.size))
+        (count,) = COUNT.unpack(source.read(position, COUNT.size))
         typed = storages[key]
         if count * typed.dtype.itemsize != typed.storage.size_bytes:
             raise _broken(source, f"storage {key} holds {count} elements, where its tensors say otherwise")
-        offsets[key] = position + count_format.size
+        offsets[key] = position + COUNT.size
         position = offsets[key] + typed.storage.size_bytes
     if position > source.size_bytes:
         raise CheckpointError(

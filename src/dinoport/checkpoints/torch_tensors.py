@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
-from dinoport.checkpoints.inert_pickle import Builder, Global, Opaque
+from dinoport.checkpoints.inert_pickle import Builder
+from dinoport.checkpoints.names import MAX_NAME_CHARACTERS
+from dinoport.checkpoints.pickle_keys import MAX_KEY_INTEGER
+from dinoport.checkpoints.stand_ins import Global, Opaque, short_text
 from dinoport.checkpoints.storage import Storage
-from dinoport.checkpoints.values import stored_tensor
+from dinoport.checkpoints.values import are_sizes, stored_tensor
 from dinoport.errors import CheckpointError
-from dinoport.tensor import Array, Shape, TensorRef
+from dinoport.tensor import Array, TensorRef
 
 STORAGE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("f8"),
@@ -45,17 +48,61 @@ TORCH_DTYPES: Mapping[str, np.dtype[Any]] = {
 }  # fmt: skip
 """torch's dtypes, by the names under which a pickle or a checkpoint's metadata mentions them."""
 
+MAX_TENSORS = 50_000
+"""In one file: a training checkpoint of a 7B model holds some five thousand. One takes 1.5 kB of memory here."""
+
 MAX_MODULE_DEPTH = 64
 """Modules in modules of a pickled nn.Module; a ViT has five."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class TypedStorage:
     """A storage as a pickle hands it to its tensors: with the dtype of its elements."""
 
     storage: Storage
     dtype: np.dtype[Any]
     big_endian: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StorageKey:
+    """What a pickle says of a storage that lies outside it: name, dtype of its elements, and their number."""
+
+    name: str
+    dtype: np.dtype[Any]
+    count: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.count * self.dtype.itemsize
+
+    @classmethod
+    def of(cls, where: str, key: object) -> StorageKey:
+        """From the persistent id that torch.save writes. Raises CheckpointError for any other."""
+        if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage" or type(key[1]) is not Global:
+            raise _broken(where, f"a reference that names no storage: {short_text(key)}")
+        kind, name, count = key[1].name, key[2], key[4]
+        dtype = STORAGE_DTYPES.get(kind.rpartition(".")[2]) if kind.startswith("torch.") else None
+        if dtype is None:
+            raise _broken(where, f"a storage of the unknown type {kind[:100]}")
+        if not isinstance(name, (str, int)) or type(count) is not int or not 0 <= count < 2**63:
+            raise _broken(where, f"a storage without a name or a size: {short_text(key)}")
+        return cls(str(name), dtype, count)
+
+    def checked(self, where: str, storage: TypedStorage) -> TypedStorage:
+        """The storage that was found under this name, unless it was named before as another."""
+        if storage.dtype != self.dtype or storage.storage.size_bytes != self.size_bytes:
+            raise _broken(where, f"a storage {self.name[:100]} that is declared twice, and differently")
+        return storage
+
+
+def _broken(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not a sound torch file",
+        found=found,
+        cause="a damaged file, or one that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )
 
 
 @dataclass(frozen=True)
@@ -74,13 +121,20 @@ class NoValues:
 
 
 def builders(where: str) -> dict[str, Builder]:
-    """The closed table of calls that mean data, by dotted name."""
+    """The closed table of calls that mean data, by dotted name. For one file: tensors are counted."""
+    count = 0
 
     def tensor(storage: object, first: int, shape: object, strides: object, *rest: object) -> object:
         if isinstance(storage, Opaque):
             return Opaque("torch.Tensor")
         if not isinstance(storage, TypedStorage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
             raise ValueError("a tensor over something that is no storage")
+        nonlocal count
+        count += 1
+        if count > MAX_TENSORS:
+            raise _broken(where, f"more than {MAX_TENSORS} tensors")
+        if len(rest) > 2 and rest[2]:
+            raise ValueError("a tensor whose values are to be negated or conjugated when they are read")
         return stored_tensor("", storage.storage, storage.dtype, first, shape, strides, big_endian=storage.big_endian)
 
     def tensor_v3(
@@ -99,11 +153,21 @@ def builders(where: str) -> dict[str, Builder]:
         return tensor(typed, first, shape, strides)
 
     def meta(dtype: object, shape: object, strides: object, grad: object = None) -> object:
-        if not isinstance(dtype, Global) or not isinstance(shape, tuple):
+        if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not are_sizes(shape):
             raise ValueError("a meta tensor without dtype or shape")
-        return TensorRef("", TORCH_DTYPES[dtype.name], _sizes(shape), NoValues(where))
+        return TensorRef("", TORCH_DTYPES[dtype.name], shape, NoValues(where))
+
+    def nested(*args: object) -> object:
+        raise CheckpointError(
+            f"{where} holds its tensors as pickles within a pickle",
+            expected="tensors beside the pickle, as torch.save writes them",
+            found="torch.storage._load_from_bytes",
+            cause="pickle.dump instead of torch.save",
+            next_step="load it where you trust it, and save the state dict with torch.save",
+        )
 
     return {
+        "torch.storage._load_from_bytes": nested,
         "torch._utils._rebuild_tensor": tensor,
         "torch._utils._rebuild_tensor_v2": tensor,
         "torch._utils._rebuild_tensor_v3": tensor_v3,
@@ -115,20 +179,52 @@ def builders(where: str) -> dict[str, Builder]:
             else Opaque(kind.name if isinstance(kind, Global) else "torch.Tensor", (args,))
         ),
         "torch._utils._rebuild_meta_tensor_no_storage": meta,
-        "torch.Size": lambda sizes=(): tuple(sizes),
-        "collections.OrderedDict": lambda pairs=(): dict(pairs),
-        "_collections.OrderedDict": lambda pairs=(): dict(pairs),
-        "collections.defaultdict": lambda factory=None, pairs=(): dict(pairs),
-        "collections.Counter": lambda pairs=(): dict(pairs),
-        "_codecs.encode": lambda text, encoding="utf-8": text.encode("latin-1" if encoding == "latin1" else "utf-8"),
-        "builtins.set": lambda values=(): list(values),
-        "__builtin__.set": lambda values=(): list(values),
+        "torch.Size": lambda sizes=(): tuple(_sequence(sizes)),
+        "collections.OrderedDict": _dict,
+        "_collections.OrderedDict": _dict,
+        "collections.defaultdict": lambda factory=None, pairs=(): _dict(pairs),
+        "collections.Counter": _dict,
+        "_codecs.encode": _encoded,
+        "builtins.set": lambda values=(): list(_sequence(values)),
+        "__builtin__.set": lambda values=(): list(_sequence(values)),
         "builtins.bytearray": lambda *args: bytearray() if not args else Opaque("builtins.bytearray", args),
-        "builtins.complex": lambda real, imaginary=0.0: complex(float(real), float(imaginary)),
+        "builtins.complex": _complex,
         "numpy.dtype": lambda text, *rest: Opaque("numpy.dtype", (text,)),
         "numpy.core.multiarray.scalar": _numpy_scalar,
         "numpy._core.multiarray.scalar": _numpy_scalar,
     }
+
+
+def _sequence(values: object) -> Sequence[object]:
+    if not isinstance(values, (list, tuple)):
+        raise ValueError("items that are no list")
+    return values
+
+
+def _dict(pairs: object = ()) -> dict[object, object]:
+    """A dict from another, or from pairs as Python 2 wrote them."""
+    if isinstance(pairs, dict):
+        return dict(pairs)
+    found: dict[object, object] = {}
+    for pair in _sequence(pairs):
+        key, value = _sequence(pair)
+        if not isinstance(key, (str, int)) or abs(key if isinstance(key, int) else 0) > MAX_KEY_INTEGER:
+            raise ValueError("a key that is neither text nor a number")
+        found[key] = value
+    return found
+
+
+def _encoded(text: str, encoding: str = "latin1") -> bytes:
+    """Bytes, as protocol 2 writes them."""
+    if encoding != "latin1":
+        raise ValueError("bytes in an encoding that pickle does not use")
+    return text.encode("latin-1")
+
+
+def _complex(real: object, imaginary: object = 0.0) -> complex:
+    if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):
+        raise ValueError("a complex number of something else")
+    return complex(real, imaginary)
 
 
 def _numpy_scalar(dtype: object, data: object = b"") -> object:
@@ -144,28 +240,29 @@ def _numpy_scalar(dtype: object, data: object = b"") -> object:
     return np.frombuffer(raw, dtype=np.dtype(order + text))[0].item()
 
 
-def _sizes(shape: tuple[object, ...]) -> Shape:
-    if any(type(length) is not int or length < 0 for length in shape):
-        raise ValueError("a shape that is no shape")
-    return tuple(length for length in shape if isinstance(length, int))
-
-
 def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
-    """The tensors of a pickled nn.Module under the names that its state_dict would have; empty for other objects."""
+    """The tensors of a pickled nn.Module under the names that its state_dict would have; empty for other objects.
+
+    Raises ValueError where modules nest or share more than modules do.
+    """
     found: dict[str, TensorRef] = {}
     pending: list[tuple[str, object, int]] = [("", module, 0)]
-    seen: set[int] = set()
+    steps = 0
     while pending:
         prefix, node, depth = pending.pop()
         state = node.state if isinstance(node, Opaque) else None
-        if not isinstance(state, dict) or id(node) in seen or depth > MAX_MODULE_DEPTH:
+        if not isinstance(state, dict):
             continue
-        seen.add(id(node))
-        for kind in ("_parameters", "_buffers"):
-            tensors = state.get(kind)
-            if isinstance(tensors, dict):
-                found |= {f"{prefix}{name}": ref for name, ref in tensors.items() if isinstance(ref, TensorRef)}
-        modules = state.get("_modules")
-        if isinstance(modules, dict):
-            pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(modules.items())]
+        for kind in ("_parameters", "_buffers", "_modules"):
+            children = state.get(kind)
+            if not isinstance(children, dict):
+                continue
+            steps += len(children)
+            if steps > MAX_TENSORS or depth > MAX_MODULE_DEPTH or len(prefix) > MAX_NAME_CHARACTERS:
+                raise ValueError("modules that nest too deep or share too much")
+            named = [(prefix + name, child) for name, child in children.items() if isinstance(name, str)]
+            if kind == "_modules":
+                pending += [(f"{name}.", child, depth + 1) for name, child in reversed(named)]
+            else:
+                found |= {name: child for name, child in named if isinstance(child, TensorRef)}
     return found

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dinoport.checkpoints.branches import BRANCHES, preference
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.inert_pickle import Opaque
+from dinoport.checkpoints.names import is_name
 from dinoport.checkpoints.rank_files import refuse_rank_file
-from dinoport.checkpoints.torch_tensors import module_state_dict
+from dinoport.checkpoints.stand_ins import Opaque, short_text
+from dinoport.checkpoints.torch_tensors import MAX_TENSORS, module_state_dict
 from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
+
+MAX_SHARING = 8
+"""How many times the file's size its tensors may take together; tied weights and kept copies come to two."""
+
+SMALL_BYTES = 64 * 1024 * 1024
+"""What tensors may take in any case: an expanded buffer in a small file is no attack."""
 
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""
@@ -80,55 +87,90 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             branch, name, removed = _bare(path, full_name)
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
+    _check_amounts(checkpoint, groups.values())
     found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
     if not found:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",
             expected="a state dict: names and their tensors, bare or inside a training checkpoint",
             found=_describe(checkpoint.tree),
-            next_step=f"dinoport inspect {checkpoint.where}",
+            next_step="save model.state_dict() with torch.save, and give that file",
         )
     return _ranked(checkpoint, found)
 
 
-def training_arguments(checkpoint: Checkpoint) -> Mapping[str, object]:
-    """The `args` that `main_dino.py` stores beside its weights, as plain data; empty if there are none."""
+def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
+    """The `args` that `main_dino.py` stores beside its weights: what of them is a word or a number."""
     tree = checkpoint.tree
     args = tree.get("args") if isinstance(tree, dict) else None
     state = args.state if isinstance(args, Opaque) else args
-    return {key: value for key, value in state.items() if isinstance(key, str)} if isinstance(state, dict) else {}
+    if not isinstance(state, dict):
+        return {}
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str)
+        and (value is None or isinstance(value, (int, float)) or (isinstance(value, str) and is_name(value)))
+    }
 
 
 def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, TensorRef]]]:
     """Walk the nested dicts of a checkpoint, each once, without recursion."""
+    where = checkpoint.where
     pending: list[tuple[tuple[str, ...], object]] = [((), checkpoint.tree)]
-    seen: set[int] = set()
+    seen = {id(checkpoint.tree)}
     while pending:
         path, node = pending.pop()
-        if isinstance(node, Opaque):
-            module = module_state_dict(node)
-            if module:
-                yield path, module
-            continue
-        if not isinstance(node, dict) or id(node) in seen:
-            continue
-        seen.add(id(node))
         if len(path) > MAX_DEPTH:
             raise CheckpointError(
-                f"{checkpoint.where} nests its dicts more than {MAX_DEPTH} deep",
+                f"{where} nests its dicts more than {MAX_DEPTH} deep",
                 expected="a state dict, at most three dicts deep",
                 found=".".join(path[:4]) + " …",
                 cause="the file was not written by a training code",
                 next_step="save the innermost state dict on its own",
             )
-        tensors = {
-            name: value for name, value in node.items() if isinstance(name, str) and isinstance(value, TensorRef)
-        }
+        children = _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else {}
+        tensors: dict[str, TensorRef] = {}
+        nested: list[tuple[tuple[str, ...], object]] = []
+        for name, child in children.items():
+            if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
+                continue
+            if not is_name(name):
+                raise _unsound(where, f"a name that is none: {short_text(name)}")
+            if isinstance(child, TensorRef):
+                tensors[name] = child
+            elif name not in SKIPPED and id(child) not in seen:
+                seen.add(id(child))
+                nested.append(((*path, name), child))
         if tensors:
             yield path, tensors
-        for name, value in reversed(node.items()):
-            if isinstance(name, str) and name not in SKIPPED:
-                pending.append(((*path, name), value))
+        pending += reversed(nested)
+
+
+def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
+    try:
+        return module_state_dict(node)
+    except ValueError as error:
+        raise _unsound(where, str(error)) from error
+
+
+def _unsound(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} holds what no training code saves",
+        found=found,
+        cause="a file that was made to mislead or to exhaust something",
+        next_step="save the state dict of the model on its own",
+    )
+
+
+def _check_amounts(checkpoint: Checkpoint, groups: Iterable[Sequence[_Named]]) -> None:
+    """Tensors may share their values, so that a small file can announce any amount of them."""
+    limit = MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES
+    for names in groups:
+        announced = sum(named.tensor.size_bytes for named in names)
+        if len(names) > MAX_TENSORS or announced > limit:
+            found = f"{len(names)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
+            raise _unsound(checkpoint.where, found)
 
 
 def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
@@ -201,8 +243,8 @@ def _describe(tree: object) -> str:
     if isinstance(tree, TensorRef):
         return "a single tensor"
     if isinstance(tree, dict):
-        keys = ", ".join(repr(key) for key in list(tree)[:6])
+        keys = ", ".join(short_text(key) for key in list(tree)[:6])
         return f"a dict with the keys {keys}{' …' if len(tree) > 6 else ''}" if tree else "an empty dict"
     if isinstance(tree, Opaque):
-        return f"an object of class {tree.name}"
+        return f"an object of class {tree.name[:100]}"
     return f"a {type(tree).__name__}"

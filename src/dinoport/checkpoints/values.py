@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
 from dinoport.errors import CheckpointError
 from dinoport.tensor import Array, Shape, TensorRef, Values, shape_text
 
-MAX_GATHER_BYTES = 512 * 1024 * 1024
-"""A tensor that is not contiguous is gathered in memory whole. The largest of a 7B model takes 200 MB."""
+MAX_GATHER_BYTES = 256 * 1024 * 1024
+"""What a tensor that is not contiguous spans in its file is read whole. The largest of a 7B model takes 200 MB."""
+
+MAX_AXES = 32
+"""As in NumPy before 2; a patch kernel has four."""
+
+MAX_SIZE = 2**63
+"""Of an axis, a stride and an offset, in elements: torch keeps them in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,10 @@ class StoredValues:
         if self.is_contiguous:
             yield from self._stream(start, stop, limit)
             return
-        whole = self._gather()
+        view = self._view()
         for first in range(start, stop, limit):
-            yield whole[first : min(first + limit, stop)]
+            block = view.flat[first : min(first + limit, stop)]
+            yield block.byteswap() if self.big_endian else block
 
     def storages(self) -> tuple[Storage]:
         return (self.storage,)
@@ -69,12 +77,13 @@ class StoredValues:
                 block.byteswap(inplace=True)
             yield block
 
-    def _gather(self) -> Array:
+    def _view(self) -> Array:
+        """The tensor over what it spans in the storage, in the byte order of the file."""
         itemsize = self.dtype.itemsize
         span = 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
-        if max(span, prod(self.shape)) * itemsize > MAX_GATHER_BYTES:
+        if span * itemsize > MAX_GATHER_BYTES:
             raise CheckpointError(
-                "a tensor is not contiguous and too large to gather",
+                f"{self.storage.source.where} holds a tensor that is not contiguous, and too large to gather",
                 where=self.storage.label,
                 expected=f"at most {MAX_GATHER_BYTES} bytes",
                 found=f"shape {shape_text(self.shape)} with strides {shape_text(self.strides)}",
@@ -82,12 +91,14 @@ class StoredValues:
                 next_step="save the state dict again with contiguous tensors",
             )
         data = self.storage.source.read(self.storage.offset_bytes + self.first * itemsize, span * itemsize)
+        strides = tuple(stride * itemsize for stride in self.strides)
         flat = np.frombuffer(data, dtype=self.dtype)
-        view = np.lib.stride_tricks.as_strided(
-            flat, self.shape, tuple(stride * itemsize for stride in self.strides), writeable=False
-        )
-        whole = np.ascontiguousarray(view).reshape(-1)
-        return whole.byteswap() if self.big_endian else whole
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+
+
+def are_sizes(values: Sequence[object]) -> bool:
+    """Whether these can be a tensor's shape or strides."""
+    return len(values) <= MAX_AXES and all(type(value) is int and 0 <= value < MAX_SIZE for value in values)
 
 
 def byte_ranges(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
@@ -107,14 +118,16 @@ def stored_tensor(
     big_endian: bool = False,
 ) -> TensorRef:
     """A tensor over a storage, once it is certain that it lies inside. Raises CheckpointError; allocates nothing."""
-    axes = [*shape, *strides, first]
-    if len(shape) != len(strides) or any(type(value) is not int or value < 0 for value in axes):
-        raise _impossible(storage, f"shape {shape}, strides {strides}, offset {first}", "whole numbers, none negative")
+    if len(shape) != len(strides) or not (are_sizes(shape) and are_sizes(strides) and are_sizes([first])):
+        found = f"shape {short_text(shape)}, strides {short_text(strides)}, offset {short_text(first)}"
+        raise _impossible(storage, found, f"whole numbers, none negative, for {MAX_AXES} axes at most")
     if prod(shape):
         last = first + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
         held = storage.size_bytes // dtype.itemsize
         if last >= held:
-            raise _impossible(storage, f"shape {tuple(shape)}, so elements up to {last}", f"{held} elements")
+            raise _impossible(
+                storage, f"shape {shape_text(tuple(shape))}, so elements up to {last}", f"{held} elements"
+            )
     values = StoredValues(storage, dtype, first, tuple(shape), tuple(strides), big_endian)
     return TensorRef(name, dtype, tuple(shape), values)
 

@@ -13,11 +13,20 @@ def required(shapes: Mapping[str, Shape], name: str, axes: int, where: str) -> S
     """The shape of a tensor that the sizes are read off. Raises PlanError if it is missing or has other axes."""
     shape = shapes.get(name)
     if shape is None:
-        raise PlanError(f"{where} cannot be converted: its sizes cannot be read", [f"{name} is missing"])
+        raise _unreadable(where, f"{name} is missing")
     if len(shape) != axes or 0 in shape:
         problem = f"{name} has shape {shape_text(shape)} where {axes} axes, none of them empty, were expected"
-        raise PlanError(f"{where} cannot be converted: its sizes cannot be read", [problem])
+        raise _unreadable(where, problem)
     return shape
+
+
+def _unreadable(where: str, problem: str) -> PlanError:
+    return PlanError(
+        f"{where} cannot be converted: its sizes cannot be read",
+        [problem],
+        cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
+        next_step=f"dinoport inspect {where}",
+    )
 
 
 def count_blocks(names: Iterable[str], prefix: str = "blocks.") -> int:

@@ -61,5 +61,10 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
         what = f"blocks are numbered up to {depth - 1}, more than any model has" if depth else "there are no blocks"
         problems.append(what)
     if problems:
-        raise PlanError(f"{where} cannot be converted", problems)
+        raise PlanError(
+            f"{where} cannot be converted",
+            problems,
+            cause="a model that was changed: no class of Transformers computes it",
+            next_step=f"dinoport inspect {where}",
+        )
     return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)

@@ -1,0 +1,65 @@
+"""JSON from a file, parsed within limits: what a few bytes of it can cost is counted before it is parsed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+MAX_VALUES = 1_000_000
+"""Commas and brackets. A header takes eight for each tensor; each can make an object of some sixty bytes."""
+
+MAX_NUMBER_CHARACTERS = 64
+"""Of a number; parsing takes a time that grows with the square of its digits."""
+
+
+def parse_object(data: bytes) -> dict[str, object]:
+    """A JSON object. Raises ValueError, which says in words what is wrong."""
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} values")
+    try:
+        found = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_no_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(f"bytes that are no UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"text that is no JSON at character {error.pos}: {error.msg}") from error
+    except RecursionError as error:
+        raise ValueError("values that nest too deep") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"a {type(found).__name__} where an object was expected")
+    return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"two values of the name {_twice(name for name, _ in pairs)[:100]!r}")
+    return found
+
+
+def _twice(names: Iterable[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
+def _integer(text: str) -> int:
+    return int(_short(text))
+
+
+def _float(text: str) -> float:
+    return float(_short(text))
+
+
+def _short(text: str) -> str:
+    if len(text) > MAX_NUMBER_CHARACTERS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return text
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name}, which JSON has not")

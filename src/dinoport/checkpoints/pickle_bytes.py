@@ -1,0 +1,95 @@
+"""The bytes of a pickle, taken from front to back, under the limits that single values have."""
+
+from __future__ import annotations
+
+import codecs
+import struct
+
+from dinoport.errors import CheckpointError
+
+MAX_INTEGER_BYTES = 1024
+"""Of one integer. Random states hold some long ones; Python's own parsing of decimal digits is quadratic."""
+
+MAX_FLOAT_CHARACTERS = 64
+"""Of a float as text: repr takes 24, and parsing thousands of digits is quadratic too."""
+
+MAX_LINE_BYTES = 65_536
+"""Of one text line in the text opcodes: names and numbers."""
+
+
+class PickleBytes:
+    """A cursor over the bytes of a pickle. Raises CheckpointError where they end too early or say too much."""
+
+    def __init__(self, data: bytes, where: str, position: int = 0) -> None:
+        self._data = data
+        self._where = where
+        self.position = position
+
+    def broken(self, found: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self._where} is not a sound pickle",
+            found=found,
+            cause="a damaged file, a file of another kind, or one that was made to mislead",
+            next_step="fetch the file again; a genuine checkpoint comes from torch.save",
+        )
+
+    def opcode(self) -> int:
+        try:
+            found = self._data[self.position]
+        except IndexError:
+            raise self.broken(f"an end at byte {self.position}, within a pickle") from None
+        self.position += 1
+        return found
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        if count < 0 or end > len(self._data):
+            raise self.broken(f"{count} bytes wanted at byte {self.position} of {len(self._data)}")
+        taken = self._data[self.position : end]
+        self.position = end
+        return taken
+
+    def line(self, limit: int = MAX_LINE_BYTES) -> bytes:
+        end = self._data.find(b"\n", self.position, self.position + limit)
+        if end < 0:
+            raise self.broken(f"a text line without an end at byte {self.position}")
+        line = self._data[self.position : end]
+        self.position = end + 1
+        return line
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0])
+
+    def text(self, size_form: str) -> str:
+        return self.take(self.number(size_form)).decode("utf-8", "surrogatepass")
+
+    def old_text(self, size_form: str) -> str:
+        """A str of Python 2, which may be text or bytes."""
+        return self.take(self.number(size_form)).decode("latin-1")
+
+    def quoted_line(self) -> str:
+        text = self.line()
+        if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
+            raise self.broken(f"a string without quotes at byte {self.position}")
+        decoded, _ = codecs.escape_decode(text[1:-1])
+        return decoded.decode("latin-1")
+
+    def integer(self, text: bytes) -> int:
+        if len(text) > MAX_INTEGER_BYTES:
+            raise self.broken(f"an integer of {len(text)} digits at byte {self.position}")
+        return int(text)
+
+    def integer_or_bool(self) -> int:
+        text = self.line()
+        return {b"00": False, b"01": True}[text] if text in (b"00", b"01") else self.integer(text)
+
+    def long_integer(self, count: int) -> int:
+        if not 0 <= count <= MAX_INTEGER_BYTES:
+            raise self.broken(f"an integer of {count} bytes at byte {self.position}")
+        return int.from_bytes(self.take(count), "little", signed=True)
+
+    def float_text(self) -> float:
+        return float(self.line(MAX_FLOAT_CHARACTERS))
+
+    def float_bytes(self) -> float:
+        return float(struct.unpack(">d", self.take(8))[0])
