@@ -17,8 +17,8 @@ FORMER_MODULES = frozenset({
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names) | FORMER_MODULES
 
 PLAIN = {
-    "builtins": "bool bytearray bytes complex dict float frozenset getattr int list long object range set slice str tuple type "
-    "unicode xrange Ellipsis NotImplemented NoneType",
+    "builtins": "bool bytearray bytes complex dict float frozenset getattr int list long object range set slice str "
+    "tuple type unicode xrange Ellipsis NotImplemented NoneType",
     "_codecs": "encode",
     "_collections": "OrderedDict deque defaultdict",
     "_io": "BytesIO",
