@@ -35,6 +35,7 @@ from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import Request
 from dinoport.sources import locate
+from dinoport.targets.original import is_known_class
 from dinoport.tensor import TensorRef
 from dinoport.verify.prove import Case, Level, prove
 from dinoport.verify.verdict import Proofs, Verdict, Word, judge
@@ -64,14 +65,18 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
     planned, refusal = None, None
     located = locate(source, on_progress)
     with located.open() as checkpoint:
+        is_ours = is_known_class(checkpoint.config or {})
         try:
-            with prepare_opened(located, checkpoint, request or Request(), on_progress) as prepared:
-                planned = prepared_report(prepared, Verdict(Word.PLANNED), Proofs(), "", ())
+            if is_ours:
+                planned = return_report(prepare_return(checkpoint), Verdict(Word.PLANNED), Proofs(), "", ())
+            else:
+                with prepare_opened(located, checkpoint, request or Request(), on_progress) as prepared:
+                    planned = prepared_report(prepared, Verdict(Word.PLANNED), Proofs(), "", ())
         except DinoportError as error:
             refusal = str(error)
-        states = [] if checkpoint.config else state_dicts(checkpoint)
+        states = [] if is_ours else state_dicts(checkpoint)
         branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
-        if checkpoint.config:
+        if is_ours:
             branches = [branch_of("a folder of Transformers", folder_tensors(checkpoint), ())]
         return Inspection(checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal)
 
@@ -210,7 +215,7 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         files_of_source = pinned()
         prepared.check_unchanged()
         verdict = judge(proofs, prepared.assumed)
-        files.append(folders.write_card(prepared, workspace, job.target.name, verdict))
+        files += folders.write_card(prepared, workspace, job.target.name, verdict)
         report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
     write_json(workspace / folders.REPORT, report.to_dict())
     return report

@@ -13,6 +13,7 @@ from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.verify.verdict import Verdict
 from dinoport.writing.card import CardFacts, card
 from dinoport.writing.json_file import write_json, write_text
+from dinoport.writing.licence import LICENCES
 from dinoport.writing.output_file import WrittenFile
 
 REPORT = "dinoport.json"
@@ -33,7 +34,10 @@ def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:
     return [write_json(folder / name, content) for name, content in configs(prepared).items()]
 
 
-def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> WrittenFile:
+def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
+    """The model card, and the licence's text where the source is a published model beyond doubt."""
+    genuine = prepared.located.genuine() if prepared.located else None
+    licence = LICENCES[genuine.licence] if genuine else None
     facts = CardFacts(
         folder=name,
         family=prepared.family.title,
@@ -42,8 +46,11 @@ def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) ->
         settings=tuple(map(str, prepared.reading.settings)),
         remarks=prepared.remarks,
         pooler=prepared.request.pooler == "identity",
+        licence=licence,
+        base_model=genuine.hub if genuine else None,
     )
-    return write_text(folder / "README.md", card(prepared.target, facts))
+    written = [write_text(folder / "README.md", card(prepared.target, facts))]
+    return [*written, licence.write(folder)] if licence else written
 
 
 def request_of(folder: Checkpoint) -> Request:

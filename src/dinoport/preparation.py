@@ -18,7 +18,6 @@ from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.dialect import translate
 from dinoport.families.family import Evidence, Family, Reading
-from dinoport.families.published import Published
 from dinoport.families.setting import Setting, Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
@@ -27,7 +26,7 @@ from dinoport.mapping.rule import Rule
 from dinoport.progress import Progress, silent
 from dinoport.request import Request
 from dinoport.sources import Located, locate, locate_head
-from dinoport.targets.original import Return, way_back
+from dinoport.targets.original import Return, is_known_class, way_back
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.catalogue import choose
 from dinoport.targets.transformers.labels import read_labels
@@ -55,7 +54,7 @@ class Prepared:
     cast: np.dtype[Any] | None
     others: tuple[StateDict, ...] = ()
     remarks: tuple[str, ...] = ()
-    published: Published | None = None
+    located: Located | None = None
     head: Checkpoint | None = None
     files: ExitStack = field(default_factory=ExitStack)
 
@@ -106,6 +105,8 @@ def prepare_opened(
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     with ExitStack() as files:
         where = checkpoint.where
+        if is_known_class(checkpoint.config or {}):
+            raise _converted_already(where)
         found = families.find(where, state_dicts(checkpoint), request.checkpoint_key)
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
         original = translate(found.state.tensors, found.dialect, wishes) if found.dialect else None
@@ -144,10 +145,19 @@ def prepare_opened(
             cast,
             found.others,
             tuple(remarks),
-            located.published,
+            located,
             head,
             files.pop_all(),
         )
+
+
+def _converted_already(where: str) -> SettingError:
+    return SettingError(
+        f"{where} is a folder of Transformers already",
+        expected="a checkpoint of an original codebase",
+        found="config.json and weights under the names of Transformers",
+        next_step=f"dinoport convert {where} FOLDER --to original, for the original's names",
+    )
 
 
 @dataclass

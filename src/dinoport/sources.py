@@ -25,11 +25,25 @@ DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downl
 
 @dataclass(frozen=True)
 class Located:
-    """What a source turned out to be. `published` is the model whose name, or whose file's name, was given."""
+    """What a source turned out to be. `published` is the model whose name, or whose file's name, was given.
+
+    `by_name` says that the file was fetched from its published address, and not only called like it.
+    """
 
     path: Path
     published: Published | None = None
     remarks: tuple[str, ...] = ()
+    by_name: bool = False
+
+    def genuine(self) -> Published | None:
+        """The published model that this is beyond doubt: by where it came from, or by the hash that its name carries.
+
+        Reads a local file once where its name carries a hash.
+        """
+        if self.published is None or self.by_name:
+            return self.published
+        prefix = self.published.sha256_prefix
+        return self.published if prefix and self.path.is_file() and _sha256(self.path).startswith(prefix) else None
 
     def open(self) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
@@ -49,7 +63,7 @@ def locate(source: str | Path, on_progress: Progress = silent) -> Located:
     if model is None:
         return Located(path)
     file = _fetch(model.url, model, on_progress)
-    return Located(file, model, (f"{model.name} is {model.url}, kept in {file.parent}",))
+    return Located(file, model, (f"{model.name} is {model.url}, kept in {file.parent}",), by_name=True)
 
 
 def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ from dinoport.api import convert
 from tests.families.cases import CASES, Case
 
 PIL = pytest.importorskip("PIL.Image")
-pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
 
 
 def cases_with_cards_of_their_own() -> list[Case]:
@@ -31,6 +34,15 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return case, root / "converted"
 
 
+class StandIn:
+    """In the place of DINOv3's image processor, where torchvision is not installed."""
+
+    @classmethod
+    def from_pretrained(cls, name: str) -> Callable[..., dict[str, torch.Tensor]]:
+        assert Path(name, "preprocessor_config.json").is_file()
+        return lambda picture, return_tensors: {"pixel_values": torch.zeros(1, 3, 224, 224)}
+
+
 def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeypatch, capsys) -> None:
     case, path = folder
     text = (path / "README.md").read_text(encoding="utf-8")
@@ -40,6 +52,9 @@ def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeyp
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     PIL.fromarray(pixels).save(path.parent / "picture.jpg")
     monkeypatch.chdir(path.parent)
+    if case.class_name.startswith("DINOv3") and find_spec("torchvision") is None:
+        assert "needs torchvision" in text
+        monkeypatch.setattr("transformers.AutoImageProcessor", StandIn)
     result = runpy.run_path(str(tmp_path / "usage.py"))
     if "ForImageClassification" in case.class_name:
         assert result["outputs"].logits.shape == (1, result["model"].config.num_labels)

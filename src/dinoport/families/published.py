@@ -18,6 +18,7 @@ class Published:
 
     `parameters` counts all numbers in the file. `head_url` is a classifier for ImageNet's 1000 classes that a class of
     Transformers can hold, `no_head` says why there is none. `refusal` says why the model itself cannot be converted.
+    `hub` is the repository of the same model on the Hugging Face Hub, where its authors keep one.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Published:
     head_url: str | None = None
     no_head: str = "none was published"
     refusal: str | None = None
+    hub: str | None = None
 
     @property
     def size_bytes(self) -> int:

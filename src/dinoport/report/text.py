@@ -151,7 +151,8 @@ def cause_text(found: Diagnosis) -> str:
 
 
 def _model(report: Report, label: str = "model") -> Iterator[str]:
-    yield from _entry(label, f"{report.family} → {report.class_name}")
+    ends = (report.family, report.class_name)
+    yield from _entry(label, " → ".join(reversed(ends) if report.direction == "to original" else ends))
     for origin in Origin:
         settings = [setting for setting in report.settings if setting.origin == origin.value]
         if settings:

@@ -69,6 +69,11 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
     return Return(class_name, family, rules, wishes, lost)
 
 
+def is_known_class(config: Mapping[str, object]) -> bool:
+    """Whether config.json is that of a class that an original here becomes."""
+    return _class_name(config) in _BUILDERS
+
+
 def _class_name(config: Mapping[str, object]) -> str:
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):

@@ -173,8 +173,13 @@ def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> Rotation
     found = RotationProof(difference(run.arguments["rotation"], architecture, run.images.shape[-2:]))
     if not architecture.rope_rounded:
         return found
-    stored = import_module(case.family.reference).forward(state, architecture, run.images)
-    return replace(found, stored=largest(compare(stored, run.theirs)).relative)
+    import torch
+
+    forward = import_module(case.family.reference).forward
+    low = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
+    stored, trained = (forward(state, architecture, run.images, **dtypes) for dtypes in ({}, low))
+    moved = [largest(compare(outputs, run.theirs)).relative for outputs in (stored, trained)]
+    return replace(found, stored=moved[0], in_bfloat16=moved[1])
 
 
 def state_as_written(case: Comparison) -> Weights:

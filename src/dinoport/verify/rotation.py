@@ -24,12 +24,16 @@ Rotation: TypeAlias = "tuple[Any, Any]"
 
 @dataclass(frozen=True)
 class RotationProof:
-    """`difference` of sines and cosines from those of the base; `stored` says how far the outputs move, relative to
-    the largest, if the periods are taken as the checkpoint rounds them. None where it does not round them.
+    """`difference` of sines and cosines from those of the base.
+
+    Where the checkpoint's periods are rounded to bfloat16, the other two say how far outputs move, relative to the
+    largest: `stored` if the periods alone are taken as stored, `in_bfloat16` if queries and keys are rotated in
+    bfloat16 too, as upstream does with every model that it trains.
     """
 
     difference: float
     stored: float | None = None
+    in_bfloat16: float | None = None
 
     @property
     def passed(self) -> bool:

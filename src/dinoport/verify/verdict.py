@@ -107,7 +107,10 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         exceptions.append(f"that {sum(proofs.exact.nonfinite.values())} values are not finite, as in the original")
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
         moved = f"outputs move by {outputs.rotation.stored:.1e}"
-        exceptions.append(f"rope periods (stored as bfloat16 rounds them, computed in float32 here: {moved})")
+        trained = f"by {outputs.rotation.in_bfloat16:.1e} where all of RoPE runs in bfloat16, as in training"
+        exceptions.append(
+            f"rope periods (stored as bfloat16 rounds them, computed in float32 here: {moved}, {trained})"
+        )
     if outputs and outputs.rounding:
         exceptions.append(f"for rounding (outputs move by {outputs.rounding.relative:.1e})")
     if outputs:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dinoport.targets.target import Target
+from dinoport.writing.licence import Licence
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beside what the target knows. Licence and base model only where they are known."""
+    """What a card says beside what the target knows.
+
+    `licence` and `base_model`, a repository on the Hub, only where they are known.
+    """
 
     folder: str
     family: str
@@ -18,7 +22,7 @@ class CardFacts:
     settings: tuple[str, ...]
     remarks: tuple[str, ...]
     pooler: bool
-    licence: str | None = None
+    licence: Licence | None = None
     base_model: str | None = None
 
 
@@ -29,7 +33,7 @@ def card(target: Target, facts: CardFacts) -> str:
 
 def _metadata(target: Target, facts: CardFacts) -> list[str]:
     lines = ["---", "library_name: transformers", f"pipeline_tag: {target.pipeline_tag}"]
-    lines += [f"license: {facts.licence}"] if facts.licence else []
+    lines += facts.licence.metadata if facts.licence else ()
     lines += [f"base_model: {facts.base_model}"] if facts.base_model else []
     lines += ["tags:", "- dino", "- vision", f"- {target.model_type}", "- dinoport", "---"]
     return lines
@@ -56,12 +60,13 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
         *(f"- {setting}" for setting in facts.settings),
         *(f"- {remark}" for remark in facts.remarks),
     ]
-    if not facts.licence:
-        lines += [
-            "",
-            "The licence is that of the original weights; this conversion does not know it and adds no terms.",
-        ]
-    return lines
+    return [*lines, "", _licence(facts)]
+
+
+def _licence(facts: CardFacts) -> str:
+    if facts.licence is None:
+        return "The licence is that of the original weights; this conversion does not know it and adds no terms."
+    return f"The weights are under {facts.licence.title}: see `{facts.licence.file_name}`."
 
 
 def usage(target: Target, folder: str) -> list[str]:
@@ -109,17 +114,35 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
                 "- The folder holds no pooler, as the original has none: load it with `add_pooling_layer=False`; "
                 "without it `pooler_output` is noise."
             )
-    if target.baked_from:
-        lines.append(
-            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
-            "original's own rule. At this size outputs are the original's; other sizes are resampled a second time."
-        )
-    elif target.interpolation:
-        lines.append(
-            f"- Outputs are the original's at {target.image_size}×{target.image_size} pixels. At other sizes "
-            "Transformers resamples the position table by another rule than the original "
-            f"({target.interpolation}); `dinoport convert --image-size N` makes a folder for one other size."
-        )
+    lines += _sizes(target)
+    if target.preprocessing.crop is None:
+        lines.append("- The image processor is DINOv3's own class, which needs torchvision.")
     if target.channels != 3:
         lines.append(f"- The model takes {target.channels} channels; the image processor here is for RGB pictures.")
     return ["## Mind", "", *lines, ""] if lines else []
+
+
+def _sizes(target: Target) -> list[str]:
+    """At which input sizes outputs are the original's."""
+    if target.interpolation is None:
+        return []
+    if target.baked_from:
+        return [
+            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
+            "original's own rule. At this size outputs are the original's; other sizes, "
+            f"{target.baked_from} among them, are resampled a second time."
+        ]
+    if target.resamples_alike:
+        return ["- Outputs are the original's at every size: Transformers resamples the position table alike."]
+    lines = [
+        f"- Outputs are the original's at {target.image_size}×{target.image_size} pixels. At other sizes Transformers "
+        f"resamples the position table by another rule than the original ({target.interpolation}); "
+        "`dinoport convert --image-size N` makes a folder for one other size."
+    ]
+    size = target.preprocessing.size
+    if size != target.image_size:
+        lines.append(
+            f"- The image processor here makes {size}×{size} pixels, as the original's evaluation does, so this "
+            f"difference is there unless the folder is made with `--image-size {size}`."
+        )
+    return lines

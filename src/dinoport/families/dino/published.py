@@ -18,7 +18,9 @@ NO_XCIT = "Transformers has no class for XCiT; timm has one (xcit_small_12_p16_2
 def _vit(name: str, folder: str, parameters: int, *, classifier: bool) -> Published:
     stem = f"{BASE}/{folder}_pretrain/{folder}"
     head_url = f"{stem}_linearweights.pth" if classifier else None
-    return Published(name, "dino", f"{stem}_pretrain.pth", parameters, LICENCE, head_url=head_url, no_head=FOUR_BLOCKS)
+    hub = f"facebook/{name.replace('_', '-')}"
+    url = f"{stem}_pretrain.pth"
+    return Published(name, "dino", url, parameters, LICENCE, head_url=head_url, no_head=FOUR_BLOCKS, hub=hub)
 
 
 def _xcit(name: str, parameters: int) -> Published:

@@ -7,6 +7,9 @@ from dinoport.families.published import Published
 BASE = "https://dl.fbaipublicfiles.com/dinov3"
 LICENCE = "dinov3-license"
 
+NOT_ON_THE_HUB = ("dinov3_vitl16plus",)
+"""Part of a detector; upstream's README does not list it among the backbones either."""
+
 NO_CLASS = "Transformers has no DINOv3 class that classifies images"
 
 
@@ -14,7 +17,9 @@ def dinov3(name: str, family: str, parameters: int, file: str) -> Published:
     """`file` is `DATASET-HASH`, as the file's name ends."""
     entry = name.removesuffix("_sat493m")
     url = f"{BASE}/{entry}/{entry}_pretrain_{file}.pth"
-    return Published(name, family, url, parameters, LICENCE, gated=True, no_head=NO_CLASS)
+    dataset = file.partition("-")[0]
+    hub = None if entry in NOT_ON_THE_HUB else f"facebook/{entry.replace('_', '-')}-pretrain-{dataset}"
+    return Published(name, family, url, parameters, LICENCE, gated=True, no_head=NO_CLASS, hub=hub)
 
 
 def _vit(name: str, parameters: int, file: str) -> Published:

@@ -1,0 +1,37 @@
+"""The licence of the original's weights, where it is known: what a card says of it, and its text beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from dinoport.writing.json_file import write_text
+from dinoport.writing.output_file import WrittenFile
+
+
+@dataclass(frozen=True)
+class Licence:
+    """`metadata` is what the Hub reads, line by line; `text` is a file in `licences/`, copied as `file_name`."""
+
+    title: str
+    metadata: tuple[str, ...]
+    text: str
+    file_name: str
+
+    def write(self, folder: Path) -> WrittenFile:
+        """Put the whole text into a folder. Raises FolderError where the disk refuses."""
+        content = (resources.files("dinoport.writing") / "licences" / self.text).read_text(encoding="utf-8")
+        return write_text(folder / self.file_name, content)
+
+
+LICENCES = {
+    "apache-2.0": Licence("the Apache License 2.0", ("license: apache-2.0",), "apache-2.0.txt", "LICENSE"),
+    "dinov3-license": Licence(
+        "the DINOv3 License, which binds whoever passes these weights on to pass it on too",
+        ("license: other", "license_name: dinov3-license", "license_link: LICENSE.md"),
+        "dinov3.md",
+        "LICENSE.md",
+    ),
+}
+"""By the names that published models carry (`dinoport models`)."""

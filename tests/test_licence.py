@@ -1,0 +1,77 @@
+"""A licence is claimed only for what is a published model beyond doubt, and its text goes along."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from dinoport import sources
+from dinoport.api import convert
+from dinoport.families.published import Published
+from dinoport.families.published_names import PUBLISHED
+from dinoport.writing.licence import LICENCES
+from tests.families.cases import CASES
+
+pytest.importorskip("torch")
+
+CHECKPOINTS = {case.name: case for case in CASES}
+
+
+def published_as(name: str, case: str, folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None) -> Path:
+    """A small checkpoint under the file name of a published model whose hash it has, or has not."""
+    path, _ = CHECKPOINTS[case].write(folder)
+    digest = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
+    model = next(model for model in PUBLISHED if model.name == name)
+    model = replace(model, url=f"https://example.org/{name}-{digest[:8]}.pth")
+    found = path.rename(path.with_name(model.file_name))
+
+    def published_file(file_name: str) -> Published | None:
+        return model if file_name == model.file_name else None
+
+    monkeypatch.setattr(sources, "published_file", published_file)
+    return found
+
+
+def test_a_published_file_carries_its_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = published_as("dinov3_vits16", "dinov3", tmp_path, monkeypatch, None)
+    report = convert(source, tmp_path / "out", level="exact")
+    card = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert card.license == "other"
+    assert card.license_name == "dinov3-license"
+    assert card.license_link == "LICENSE.md"
+    assert card.base_model == "facebook/dinov3-vits16-pretrain-lvd1689m"
+    assert (tmp_path / "out" / "LICENSE.md").read_text().startswith("# DINOv3 License")
+    assert "LICENSE.md" in {file.name for file in report.files}
+    assert "under the DINOv3 License, which binds" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_same_name_with_other_content_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = published_as("dinov3_vits16", "dinov3", tmp_path, monkeypatch, "0" * 64)
+    convert(source, tmp_path / "out", level="exact")
+    assert not (tmp_path / "out" / "LICENSE.md").exists()
+    card = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert card.license is None
+    assert card.base_model is None
+    assert "this conversion does not know it" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_file_that_is_only_called_like_a_published_one_is_not_claimed(tmp_path: Path) -> None:
+    path, request = CHECKPOINTS["vit"].write(tmp_path)
+    named = path.rename(path.with_name("dino_vitbase16_pretrain.pth"))
+    convert(named, tmp_path / "out", request, level="exact")
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.license is None
+
+
+def test_a_published_name_is_beyond_doubt(tmp_path: Path) -> None:
+    model = next(model for model in PUBLISHED if model.name == "dinov2_vitb14_reg")
+    located = sources.Located(tmp_path / model.file_name, model, by_name=True)
+    assert located.genuine() is model
+    assert model.hub == "facebook/dinov2-with-registers-base"
+
+
+def test_every_published_licence_is_known() -> None:
+    assert {model.licence for model in PUBLISHED} == set(LICENCES)
