@@ -34,13 +34,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return case, root / "converted"
 
 
-class StandIn:
+def stand_in(folder: str) -> Callable[..., dict[str, torch.Tensor]]:
     """In the place of DINOv3's image processor, where torchvision is not installed."""
-
-    @classmethod
-    def from_pretrained(cls, name: str) -> Callable[..., dict[str, torch.Tensor]]:
-        assert Path(name, "preprocessor_config.json").is_file()
-        return lambda picture, return_tensors: {"pixel_values": torch.zeros(1, 3, 224, 224)}
+    assert Path(folder, "preprocessor_config.json").is_file()
+    return lambda picture, return_tensors: {"pixel_values": torch.zeros(1, 3, 224, 224)}
 
 
 def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeypatch, capsys) -> None:
@@ -54,7 +51,7 @@ def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeyp
     monkeypatch.chdir(path.parent)
     if case.class_name.startswith("DINOv3") and find_spec("torchvision") is None:
         assert "needs torchvision" in text
-        monkeypatch.setattr("transformers.AutoImageProcessor", StandIn)
+        monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", stand_in)
     result = runpy.run_path(str(tmp_path / "usage.py"))
     if "ForImageClassification" in case.class_name:
         assert result["outputs"].logits.shape == (1, result["model"].config.num_labels)
