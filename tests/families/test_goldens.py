@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert
-from dinoport.preparation import Request
+from dinoport.request import Request
 from tests import formula, goldens
 from tests.families.cases import tensors
 

@@ -11,8 +11,8 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.errors import PlanError, SettingError
-from dinoport.preparation import Request
 from dinoport.report.report import Report
+from dinoport.request import Request
 from tests import formula
 from tests.families.cases import tensors
 

@@ -50,7 +50,12 @@ class Workspace:
             if self._force and place.path.is_dir():
                 place.path.rename(aside)
             self._rename_onto(place)
-            _flush_entry(place.path.parent)
+            try:
+                _flush_entry(place.path.parent)
+            except OSError:
+                with suppress(OSError):  # a name that a power cut may take back was not given
+                    place.path.rename(self.path)
+                raise
         self._published = True
 
     def _rename_onto(self, place: Place) -> None:
@@ -94,7 +99,8 @@ def publishing(
             with suppress(OSError, FolderError):
                 recover(place)
             raise
-        recover(place)
+        with suppress(OSError, FolderError):  # published: what was replaced is deleted now, or by the next run
+            recover(place)
 
 
 def recover(place: Place) -> None:
