@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
-from dinoport.checkpoints import byte_sources
 from dinoport.errors import CheckpointError, DinoportError, FolderError
 from tests import fault_points, tiny
 from tests.fault_points import Countdown, contents, contents_of_old, interposed, make_old, run
@@ -155,42 +154,39 @@ def test_a_read_error_at_any_point_is_one_message(source: Path, target: Path, mo
         assert names(target.parent) == []
 
 
-def after_bytes(monkeypatch, do: Callable[[], None], count: int = 400) -> None:
-    """Do something to the source once `count` bytes of tensors were read."""
-    readinto = byte_sources.LocalFile.readinto
-    left = [count]
+def once(do: Callable[[], None]) -> Callable[[str, int, int], None]:
+    """A progress callback that does something when the first bytes have moved."""
+    left = [do]
 
-    def reading(self: byte_sources.LocalFile, offset: int, buffer: memoryview) -> None:
-        readinto(self, offset, buffer)
-        if self.path.suffix == ".pth" and len(buffer) in (64, 32, 128, 512, 1536):
-            left[0] -= len(buffer)
-            if left[0] <= 0:
-                left[0] = 1 << 60
-                do()
+    def on_progress(stage: str, done: int, total: int) -> None:
+        if left:
+            left.pop()()
 
-    monkeypatch.setattr(byte_sources.LocalFile, "readinto", reading)
+    return on_progress
 
 
-def test_a_source_that_shrinks_meanwhile(source: Path, target: Path, monkeypatch) -> None:
-    after_bytes(monkeypatch, lambda: os.truncate(source, 3000))
+def convert_meanwhile(source: Path, target: Path, do: Callable[[], None]) -> None:
+    api.convert(source, target, tiny.REQUEST, level="exact", on_progress=once(do))
+
+
+def test_a_source_that_shrinks_meanwhile(source: Path, target: Path) -> None:
     with pytest.raises(CheckpointError, match=r"ends too early|changed while it was read"):
-        run(source, target, force=False)
+        convert_meanwhile(source, target, lambda: os.truncate(source, 3000))
     assert names(target.parent) == []
 
 
-def test_a_source_that_grows_meanwhile(source: Path, target: Path, monkeypatch) -> None:
+def test_a_source_that_grows_meanwhile(source: Path, target: Path) -> None:
     def grow() -> None:
         with source.open("ab") as file:
             file.write(b"more")
 
-    after_bytes(monkeypatch, grow)
     with pytest.raises(CheckpointError, match="changed while it was read") as caught:
-        run(source, target, force=False)
+        convert_meanwhile(source, target, grow)
     assert caught.value.cause == "a training run or a download is still writing it"
     assert names(target.parent) == []
 
 
-def test_a_source_that_is_written_over_meanwhile(source: Path, target: Path, monkeypatch) -> None:
+def test_a_source_that_is_written_over_meanwhile(source: Path, target: Path) -> None:
     def overwrite() -> None:
         content = source.read_bytes()
         status = source.stat()
@@ -198,13 +194,12 @@ def test_a_source_that_is_written_over_meanwhile(source: Path, target: Path, mon
         source.write_bytes(content[:at] + b"head.mlp.1.weight" + content[at + 17 :])
         os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
-    after_bytes(monkeypatch, overwrite)
     with pytest.raises(CheckpointError, match="changed while it was read"):
-        run(source, target, force=False)
+        convert_meanwhile(source, target, overwrite)
     assert names(target.parent) == []
 
 
-def test_a_source_that_is_replaced_by_another_file_is_converted_as_it_was_opened(source, target, monkeypatch) -> None:
+def test_a_source_that_is_replaced_by_another_file_is_converted_as_it_was_opened(source, target) -> None:
     whole = source.read_bytes()
 
     def replace() -> None:
@@ -212,24 +207,22 @@ def test_a_source_that_is_replaced_by_another_file_is_converted_as_it_was_opened
         other.write_bytes(bytes(len(whole)))
         other.replace(source)
 
-    after_bytes(monkeypatch, replace)
-    run(source, target, force=False)
+    convert_meanwhile(source, target, replace)
     source.write_bytes(whole)
     assert not api.verify(source, target, level="exact").verdict.failed
 
 
-@pytest.mark.parametrize("what", ["weights", "folder"])
-def test_a_folder_that_changes_while_it_is_verified(source: Path, target: Path, monkeypatch, what: str) -> None:
+@pytest.mark.parametrize("what", ["source", "folder"])
+def test_a_folder_that_changes_while_it_is_verified(source: Path, target: Path, what: str) -> None:
     run(source, target, force=False)
-    changed = source if what == "weights" else target / "model.safetensors"
+    changed = source if what == "source" else target / "model.safetensors"
 
     def touch() -> None:
         status = changed.stat()
         os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
-    after_bytes(monkeypatch, touch)
     with pytest.raises(CheckpointError, match="changed while it was read"):
-        api.verify(source, target, level="exact")
+        api.verify(source, target, level="exact", on_progress=once(touch))
 
 
 RACE = """
