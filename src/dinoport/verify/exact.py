@@ -14,16 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from dinoport.checkpoints.storage import Storage, summed_storages
 from dinoport.errors import CheckpointError
-from dinoport.mapping.operations import Kind
+from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
 from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
 from dinoport.mapping.rule import Rule
-from dinoport.tensor import BFLOAT16, Array, TensorRef
+from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, shape_text
 from dinoport.writing.nonfinite import count_nonfinite
+
+QUIET_NAN = np.uint32(0x7FC0)
+"""Of bfloat16."""
 
 WORKERS = 2
 """Comparing is bound by memory and checksums; a third thread gains nothing on the machines measured."""
@@ -53,11 +57,13 @@ def prove(
     rules: Sequence[Rule],
     on_bytes: Callable[[int], None] = lambda count: None,
     *,
+    cast: np.dtype[Any] | None = None,
     returned: bool = False,
 ) -> ExactProof:
     """Find every tensor of `originals` in `written`, through `rules` read from right to left.
 
-    With `returned` the originals were made from `written`, so what its rules drop and declare is declared there.
+    `cast` is the dtype that weights were to be rounded to. With `returned` the originals were made from `written`, so
+    what its rules drop and declare is declared there, and a folder may lack what rules would make for it.
     """
     problems: list[str] = []
     homes: dict[str, dict[int, tuple[Claim, TensorRef]]] = {}
@@ -70,15 +76,18 @@ def prove(
             constants.append((claims[0].rule, tensor))
         elif claims[0].source not in originals:
             problems.append(f"{name} of the target has no source: {claims[0].source} is not in the original")
+        elif claims[0].part in homes.setdefault(claims[0].source, {}):
+            problems.append(f"{name} of the target is a second tensor for one place of {claims[0].source}")
         else:
-            homes.setdefault(claims[0].source, {})[claims[0].part] = (claims[0], tensor)
+            homes[claims[0].source][claims[0].part] = (claims[0], tensor)
+    problems += [] if returned else _missing_constants(rules, written)
     dropped = [name for name in originals if name not in homes]
     problems += [text for name in dropped if (text := _check_dropped(name, originals, rules, returned))]
 
     storages = summed_storages(originals[name] for name in homes)
     with _workers() as pool:
         pairs = [(originals[name], parts) for name, parts in homes.items()]
-        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], on_bytes), pairs))
+        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, on_bytes), pairs))
         problems += [text for text in pool.map(_checksum, storages) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
@@ -114,7 +123,10 @@ class _Comparison:
 
 
 def _compare(
-    original: TensorRef, parts: Mapping[int, tuple[Claim, TensorRef]], on_bytes: Callable[[int], None]
+    original: TensorRef,
+    parts: Mapping[int, tuple[Claim, TensorRef]],
+    cast: np.dtype[Any] | None,
+    on_bytes: Callable[[int], None],
 ) -> _Comparison:
     """Compare one original with the row ranges of it that the target holds."""
     rule = next(iter(parts.values()))[0].rule
@@ -129,6 +141,10 @@ def _compare(
             problems.append(f"part {part + 1} of {original.name} is not in the target")
             continue
         tensor = parts[part][1]
+        misfit = _misfit(original, operation, tensor, cast)
+        if misfit:
+            problems.append(misfit)
+            continue
         granule = operation.granule(original.shape)
         ours = original.blocks(part * size, (part + 1) * size, granule)
         theirs = tensor.blocks(granule=granule if rule.kind is Kind.BIJECTIVE else 1)
@@ -141,7 +157,7 @@ def _compare(
             recomputed += left.dtype != right.dtype or rule.kind is Kind.RECOMPUTED
             found = count_nonfinite(np.ascontiguousarray(left))
             nonfinite += found.nan + found.infinite
-            differing = _first_difference(_recast(left, right), right)
+            differing = _first_rounding(left, right)
             if differing is not None:
                 at = f"element {part * size + compared + differing}"
                 problems.append(f"{original.name} differs from {tensor.name} at {at}")
@@ -150,8 +166,22 @@ def _compare(
             on_bytes(left.nbytes)
         else:
             if compared != tensor.size:
-                problems.append(f"{tensor.name} has {tensor.size} elements, {original.name} gives {compared}")
+                problems.append(f"{tensor.name} has {tensor.size} elements, of which {compared} could be compared")
     return _Comparison(original.name, recomputed > 0, nonfinite, tuple(problems))
+
+
+def _misfit(original: TensorRef, operation: Operation, tensor: TensorRef, cast: np.dtype[Any] | None) -> str | None:
+    """Whether a tensor of the target has another shape or dtype than it must have."""
+    try:
+        shape = operation.target_shape(original.shape)
+    except ShapeMismatchError as error:
+        return f"{original.name} has a shape that does not fit: {error}"
+    if tensor.shape != shape:
+        return f"{tensor.name} has shape {shape_text(tensor.shape)}, {original.name} gives {shape_text(shape)}"
+    dtype = cast if cast is not None and original.is_float else original.dtype
+    if tensor.dtype != dtype:
+        return f"{tensor.name} is {dtype_name(tensor.dtype)}, where {original.name} gives {dtype_name(dtype)}"
+    return None
 
 
 def _aligned(left: Iterator[Array], right: Iterator[Array]) -> Iterator[tuple[Array, Array]]:
@@ -170,23 +200,43 @@ def _aligned(left: Iterator[Array], right: Iterator[Array]) -> Iterator[tuple[Ar
 
 
 def _recast(block: Array, like: Array) -> Array:
-    """Round to the dtype of `like` to nearest even, by another way than the writer's cast."""
+    """Round to the dtype of `like`, halves to even, by another way than the writer's cast.
+
+    Float64 goes to bfloat16 by way of float32, as in torch.
+    """
     if block.dtype == like.dtype:
         return block
-    if like.dtype != BFLOAT16:
-        with np.errstate(over="ignore"):  # an infinity is counted as one
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinity is counted as one; NaN may signal
+        if like.dtype != BFLOAT16:
             return block.astype(np.float64).astype(like.dtype)
-    if block.dtype.itemsize == 8:
-        return block.astype(BFLOAT16)
-    bits = np.ascontiguousarray(block, dtype=np.float32).view(np.uint32)
+        single = np.ascontiguousarray(block, dtype=np.float32)
+    bits = single.view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    # Adding carries a NaN of large bits over into a number.
+    rounded[np.isnan(single)] = QUIET_NAN
     return rounded.astype(np.uint16).view(BFLOAT16)
+
+
+def _first_rounding(block: Array, theirs: Array) -> int | None:
+    """The first element that is not what a cast of `block` gives. A NaN need not keep its bits when it is cast."""
+    ours = _recast(block, theirs)
+    differing = _first_difference(ours, theirs)
+    if differing is None or block.dtype == theirs.dtype:
+        return differing
+    with np.errstate(invalid="ignore"):
+        nan = np.isnan(ours) & np.isnan(theirs)
+    return _first_difference(np.where(nan, theirs, ours), theirs)
 
 
 def _first_difference(ours: Array, theirs: Array) -> int | None:
     word = np.dtype(f"u{ours.dtype.itemsize}")
     same = np.ascontiguousarray(ours).view(word) == np.ascontiguousarray(theirs).view(word)
     return None if same.all() else int(np.argmin(same))
+
+
+def _missing_constants(rules: Sequence[Rule], written: Mapping[str, TensorRef]) -> list[str]:
+    made = [rule.targets[0].template for rule in rules if rule.source is None and rule.targets[0]]
+    return [f"{name} is not in the target" for name in made if name not in written]
 
 
 def _check_constant(rule: Rule, tensor: TensorRef) -> str | None:

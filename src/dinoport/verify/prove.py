@@ -65,7 +65,7 @@ def prove(
     """
     if level == "none":
         return Proofs()
-    found = exact.prove(case.originals, case.written, case.rules, on_bytes, returned=case.returned)
+    found = exact.prove(case.originals, case.written, case.rules, on_bytes, cast=case.cast, returned=case.returned)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(case.originals, case.written, case.rules, case.others, case.cast)
