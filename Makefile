@@ -45,7 +45,7 @@ format: setup
 	$(BIN)/ruff format
 
 bench: setup
-	$(BIN)/python benchmarks/convert.py
+	$(BIN)/python benchmarks/all.py --write docs/performance.md
 
 # Known vulnerabilities of what the constraints pin; asks the advisory database of PyPI, so it needs the network.
 audit:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from functools import partial
@@ -18,21 +17,14 @@ from timing import judged
 COPY, RECIPE = "cp, then sync", "usual recipe"
 UNPROVEN, EXACT, PROVEN = "--verify none", "--verify exact", "--verify full"
 
-LIMITS = {UNPROVEN: (COPY, 1.3), EXACT: (RECIPE, 0.4), PROVEN: (RECIPE, 1.0)}
+LIMITS = {UNPROVEN: (COPY, timing.COPY_LIMIT), EXACT: (RECIPE, 0.4), PROVEN: (RECIPE, 1.0)}
 """What is measured against what, and the ratio to reach."""
-
-PEAK_MB = 80
-"""Without torch, whatever the size."""
 
 HELP_MS = 250
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=7)
-    arguments.add_argument("--folder", type=Path, help="where to work: a disk to be measured, 1 GB free")
-    arguments.add_argument("--quick", action="store_true", help="one round of a ViT-S/16, to see that it runs")
-    options = arguments.parse_args()
+    options = timing.arguments(__doc__, rounds=7).parse_args()
     rounds = 1 if options.quick else options.rounds
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(conversion(Path(folder), rounds, material.VIT_SMALL if options.quick else material.VIT_BASE))
@@ -61,7 +53,7 @@ def conversion(folder: Path, rounds: int, architecture: material.DinoViT) -> str
             row += judged(timing.ratio(samples, found[baseline]), limit, f" × {baseline}")
         rows.append(row)
         if name in (UNPROVEN, EXACT):
-            memory.append([name, *judged(timing.peak_mb(samples), PEAK_MB, " MB")])
+            memory.append([name, *judged(timing.peak_mb(samples), timing.PEAK_MB, " MB")])
         elif name != COPY:
             memory.append([name, timing.amount(timing.peak_mb(samples), " MB")])
     return "\n".join(

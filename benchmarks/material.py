@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ def checkpoint(architecture: DinoViT, folder: Path) -> Path:
         float32 = np.dtype(np.float32)
         write_torch_file(path, [_Noise(TensorSpec(name, float32, shape)) for name, shape in tensors.items()])
     return path
+
+
+def size_bytes(architecture: DinoViT) -> int:
+    """Of the values; names and padding add a few thousandths."""
+    return sum(4 * prod(shape) for shape in architecture.tensors().values())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -17,6 +18,21 @@ from pathlib import Path
 from statistics import median
 
 MB = 1_000_000
+
+COPY_LIMIT = 1.5
+"""How much longer than `cp` and `sync` a conversion with checksums may take. Without them it would be 1.3."""
+
+PEAK_MB = 80
+"""What a conversion without torch may hold, whatever the size."""
+
+
+def arguments(description: str | None, rounds: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--folder", type=Path, help="where to work: the disk to be measured")
+    parser.add_argument("--quick", action="store_true", help="one round of something small, to see that it runs")
+    return parser
 
 
 @dataclass(frozen=True)

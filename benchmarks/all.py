@@ -1,0 +1,47 @@
+"""Run every benchmark one after the other and write what they print into `docs/performance.md`.
+
+`python benchmarks/all.py [--quick] [--write FILE]`; without `--write` the page goes to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import timing
+
+HERE = Path(__file__).parent
+
+SCRIPTS = ("convert", "growth", "transformers_io")
+
+HEAD = """\
+# Performance
+
+Written by `make bench` from what the scripts in [benchmarks](../benchmarks) print.
+
+Measured with: {machine}.
+"""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--write", type=Path, metavar="FILE")
+    arguments.add_argument("--quick", action="store_true")
+    options = arguments.parse_args()
+    sections = [HEAD.format(machine=timing.machine())]
+    for name in SCRIPTS:
+        script = HERE / f"{name}.py"
+        print(f"{script.name} …", file=sys.stderr)
+        command = [sys.executable, str(script), *(["--quick"] if options.quick else [])]
+        sections.append(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    page = "\n".join(section.rstrip() + "\n" for section in sections)
+    if options.write:
+        options.write.write_text(page, encoding="utf-8")
+    else:
+        print(page, end="")
+
+
+if __name__ == "__main__":
+    main()
