@@ -13,7 +13,7 @@ from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
 from dinoport.errors import CheckpointError
-from dinoport.tensor import Array, Shape, TensorRef, Values, shape_text
+from dinoport.tensor import BLOCK_BYTES, Array, Shape, TensorRef, Values, shape_text
 
 MAX_GATHER_BYTES = 256 * 1024 * 1024
 """What a tensor that is not contiguous spans in its file is read whole. The largest of a 7B model takes 200 MB."""
@@ -23,6 +23,9 @@ MAX_AXES = 32
 
 MAX_SIZE = 2**63
 """Of an axis, a stride and an offset, in elements: torch keeps them in 64 bits."""
+
+_spare: list[Array] = []
+"""Buffers of a block's size that no stream uses: the system takes longer to provide one than to fill it."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,20 @@ class StoredValues:
             yield self.storage.source, begin, begin + size * self.dtype.itemsize
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
-        view = np.empty(min(limit, stop - start) * self.dtype.itemsize, dtype=np.uint8).data
-        for first in range(start, stop, limit):
-            count = min(limit, stop - first)
-            part = view[: count * self.dtype.itemsize]
-            self.storage.readinto((self.first + first) * self.dtype.itemsize, part)
-            block = np.frombuffer(part, dtype=self.dtype)
-            if self.big_endian:
-                block.byteswap(inplace=True)
-            yield block
+        size_bytes = limit * self.dtype.itemsize
+        buffer = _spare.pop() if _spare and size_bytes <= BLOCK_BYTES else np.empty(size_bytes, dtype=np.uint8)
+        try:
+            for first in range(start, stop, limit):
+                count = min(limit, stop - first)
+                part = buffer[: count * self.dtype.itemsize]
+                self.storage.readinto((self.first + first) * self.dtype.itemsize, part.data)
+                block = part.view(self.dtype)
+                if self.big_endian:
+                    block.byteswap(inplace=True)
+                yield block
+        finally:
+            if buffer.nbytes == BLOCK_BYTES:
+                _spare.append(buffer)
 
     def _view(self) -> Array:
         """The tensor over what it spans in the storage, in the byte order of the file."""
