@@ -81,9 +81,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         part = body if break_after is None else body[:break_after]
-        self.wfile.write(part)
         with self.site.lock:
             self.site.sent_bytes += len(part)
+        self.wfile.write(part)
         if break_after is not None:
             self.wfile.flush()
             self.close_connection = True
@@ -121,10 +121,16 @@ def then(action: Callable[[], object]) -> Callable[[Handler], bool]:
     return step
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is not worth a traceback."""
+
+
 @contextmanager
 def serving(site: Site) -> Iterator[Site]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": site}))
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": site}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     site.base = f"http://127.0.0.1:{server.server_port}"

@@ -14,8 +14,9 @@ PACKAGE = Path(dinoport.__file__).parent
 
 LAYERS = (
     "errors",
-    "request",  # what the user asked for: plain values
     "progress",
+    "address",  # what an address is, and how it may be printed
+    "request",  # what the user asked for: plain values
     "tensor",
     "checkpoints",
     "mapping",

@@ -68,7 +68,7 @@ def test_a_file_that_is_only_called_like_a_published_one_is_not_claimed(tmp_path
 
 def test_a_published_name_is_beyond_doubt(tmp_path: Path) -> None:
     model = next(model for model in PUBLISHED if model.name == "dinov2_vitb14_reg")
-    located = sources.Located(tmp_path / model.file_name, model, by_name=True)
+    located = sources.Located(model.name, tmp_path / model.file_name, published=model, by_name=True)
     assert located.genuine() is model
     assert model.hub == "facebook/dinov2-with-registers-base"
 

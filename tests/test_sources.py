@@ -100,7 +100,7 @@ def test_an_error_page_is_not_kept(site: Site) -> None:
     assert str(caught.value) == (
         f"{site.url('dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth')} "
         "did not give a checkpoint, and what came was not kept\n"
-        "  expected: a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers\n"
+        "  expected: a torch file, or a safetensors file\n"
         "  found: a web page: '<!DOCTYPE html><html>Please log in to the guest network</html>'\n"
         "  likely cause: an error page of the server, or of a proxy on the way to it\n"
         "  try: open the address in a browser"

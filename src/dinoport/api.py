@@ -12,6 +12,8 @@ from typing import Literal
 
 from dinoport import folder as folders
 from dinoport import integrity
+from dinoport.address import shown_source
+from dinoport.checkpoints.announcing import announce
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.pinning import SourceFile, pinning
 from dinoport.checkpoints.storage import summed_storages
@@ -64,7 +66,7 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
     """
     planned, refusal = None, None
     located = locate(source, on_progress)
-    with located.open() as checkpoint:
+    with located.open(on_progress) as checkpoint:
         is_ours = is_known_class(checkpoint.config or {})
         try:
             if is_ours:
@@ -87,7 +89,7 @@ def plan(
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     planned = Verdict(Word.PLANNED)
     if to == "original":
-        with locate(source, on_progress).open() as checkpoint:
+        with locate(source, on_progress).open(on_progress) as checkpoint:
             return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
     with prepare(source, request or Request(), on_progress) as prepared:
         return prepared_report(prepared, planned, Proofs(), "", ())
@@ -193,7 +195,7 @@ class _Job:
         if not counts or self.allow_nonfinite:
             return
         raise CheckpointError(
-            f"{self.source} holds weights that are not finite",
+            f"{shown_source(self.source)} holds weights that are not finite",
             where=", ".join(fold_names(names)[:8]),
             found=f"values that are NaN or infinite: {sum(counts.values())}",
             cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
@@ -222,7 +224,8 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
 
 
 def _pinning(prepared: Prepared, level: Level) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
-    """Hash what the exact proof does not compare; where nothing is proven, nothing is pinned."""
+    """Announce what will be read, and hash what the exact proof does not compare; nothing where nothing is proven."""
+    announce(sources(prepared.plan.steps).values())
     if level == "none":
         return nullcontext(tuple)
     return pinning(prepared.sources, carried_whole(prepared.plan.steps))
@@ -258,7 +261,7 @@ def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) ->
     else:
         cause = "a model that only looks like this family"
     return NotProvenError(
-        f"{source} was converted, and the result is not equal to it; nothing was published",
+        f"{shown_source(source)} was converted, and the result is not equal to it; nothing was published",
         where=f"{target}.unproven" if kept else None,
         found="; ".join(report.verdict.failures[:5]),
         cause=cause,
@@ -270,7 +273,7 @@ def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) ->
 def _return_into(workspace: Path, job: _Job) -> Report:
     """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
     located = locate(job.source, job.on_progress)
-    with located.open() as folder:
+    with located.open(job.on_progress) as folder:
         prepared = prepare_return(folder)
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
@@ -279,7 +282,7 @@ def _return_into(workspace: Path, job: _Job) -> Report:
         job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
-            proofs = job.prove(_return_case(prepared, located.path, originals), size_bytes)
+            proofs = job.prove(_return_case(prepared, located.path or Path(located.shown), originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=False))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])

@@ -20,6 +20,7 @@ from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import Report
+from dinoport.report.text import size_text
 from dinoport.tensor import BLOCK_BYTES
 from dinoport.writing.json_file import json_bytes
 
@@ -83,10 +84,15 @@ def remarks_of(path: Path, folder: Checkpoint, fresh: Report) -> tuple[str, ...]
         return (
             f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",
         )
-    unpinned = sum(file.other_bytes for file in fresh.source.files if file.other_sha256 is None)
+    recorded = _at(folder.report, ("source", "files"))
+    then = (
+        [file.get("other_sha256") for file in recorded if isinstance(file, dict)] if isinstance(recorded, list) else []
+    )
+    hashes = zip(fresh.source.files, [*then, *[""] * len(fresh.source.files)], strict=False)
+    unpinned = sum(file.other_bytes for file, old in hashes if None in (file.other_sha256, old))
     if not unpinned:
         return ()
-    return (f"{unpinned / 1e9:.1f} GB of the source, beside the tensors converted, are too many to be looked at",)
+    return (f"{size_text(unpinned)} of the source, beside the tensors converted, were not looked at",)
 
 
 def _other_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
@@ -100,8 +106,13 @@ def _other_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str
     for old, new in zip(then, now, strict=False):
         if old.get("size_bytes") != new.size_bytes:
             yield f"{new.name} has {new.size_bytes} bytes, the file that was converted had {old.get('size_bytes')}"
-        elif (old.get("other_bytes"), old.get("other_sha256")) != (new.other_bytes, new.other_sha256):
+        elif old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
             yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
+
+
+def _differ(then: object, now: str | None) -> bool:
+    """Whether two hashes contradict each other: one that was not made, for its size or the distance, does not."""
+    return then is not None and now is not None and then != now
 
 
 def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.dialect import translate
 from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.published import file_name
 from dinoport.families.setting import Setting, Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
@@ -93,7 +94,7 @@ def prepare(source: str | Path, request: Request, on_progress: Progress = silent
     """
     with ExitStack() as files:
         located = locate(source, on_progress)
-        checkpoint = files.enter_context(located.open())
+        checkpoint = files.enter_context(located.open(on_progress))
         prepared = prepare_opened(located, checkpoint, request, on_progress)
         prepared.files.push(files.pop_all())
         return prepared
@@ -111,13 +112,13 @@ def prepare_opened(
         wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
         original = translate(found.state.tensors, found.dialect, wishes) if found.dialect else None
         tensors = dict(original.tensors if original else found.state.tensors)
-        remarks = [*located.remarks, *(original.remarks if original else ())]
+        remarks = [*located.remarks, *checkpoint.remarks, *(original.remarks if original else ())]
         head = None
         if request.head is not None:
             found_head = locate_head(request.head, located, on_progress)
-            head = files.enter_context(found_head.open())
+            head = files.enter_context(found_head.open(on_progress))
             tensors |= _head(head, found.family.classifier)
-            remarks += found_head.remarks or (f"classifier from {found_head.path.name}",)
+            remarks += found_head.remarks or (f"classifier from {file_name(found_head.shown)}",)
         if original and original.problems:
             raise _refusal(where, found.family, found.state, original.problems)
         declared = frozenset(original.declared if original else ())

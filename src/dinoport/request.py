@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dinoport.address import shown_source
 from dinoport.errors import SettingError
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -48,7 +49,7 @@ class Request:
         """What was asked for, as JSON-ready data: only what is not the default."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            name: shown_source(value) if name == "head" else list(value) if isinstance(value, tuple) else value
             for name, value in asked.items()
             if value != getattr(Request, name)
         }

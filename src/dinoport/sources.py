@@ -6,12 +6,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoport.address import Address, is_address, shown_source
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.remote.address import Address
 from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.checkpoints.remote.download import download, wrong_hash
 from dinoport.checkpoints.remote.http import RefusedError
+from dinoport.checkpoints.remote.opening import check_downloaded, open_remote
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.families.published import Published, file_name, sha256_prefix
 from dinoport.families.published_names import model_named, published, published_file
@@ -25,12 +26,15 @@ DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downl
 
 @dataclass(frozen=True)
 class Located:
-    """What a source turned out to be. `published` is the model whose name, or whose file's name, was given.
+    """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
 
-    `by_name` says that the file was fetched from its published address, and not only called like it.
+    `published` is the model whose name, or whose file's name, was given. `by_name` says that the file comes from its
+    published address, and is not only called like it.
     """
 
-    path: Path
+    shown: str
+    path: Path | None = None
+    url: str | None = None
     published: Published | None = None
     remarks: tuple[str, ...] = ()
     by_name: bool = False
@@ -43,11 +47,15 @@ class Located:
         if self.published is None or self.by_name:
             return self.published
         prefix = self.published.sha256_prefix
-        return self.published if prefix and self.path.is_file() and _sha256(self.path).startswith(prefix) else None
+        if prefix is None or self.path is None or not self.path.is_file():
+            return None
+        return self.published if _sha256(self.path).startswith(prefix) else None
 
-    def open(self) -> Checkpoint:
+    def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
-        return open_checkpoint(self.path)
+        if self.url is not None:
+            return open_remote(self.url, on_progress)
+        return open_checkpoint(self.path or Path(self.shown))
 
 
 def locate(source: str | Path, on_progress: Progress = silent) -> Located:
@@ -56,14 +64,19 @@ def locate(source: str | Path, on_progress: Progress = silent) -> Located:
     What is on disk wins over a published name. Raises DinoportError for a name that is not known or cannot be
     converted, and for a download that fails.
     """
+    if is_address(source):
+        name = shown_source(source)
+        model = published_file(file_name(name.removesuffix("?…")))
+        return Located(name, None, str(source), model, by_name=model is not None and source == model.url)
     path = Path(source)
     if path.exists():
-        return Located(path, published_file(path.name), _taken_from_disk(path))
+        return Located(str(path), path, None, published_file(path.name), _taken_from_disk(path))
     model = published(str(source))
     if model is None:
-        return Located(path)
+        return Located(str(path), path)
     file = _fetch(model.url, model, on_progress)
-    return Located(file, model, (f"{model.name} is {model.url}, kept in {file.parent}",), by_name=True)
+    remarks = (f"{model.name} is {model.url}, kept in {file.parent}",)
+    return Located(model.name, file, None, model, remarks, by_name=True)
 
 
 def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:
@@ -72,13 +85,13 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
     Raises SettingError where none was published that a class of Transformers can hold.
     """
     if str(head) != IMAGENET:
-        return Located(Path(head))
+        return Located(shown_source(head), url=str(head)) if is_address(head) else Located(str(head), Path(head))
     model = source.published
     if model is None:
         raise SettingError(
             "--head imagenet goes with a published model, and this source is none",
             expected="a published name, or its file under the name that it was published with",
-            found=str(source.path),
+            found=source.shown,
             next_step="give the head's own file: --head FILE",
         )
     if model.head_url is None:
@@ -88,7 +101,7 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
             next_step="leave --head out",
         )
     file = _fetch(model.head_url, model, on_progress)
-    return Located(file, model, (f"the classifier is {model.head_url}, kept in {file.parent}",))
+    return Located(IMAGENET, file, None, model, (f"the classifier is {model.head_url}, kept in {file.parent}",))
 
 
 def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
@@ -101,24 +114,16 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
         return target
     address = Address.of(url)
     try:
-        download(address, target, lambda part: _check(part, address), sha256_prefix=expected, on_progress=on_progress)
+        download(
+            address,
+            target,
+            check_downloaded,
+            sha256_prefix=expected,
+            on_progress=on_progress,
+        )
     except RefusedError as error:
         raise _gated(model, error) if model.gated and error.status in (401, 403) else error from None
     return target
-
-
-def _check(part: Path, address: Address) -> None:
-    """Raise CheckpointError where a download is an error page, or anything else that is no checkpoint."""
-    try:
-        open_checkpoint(part).close()
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{address.shown} did not give a checkpoint, and what came was not kept",
-            expected=error.expected,
-            found=error.found or error.what.replace(str(part), "a file"),
-            cause="an error page of the server, or of a proxy on the way to it",
-            next_step="open the address in a browser",
-        ) from error
 
 
 def _sha256(path: Path) -> str:

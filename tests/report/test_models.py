@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.families.published_names import PUBLISHED
-from dinoport.report.models import models_lines, models_page, models_to_dict, size_text
+from dinoport.report.models import models_lines, models_page, models_to_dict
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -59,7 +59,3 @@ def test_json_says_what_the_table_says() -> None:
         "refused": None,
         "cached": False,
     }
-
-
-def test_sizes_read_like_those_of_download_pages() -> None:
-    assert [size_text(size) for size in (86_662_656, 999_900_000, 4_545_923_072)] == ["86.7 MB", "999.9 MB", "4.5 GB"]

@@ -16,6 +16,7 @@ class Checkpoint:
 
     `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
     training run that wrote an original; None where there is none.
+    `remarks` are what a user should know of how it was opened.
     """
 
     where: str
@@ -25,6 +26,7 @@ class Checkpoint:
     config: Mapping[str, object] | None = None
     report: Mapping[str, object] | None = None
     run: RunConfig | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:

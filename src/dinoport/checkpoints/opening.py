@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dinoport.checkpoints.byte_sources import LocalFile
+from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed import (
     is_distributed_folder,
@@ -28,13 +28,17 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if path.is_dir():
         return _open_folder(path)
     refuse_lone_file(path)
-    source = LocalFile(path)
+    return replace(open_bytes(LocalFile(path)), run=find_run_config(path))
+
+
+def open_bytes(source: ByteSource) -> Checkpoint:
+    """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
     try:
         format_name, tree = read_file(source)
     except BaseException:
         source.close()
         raise
-    return Checkpoint(str(path), format_name, tree, (source,), run=find_run_config(path))
+    return Checkpoint(source.where, format_name, tree, (source,))
 
 
 def _open_folder(path: Path) -> Checkpoint:

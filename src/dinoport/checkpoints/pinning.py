@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from dinoport.checkpoints.announcing import ReadsAhead
 from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.values import byte_ranges
 from dinoport.tensor import BLOCK_BYTES, TensorRef
@@ -28,7 +29,7 @@ Range = tuple[int, int]
 class SourceFile:
     """One file of a source. `other_bytes` are those beside the compared tensors, `other_sha256` is their hash.
 
-    `other_sha256` is None where they are too many to be hashed.
+    `other_sha256` is None where they are too many to be hashed, or would have to be fetched for it.
     """
 
     name: str
@@ -63,7 +64,8 @@ def _pin(sources: Sequence[ByteSource], compared: Sequence[TensorRef], stopped: 
     for source in sources:
         others = list(_gaps(sorted(ranges.get(id(source), ())), source.size_bytes))
         count = sum(stop - start for start, stop in others)
-        digest = _hash(source, others, stopped) if count <= MAX_OTHER_BYTES else None
+        hashed = count <= MAX_OTHER_BYTES and not isinstance(source, ReadsAhead)
+        digest = _hash(source, others, stopped) if hashed else None
         files.append(SourceFile(Path(source.where).name, source.size_bytes, count, digest))
     return tuple(files)
 

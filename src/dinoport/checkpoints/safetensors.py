@@ -61,7 +61,8 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     _check_ranges(source, entries, source.size_bytes - base)
     tensors: dict[str, TensorRef] = {}
     for name, entry in entries.items():
-        storage = Storage(source, name, entry.stop - entry.start, _at(base + entry.start))
+        extent = (base + entry.start, base + entry.stop)
+        storage = Storage(source, name, entry.stop - entry.start, _at(extent[0]), extent=extent)
         strides = [prod(entry.shape[axis + 1 :]) for axis in range(len(entry.shape))]
         tensors[name] = stored_tensor(name, storage, entry.dtype, 0, entry.shape, strides)
     return tensors

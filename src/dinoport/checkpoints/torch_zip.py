@@ -35,7 +35,8 @@ def read_torch_zip(source: ByteSource) -> object:
             if record.size_bytes != wanted.size_bytes:
                 found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
                 raise _broken(source, f"{record.name}: {found}")
-            storage = Storage(source, record.name, record.size_bytes, _locator(source, record), record.crc32)
+            locate = _locator(source, record)
+            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, big_endian)
         return wanted.checked(source.where, storages[wanted.name])
 

@@ -39,6 +39,9 @@ LOCATOR64 = struct.Struct("<4sIQI")
 ENTRY = struct.Struct("<4s2x3H4x3I3H8xI")
 """Signature, version, flags, method, CRC-32, packed size, size, lengths of name, extra and comment, header offset."""
 
+MAX_HEADER_BYTES = 2048
+"""Of a record of torch.save's: a hundred, with a name of MAX_NAME_BYTES at most."""
+
 LOCAL_HEADER = struct.Struct("<4s2x2H16x2H")
 """Signature, flags, method, then the lengths of name and extra field."""
 
@@ -56,6 +59,11 @@ class Record:
     crc32: int | None
     header_offset: int
     limit: int
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """A span that holds the record with its header, and hardly more."""
+        return self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)
 
     def data_offset(self, source: ByteSource) -> int:
         """Where the record's bytes begin. Raises CheckpointError where its header contradicts the directory."""

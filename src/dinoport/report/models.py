@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.families.published import Published
 from dinoport.families.published_names import ADAPTERS, PUBLISHED
+from dinoport.report.text import size_text
 
 COLUMNS = ("name", "size", "licence", "head", "address")
 
@@ -65,11 +66,6 @@ def models_page() -> str:
     lines += ["", *(f"- {note}" for note in _notes()), "", "## Known, and not converted", ""]
     lines += [f"- `…{suffix}`: {reason}." for suffix, reason in ADAPTERS]
     return "\n".join([*lines, ""])
-
-
-def size_text(size_bytes: int) -> str:
-    """`86.7 MB`, `26.9 GB`: in powers of 1000, as download pages count."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _row(model: Published) -> Sequence[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.preprocessing import Preprocessing
-from dinoport.mapping.resolve import backwards
+from dinoport.mapping.resolve import backwards, claims_of_source
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Array, TensorRef
 from dinoport.verify import diagnosis, exact
@@ -86,7 +86,7 @@ def prove(
     else:
         values, name = outputs.noise_input(case.channels, case.image_size), f"noise of {case.channels} channels"
     comparison = outputs.Comparison(
-        case.family, case.architecture, case.originals, case.written, model, case.image_size, case.cast, case.baked
+        case.family, case.architecture, _of_the_model(case), case.written, model, case.image_size, case.cast, case.baked
     )
     sizes = (*_processed_size(case), *(_other_sizes(case) if all_sizes else ()))
     computed = outputs.prove(comparison, values, name, sizes)
@@ -150,6 +150,12 @@ def _diagnosed(
         held = words, {**state, **Weights(floats(tensors))}
     found = diagnosis.of_outputs(sides, state, case.architecture, others, held)
     return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
+
+
+def _of_the_model(case: Case) -> Mapping[str, TensorRef]:
+    """The original's tensors without what only training has a use for: a projection head is as large as a ViT-S."""
+    drops = case.family.drops
+    return {name: tensor for name, tensor in case.originals.items() if not claims_of_source(name, drops)}
 
 
 def _processed_size(case: Case) -> tuple[tuple[int, int], ...]:

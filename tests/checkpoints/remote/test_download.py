@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from dinoport.checkpoints.remote.address import Address
+from dinoport.address import Address
 from dinoport.checkpoints.remote.download import download
 from dinoport.errors import CheckpointError
 from tests.http_server import Site, breaks_after, status, then
@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 def fetch(site: Site, folder: Path, **options: str) -> Path:
     target = folder / "cache" / "file.pth"
-    download(Address.of(site.url("file.pth")), target, lambda path: None, **options)  # type: ignore[arg-type]
+    download(Address.of(site.url("file.pth")), target, lambda path, address: None, **options)  # type: ignore[arg-type]
     return target
 
 
@@ -66,7 +66,7 @@ def test_a_later_run_continues_what_an_earlier_one_left(site: Site, tmp_path: Pa
     assert str(caught.value) == (
         f"{site.url('file.pth')} could not be read: the server answers 503\n"
         "  found: 6 tries in a row failed\n"
-        "  try: try again later; what a download has fetched so far is kept and continued"
+        "  try: try again later; what has come so far is kept, and continued"
     )
     part = tmp_path / "cache" / "file.pth.part"
     assert part.stat().st_size == 120_000
@@ -126,7 +126,7 @@ def test_another_hash_is_refused_and_not_kept(site: Site, tmp_path: Path) -> Non
 
 
 def test_a_check_that_fails_keeps_nothing(site: Site, tmp_path: Path) -> None:
-    def check(path: Path) -> None:
+    def check(path: Path, address: Address) -> None:
         raise CheckpointError("not what was wanted")
 
     target = tmp_path / "file.pth"
@@ -153,7 +153,7 @@ def test_a_second_download_waits_for_the_first(site: Site, tmp_path: Path) -> No
     thread = threading.Thread(target=first)
     thread.start()
     held.wait(10)
-    download(Address.of(site.url("file.pth")), target, lambda path: None, on_progress=tell)
+    download(Address.of(site.url("file.pth")), target, lambda path, address: None, on_progress=tell)
     thread.join()
     assert stages == ["waiting for another download of this file"]
     assert target.read_bytes() == b"what the first one made"
@@ -165,7 +165,7 @@ def test_progress_counts_bytes(site: Site, tmp_path: Path) -> None:
     download(
         Address.of(site.url("file.pth")),
         tmp_path / "file.pth",
-        lambda path: None,
+        lambda path, address: None,
         on_progress=lambda *now: told.append(now),
     )
     assert told[-1] == ("downloading", len(DATA), len(DATA))
@@ -173,7 +173,7 @@ def test_progress_counts_bytes(site: Site, tmp_path: Path) -> None:
 
 def test_a_file_that_does_not_exist(site: Site, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        download(Address.of(site.url("typo.pth?token=secret")), tmp_path / "typo.pth", lambda path: None)
+        download(Address.of(site.url("typo.pth?token=secret")), tmp_path / "typo.pth", lambda path, address: None)
     assert str(caught.value) == (
         f"{site.url('typo.pth')}?… does not exist\n"
         "  found: HTTP status 404\n"

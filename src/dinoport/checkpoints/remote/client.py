@@ -32,10 +32,13 @@ class BrokenConnectionError(Exception):
 
 
 class Response:
-    """An answer whose body has not been read. Header names are in lower case. Use it as a context manager."""
+    """An answer whose body has not been read. Header names are in lower case. Use it as a context manager.
+
+    `url` is where it came from in the end.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: Iterator[bytes], files: ExitStack) -> None:
-        self.status = status
+        self.status, self.url = status, ""
         self.headers = {name.lower(): value for name, value in headers.items()}
         self._body, self._files = body, files
 

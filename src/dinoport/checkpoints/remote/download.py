@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from dinoport.checkpoints.remote.address import Address
+from dinoport.address import Address
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response
-from dinoport.checkpoints.remote.http import Patience, Validators, ask
+from dinoport.checkpoints.remote.http import Patience, Validators, ask, content_range
 from dinoport.errors import CheckpointError
 from dinoport.progress import Progress, silent
 
@@ -27,20 +26,19 @@ WAITING = "waiting for another download of this file"
 
 BROKE_OFF = "the connection broke off"
 
-CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
 
 def download(
     address: Address,
     target: Path,
-    check: Callable[[Path], None],
+    check: Callable[[Path, Address], None],
     *,
     sha256_prefix: str | None = None,
     on_progress: Progress = silent,
 ) -> None:
     """Fetch `address` to `target`, unless another run has done so meanwhile.
 
-    `check` is called with the complete file before it gets its name, and raises where that is not what was wanted.
+    `check` is called with the complete file and its address before it gets its name, and raises where that is not what
+    was wanted.
     Raises CheckpointError for a server or a disk that refuses, and for a file with another hash.
     """
     with _disk(target):
@@ -53,7 +51,7 @@ def download(
             try:
                 if sha256_prefix and not digest.startswith(sha256_prefix):
                     raise wrong_hash(address.shown, sha256_prefix, digest)
-                check(part.path)
+                check(part.path, address)
             except BaseException:
                 part.discard()
                 raise
@@ -71,14 +69,6 @@ def wrong_hash(where: str, expected: str, found: str) -> CheckpointError:
     )
 
 
-def content_range(response: Response) -> tuple[int | None, int | None, int | None]:
-    """First byte, end and size of the whole as a 206 answer says them; None for what it does not say."""
-    found = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-    if found is None:
-        return None, None, None
-    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
-
-
 class _Part:
     """What has come of a file. With a hash to hold it against, it is continued whatever the server calls it."""
 
@@ -92,7 +82,7 @@ class _Part:
 
     def fetch(self, on_progress: Progress) -> str:
         """Fetch what is missing, and return the SHA-256 of the whole."""
-        patience = Patience(self._address.shown)
+        patience = Patience(self._address.shown, "try again later; what has come so far is kept, and continued")
         with self.path.open("ab+") as file:
             self._recall(file)
             while not (self._done and self._done == self._version.size_bytes):
@@ -140,7 +130,7 @@ class _Part:
 
     def _goes_on(self, response: Response) -> bool:
         """Whether an answer is the rest of this version of the file."""
-        start, _, total = content_range(response)
+        start, total = content_range(response)
         found = Validators.of(response.headers, total)
         return response.status == 206 and start == self._done and not self._version.contradicts(found)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-from dinoport.checkpoints.remote.address import Address, origin, shown
+from dinoport.address import Address, origin, shown
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send
 from dinoport.errors import CheckpointError
 
@@ -26,6 +26,8 @@ WAITS_FOR_ANSWER = 2
 
 MAX_WAIT_SECONDS = 60.0
 """A server that asks for more patience than this is not waited for."""
+
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 sleep = time.sleep
 
@@ -68,8 +70,8 @@ class Validators:
 class Patience:
     """Counts failures in a row, waits after each, and gives up with the reason of the last."""
 
-    def __init__(self, where: str) -> None:
-        self._where = where
+    def __init__(self, where: str, next_step: str = "try again later") -> None:
+        self._where, self._next_step = where, next_step
         self._failures = 0
 
     def progressed(self) -> None:
@@ -81,22 +83,21 @@ class Patience:
         seconds = WAITS_SECONDS[min(self._failures, tries - 1)] if wait_seconds is None else wait_seconds
         self._failures += 1
         if self._failures > tries or seconds > MAX_WAIT_SECONDS:
-            raise unreachable(self._where, reason, self._failures, seconds)
+            wants = f", and asks to wait {seconds:.0f} seconds" if seconds > MAX_WAIT_SECONDS else ""
+            raise self.over(reason + wants)
         sleep(seconds)
 
+    def over(self, reason: str) -> CheckpointError:
+        """What to raise where no further try is made."""
+        return CheckpointError(
+            f"{self._where} could not be read: {reason}",
+            found=f"{self._failures} tries in a row failed" if self._failures > 1 else None,
+            next_step=self._next_step,
+        )
 
-def unreachable(where: str, reason: str, tries: int = 1, seconds: float = 0) -> CheckpointError:
-    wants = f", and asks to wait {seconds:.0f} seconds" if seconds > MAX_WAIT_SECONDS else ""
-    return CheckpointError(
-        f"{where} could not be read: {reason}{wants}",
-        found=f"{tries} tries in a row failed" if tries > 1 else None,
-        next_step="try again later; what a download has fetched so far is kept and continued",
-    )
 
-
-@contextmanager
-def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Iterator[Response]:
-    """GET an address, with another try for each answer that may change; yields the last redirect's target.
+def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Response:
+    """GET an address, with another try for each answer that may change. The caller closes the response.
 
     Statuses 200, 206, 412 and 416 are the caller's to judge; raises RefusedError for all others that remain.
     """
@@ -105,16 +106,23 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Ite
             response = _follow(address, headers)
         except BrokenConnectionError as error:
             if error.useless:
-                raise unreachable(address.shown, str(error)) from None
+                raise patience.over(str(error)) from None
             patience.failed(str(error), before_answer=error.before_answer)
             continue
+        if response.status in (200, 206, 412, 416):
+            return response
         with response:
             if response.status not in TRANSIENT:
-                if response.status not in (200, 206, 412, 416):
-                    raise _refused(address, response.status)
-                yield response
-                return
+                raise _refused(address, response.status)
         patience.failed(f"the server answers {response.status}", wait_seconds=_retry_after(response.headers))
+
+
+def content_range(response: Response) -> tuple[int | None, int | None]:
+    """The first byte of a 206 answer, and the size of the whole; None for what it does not say."""
+    found = CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+    if found is None:
+        return None, None
+    return int(found[1]), None if found[2] == "*" else int(found[2])
 
 
 def _follow(address: Address, headers: Mapping[str, str]) -> Response:
@@ -125,6 +133,7 @@ def _follow(address: Address, headers: Mapping[str, str]) -> Response:
         response = send(url, {**own, **headers})
         target = response.headers.get("location")
         if response.status not in REDIRECTS or target is None:
+            response.url = url
             return response
         with response:
             url = _redirected(address, url, target)

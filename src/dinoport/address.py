@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -39,6 +40,16 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether a source is at an address. A path never is: it has lost one of the two slashes."""
+    return isinstance(source, str) and scheme_of(source) is not None
+
+
+def shown_source(source: str | Path) -> str:
+    """A source as it may be printed."""
+    return shown(str(source)) if is_address(source) else str(source)
 
 
 def origin(url: str) -> tuple[str, str]:

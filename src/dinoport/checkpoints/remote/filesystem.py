@@ -1,0 +1,102 @@
+"""Files in a store that fsspec knows (`s3://`, `gs://`, `az://` …), through the user's own package and login."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dinoport.address import shown
+from dinoport.checkpoints.remote.http import Patience
+from dinoport.errors import CheckpointError, MissingPackageError
+
+READ_BYTES = 1024 * 1024
+"""What one call of the store reads."""
+
+VERSION_FIELDS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "updated", "created", "size")
+"""By which stores tell one version of a file from the next; each has some of them."""
+
+
+class FilesystemRanges:
+    """A file in a store, as ranges."""
+
+    def __init__(self, url: str) -> None:
+        """Raises MissingPackageError where the store's package is missing, CheckpointError where it refuses."""
+        self.where = shown(url)
+        self._filesystem, self._path = _filesystem(url)
+        self._version = self._info()
+        self.size_bytes = int(self._version.get("size") or 0)
+
+    def stream(self, start: int, stop: int) -> Iterator[bytes]:
+        patience = Patience(self.where)
+        while start < stop:
+            end = min(start + READ_BYTES, stop)
+            try:
+                data: bytes = self._filesystem.cat_file(self._path, start=start, end=end)
+            except OSError as error:
+                patience.failed(_reason(error))
+                continue
+            if not 0 < len(data) <= end - start:
+                raise self._changed(f"{len(data)} bytes where {end - start} were asked for")
+            yield data
+            start += len(data)
+            patience.progressed()
+
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if the store describes the file differently now."""
+        self._filesystem.invalidate_cache()
+        now = self._info()
+        for name, value in self._version.items():
+            if now.get(name) != value:
+                raise self._changed(f"{name} is {now.get(name)}, and was {value}")
+
+    def _info(self) -> Mapping[str, Any]:
+        try:
+            info = self._filesystem.info(self._path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.where} could not be read: {_reason(error)}",
+                next_step="check the address, and that you are logged in to the store",
+            ) from error
+        if info.get("type") == "directory":
+            raise CheckpointError(f"{self.where} is a folder", next_step="give the checkpoint file inside it")
+        return {name: info[name] for name in VERSION_FIELDS if name in info}
+
+    def _changed(self, found: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.where} changed while it was read",
+            found=found,
+            cause="a training run or an upload is still writing it",
+            next_step="wait until it is complete, or download it and give its path",
+        )
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    scheme = url.partition("://")[0].lower()
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise MissingPackageError(
+            f"{scheme}:// needs fsspec, which is not installed",
+            next_step='pip install "dinoport[remote]", and the package of your store (s3fs, gcsfs, adlfs …)',
+        ) from None
+    try:
+        filesystem, path = url_to_fs(url)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{scheme}:// needs a package of its own: {error}", next_step="install it, and try again"
+        ) from None
+    except ValueError:
+        raise CheckpointError(
+            f"{shown(url)} is at no kind of address that is known",
+            expected="https://, hf://, or a scheme of fsspec such as s3:// and gs://",
+            next_step="check the address, or download the file and give its path",
+        ) from None
+    return filesystem, str(path)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist"
+    if isinstance(error, PermissionError):
+        return "the store refuses"
+    return error.strerror or type(error).__name__

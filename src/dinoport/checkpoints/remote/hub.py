@@ -1,0 +1,87 @@
+"""Files on the Hugging Face Hub: `hf://owner/repo/file`, with `@revision` behind the repo if it is not the main one.
+
+Which address that is, which token goes along, and where a file may be cached already, huggingface_hub says itself, so
+HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE mean here what they mean there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from dinoport.address import Address
+from dinoport.errors import CheckpointError
+
+FILE = re.compile(
+    r"hf://(?:(?P<kind>datasets|spaces|models)/)?"
+    r"(?P<owner>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+)"
+)
+PAGE = re.compile(
+    r"(?:(?P<kind>datasets|spaces)/)?"
+    r"(?P<owner>[^/]+)/(?P<name>[^/]+)/(?:resolve|blob|raw)/(?P<revision>[^/]+)/(?P<path>[^?#]+)"
+)
+"""What follows the Hub's own address in that of a file's page or download."""
+
+KINDS = {"datasets": "dataset", "spaces": "space"}
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a repository. `kind` is None for a model, `revision` None for the main one."""
+
+    repo: str
+    path: str
+    kind: str | None
+    revision: str | None
+
+    def cached(self) -> Path | None:
+        """The file in huggingface_hub's cache, if it is there and is what the Hub would send.
+
+        A branch may have moved on since, so it is taken from the cache only offline.
+        """
+        from huggingface_hub import constants, try_to_load_from_cache
+
+        is_commit = re.fullmatch(r"[0-9a-f]{40}", self.revision or "") is not None
+        if not (is_commit or constants.HF_HUB_OFFLINE):
+            return None
+        found = try_to_load_from_cache(self.repo, self.path, revision=self.revision, repo_type=self.kind)
+        return Path(found) if isinstance(found, str) else None
+
+    def address(self) -> Address:
+        from huggingface_hub import constants, get_token, hf_hub_url
+
+        url = hf_hub_url(self.repo, self.path, repo_type=self.kind, revision=self.revision)
+        folder = f"{self.kind}s/" if self.kind else ""
+        page = f"{constants.ENDPOINT}/{folder}{self.repo}"
+        # Not by `build_hf_headers`: for its user agent, version 2 asks the Hub another question first.
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        advice = f"look at {page}: accept its terms if it has some, then `hf auth login`, or set HF_TOKEN"
+        revision = f"@{self.revision}" if self.revision else ""
+        return Address(url, f"hf://{folder}{self.repo}{revision}/{self.path}", headers, advice)
+
+
+def hub_file(source: str) -> HubFile | None:
+    """What a source names on the Hub; None for an address elsewhere. Raises CheckpointError for half an address."""
+    from huggingface_hub import constants
+
+    if source.lower().startswith("hf://"):
+        found = FILE.fullmatch(source)
+        if found is None:
+            raise CheckpointError(
+                f"{source} does not name a file on the Hub",
+                expected="hf://owner/repo/file, or hf://owner/repo@revision/file",
+                next_step="look up the file's name on the repository's page",
+            )
+    else:
+        before, at_hub, rest = source.partition(f"{constants.ENDPOINT}/")
+        found = PAGE.match(rest) if at_hub and not before else None
+        if found is None:
+            return None
+    kind, revision = KINDS.get(found["kind"] or ""), found["revision"]
+    main = revision in (None, "main")
+    return HubFile(
+        f"{found['owner']}/{found['name']}", unquote(found["path"]), kind, None if main else unquote(revision)
+    )

@@ -1,0 +1,230 @@
+"""A file that stays where it is: what is read of it is fetched once, and kept on disk until it is closed.
+
+A conversion reads the same bytes up to four times (to write them, to compare them, for their checksums, and to run the
+original), so what has come is spooled into a temporary file: no byte is fetched twice, and memory holds none of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol, cast
+
+from dinoport.checkpoints.remote.caches import own_cache
+from dinoport.checkpoints.remote.coalesce import REQUEST_BYTES, Span, coalesce
+from dinoport.errors import CheckpointError
+
+CONNECTIONS = 4
+"""Requests at a time for what was announced."""
+
+BLOCK_BYTES = 64 * 1024
+"""What was not announced is fetched in whole blocks of this size."""
+
+
+class Ranges(Protocol):
+    """A remote file that gives out ranges. Safe to use from several threads."""
+
+    @property
+    def where(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def stream(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield exactly the bytes from `start` to before `stop`, in pieces.
+
+        Raises CheckpointError where the server refuses, and where the file is not what it was.
+        """
+        ...
+
+    def check_unchanged(self) -> None: ...
+
+
+@dataclass
+class _Piece:
+    """Bytes of the file from `start` to before `stop`, of which the first `done` lie in the spool at `place`."""
+
+    start: int
+    stop: int
+    place: int
+    done: int = 0
+
+
+class RemoteFile:
+    """A ByteSource over ranges."""
+
+    def __init__(self, ranges: Ranges, beginning: bytes = b"") -> None:
+        """`beginning` is what came when the file was opened. Raises CheckpointError where nothing can be spooled."""
+        self.where, self.size_bytes = ranges.where, ranges.size_bytes
+        self._ranges = ranges
+        self._changed = threading.Condition()
+        self._pieces: list[_Piece] = []
+        self._planned: list[Span] = []
+        self._queue: deque[Span] = deque()
+        self._failure: CheckpointError | None = None
+        self._closed = False
+        self._spool, self._spooled = _spool(), 0
+        self.fetched_bytes = 0
+        if beginning:
+            (piece,) = self._claim(0, len(beginning))
+            self._store(piece, beginning)
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset < 0 or size > max(self.size_bytes - offset, 0):
+            raise self._too_short(offset, size)
+        buffer = bytearray(size)
+        self.readinto(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        stop = offset + len(buffer)
+        if offset < 0 or stop > self.size_bytes:
+            raise self._too_short(offset, len(buffer))
+        for piece in self._claim(*self._window(offset, stop)):
+            self._fetch(piece)
+        with self._changed:
+            while True:
+                if self._failure is not None or self._closed:
+                    raise self._failure or self._was_closed()
+                pieces = self._overlapping(offset, stop)
+                if all(min(stop, piece.stop) <= piece.start + piece.done for piece in pieces):
+                    break
+                self._changed.wait()
+            for piece in pieces:
+                first, last = max(offset, piece.start), min(stop, piece.stop)
+                self._spool.seek(piece.place + first - piece.start)
+                buffer[first - offset : last - offset] = self._spool.read(last - first)
+
+    def will_read(self, spans: Iterable[Span]) -> None:
+        """Fetch these spans in the background, in this order. Raises CheckpointError where the disk has no room."""
+        planned = coalesce(spans)
+        missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
+        free = shutil.disk_usage(own_cache()).free
+        if missing > free:
+            raise CheckpointError(
+                f"{own_cache()} has no room for what is wanted of {self.where}",
+                expected=f"{missing} bytes free, until the conversion is done",
+                found=f"{free}",
+                next_step="free some space, or set DINOPORT_CACHE to a folder on a larger disk",
+            )
+        with self._changed:
+            self._planned = sorted([*self._planned, *planned])
+            self._queue.extend(planned)
+        for _ in range(min(CONNECTIONS, len(planned))):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def check_unchanged(self) -> None:
+        self._ranges.check_unchanged()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._queue.clear()
+            self._spool.close()
+
+    def _work(self) -> None:
+        while not self._closed:
+            try:
+                span = self._queue.popleft()
+            except IndexError:
+                return
+            try:
+                for piece in self._claim(*span):
+                    self._fetch(piece)
+            except CheckpointError:
+                return  # kept for whoever reads
+
+    def _window(self, offset: int, stop: int) -> Span:
+        """What to fetch when these bytes are wanted: the announced request that they lie in, else whole blocks."""
+        first, last = self._request_of(offset), self._request_of(stop - 1)
+        if first is not None and last is not None:
+            return first[0], last[1]
+        end = min(-(-stop // BLOCK_BYTES) * BLOCK_BYTES, self.size_bytes)
+        return offset // BLOCK_BYTES * BLOCK_BYTES, end
+
+    def _request_of(self, offset: int) -> Span | None:
+        index = bisect_right(self._planned, (offset, self.size_bytes + 1)) - 1
+        return self._planned[index] if index >= 0 and offset < self._planned[index][1] else None
+
+    def _claim(self, start: int, stop: int) -> list[_Piece]:
+        """Take over fetching whatever of a span nobody fetches yet."""
+        with self._changed:
+            if self._closed:
+                return []
+            mine = []
+            for first, last in self._gaps(start, stop):
+                for begin in range(first, last, REQUEST_BYTES):
+                    piece = _Piece(begin, min(begin + REQUEST_BYTES, last), self._spooled)
+                    self._spooled += piece.stop - piece.start
+                    mine.append(piece)
+            self._pieces = sorted([*self._pieces, *mine], key=lambda piece: piece.start)
+            return mine
+
+    def _gaps(self, start: int, stop: int) -> list[Span]:
+        gaps = []
+        for piece in self._overlapping(start, stop):
+            if start < piece.start:
+                gaps.append((start, piece.start))
+            start = max(start, piece.stop)
+        return [*gaps, (start, stop)] if start < stop else gaps
+
+    def _overlapping(self, start: int, stop: int) -> list[_Piece]:
+        first = max(bisect_right(self._pieces, start, key=lambda piece: piece.start) - 1, 0)
+        last = bisect_right(self._pieces, stop - 1, key=lambda piece: piece.start)
+        return [piece for piece in self._pieces[first:last] if piece.stop > start]
+
+    def _fetch(self, piece: _Piece) -> None:
+        try:
+            for data in self._ranges.stream(piece.start, piece.stop):
+                self._store(piece, data)
+        except CheckpointError as error:
+            with self._changed:
+                self._failure = self._failure or error
+                self._changed.notify_all()
+            raise
+
+    def _store(self, piece: _Piece, data: bytes) -> None:
+        with self._changed:
+            if self._closed:  # the number of a closed file may by now be another file's
+                raise self._was_closed()
+            try:
+                self._spool.seek(piece.place + piece.done)
+                self._spool.write(data)
+            except OSError as error:
+                raise _no_spool(error) from error
+            piece.done += len(data)
+            self.fetched_bytes += len(data)
+            self._changed.notify_all()
+
+    def _was_closed(self) -> CheckpointError:
+        return CheckpointError(f"{self.where} was closed while it was read")
+
+    def _too_short(self, offset: int, size: int) -> CheckpointError:
+        return CheckpointError(
+            f"{self.where} ends too early",
+            expected=f"{size} bytes at offset {offset}",
+            found=f"a file of {self.size_bytes} bytes",
+            cause="an upload that broke off",
+            next_step="compare the size with the original's",
+        )
+
+
+def _spool() -> BinaryIO:
+    """A file without a name in the cache folder: /tmp is memory on many machines. It goes when it is closed."""
+    try:
+        own_cache().mkdir(parents=True, exist_ok=True)
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=own_cache()))
+    except OSError as error:
+        raise _no_spool(error) from error
+
+
+def _no_spool(error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{own_cache()} cannot hold what is fetched: {error.strerror or error}",
+        next_step="set DINOPORT_CACHE to a folder that can be written to, with room for the weights",
+    )

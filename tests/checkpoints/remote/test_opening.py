@@ -1,0 +1,254 @@
+"""Checkpoints at addresses: web servers with and without ranges, the Hub, and stores of fsspec."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from dinoport.checkpoints.announcing import announce
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.remote.hub import HubFile, hub_file
+from dinoport.checkpoints.remote.opening import open_remote
+from dinoport.checkpoints.unwrap import state_dicts
+from dinoport.errors import CheckpointError, MissingPackageError
+from tests.goldens import FOLDER
+from tests.http_server import Site, serving, status
+
+LOCAL = FOLDER / "dino1" / "tiny32" / "checkpoint.pth"
+DATA = LOCAL.read_bytes()
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def caches(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.files["run/checkpoint.pth"] = DATA
+    monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
+
+
+def same_tensors(found: Checkpoint) -> bool:
+    """Whether every tensor of a checkpoint is what the local file holds, after it was announced."""
+    with open_checkpoint(LOCAL) as local:
+        for ours, theirs in zip(state_dicts(found), state_dicts(local), strict=True):
+            announce(ours.tensors.values())
+            for name, tensor in theirs.tensors.items():
+                np.testing.assert_array_equal(ours.tensors[name].read(), tensor.read())
+    return True
+
+
+def test_an_index_takes_little_and_every_tensor_can_be_read(site: Site) -> None:
+    with open_remote(site.url("run/checkpoint.pth")) as checkpoint:
+        assert (checkpoint.where, checkpoint.format) == (site.url("run/checkpoint.pth"), "torch zip file")
+        assert len(site.requests) <= 4
+        assert same_tensors(checkpoint)
+        checkpoint.check_unchanged()
+    assert site.sent_bytes <= len(DATA) + 1
+
+
+def test_a_server_without_ranges_gives_the_whole_file_once(site: Site, tmp_path: Path) -> None:
+    site.ranges = False
+    for _ in range(2):
+        with open_remote(site.url("run/checkpoint.pth")) as checkpoint:
+            assert same_tensors(checkpoint)
+            assert checkpoint.where == site.url("run/checkpoint.pth")
+            (remark,) = checkpoint.remarks
+            assert remark.startswith("the server gives no ranges, so the whole file was downloaded into ")
+            assert str(tmp_path / "cache" / "downloads") in remark
+    assert len([1 for _ in tmp_path.glob("cache/downloads/*/checkpoint.pth")]) == 1
+    assert len(site.requests) == 3, "a look, the download, and a look that finds the same version"
+
+
+def test_a_newer_version_is_downloaded_again(site: Site) -> None:
+    site.ranges = False
+    open_remote(site.url("run/checkpoint.pth")).close()
+    site.files["run/checkpoint.pth"] = (FOLDER / "dino1" / "tiny32" / "linear_n4.pth.tar").read_bytes()
+    with open_remote(site.url("run/checkpoint.pth")) as checkpoint:
+        assert [sorted(state.tensors) for state in state_dicts(checkpoint)] == [["linear.bias", "linear.weight"]]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_error_page_instead_of_a_file(site: Site, ranges: bool, tmp_path: Path) -> None:
+    site.ranges = ranges
+    site.files["run/checkpoint.pth"] = b"<html><body>Session expired</body></html>"
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("run/checkpoint.pth"))
+    message = str(caught.value)
+    assert message.startswith(site.url("run/checkpoint.pth"))
+    assert "found: a web page: '<html><body>Session expired</body></html>'" in message
+    assert not list(tmp_path.glob("cache/downloads/*/*"))
+
+
+def test_a_file_that_is_refused(site: Site) -> None:
+    site.script = [status(403)]
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("run/checkpoint.pth?signature=secret"))
+    assert str(caught.value) == (
+        f"{site.url('run/checkpoint.pth')}?… is refused\n"
+        "  found: HTTP status 403\n"
+        "  likely cause: the file is private or gated, or the address has expired\n"
+        "  try: open the address in a browser to see what the server says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("hf://owner/repo/run/last.pth", HubFile("owner/repo", "run/last.pth", None, None)),
+        ("hf://owner/repo@v1.0/last.pth", HubFile("owner/repo", "last.pth", None, "v1.0")),
+        ("hf://datasets/owner/repo/last.pth", HubFile("owner/repo", "last.pth", "dataset", None)),
+        ("https://huggingface.co/o/r/resolve/main/a%20b.pth", HubFile("o/r", "a b.pth", None, None)),
+        ("https://huggingface.co/o/r/blob/v2/last.pth?download=true", HubFile("o/r", "last.pth", None, "v2")),
+        ("https://huggingface.co/datasets/o/r/resolve/main/x.pth", HubFile("o/r", "x.pth", "dataset", None)),
+        ("https://huggingface.co/o/r", None),
+        ("https://elsewhere.org/o/r/resolve/main/x.pth", None),
+    ],
+)
+def test_what_an_address_names_on_the_hub(source: str, expected: HubFile | None) -> None:
+    assert hub_file(source) == expected
+
+
+def test_half_an_address_on_the_hub() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        hub_file("hf://owner/repo")
+    assert str(caught.value) == (
+        "hf://owner/repo does not name a file on the Hub\n"
+        "  expected: hf://owner/repo/file, or hf://owner/repo@revision/file\n"
+        "  try: look up the file's name on the repository's page"
+    )
+
+
+@pytest.fixture
+def hub(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The Hub, on this machine."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", site.base)
+    template = site.base + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in ("constants", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    return site
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Site(files={"blob": DATA})) as store:
+        hub.script = [status(302, Location=store.url("blob"))]
+        with open_remote("hf://owner/repo/checkpoint.pth") as checkpoint:
+            assert checkpoint.where == "hf://owner/repo/checkpoint.pth"
+            assert same_tensors(checkpoint)
+        assert [path for path, _ in hub.requests] == ["/owner/repo/resolve/main/checkpoint.pth"]
+        assert hub.asked("authorization") == ["Bearer hf_secret"]
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+        hub.script = [status(302, Location=store.url("blob"))]
+        open_remote("hf://owner/repo/checkpoint.pth").close()
+        assert hub.asked("authorization") == ["Bearer hf_secret", None]
+        assert set(store.asked("authorization")) == {None}
+
+
+def test_a_gated_file_on_the_hub(hub: Site) -> None:
+    hub.script = [status(401)]
+    with pytest.raises(CheckpointError) as caught:
+        open_remote("hf://owner/repo@v1/checkpoint.pth")
+    assert str(caught.value) == (
+        "hf://owner/repo@v1/checkpoint.pth is refused\n"
+        "  found: HTTP status 401\n"
+        "  likely cause: the file is private or gated, or the address has expired\n"
+        f"  try: look at {hub.base}/owner/repo: accept its terms if it has some, then `hf auth login`, or set HF_TOKEN"
+    )
+    assert [path for path, _ in hub.requests] == ["/owner/repo/resolve/v1/checkpoint.pth"]
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_the_hub_has_cached_is_used(
+    hub: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    snapshot = tmp_path / "hub" / "models--owner--repo" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "checkpoint.pth").write_bytes(DATA)
+    refs = tmp_path / "hub" / "models--owner--repo" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(COMMIT)
+    for module in ("constants", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    source = "hf://owner/repo/checkpoint.pth" if offline else f"hf://owner/repo@{COMMIT}/checkpoint.pth"
+    with open_remote(source) as checkpoint:
+        assert same_tensors(checkpoint)
+    assert hub.requests == []
+
+
+@pytest.fixture
+def store() -> Iterator[fsspec.AbstractFileSystem]:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe("/bucket/checkpoint.pth", DATA)
+    yield filesystem
+    filesystem.rm("/bucket", recursive=True)
+
+
+def test_a_store_that_fsspec_knows(store: fsspec.AbstractFileSystem) -> None:
+    with open_remote("memory://bucket/checkpoint.pth") as checkpoint:
+        assert checkpoint.where == "memory://bucket/checkpoint.pth"
+        assert same_tensors(checkpoint)
+        checkpoint.check_unchanged()
+        store.pipe("/bucket/checkpoint.pth", DATA + b"more")
+        with pytest.raises(CheckpointError, match=r"memory://bucket/checkpoint.pth changed while it was read"):
+            checkpoint.check_unchanged()
+
+
+def test_a_file_that_a_store_does_not_have(store: fsspec.AbstractFileSystem) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_remote("memory://bucket/typo.pth")
+    assert str(caught.value) == (
+        "memory://bucket/typo.pth could not be read: it does not exist\n"
+        "  try: check the address, and that you are logged in to the store"
+    )
+
+
+def test_a_store_that_stumbles(
+    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    answers = iter([TimeoutError(), ConnectionResetError()])
+    genuine = type(store).cat_file
+
+    def stumbling(self: fsspec.AbstractFileSystem, path: str, **options: int) -> bytes:
+        for error in answers:
+            raise error
+        return genuine(self, path, **options)
+
+    monkeypatch.setattr(type(store), "cat_file", stumbling)
+    with open_remote("memory://bucket/checkpoint.pth") as checkpoint:
+        assert same_tensors(checkpoint)
+    assert waits == [0.5, 1.0]
+
+
+def test_a_store_whose_package_is_missing() -> None:
+    if "s3fs" in sys.modules:
+        pytest.skip("s3fs is installed")
+    with pytest.raises(MissingPackageError) as caught:
+        open_remote("s3://bucket/checkpoint.pth")
+    assert str(caught.value) == (
+        "s3:// needs a package of its own: Install s3fs to access S3\n  try: install it, and try again"
+    )
+
+
+def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    with pytest.raises(MissingPackageError) as caught:
+        open_remote("gs://bucket/checkpoint.pth")
+    assert str(caught.value) == (
+        "gs:// needs fsspec, which is not installed\n"
+        '  try: pip install "dinoport[remote]", and the package of your store (s3fs, gcsfs, adlfs …)'
+    )
+
+
+def test_a_scheme_that_nobody_knows() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_remote("gopher://host/checkpoint.pth")
+    assert str(caught.value) == (
+        "gopher://host/checkpoint.pth is at no kind of address that is known\n"
+        "  expected: https://, hf://, or a scheme of fsspec such as s3:// and gs://\n"
+        "  try: check the address, or download the file and give its path"
+    )
