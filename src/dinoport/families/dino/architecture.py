@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dinoport.families.interpolation import SCALE_WITH_OFFSET, Interpolation
 from dinoport.families.probe import Features, Probe
+from dinoport.families.tensor_shapes import attention, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
 
@@ -37,35 +38,15 @@ class DinoViT:
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, with its shape."""
-        width, hidden = self.width, self.mlp_hidden
-        shapes: dict[str, Shape] = {
-            "cls_token": (1, 1, width),
-            "pos_embed": (1, self.grid**2 + 1, width),
-            "patch_embed.proj.weight": (width, self.channels, self.patch_size, self.patch_size),
-            "patch_embed.proj.bias": (width,),
-        }
-        for index in range(self.depth):
-            block = f"blocks.{index}"
-            shapes |= {
-                f"{block}.norm1.weight": (width,),
-                f"{block}.norm1.bias": (width,),
-                f"{block}.attn.qkv.weight": (3 * width, width),
-                f"{block}.attn.qkv.bias": (3 * width,),
-                f"{block}.attn.proj.weight": (width, width),
-                f"{block}.attn.proj.bias": (width,),
-                f"{block}.norm2.weight": (width,),
-                f"{block}.norm2.bias": (width,),
-                f"{block}.mlp.fc1.weight": (hidden, width),
-                f"{block}.mlp.fc1.bias": (hidden,),
-                f"{block}.mlp.fc2.weight": (width, hidden),
-                f"{block}.mlp.fc2.bias": (width,),
-            }
-            if not self.qkv_bias:
-                del shapes[f"{block}.attn.qkv.bias"]
-        shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
+        width = self.width
+        shapes = vit_stem(width, self.channels, self.patch_size) | {"pos_embed": (1, self.grid**2 + 1, width)}
+        for block in (f"blocks.{index}" for index in range(self.depth)):
+            shapes |= attention(block, width, qkv_bias=self.qkv_bias)
+            shapes |= norm(f"{block}.norm2", width) | mlp(block, width, self.mlp_hidden)
+        shapes |= norm("norm", width)
         if self.classes is not None:
-            shapes |= {"head.weight": (self.classes, width), "head.bias": (self.classes,)}
+            shapes |= linear("head", self.classes, width)
         if self.probe is not None:
             columns = width if self.probe.features is Features.CLS else 2 * width
-            shapes |= {"linear.weight": (self.probe.classes, columns), "linear.bias": (self.probe.classes,)}
+            shapes |= linear("linear", self.probe.classes, columns)
         return shapes

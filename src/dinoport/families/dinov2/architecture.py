@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dinoport.families.interpolation import SCALE_WITH_OFFSET, Interpolation
+from dinoport.families.tensor_shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
 
@@ -41,35 +42,24 @@ class DinoV2ViT:
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict (blocks not chunked), with its shape."""
-        width, hidden = self.width, self.mlp_hidden
-        shapes: dict[str, Shape] = {
-            "cls_token": (1, 1, width),
-            "pos_embed": (1, self.grid**2 + 1, width),
-            "patch_embed.proj.weight": (width, self.channels, self.patch_size, self.patch_size),
-            "patch_embed.proj.bias": (width,),
-        }
+        width = self.width
+        shapes = vit_stem(width, self.channels, self.patch_size) | {"pos_embed": (1, self.grid**2 + 1, width)}
         if self.registers:
             shapes["register_tokens"] = (1, self.registers, width)
         if self.mask_token:
             shapes["mask_token"] = (1, width)
-        linears: dict[str, tuple[Shape, bool]] = {
-            "attn.qkv": ((3 * width, width), self.qkv_bias),
-            "attn.proj": ((width, width), self.proj_bias),
-        }
-        if self.feed_forward == "mlp":
-            linears |= {"mlp.fc1": ((hidden, width), self.ffn_bias), "mlp.fc2": ((width, hidden), self.ffn_bias)}
-        else:
-            linears |= {"mlp.w12": ((2 * hidden, width), self.ffn_bias), "mlp.w3": ((width, hidden), self.ffn_bias)}
-        for index in range(self.depth):
-            block = f"blocks.{index}"
-            for norm in ("norm1", "norm2"):
-                shapes |= {f"{block}.{norm}.weight": (width,), f"{block}.{norm}.bias": (width,)}
-            for linear, (shape, bias) in linears.items():
-                shapes[f"{block}.{linear}.weight"] = shape
-                if bias:
-                    shapes[f"{block}.{linear}.bias"] = shape[:1]
-            if self.layer_scale:
-                shapes |= {f"{block}.ls1.gamma": (width,), f"{block}.ls2.gamma": (width,)}
+        for block in (f"blocks.{index}" for index in range(self.depth)):
+            shapes |= attention(block, width, qkv_bias=self.qkv_bias, proj_bias=self.proj_bias)
+            shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
+            shapes |= layer_scales(block, width) if self.layer_scale else {}
+        shapes |= norm("norm", width)
         if self.classes is not None:
-            shapes |= {"linear_head.weight": (self.classes, 2 * width), "linear_head.bias": (self.classes,)}
-        return shapes | {"norm.weight": (width,), "norm.bias": (width,)}
+            shapes |= linear("linear_head", self.classes, 2 * width)
+        return shapes
+
+    def _feed_forward(self, block: str) -> dict[str, Shape]:
+        width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias
+        if self.feed_forward == "mlp":
+            return mlp(block, width, hidden, bias=bias)
+        gate = linear(f"{block}.mlp.w12", 2 * hidden, width, bias=bias)
+        return gate | linear(f"{block}.mlp.w3", width, hidden, bias=bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from dinoport.families.tensor_shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
 
@@ -48,38 +49,24 @@ class DinoV3ViT:
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, buffers included, with its shape."""
-        width, hidden = self.width, self.mlp_hidden
-        shapes: dict[str, Shape] = {
-            "cls_token": (1, 1, width),
-            "mask_token": (1, width),
-            "patch_embed.proj.weight": (width, self.channels, self.patch_size, self.patch_size),
-            "patch_embed.proj.bias": (width,),
-            "rope_embed.periods": (self.head_dim // 4,),
-        }
+        width = self.width
+        shapes = vit_stem(width, self.channels, self.patch_size)
+        shapes |= {"mask_token": (1, width), "rope_embed.periods": (self.head_dim // 4,)}
         if self.registers:
             shapes["storage_tokens"] = (1, self.registers, width)
-        linears: dict[str, tuple[Shape, bool]] = {
-            "attn.qkv": ((3 * width, width), self.qkv_bias),
-            "attn.proj": ((width, width), self.proj_bias),
-        }
-        if self.feed_forward == "mlp":
-            linears |= {"mlp.fc1": ((hidden, width), self.ffn_bias), "mlp.fc2": ((width, hidden), self.ffn_bias)}
-        else:
-            linears |= {f"mlp.{gate}": ((hidden, width), self.ffn_bias) for gate in ("w1", "w2")}
-            linears |= {"mlp.w3": ((width, hidden), self.ffn_bias)}
-        for index in range(self.depth):
-            block = f"blocks.{index}"
-            for norm in ("norm1", "norm2"):
-                shapes |= {f"{block}.{norm}.weight": (width,), f"{block}.{norm}.bias": (width,)}
-            for linear, (shape, bias) in linears.items():
-                shapes[f"{block}.{linear}.weight"] = shape
-                if bias:
-                    shapes[f"{block}.{linear}.bias"] = shape[:1]
+        for block in (f"blocks.{index}" for index in range(self.depth)):
+            shapes |= attention(block, width, qkv_bias=self.qkv_bias, proj_bias=self.proj_bias)
             if self.qkv_bias and self.key_bias_mask:
                 shapes[f"{block}.attn.qkv.bias_mask"] = (3 * width,)
-            if self.layer_scale:
-                shapes |= {f"{block}.ls1.gamma": (width,), f"{block}.ls2.gamma": (width,)}
-        norms = ("norm", "local_cls_norm") if self.local_cls_norm else ("norm",)
-        for norm in norms:
-            shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-        return shapes
+            shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
+            shapes |= layer_scales(block, width) if self.layer_scale else {}
+        return shapes | norm("norm", width) | (norm("local_cls_norm", width) if self.local_cls_norm else {})
+
+    def _feed_forward(self, block: str) -> dict[str, Shape]:
+        width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias
+        if self.feed_forward == "mlp":
+            return mlp(block, width, hidden, bias=bias)
+        gates = linear(f"{block}.mlp.w1", hidden, width, bias=bias) | linear(
+            f"{block}.mlp.w2", hidden, width, bias=bias
+        )
+        return gates | linear(f"{block}.mlp.w3", width, hidden, bias=bias)

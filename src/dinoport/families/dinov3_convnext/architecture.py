@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dinoport.families.tensor_shapes import linear, norm
 from dinoport.tensor import Shape
 
 
@@ -23,24 +24,18 @@ class DinoV3ConvNext:
         shapes: dict[str, Shape] = {
             "downsample_layers.0.0.weight": (stem, self.channels, 4, 4),
             "downsample_layers.0.0.bias": (stem,),
-            **_vectors("downsample_layers.0.1", stem),
+            **norm("downsample_layers.0.1", stem),
         }
         for stage in range(1, len(self.widths)):
             before, width = self.widths[stage - 1], self.widths[stage]
-            shapes |= _vectors(f"downsample_layers.{stage}.0", before)
+            shapes |= norm(f"downsample_layers.{stage}.0", before)
             shapes[f"downsample_layers.{stage}.1.weight"] = (width, before, 2, 2)
             shapes[f"downsample_layers.{stage}.1.bias"] = (width,)
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
-            for index in range(depth):
-                block = f"stages.{stage}.{index}"
+            for block in (f"stages.{stage}.{index}" for index in range(depth)):
                 if self.layer_scale:
                     shapes[f"{block}.gamma"] = (width,)
                 shapes |= {f"{block}.dwconv.weight": (width, 1, 7, 7), f"{block}.dwconv.bias": (width,)}
-                shapes |= _vectors(f"{block}.norm", width)
-                shapes |= {f"{block}.pwconv1.weight": (4 * width, width), f"{block}.pwconv1.bias": (4 * width,)}
-                shapes |= {f"{block}.pwconv2.weight": (width, 4 * width), f"{block}.pwconv2.bias": (width,)}
-        return shapes | _vectors("norm", self.widths[-1]) | _vectors("norms.3", self.widths[-1])
-
-
-def _vectors(name: str, width: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+                shapes |= norm(f"{block}.norm", width)
+                shapes |= linear(f"{block}.pwconv1", 4 * width, width) | linear(f"{block}.pwconv2", width, 4 * width)
+        return shapes | norm("norm", self.widths[-1]) | norm("norms.3", self.widths[-1])
