@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dinoport.checkpoints.pickle_bytes import PickleBytes
-from dinoport.checkpoints.pickle_globals import is_forbidden
+from dinoport.checkpoints.pickle_globals import dotted_name, is_forbidden
 from dinoport.checkpoints.pickle_keys import KeyCheck
 from dinoport.checkpoints.stand_ins import Global, Opaque
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
@@ -32,8 +32,6 @@ MAX_STACK = 1_000_000
 
 MAX_MEMO_INDEX = 2**31
 """Beyond, an index could be chosen to collide with others in a dict's hash table."""
-
-GETATTR = frozenset({"builtins.getattr", "__builtin__.getattr"})
 
 Builder: TypeAlias = Callable[..., object]
 
@@ -126,7 +124,7 @@ class InertUnpickler:
     def _global(self, module: str, name: str) -> Global:
         if is_forbidden(module, name):
             raise self._unsafe(f"{module}.{name}")
-        return Global(f"{module}.{name}")
+        return Global(dotted_name(module, name))
 
     def _unsafe(self, name: str) -> UnsafeCheckpointError:
         name = name[:200]
@@ -144,7 +142,7 @@ class InertUnpickler:
             raise self._broken("arguments that are no tuple")
         self._count(1)
         if isinstance(function, Global):
-            if function.name in GETATTR:
+            if function.name == "builtins.getattr":
                 return self._nested_class(function.name, args)
             builder = self._builders.get(function.name)
             if builder is None:

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
-MAX_VALUES = 1_000_000
-"""Commas and brackets. A header takes eight for each tensor; each can make an object of some sixty bytes."""
+MAX_VALUES = 500_000
+"""Commas and brackets. A header takes ten for each tensor; a name and its value can take two hundred bytes."""
 
 MAX_NUMBER_CHARACTERS = 64
 """Of a number; parsing takes a time that grows with the square of its digits."""

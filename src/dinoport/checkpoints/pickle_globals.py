@@ -74,14 +74,19 @@ GADGETS = (
 """Beginnings of third-party names that load, compile or run something, and that no state dict needs."""
 
 
+def dotted_name(module: str, name: str) -> str:
+    """The name as Python 3 has it; protocols up to 2 say `__builtin__` and `copy_reg`."""
+    return f"{SAME_MODULES.get(module, module)}.{name}"
+
+
 def is_forbidden(module: str, name: str) -> bool:
     """Whether a pickle that names this is refused.
 
     Protocol 4 allows a dotted name, a walk from attribute to attribute, and so from a harmless module to another that
     it imports: a name that passes through a private attribute or a standard module is refused, whatever it begins with.
     """
-    module = SAME_MODULES.get(module, module)
-    full = f"{module}.{name}"
+    full = dotted_name(module, name)
+    module = full.removesuffix(f".{name}")
     if full in PLAIN_NAMES or full in PLAIN_OTHERS:
         return False
     if module.split(".", 1)[0] in STANDARD_LIBRARY:

@@ -11,7 +11,7 @@ from dinoport.checkpoints.stand_ins import Global, Opaque
 MAX_KEY_PARTS = 32
 """Of a tuple as a key: hashing one walks through all that it holds, each time."""
 
-MAX_COMPOSITE_KEYS = 10_000
+MAX_COMPOSITE_KEYS = 2_000
 """Tuples as keys in one pickle. Genuine checkpoints have none; ten thousand that collide take two seconds."""
 
 MAX_KEY_INTEGER = 2**63

@@ -186,8 +186,9 @@ def builders(where: str) -> dict[str, Builder]:
         "collections.Counter": _dict,
         "_codecs.encode": _encoded,
         "builtins.set": lambda values=(): list(_sequence(values)),
-        "__builtin__.set": lambda values=(): list(_sequence(values)),
-        "builtins.bytearray": lambda *args: bytearray() if not args else Opaque("builtins.bytearray", args),
+        "builtins.frozenset": lambda values=(): list(_sequence(values)),
+        "builtins.bytes": _bytes,
+        "builtins.bytearray": _bytes,
         "builtins.complex": _complex,
         "numpy.dtype": lambda text, *rest: Opaque("numpy.dtype", (text,)),
         "numpy.core.multiarray.scalar": _numpy_scalar,
@@ -219,6 +220,15 @@ def _encoded(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
         raise ValueError("bytes in an encoding that pickle does not use")
     return text.encode("latin-1")
+
+
+def _bytes(data: object = b"", encoding: str = "latin-1") -> bytes:
+    """Bytes from bytes, or from text, as protocol 2 writes a bytearray; never from a number, which is a size."""
+    if isinstance(data, str) and encoding == "latin-1":
+        return data.encode("latin-1")
+    if not isinstance(data, bytes):
+        raise ValueError("bytes of something else")
+    return data
 
 
 def _complex(real: object, imaginary: object = 0.0) -> complex:

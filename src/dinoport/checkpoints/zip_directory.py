@@ -197,14 +197,16 @@ def _long_sizes(source: ByteSource, extra: bytes, short: tuple[int, int, int]) -
 
 def _limits(source: ByteSource, entries: list[_Entry], directory_offset: int) -> dict[int, int]:
     """For each header's offset, where the next record or the directory begins."""
-    ordered = sorted(entries, key=lambda entry: entry.header_offset)
-    ends = [*(entry.header_offset for entry in ordered[1:]), directory_offset]
-    for entry, end in zip(ordered, ends, strict=True):
-        if entry.header_offset + LOCAL_HEADER.size + len(entry.name.encode()) + entry.size_bytes > end:
+    limits: dict[int, int] = {}
+    limit = directory_offset
+    for entry in sorted(entries, key=lambda entry: -entry.header_offset):
+        if entry.header_offset + LOCAL_HEADER.size + len(entry.name.encode()) + entry.size_bytes > limit:
             raise _broken(source, f"{entry.name} overlaps what comes after it")
-    if ordered and ordered[0].header_offset:
-        raise _broken(source, f"{ordered[0].header_offset} bytes before the first record")
-    return {entry.header_offset: end for entry, end in zip(ordered, ends, strict=True)}
+        limits[entry.header_offset] = limit
+        limit = entry.header_offset
+    if limit:
+        raise _broken(source, f"{limit} bytes before the first record")
+    return limits
 
 
 def _cut_off(source: ByteSource, tail: bytes) -> CheckpointError:

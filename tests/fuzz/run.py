@@ -1,0 +1,55 @@
+"""Fuzz one target with atheris, guided by coverage, from the seeds and what earlier runs kept.
+
+    python -m tests.fuzz.run TARGET [CORPUS_FOLDER] [libFuzzer's options, such as -max_total_time=60]
+
+atheris is in requirements.txt beside this file, and not among the project's own dependencies.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["dinoport"]):
+    from tests.fuzz.seeds import seeds
+    from tests.fuzz.targets import TARGETS, run
+
+WORDS = {
+    "pickle": ["torch._utils\\n_rebuild_tensor_v2\\n", "torch\\nFloatStorage\\n", "collections\\nOrderedDict\\n",
+               "builtins\\ngetattr\\n", "_codecs\\nencode\\n", "numpy.core.multiarray\\nscalar\\n", "numpy\\ndtype\\n",
+               "torch._utils\\n_rebuild_parameter\\n", "storage", "_parameters", "_modules", "teacher"],
+    "zip": ["PK\\x01\\x02", "PK\\x03\\x04", "PK\\x05\\x06", "PK\\x06\\x06", "PK\\x06\\x07", "\\xff\\xff\\xff\\xff"],
+    "header": ["data_offsets", "dtype", "shape", "__metadata__", "F64", "BOOL", "F8_E4M3", "\\\\u0000"],
+    "yaml": ["!!python/object/apply:os.system", "&a", "*a", "<<:", "? ", "---", "!!binary", "1:2:3"],
+}  # fmt: skip
+"""What libFuzzer may put in."""
+
+
+def main() -> None:
+    name = sys.argv[1]
+    words, target = (
+        WORDS.get(name, []) or WORDS.get({"legacy": "pickle", "metadata": "pickle"}.get(name, ""), []),
+        TARGETS[name],
+    )
+    folders = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
+    corpus = Path(folders[0] if folders else f".fuzz/{name}")
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds()[name]):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    dictionary = corpus.parent / f"{name}.dict"
+    dictionary.write_text("".join(f'"{word}"\n' for word in escaped(words)))
+    options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
+    limits = ["-timeout=10", "-rss_limit_mb=1024", f"-dict={dictionary}", f"-artifact_prefix={corpus.parent}/{name}-"]
+    atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], lambda data: run(target, data) and None)
+    atheris.Fuzz()
+
+
+def escaped(words: list[str]) -> list[str]:
+    """As libFuzzer's dictionaries have it: newlines in hexadecimal."""
+    return [word.replace("\\n", "\\x0A") for word in words]
+
+
+if __name__ == "__main__":
+    main()
