@@ -53,6 +53,20 @@ def usual_recipe(source: Path, target: Path) -> None:
     ViTModel.from_pretrained(None, config=config, state_dict=state, add_pooling_layer=False).save_pretrained(target)
 
 
+def usual_distributed(source: Path, target: Path) -> None:
+    """What people do with a distributed checkpoint: merge it into one file, load, rename, save. Nothing is proven."""
+    import torch
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+    from transformers import DINOv3ViTModel
+
+    merged = target.with_suffix(".pth")
+    dcp_to_torch_save(source, merged)
+    loaded = torch.load(merged, map_location="cpu", weights_only=True)
+    merged.unlink()
+    state, config = _rename_v3({name.rpartition("backbone.")[2]: loaded[name] for name in loaded if _is_wanted(name)})
+    DINOv3ViTModel.from_pretrained(None, config=config, state_dict=state).save_pretrained(target)
+
+
 def transformers_load_save(source: Path, target: Path) -> None:
     """Transformers' own way from a folder to a folder, without any conversion."""
     from transformers import AutoModel
@@ -69,9 +83,14 @@ JOBS: Mapping[str, Job] = {
         convert_exact,
         convert_proven,
         usual_recipe,
+        usual_distributed,
         transformers_load_save,
     )
 }
+
+
+RECIPES: Mapping[Job, str] = {usual_recipe: "ViTModel", usual_distributed: "DINOv3ViTModel"}
+"""The jobs that are people's own, and the class that they must end in."""
 
 
 def _load_and_rename(source: Path) -> tuple[dict[str, Any], Any]:
@@ -103,6 +122,50 @@ def _load_and_rename(source: Path) -> tuple[dict[str, Any], Any]:
     return state, config
 
 
+def _is_wanted(name: str) -> bool:
+    return name.startswith(("model.backbone.", "model.teacher.backbone."))
+
+
+def _rename_v3(loaded: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    import torch
+    from transformers import DINOv3ViTConfig
+
+    width = loaded["cls_token"].shape[2]
+    config = DINOv3ViTConfig(
+        hidden_size=width,
+        num_hidden_layers=sum(name.endswith("attn.qkv.weight") for name in loaded),
+        num_attention_heads=width // (4 * loaded["rope_embed.periods"].shape[0]),
+        intermediate_size=loaded["blocks.0.mlp.fc1.weight"].shape[0],
+        patch_size=loaded["patch_embed.proj.weight"].shape[-1],
+        key_bias=True,
+        num_register_tokens=0,
+    )
+    state = {"embeddings.register_tokens": torch.zeros(1, 0, width)}
+    for name, tensor in loaded.items():
+        renamed = name
+        for theirs, ours in _RENAMED_V3:
+            renamed = renamed.replace(theirs, ours)
+        if "qkv" in name:
+            for part, rows in zip(("q_proj", "k_proj", "v_proj"), tensor.chunk(3), strict=True):
+                state[renamed.replace("qkv", part)] = rows
+        elif name != "rope_embed.periods":
+            state[renamed] = tensor[None] if name == "mask_token" else tensor
+    return state, config
+
+
+_RENAMED_V3 = (
+    ("blocks.", "layer."),
+    ("cls_token", "embeddings.cls_token"),
+    ("mask_token", "embeddings.mask_token"),
+    ("patch_embed.proj", "embeddings.patch_embeddings"),
+    ("attn.proj", "attention.o_proj"),
+    ("attn.", "attention."),
+    ("mlp.fc1", "mlp.up_proj"),
+    ("mlp.fc2", "mlp.down_proj"),
+    ("ls1.gamma", "layer_scale1.lambda1"),
+    ("ls2.gamma", "layer_scale2.lambda1"),
+)
+
 _RENAMED = (
     ("blocks.", "encoder.layer."),
     ("cls_token", "embeddings.cls_token"),
@@ -118,11 +181,11 @@ _RENAMED = (
 )
 
 
-def _check_loads(folder: Path) -> None:
+def _check_loads(folder: Path, class_name: str) -> None:
     """A recipe that loses tensors would be a fast one."""
     from dinoport.verify.loading import load
 
-    proof, _ = load(folder, "ViTModel", pooler=False)
+    proof, _ = load(folder, class_name, pooler=False)
     if not proof.passed:
         raise SystemExit(f"the recipe is wrong: {proof}")
 
@@ -140,8 +203,8 @@ def main() -> None:
     name, source, target, warm_up = sys.argv[1], *map(Path, sys.argv[2:])
     job = JOBS[name]
     job(warm_up, target)
-    if job is usual_recipe:
-        _check_loads(target)
+    if job in RECIPES:
+        _check_loads(target, RECIPES[job])
     shutil.rmtree(target)
     wall, cpu = time.perf_counter(), time.process_time()
     job(source, target)

@@ -1,15 +1,19 @@
-"""Checkpoints to measure on: torch files of published shapes, every value pseudo-random, made here."""
+"""Checkpoints to measure on: of published shapes for the most part, every value pseudo-random, made here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dinoport.families.dino.architecture import DinoViT
+from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.mapping.plan import TensorSpec
 from dinoport.tensor import BLOCK_BYTES, Array
 from dinoport.writing.torch_file import write_torch_file
@@ -22,6 +26,21 @@ VIT_LARGE = DinoViT(1024, 24, 16, 4096, 16, 224)
 VIT_8GB = DinoViT(2048, 40, 32, 8192, 16, 224)
 """Of nobody's making: what 8 GB of the same tensors would be."""
 WARM_UP = DinoViT(64, 1, 1, 256, 16, 32)
+
+V3_SMALL = DinoV3ViT(384, 12, 6, 1536, 16)
+V3_BASE = DinoV3ViT(768, 12, 12, 3072, 16)
+V3_2GB = DinoV3ViT(1280, 26, 20, 5120, 16)
+"""Of nobody's making: 2 GB of a backbone alone."""
+V3_WARM_UP = DinoV3ViT(64, 1, 1, 256, 16)
+
+TEACHER_ONLY = ("model.",)
+"""What `eval/<iteration>/sharded_teacher_checkpoint` of a DINOv3 run holds."""
+
+WHOLE_RUN = (
+    *("model.student.", "model.teacher.", "model.model_ema."),
+    *("optimizer.state.exp_avg.", "optimizer.state.exp_avg_sq."),
+)
+"""What `ckpt/<iteration>` of a DINOv3 run holds: three copies of the model and two moments for each weight."""
 
 
 def checkpoint(architecture: DinoViT, folder: Path) -> Path:
@@ -40,6 +59,63 @@ def checkpoint(architecture: DinoViT, folder: Path) -> Path:
 def size_bytes(architecture: DinoViT) -> int:
     """Of the values; names and padding add a few thousandths."""
     return sum(4 * prod(shape) for shape in architecture.tensors().values())
+
+
+def distributed(architecture: DinoV3ViT, folder: Path, copies: tuple[str, ...], ranks: int) -> Path:
+    """Write a distributed checkpoint of `ranks` ranks into `folder`, holding one tensor at a time, and return its path.
+
+    It is laid out as torch.distributed.checkpoint lays it out, which needs a process for each rank: each part is saved
+    by torch.save behind the one before, `.metadata` is a pickle of torch's own classes.
+    """
+    from torch.distributed.checkpoint.metadata import Metadata, TensorProperties, TensorStorageMetadata
+
+    path = folder / f"v3-{architecture.width}x{architecture.depth}-{len(copies)}x{ranks}"
+    if path.exists():
+        return path
+    path.mkdir()
+    entries: dict[str, Any] = {}
+    places: dict[Any, Any] = {}
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context((path / name).open("wb"))
+            for name in (f"__{rank}_0.distcp" for rank in range(ranks))
+        }
+        for copy in copies:
+            for bare, shape in architecture.tensors().items():
+                name, tensor = f"{copy}backbone.{bare}", _values(copy, bare, shape, architecture)
+                chunks = _save_rows(name, tensor, files, places)
+                entries[name] = TensorStorageMetadata(TensorProperties(dtype=tensor.dtype), tensor.shape, chunks)
+    (path / ".metadata").write_bytes(pickle.dumps(Metadata(entries, {name: (name,) for name in entries}, places)))
+    return path
+
+
+def _values(copy: str, bare: str, shape: tuple[int, ...], architecture: DinoV3ViT) -> Any:
+    import torch
+
+    if bare == "rope_embed.periods":
+        exponents = np.arange(shape[0]) / (architecture.head_dim / 4)
+        return torch.from_numpy((architecture.rope_theta**exponents).astype(np.float32))
+    noise = _Noise(TensorSpec(copy + bare, np.dtype(np.float32), shape))
+    return torch.from_numpy(np.concatenate(list(noise.blocks())).reshape(shape))
+
+
+def _save_rows(name: str, tensor: Any, files: Mapping[str, Any], places: dict[Any, Any]) -> list[Any]:
+    """Save a tensor's rows as FSDP2 splits them, an equal share for each rank, and note where each part lies."""
+    import torch
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex
+
+    chunks = []
+    share = -(-tensor.shape[0] // len(files))
+    for rank, (file_name, file) in enumerate(files.items()):
+        first = min(rank * share, tensor.shape[0])
+        part = tensor[first : first + share].clone()
+        offsets = torch.Size([first, *[0] * (tensor.dim() - 1)])
+        start = file.tell()
+        torch.save(part, file)
+        chunks.append(ChunkStorageMetadata(offsets, part.shape))
+        places[MetadataIndex(name, offsets, rank)] = _StorageInfo(file_name, start, file.tell() - start)
+    return chunks
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,7 @@ class TestGenuine:
 
     def test_opening_reads_the_metadata_and_no_part(self, monkeypatch) -> None:
         opened = []
-        monkeypatch.setattr(Path, "open", _spy(Path.open, opened))
+        monkeypatch.setattr(os, "open", _spy(os.open, opened))
         with open_checkpoint(TWO_RANKS) as checkpoint:
             assert opened == [".metadata"]
             checkpoint.tree["model.backbone.norm.weight"].read()
@@ -155,8 +156,8 @@ class TestSplits:
 
 
 def _spy(function, opened: list[str]):
-    def spied(self: Path, *args, **kwargs):
-        opened.append(self.name)
-        return function(self, *args, **kwargs)
+    def spied(path: Path, *args, **kwargs):
+        opened.append(Path(path).name)
+        return function(path, *args, **kwargs)
 
     return spied

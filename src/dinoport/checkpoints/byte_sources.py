@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
@@ -14,6 +15,9 @@ from dinoport.errors import CheckpointError
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
+
+HEAD_BYTES = 2048
+"""Of a range; what torch.save puts in front of one tensor's values takes 1.2 kB."""
 
 
 class ByteSource(Protocol):
@@ -51,12 +55,12 @@ class LocalFile:
         try:
             self._file = os.fdopen(os.open(path, OPEN_FLAGS), "rb", buffering=0)
         except OSError as error:
-            raise _unreadable(path, error) from error
-        self._stat = os.fstat(self._file.fileno())
-        if not S_ISREG(self._stat.st_mode):
+            raise unreadable(path, error) from error
+        self.stat = os.fstat(self._file.fileno())
+        if not S_ISREG(self.stat.st_mode):
             self._file.close()
-            raise _not_regular(path)
-        self.size_bytes = self._stat.st_size
+            raise not_regular(path)
+        self.size_bytes = self.stat.st_size
         self._lock = Lock()
 
     def read(self, offset: int, size: int) -> bytes:
@@ -82,82 +86,43 @@ class LocalFile:
                 self._file.seek(offset)
                 return self._file.readinto(buffer) or 0
         except OSError as error:
-            raise _unreadable(self.path, error) from error
+            raise unreadable(self.path, error) from error
 
     def check_unchanged(self) -> None:
-        _check_same(self.where, self._stat, os.fstat(self._file.fileno()))
+        check_same(self.where, self.stat, os.fstat(self._file.fileno()))
 
     def close(self) -> None:
         self._file.close()
 
     def _too_short(self, offset: int, size: int) -> CheckpointError:
-        return _too_short(self.where, offset, size, f"a file of {self.size_bytes} bytes")
-
-
-class ReopenedFile:
-    """A file on disk that is opened anew for each read: one of more files than a process may hold open.
-
-    Opening costs microseconds beside the MiB that are read. A file that was replaced in between is noticed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.where = str(path)
-        try:
-            self._stat = path.stat()
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if not S_ISREG(self._stat.st_mode):
-            raise _not_regular(path)
-        self.size_bytes = self._stat.st_size
-
-    def read(self, offset: int, size: int) -> bytes:
-        if size > max(self.size_bytes - offset, 0):
-            raise _too_short(self.where, offset, size, f"a file of {self.size_bytes} bytes")
-        buffer = bytearray(size)
-        self.readinto(offset, memoryview(buffer))
-        return bytes(buffer)
-
-    def readinto(self, offset: int, buffer: memoryview) -> None:
-        done = 0
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                _check_same(self.where, self._stat, os.fstat(file.fileno()))
-                file.seek(offset)
-                while done < len(buffer):
-                    count = file.readinto(buffer[done:]) or 0
-                    if not count:
-                        raise _too_short(self.where, offset, len(buffer), f"a file of {self.size_bytes} bytes")
-                    done += count
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-
-    def check_unchanged(self) -> None:
-        try:
-            now = self.path.stat()
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        _check_same(self.where, self._stat, now)
-
-    def close(self) -> None:
-        """Nothing is held open."""
+        return too_short(self.where, offset, size, f"a file of {self.size_bytes} bytes")
 
 
 @dataclass(frozen=True)
 class ByteRange:
-    """`size_bytes` bytes of another source from `start` on, as a source of their own."""
+    """`size_bytes` bytes of another source from `start` on, as a source of their own.
+
+    Its first bytes are read once and kept until values are read: torch.save has its headers there, in a dozen reads.
+    """
 
     source: ByteSource
     where: str
     start: int
     size_bytes: int
 
+    @cached_property
+    def _head(self) -> bytes:
+        return self.source.read(self.start, min(HEAD_BYTES, self.size_bytes))
+
     def read(self, offset: int, size: int) -> bytes:
         self._check(offset, size)
+        if offset + size <= HEAD_BYTES:
+            return self._head[offset : offset + size]
         return self.source.read(self.start + offset, size)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         self._check(offset, len(buffer))
+        self.__dict__.pop("_head", None)
         self.source.readinto(self.start + offset, buffer)
 
     def check_unchanged(self) -> None:
@@ -168,7 +133,7 @@ class ByteRange:
 
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise _too_short(self.where, offset, size, f"a range of {self.size_bytes} bytes")
+            raise too_short(self.where, offset, size, f"a range of {self.size_bytes} bytes")
 
 
 class SourceFile(io.RawIOBase):
@@ -200,7 +165,8 @@ class SourceFile(io.RawIOBase):
         return data
 
 
-def _check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
+def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
+    """Raise CheckpointError if a file is not what it was `then`."""
     if (now.st_size, now.st_mtime_ns, now.st_ino) != (then.st_size, then.st_mtime_ns, then.st_ino):
         raise CheckpointError(
             f"{where} changed while it was read",
@@ -211,7 +177,7 @@ def _check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
         )
 
 
-def _too_short(where: str, offset: int, size: int, found: str) -> CheckpointError:
+def too_short(where: str, offset: int, size: int, found: str) -> CheckpointError:
     return CheckpointError(
         f"{where} ends too early",
         expected=f"{size} bytes at offset {offset}",
@@ -221,7 +187,7 @@ def _too_short(where: str, offset: int, size: int, found: str) -> CheckpointErro
     )
 
 
-def _not_regular(path: Path) -> CheckpointError:
+def not_regular(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} is not a regular file",
         expected="a file, or a folder",
@@ -230,7 +196,7 @@ def _not_regular(path: Path) -> CheckpointError:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> CheckpointError:
+def unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"{path} cannot be read: {error.strerror or error}",
         cause="the file does not exist" if isinstance(error, FileNotFoundError) else None,

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.checkpoints.byte_sources import ByteRange, ByteSource, ReopenedFile
+from dinoport.checkpoints.byte_sources import ByteRange, ByteSource
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed_metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
-from dinoport.checkpoints.split_values import Box, Part, SplitValues
+from dinoport.checkpoints.file_pool import FilePool, PooledFile
+from dinoport.checkpoints.split_values import Part, SplitValues
 from dinoport.checkpoints.storage import Storage, storages_of
 from dinoport.checkpoints.torch_zip import read_torch_zip
 from dinoport.errors import CheckpointError
@@ -42,7 +43,8 @@ def read_distributed(folder: Path) -> Checkpoint:
 
     Raises CheckpointError where `.metadata` contradicts itself or the files beside it.
     """
-    metadata = _file(folder, METADATA)
+    pool = FilePool()
+    metadata = _file(folder, METADATA, pool)
     if metadata.size_bytes > MAX_BYTES:
         raise CheckpointError(
             f"{metadata.where} is too large to be genuine",
@@ -50,8 +52,11 @@ def read_distributed(folder: Path) -> Checkpoint:
             found=f"{metadata.size_bytes} bytes",
             next_step=f"ls -l {folder}",
         )
-    tensors = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
-    files = _files(folder, tensors)
+    try:
+        tensors = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
+    finally:
+        metadata.close()
+    files = _files(folder, tensors, pool)
     tree = {tensor.name: _reference(tensor, files) for tensor in tensors}
     return Checkpoint(str(folder), "distributed checkpoint", tree, (metadata, *files.values()))
 
@@ -98,25 +103,29 @@ def refuse_other_layouts(folder: Path, names: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class SavedPart:
-    """The values of one part, which torch.save wrote on its own. Opened when they are first wanted."""
+    """The values of one part of `name`, which torch.save wrote on its own. Opened when they are first wanted."""
 
-    source: ByteSource
+    name: str
     dtype: np.dtype[Any]
-    box: Box
+    file: ByteSource
+    piece: Piece
 
     @cached_property
     def tensor(self) -> TensorRef:
         """The tensor in the part. Raises CheckpointError where it is not the one that `.metadata` describes."""
-        start = self.source.read(0, len(ZIP_MAGIC))
+        shape = self.piece.box.sizes
+        where = f"{self.file.where} ({self.name}, {self.piece.box})"
+        source = ByteRange(self.file, where, self.piece.start, self.piece.length)
+        start = source.read(0, len(ZIP_MAGIC))
         if start != ZIP_MAGIC:
-            raise self._broken(f"bytes that begin with {start!r}", "a part that torch.save wrote")
-        tensor = read_torch_zip(self.source)
-        expected = f"a tensor of dtype {dtype_name(self.dtype)} and shape {shape_text(self.box.sizes)}"
+            raise _not_as_described(where, f"bytes that begin with {start!r}", "a part that torch.save wrote")
+        tensor = read_torch_zip(source)
+        expected = f"a tensor of dtype {dtype_name(self.dtype)} and shape {shape_text(shape)}"
         if not isinstance(tensor, TensorRef):
-            raise self._broken("no tensor", expected)
-        if tensor.dtype != self.dtype or tensor.shape != self.box.sizes:
+            raise _not_as_described(where, "no tensor", expected)
+        if tensor.dtype != self.dtype or tensor.shape != shape:
             found = f"a tensor of dtype {dtype_name(tensor.dtype)} and shape {shape_text(tensor.shape)}"
-            raise self._broken(found, expected)
+            raise _not_as_described(where, found, expected)
         return tensor
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
@@ -125,17 +134,18 @@ class SavedPart:
     def storages(self) -> Iterable[Storage]:
         return storages_of(self.tensor.values)
 
-    def _broken(self, found: str, expected: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.source.where} is not what {METADATA} says",
-            expected=expected,
-            found=found,
-            cause="files of two checkpoints in one folder, or a damaged file",
-            next_step="copy the folder again from where the training wrote it",
-        )
+
+def _not_as_described(where: str, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not what {METADATA} says",
+        expected=expected,
+        found=found,
+        cause="files of two checkpoints in one folder, or a damaged file",
+        next_step="copy the folder again from where the training wrote it",
+    )
 
 
-def _reference(tensor: SplitTensor, files: dict[str, ReopenedFile]) -> TensorRef:
+def _reference(tensor: SplitTensor, files: dict[str, PooledFile]) -> TensorRef:
     parts = [Part(piece.box, _saved_part(tensor, piece, files[piece.file])) for piece in tensor.pieces]
     values: Values = SplitValues(tensor.dtype, tensor.shape, parts)
     if len(parts) == 1:
@@ -143,8 +153,7 @@ def _reference(tensor: SplitTensor, files: dict[str, ReopenedFile]) -> TensorRef
     return TensorRef(tensor.name, tensor.dtype, tensor.shape, values)
 
 
-def _saved_part(tensor: SplitTensor, piece: Piece, file: ReopenedFile) -> SavedPart:
-    label = f"{file.where} ({tensor.name}, {piece.box})"
+def _saved_part(tensor: SplitTensor, piece: Piece, file: PooledFile) -> SavedPart:
     if piece.start + piece.length > file.size_bytes:
         raise CheckpointError(
             f"{file.where} ends too early",
@@ -164,10 +173,10 @@ def _saved_part(tensor: SplitTensor, piece: Piece, file: ReopenedFile) -> SavedP
             cause="another serialization format than torch.save, or a file that was made to mislead",
             next_step="save the checkpoint with SerializationFormat.TORCH_SAVE, torch's default",
         )
-    return SavedPart(ByteRange(file, label, piece.start, piece.length), tensor.dtype, piece.box)
+    return SavedPart(tensor.name, tensor.dtype, file, piece)
 
 
-def _files(folder: Path, tensors: list[SplitTensor]) -> dict[str, ReopenedFile]:
+def _files(folder: Path, tensors: list[SplitTensor], pool: FilePool) -> dict[str, PooledFile]:
     names = list(dict.fromkeys(piece.file for tensor in tensors for piece in tensor.pieces))
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
@@ -179,10 +188,10 @@ def _files(folder: Path, tensors: list[SplitTensor]) -> dict[str, ReopenedFile]:
             cause="a copy that broke off, or ranks that wrote to disks of their own",
             next_step="copy the files of all ranks into one folder",
         )
-    return {name: _file(folder, name) for name in names}
+    return {name: _file(folder, name, pool) for name in names}
 
 
-def _file(folder: Path, name: str) -> ReopenedFile:
+def _file(folder: Path, name: str, pool: FilePool) -> PooledFile:
     """A file of the folder. Raises CheckpointError for a link that leaves it, and for what is no file."""
     path = folder / name
     if path.is_symlink() and path.resolve().parent != folder.resolve():
@@ -193,4 +202,4 @@ def _file(folder: Path, name: str) -> ReopenedFile:
             cause="a cache that links to its files, or a folder that was made to mislead",
             next_step=f"cp -rL {folder} COPY, if you know where it comes from, and give COPY",
         )
-    return ReopenedFile(path)
+    return PooledFile(path, pool)

@@ -57,12 +57,19 @@ class SplitValues:
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         if start >= stop:
             return
+        runs = self._runs()
         buffer = np.empty(min(limit, stop - start), dtype=self.dtype)
         for first in range(start, stop, limit):
-            block = buffer[: min(limit, stop - first)]
-            for part in self.parts:
-                self._fill(block, first, part)
-            yield block
+            last = min(first + limit, stop)
+            for begin, part in runs:
+                if begin <= first and last <= begin + part.box.size:
+                    yield from part.values.blocks(first - begin, last - begin, last - first)
+                    break
+            else:
+                block = buffer[: last - first]
+                for part in self.parts:
+                    self._fill(block, first, part)
+                yield block
 
     def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
         for part in self.parts:
@@ -71,6 +78,10 @@ class SplitValues:
     def storages(self) -> Iterator[Storage]:
         for part in self.parts:
             yield from storages_of(part.values)
+
+    def _runs(self) -> list[tuple[int, Part]]:
+        """The parts that are one run of the flattened tensor each, and where it begins: blocks in them pass through."""
+        return [(flat_index(part.box, self.shape), part) for part in self.parts if is_contiguous(part.box, self.shape)]
 
     def _fill(self, block: Array, first: int, part: Part) -> None:
         """Put into `block`, which begins at element `first` of the tensor, what `part` has of it."""
