@@ -19,6 +19,7 @@ from dinoport.families.interpolation import Interpolation
 from dinoport.tensor import Array, TensorRef
 from dinoport.verify.blocks import observed_blocks
 from dinoport.verify.rotation import Rotation, RotationProof, difference, kept_rotation
+from dinoport.verify.side_by_side import side_by_side
 from dinoport.verify.weights import Weights, floats
 
 GATE = 1e-9
@@ -153,9 +154,15 @@ def _run(case: Comparison, state: Mapping[str, Any], model: Any, images: Any) ->
     forward = import_module(case.family.reference).forward
     blocks: dict[str, Any] = {}
     with observed_blocks(model) as seen, kept_rotation(model) as rotations:
-        theirs = outputs_of(model, images)
-    arguments = rotation_for(case.architecture, rotations)
-    ours = forward(state, case.architecture, images, blocks.__setitem__, **arguments)
+        if isinstance(case.architecture, DinoV3ViT):  # needs the class's sines and cosines
+            theirs = outputs_of(model, images)
+            arguments = rotation_for(case.architecture, rotations)
+            ours = forward(state, case.architecture, images, blocks.__setitem__, **arguments)
+        else:
+            arguments = {}
+            ours, theirs = side_by_side(
+                lambda: forward(state, case.architecture, images, blocks.__setitem__), lambda: outputs_of(model, images)
+            )
     return _Run(images, ours, theirs, blocks, dict(seen), arguments)
 
 

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dinoport.verify.side_by_side import side_by_side
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_both_run_at_once_without_gradients_on_half_of_the_threads_each() -> None:
+    met = threading.Barrier(2, timeout=10)
+
+    def run(name: str) -> tuple[str, int, bool]:
+        met.wait()
+        return name, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    found = side_by_side(lambda: run("ours"), lambda: run("theirs"))
+    assert found == (("ours", 2, True), ("theirs", 2, True))
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_either_comes_through_and_the_threads_are_given_back(failing: int) -> None:
+    def fail() -> None:
+        raise ValueError("a layer failed")
+
+    both = [lambda: None, lambda: None]
+    both[failing] = fail
+    with pytest.raises(ValueError, match="a layer failed"):
+        side_by_side(*both)
+    assert torch.get_num_threads() == 4
