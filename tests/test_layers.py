@@ -34,6 +34,7 @@ LAYERS = (
     "options",
     "session",  # of the command line: signals, errors, exit codes
     "cli",
+    "convert_dino_to_pytorch",  # the same, by the options of the classic script
     "__main__",
 )
 """Lowest first; a module imports from its own layer and from those before it."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dinoport import sources
-from dinoport.checkpoints.remote import http
 from dinoport.checkpoints.remote.caches import own_cache, torch_hub_checkpoints
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UnknownModelError
-from dinoport.families import published_names
 from dinoport.families.published_names import PUBLISHED, published
 from dinoport.sources import locate, locate_head
 from tests.goldens import FOLDER
-from tests.http_server import Site, serving, status
+from tests.http_server import Site, status
+from tests.published_site import published_at_home
 
 BACKBONE = (FOLDER / "dino1" / "tiny32" / "checkpoint.pth").read_bytes()
 HEAD = (FOLDER / "dino1" / "tiny32" / "linear_n1avg.pth.tar").read_bytes()
@@ -25,24 +23,7 @@ HEAD = (FOLDER / "dino1" / "tiny32" / "linear_n1avg.pth.tar").read_bytes()
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
-    """The published files, at an address on this machine, and an empty cache."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(http, "sleep", lambda seconds: None)
-    with serving(Site()) as running:
-        moved = tuple(
-            replace(
-                model,
-                url=model.url.replace("https://dl.fbaipublicfiles.com", running.base),
-                head_url=model.head_url and model.head_url.replace("https://dl.fbaipublicfiles.com", running.base),
-            )
-            for model in PUBLISHED
-        )
-        monkeypatch.setattr(published_names, "PUBLISHED", moved)
-        for model in moved:
-            running.files[model.url.removeprefix(f"{running.base}/")] = BACKBONE
-            if model.head_url:
-                running.files[model.head_url.removeprefix(f"{running.base}/")] = HEAD
+    with published_at_home(monkeypatch, tmp_path / "torch", BACKBONE, HEAD) as running:
         yield running
 
 
