@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-transformers-4
+VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 lint format types bench audit clean
+.PHONY: setup demo test test-transformers-4 lint format types bench fuzz audit clean
 
 setup: $(VENV)/.ready
 
@@ -44,6 +45,20 @@ format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml
+
+# A minute for each reader; before a release, FUZZ_SECONDS=3600. What is found lies in .fuzz/ as a file to reproduce it.
+fuzz: $(VENV_FUZZ)/.ready
+	for target in $(FUZZ_TARGETS); do \
+	  $(VENV_FUZZ)/bin/python -m tests.fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+$(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
+	$(PYTHON) -m venv $(VENV_FUZZ)
+	$(VENV_FUZZ)/bin/pip install --quiet --constraint constraints.txt --editable . --requirement tests/fuzz/requirements.txt
+	touch $@
+
 bench: setup
 	$(BIN)/python benchmarks/all.py --write docs/performance.md
 
@@ -55,4 +70,4 @@ audit:
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-transformers-4.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_AUDIT) build dinoport-demo
+	rm -rf $(VENV) $(VENV4) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo

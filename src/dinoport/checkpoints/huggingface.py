@@ -72,7 +72,7 @@ def _sharded(folder: Path, index: str, sources: list[LocalFile]) -> dict[str, Te
         raise _broken(folder / index, f"{len(shards)} shards, where at most {MAX_SHARDS} are sound")
     tensors: dict[str, TensorRef] = {}
     for shard in shards:
-        if Path(shard).name != shard or "\\" in shard or not shard.isprintable():
+        if shard in ("", ".", "..") or Path(shard).name != shard or "\\" in shard or not shard.isprintable():
             raise _broken(folder / index, f"a shard outside the folder: {short_text(shard)}")
         held = _read(folder / shard, sources)
         if not isinstance(held, dict) or not all(isinstance(ref, TensorRef) for ref in held.values()):

@@ -15,11 +15,14 @@ NAME = "config.yaml"
 RUN_FOLDERS = frozenset({"eval", "ckpt"})
 """Folders that upstream puts between a run's output folder and its checkpoints."""
 
-MAX_BYTES = 1024 * 1024
-"""A genuine one takes 5 kB."""
+MAX_BYTES = 64 * 1024
+"""A genuine one takes 5 kB. PyYAML reads a hundred kilobytes a second where it is made to."""
 
-MAX_EVENTS = 50_000
+MAX_EVENTS = 10_000
 MAX_DEPTH = 24
+
+MAX_SCALAR_CHARACTERS = 1000
+"""Of one value. A number such as 1:30:59:… takes a time that grows with the square of its length."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def _read(path: Path) -> tuple[Mapping[str, object], str | None]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent):
                 return {}, "it refers to its own parts (YAML aliases), which can unfold without end"
-            if count > MAX_EVENTS or depth > MAX_DEPTH:
+            long = isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR_CHARACTERS
+            if count > MAX_EVENTS or depth > MAX_DEPTH or long:
                 return {}, "it is larger or deeper than any training config"
         values = yaml.load(text, Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
