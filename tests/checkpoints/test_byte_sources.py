@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dinoport.checkpoints.byte_sources import ByteRange, LocalFile, ReopenedFile
+from dinoport.checkpoints.byte_sources import ByteRange, LocalFile
+from dinoport.checkpoints.file_pool import FilePool, PooledFile
 from dinoport.errors import CheckpointError
 
 CONTENT = bytes(range(100))
+
+
+def pooled(path: Path) -> PooledFile:
+    return PooledFile(path, FilePool())
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "file.pth"
 
 
-@pytest.fixture(params=[LocalFile, ReopenedFile])
+@pytest.fixture(params=[LocalFile, pooled])
 def opened(request, path):
     source = request.param(path)
     yield source
@@ -86,7 +91,7 @@ def test_a_file_of_the_same_size_that_was_modified(path, opened):
 
 
 def test_a_file_that_does_not_exist(tmp_path):
-    for kind in (LocalFile, ReopenedFile):
+    for kind in (LocalFile, pooled):
         assert refused(kind, tmp_path / "none.pth") == (
             f"{tmp_path}/none.pth cannot be read: No such file or directory\n"
             "  likely cause: the file does not exist\n"
@@ -109,7 +114,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
     if kind == "link to a pipe":
         (tmp_path / "link").symlink_to(path)
         path = tmp_path / "link"
-    for source in (LocalFile, ReopenedFile):
+    for source in (LocalFile, pooled):
         text = refused(source, path)
         if kind != "socket":
             assert text == (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,35 +133,6 @@ class ByteRange:
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size > max(self.size_bytes - offset, 0):
             raise too_short(self.where, offset, size, f"a range of {self.size_bytes} bytes")
-
-
-class SourceFile(io.RawIOBase):
-    """A read-only file object over a byte source, for the standard library's `zipfile`."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size_bytes}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(self._source.size_bytes - self._position, 0)
-        count = left if size is None or size < 0 else min(size, left)
-        data = self._source.read(self._position, count)
-        self._position += count
-        return data
 
 
 def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
