@@ -24,7 +24,7 @@ $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
 	touch $@
 
 demo: setup
-	$(BIN)/dinoport demo --force dinoport-demo
+	$(BIN)/dinoport demo --force --report dinoport-demo.html dinoport-demo
 
 test: setup
 	$(BIN)/python -m pytest -n 2
@@ -70,4 +70,4 @@ audit:
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-transformers-4.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo
+	rm -rf $(VENV) $(VENV4) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html

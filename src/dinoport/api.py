@@ -31,7 +31,7 @@ from dinoport.preparation import (
     prepare_return,
 )
 from dinoport.progress import Progress, silent
-from dinoport.report.build import prepared_report, return_report
+from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
@@ -108,18 +108,20 @@ def convert(
     keep_unproven: bool = False,
     allow_nonfinite: bool = False,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    for_page: bool = False,
     on_progress: Progress = silent,
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
     `to="original"` takes a folder of Transformers and writes a torch file with the original's own names.
     Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
-    cannot be converted; in both cases nothing stays under the target's name.
+    cannot be converted; in both cases nothing stays under the target's name. `for_page` keeps what a page shows beside
+    the figures: pictures, and the hashes of the source's files.
     """
     target, request = Path(target), request or Request()
     _require_packages(level)
     refuse_overlap(Path(source), target)
-    job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, on_progress)
+    job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, for_page, on_progress)
     with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
         report = _return_into(workspace.path, job) if back else _convert_into(workspace.path, request, job)
@@ -138,6 +140,7 @@ def verify(
     level: Level = "full",
     image: Path | None = None,
     all_sizes: bool = False,
+    for_page: bool = False,
     on_progress: Progress = silent,
 ) -> Report:
     """Prove an existing folder against its source.
@@ -153,23 +156,23 @@ def verify(
             problems = [*integrity.problems_of(prepared, folder, target)]
             case = _case(prepared, folder, folder_tensors(target))
             bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
-            proofs = prove(case, level, image=image, all_sizes=all_sizes, on_bytes=bar.add)
+            proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
             fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
             if target.report is not None:
                 problems += integrity.contradictions(folder, target.report, fresh)
             prepared.check_unchanged()
             target.check_unchanged()
             verdict = judge(proofs, prepared.assumed, problems)
-            return replace(
-                fresh, verdict=verdict, remarks=(*fresh.remarks, *integrity.remarks_of(folder, target, fresh))
-            )
+            remarks = (*fresh.remarks, *integrity.remarks_of(folder, target, fresh))
+            report = replace(fresh, verdict=verdict, remarks=remarks)
+            return with_hashes(report, prepared.checkpoint, target) if for_page else report
 
 
-def demo(folder: str | Path, *, force: bool = False, on_progress: Progress = silent) -> Report:
+def demo(folder: str | Path, *, force: bool = False, for_page: bool = False, on_progress: Progress = silent) -> Report:
     """Convert the small genuine training checkpoint that ships with the package."""
     request = Request(num_heads=DEMO_HEADS)
     with resources.as_file(resources.files("dinoport") / DEMO_FILE) as path:
-        return convert(path, folder, request, all_sizes=True, force=force, on_progress=on_progress)
+        return convert(path, folder, request, all_sizes=True, force=force, for_page=for_page, on_progress=on_progress)
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,14 @@ class _Job:
     all_sizes: bool
     allow_nonfinite: bool
     max_shard_bytes: int
+    for_page: bool
     on_progress: Progress
 
     def prove(self, case: Case, size_bytes: int) -> Proofs:
         bar = _Bar("proving", size_bytes, self.on_progress)
-        return prove(case, self.level, image=self.image, all_sizes=self.all_sizes, on_bytes=bar.add)
+        return prove(
+            case, self.level, image=self.image, all_sizes=self.all_sizes, pictures=self.for_page, on_bytes=bar.add
+        )
 
     def check_finite(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
         counts = {name: found.nan + found.infinite for file in files for name, found in file.nonfinite.items()}
@@ -219,6 +225,7 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         verdict = judge(proofs, prepared.assumed)
         files += folders.write_card(prepared, workspace, job.target.name, verdict)
         report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
+        report = with_hashes(report, prepared.checkpoint) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())
     return report
 
@@ -286,6 +293,7 @@ def _return_into(workspace: Path, job: _Job) -> Report:
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=False))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])
+        report = with_hashes(report, folder) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())
     return report
 

@@ -122,14 +122,15 @@ def convert(
                 keep_unproven=keep_unproven,
                 allow_nonfinite=allow_nonfinite,
                 max_shard_bytes=max_shard_bytes,
+                for_page=_is_page(report),
                 on_progress=on_progress,
             )
     except NotProvenError as error:
         _write_report(error.report, report)
-        _show(error.report, as_json)
+        _show(error.report, as_json, report)
         raise
     _write_report(done, report)
-    _show(done, as_json)
+    _show(done, as_json, report)
 
 
 @app.command()
@@ -178,10 +179,11 @@ def verify(
             level=level,  # type: ignore[arg-type]  # checked above
             image=image,
             all_sizes=all_sizes,
+            for_page=_is_page(report),
             on_progress=on_progress,
         )
     _write_report(done, report)
-    _show(done, as_json)
+    _show(done, as_json, report)
     if done.verdict.failed:
         raise typer.Exit(NotProvenError.exit_code)
 
@@ -201,15 +203,18 @@ def models(as_json: Json = False) -> None:
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path("dinoport-demo"),
     force: Annotated[bool, typer.Option("--force", help="Replace FOLDER if it exists.")] = False,
+    report: ReportPath = None,
     as_json: Json = False,
 ) -> None:
     """Convert the genuine training checkpoint that ships with dinoport."""
     from dinoport import api
     from dinoport.console import progress_bars
 
+    _check_report(report)
     with interruptible(folder), progress_bars() as on_progress:
-        done = api.demo(folder, force=force, on_progress=on_progress)
-    _show(done, as_json)
+        done = api.demo(folder, force=force, for_page=_is_page(report), on_progress=on_progress)
+    _write_report(done, report)
+    _show(done, as_json, report)
 
 
 def main() -> NoReturn:
@@ -217,15 +222,17 @@ def main() -> NoReturn:
     run(app)
 
 
-def _show(report: Report, as_json: bool, *, with_plan: bool = False) -> None:
-    from dinoport.report.text import plan_lines, report_lines
+def _show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
+    """Print a report, and where it is `kept` beside."""
+    from dinoport.report.text import entry, plan_lines, report_lines
 
     if as_json:
         _print_json(report.to_dict())
         return
     from dinoport.console import print_report
 
-    print_report(report_lines(report), report.verdict.word.value)
+    lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
+    print_report(lines, report.verdict.word.value)
     if with_plan:
         print("\n".join(["", "plan", *plan_lines(report)]))
 
@@ -235,7 +242,7 @@ def _print_json(data: object) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
 
 
-def _check_report(path: Path | None, source: str) -> None:
+def _check_report(path: Path | None, source: str | None = None) -> None:
     """Before any work: a report that could not be written, or that would replace the source."""
     if path is None:
         return
@@ -244,11 +251,26 @@ def _check_report(path: Path | None, source: str) -> None:
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
-    refuse_overlap(Path(source), path)
+    if source is not None:
+        refuse_overlap(Path(source), path)
+    if _is_page(path):
+        from dinoport.report.page.render import require_page_packages
+
+        require_page_packages(f"a report as a page ({path})")
+
+
+def _is_page(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() in (".html", ".htm")
 
 
 def _write_report(report: Report | None, path: Path | None) -> None:
-    if report is not None and path is not None:
+    if report is None or path is None:
+        return
+    if _is_page(path):
+        from dinoport.report.page.render import write_page
+
+        write_page(path, report)
+    else:
         from dinoport.writing.json_file import write_json
 
         write_json(path, report.to_dict())

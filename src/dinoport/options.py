@@ -40,7 +40,9 @@ Pooler = Annotated[str, typer.Option(help="identity: pooler_output is the CLS to
 Verify = Annotated[str, typer.Option("--verify", help="full, exact (needs no torch) or none.")]
 Image = Annotated[Path | None, typer.Option(help="A picture to compare outputs and pixels on.")]
 AllSizes = Annotated[bool, typer.Option("--all-sizes", help="Compare outputs at two more input sizes.")]
-ReportPath = Annotated[Path | None, typer.Option("--report", help="Write the report as JSON here, proven or not.")]
+ReportPath = Annotated[
+    Path | None, typer.Option("--report", help="Write the report here, proven or not: .html is a page, else JSON.")
+]
 
 
 def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> Any:

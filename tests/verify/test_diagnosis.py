@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,8 +17,9 @@ from dinoport.errors import NotProvenError
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.probe import Features, Probe
 from dinoport.mapping.rule import Rule, copy, split_rows
+from dinoport.report.page.render import page
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text
+from dinoport.report.text import cause_text, report_lines
 from dinoport.targets.transformers import vit
 from dinoport.verify import diagnosis
 from tests import formula
@@ -24,6 +27,7 @@ from tests.families.cases import Case, Request, teacher
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+pytest.importorskip("jinja2")
 
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
@@ -182,6 +186,12 @@ def assert_named(report: Report, block: str, cause: str) -> None:
     assert found.remaining is not None
     assert found.remaining < 1e-12
     assert not found.partly
+    shown = html.unescape(re.sub(r"<[^>]*>", "", page(report)))
+    assert f"The difference begins at {block}\n" in shown
+    assert cause_text(found)[1:] in shown
+    lines = " ".join(" ".join(report_lines(report)).split())
+    assert f"begins at {block}, the first that differs" in lines
+    assert f"cause {cause_text(found)}" in lines
 
 
 def test_nothing_is_looked_for_in_a_folder_that_is_equal(converted: tuple[Path, Path]) -> None:

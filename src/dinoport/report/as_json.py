@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, Difference, OutputsProof
 from dinoport.verify.pixels import PixelsProof
 from dinoport.writing.json_file import json_bytes
+from dinoport.writing.output_file import WrittenFile
 
 SEAL = "sha256"
 """The last field of a report: the hash of all before it."""
@@ -46,7 +47,10 @@ def _content(report: Report) -> dict[str, object]:
         },
         "direction": report.direction,
         "source": {
-            **asdict(report.source),
+            "where": report.source.where,
+            "format": report.source.format,
+            "size_bytes": report.source.size_bytes,
+            "branch": report.source.branch,
             "stripped": list(report.source.stripped),
             "others": list(report.source.others),
             "files": [asdict(file) for file in report.source.files],
@@ -72,12 +76,16 @@ def _content(report: Report) -> dict[str, object]:
             "pixels": _pixels(report.proofs.pixels),
         },
         "diagnosis": _diagnosis(report.proofs.diagnosis),
-        "files": [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in report.files],
+        "files": _files(report.files),
         "remarks": list(report.remarks),
         "versions": dict(report.versions),
         "command": report.command,
         "usage": list(report.usage),
     }
+
+
+def _files(files: Sequence[WrittenFile]) -> list[dict[str, object]]:
+    return [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in files]
 
 
 def _exact(proof: ExactProof | None) -> dict[str, object] | None:

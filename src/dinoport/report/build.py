@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import sys
@@ -105,6 +106,26 @@ def _quoted(path: str | Path) -> str:
 def _source(checkpoint: Checkpoint, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:
     labels = tuple(str(getattr(other, "label", other)) for other in others)
     return Source(checkpoint.where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), labels)
+
+
+def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = None) -> Report:
+    """The report with hashes of whole files, for people to compare: the source's, and an existing folder's."""
+    hashed = replace(report, source=replace(report.source, hashes=hashed_files(source)))
+    return replace(hashed, files=hashed_files(folder)) if folder else hashed
+
+
+def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
+    """A checkpoint's files on this machine, with their hashes: those that hold its weights."""
+    paths = [path for source in checkpoint.sources if (path := Path(source.where)).is_file()]
+    return tuple(WrittenFile(path.name, path.stat().st_size, _sha256(path)) for path in paths)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _settings(settings: Sequence[FamilySetting[object]]) -> tuple[Setting, ...]:

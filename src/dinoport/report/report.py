@@ -23,7 +23,8 @@ FORMAT = 1
 class Source:
     """What went in. `branch` is the copy of the model that was chosen, `stripped` what its names wore.
 
-    `files` pin it where something was proven: see `dinoport.checkpoints.pinning`.
+    `files` pin it where something was proven: see `dinoport.checkpoints.pinning`. `hashes` are of whole files; a page
+    alone shows them.
     """
 
     where: str
@@ -33,6 +34,7 @@ class Source:
     stripped: tuple[str, ...]
     others: tuple[str, ...]
     files: tuple[SourceFile, ...] = ()
+    hashes: tuple[WrittenFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Group:
     sources: int
     targets: int
     size_bytes: int
+
+    @property
+    def is_module(self) -> bool:
+        return self.names != OUTSIDE
 
 
 @dataclass(frozen=True)

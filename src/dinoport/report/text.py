@@ -37,13 +37,13 @@ def report_lines(report: Report) -> Iterator[str]:
     if report.proofs.diagnosis:
         yield from _diagnosis(report.proofs.diagnosis, report.proofs.outputs)
     for remark in report.remarks:
-        yield from _entry("note", remark)
+        yield from entry("note", remark)
     yield ""
     source = report.source
-    yield from _entry("source", source.where)
-    yield from _entry("", f"{source.format}, {size_text(source.size_bytes)}; {source.branch}")
+    yield from entry("source", source.where)
+    yield from entry("", f"{source.format}, {size_text(source.size_bytes)}; {source.branch}")
     for note in source.stripped:
-        yield from _entry("", note)
+        yield from entry("", note)
     yield from _model(report)
     yield ""
     yield from _accounting(report.accounting)
@@ -51,9 +51,9 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from ["", *proofs] if proofs else []
     if report.files and not report.verdict.failed:
         yield ""
-        yield from _entry("folder", report.target)
+        yield from entry("folder", report.target)
         for file in report.files:
-            yield from _entry("", f"{file.name}, {size_text(file.size_bytes)}, sha256 {file.sha256[:16]}…")
+            yield from entry("", f"{file.name}, {size_text(file.size_bytes)}, sha256 {file.sha256[:16]}…")
     if report.usage and report.proofs.exact and not report.verdict.failed:
         yield ""
         yield from (f"{'load it' if number == 0 else '':<{LABEL}}{line}" for number, line in enumerate(report.usage))
@@ -68,23 +68,23 @@ def plan_lines(report: Report) -> Iterator[str]:
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
     """What is in a source, branch by branch, and what would become of it."""
-    yield from _entry("source", found.where)
-    yield from _entry("", f"{found.format}, {size_text(found.size_bytes)}")
+    yield from entry("source", found.where)
+    yield from entry("", f"{found.format}, {size_text(found.size_bytes)}")
     for branch in found.branches:
         yield ""
-        yield from _entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
+        yield from entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
-            yield from _entry("", note)
+            yield from entry("", note)
         for names, count, dtype, shape in branch.tensors:
             times = f" ×{count}" if count > 1 else ""
-            yield from _entry("", f"{names}{times}  {dtype} {shape}")
+            yield from entry("", f"{names}{times}  {dtype} {shape}")
     yield ""
     if found.plan:
         yield from _model(found.plan, "becomes")
         yield ""
         yield from _accounting(found.plan.accounting)
         for remark in found.plan.remarks:
-            yield from _entry("note", remark)
+            yield from entry("note", remark)
     else:
         yield "cannot be converted as it is:"
         yield from (f"  {line}" for line in (found.refusal or "").split("\n"))
@@ -100,6 +100,11 @@ def size_text(size_bytes: int) -> str:
     return f"{value:.2f} GB"
 
 
+def figure(difference: float) -> str:
+    """A difference with two digits: `2.1e-16`, and `0` where there is none."""
+    return f"{difference:.1e}" if difference else "0"
+
+
 def counts_text(counts: Mapping[str, int]) -> str:
     """How many tensors had which fate."""
     return ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts.get(kind))
@@ -107,7 +112,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 def _verdict(report: Report) -> Iterator[str]:
     verdict = report.verdict
-    yield from _entry("verdict", headline(verdict))
+    yield from entry("verdict", headline(verdict))
     for label, lines in (
         ("because", _few(verdict.failures)),
         ("except", verdict.exceptions),
@@ -129,9 +134,9 @@ def headline(verdict: Verdict) -> str:
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
     text = f"at {found.block}, the first that differs"
     text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
-    text += f": {found.relative:.1e} relative in float64" if found.relative is not None else ""
-    yield from _entry("begins", text)
-    yield from _entry("cause", cause_text(found))
+    text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
+    yield from entry("begins", text)
+    yield from entry("cause", cause_text(found))
     yield from _entries("content", _few(found.misplaced))
     yield from _entries("fed by", found.rules)
 
@@ -139,7 +144,7 @@ def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
 def cause_text(found: Diagnosis) -> str:
     """The cause in words, and how far it was shown to be one."""
     if found.cause and found.remaining is not None:
-        return f"{found.cause}; taken into account, both are equal ({found.remaining:.1e})"
+        return f"{found.cause}; taken into account, both are equal ({figure(found.remaining)})"
     if found.cause and found.partly:
         return f"in part: {found.cause}; that explains where the difference begins, and not all of it"
     if found.cause:
@@ -152,11 +157,11 @@ def cause_text(found: Diagnosis) -> str:
 
 def _model(report: Report, label: str = "model") -> Iterator[str]:
     ends = (report.family, report.class_name)
-    yield from _entry(label, " → ".join(reversed(ends) if report.direction == "to original" else ends))
+    yield from entry(label, " → ".join(reversed(ends) if report.direction == "to original" else ends))
     for origin in Origin:
         settings = [setting for setting in report.settings if setting.origin == origin.value]
         if settings:
-            yield from _entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
+            yield from entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
 
 
 def _setting(setting: Setting) -> str:
@@ -165,14 +170,14 @@ def _setting(setting: Setting) -> str:
 
 
 def _accounting(accounting: Accounting) -> Iterator[str]:
-    yield from _entry("tensors", f"{counts_text(accounting.counts)}; {size_text(accounting.size_bytes)} in all")
+    yield from entry("tensors", f"{counts_text(accounting.counts)}; {size_text(accounting.size_bytes)} in all")
     for group in accounting.groups:
         become = f" become {group.targets}" if group.targets != group.sources else ""
-        yield from _entry("", f"{group.names}: {group.sources} tensors{become}, {size_text(group.size_bytes)}")
+        yield from entry("", f"{group.names}: {group.sources} tensors{become}, {size_text(group.size_bytes)}")
     for line in accounting.synthesised:
-        yield from _entry("made", f"{line.names}: {line.reason}")
+        yield from entry("made", f"{line.names}: {line.reason}")
     for line in accounting.dropped:
-        yield from _entry("dropped", f"{line.names}: {line.reason}")
+        yield from entry("dropped", f"{line.names}: {line.reason}")
 
 
 def _proofs(report: Report) -> Iterator[str]:
@@ -182,7 +187,7 @@ def _proofs(report: Report) -> Iterator[str]:
         text = f"{exact.found} tensors found again bit for bit"
         text += f", {exact.recomputed} recomputed alike" if exact.recomputed else ""
         text += f"; {exact.checksums} checksums of the source hold" if exact.checksums else ""
-        yield from _entry("exact", _judged(exact.passed, text, exact.problems))
+        yield from entry("exact", _judged(exact.passed, text, exact.problems))
     if proofs.loading:
         loading = proofs.loading
         text = f"{loading.class_name}, transformers {loading.transformers_version}"
@@ -190,7 +195,7 @@ def _proofs(report: Report) -> Iterator[str]:
         problems = (
             (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)
         )
-        yield from _entry("loading", _judged(loading.passed, text, problems))
+        yield from entry("loading", _judged(loading.passed, text, problems))
     if proofs.outputs:
         yield from _outputs(proofs.outputs)
     if proofs.pixels:
@@ -198,7 +203,7 @@ def _proofs(report: Report) -> Iterator[str]:
         text = pixels.status + (f" ({pixels.backend})" if pixels.backend else "")
         text += f": {pixels.reason}" if pixels.reason else f" on {pixels.picture}"
         judged = {"different": "failed: ", "not shown": ""}.get(pixels.status, "passed: ")
-        yield from _entry("pixels", judged + text)
+        yield from entry("pixels", judged + text)
 
 
 def _outputs(proof: OutputsProof) -> Iterator[str]:
@@ -206,18 +211,20 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
     lines = [f"failed: {proof.failure}"] if proof.failure else []
     for name, difference in proof.float64.items():
         judged = "passed" if difference.relative <= GATE else "failed"
-        text = f"{judged}: {name} at {height}×{width} differ by {difference.relative:.1e} in float64, limit {GATE:.0e}"
+        text = (
+            f"{judged}: {name} at {height}×{width} differ by {figure(difference.relative)} in float64, limit {GATE:.0e}"
+        )
         single = proof.float32.get(name)
-        lines.append(f"{text}; {single.relative:.1e} in float32" if single else text)
+        lines.append(f"{text}; {figure(single.relative)} in float32" if single else text)
     if proof.blocks:
         name, (difference, _) = max(proof.blocks.items(), key=lambda block: block[1][0].relative)
-        lines.append(f"{len(proof.blocks)} blocks differ by {difference.relative:.1e} at most ({name})")
+        lines.append(f"{len(proof.blocks)} blocks differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
-        difference_text = f"{proof.rotation.difference:.1e}, limit {ROTATION_GATE:.0e}"
+        difference_text = f"{figure(proof.rotation.difference)}, limit {ROTATION_GATE:.0e}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
     for (height, width), difference in proof.other_sizes.items():
-        lines.append(f"at {height}×{width} outputs differ by {difference.relative:.1e}")
+        lines.append(f"at {height}×{width} outputs differ by {figure(difference.relative)}")
     yield from _entries("outputs", lines)
 
 
@@ -231,10 +238,10 @@ def _few(lines: Sequence[str]) -> list[str]:
 
 def _entries(label: str, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
-        yield from _entry("" if number else label, line)
+        yield from entry("" if number else label, line)
 
 
-def _entry(label: str, text: str) -> Iterator[str]:
+def entry(label: str, text: str) -> Iterator[str]:
     """A label and wrapped words. A name that is too long for a line is not broken: it can be copied."""
     first = f"{label:<{LABEL}}"
     yield from textwrap.wrap(

@@ -58,8 +58,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
         with quiet():
             processor = _load(folder)
             backend = _backend(processor)
-            # Torchvision's classes of 4.57 return nothing but PyTorch's tensors.
-            theirs = processor(picture, return_tensors="pt")["pixel_values"].double().numpy()
+            theirs = _processed(processor, picture)
     except Exception as error:  # whatever a processor raises is the proof's finding
         if "torchvision" in str(error).lower() and find_spec("torchvision") is None:
             return PixelsProof("not shown", reason="the processor needs torchvision")
@@ -69,6 +68,20 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
         reason = f"the processor gives {'×'.join(map(str, theirs.shape))} values, the original 1×3×{size}×{size}"
         return _nothing_to_compare(preprocessing, backend, name, reason)
     return _compare(theirs, picture, preprocessing, backend, name)
+
+
+def processed(folder: Path, picture: Image) -> Array:
+    """The pixel values that the folder's processor gives, in float64. Raises whatever the processor raises."""
+    from dinoport.verify.loading import quiet
+
+    with quiet():
+        return _processed(_load(folder), picture)
+
+
+def _processed(processor: Any, picture: Image) -> Array:
+    # Torchvision's classes of 4.57 return nothing but PyTorch's tensors.
+    values: Array = processor(picture, return_tensors="pt")["pixel_values"].double().numpy()
+    return values
 
 
 def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backend: str, name: str) -> PixelsProof:

@@ -57,11 +57,13 @@ def prove(
     *,
     image: Path | None = None,
     all_sizes: bool = False,
+    pictures: bool = False,
     on_bytes: Callable[[int], None] = lambda count: None,
 ) -> Proofs:
     """Try the proofs of a level, and find out why where one fails.
 
     Outputs are computed even where tensors differ, if the class loads: they show where the difference begins.
+    `pictures` keeps what a page draws.
     """
     if level == "none":
         return Proofs()
@@ -94,7 +96,13 @@ def prove(
     shown = None
     if case.preprocessing:
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
-    return Proofs(found, loaded, computed, shown, cause)
+    taken = None
+    if pictures:
+        from dinoport.verify.pictures import take_pictures
+
+        rgb = case.channels == 3
+        taken = take_pictures(comparison, values, case.folder, picture if rgb else None, case.preprocessing)
+    return Proofs(found, loaded, computed, shown, cause, taken)
 
 
 def _diagnosed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from dinoport.families.setting import Setting
 from dinoport.verify.diagnosis import Diagnosis
@@ -12,6 +13,9 @@ from dinoport.verify.exact import ExactProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, OutputsProof
 from dinoport.verify.pixels import PixelsProof
+
+if TYPE_CHECKING:
+    from dinoport.verify.pictures import Pictures
 
 
 class Word(str, Enum):
@@ -26,13 +30,17 @@ class Word(str, Enum):
 
 @dataclass(frozen=True)
 class Proofs:
-    """The proofs that were tried; None for one that was not. `diagnosis` says why one failed."""
+    """The proofs that were tried; None for one that was not.
+
+    `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for.
+    """
 
     exact: ExactProof | None = None
     loading: LoadingProof | None = None
     outputs: OutputsProof | None = None
     pixels: PixelsProof | None = None
     diagnosis: Diagnosis | None = None
+    pictures: Pictures | None = None
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,11 @@ def _periods(state: State, architecture: DinoV3ViT, dtype: torch.dtype) -> torch
     return torch.pow(architecture.rope_theta, exponents)
 
 
+def rotation_of_state(state: State, architecture: DinoV3ViT, rows: int, columns: int, dtype: torch.dtype) -> Rotation:
+    """Sines and cosines in `dtype` for the periods that the state holds."""
+    return _rotation(_periods(state, architecture, dtype), rows, columns)
+
+
 def rotation_of_base(architecture: DinoV3ViT, rows: int, columns: int) -> Rotation:
     """Sines and cosines in float64 for the architecture's base, whatever periods a checkpoint holds."""
     return _rotation(_periods({}, architecture, torch.float64), rows, columns)
@@ -119,14 +124,20 @@ def _block(state: State, architecture: DinoV3ViT, name: str, tokens: torch.Tenso
 
 
 def _attention(state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    queries, keys, values = queries_keys_values(state, heads, name, inputs, rotation)
+    attended = functional.scaled_dot_product_attention(queries, keys, values)
+    return linear(state, f"{name}.proj", merge_heads(attended))
+
+
+def queries_keys_values(
+    state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What attention is computed of, each (batch, heads, tokens, head dimension), rotated where it is."""
     bias, mask = state.get(f"{name}.qkv.bias"), state.get(f"{name}.qkv.bias_mask")
     if bias is not None and mask is not None:
         bias = bias * mask.to(bias.dtype)
-    joint = functional.linear(inputs, state[f"{name}.qkv.weight"], bias)
-    queries, keys, values = split_heads(joint, heads)
-    queries, keys = (_rotate(vectors, rotation) for vectors in (queries, keys))
-    attended = functional.scaled_dot_product_attention(queries, keys, values)
-    return linear(state, f"{name}.proj", merge_heads(attended))
+    queries, keys, values = split_heads(functional.linear(inputs, state[f"{name}.qkv.weight"], bias), heads)
+    return _rotate(queries, rotation), _rotate(keys, rotation), values
 
 
 def _rotate(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:

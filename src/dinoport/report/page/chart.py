@@ -1,0 +1,141 @@
+"""Where marks stand on the page's plots: logarithmic, with a place of its own for zero.
+
+Places along an axis are in per cent of the plot, so that it is as wide as the page is and its letters stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dinoport.families.observing import EMBEDDING
+from dinoport.report.text import figure
+from dinoport.verify.outputs import Difference
+
+HEIGHT = 300.0
+"""Pixels of the plot, without the labels below it."""
+
+ZERO_ROW = 26.0
+"""Pixels at the bottom for what is exactly zero."""
+
+MAX_LABELS = 9
+EDGE = 2.0
+"""Per cent that stay free at both sides."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Decades from `low` to `high`, as powers of ten."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def over(cls, values: Iterable[float]) -> Scale:
+        decades = [math.log10(value) for value in values if 0 < value < math.inf]
+        return cls(min(math.floor(min(decades, default=-16)), -16), max(math.ceil(max(decades, default=0)), -6))
+
+    def fraction(self, value: float) -> float:
+        """0 at the lowest decade, 1 at the highest; values beyond are held at the ends."""
+        if value <= 0:
+            return 0.0
+        decade = math.log10(value) if math.isfinite(value) else self.high
+        return min(max((decade - self.low) / max(self.high - self.low, 1), 0.0), 1.0)
+
+    def ticks(self, step: int) -> list[int]:
+        return [decade for decade in range(self.low, self.high + 1) if decade % step == 0]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point at `x` per cent and `y` pixels; `title` says what it is."""
+
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True)
+class BlockChart:
+    """Differences block by block. `gate` and `ticks` are in pixels from the top; `labels` in per cent."""
+
+    height: float
+    float64: tuple[Mark, ...]
+    float32: tuple[Mark, ...]
+    gate: float
+    zero: float
+    ticks: tuple[tuple[float, str], ...]
+    labels: tuple[tuple[float, str], ...]
+    first: Mark | None
+
+
+def block_chart(
+    blocks: Mapping[str, tuple[Difference, Difference]], gate: float, first: str | None = None
+) -> BlockChart:
+    """Lay out the relative differences of every block; `first` is the one where they begin to be too large."""
+    names = list(blocks)
+    figures = [difference.relative for pair in blocks.values() for difference in pair]
+    scale = Scale.over([*figures, gate])
+    across = (100 - 2 * EDGE) / max(len(names) - 1, 1)
+
+    def y(value: float) -> float:
+        if value == 0:
+            return HEIGHT - ZERO_ROW / 2
+        return (1 - scale.fraction(value)) * (HEIGHT - ZERO_ROW)
+
+    def marks(which: int) -> tuple[Mark, ...]:
+        return tuple(
+            Mark(EDGE + place * across, y(pair[which].relative), f"{name}: {figure(pair[which].relative)}")
+            for place, (name, pair) in enumerate(blocks.items())
+        )
+
+    float64 = marks(0)
+    return BlockChart(
+        height=HEIGHT,
+        float64=float64,
+        float32=marks(1),
+        gate=y(gate),
+        zero=HEIGHT - ZERO_ROW / 2,
+        ticks=tuple((y(10.0**decade), f"1e{decade}" if decade else "1") for decade in scale.ticks(3)),
+        labels=tuple((EDGE + place * across, _short(names[place])) for place in labelled(names)),
+        first=float64[names.index(first)] if first in names else None,
+    )
+
+
+def labelled(names: Sequence[str]) -> list[int]:
+    """Which blocks get a label: all, or the first and every second, third … of the others."""
+    longest = max((len(_short(name)) for name in names), default=1)
+    room = MAX_LABELS if longest <= 3 else MAX_LABELS // 2
+    step = max(math.ceil(len(names) / room), 1)
+    return list(range(0, len(names), step))
+
+
+def _short(name: str) -> str:
+    return "in" if name == EMBEDDING else name.removeprefix("blocks.")
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """One input size: `at` and `gate` are per cent along the row."""
+
+    size: str
+    figure: str
+    at: float
+    gate: float
+    is_equal: bool
+
+
+def size_rows(sizes: Mapping[tuple[int, int], float], gate: float) -> list[SizeRow]:
+    """Every input size on one logarithmic line."""
+    scale = Scale.over([*sizes.values(), gate, 1.0])
+    return [
+        SizeRow(
+            size=f"{height}×{width}",
+            figure=figure(relative),
+            at=scale.fraction(relative) * 100,
+            gate=scale.fraction(gate) * 100,
+            is_equal=relative <= gate,
+        )
+        for (height, width), relative in sizes.items()
+    ]

@@ -1,0 +1,234 @@
+"""From a report to its page: what is shown, in the order of the template."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoport.errors import MissingPackageError
+from dinoport.report.page.chart import block_chart, size_rows
+from dinoport.report.page.images import Components, Picture, embedded, heat, reduced
+from dinoport.report.report import Report
+from dinoport.report.text import cause_text, counts_text, figure, headline, size_text
+from dinoport.tensor import Array
+from dinoport.verify.outputs import GATE, OutputsProof
+from dinoport.verify.pictures import Pair, Pictures
+from dinoport.verify.rotation import GATE as ROTATION_GATE
+from dinoport.verify.verdict import Proofs, Word
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
+AMPLIFIED = 32
+"""How much brighter a difference of pixels is drawn than it is: one grey level is hardly to be seen."""
+
+
+def require_page_packages(what: str) -> None:
+    """Raise MissingPackageError, before anything is written, where a page or picture could not be drawn."""
+    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise MissingPackageError(
+            f"{what} needs {', '.join(missing)}, which is not installed",
+            next_step='pip install "dinoport[report]"; a report as .json needs neither',
+        )
+
+
+def page(report: Report) -> str:
+    """The whole page. What a checkpoint says of itself is escaped: it may say anything."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dinoport.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"size": size_text, "figure": figure, "unbroken": unbroken}
+    proofs = report.proofs
+    diagnosis = proofs.diagnosis
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        verdict=report.verdict,
+        headline=_capital(headline(report.verdict)),
+        tone=_tone(report.verdict.word),
+        tiles=proof_tiles(proofs),
+        diagnosis=diagnosis,
+        cause=_capital(cause_text(diagnosis)) if diagnosis else "",
+        counts=counts_text(report.accounting.counts),
+        gate=f"{GATE:.0e}",
+        outputs=proofs.outputs,
+        chart=_chart(proofs),
+        sizes=_sizes(proofs.outputs),
+        attention=_attention(proofs.pictures),
+        patches=_patches(proofs.pictures),
+        pixels=_pixels(proofs.pictures),
+        pixels_proof=proofs.pixels,
+    )
+
+
+def write_page(path: Path, report: Report) -> None:
+    from dinoport.writing.json_file import write_text
+
+    write_text(path, page(report))
+
+
+_UNBREAKABLE = re.compile(r"\d+(?:\.\d+)?e-\d+|--[a-z][a-z-]*|\d+×\d+")
+"""Figures, options and sizes: what a line must not end in the middle of."""
+
+
+def unbroken(text: str) -> Markup:
+    """Escaped text, in which figures and options are kept on one line."""
+    from markupsafe import Markup, escape
+
+    return Markup(_UNBREAKABLE.sub(r'<span class="nowrap">\g<0></span>', str(escape(text))))  # noqa: S704
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One proof at a glance."""
+
+    name: str
+    judged: str
+    figure: str
+    limit: str
+
+
+def proof_tiles(proofs: Proofs) -> list[Tile]:
+    """Every proof with its figure and its limit, or that it was not tried."""
+    tiles = [Tile("Exact", "not shown", "—", "was not tried")]
+    if exact := proofs.exact:
+        found = f"{exact.found + exact.recomputed} tensors"
+        tiles = [Tile("Exact", _judged(exact.passed), found, "found again bit for bit, or recomputed alike")]
+    loading = proofs.loading
+    if loading:
+        count = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
+        limit = f"missing, unexpected or mismatched in transformers {loading.transformers_version}"
+        tiles.append(Tile("Loading", _judged(loading.passed), f"{count} keys", limit))
+    else:
+        tiles.append(Tile("Loading", "not shown", "—", "was not tried"))
+    outputs = proofs.outputs
+    if outputs:
+        largest = figure(outputs.worst) if outputs.float64 else "—"
+        judged = _judged(outputs.failure is None and outputs.worst <= GATE)
+        tiles.append(Tile("Outputs", judged, largest, f"relative in float64, limit {GATE:.0e}"))
+        if outputs.rotation:
+            largest = figure(outputs.rotation.difference)
+            limit = f"sines and cosines, limit {ROTATION_GATE:.0e}"
+            tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
+    else:
+        tiles.append(Tile("Outputs", "not shown", "—", "was not tried"))
+    pixels = proofs.pixels
+    if pixels and pixels.status != "not shown":
+        levels = f"{pixels.max_grey_levels:.2g}"
+        limit = f"grey levels of 255, {pixels.backend}: {pixels.status}"
+        tiles.append(Tile("Pixels", _judged(pixels.status != "different"), levels, limit))
+    else:
+        tiles.append(Tile("Pixels", "not shown", "—", (pixels.reason if pixels else None) or "was not tried"))
+    return tiles
+
+
+def _judged(passed: bool) -> str:
+    return "passed" if passed else "failed"
+
+
+def _tone(word: Word) -> str:
+    if word is Word.NOT_EQUAL:
+        return "failed"
+    return "proven" if word in (Word.EQUAL, Word.EQUAL_EXCEPT) else "unproven"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _chart(proofs: Proofs) -> Any:
+    if proofs.outputs is None or not proofs.outputs.blocks:
+        return None
+    return block_chart(proofs.outputs.blocks, GATE, proofs.diagnosis.block if proofs.diagnosis else None)
+
+
+def _sizes(outputs: OutputsProof | None) -> Any:
+    if outputs is None or not outputs.other_sizes:
+        return None
+    own = {outputs.size: outputs.worst}
+    return size_rows(own | {size: found.relative for size, found in outputs.other_sizes.items()}, GATE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures of one thing beside each other: of the original, of the folder, and their difference."""
+
+    name: str
+    note: str
+    pictures: tuple[Picture, ...]
+
+
+def _attention(pictures: Pictures | None) -> list[Row]:
+    """The mean over the heads, then every head, where both sides have the same; each row is on a scale of its own."""
+    if pictures is None or pictures.attention is None:
+        return []
+    pair = pictures.attention
+    rows = [_attention_row("Mean of the heads", Pair(pair.original.mean(axis=0), pair.converted.mean(axis=0)))]
+    if pair.original.shape != pair.converted.shape:
+        return rows
+    return rows + [
+        _attention_row(f"Head {number}", Pair(original, converted))
+        for number, (original, converted) in enumerate(zip(pair.original, pair.converted, strict=True))
+    ]
+
+
+def _attention_row(name: str, pair: Pair) -> Row:
+    largest = float(pair.original.max())
+    shown = (
+        (pair.original, f"{name}, original"),
+        (pair.converted, f"{name}, converted"),
+        (abs(pair.original - pair.converted), f"{name}, difference"),
+    )
+    maps = tuple(embedded(heat(values, largest), text, pixelated=True) for values, text in shown)
+    return Row(name, f"{figure(pair.difference)} of {figure(largest)}", maps)
+
+
+def _patches(pictures: Pictures | None) -> Row | None:
+    pair = pictures.patches if pictures else None
+    if pair is None or min(pair.original.shape[0] * pair.original.shape[1], pair.original.shape[2]) < 3:
+        return None
+    if pair.original.shape != pair.converted.shape or not np.isfinite(pair.original).all():
+        return None
+    components = Components.of(pair.original)
+    original, converted = components.colours(pair.original), components.colours(pair.converted)
+    difference = abs(original.astype(np.int16) - converted).astype(np.uint8)
+    shown: tuple[tuple[Array, str], ...] = (
+        (original, "Patch tokens, original"),
+        (converted, "Patch tokens, converted"),
+        (difference, "Patch tokens, difference"),
+    )
+    maps = tuple(embedded(colours, text, pixelated=True) for colours, text in shown)
+    return Row("Patch tokens", f"the colours {_at_most(float(difference.max()), 'of 255')}", maps)
+
+
+def _pixels(pictures: Pictures | None) -> Row | None:
+    """The picture, what each side's transform makes of it, and their difference, amplified."""
+    if pictures is None or pictures.pixels is None or pictures.before is None:
+        return None
+    pair = pictures.pixels
+    difference = abs(pair.original - pair.converted)
+    shown = (
+        (pictures.before, "The picture before"),
+        (pair.original, "After the original's transform"),
+        (pair.converted, "After the folder's processor"),
+        (difference * AMPLIFIED, "Their difference"),
+    )
+    images = tuple(embedded(reduced(levels), text) for levels, text in shown)
+    note = f"they {_at_most(float(difference.max()), 'grey levels of 255')}"
+    return Row("Pixels", note + (f", drawn {AMPLIFIED} times as bright" if difference.max() >= 0.01 else ""), images)
+
+
+def _at_most(largest: float, unit: str) -> str:
+    return f"differ by {largest:.2g} {unit} at most" if largest else "do not differ"

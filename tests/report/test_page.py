@@ -1,0 +1,290 @@
+"""The page: what it says, that it stands alone, and that a hostile checkpoint can write nothing into it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport import api, cli
+from dinoport.errors import MissingPackageError
+from dinoport.preparation import Request
+from dinoport.report.page import chart, images, render
+from dinoport.report.report import Group, Line, Report
+from dinoport.verify.diagnosis import Diagnosis
+from dinoport.verify.outputs import Difference
+from tests.report.browser import CHROMIUM, REASON, Browser, browser
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
+HOSTILE = "</code><script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    """The demo's report, and its page."""
+    folder = tmp_path_factory.mktemp("page")
+    report = api.demo(folder / "out", for_page=True)
+    render.write_page(folder / "report.html", report)
+    return report, folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def failed(made: tuple[Report, Path]) -> Path:
+    """The page of a folder that computes with another number of heads."""
+    folder = made[1].parent
+    shutil.copytree(folder / "out", folder / "wrong")
+    config = json.loads((folder / "wrong" / "config.json").read_text())
+    (folder / "wrong" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 4}))
+    report = api.verify(DEMO, folder / "wrong", for_page=True)
+    render.write_page(folder / "failed.html", report)
+    return folder / "failed.html"
+
+
+INLINE = {"span", "b", "code", "em"}
+
+
+class Text(HTMLParser):
+    """The words of a page, and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[str] = []
+        self._hidden = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._hidden = tag == "style"
+        self.text += "" if tag in INLINE else " "
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._hidden else data
+
+
+def words_of(html: str) -> str:
+    parser = Text()
+    parser.feed(html)
+    return " ".join(parser.text.split())
+
+
+def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
+    report, path = made
+    words = words_of(path.read_text())
+    assert words.index("Equal at 224×224 pixels, with 2 exceptions and") < words.index("What went in")
+    for text in (
+        *report.verdict.exceptions,
+        *report.verdict.assumptions,
+        *report.remarks,
+        *(setting.reason for setting in report.settings),
+        *(line.reason for line in report.accounting.dropped),
+        *(file.sha256 for file in report.files),
+        *(f"{name} {version}" for name, version in report.versions.items()),
+        report.command,
+        *report.usage,
+    ):
+        assert " ".join(text.split()) in words
+    assert report.source.hashes[0].sha256 in words
+    assert len(report.source.hashes[0].sha256) == 64
+
+
+def test_it_stands_alone(made: tuple[Report, Path]) -> None:
+    html = made[1].read_text()
+    parser = Text()
+    parser.feed(html)
+    assert not {"script", "iframe", "object", "embed", "form"} & set(parser.tags)
+    assert set(re.findall(r'(?:href|src)="([^"]{0,5})', html)) == {"data:"}
+    assert "url(" not in html
+    assert "@import" not in html
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html
+
+
+def test_the_json_of_a_report_holds_no_picture(made: tuple[Report, Path]) -> None:
+    report, _ = made
+    assert report.proofs.pictures is not None
+    assert len(json.dumps(report.to_dict())) < 20_000
+
+
+def test_original_and_folder_are_drawn_alike(made: tuple[Report, Path]) -> None:
+    pictures = made[0].proofs.pictures
+    assert pictures is not None
+    assert pictures.attention is not None
+    assert pictures.attention.original.shape == (2, 14, 14)
+    assert 0 < pictures.attention.difference < 1e-8, "Transformers' own softmax is in float32 only in eager attention"
+    assert pictures.patches is not None
+    assert pictures.patches.original.shape == (14, 14, 32)
+    assert pictures.patches.difference < 1e-12
+    assert pictures.pixels is not None
+    assert pictures.pixels.difference < 1e-4
+
+
+def test_a_failed_proof_opens_with_where_and_why(failed: Path) -> None:
+    words = words_of(failed.read_text())
+    assert words.index("Not equal") < words.index("The difference begins at blocks.0") < words.index("What went in")
+    cause = "The number of heads: the folder computes with 4, the original with 2; taken into account, both are equal"
+    assert cause in words
+    assert "blocks.{i}.norm1.{p} → encoder.layer.{i}.layernorm_before.{p}" in words
+    assert "Load it" not in words
+
+
+def hostile(report: Report) -> Report:
+    accounting = replace(
+        report.accounting,
+        groups=(Group(HOSTILE, 1, 1, 1),),
+        steps=((HOSTILE, HOSTILE, 2),),
+        dropped=(Line(HOSTILE, 1, HOSTILE),),
+        synthesised=(Line(HOSTILE, 1, HOSTILE),),
+    )
+    source = replace(report.source, where=HOSTILE, branch=HOSTILE, stripped=(HOSTILE,), others=(HOSTILE,))
+    settings = tuple(replace(setting, value=HOSTILE, reason=HOSTILE) for setting in report.settings)
+    diagnosis = Diagnosis(HOSTILE, 1.0, (HOSTILE,), HOSTILE, None, True, (HOSTILE,))
+    verdict = replace(report.verdict, shown=HOSTILE, exceptions=(HOSTILE,), failures=(HOSTILE,), not_shown=(HOSTILE,))
+    return replace(
+        report,
+        verdict=verdict,
+        source=source,
+        accounting=accounting,
+        settings=settings,
+        proofs=replace(report.proofs, diagnosis=diagnosis),
+        remarks=(HOSTILE,),
+        family=HOSTILE,
+        class_name=HOSTILE,
+        target=HOSTILE,
+        command=HOSTILE,
+        usage=(HOSTILE,),
+        versions={HOSTILE: HOSTILE},
+    )
+
+
+def test_what_a_checkpoint_says_is_never_markup(made: tuple[Report, Path]) -> None:
+    html = render.page(hostile(made[0]))
+    parser = Text()
+    parser.feed(html)
+    assert "script" not in parser.tags
+    assert "onerror=alert(1)>" not in html
+    assert html.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") > 15
+
+
+def test_a_hostile_file_is_shown_as_it_is_called(tmp_path: Path) -> None:
+    """From the file's name and its keys to the page, the whole way."""
+    state = torch.load(DEMO, weights_only=False)
+    source = tmp_path / "<img src=x onerror=alert(1)>.pth"
+    torch.save({"teacher": state["teacher"], "<script>alert(1)</script>": state["student"]}, source)
+    report = api.convert(source, tmp_path / "out", Request(num_heads=2), level="exact", for_page=True)
+    html = render.page(report)
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;.pth" in html
+
+
+def test_without_torch_the_page_has_no_pictures(tmp_path: Path) -> None:
+    report = api.convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact", for_page=True)
+    words = words_of(render.page(report))
+    assert "Transported exactly (outputs not shown), with 2 assumptions" in words
+    assert "Outputs not shown — was not tried Pixels not shown — was not tried" in words
+    assert "Attention" not in words
+
+
+def test_a_missing_package_is_one_message_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError):
+        render.require_page_packages("a page")
+    arguments = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--report", str(tmp_path / "r.html")]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow, which is not installed\n"
+        '  try: pip install "dinoport[report]"; a report as .json needs neither\n'
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_zero_has_a_place_of_its_own_on_the_chart() -> None:
+    none, some = Difference(0.0, 0.0), Difference(1e-7, 1e-7)
+    laid = chart.block_chart({"embedding": (none, none), "blocks.0": (some, some)}, 1e-9, "blocks.0")
+    assert laid.float64[0].y == laid.zero > laid.gate > laid.float64[1].y > 0
+    assert laid.first == laid.float64[1]
+    assert [label for _, label in laid.labels] == ["in", "0"]
+
+
+def test_a_difference_without_limit_is_held_at_the_edge() -> None:
+    endless = Difference(float("inf"), float("inf"))
+    laid = chart.block_chart({"blocks.0": (endless, endless)}, 1e-9)
+    assert 0 <= laid.float64[0].y < laid.gate
+
+
+def test_not_every_block_gets_a_label() -> None:
+    assert len(chart.labelled([f"blocks.{i}" for i in range(40)])) <= chart.MAX_LABELS
+    assert len(chart.labelled([f"layer1.{i}" for i in range(17)])) <= chart.MAX_LABELS // 2 + 1
+
+
+def test_principal_components_show_what_differs() -> None:
+    """Patches of two kinds get two colours, whatever else is in them."""
+    rng = np.random.default_rng(3)
+    patches = rng.normal(0, 0.01, (6, 8, 16))
+    patches[:, 4:] += rng.normal(0, 1, 16)
+    colours = images.Components.of(patches).colours(patches)
+    left, right = colours[:, :4, 0].astype(int), colours[:, 4:, 0].astype(int)
+    assert abs(left.mean() - right.mean()) > 200
+    assert left.std() < 10 > right.std()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip(REASON)
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["made", "failed"])
+def test_in_a_browser(which: str, scheme: str, width: int, tab: Browser, request: pytest.FixtureRequest) -> None:
+    value = request.getfixturevalue(which)
+    path = value if which == "failed" else value[1]
+    tab.requests.clear()
+    tab.open(path, width, scheme)
+    assert tab.complaints == []
+    assert {url.split(":")[0] for url in tab.requests} == {"file", "data"}
+    assert [url for url in tab.requests if url.startswith("file")] == [path.resolve().as_uri()]
+    box = tab.evaluate("JSON.stringify(document.getElementById('verdict').getBoundingClientRect())")
+    verdict = json.loads(box)
+    assert verdict["width"] > 100
+    assert 0 <= verdict["top"] < 300
+    starts = {"made": "Equal at 224×224 pixels", "failed": "Not equal"}[which]
+    assert tab.evaluate("document.getElementById('verdict').innerText").startswith(starts)
+    seen = "Array.from(document.images, i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width, i.alt])"
+    pictures = tab.evaluate(seen)
+    rows_of_attention = {"made": 3, "failed": 1}[which]  # other heads than the original's are not shown beside them
+    assert len(pictures) == 3 * rows_of_attention + 3 + 4
+    assert all(complete and natural > 0 and shown > 30 and text for complete, natural, shown, text in pictures)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    red = int(re.findall(r"\d+", paper)[0])
+    assert (red > 200) == (scheme == "light")
+
+
+def test_a_hostile_page_runs_nothing_in_a_browser(made: tuple[Report, Path], tab: Browser, tmp_path: Path) -> None:
+    render.write_page(tmp_path / "hostile.html", hostile(made[0]))
+    tab.requests.clear()
+    tab.open(tmp_path / "hostile.html", 390)
+    assert tab.complaints == []
+    assert tab.evaluate("document.scripts.length") == 0
+    assert [url for url in tab.requests if not url.startswith("data:")] == [(tmp_path / "hostile.html").as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
