@@ -1,6 +1,6 @@
 """Run every benchmark one after the other and write what they print into `docs/performance.md`.
 
-`python benchmarks/all.py [--quick] [--write FILE]`; without `--write` the page goes to stdout.
+`python benchmarks/all.py [--quick] [--rounds N] [--write FILE]`; without `--write` the page goes to stdout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import timing
 
 HERE = Path(__file__).parent
 
-SCRIPTS = ("convert", "growth", "transformers_io")
+SCRIPTS = ("convert", "bounds", "growth", "transformers_io")
 
 HEAD = """\
 # Performance
@@ -29,12 +29,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--write", type=Path, metavar="FILE")
     arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--rounds", help="in place of each script's own number")
     options = arguments.parse_args()
     sections = [HEAD.format(machine=timing.machine())]
     for name in SCRIPTS:
         script = HERE / f"{name}.py"
         print(f"{script.name} …", file=sys.stderr)
         command = [sys.executable, str(script), *(["--quick"] if options.quick else [])]
+        command += ["--rounds", options.rounds] if options.rounds else []
         sections.append(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     page = "\n".join(section.rstrip() + "\n" for section in sections)
     if options.write:
