@@ -6,7 +6,7 @@ VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 lint format types bench fuzz audit clean
+.PHONY: setup demo test test-transformers-4 lint format types docs bench fuzz audit clean
 
 setup: $(VENV)/.ready
 
@@ -58,6 +58,10 @@ $(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
 	$(PYTHON) -m venv $(VENV_FUZZ)
 	$(VENV_FUZZ)/bin/pip install --quiet --constraint constraints.txt --editable . --requirement tests/fuzz/requirements.txt
 	touch $@
+
+# Pages and tables that follow from the code, and the demo's output in the README.
+docs: setup
+	PYTHONPATH=. $(BIN)/python docs/generate.py
 
 bench: setup
 	$(BIN)/python benchmarks/all.py --write docs/performance.md

@@ -190,7 +190,7 @@ def verify(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the published models that SOURCE can name, with size, licence and address."""
+    """List the published models that SOURCE can name."""
     from dinoport.report.models import models_lines, models_to_dict
 
     if as_json:

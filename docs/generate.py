@@ -1,0 +1,276 @@
+"""Write the pages and tables that follow from the code: `python docs/generate.py`, or `make docs`.
+
+A page is written by hand around regions that begin with `<!-- generated: NAME -->` and end with `<!-- end -->`; what is
+between is replaced. `tests/test_docs.py` fails while a page is not what this would write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from tests import formula
+
+from dinoport import errors
+from dinoport.cli import app
+from dinoport.families.catalogue import FAMILIES
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.families.dino_resnet.architecture import DinoResNet
+from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
+from dinoport.families.family import Evidence, Family
+from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
+from dinoport.families.preprocessing import Preprocessing
+from dinoport.families.probe import Features, Probe
+from dinoport.families.published_names import PUBLISHED
+from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
+from dinoport.mapping.pattern import Pattern
+from dinoport.mapping.rule import Rule
+from dinoport.report.models import models_page
+from dinoport.session import INTERRUPTED
+from dinoport.targets.target import Choices, Target
+from dinoport.targets.transformers.catalogue import choose
+from dinoport.tensor import ArrayValues, TensorRef
+
+DOCS = Path(__file__).parent
+HELP_WIDTH = 80
+
+VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, image_size=224)
+V2 = DinoV2ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=14, image_size=518)
+V3 = DinoV3ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
+
+EXAMPLES: dict[str, Sequence[tuple[str, Any]]] = {
+    "dino": (
+        ("A backbone", VIT),
+        ("With a classifier of its own", replace(VIT, classes=10)),
+        ("With a linear head over the CLS token (`--head`)", replace(VIT, probe=Probe(Features.CLS, 10))),
+        (
+            "With a linear head over CLS token and patch mean (`--head`)",
+            replace(VIT, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 10)),
+        ),
+    ),
+    "dino_resnet": (
+        ("A backbone", DinoResNet()),
+        ("With torchvision's classifier", DinoResNet(classes=10)),
+        ("With a linear head (`--head`)", DinoResNet(linear_classes=10)),
+    ),
+    "dinov2": (
+        ("A backbone", V2),
+        ("With SwiGLU, as ViT-g", replace(V2, feed_forward="swiglu", mlp_hidden=176)),
+        ("With registers", replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED)),
+        ("With a linear head (`--head`)", replace(V2, classes=10)),
+        (
+            "With registers and a linear head (`--head`)",
+            replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED, classes=10),
+        ),
+        (
+            "Trained without layer scale and without biases",
+            replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False),
+        ),
+    ),
+    "dinov3": (
+        ("A released ViT", V3),
+        ("A released ViT with SwiGLU", replace(V3, feed_forward="swiglu", mlp_hidden=176)),
+        (
+            "Trained without registers, mask and layer scale",
+            replace(V3, registers=0, key_bias_mask=False, layer_scale=False),
+        ),
+    ),
+    "dinov3_convnext": (("A backbone", DinoV3ConvNext(depths=(1, 1, 2, 1), widths=(8, 16, 24, 32))),),
+}
+"""Small models that show each table of a family; the tables don't depend on size."""
+
+
+def pages() -> dict[Path, str]:
+    """Every page with its up-to-date content."""
+    found = {DOCS / "models.md": models_page()}
+    for path, regions in REGIONS.items():
+        found[path] = filled(path.read_text(encoding="utf-8"), regions)
+    return found
+
+
+def filled(page: str, regions: dict[str, Callable[[], Iterable[str]]]) -> str:
+    """A page with each of its generated regions replaced. Raises ValueError for a region that is not there."""
+    for name, lines in regions.items():
+        content = "\n".join(["<!-- generated: " + name + " -->", "", *lines(), "<!-- end -->"])
+        pattern = rf"<!-- generated: {re.escape(name)} -->.*?<!-- end -->"
+        page, count = re.subn(pattern, lambda _, content=content: content, page, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"{count} regions are called {name!r}")
+    return page
+
+
+def with_demo(page: str) -> str:
+    """A page with the demo's real output; it needs torch and some seconds, so the tests compare it without figures."""
+    from dinoport import api
+    from dinoport.report.text import report_lines
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        lines = list(report_lines(api.demo("dinoport-demo")))
+    source = str(Path(api.__file__).with_name(api.DEMO_FILE))
+    shown = "\n".join(["<!-- demo -->", "```text", *lines, "```", "<!-- end of demo -->"])
+    shown = shown.replace(source, "demo_checkpoint.pth")
+    return re.sub(r"<!-- demo -->.*?<!-- end of demo -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '¦') for cell in row)} |"
+    yield ""
+
+
+def commands() -> Iterator[str]:
+    """The help of the program and of each command, as the terminal shows it."""
+    program: Any = typer.main.get_command(app)
+    for name, command in [("", program), *program.commands.items()]:
+        path = f"dinoport {name}".strip()
+        context = command.make_context(path, ["--help"], resilient_parsing=True, terminal_width=HELP_WIDTH)
+        yield from ["## `" + path + "`", "", "```text", command.get_help(context).rstrip(), "```", ""]
+
+
+def exit_codes() -> Iterator[str]:
+    found: dict[int, list[str]] = {}
+    for error in _errors(errors.DinoportError):
+        found.setdefault(error.exit_code, []).append(f"`{error.__name__}`: {_first_line(error)}")
+    rows = [("0", "done, and proven as far as was asked")]
+    rows += [(str(code), "<br>".join(lines)) for code, lines in sorted(found.items())]
+    rows.append(
+        (str(INTERRUPTED), "interrupted by Ctrl-C or a request to stop; the message says whether FOLDER was published")
+    )
+    yield from table(("code", "meaning, and what the Python API raises"), rows)
+
+
+def _errors(base: type[errors.DinoportError]) -> Iterator[type[errors.DinoportError]]:
+    yield base
+    for error in base.__subclasses__():
+        if error.__module__ == errors.__name__:
+            yield from _errors(error)
+
+
+def _first_line(documented: Any) -> str:
+    return " ".join((documented.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def conversions() -> Iterator[str]:
+    """What becomes what, one line for each class of each family."""
+    rows = []
+    for family in FAMILIES:
+        classes: dict[str, list[str]] = {}
+        for title, model in EXAMPLES[family.name]:
+            classes.setdefault(f"`{target(family, model).class_name}`", []).append(title[0].lower() + title[1:])
+        for name, titles in classes.items():
+            rows.append((f"[{family.title}](docs/families/{family.name}.md)", "; ".join(titles), name))
+    yield from table(("from", "what", "to"), rows)
+
+
+def target(family: Family, model: Any) -> Target:
+    return choose(model, family.preprocessing, Choices())
+
+
+def of_family(family: Family) -> Iterator[str]:
+    """Published names, classes, rules, settings and preprocessing of one family."""
+    names = [f"`{model.name}`" for model in PUBLISHED if model.family == family.name and not model.refusal]
+    yield from [f"Original: `{family.upstream}`. Published models: {', '.join(names)}.", ""]
+    if family.dialects:
+        others = ", ".join(dialect.name for dialect in family.dialects)
+        yield from [f"The names of {others} are read too, and translated to the original's first.", ""]
+    shown: dict[str, set[tuple[str, ...]]] = {}
+    dropped: set[tuple[str, ...]] = set()
+    for title, model in EXAMPLES[family.name]:
+        found = target(family, model)
+        rows = [tuple(row) for row in rule_rows(found.rules)]
+        known = shown.setdefault(found.class_name, set())
+        new = [row for row in rows if row not in known and row not in dropped]
+        yield from [f"### {title}: `{found.class_name}`", ""]
+        if known:
+            yield from ["As above, but for:", ""]
+        known.update(rows)
+        dropped.update(row for row in rows if row[1] == "—")
+        yield from table(("original", "Transformers, on disk", "operation"), new)
+    yield from ["### Settings of a bare file", "", *settings(family)]
+    yield from ["### Preprocessing", "", preprocessing(target(family, EXAMPLES[family.name][0][1]).preprocessing), ""]
+
+
+def rule_rows(rules: Iterable[Rule]) -> Iterator[Sequence[str]]:
+    """A row for each rule, made and dropped tensors last; rules that differ by a number alone are one row."""
+    done: set[Sequence[str]] = set()
+    for rule in sorted(rules, key=lambda rule: (rule.kind is Kind.DROPPED, rule.kind is Kind.SYNTHESISED)):
+        row = _row(rule)
+        if row not in done:
+            done.add(row)
+            yield row
+
+
+def _row(rule: Rule) -> Sequence[str]:
+    source = _name(rule.source) if rule.source else "—"
+    if rule.kind is Kind.DROPPED:
+        returns = f"; returns as {rule.constant}" if rule.constant else ""
+        return source, "—", f"dropped: {rule.reason}{_numbered(returns)}"
+    targets = "<br>".join(_name(target) if target else "(left out)" for target in rule.targets)
+    if rule.kind is Kind.SYNTHESISED:
+        return source, targets, f"made, {rule.constant}: {rule.reason}"
+    words = operation(rule.operation)
+    return source, targets, f"{words}: {rule.reason}" if rule.reason else words
+
+
+def _name(pattern: Pattern) -> str:
+    return f"`{_numbered(pattern.template)}`"
+
+
+def _numbered(name: str) -> str:
+    """`layer.0.` and `layer.1.` alike."""
+    return re.sub(r"\b(blocks|layers?|stages)\.\d+\.(\d+\.)?", lambda found: f"{found[1]}.{{i}}.", name)
+
+
+def operation(found: Operation) -> str:
+    match found:
+        case BakeTable():
+            return "resampled once"
+        case AddAxis():
+            return "copy, with a leading axis more"
+        case Deinterleave():
+            return "columns sorted: a0 b0 a1 b1 … becomes a0 a1 … b0 b1 …"
+        case DropClsRow():
+            return "copy, without the row of the CLS token"
+        case Rows():
+            return "copy" if found.parts == 1 else f"{found.parts} equal row ranges"
+    raise TypeError(f"no words for {found}")
+
+
+def settings(family: Family) -> Iterator[str]:
+    model = EXAMPLES[family.name][0][1]
+    state = formula.state_dict(model.tensors())
+    tensors = {name: TensorRef(name, values.dtype, values.shape, ArrayValues(values)) for name, values in state.items()}
+    reading = family.read(Evidence("example.pth", tensors))
+    yield from table(
+        ("setting", "here", "origin", "from"),
+        [(each.name, str(each.value), each.origin.value, each.reason) for each in reading.settings],
+    )
+
+
+def preprocessing(found: Preprocessing) -> str:
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (found.mean, found.std))
+    how = f"The shortest side becomes {found.resize} pixels" if found.crop else f"A square of {found.resize} pixels"
+    crop = f"; the centre of {found.crop}×{found.crop} is cropped" if found.crop else ""
+    return f"{how} ({found.resample}){crop}; mean {mean}; standard deviation {std}."
+
+
+REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
+    DOCS.parent / "README.md": {"conversions": conversions},
+    DOCS / "cli.md": {"commands": commands, "exit codes": exit_codes},
+    **{DOCS / "families" / f"{f.name}.md": {"tables": lambda f=f: of_family(f)} for f in FAMILIES},
+}
+
+
+if __name__ == "__main__":
+    for path, content in pages().items():
+        path.write_text(with_demo(content) if path.name == "README.md" else content, encoding="utf-8")

@@ -1,0 +1,160 @@
+"""The Python API: five names, what they return, and what they raise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dinoport
+from dinoport import api
+from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError, SettingError
+from dinoport.report.report import Report
+from dinoport.verify.verdict import Word
+from tests import tiny
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return tiny.write(tmp_path / "checkpoint.pth")
+
+
+NAMES = """
+import sys, dinoport
+assert sorted(dinoport.__all__) == ["Request", "convert", "inspect", "plan", "verify"]
+assert "numpy" not in sys.modules
+assert "dinoport.api" not in sys.modules
+for name in sys.argv[1:]:
+    assert callable(getattr(dinoport, name)), name
+from dinoport import convert, inspect, plan, verify
+assert {function.__module__ for function in (convert, inspect, plan, verify)} == {"dinoport.api"}
+"""
+
+
+@pytest.mark.parametrize("first", ["convert", "verify", "Request"])
+def test_the_names_are_the_functions_whichever_is_asked_for_first(first: str) -> None:
+    """`dinoport.verify` is a function, though a package of that name lies beneath it."""
+    others = [name for name in ("verify", "convert", "inspect", "plan", "Request") if name != first]
+    subprocess.run([sys.executable, "-c", NAMES, first, *others], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'dinoport' has no attribute 'transform'"):
+        dinoport.transform  # noqa: B018
+
+
+def test_convert_returns_the_report_that_the_folder_keeps(source: Path, tmp_path) -> None:
+    report = api.convert(str(source), str(tmp_path / "out"), tiny.REQUEST, level="exact")
+    assert isinstance(report, Report)
+    assert report.verdict.word is Word.TRANSPORTED
+    assert report.class_name == "ViTModel"
+    assert report.to_dict() == json.loads((tmp_path / "out" / "dinoport.json").read_text())
+
+
+def test_plan_and_inspect_write_nothing(source: Path, tmp_path) -> None:
+    planned = api.plan(source, tiny.REQUEST)
+    inspected = api.inspect(source, tiny.REQUEST)
+    assert planned.verdict.word is Word.PLANNED
+    assert inspected.plan is not None
+    assert inspected.plan.accounting == planned.accounting
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+def test_inspect_returns_why_there_is_no_plan(source: Path) -> None:
+    inspected = api.inspect(source)
+    assert inspected.plan is None
+    assert inspected.refusal is not None
+    assert "--num-heads" in inspected.refusal
+
+
+def test_verify_reads_the_request_from_the_folder_unless_it_is_given(source: Path, tmp_path) -> None:
+    api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    assert not api.verify(source, tmp_path / "out", level="exact").verdict.failed
+    other = api.verify(source, tmp_path / "out", dinoport.Request(num_heads=4), level="exact")
+    assert other.verdict.failed
+    assert "config.json: num_attention_heads is 2, expected 4" in other.verdict.failures
+
+
+def test_there_and_back(source: Path, tmp_path) -> None:
+    api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    back = api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
+    assert back.direction == "to original"
+    again = api.convert(tmp_path / "back" / api.ORIGINAL_FILE, tmp_path / "again", tiny.REQUEST, level="exact")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "again")]
+    assert weights[0] == weights[1]
+    assert again.verdict.word is Word.TRANSPORTED
+
+
+def test_a_failed_proof_raises_with_its_report(source: Path, tmp_path, monkeypatch) -> None:
+    write = api.write_sharded
+
+    def miswrite(folder: Path, *arguments):
+        files = write(folder, *arguments)
+        content = bytearray((folder / "model.safetensors").read_bytes())
+        content[-5] ^= 1
+        (folder / "model.safetensors").write_bytes(content)
+        return files
+
+    monkeypatch.setattr(api, "write_sharded", miswrite)
+    with pytest.raises(NotProvenError) as caught:
+        api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    assert caught.value.report.verdict.word is Word.NOT_EQUAL
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_read_raises(tmp_path) -> None:
+    (tmp_path / "empty.pth").touch()
+    for function in (api.inspect, api.plan):
+        with pytest.raises(CheckpointError, match="is not a checkpoint"):
+            function(tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
+        api.convert(tmp_path / "empty.pth", tmp_path / "out", level="none")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"num_heads": 0}, {"num_heads": "2"}, {"dtype": "int8"}, {"image_std": (0.0, 1.0, 1.0)}, {"pooler": None}]
+)
+def test_a_request_that_means_nothing_is_refused_when_it_is_made(wrong: dict[str, object]) -> None:
+    with pytest.raises(SettingError, match=f"{next(iter(wrong))} cannot be"):
+        dinoport.Request(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_request_goes_through_json_and_back() -> None:
+    asked = dinoport.Request(head=Path("head.pth"), image_mean=(0.5, 0.5, 0.5), num_heads=3, layer_norm_eps=1e-5)
+    assert json.loads(json.dumps(asked.to_dict())) == {
+        "head": "head.pth",
+        "image_mean": [0.5, 0.5, 0.5],
+        "num_heads": 3,
+        "layer_norm_eps": 1e-5,
+    }
+    assert dinoport.Request.from_dict(asked.to_dict()).to_dict() == asked.to_dict()
+    assert dinoport.Request().to_dict() == {}
+
+
+def test_without_torch_the_full_proof_is_refused_before_anything_is_written(source, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError) as caught:
+        api.convert(source, tmp_path / "out", tiny.REQUEST)
+    assert str(caught.value) == (
+        "the full proof needs torch, transformers, PIL, which is not installed\n"
+        '  try: pip install "dinoport[verify]", or convert with --verify exact, which needs neither'
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> None:
+    seen: dict[str, list[tuple[int, int]]] = {}
+    api.convert(
+        source,
+        tmp_path / "out",
+        tiny.REQUEST,
+        level="exact",
+        on_progress=lambda stage, done, total: seen.setdefault(stage, []).append((done, total)),
+    )
+    assert {"writing", "proving"} <= seen.keys()
+    for steps in seen.values():
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert seen["writing"][-1][0] == seen["writing"][-1][1]

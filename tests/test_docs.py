@@ -1,0 +1,150 @@
+"""The documentation says what the code does: generated parts are up to date, commands, options, links and code work."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+
+from dinoport import api, errors
+from dinoport.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TEXT = {path: path.read_text(encoding="utf-8") for path in PAGES}
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """`docs/generate.py`, which is a script and in no package."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
+    stale = [
+        str(path.relative_to(ROOT))
+        for path, content in generate.pages().items()
+        if path.read_text(encoding="utf-8") != content
+    ]
+    assert not stale, "make docs"
+
+
+def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType) -> None:
+    from dinoport.targets.original import _BUILDERS
+
+    assert generate.EXAMPLES.keys() == {family.name for family in generate.FAMILIES}
+    shown = {
+        generate.target(family, model).class_name
+        for family in generate.FAMILIES
+        for _, model in generate.EXAMPLES[family.name]
+    }
+    assert shown == set(_BUILDERS)
+
+
+def test_every_error_has_its_exit_code_in_the_docs() -> None:
+    table = {row[0]: row for row in re.findall(r"^\| (\d+) \|(.*)\|$", TEXT[ROOT / "docs" / "cli.md"], re.MULTILINE)}
+    assert table.keys() == {"0", "1", "2", "3", "130"}
+    found = [error for error in vars(errors).values() if isinstance(error, type)]
+    assert len(found) > 8
+    for error in found:
+        if issubclass(error, errors.DinoportError):
+            assert f"`{error.__name__}`:" in table[str(error.exit_code)][1]
+    readme = dict(re.findall(r"^\| (\d+) \| (.*) \|$", TEXT[ROOT / "README.md"], re.MULTILINE))
+    assert readme.keys() == table.keys()
+
+
+def console_lines() -> list[tuple[str, str]]:
+    """Every command line that a page shows, with the page's name; comments and outputs are left out."""
+    found = []
+    for path, text in TEXT.items():
+        for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            found += [(path.name, line.split(" #")[0].strip()) for line in block.splitlines() if line.strip()]
+    return found
+
+
+def test_commands_and_options_in_the_docs_exist() -> None:
+    program: Any = typer.main.get_command(app)
+    shown = [shlex.split(line)[1:] for _, line in console_lines() if line.startswith("dinoport ")]
+    assert len(shown) >= 5
+    for name, *arguments in shown:
+        options = {each for parameter in program.commands[name].params for each in parameter.opts} | {"--help"}
+        assert {each for each in arguments if each.startswith("--")} <= options
+
+
+def test_options_named_in_prose_exist() -> None:
+    program: Any = typer.main.get_command(app)
+    parameters = [*program.params, *(each for command in program.commands.values() for each in command.params)]
+    options = {name for parameter in parameters for name in parameter.opts} | {"--help"}
+    for path, text in TEXT.items():
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        named = set(re.findall(r"`(--[a-z][a-z-]+)", prose))
+        assert named <= options, path.name
+
+
+def test_make_targets_in_the_docs_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    shown = [target for _, line in console_lines() if line.startswith("make ") for target in line.split()[1:]]
+    assert {"demo", "test"} <= set(shown) <= targets
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())  # type: ignore[index]
+    assert phony == targets
+
+
+def test_links_and_paths_in_the_docs_lead_somewhere() -> None:
+    for path, text in TEXT.items():
+        links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
+        missing = [link for link in links if not (path.parent / link).exists()]
+        assert not missing, f"{path.name} links to {missing}"
+        named = set(re.findall(r"`((?:tests|docs|benchmarks)/[A-Za-z0-9_/.-]+)`", text))
+        missing = [name for name in named if not (ROOT / name).exists()]
+        assert not missing, f"{path.name} names {missing}"
+
+
+def test_modules_named_in_the_tour_exist() -> None:
+    """Except for those that have yet to be written: NAME."""
+    text = TEXT[ROOT / "CONTRIBUTING.md"]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", text))
+    files = {str(path.relative_to(ROOT)) for path in ROOT.glob("src/**/*.py")} | {"tests/test_layers.py"}
+    files |= {str(path.relative_to(ROOT)) for folder in ("tests", "docs") for path in ROOT.glob(f"{folder}/**/*.py")}
+    missing = [name for name in named if not any(file == name or file.endswith(f"/{name}") for file in files)]
+    assert not missing
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(Path(api.__file__).with_name(api.DEMO_FILE).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```python\n(.*?)^```$", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own page
+    assert capsys.readouterr().out.startswith("transported exactly (outputs not shown), assuming ")
+    assert (tmp_path / "my-model" / "dinoport.json").exists()
+
+
+def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> None:
+    """Line by line; only figures and hashes may be other ones on another machine."""
+    pytest.importorskip("transformers")
+    from dinoport.report.text import report_lines
+
+    monkeypatch.chdir(tmp_path)
+    text = TEXT[ROOT / "README.md"]
+    shown = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- end of demo -->", text, re.DOTALL)
+    assert shown is not None
+    printed = "\n".join(report_lines(api.demo("dinoport-demo"))) + "\n"
+    source = os.fspath(Path(api.__file__).with_name(api.DEMO_FILE))
+    assert without_figures(printed.replace(source, "demo_checkpoint.pth")) == without_figures(shown[1]), "make docs"
+
+
+def without_figures(text: str) -> str:
+    text = re.sub(r"[0-9a-f]{16}…|\d+(\.\d+)?(e-\d+)?", "#", text)
+    return re.sub(r"\s+", " ", text)

@@ -1,0 +1,93 @@
+"""What the code never does, read from its source text: SECURITY.md promises it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dinoport
+
+PACKAGE = Path(dinoport.__file__).parent
+
+NEVER_CALLED = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "os.execv",
+    "torch.load",
+    "torch.hub.load",
+    "yaml.unsafe_load",
+    "np.load",
+    "numpy.load",
+}
+NEVER_IMPORTED = {"cPickle", "dill", "joblib", "marshal", "shelve", "subprocess", "pty", "runpy", "code"}
+
+
+UNLESS = {"trust_remote_code": "False", "shell": "False", "Loader": "yaml.SafeLoader"}
+"""Arguments that may be passed with this value alone."""
+
+
+def forbidden(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=function, keywords=keywords):
+                called = ast.unparse(function)
+                if called in NEVER_CALLED or (
+                    called == "yaml.load" and "Loader" not in {each.arg for each in keywords}
+                ):
+                    yield f"line {node.lineno} calls {called}"
+                for each in keywords:
+                    if each.arg in UNLESS and ast.unparse(each.value) != UNLESS[each.arg]:
+                        yield f"line {node.lineno} passes {each.arg}={ast.unparse(each.value)}"
+            case ast.Attribute(value=ast.Name(id="pickle"), attr=name) if not name.isupper():
+                yield f"line {node.lineno} uses more of pickle than the numbers of its opcodes: {name}"
+            case ast.Import(names=names):
+                yield from (f"line {node.lineno} imports {each.name}" for each in names if is_never_imported(each.name))
+            case ast.ImportFrom(module=module) if is_never_imported(module or "") or module == "pickle":
+                yield f"line {node.lineno} imports from {module}"
+
+
+def is_never_imported(name: str) -> bool:
+    return name.split(".")[0] in NEVER_IMPORTED
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_runs_what_a_file_says(path: Path) -> None:
+    assert not list(forbidden(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.load(path)",
+        "eval(text)",
+        "pickle.loads(data)",
+        "from pickle import load",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "from subprocess import run",
+        "model.from_pretrained(folder, trust_remote_code=True)",
+        "run(command, shell=True)",
+        "yaml.load(text)",
+    ],
+)
+def test_the_search_finds_what_it_looks_for(text: str) -> None:
+    assert list(forbidden(ast.parse(text)))
+
+
+def test_weights_are_loaded_as_safetensors_from_disk_alone() -> None:
+    tree = ast.parse((PACKAGE / "verify" / "loading.py").read_text(encoding="utf-8"))
+    arguments = {
+        ast.unparse(key): ast.unparse(value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if key is not None
+    }
+    assert arguments["'use_safetensors'"] == "True"
+    assert arguments["'local_files_only'"] == "True"
