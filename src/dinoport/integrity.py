@@ -115,11 +115,6 @@ def _differ(then: object, now: str | None) -> bool:
     return then is not None and now is not None and then != now
 
 
-def _differ(one: object, other: object) -> bool:
-    """Whether two hashes tell two files apart; where one was not taken, nothing does."""
-    return one is not None and other is not None and one != other
-
-
 def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
     files = report.get("files")
     listed = {REPORT}

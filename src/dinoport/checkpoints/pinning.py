@@ -22,9 +22,6 @@ from dinoport.tensor import BLOCK_BYTES, TensorRef
 MAX_OTHER_BYTES = 2 * 1024**3
 """Of one file: two seconds of hashing. The optimizer states of a 7B model are fifty times that; they stay unpinned."""
 
-MAX_REMOTE_OTHER_BYTES = 4 * 1024**2
-"""Of a file that is not on this disk: names and headers, which were fetched anyway, and nothing much besides."""
-
 Range = tuple[int, int]
 
 
