@@ -139,6 +139,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "rounding": _difference(proof.rounding) if proof.rounding else None,
         "table_relative": proof.table,
         "rotation": asdict(proof.rotation) if proof.rotation else None,
+        "undefined": proof.undefined,
         "failure": proof.failure,
     }
 

@@ -209,6 +209,9 @@ def _proofs(report: Report) -> Iterator[str]:
 def _outputs(proof: OutputsProof) -> Iterator[str]:
     height, width = proof.size
     lines = [f"failed: {proof.failure}"] if proof.failure else []
+    if proof.undefined and not proof.differs:
+        yield from entry("outputs", f"not shown: {proof.undefined} values of the original's own are not finite")
+        return
     for name, difference in proof.float64.items():
         judged = "passed" if difference.relative <= GATE else "failed"
         text = (

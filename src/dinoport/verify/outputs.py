@@ -38,12 +38,15 @@ class Difference:
 
     @classmethod
     def between(cls, ours: Any, theirs: Any) -> Difference:
-        """Compare two torch tensors; tensors of other shapes, or with NaN, differ without limit."""
+        """Compare two torch tensors; tensors of other shapes, or not finite in other places, differ without limit."""
         if ours.shape != theirs.shape:
             return cls(float("inf"), float("inf"))
         absolute = float((ours - theirs).abs().max())
         if not np.isfinite(absolute):
-            return cls(float("inf"), float("inf"))
+            finite = ours.isfinite()
+            if finite.all() or (finite != theirs.isfinite()).any():
+                return cls(float("inf"), float("inf"))
+            return cls.between(ours[finite], theirs[finite]) if finite.any() else cls(0.0, 0.0)
         return cls(absolute, absolute / max(float(ours.abs().max()), np.finfo(np.float64).tiny))
 
 
@@ -54,7 +57,8 @@ class OutputsProof:
     `blocks` holds, by the original's name and in its order, what comes out of the embedding and of every block, in
     float64 and in float32: the proof rests on the outputs, blocks say where a difference begins. `other_sizes` holds
     the largest relative difference in float64 by size; `rounding` that of a cast to a smaller dtype; `table` that of
-    a baked position table from the original's own; `rotation` is the proof of DINOv3's rotary positions.
+    a baked position table from the original's own; `rotation` is the proof of DINOv3's rotary positions. `undefined`
+    counts values of the original's own outputs that are not finite: they can be compared with nothing.
     """
 
     size: tuple[int, int]
@@ -67,6 +71,7 @@ class OutputsProof:
     rounding: Difference | None = None
     table: float | None = None
     rotation: RotationProof | None = None
+    undefined: int = 0
     failure: str | None = None
 
     @property
@@ -75,7 +80,13 @@ class OutputsProof:
 
     @property
     def passed(self) -> bool:
-        return self.failure is None and self.worst <= GATE and (self.rotation is None or self.rotation.passed)
+        return not self.undefined and not self.differs
+
+    @property
+    def differs(self) -> bool:
+        """Whether something was shown to be another; with undefined outputs, neither that nor equality may be."""
+        rotated = self.rotation is not None and not self.rotation.passed
+        return self.failure is not None or self.worst > GATE or rotated
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,12 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels)
         double = _run(case, state, case.model, images.double())
-        proof = replace(proof, float64=compare(double.ours, double.theirs), rotation=_rotation(case, state, double))
+        proof = replace(
+            proof,
+            float64=compare(double.ours, double.theirs),
+            rotation=_rotation(case, state, double),
+            undefined=sum(int((~output.isfinite()).sum()) for output in double.ours.values()),
+        )
         if case.cast is not None:
             weights = {**source, "pos_embed": own} if case.baked else source
             exact = forward(weights, architecture, images.double(), **double.arguments)

@@ -92,7 +92,7 @@ def prove(
     )
     sizes = (*_processed_size(case), *(_other_sizes(case) if all_sizes else ()))
     computed = outputs.prove(comparison, values, name, sizes)
-    cause = by_content if computed.passed else _diagnosed(case, comparison, values, computed, by_content)
+    cause = by_content if not computed.differs else _diagnosed(case, comparison, values, computed, by_content)
     shown = None
     if case.preprocessing:
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)

@@ -74,10 +74,13 @@ def judge(proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence
         return Verdict(Word.NOT_EQUAL, failures=failures, assumptions=assumptions)
     if proofs.exact is None:
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
-    if proofs.outputs is None:
-        shown = "(outputs not shown)"
-        return Verdict(Word.TRANSPORTED, shown, assumptions=assumptions, not_shown=("loading", "outputs", "pixels"))
     exceptions, not_shown = _exceptions(proofs)
+    if proofs.loading is None or proofs.outputs is None:
+        shown, not_shown = "(outputs not shown)", ("loading", "outputs", "pixels")
+        return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
+    if proofs.outputs.undefined:
+        shown = "(outputs not shown: the original's own are not finite)"
+        return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), ("outputs", *not_shown))
     word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
     height, width = proofs.outputs.size
     return Verdict(word, f"at {height}×{width} pixels", exceptions, assumptions, (), not_shown)
@@ -112,7 +115,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     not_shown: list[str] = []
     outputs, pixels = proofs.outputs, proofs.pixels
     if proofs.exact and proofs.exact.nonfinite:
-        exceptions.append(f"that {sum(proofs.exact.nonfinite.values())} values are not finite, as in the original")
+        count = sum(proofs.exact.nonfinite.values())
+        exceptions.append(f"that {count} value{' is' if count == 1 else 's are'} not finite, as in the original")
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
         moved = f"outputs move by {outputs.rotation.stored:.1e}"
         trained = f"by {outputs.rotation.in_bfloat16:.1e} where all of RoPE runs in bfloat16, as in training"

@@ -1,0 +1,106 @@
+"""The loading proof reports what `from_pretrained` reports, and what it raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from dinoport.api import convert
+from dinoport.verify import loading
+from dinoport.verify.verdict import Proofs, judge
+from tests import tiny
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+QUERY = "encoder.layer.0.attention.attention.query.weight"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    convert(tiny.write(tmp_path / "checkpoint.pth"), tmp_path / "folder", tiny.REQUEST, level="none")
+    return tmp_path / "folder"
+
+
+def change(folder: Path, edit: Callable[[dict[str, np.ndarray]], object]) -> None:
+    path = folder / "model.safetensors"
+    arrays = load_file(path)
+    edit(arrays)
+    save_file(arrays, path, metadata={"format": "pt"})
+
+
+def test_a_folder_loads_clean_in_float64_and_evaluates(folder: Path) -> None:
+    proof, model = loading.load(folder, "ViTModel")
+    assert proof == loading.LoadingProof("ViTModel", transformers.__version__)
+    assert proof.passed
+    assert not model.training
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+    assert judge(Proofs(loading=proof), ()).failures == ()
+
+
+@pytest.mark.parametrize(
+    ("edit", "failure"),
+    [
+        (lambda arrays: arrays.pop("layernorm.bias"), "1 missing keys (layernorm.bias)"),
+        (lambda arrays: arrays.update(extra=np.ones(1, np.float32)), "1 unexpected keys (extra)"),
+        (lambda arrays: [arrays.pop(f"{QUERY[:-6]}{p}") for p in ("weight", "bias")], "2 missing keys ("),
+    ],
+    ids=["missing", "unexpected", "two missing"],
+)
+def test_keys_that_do_not_fit_are_named(folder: Path, edit: Callable[[object], object], failure: str) -> None:
+    change(folder, edit)
+    proof, _ = loading.load(folder, "ViTModel")
+    assert not proof.passed
+    [text] = judge(Proofs(loading=proof), ()).failures
+    assert text.startswith(failure)
+
+
+def test_a_tensor_of_another_shape_fails(folder: Path) -> None:
+    change(folder, lambda arrays: arrays.update({"layernorm.bias": np.ones(9, np.float32)}))
+    proof, model = loading.load(folder, "ViTModel")
+    assert not proof.passed
+    assert model is None
+    assert proof.failure is not None
+    assert "RuntimeError" in proof.failure
+
+
+def test_a_config_that_is_none_fails(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    proof, model = loading.load(folder, "ViTModel")
+    assert not proof.passed
+    assert model is None
+    assert proof.failure is not None
+    assert proof.failure.startswith("OSError: ")
+
+
+def test_a_pooler_that_is_left_out_is_not_missed(tmp_path: Path) -> None:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    convert(source, tmp_path / "folder", replace(tiny.REQUEST, pooler="none"), level="none")
+    assert loading.load(tmp_path / "folder", "ViTModel", pooler=False)[0].passed
+    proof, _ = loading.load(tmp_path / "folder", "ViTModel")
+    assert proof.missing == ("pooler.dense.bias", "pooler.dense.weight")
+
+
+def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(folder, lambda arrays: arrays.pop("layernorm.bias"))
+    logging = transformers.utils.logging
+    level = logging.get_verbosity()
+    loading.load(folder, "ViTModel")
+    assert logging.get_verbosity() == level
+    assert logging.is_progress_bar_enabled()
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_fields_of_the_folders_config_are_as_written(folder: Path) -> None:
+    """What the proof loads is the folder's own class and sizes, not defaults."""
+    _, model = loading.load(folder, "ViTModel")
+    config = json.loads((folder / "config.json").read_text())
+    assert model.config.num_attention_heads == config["num_attention_heads"] == 2
+    assert model.config.layer_norm_eps == config["layer_norm_eps"] == 1e-6

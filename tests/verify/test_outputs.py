@@ -1,0 +1,126 @@
+"""The outputs proof: what it compares, at which sizes, and what it says of values that cannot be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.api import convert
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.request import Request
+from dinoport.verify.outputs import GATE, Difference, noise_input
+from dinoport.verify.verdict import Word
+from tests import formula
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=96, patch_size=8, image_size=64)
+INFINITE = Difference(float("inf"), float("inf"))
+
+
+def write(path: Path, model: DinoViT = VIT, **changed: float) -> Path:
+    """`changed` sets one value in the named tensor, dots as underscores."""
+    state = {name: torch.from_numpy(values.copy()) for name, values in formula.state_dict(model.tensors()).items()}
+    for name, value in changed.items():
+        state[name.replace("__", ".")].view(-1)[5] = value
+    torch.save(state, path)
+    return path
+
+
+def tensor(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "difference"),
+    [
+        (tensor(1, -4), tensor(1, -4), Difference(0.0, 0.0)),
+        (tensor(1, -4), tensor(1.5, -4), Difference(0.5, 0.125)),
+        (tensor(0, 0), tensor(0, 0), Difference(0.0, 0.0)),
+        (tensor(1, 2), tensor(1, 2, 3), INFINITE),
+        (tensor(1, 2), tensor(1, np.nan), INFINITE),
+        (tensor(1, np.nan), tensor(1, 2), INFINITE),
+        (tensor(np.nan, 2), tensor(1, np.nan), INFINITE),
+        (tensor(np.nan, 2), tensor(np.nan, 2.5), Difference(0.5, 0.25)),
+        (tensor(np.nan, np.inf), tensor(np.nan, np.inf), Difference(0.0, 0.0)),
+    ],
+)
+def test_a_difference_is_the_largest_and_relative_to_the_largest_value(
+    ours: torch.Tensor, theirs: torch.Tensor, difference: Difference
+) -> None:
+    assert Difference.between(ours, theirs) == difference
+
+
+def test_every_output_is_compared_and_float32_is_reported_beside_it(tmp_path: Path) -> None:
+    report = convert(write(tmp_path / "vit.pth", replace(VIT, classes=3)), tmp_path / "out")
+    proof = report.proofs.outputs
+    assert set(proof.float64) == set(proof.float32) == {"tokens", "logits"}
+    assert proof.worst < 1e-12
+    assert 1e-9 < max(difference.relative for difference in proof.float32.values()) < 1e-5
+    assert proof.size == (64, 64)
+
+
+def test_other_sizes_show_the_known_difference(tmp_path: Path) -> None:
+    report = convert(write(tmp_path / "vit.pth"), tmp_path / "out", all_sizes=True)
+    assert report.verdict.word is Word.EQUAL_EXCEPT
+    sizes = report.proofs.outputs.other_sizes
+    assert list(sizes) == [(80, 80), (64, 48)]
+    assert all(difference.relative > 1e-3 for difference in sizes.values())
+    known = "position tables are resampled by another rule"
+    assert report.verdict.exceptions == tuple(
+        f"at {height}×{width} ({difference.relative:.1e}: {known})" for (height, width), difference in sizes.items()
+    )
+
+
+@pytest.mark.parametrize(("dtype", "unit"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_a_cast_is_equal_to_the_original_rounded_alike(dtype: str, unit: float, tmp_path: Path) -> None:
+    report = convert(write(tmp_path / "vit.pth"), tmp_path / "out", Request(dtype=dtype))
+    proof = report.proofs.outputs
+    assert proof.worst < 1e-12
+    assert unit / 10 < proof.rounding.relative < 10 * unit
+    assert report.verdict.exceptions == (f"for rounding (outputs move by {proof.rounding.relative:.1e})",)
+
+
+@pytest.mark.parametrize("size", [48, 96])
+def test_a_baked_table_is_equal_at_its_size(size: int, tmp_path: Path) -> None:
+    report = convert(write(tmp_path / "vit.pth"), tmp_path / "out", Request(image_size=size))
+    proof = report.proofs.outputs
+    assert proof.size == (size, size)
+    assert proof.worst < 1e-12
+    assert proof.table is not None
+    assert 0 < proof.table < 2**-23
+
+
+def test_weights_that_are_not_finite_leave_outputs_unshown(tmp_path: Path) -> None:
+    source = write(tmp_path / "vit.pth", blocks__1__mlp__fc2__bias=np.nan)
+    report = convert(source, tmp_path / "out", allow_nonfinite=True)
+    proof = report.proofs.outputs
+    assert proof.undefined == 65 * 64
+    assert not proof.passed
+    assert not proof.differs
+    assert report.verdict.word is Word.TRANSPORTED
+    assert str(report.verdict).startswith(
+        "transported exactly (outputs not shown: the original's own are not finite), "
+        "except that 1 value is not finite, as in the original, assuming heads = 1 (width / 64)"
+    )
+    assert report.verdict.not_shown[0] == "outputs"
+
+
+def test_weights_that_are_not_finite_and_are_not_read_hide_nothing(tmp_path: Path) -> None:
+    """A classifier row of NaN spoils one logit of each picture; tokens are still compared."""
+    source = write(tmp_path / "vit.pth", replace(VIT, classes=3), head__weight=np.inf)
+    report = convert(source, tmp_path / "out", allow_nonfinite=True)
+    assert report.proofs.outputs.undefined == 1
+    assert report.proofs.outputs.worst < GATE
+    assert report.verdict.word is Word.TRANSPORTED
+
+
+def test_a_model_of_four_channels_is_compared_on_noise(tmp_path: Path) -> None:
+    report = convert(write(tmp_path / "vit.pth", replace(VIT, channels=4)), tmp_path / "out")
+    assert report.proofs.outputs.picture == "noise of 4 channels"
+    assert report.proofs.outputs.worst < 1e-12
+    np.testing.assert_array_equal(noise_input(4, 8), noise_input(4, 8))

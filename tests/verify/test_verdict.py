@@ -1,0 +1,152 @@
+"""The strongest word that the proofs allow, and never a stronger one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dinoport.families.setting import Origin, Setting
+from dinoport.verify.exact import ExactProof
+from dinoport.verify.loading import LoadingProof
+from dinoport.verify.outputs import Difference, OutputsProof
+from dinoport.verify.pixels import PixelsProof
+from dinoport.verify.rotation import RotationProof
+from dinoport.verify.verdict import Proofs, Word, judge
+
+SAME, OTHER = Difference(1e-16, 1e-15), Difference(1e-5, 1e-6)
+
+EXACT = ExactProof(found=3)
+LOADED = LoadingProof("ViTModel", "5.0.0")
+COMPUTED = OutputsProof((224, 224), "a picture", "2.13.0", {"tokens": SAME}, {"tokens": OTHER})
+SEEN = PixelsProof("equal", "PIL", 0.0, 0.0, "a picture")
+WHOLE = Proofs(EXACT, LOADED, COMPUTED, SEEN)
+HEADS = Setting("heads", 6, Origin.ASSUMED, "width / 64")
+
+
+def test_all_proofs_make_equal() -> None:
+    verdict = judge(WHOLE, ())
+    assert (verdict.word, str(verdict)) == (Word.EQUAL, "equal at 224×224 pixels")
+    assert not verdict.failed
+
+
+@pytest.mark.parametrize("proofs", [WHOLE, Proofs(EXACT), Proofs()], ids=["full", "exact", "none"])
+def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
+    assert str(judge(proofs, (HEADS,))).endswith(", assuming heads = 6 (width / 64)")
+
+
+@pytest.mark.parametrize(
+    ("proofs", "text"),
+    [
+        (Proofs(), "not verified"),
+        (Proofs(EXACT), "transported exactly (outputs not shown)"),
+        (
+            Proofs(replace(EXACT, nonfinite={"a": 2, "b": 1})),
+            "transported exactly (outputs not shown), except that 3 values are not finite, as in the original",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, rounding=OTHER)),
+            "equal at 224×224 pixels, except for rounding (outputs move by 1.0e-06)",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, other_sizes={(320, 320): OTHER, (224, 160): SAME})),
+            "equal at 224×224 pixels, except at 320×320 (1.0e-06: position tables are resampled by another rule)",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, rotation=RotationProof(1e-7, 2e-3, 5e-3))),
+            "equal at 224×224 pixels, except rope periods (stored as bfloat16 rounds them, computed in float32 here: "
+            "outputs move by 2.0e-03, by 5.0e-03 where all of RoPE runs in bfloat16, as in training)",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, undefined=4)),
+            "transported exactly (outputs not shown: the original's own are not finite)",
+        ),
+        (
+            replace(WHOLE, exact=ExactProof(problems=("norm.weight differs from layernorm.weight at element 0",))),
+            "not equal: norm.weight differs from layernorm.weight at element 0",
+        ),
+        (
+            replace(WHOLE, loading=replace(LOADED, missing=("a", "b", "c", "d"))),
+            "not equal: 4 missing keys (a, b, c …)",
+        ),
+        (replace(WHOLE, loading=replace(LOADED, failure="OSError: no")), "not equal: OSError: no"),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, float64={"tokens": SAME, "logits": OTHER})),
+            "not equal: outputs differ by 1.0e-06, where 1e-09 is allowed",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, float64={"tokens": OTHER}, undefined=4)),
+            "not equal: outputs differ by 1.0e-06, where 1e-09 is allowed",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, float64={})),
+            "not equal: outputs differ by inf, where 1e-09 is allowed",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, failure="the baked position table is not the original's")),
+            "not equal: the baked position table is not the original's",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, rotation=RotationProof(1e-4))),
+            "not equal: rotary positions differ by 1.0e-04",
+        ),
+        (
+            replace(WHOLE, pixels=replace(SEEN, status="different", max_grey_levels=3.2)),
+            "not equal: pixel values differ by up to 3.2 grey levels",
+        ),
+    ],
+)  # fmt: skip
+def test_the_text_says_what_was_shown(proofs: Proofs, text: str) -> None:
+    assert str(judge(proofs, ())) == text
+
+
+def test_a_fault_of_the_folder_outweighs_every_proof() -> None:
+    verdict = judge(WHOLE, (), ["config.json: hidden_act is 'relu', expected 'gelu'"])
+    assert verdict.failed
+    assert str(verdict) == "not equal: config.json: hidden_act is 'relu', expected 'gelu'"
+
+
+def test_equal_needs_every_proof() -> None:
+    """Of all combinations of proofs that were tried and failed, only that of all that hold reads equal."""
+    choices = {
+        "exact": (None, EXACT, ExactProof(problems=("a",))),
+        "loading": (None, LOADED, replace(LOADED, unexpected=("x",))),
+        "outputs": (None, COMPUTED, replace(COMPUTED, float64={"tokens": OTHER}), replace(COMPUTED, undefined=1)),
+        "pixels": (SEEN, replace(SEEN, status="different")),
+    }
+    equal = []
+    for combination in itertools.product(*choices.values()):
+        proofs = Proofs(**dict(zip(choices, combination, strict=True)))
+        if judge(proofs, ()).word is Word.EQUAL:
+            equal.append(proofs)
+    assert equal == [WHOLE]
+
+
+def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from dinoport.api import convert
+    from dinoport.families.dino.architecture import DinoViT
+    from dinoport.report.text import report_lines
+    from tests import formula
+
+    model = DinoViT(width=128, depth=1, heads=4, mlp_hidden=64, patch_size=8, image_size=16)
+    state = {name: torch.from_numpy(values) for name, values in formula.state_dict(model.tensors()).items()}
+    torch.save(state, tmp_path / "vit.pth")
+    report = convert(tmp_path / "vit.pth", tmp_path / "out")
+    said = "heads = 2 (width / 64)"
+    assert report.verdict.word is Word.EQUAL
+    assert str(report.verdict).startswith("equal at 16×16 pixels, assuming heads = 2 (width / 64), eps = 1e-06")
+    written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
+    assert said in written["text"]
+    assert written["assumptions"][0] == said
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert any("equal" in line and said in line for line in card.splitlines()), card
+    lines = list(report_lines(report))
+    first = lines[0] if isinstance(lines[0], str) else str(lines[0])
+    assert "equal at 16×16 pixels" in first
+    assert "assum" in first
+    assert any(said in str(line) for line in lines[:4])
