@@ -14,7 +14,7 @@ import timing
 
 HERE = Path(__file__).parent
 
-SCRIPTS = ("convert", "bounds", "growth", "transformers_io")
+SCRIPTS = ("convert", "bounds", "growth", "transformers_io", "distributed")
 
 HEAD = """\
 # Performance
