@@ -20,7 +20,7 @@ HASH_BYTES = 1024 * 1024
 """How much is read back and hashed at a time; 256 KiB to 2 MiB measured alike."""
 
 FLUSH_BYTES = 8 * 1024 * 1024
-"""How much is written before the disk is told to begin with it; up to 32 MiB measured alike."""
+"""How much is written before disk and hash are told to begin with it; up to 32 MiB measured alike."""
 
 _NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What posix_fallocate answers where the file system cannot reserve."""
@@ -81,15 +81,15 @@ class OutputFile:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         self.size_bytes += size_bytes
-        self._ends.put(self.size_bytes)
         if self.size_bytes - self._begun_bytes >= FLUSH_BYTES:
-            self._begin_flush()
+            self._pass_on()
         return size_bytes
 
     def finish(self, nonfinite: Mapping[str, NonFinite] | None = None) -> WrittenFile:
         """Flush the file to the disk and close it."""
         if self.size_bytes < self._expected_bytes:
             raise RuntimeError(f"{self.path.name}: {self.size_bytes} of {self._expected_bytes} bytes were written")
+        self._ends.put(self.size_bytes)
         self._ends.put(None)
         with disk_errors(self.path, self._expected_bytes):
             os.fsync(self._descriptor)
@@ -108,8 +108,8 @@ class OutputFile:
                 if error.errno not in _NO_PREALLOCATION:
                     raise
 
-    def _begin_flush(self) -> None:
-        """Have the disk begin with what is written, so that the one fsync at the end finds little left to wait for.
+    def _pass_on(self) -> None:
+        """Have the disk and the hash begin with what is written, so that the end finds little left to wait for.
 
         Linux starts to write out dirty pages that it is told will not be needed, and keeps those that are not clean
         yet, so the hash still reads them from memory. 343 MB: fsync waits 4 ms in place of 100.
@@ -119,6 +119,7 @@ class OutputFile:
                 length = self.size_bytes - self._begun_bytes
                 os.posix_fadvise(self._descriptor, self._begun_bytes, length, os.POSIX_FADV_DONTNEED)
         self._begun_bytes = self.size_bytes
+        self._ends.put(self.size_bytes)
 
     def _close(self) -> None:
         self._ends.put(None)
