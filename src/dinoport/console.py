@@ -6,6 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 SHOW_AFTER_SECONDS = 1.0
 """Shorter work shows no bar."""
@@ -17,36 +22,38 @@ VERDICT_STYLES = {"equal": "green", "equal except": "green", "not equal": "red"}
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function of (stage, bytes done, bytes in all) that draws a bar once the work has lasted a second."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bars: Progress | None = None
     tasks: dict[str, TaskID] = {}
     begun = time.monotonic()
+    on_terminal = sys.stderr.isatty()
+    lock = Lock()
 
     def show(stage: str, done: int, total: int) -> None:
-        if time.monotonic() - begun < SHOW_AFTER_SECONDS:
+        nonlocal bars
+        if not on_terminal or time.monotonic() - begun < SHOW_AFTER_SECONDS:
             return
-        if not tasks:
-            bars.start()
-        if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total or None)
-        bars.update(tasks[stage], completed=done)
+        with lock:
+            if bars is None:
+                bars = _started_bars()
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[stage], completed=done)
 
     try:
         yield show
     finally:
-        if tasks:
+        if bars is not None:
             bars.stop()
+
+
+def _started_bars() -> Progress:
+    from rich.console import Console  # 60 ms of imports, not for work that is done by then
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    bars.start()
+    return bars
 
 
 def print_report(lines: Iterable[str], word: str) -> None:
