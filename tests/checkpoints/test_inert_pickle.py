@@ -144,8 +144,8 @@ def test_every_opcode_of_every_protocol_is_known():
 @pytest.mark.parametrize(
     ("data", "found"),
     [
-        (b"", "an end at byte 0, within a pickle"),
-        (b"N", "an end at byte 1, within a pickle"),
+        (b"", "an end within a pickle, at byte 0"),
+        (b"N", "an end within a pickle, at byte 1"),
         (b"X\5\0\0\0ab.", "5 bytes wanted at byte 5 of 8"),
         (b"\x8e" + b"\xff" * 8 + b".", f"{2**64 - 1} bytes wanted at byte 9 of 10"),
         (b"T\xff\xff\xff\xff.", "-1 bytes wanted at byte 5 of 6"),
@@ -171,7 +171,7 @@ def test_every_opcode_of_every_protocol_is_known():
         (b"\x8f(]\x90.", "a list as a key at byte 4"),
         (b"(]\x91.", "a list as a key at byte 3"),
         (b"}]\x85Ns.", "a list as a key at byte 5"),
-        (b"}" + b")" * 40 + b"N", "an end at byte 42, within a pickle"),
+        (b"}" + b")" * 40 + b"N", "an end within a pickle, at byte 42"),
         (b"}(" + b"N" * 33 + b"tNs.", "a tuple of more than 32 parts as a key at byte 38"),
         (b"N)R.", "a call of a NoneType at byte 3"),
         (b"ccollections\nOrderedDict\n]R.", "arguments that are no tuple at byte 27"),

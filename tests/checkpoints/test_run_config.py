@@ -147,6 +147,12 @@ class TestOthers:
         assert found.problem == problem if problem else found.problem
         assert not (tmp_path / "ran").exists()
 
+    def test_a_text_that_would_rewrite_the_terminal_is_none(self, tmp_path) -> None:
+        found = read(tmp_path, 'student: {arch: "vit\\x1b[2J"}\nteacher: {}\n')
+        assert found is not None
+        assert found.problem is None
+        assert found.text("student.arch") is None
+
     def test_many_values_are_too_many(self, tmp_path) -> None:
         found = read(tmp_path, "a: [" + "1," * 20_000 + "]")
         assert found is not None

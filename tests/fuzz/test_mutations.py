@@ -84,9 +84,9 @@ def programs(draw: st.DrawFn) -> bytes:
 
 
 def check(target: str, data: bytes) -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     targets.run(targets.TARGETS[target], data)
-    assert time.monotonic() - begin < MAX_SECONDS
+    assert time.process_time() - begin < MAX_SECONDS
 
 
 @pytest.mark.parametrize("target", targets.TARGETS)

@@ -70,16 +70,23 @@ class InertUnpickler:
 
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
+        data, stack = self._bytes.data, self._stack
         try:
             for _ in range(self._max_opcodes):
-                opcode = self._bytes.opcode()
+                try:
+                    opcode = data[self._bytes.position]
+                except IndexError:
+                    raise self._broken("an end within a pickle,") from None
+                self._bytes.position += 1
                 if opcode == STOP:
                     return self._pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
                     raise self._broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(self)
-                if len(self._stack) > MAX_STACK:
+                if opcode in _MAKING:
+                    self._count(1)
+                if len(stack) > MAX_STACK:
                     raise self._broken(f"more than {MAX_STACK} objects at once")
         except (
             IndexError,
@@ -104,10 +111,6 @@ class InertUnpickler:
             raise self._broken(f"more than {self._max_objects} objects")
 
     def _push(self, value: object) -> None:
-        self._stack.append(value)
-
-    def _push_new(self, value: object) -> None:
-        self._count(1)
         self._stack.append(value)
 
     def _pop(self) -> Any:
@@ -140,7 +143,6 @@ class InertUnpickler:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
             raise self._broken("arguments that are no tuple")
-        self._count(1)
         if isinstance(function, Global):
             if function.name == "builtins.getattr":
                 return self._nested_class(function.name, args)
@@ -210,18 +212,17 @@ class InertUnpickler:
     def _put(self, index: int) -> None:
         if not 0 <= index < MAX_MEMO_INDEX:
             raise self._broken(f"a memo of {index:.3g} entries")
-        self._count(1)
         self._memo[index] = self._stack[-1]
 
     def _op_global(self) -> None:
         module, name = self._bytes.line().decode(), self._bytes.line().decode()
-        self._push_new(self._global(module, name))
+        self._push(self._global(module, name))
 
     def _op_stack_global(self) -> None:
         name, module = self._pop(), self._pop()
         if type(name) is not str or type(module) is not str:
             raise self._broken("a name that is no text")
-        self._push_new(self._global(module, name))
+        self._push(self._global(module, name))
 
     def _op_inst(self) -> None:
         module, name = self._bytes.line().decode(), self._bytes.line().decode()
@@ -264,14 +265,14 @@ class InertUnpickler:
         self._marks.append(len(self._stack))
 
     def _op_tuple(self, count: int) -> None:
-        self._push_new(tuple(reversed([self._pop() for _ in range(count)])))
+        self._push(tuple(reversed([self._pop() for _ in range(count)])))
 
     def _op_frozenset(self) -> None:
-        self._push_new(frozenset(self._key(value) for value in self._pop_to_mark()))
+        self._push(frozenset(self._key(value) for value in self._pop_to_mark()))
 
     def _op_dict(self) -> None:
         values = self._pop_to_mark()
-        self._push_new({})
+        self._push({})
         self._set_items(values)
 
 
@@ -292,63 +293,66 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("0"): InertUnpickler._op_pop,
     ord("1"): lambda self: self._pop_to_mark(),
     ord("2"): lambda self: self._push(self._stack[-1]),
-    ord("B"): lambda self: self._push_new(self._bytes.take(self._bytes.number("I"))),
-    ord("C"): lambda self: self._push(self._bytes.take(self._bytes.number("B"))),
+    ord("B"): lambda self: self._push(self._bytes.counted(4)),
+    ord("C"): lambda self: self._push(self._bytes.counted(1)),
     ord("F"): lambda self: self._push(self._bytes.float_text()),
     ord("G"): lambda self: self._push(self._bytes.float_bytes()),
     ord("I"): lambda self: self._push(self._bytes.integer_or_bool()),
-    ord("J"): lambda self: self._push(self._bytes.number("i")),
-    ord("K"): lambda self: self._push(self._bytes.number("B")),
+    ord("J"): lambda self: self._push(self._bytes.signed(4)),
+    ord("K"): lambda self: self._push(self._bytes.unsigned(1)),
     ord("L"): lambda self: self._push(self._bytes.integer(self._bytes.line().removesuffix(b"L"))),
-    ord("M"): lambda self: self._push(self._bytes.number("H")),
+    ord("M"): lambda self: self._push(self._bytes.unsigned(2)),
     ord("N"): lambda self: self._push(None),
     ord("P"): lambda self: self._persist(self._bytes.line().decode()),
     ord("Q"): lambda self: self._persist(self._pop()),
     ord("R"): InertUnpickler._op_reduce,
     ord("S"): lambda self: self._push(self._bytes.quoted_line()),
-    ord("T"): lambda self: self._push(self._bytes.old_text("i")),
-    ord("U"): lambda self: self._push(self._bytes.old_text("B")),
+    ord("T"): lambda self: self._push(self._bytes.old_text(self._bytes.signed(4))),
+    ord("U"): lambda self: self._push(self._bytes.old_text(self._bytes.unsigned(1))),
     ord("V"): lambda self: self._push(self._bytes.line().decode("raw_unicode_escape")),
-    ord("X"): lambda self: self._push(self._bytes.text("I")),
+    ord("X"): lambda self: self._push(self._bytes.text(4)),
     ord("a"): InertUnpickler._op_append,
     ord("b"): InertUnpickler._op_build,
     ord("c"): InertUnpickler._op_global,
     ord("d"): InertUnpickler._op_dict,
-    ord("}"): lambda self: self._push_new({}),
+    ord("}"): lambda self: self._push({}),
     ord("e"): lambda self: self._extend(self._pop_to_mark()),
     ord("g"): lambda self: self._get(self._bytes.integer(self._bytes.line())),
-    ord("h"): lambda self: self._get(self._bytes.number("B")),
+    ord("h"): lambda self: self._get(self._bytes.unsigned(1)),
     ord("i"): InertUnpickler._op_inst,
-    ord("j"): lambda self: self._get(self._bytes.number("I")),
-    ord("l"): lambda self: self._push_new(self._pop_to_mark()),
-    ord("]"): lambda self: self._push_new([]),
+    ord("j"): lambda self: self._get(self._bytes.unsigned(4)),
+    ord("l"): lambda self: self._push(self._pop_to_mark()),
+    ord("]"): lambda self: self._push([]),
     ord("o"): InertUnpickler._op_obj,
     ord("p"): lambda self: self._put(self._bytes.integer(self._bytes.line())),
-    ord("q"): lambda self: self._put(self._bytes.number("B")),
-    ord("r"): lambda self: self._put(self._bytes.number("I")),
+    ord("q"): lambda self: self._put(self._bytes.unsigned(1)),
+    ord("r"): lambda self: self._put(self._bytes.unsigned(4)),
     ord("s"): InertUnpickler._op_setitem,
-    ord("t"): lambda self: self._push_new(tuple(self._pop_to_mark())),
+    ord("t"): lambda self: self._push(tuple(self._pop_to_mark())),
     ord(")"): lambda self: self._push(()),
     ord("u"): lambda self: self._set_items(self._pop_to_mark()),
-    0x80: lambda self: self._bytes.number("B"),
+    0x80: lambda self: self._bytes.unsigned(1),
     0x81: InertUnpickler._op_reduce,
     0x85: lambda self: self._op_tuple(1),
     0x86: lambda self: self._op_tuple(2),
     0x87: lambda self: self._op_tuple(3),
     0x88: lambda self: self._push(True),
     0x89: lambda self: self._push(False),
-    0x8A: lambda self: self._push(self._bytes.long_integer(self._bytes.number("B"))),
-    0x8B: lambda self: self._push(self._bytes.long_integer(self._bytes.number("i"))),
-    0x8C: lambda self: self._push(self._bytes.text("B")),
-    0x8D: lambda self: self._push(self._bytes.text("Q")),
-    0x8E: lambda self: self._push_new(self._bytes.take(self._bytes.number("Q"))),
-    0x8F: lambda self: self._push_new(set()),
+    0x8A: lambda self: self._push(self._bytes.long_integer(self._bytes.unsigned(1))),
+    0x8B: lambda self: self._push(self._bytes.long_integer(self._bytes.signed(4))),
+    0x8C: lambda self: self._push(self._bytes.text(1)),
+    0x8D: lambda self: self._push(self._bytes.text(8)),
+    0x8E: lambda self: self._push(self._bytes.counted(8)),
+    0x8F: lambda self: self._push(set()),
     0x90: lambda self: self._extend(self._pop_to_mark()),
     0x91: InertUnpickler._op_frozenset,
     0x92: InertUnpickler._op_newobj_ex,
     0x93: InertUnpickler._op_stack_global,
     0x94: lambda self: self._put(len(self._memo)),
-    0x95: lambda self: self._bytes.number("Q"),
-    0x96: lambda self: self._push_new(bytearray(self._bytes.take(self._bytes.number("Q")))),
+    0x95: lambda self: self._bytes.unsigned(8),
+    0x96: lambda self: self._push(bytearray(self._bytes.counted(8))),
 }
 """Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""
+
+_MAKING = frozenset(b"BRcd}il]opqrt\x81\x85\x86\x87\x8e\x8f\x91\x92\x93\x94\x96")
+"""Opcodes that make a container, a call, a name or a memo entry, or keep bytes: what is counted."""

@@ -21,7 +21,7 @@ class PickleBytes:
     """A cursor over the bytes of a pickle. Raises CheckpointError where they end too early or say too much."""
 
     def __init__(self, data: bytes, where: str, position: int = 0) -> None:
-        self._data = data
+        self.data = data
         self._where = where
         self.position = position
 
@@ -33,39 +33,39 @@ class PickleBytes:
             next_step="fetch the file again; a genuine checkpoint comes from torch.save",
         )
 
-    def opcode(self) -> int:
-        try:
-            found = self._data[self.position]
-        except IndexError:
-            raise self.broken(f"an end at byte {self.position}, within a pickle") from None
-        self.position += 1
-        return found
-
     def take(self, count: int) -> bytes:
         end = self.position + count
-        if count < 0 or end > len(self._data):
-            raise self.broken(f"{count} bytes wanted at byte {self.position} of {len(self._data)}")
-        taken = self._data[self.position : end]
+        if count < 0 or end > len(self.data):
+            raise self.broken(f"{count} bytes wanted at byte {self.position} of {len(self.data)}")
+        taken = self.data[self.position : end]
         self.position = end
         return taken
 
     def line(self, limit: int = MAX_LINE_BYTES) -> bytes:
-        end = self._data.find(b"\n", self.position, self.position + limit)
+        end = self.data.find(b"\n", self.position, self.position + limit)
         if end < 0:
             raise self.broken(f"a text line without an end at byte {self.position}")
-        line = self._data[self.position : end]
+        line = self.data[self.position : end]
         self.position = end + 1
         return line
 
-    def number(self, form: str) -> int:
-        return int(struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0])
+    def unsigned(self, size: int) -> int:
+        """A number of `size` bytes."""
+        return int.from_bytes(self.take(size), "little")
 
-    def text(self, size_form: str) -> str:
-        return self.take(self.number(size_form)).decode("utf-8", "surrogatepass")
+    def signed(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little", signed=True)
 
-    def old_text(self, size_form: str) -> str:
+    def counted(self, size: int) -> bytes:
+        """Bytes behind their number, which itself takes `size` bytes."""
+        return self.take(int.from_bytes(self.take(size), "little"))
+
+    def text(self, size: int) -> str:
+        return self.counted(size).decode("utf-8", "surrogatepass")
+
+    def old_text(self, count: int) -> str:
         """A str of Python 2, which may be text or bytes."""
-        return self.take(self.number(size_form)).decode("latin-1")
+        return self.take(count).decode("latin-1")
 
     def quoted_line(self) -> str:
         text = self.line()

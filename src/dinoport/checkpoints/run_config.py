@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoport.checkpoints.names import is_name
+
 NAME = "config.yaml"
 
 RUN_FOLDERS = frozenset({"eval", "ckpt"})
@@ -34,9 +36,9 @@ class RunConfig:
     problem: str | None = None
 
     def text(self, name: str) -> str | None:
-        """A text, such as `student.arch`; None where it is absent, empty, or refers to another setting."""
+        """A text, such as `student.arch`; None where it is absent or empty, cannot be shown, or refers elsewhere."""
         value = self._value(name)
-        return value if isinstance(value, str) and value and "${" not in value else None
+        return value if isinstance(value, str) and value and is_name(value) and "${" not in value else None
 
     def number(self, name: str) -> int | float | None:
         """A number, such as `student.patch_size`; YAML 1.1 takes `1e-6` for text, so texts of numbers count too."""
