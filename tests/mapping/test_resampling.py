@@ -8,11 +8,12 @@ import pytest
 from dinoport.mapping.resampling import resample_table
 
 
-@pytest.mark.parametrize("grid", [(5, 5), (14, 14), (20, 20), (7, 11), (37, 37), (1, 3)])
+@pytest.mark.parametrize("side", [14, 37, 3, 1])
+@pytest.mark.parametrize("grid", [(5, 5), (14, 14), (16, 16), (20, 20), (7, 11), (37, 37), (1, 3)])
 @pytest.mark.parametrize(("offset", "antialias"), [(0.1, False), (0.0, False), (0.0, True)])
-def test_resampling_is_torchs(grid: tuple[int, int], offset: float, antialias: bool) -> None:
+def test_resampling_is_torchs(side: int, grid: tuple[int, int], offset: float, antialias: bool) -> None:
     torch = pytest.importorskip("torch")
-    side, width = 14, 6
+    width = 6
     table = np.random.default_rng(1).standard_normal((1, side * side + 1, width))
     patches = torch.from_numpy(table[:, 1:]).reshape(1, side, side, width).permute(0, 3, 1, 2)
     how = {"scale_factor": tuple((target + offset) / side for target in grid)} if offset else {"size": grid}
