@@ -45,7 +45,7 @@ class Belief:
     def from_code(self, otherwise: str) -> tuple[Origin, str]:
         """How far a value can be trusted that is fixed in the original's code and stored nowhere."""
         if self.builder:
-            return Origin.INFERRED, f"the code of {self.builder.arch}, which {self.said.speaker} names"
+            return Origin.INFERRED, f"the code of {self.builder.arch}, from {self.said.speaker}"
         return Origin.ASSUMED, otherwise
 
 
@@ -61,7 +61,7 @@ def believe(said: Said, builders: Mapping[str, tuple[int, int]], width: int, pat
         contradiction = f"goes with patch size {said.patch_size}, the tensors have {patch_size}"
     else:
         return Belief(said, builder)
-    return Belief(said, remark=f"{said.speaker} says {said.arch}, which {contradiction}: not believed")
+    return Belief(said, remark=f"{said.arch}, from {said.speaker}, is not believed: it {contradiction}")
 
 
 def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Setting[int]:
@@ -73,7 +73,7 @@ def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Set
     if given is not None:
         return Setting("heads", checked_heads(where, wishes, width, given), Origin.GIVEN, wishes.speaker("--num-heads"))
     if belief.builder:
-        reason = f"{belief.said.speaker} says {belief.builder.arch}"
+        reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
     if width % HEAD_DIM:
         raise SettingError(

@@ -136,10 +136,10 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
             weights = {**source, "pos_embed": own} if case.baked else source
             exact = forward(weights, architecture, images.double(), **double.arguments)
             proof = replace(proof, rounding=largest(compare(exact, double.ours)))
-        sizes = {}
+        sizes, stored = {}, Weights(floats(case.originals), case.cast)
         for size in other_sizes:
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
-            run = _run(case, state, case.model, noise)
+            run = _run(case, stored, case.model, noise)
             sizes[size] = largest(compare(run.ours, run.theirs))
         single = _run(case, replace(state, dtype="float32"), case.model.float(), images.float())
     float32, blocks = compare(single.ours, single.theirs), double.compare_blocks()

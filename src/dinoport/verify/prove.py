@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from dinoport.families.dino.architecture import DinoViT
+from dinoport.families.dinov2.architecture import DinoV2ViT
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.preprocessing import Preprocessing
@@ -90,7 +92,7 @@ def prove(
     comparison = outputs.Comparison(
         case.family, case.architecture, _of_the_model(case), case.written, model, case.image_size, case.cast, case.baked
     )
-    sizes = (*_processed_size(case), *(_other_sizes(case) if all_sizes else ()))
+    sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if all_sizes else ()))))
     computed = outputs.prove(comparison, values, name, sizes)
     cause = by_content if not computed.differs else _diagnosed(case, comparison, values, computed, by_content)
     shown = None
@@ -166,10 +168,15 @@ def _of_the_model(case: Case) -> Mapping[str, TensorRef]:
     return {name: tensor for name, tensor in case.originals.items() if not claims_of_source(name, drops)}
 
 
-def _processed_size(case: Case) -> tuple[tuple[int, int], ...]:
-    """What the written processor makes of a picture, where that is another size than the one that outputs match at."""
-    size = case.preprocessing.size if case.preprocessing else case.image_size
-    return () if size == case.image_size else ((size, size),)
+def _notable_sizes(case: Case) -> list[tuple[int, int]]:
+    """Sizes to say something of, where they are not the one that outputs match at.
+
+    They are the one that the written processor makes of a picture, and the one that a baked table was stored for.
+    """
+    sizes = [case.preprocessing.size] if case.preprocessing else []
+    if isinstance(case.architecture, (DinoViT, DinoV2ViT)) and case.baked:
+        sizes.append(case.architecture.image_size)
+    return [(size, size) for size in sizes if size != case.image_size]
 
 
 def _other_sizes(case: Case) -> tuple[tuple[int, int], ...]:

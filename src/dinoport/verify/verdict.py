@@ -28,6 +28,9 @@ class Word(str, Enum):
     PLANNED = "planned"
 
 
+RESAMPLED = "position tables are resampled by another rule"
+
+
 @dataclass(frozen=True)
 class Proofs:
     """The proofs that were tried; None for one that was not.
@@ -82,8 +85,10 @@ def judge(proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence
         shown = "(outputs not shown: the original's own are not finite)"
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), ("outputs", *not_shown))
     word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
-    height, width = proofs.outputs.size
-    return Verdict(word, f"at {height}×{width} pixels", exceptions, assumptions, (), not_shown)
+    equal = [size for size, difference in proofs.outputs.other_sizes.items() if difference.relative <= GATE]
+    sizes = [f"{height}×{width}" for height, width in (proofs.outputs.size, *equal)]
+    shown = f"at {', '.join(sizes[:-1])} and {sizes[-1]} pixels" if sizes[1:] else f"at {sizes[0]} pixels"
+    return Verdict(word, shown, exceptions, assumptions, (), not_shown)
 
 
 def _failures(proofs: Proofs) -> tuple[str, ...]:
@@ -128,7 +133,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if outputs:
         for (height, width), difference in outputs.other_sizes.items():
             if difference.relative > GATE:
-                known = "position tables are resampled by another rule"
+                baked = outputs.table is not None
+                known = "the table, baked for one size, is moved" if baked else RESAMPLED
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
     if pixels and pixels.status == "one grey level":
         exceptions.append(f"for pixel values (one grey level, {pixels.backend})")
