@@ -22,6 +22,7 @@ from dinoport.checkpoints.file_pool import FilePool, PooledFile
 from dinoport.checkpoints.split_values import Part, SplitValues
 from dinoport.checkpoints.storage import Storage, storages_of
 from dinoport.checkpoints.torch_zip import read_torch_zip
+from dinoport.checkpoints.values import byte_ranges
 from dinoport.errors import CheckpointError
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
@@ -130,6 +131,9 @@ class SavedPart:
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         return self.tensor.values.blocks(start, stop, limit)
+
+    def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
+        return byte_ranges(self.tensor.values)
 
     def storages(self) -> Iterable[Storage]:
         return storages_of(self.tensor.values)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.byte_sources import ByteRange, ByteSource
 from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
 from dinoport.errors import CheckpointError
@@ -66,8 +66,12 @@ class StoredValues:
         """Where every byte of the values lies, and nothing else; nothing where they are scattered."""
         size = prod(self.shape)
         if self.is_contiguous and size:
+            source: ByteSource = self.storage.source
             begin = self.storage.offset_bytes + self.first * self.dtype.itemsize
-            yield self.storage.source, begin, begin + size * self.dtype.itemsize
+            while isinstance(source, ByteRange):
+                begin += source.start
+                source = source.source
+            yield source, begin, begin + size * self.dtype.itemsize
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         size_bytes = limit * self.dtype.itemsize

@@ -125,7 +125,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "passed": proof.passed,
         "size": list(proof.size),
         "picture": proof.picture,
-        "torch": proof.torch_version,
+        "torch": str(proof.torch_version),
         "gate_relative": GATE,
         "float64": _differences(proof.float64),
         "float32": _differences(proof.float32),
