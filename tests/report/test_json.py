@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,21 @@ def test_a_plan_claims_nothing(tmp_path) -> None:
     assert set(data["proofs"].values()) == {None}
     assert data["files"] == []
     assert data["source"]["files"] == []
+
+
+def test_every_field_is_in_the_docs(full: Report) -> None:
+    """Down to the second level, and to the third in the proofs; the page names no field that is not there."""
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_0-9.]+)`", page))
+    data: Any = full.to_dict()
+    below = {name for name, value in data.items() if isinstance(value, dict)} - {"request", "versions"}
+    wanted = data.keys() - below
+    wanted |= {f"{name}.{field}" for name in below for field in data[name]}
+    assert wanted <= named
+    for name, proof in data["proofs"].items():
+        assert {field for field in proof if not {field, f"proofs.{name}.{field}"} & named} == set()
+    for path in named:
+        first, *rest = path.split(".")
+        node = data.get(first)
+        for field in rest:
+            node = node[field]
