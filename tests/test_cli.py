@@ -196,6 +196,17 @@ def test_what_is_not_equal_is_exit_code_3(run: Run, tmp_path) -> None:
     assert json.loads(report.read_text())["verdict"]["word"] == "not equal"
 
 
+def test_a_folder_without_its_report_is_verified_with_the_options_of_its_conversion(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run("convert", DEMO, out, *HEADS, *EXACT).code == 0
+    (out / "dinoport.json").unlink()
+    done = run("verify", DEMO, out, *EXACT)
+    assert done.code == 1
+    assert "try: add --num-heads N" in done.err
+    assert run("verify", DEMO, out, *EXACT, *HEADS).code == 0
+    assert run("verify", DEMO, out, *EXACT, "--num-heads", "4").code == 3
+
+
 def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, monkeypatch) -> None:
     """The writer is made to write one wrong value: nothing is published, the figures are kept, the folder on demand."""
     write = api.write_sharded

@@ -17,8 +17,11 @@ from dinoport.api import convert, verify
 from dinoport.errors import DinoportError
 from dinoport.integrity import COMPUTED_AGAIN
 from dinoport.report.as_json import SEAL, seal
+from dinoport.request import Request
 from dinoport.writing.json_file import json_bytes
-from tests import tiny
+from dinoport.writing.torch_file import write_torch_file
+from tests import formula, tiny
+from tests.writing.stub_tensors import tensor
 
 JSON_FILES = ("config.json", "preprocessor_config.json", "dinoport.json")
 
@@ -202,9 +205,11 @@ def test_a_bit_that_a_cast_rounds_away_is_caught(tmp_path) -> None:
 def test_another_file_with_the_same_tensors_is_not_taken_for_the_source(made, tmp_path) -> None:
     """Converted tensors are equal bit for bit, and the dropped head is another: said, and by name."""
     source, folder = made
-    content = source.read_bytes()
-    at = content.index(b"head.mlp.0.weight")
-    (tmp_path / "other.pth").write_bytes(content[:at] + b"head.mlp.1.weight" + content[at + 17 :])
+    name, shape = next(iter(tiny.DROPPED.items()))
+    another = tensor(name, formula.tensor("another", shape))
+    tensors = [another if each.target.name == name else each for each in tiny.tensors()]
+    write_torch_file(tmp_path / "other.pth", tensors)
+    assert (tmp_path / "other.pth").stat().st_size == source.stat().st_size
     said = complaint(tmp_path / "other.pth", folder)
     assert said is not None
     assert "other.pth is not the file that was converted: it differs beside the tensors that were" in said
@@ -233,3 +238,21 @@ def test_a_request_that_no_conversion_can_mean_is_a_message(made, tmp_path) -> N
         said = complaint(source, tmp_path / "out")
         assert said is not None
         assert f"{name} cannot be" in said
+
+
+def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    head = tmp_path / "head.pth"
+    shapes = {"linear.weight": (3, tiny.ARCHITECTURE.width), "linear.bias": (3,)}
+    write_torch_file(head, [tensor(name, formula.tensor(name, shape)) for name, shape in shapes.items()])
+    convert(source, tmp_path / "out", replace(tiny.REQUEST, head=head), level="exact")
+    moved = head.rename(tmp_path / "moved.pth")
+    said = complaint(source, tmp_path / "out")
+    assert said is not None
+    assert f"{head} cannot be read" in said
+    assert not verify(source, tmp_path / "out", Request(head=moved), level="exact").verdict.failed
+    content = bytearray(moved.read_bytes())
+    content[content.index(b"linear.weight")] ^= 1
+    moved.write_bytes(content)
+    with pytest.raises(DinoportError):
+        verify(source, tmp_path / "out", Request(head=moved), level="exact")

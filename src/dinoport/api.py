@@ -145,13 +145,14 @@ def verify(
 ) -> Report:
     """Prove an existing folder against its source.
 
-    Without a request, what was asked for when the folder was made is read from its `dinoport.json`. The report's
-    verdict says whether the two are equal; nothing is raised for a folder that is not.
+    What was asked for when the folder was made is read from its `dinoport.json`; what `request` gives goes before it,
+    such as where a head's file lies now. The report's verdict says whether the two are equal; nothing is raised for a
+    folder that is not.
     """
     folder = Path(folder)
     _require_packages(level)
     with open_checkpoint(folder) as target:
-        request = request or folders.request_of(target)
+        request = folders.request_of(target).updated(request)
         with prepare(source, request, on_progress) as prepared, _pinning(prepared, level) as pinned:
             problems = [*integrity.problems_of(prepared, folder, target)]
             case = _case(prepared, folder, folder_tensors(target))

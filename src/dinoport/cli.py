@@ -160,22 +160,35 @@ def inspect(
 def verify(
     source: Source,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that was converted from SOURCE.")],
+    checkpoint_key: Key = None,
+    head: Head = None,
+    labels: Labels = None,
+    num_heads: Heads = None,
+    layer_norm_eps: Eps = None,
     level: Annotated[str, typer.Option("--verify", help="full, or exact (needs no torch).")] = "full",
     image: Image = None,
     all_sizes: AllSizes = False,
     report: ReportPath = None,
     as_json: Json = False,
 ) -> None:
-    """Prove that FOLDER is equal to SOURCE."""
+    """Prove that FOLDER is equal to SOURCE.
+
+    What was asked for when FOLDER was made is read from its dinoport.json. Options are for a folder that has none, and
+    for files that lie elsewhere by now.
+    """
     from dinoport import api
     from dinoport.console import progress_bars
 
     one_of("--verify", level, ("exact", "full"))
+    request = Request(
+        checkpoint_key=checkpoint_key, head=head, labels=labels, num_heads=num_heads, layer_norm_eps=layer_norm_eps
+    )
     _check_report(report, source)
     with progress_bars() as on_progress:
         done = api.verify(
             source,
             folder,
+            request,
             level=level,  # type: ignore[arg-type]  # checked above
             image=image,
             all_sizes=all_sizes,

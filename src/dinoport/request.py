@@ -45,6 +45,10 @@ class Request:
         if self.pooler not in POOLERS:
             raise SettingError(f"pooler cannot be {self.pooler!r}", expected=" or ".join(POOLERS))
 
+    def updated(self, other: Request | None) -> Request:
+        """The same request, with whatever `other` gives in its place."""
+        return Request.from_dict({**self.to_dict(), **other.to_dict()}) if other else self
+
     def to_dict(self) -> dict[str, object]:
         """What was asked for, as JSON-ready data: only what is not the default."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
