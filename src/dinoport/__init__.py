@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dinoport.api import convert, inspect, plan, verify
+    from dinoport.api import convert, inspect, plan, verify, visualize
     from dinoport.request import Request
 
-__all__ = ["Request", "convert", "inspect", "plan", "verify"]
+__all__ = ["Request", "convert", "inspect", "plan", "verify", "visualize"]
 
 
 def __getattr__(name: str) -> object:

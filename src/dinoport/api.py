@@ -1,4 +1,4 @@
-"""The four functions, and the only place that sees the whole way from a source to a published folder."""
+"""The functions, and the only place that sees the whole way from a source to a published folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dinoport import folder as folders
 from dinoport import integrity
@@ -18,7 +18,7 @@ from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.pinning import SourceFile, pinning
 from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError
+from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError, SettingError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step, carried_whole, sources
@@ -33,6 +33,7 @@ from dinoport.preparation import (
 from dinoport.progress import Progress, silent
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.inspection import Inspection, branch_of
+from dinoport.report.page.render import require_page_packages
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import Request
@@ -48,7 +49,14 @@ from dinoport.writing.place import refuse_overlap
 from dinoport.writing.torch_file import ORIGINAL_FILE, write_torch_file
 from dinoport.writing.weights import write_sharded
 
+if TYPE_CHECKING:
+    from dinoport.report.visualization import Visualization
+
 DEFAULT_SHARD_BYTES = 5_000_000_000
+
+DEFAULT_SIZE = 480
+DEFAULT_MASS = 0.6
+"""Of `visualize`: what `visualize_attention.py` of facebookresearch/dino takes by default."""
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -174,6 +182,27 @@ def demo(folder: str | Path, *, force: bool = False, for_page: bool = False, on_
     request = Request(num_heads=DEMO_HEADS)
     with resources.as_file(resources.files("dinoport") / DEMO_FILE) as path:
         return convert(path, folder, request, all_sizes=True, force=force, for_page=for_page, on_progress=on_progress)
+
+
+def visualize(
+    folder: str | Path, image: str | Path, out: str | Path, *, size: int = DEFAULT_SIZE, mass: float = DEFAULT_MASS
+) -> Visualization:
+    """Draw what a converted folder sees in a picture, as PNG files in the folder `out`.
+
+    Attention of the CLS token in the last block by head and on average, the fewest patches that hold the share `mass`
+    of it, and the principal components of the patch tokens; of a model without attention the components alone. `size`
+    is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does not fit.
+    """
+    _require_packages("full")
+    require_page_packages("a picture")
+    from dinoport.report.visualization import draw
+    from dinoport.verify.picture import load_picture
+    from dinoport.verify.seeing import see
+
+    if not 0 < mass < 1:
+        raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
+    picture = load_picture(Path(image))
+    return draw(see(Path(folder), picture, size), Path(out), mass)
 
 
 @dataclass(frozen=True)

@@ -213,13 +213,33 @@ def models(as_json: Json = False) -> None:
 
 
 @app.command()
+def visualize(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A converted folder.")],
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, such as JPEG or PNG.")],
+    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("visualization"),
+    size: Annotated[int, typer.Option(help="The shorter side, in pixels.")] = 480,
+    mass: Annotated[float, typer.Option(help="The share of attention that masks hold.")] = 0.6,
+    as_json: Json = False,
+) -> None:
+    """Draw what FOLDER sees in IMAGE: attention, masks, components."""
+    from dinoport import api
+    from dinoport.report.visualization import visualization_lines
+
+    drawn = api.visualize(folder, image, out, size=size, mass=mass)
+    if as_json:
+        _print_json(drawn.to_dict())
+    else:
+        print("\n".join(visualization_lines(drawn)))
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path("dinoport-demo"),
     force: Annotated[bool, typer.Option("--force", help="Replace FOLDER if it exists.")] = False,
     report: ReportPath = None,
     as_json: Json = False,
 ) -> None:
-    """Convert the genuine training checkpoint that ships with dinoport."""
+    """Convert the training checkpoint that ships with dinoport."""
     from dinoport import api
     from dinoport.console import progress_bars
 

@@ -16,7 +16,8 @@ import pytest
 from dinoport import api, cli
 from dinoport.errors import MissingPackageError
 from dinoport.preparation import Request
-from dinoport.report.page import chart, images, render
+from dinoport.report import images
+from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
 from dinoport.verify.diagnosis import Diagnosis
 from dinoport.verify.outputs import Difference

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.errors import MissingPackageError
+from dinoport.report.images import Components, Picture, embedded, heat, reduced
 from dinoport.report.page.chart import block_chart, size_rows
-from dinoport.report.page.images import Components, Picture, embedded, heat, reduced
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, headline, size_text
 from dinoport.tensor import Array

@@ -1,0 +1,154 @@
+"""What a converted folder sees in a picture: the attention of its last block, and its patch tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoport.checkpoints.huggingface import is_transformers_folder, read_json
+from dinoport.errors import SettingError
+from dinoport.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from dinoport.tensor import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CONVOLUTIONAL = {"resnet": 32, "dinov3_convnext": 32}
+"""Model types without attention, and the pixels of one cell of their feature map."""
+
+VITS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
+
+MAX_SIZE = 4096
+"""Pixels: attention over more patches takes more memory than machines have."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`picture` is what the model saw, (height, width, 3) of 8 bits; `cell` the pixels along a side of one patch.
+
+    `attention` is (heads, rows, columns), None for a model without; `patches` are (rows, columns, width).
+    `resampled` says that positions were resampled for this size, by Transformers' rule.
+    """
+
+    picture: Array
+    cell: int
+    patches: Array
+    attention: Array | None
+    resampled: bool
+    model_type: str
+
+
+def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen:
+    """Run the folder's model on a picture whose shorter side becomes `size` pixels, cut to whole patches.
+
+    `dtype` is what the model computes in. Raises SettingError where the folder holds no model of this family, or one
+    that pictures do not fit.
+    """
+    import torch
+
+    from dinoport.verify.attention import kept_attention
+    from dinoport.verify.outputs import outputs_of
+
+    config = _config(folder)
+    kind = str(config["model_type"])
+    cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
+    if not cell <= size <= MAX_SIZE:
+        raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
+    levels = fitted(picture, size, cell)
+    mean, std = _statistics(folder)
+    values = (levels / 255 - mean) / std
+    model = _load(folder, dtype)
+    with torch.inference_mode(), kept_attention(model) as rows:
+        images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
+        outputs = outputs_of(model, images)
+    grid = (levels.shape[0] // cell, levels.shape[1] // cell)
+    if "feature_map" in outputs:
+        patches = outputs["feature_map"][0].permute(1, 2, 0)
+    else:
+        # CLS token and registers stand first, patches last, in every class.
+        patches = outputs["tokens"][0, -grid[0] * grid[1] :].reshape(*grid, -1)
+    attention = rows[-1][0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy() if rows else None
+    native = config.get("image_size")
+    resampled = kind in VITS and kind != "dinov3_vit" and levels.shape[:2] != (native, native)
+    return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
+
+
+def fitted(picture: Image, size: int, cell: int) -> Array:
+    """The picture with its shorter side at `size` pixels, cut at the right and at the bottom to whole cells."""
+    from PIL import Image
+
+    width, height = picture.size
+    factor = size / min(width, height)
+    scaled = picture.convert("RGB").resize(
+        (max(round(width * factor), cell), max(round(height * factor), cell)), Image.Resampling.BICUBIC
+    )
+    levels = np.asarray(scaled)
+    rows, columns = levels.shape[0] // cell, levels.shape[1] // cell
+    return levels[: rows * cell, : columns * cell]
+
+
+def holding(attention: Array, mass: float) -> Array:
+    """The fewest patches of one head that hold the share `mass` of its attention, as (rows, columns) of bool."""
+    flat = attention.reshape(-1).astype(np.float64)
+    order = np.argsort(flat)[::-1]
+    held = np.cumsum(flat[order]) / flat.sum()
+    count = int(np.searchsorted(held, mass)) + 1
+    mask = np.zeros(flat.size, dtype=bool)
+    mask[order[:count]] = True
+    return mask.reshape(attention.shape)
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    if not is_transformers_folder(folder):
+        raise SettingError(
+            f"{folder} is not a folder of Transformers",
+            expected="config.json and weights, as dinoport convert writes them",
+            next_step=f"dinoport convert {folder} FOLDER, then visualize FOLDER",
+        )
+    config = read_json(folder / "config.json")
+    if config.get("model_type") not in (*VITS, *CONVOLUTIONAL):
+        raise SettingError(
+            f"{folder} holds no model of the DINO family",
+            expected="one of " + ", ".join((*VITS, *CONVOLUTIONAL)),
+            found=f"model_type {config.get('model_type')!r}",
+        )
+    if config.get("num_channels", 3) != 3:
+        raise SettingError(
+            f"{folder} takes {config['num_channels']} channels, and pictures have three",
+            next_step="run the model on arrays of your own",
+        )
+    return config
+
+
+def _patch_size(config: Mapping[str, Any]) -> int:
+    size = config.get("patch_size", 16)
+    if not isinstance(size, int) or size < 1:
+        raise SettingError("config.json has no patch size", expected="a whole number", found=repr(size))
+    return size
+
+
+def _statistics(folder: Path) -> tuple[Array, Array]:
+    """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
+    path = folder / "preprocessor_config.json"
+    found = read_json(path) if path.is_file() else {}
+    mean, std = (found.get(name) or default for name, default in _DEFAULTS.items())
+    return np.array(mean), np.array(std)
+
+
+_DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+
+
+def _load(folder: Path, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModel
+
+    from dinoport.verify.loading import quiet
+
+    with quiet():
+        return AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
+        ).eval()
