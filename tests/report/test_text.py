@@ -132,7 +132,10 @@ def in_terminal(folder: Path, **environment: str) -> str:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), "out", "--num-heads=2", "--verify=exact"]
     variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
-    process = subprocess.Popen([*command, "--force"], cwd=folder, env=variables, stdout=theirs, stderr=theirs)
+    # Progress goes to stderr, and shows on a machine that is busy enough.
+    process = subprocess.Popen(
+        [*command, "--force"], cwd=folder, env=variables, stdout=theirs, stderr=subprocess.DEVNULL
+    )
     os.close(theirs)
     chunks = []
     while True:
