@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,7 +14,7 @@ from dinoport.families.setting import Origin, Setting
 from dinoport.verify.exact import ExactProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import Difference, OutputsProof
-from dinoport.verify.pixels import PixelsProof
+from dinoport.verify.pixels import PixelsProof, Status
 from dinoport.verify.rotation import RotationProof
 from dinoport.verify.verdict import Proofs, Word, judge
 
@@ -53,7 +54,8 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
         ),
         (
             replace(WHOLE, outputs=replace(COMPUTED, other_sizes={(320, 320): OTHER, (224, 160): SAME})),
-            "equal at 224×224 pixels, except at 320×320 (1.0e-06: position tables are resampled by another rule)",
+            "equal at 224×224 and 224×160 pixels, "
+            "except at 320×320 (1.0e-06: position tables are resampled by another rule)",
         ),
         (
             replace(WHOLE, outputs=replace(COMPUTED, rotation=RotationProof(1e-7, 2e-3, 5e-3))),
@@ -101,6 +103,19 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
 )  # fmt: skip
 def test_the_text_says_what_was_shown(proofs: Proofs, text: str) -> None:
     assert str(judge(proofs, ())) == text
+
+
+@pytest.mark.parametrize("status", get_args(Status))
+def test_no_difference_of_pixels_reads_plain_equal(status: Status) -> None:
+    verdict = judge(replace(WHOLE, pixels=replace(SEEN, status=status)), ())
+    plain = verdict.word is Word.EQUAL and not verdict.not_shown
+    assert plain == (status == "equal")
+
+
+@pytest.mark.parametrize("status", ["one grey level", "two grey levels"])
+def test_grey_levels_are_named(status: Status) -> None:
+    verdict = judge(replace(WHOLE, pixels=replace(SEEN, status=status, backend="torchvision")), ())
+    assert str(verdict) == f"equal at 224×224 pixels, except for pixel values ({status}, torchvision)"
 
 
 def test_a_fault_of_the_folder_outweighs_every_proof() -> None:

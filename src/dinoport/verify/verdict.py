@@ -136,8 +136,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 baked = outputs.table is not None
                 known = "the table, baked for one size, is moved" if baked else RESAMPLED
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
-    if pixels and pixels.status == "one grey level":
-        exceptions.append(f"for pixel values (one grey level, {pixels.backend})")
+    if pixels and pixels.status in ("one grey level", "two grey levels"):
+        exceptions.append(f"for pixel values ({pixels.status}, {pixels.backend})")
     if pixels and pixels.status == "one pixel":
         exceptions.append("for the crop (this picture is cropped one pixel aside)")
     if pixels is None or pixels.status == "not shown":
