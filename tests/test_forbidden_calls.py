@@ -21,6 +21,9 @@ FORBIDDEN_CALLS = frozenset({
     "yaml.full_load", "tempfile.mktemp",
 })  # fmt: skip
 
+ASKED_FOR = {"verify/genuine.py": ["torch.hub.load"]}
+"""Where code from elsewhere is run after all: once, and only where the user asks for it by --reference."""
+
 FORBIDDEN_PREFIXES = ("os.exec", "os.spawn", "os.posix_spawn", "os.fork")
 
 FORBIDDEN_IMPORTS = frozenset({"subprocess", "marshal", "shelve", "dill", "joblib", "runpy", "pty", "ctypes", "code"})
@@ -127,7 +130,8 @@ def is_false(node: ast.expr) -> bool:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_the_source_does_nothing_of_it(path):
-    assert list(problems(path.read_text(encoding="utf-8"))) == []
+    found = [name for _, name in problems(path.read_text(encoding="utf-8"))]
+    assert found == ASKED_FOR.get(path.relative_to(SOURCE).as_posix(), [])
 
 
 @pytest.mark.parametrize(("text", "name"), EXAMPLES.items())

@@ -19,6 +19,7 @@ from dinoport.checkpoints.pinning import SourceFile, pinning
 from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError, SettingError
+from dinoport.families.hub_entries import hub_entry
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step, carried_whole, sources
@@ -40,6 +41,7 @@ from dinoport.request import Request
 from dinoport.sources import locate
 from dinoport.targets.original import is_known_class
 from dinoport.tensor import TensorRef
+from dinoport.verify.genuine import Reference, check_reference
 from dinoport.verify.prove import Case, Level, prove
 from dinoport.verify.verdict import Proofs, Verdict, Word, judge
 from dinoport.writing.commit import publishing
@@ -113,6 +115,7 @@ def convert(
     image: Path | None = None,
     all_sizes: bool = False,
     force: bool = False,
+    reference: str | None = None,
     keep_unproven: bool = False,
     allow_nonfinite: bool = False,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
@@ -124,12 +127,17 @@ def convert(
     `to="original"` takes a folder of Transformers and writes a torch file with the original's own names.
     Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
     cannot be converted; in both cases nothing stays under the target's name. `for_page` keeps what a page shows beside
-    the figures: pictures, and the hashes of the source's files.
+    the figures: pictures, and the hashes of the source's files. `reference` runs the originals' own
+    code for a second proof of the outputs: from a folder with a hubconf.py, or with `hub` from where torch.hub
+    downloads it.
     """
     target, request = Path(target), request or Request()
     _require_packages(level)
+    check_reference(reference, level, to)
     refuse_overlap(Path(source), target)
-    job = _Job(source, target, level, image, all_sizes, allow_nonfinite, max_shard_bytes, for_page, on_progress)
+    job = _Job(
+        source, target, level, image, all_sizes, reference, allow_nonfinite, max_shard_bytes, for_page, on_progress
+    )
     with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
         report = _return_into(workspace.path, job) if back else _convert_into(workspace.path, request, job)
@@ -149,6 +157,7 @@ def verify(
     image: Path | None = None,
     all_sizes: bool = False,
     for_page: bool = False,
+    reference: str | None = None,
     on_progress: Progress = silent,
 ) -> Report:
     """Prove an existing folder against its source.
@@ -159,11 +168,12 @@ def verify(
     """
     folder = Path(folder)
     _require_packages(level)
+    check_reference(reference, level)
     with open_checkpoint(folder) as target:
         request = folders.request_of(target).updated(request)
         with prepare(source, request, on_progress) as prepared, _pinning(prepared, level) as pinned:
             problems = [*integrity.problems_of(prepared, folder, target)]
-            case = _case(prepared, folder, folder_tensors(target))
+            case = _case(prepared, folder, folder_tensors(target), _genuine(prepared, reference))
             bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
             fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
@@ -214,6 +224,7 @@ class _Job:
     level: Level
     image: Path | None
     all_sizes: bool
+    reference: str | None
     allow_nonfinite: bool
     max_shard_bytes: int
     for_page: bool
@@ -241,6 +252,7 @@ class _Job:
 
 def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
     with prepare(job.source, request, job.on_progress) as prepared, _pinning(prepared, job.level) as pinned:
+        reference = _genuine(prepared, job.reference)
         size_bytes = prepared.plan.size_bytes
         bar = _Bar("writing", size_bytes, job.on_progress)
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
@@ -249,7 +261,8 @@ def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
         job.check_finite(files, prepared.plan.steps)
         files += folders.write_configs(prepared, workspace)
         with open_checkpoint(workspace) as folder:
-            proofs = job.prove(_case(prepared, workspace, folder_tensors(folder)), size_bytes)
+            case = _case(prepared, workspace, folder_tensors(folder), reference)
+            proofs = job.prove(case, size_bytes)
         files_of_source = pinned()
         prepared.check_unchanged()
         verdict = judge(proofs, prepared.assumed)
@@ -268,7 +281,16 @@ def _pinning(prepared: Prepared, level: Level) -> AbstractContextManager[Callabl
     return pinning(prepared.sources, carried_whole(prepared.plan.steps))
 
 
-def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) -> Case:
+def _genuine(prepared: Prepared, where: str | None) -> Reference | None:
+    """The genuine code to compare with; what no entry of it builds is refused before anything is written."""
+    if where is None:
+        return None
+    return Reference(where, hub_entry(prepared.reading.architecture, prepared.target.image_size))
+
+
+def _case(
+    prepared: Prepared, folder: Path, written: Mapping[str, TensorRef], reference: Reference | None = None
+) -> Case:
     target = prepared.target
     baked = next((step.target.name for step in prepared.plan.steps if isinstance(step.operation, BakeTable)), None)
     return Case(
@@ -286,6 +308,7 @@ def _case(prepared: Prepared, folder: Path, written: Mapping[str, TensorRef]) ->
         cast=prepared.cast,
         baked=baked,
         others={other.label: other.tensors for other in prepared.others},
+        reference=reference,
     )
 
 

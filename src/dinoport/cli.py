@@ -24,6 +24,7 @@ from dinoport.options import (
     Labels,
     Mean,
     Pooler,
+    Reference,
     ReportPath,
     Source,
     Std,
@@ -72,6 +73,7 @@ def convert(
     verify: Verify = "full",
     image: Image = None,
     all_sizes: AllSizes = False,
+    reference: Reference = None,
     report: ReportPath = None,
     max_shard_size: Annotated[str, typer.Option(help="Largest weight file: 5GB, 500MB …")] = "5GB",
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Copy NaN and infinity.")] = False,
@@ -108,6 +110,7 @@ def convert(
         _show(planned, as_json, with_plan=True)
         return
     _check_report(report, source)
+    _announce_code(reference)
     try:
         with interruptible(folder), progress_bars() as on_progress:
             done = api.convert(
@@ -118,6 +121,7 @@ def convert(
                 level=verify,  # type: ignore[arg-type]
                 image=image,
                 all_sizes=all_sizes,
+                reference=reference,
                 force=force,
                 keep_unproven=keep_unproven,
                 allow_nonfinite=allow_nonfinite,
@@ -168,6 +172,7 @@ def verify(
     level: Annotated[str, typer.Option("--verify", help="full, or exact (needs no torch).")] = "full",
     image: Image = None,
     all_sizes: AllSizes = False,
+    reference: Reference = None,
     report: ReportPath = None,
     as_json: Json = False,
 ) -> None:
@@ -184,6 +189,7 @@ def verify(
         checkpoint_key=checkpoint_key, head=head, labels=labels, num_heads=num_heads, layer_norm_eps=layer_norm_eps
     )
     _check_report(report, source)
+    _announce_code(reference)
     with progress_bars() as on_progress:
         done = api.verify(
             source,
@@ -193,6 +199,7 @@ def verify(
             image=image,
             all_sizes=all_sizes,
             for_page=_is_page(report),
+            reference=reference,
             on_progress=on_progress,
         )
     _write_report(done, report)
@@ -273,6 +280,12 @@ def _show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan:
 def _print_json(data: object) -> None:
     shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
     print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
+
+
+def _announce_code(reference: str | None) -> None:
+    if reference is not None:
+        where = "the original's repository, through torch.hub" if reference == "hub" else reference
+        print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
 
 
 def _check_report(path: Path | None, source: str | None = None) -> None:

@@ -40,6 +40,10 @@ Pooler = Annotated[str, typer.Option(help="identity: pooler_output is the CLS to
 Verify = Annotated[str, typer.Option("--verify", help="full, exact (needs no torch) or none.")]
 Image = Annotated[Path | None, typer.Option(help="A picture to compare outputs and pixels on.")]
 AllSizes = Annotated[bool, typer.Option("--all-sizes", help="Compare outputs at two more input sizes.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="Also compare with the original's own code: hub, or a checkout's folder. Runs code from there."),
+]
 ReportPath = Annotated[
     Path | None, typer.Option("--report", help="Write the report here, proven or not: .html is a page, else JSON.")
 ]

@@ -116,7 +116,7 @@ def test_every_field_is_in_the_docs(full: Report) -> None:
     wanted |= {f"{name}.{field}" for name in below for field in data[name]}
     assert wanted <= named
     for name, proof in data["proofs"].items():
-        assert {field for field in proof if not {field, f"proofs.{name}.{field}"} & named} == set()
+        assert {field for field in proof or () if not {field, f"proofs.{name}.{field}"} & named} == set()
     for path in (path for path in named if path.split(".")[0] in data):
         node = data
         for field in path.split("."):

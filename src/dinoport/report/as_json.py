@@ -11,6 +11,8 @@ from typing import Any
 from dinoport.report.report import FORMAT, Report
 from dinoport.verify.diagnosis import Diagnosis
 from dinoport.verify.exact import ExactProof
+from dinoport.verify.genuine import GATE as GENUINE_GATE
+from dinoport.verify.genuine import GenuineProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, Difference, OutputsProof
 from dinoport.verify.pixels import PixelsProof
@@ -74,6 +76,7 @@ def _content(report: Report) -> dict[str, object]:
             "loading": _loading(report.proofs.loading),
             "outputs": _outputs(report.proofs.outputs),
             "pixels": _pixels(report.proofs.pixels),
+            "genuine": _genuine(report.proofs.genuine),
         },
         "diagnosis": _diagnosis(report.proofs.diagnosis),
         "files": _files(report.files),
@@ -114,6 +117,19 @@ def _loading(proof: LoadingProof | None) -> dict[str, object] | None:
         "missing": list(proof.missing),
         "unexpected": list(proof.unexpected),
         "mismatched": list(proof.mismatched),
+        "failure": proof.failure,
+    }
+
+
+def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
+    if proof is None:
+        return None
+    return {
+        "passed": proof.passed,
+        "code": proof.code,
+        "gate_relative": GENUINE_GATE,
+        "float64": _differences(proof.differences),
+        "rotation": proof.rotation,
         "failure": proof.failure,
     }
 

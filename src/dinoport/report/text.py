@@ -12,6 +12,7 @@ from dinoport.families.setting import Origin
 from dinoport.report.inspection import Inspection
 from dinoport.report.report import Accounting, Report, Setting
 from dinoport.verify.diagnosis import BUDGET_SECONDS, Diagnosis
+from dinoport.verify.genuine import GenuineProof
 from dinoport.verify.outputs import GATE, OutputsProof
 from dinoport.verify.rotation import GATE as ROTATION_GATE
 from dinoport.verify.verdict import Verdict, Word
@@ -198,6 +199,8 @@ def _proofs(report: Report) -> Iterator[str]:
         yield from entry("loading", _judged(loading.passed, text, problems))
     if proofs.outputs:
         yield from _outputs(proofs.outputs)
+    if proofs.genuine:
+        yield from _genuine(proofs.genuine)
     if proofs.pixels:
         pixels = proofs.pixels
         text = pixels.status + (f" ({pixels.backend})" if pixels.backend else "")
@@ -229,6 +232,16 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
     for (height, width), difference in proof.other_sizes.items():
         lines.append(f"at {height}×{width} outputs differ by {figure(difference.relative)}")
     yield from _entries("outputs", lines)
+
+
+def _genuine(proof: GenuineProof) -> Iterator[str]:
+    lines = [f"{'passed' if proof.passed else 'failed'}: {proof.code}; code from there was run"]
+    lines += [proof.failure] if proof.failure else []
+    for name, difference in proof.differences.items():
+        lines.append(f"{name} differ by {difference.relative:.1e} in float64, limit {GATE:.0e}")
+    if proof.rotation is not None:
+        lines.append(f"its own sines and cosines differ by {proof.rotation:.1e}")
+    yield from _entries("genuine", lines)
 
 
 def _judged(passed: bool, text: str, problems: Sequence[str]) -> str:

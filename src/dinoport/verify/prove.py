@@ -19,6 +19,7 @@ from dinoport.mapping.resolve import backwards, claims_of_source
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Array, TensorRef
 from dinoport.verify import diagnosis, exact
+from dinoport.verify.genuine import Reference
 from dinoport.verify.verdict import Proofs
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Case:
     `preprocessing` is None where the folder's processor is not ours to prove. `cast` is the dtype that weights were
     rounded to, `baked` the name of a resampled position table. `others` are the source's other copies of the model, by
     their labels: what a folder may hold by mistake. `returned` says that the original was made from the folder.
+    `reference` is the genuine code to compare outputs with too, where that is asked for.
     """
 
     family: Family
@@ -51,6 +53,7 @@ class Case:
     baked: str | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     returned: bool = False
+    reference: Reference | None = None
 
 
 def prove(
@@ -76,7 +79,9 @@ def prove(
     if level == "exact":
         return Proofs(found, diagnosis=by_content)
 
-    from dinoport.verify import loading, outputs, pixels
+    import torch
+
+    from dinoport.verify import genuine, loading, outputs, pixels
     from dinoport.verify.picture import load_picture, picture_tensor, synthetic_picture
 
     loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
@@ -93,6 +98,9 @@ def prove(
         case.family, case.architecture, _of_the_model(case), case.written, model, case.image_size, case.cast, case.baked
     )
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if all_sizes else ()))))
+    by_genuine = None
+    if case.reference is not None:
+        by_genuine = genuine.prove(case.reference, comparison, case.rules, torch.from_numpy(values).double())
     computed = outputs.prove(comparison, values, name, sizes)
     cause = by_content if not computed.differs else _diagnosed(case, comparison, values, computed, by_content)
     shown = None
@@ -104,7 +112,7 @@ def prove(
 
         rgb = case.channels == 3
         taken = take_pictures(comparison, values, case.folder, picture if rgb else None, case.preprocessing)
-    return Proofs(found, loaded, computed, shown, cause, taken)
+    return Proofs(found, loaded, computed, shown, cause, taken, by_genuine)
 
 
 def _diagnosed(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dinoport.families.setting import Setting
 from dinoport.verify.diagnosis import Diagnosis
 from dinoport.verify.exact import ExactProof
+from dinoport.verify.genuine import GenuineProof
 from dinoport.verify.loading import LoadingProof
 from dinoport.verify.outputs import GATE, OutputsProof
 from dinoport.verify.pixels import PixelsProof
@@ -44,6 +45,7 @@ class Proofs:
     pixels: PixelsProof | None = None
     diagnosis: Diagnosis | None = None
     pictures: Pictures | None = None
+    genuine: GenuineProof | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures.append(f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")
     if outputs and outputs.rotation and not outputs.rotation.passed:
         failures.append(f"rotary positions differ by {outputs.rotation.difference:.1e}")
+    genuine = proofs.genuine
+    if genuine and not genuine.passed:
+        differ = genuine.failure or f"outputs differ by {max(genuine.worst, genuine.rotation or 0.0):.1e}"
+        failures.append(f"the genuine code, {genuine.code}, says otherwise: {differ}")
     if proofs.pixels and proofs.pixels.status == "different":
         failures.append(f"pixel values differ by up to {proofs.pixels.max_grey_levels:.1f} grey levels")
     return tuple(failures)

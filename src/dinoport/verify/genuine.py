@@ -1,0 +1,164 @@
+"""The outputs proof once more, against the originals' own code instead of our forward pass. Only where it is asked for.
+
+It runs the `hubconf.py` of a folder, or of a repository that torch.hub downloads: code, with all that code may do. The
+weights that it gets are the ones read here, so nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageError
+from dinoport.families.hub_entries import HubEntry
+from dinoport.mapping.operations import Kind
+from dinoport.mapping.resolve import claims_of_source
+from dinoport.mapping.rule import Rule
+from dinoport.verify.outputs import Comparison, Difference, compare, outputs_of, state_as_written
+from dinoport.verify.rotation import GATE as ROTATION_GATE
+from dinoport.verify.rotation import kept_rotation
+from dinoport.verify.weights import torch_tensor
+
+HUB = "hub"
+"""The value of --reference that means: the repository that torch.hub knows."""
+
+GATE = 1e-9
+"""As for the outputs proof: largest relative difference in float64."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Whose code to run: a folder with a `hubconf.py`, or `hub`; and what of it builds the model."""
+
+    where: str
+    entry: HubEntry
+
+    def __str__(self) -> str:
+        source = f"{self.entry.repo} through torch.hub" if self.where == HUB else self.where
+        return f"{self.entry.name} of {source}"
+
+
+@dataclass(frozen=True)
+class GenuineProof:
+    """Differences by output name; `rotation` is that of DINOv3's sines and cosines, which are compared apart.
+
+    With `rounded` periods the genuine ones are others by bfloat16's rounding, which the verdict says already.
+    """
+
+    code: str
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    rotation: float | None = None
+    rounded: bool = False
+    failure: str | None = None
+
+    @property
+    def worst(self) -> float:
+        return max((difference.relative for difference in self.differences.values()), default=float("inf"))
+
+    @property
+    def passed(self) -> bool:
+        rotated = self.rotation is None or self.rounded or self.rotation <= ROTATION_GATE
+        return self.failure is None and self.worst <= GATE and rotated
+
+
+def check_reference(where: str | None, level: str, to: str = "transformers") -> None:
+    """Raise UsageError or SettingError for a --reference that cannot be meant, before any work."""
+    if where is None:
+        return
+    if level != "full":
+        raise UsageError(
+            f"--reference compares outputs, which --verify {level} leaves out",
+            next_step="leave --verify out, or --reference",
+        )
+    if to != "transformers":
+        raise UsageError(
+            f"--reference goes with a conversion to Transformers, not --to {to}",
+            next_step="leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
+        )
+    if where != HUB and not (Path(where) / "hubconf.py").is_file():
+        raise SettingError(
+            f"--reference {where} is not a folder with a hubconf.py",
+            expected="hub, or a checkout of facebookresearch/dino, dinov2 or dinov3",
+            next_step="git clone the original's repository, and give its folder",
+        )
+
+
+def prove(reference: Reference, case: Comparison, rules: Sequence[Rule], images: Any) -> GenuineProof:
+    """Build the genuine model, give it the original's weights, and compare on `images` in float64.
+
+    Raises CheckpointError where the code cannot be run; a model that does not take the weights is a failed proof.
+    """
+    import torch
+
+    code = str(reference)
+    model = _built(reference)
+    weights = {name: torch_tensor(tensor) for name, tensor in case.originals.items() if not tensor.is_float}
+    weights |= dict(state_as_written(case))
+    model = model.double()
+    found = model.load_state_dict(weights, strict=False)
+    surplus = [name for name in found.unexpected_keys if not _is_beside(name, case, rules)]
+    if found.missing_keys or surplus:
+        lost = f"misses {', '.join(found.missing_keys[:3])}" if found.missing_keys else ""
+        left = f"does not know {', '.join(surplus[:3])}" if surplus else ""
+        return GenuineProof(code, failure="it " + " and ".join(filter(None, (lost, left))))
+    with torch.inference_mode(), kept_rotation(case.model) as rotations:
+        theirs = outputs_of(case.model, images)
+        rotation = _rotate_alike(model, rotations, images, case) if rotations else None
+        ours = _genuine_outputs(model, images)
+    rounded = getattr(case.architecture, "rope_rounded", False)
+    return GenuineProof(code, compare(ours, {name: theirs[name] for name in ours}), rotation, rounded)
+
+
+def _built(reference: Reference) -> Any:
+    from torch import hub
+
+    entry = reference.entry
+    local = reference.where != HUB
+    where = str(Path(reference.where).resolve()) if local else entry.repo
+    # The user has named this code; asking on the terminal whether it is trusted would ask twice.
+    options = {"source": "local"} if local else {"trust_repo": True, "skip_validation": True}
+    try:
+        load: Any = hub.load  # noqa: TID251  # running that code is what --reference asks for
+        model = load(where, entry.name, pretrained=False, **options, **entry.arguments)
+    except DinoportError:
+        raise
+    except Exception as error:  # whatever that code raises
+        raise CheckpointError(
+            f"the code that --reference names could not be run: {type(error).__name__}: {error}",
+            where=str(reference),
+            cause="a package that it needs is missing" if isinstance(error, ImportError) else None,
+            next_step="install what it needs, or leave --reference out",
+        ) from error
+    return model.eval()
+
+
+def _is_beside(name: str, case: Comparison, rules: Sequence[Rule]) -> bool:
+    """Whether a tensor is no part of the backbone that torch.hub builds: a classifier, or what the folder drops."""
+    classifier = name.rpartition(".")[0] in ("head", "fc", "linear", case.family.classifier)
+    return classifier or any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, rules))
+
+
+def _rotate_alike(model: Any, rotations: list[tuple[Any, Any]], images: Any, case: Comparison) -> float:
+    """Give the genuine model the class's own sines and cosines, as the outputs proof does; how far its own are off."""
+    sines, cosines = rotations[0]
+    patch = case.architecture.patch_size  # type: ignore[union-attr]  # only a ViT has rotary positions
+    rows, columns = (side // patch for side in images.shape[-2:])
+    own = model.rope_embed(H=rows, W=columns)
+    model.rope_embed.forward = lambda H, W: (sines.double(), cosines.double())  # noqa: N803  # its own names
+    return max(float((a - b).abs().max()) for a, b in zip(own, (sines, cosines), strict=True))
+
+
+def _genuine_outputs(model: Any, images: Any) -> dict[str, Any]:
+    """What the genuine model gives, under the names of our outputs."""
+    import torch
+
+    if hasattr(model, "forward_features"):  # dinov2, dinov3
+        found = model.forward_features(images)
+        registers = found.get("x_norm_regtokens", found.get("x_storage_tokens"))
+        parts = [found["x_norm_clstoken"][:, None], registers, found["x_norm_patchtokens"]]
+        return {"tokens": torch.cat([part for part in parts if part is not None], dim=1)}
+    if hasattr(model, "get_intermediate_layers"):  # dino
+        return {"tokens": model.get_intermediate_layers(images, 1)[0]}
+    return {"pooled": model(images)}  # torchvision's ResNet
