@@ -27,21 +27,24 @@ WORDS = {
 """What libFuzzer may put in."""
 
 
+SAME_WORDS = {"legacy": "pickle", "metadata": "pickle", "safetensors": "header"}
+
+
 def main() -> None:
     name = sys.argv[1]
-    words, target = (
-        WORDS.get(name, []) or WORDS.get({"legacy": "pickle", "metadata": "pickle"}.get(name, ""), []),
-        TARGETS[name],
-    )
+    target = TARGETS[name]
     folders = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
+    options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
     corpus = Path(folders[0] if folders else f".fuzz/{name}")
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds()[name]):
         (corpus / f"seed-{number}").write_bytes(seed)
-    dictionary = corpus.parent / f"{name}.dict"
-    dictionary.write_text("".join(f'"{word}"\n' for word in escaped(words)))
-    options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
-    limits = ["-timeout=10", "-rss_limit_mb=1024", f"-dict={dictionary}", f"-artifact_prefix={corpus.parent}/{name}-"]
+    limits = ["-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={corpus.parent}/{name}-"]
+    words = WORDS.get(SAME_WORDS.get(name, name))
+    if words:
+        dictionary = corpus.parent / f"{name}.dict"
+        dictionary.write_text("".join(f'"{word}"\n' for word in escaped(words)))
+        limits.append(f"-dict={dictionary}")
     atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], lambda data: run(target, data) and None)
     atheris.Fuzz()
 
