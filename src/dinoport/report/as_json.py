@@ -129,7 +129,7 @@ def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
         "code": proof.code,
         "gate_relative": GENUINE_GATE,
         "float64": _differences(proof.differences),
-        "rotation": proof.rotation,
+        "rotation": _finite(proof.rotation),
         "failure": proof.failure,
     }
 
@@ -153,8 +153,10 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
             {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
         ],
         "rounding": _difference(proof.rounding) if proof.rounding else None,
-        "table_relative": proof.table,
-        "rotation": asdict(proof.rotation) if proof.rotation else None,
+        "table_relative": _finite(proof.table),
+        "rotation": {name: _finite(value) for name, value in asdict(proof.rotation).items()}
+        if proof.rotation
+        else None,
         "undefined": proof.undefined,
         "failure": proof.failure,
     }

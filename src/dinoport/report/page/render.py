@@ -124,6 +124,10 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
             tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
     else:
         tiles.append(Tile("Outputs", "not shown", "—", "was not tried"))
+    if genuine := proofs.genuine:
+        largest = figure(genuine.worst) if genuine.differences else "—"
+        limit = genuine.failure or f"relative in float64, against {genuine.code}"
+        tiles.append(Tile("Genuine code", _judged(genuine.passed), largest, limit))
     pixels = proofs.pixels
     if pixels and pixels.status != "not shown":
         levels = f"{pixels.max_grey_levels:.2g}"
