@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import dinoport
 
@@ -91,3 +94,30 @@ def test_weights_are_loaded_as_safetensors_from_disk_alone() -> None:
     }
     assert arguments["'use_safetensors'"] == "True"
     assert arguments["'local_files_only'"] == "True"
+
+
+def required(name: str, extras: set[str], seen: dict[str, str]) -> None:
+    """Collect the installed packages that a package needs, with their versions."""
+    for text in metadata.requires(name) or []:
+        needed = Requirement(text)
+        if needed.marker and not any(needed.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+            continue
+        key = canonicalize_name(needed.name)
+        if key not in seen:
+            seen[key] = metadata.version(needed.name).partition("+")[0]
+            required(needed.name, set(needed.extras), seen)
+        elif needed.extras:
+            required(needed.name, set(needed.extras), seen)
+
+
+def test_every_package_that_is_installed_is_pinned() -> None:
+    """In the constraints of the environment that this runs in."""
+    transformers = pytest.importorskip("transformers")
+    name = "constraints-transformers-4.txt" if transformers.__version__.startswith("4.") else "constraints.txt"
+    lines = (Path(__file__).parents[1] / name).read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    pinned = {canonicalize_name(package): version for package, version in pins.items()}
+    seen: dict[str, str] = {}
+    required("dinoport", {"all"}, seen)
+    assert "torch" in seen
+    assert {package: version for package, version in seen.items() if pinned.get(package) != version} == {}
