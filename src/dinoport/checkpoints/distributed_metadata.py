@@ -1,7 +1,8 @@
 """The `.metadata` of a distributed checkpoint: which tensors there are, and which file holds which part of them.
 
-It is a pickle of the dataclasses in PyTorch's `torch/distributed/checkpoint/{metadata,filesystem}.py`, the same from
-torch 2.3 to 2.15; torch itself unpickles it without any restriction. Here it is read as plain data.
+It is a pickle of the dataclasses in PyTorch's `torch/distributed/checkpoint/{metadata,filesystem}.py`; the tests read
+what torch 2.7 wrote and what the torch beside them writes. torch itself unpickles it without any restriction. Here it
+is read as plain data.
 """
 
 from __future__ import annotations
