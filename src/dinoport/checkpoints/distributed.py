@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,31 +35,45 @@ ZIP_OVERHEAD_BYTES = 400
 """What torch.save adds at least: the headers of three records, a pickle, and a directory."""
 
 
+class Folder(Protocol):
+    """Where the files of a distributed checkpoint lie."""
+
+    @property
+    def where(self) -> str: ...
+
+    def open(self, name: str) -> ByteSource:
+        """A file of the folder. Raises CheckpointError where it cannot be read."""
+        ...
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of these files that are not there."""
+        ...
+
+
 def is_distributed_folder(folder: Path) -> bool:
     return (folder / METADATA).is_file()
 
 
-def read_distributed(folder: Path) -> Checkpoint:
+def read_distributed(folder: Folder) -> Checkpoint:
     """Open a distributed checkpoint. Its tree is flat: `model.teacher.backbone.cls_token` and so on.
 
     Raises CheckpointError where `.metadata` contradicts itself or the files beside it.
     """
-    pool = FilePool()
-    metadata = _file(folder, METADATA, pool)
+    metadata = folder.open(METADATA)
     if metadata.size_bytes > MAX_BYTES:
         raise CheckpointError(
             f"{metadata.where} is too large to be genuine",
             expected=f"at most {MAX_BYTES} bytes",
             found=f"{metadata.size_bytes} bytes",
-            next_step=f"ls -l {folder}",
+            next_step=f"ls -l {folder.where}",
         )
     try:
         tensors = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
     finally:
         metadata.close()
-    files = _files(folder, tensors, pool)
+    files = _files(folder, tensors)
     tree = {tensor.name: _reference(tensor, files) for tensor in tensors}
-    return Checkpoint(str(folder), "distributed checkpoint", tree, (metadata, *files.values()))
+    return Checkpoint(folder.where, "distributed checkpoint", tree, (metadata, *files.values()))
 
 
 def refuse_lone_file(path: Path) -> None:
@@ -135,6 +149,9 @@ class SavedPart:
     def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
         return byte_ranges(self.tensor.values)
 
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        yield self.file, self.piece.start, self.piece.start + self.piece.length
+
     def storages(self) -> Iterable[Storage]:
         return storages_of(self.tensor.values)
 
@@ -149,7 +166,7 @@ def _not_as_described(where: str, found: str, expected: str) -> CheckpointError:
     )
 
 
-def _reference(tensor: SplitTensor, files: dict[str, PooledFile]) -> TensorRef:
+def _reference(tensor: SplitTensor, files: dict[str, ByteSource]) -> TensorRef:
     parts = [Part(piece.box, _saved_part(tensor, piece, files[piece.file])) for piece in tensor.pieces]
     values: Values = SplitValues(tensor.dtype, tensor.shape, parts)
     if len(parts) == 1:
@@ -157,7 +174,7 @@ def _reference(tensor: SplitTensor, files: dict[str, PooledFile]) -> TensorRef:
     return TensorRef(tensor.name, tensor.dtype, tensor.shape, values)
 
 
-def _saved_part(tensor: SplitTensor, piece: Piece, file: PooledFile) -> SavedPart:
+def _saved_part(tensor: SplitTensor, piece: Piece, file: ByteSource) -> SavedPart:
     if piece.start + piece.length > file.size_bytes:
         raise CheckpointError(
             f"{file.where} ends too early",
@@ -180,30 +197,40 @@ def _saved_part(tensor: SplitTensor, piece: Piece, file: PooledFile) -> SavedPar
     return SavedPart(tensor.name, tensor.dtype, file, piece)
 
 
-def _files(folder: Path, tensors: list[SplitTensor], pool: FilePool) -> dict[str, PooledFile]:
+def _files(folder: Folder, tensors: list[SplitTensor]) -> dict[str, ByteSource]:
     names = list(dict.fromkeys(piece.file for tensor in tensors for piece in tensor.pieces))
-    missing = [name for name in names if not (folder / name).exists()]
+    missing = folder.missing(names)
     if missing:
         raise CheckpointError(
-            f"{folder} is incomplete: {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''} "
+            f"{folder.where} is incomplete: {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''} "
             f"{'is' if len(missing) == 1 else 'are'} missing",
             expected=f"the {len(names)} {'file' if len(names) == 1 else 'files'} that {METADATA} names",
             found=f"{len(names) - len(missing)} of them",
             cause="a copy that broke off, or ranks that wrote to disks of their own",
             next_step="copy the files of all ranks into one folder",
         )
-    return {name: _file(folder, name, pool) for name in names}
+    return {name: folder.open(name) for name in names}
 
 
-def _file(folder: Path, name: str, pool: FilePool) -> PooledFile:
-    """A file of the folder. Raises CheckpointError for a link that leaves it, and for what is no file."""
-    path = folder / name
-    if path.is_symlink() and path.resolve().parent != folder.resolve():
-        raise CheckpointError(
-            f"{path} is a link that leaves its folder",
-            expected="a file in the folder itself",
-            found=f"a link to {path.resolve()}",
-            cause="a cache that links to its files, or a folder that was made to mislead",
-            next_step=f"cp -rL {folder} COPY, if you know where it comes from, and give COPY",
-        )
-    return PooledFile(path, pool)
+class LocalFolder:
+    """A folder on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self._path, self._pool = path, FilePool()
+
+    def open(self, name: str) -> ByteSource:
+        """Raises CheckpointError for a link that leaves the folder, and for what is no file."""
+        path = self._path / name
+        if path.is_symlink() and path.resolve().parent != self._path.resolve():
+            raise CheckpointError(
+                f"{path} is a link that leaves its folder",
+                expected="a file in the folder itself",
+                found=f"a link to {path.resolve()}",
+                cause="a cache that links to its files, or a folder that was made to mislead",
+                next_step=f"cp -rL {self._path} COPY, if you know where it comes from, and give COPY",
+            )
+        return PooledFile(path, self._pool)
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if not (self._path / name).exists()]

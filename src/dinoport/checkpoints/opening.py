@@ -8,6 +8,7 @@ from pathlib import Path
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed import (
+    LocalFolder,
     is_distributed_folder,
     read_distributed,
     refuse_lone_file,
@@ -45,7 +46,7 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(path):
         return read_transformers_folder(path)
     if is_distributed_folder(path):
-        return replace(read_distributed(path), run=find_run_config(path))
+        return replace(read_distributed(LocalFolder(path)), run=find_run_config(path))
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.storage import Storage, storages_of
-from dinoport.checkpoints.values import byte_ranges
+from dinoport.checkpoints.values import byte_ranges, extents
 from dinoport.tensor import Array, Shape, Values, shape_text
 
 MAX_CELLS = 4_000_000
@@ -74,6 +74,10 @@ class SplitValues:
     def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
         for part in self.parts:
             yield from byte_ranges(part.values)
+
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for part in self.parts:
+            yield from extents(part.values)
 
     def storages(self) -> Iterator[Storage]:
         for part in self.parts:

@@ -73,6 +73,10 @@ class StoredValues:
                 source = source.source
             yield source, begin, begin + size * self.dtype.itemsize
 
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        if self.storage.extent is not None:
+            yield self.storage.source, *self.storage.extent
+
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         size_bytes = limit * self.dtype.itemsize
         buffer = _spare.pop() if _spare and size_bytes <= BLOCK_BYTES else np.empty(size_bytes, dtype=np.uint8)
@@ -116,6 +120,12 @@ def are_sizes(values: Sequence[object]) -> bool:
 def byte_ranges(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
     """The source, begin and end of every run of bytes that is known to hold values and nothing else."""
     own = getattr(values, "byte_ranges", None)
+    return iter(()) if own is None else own()
+
+
+def extents(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
+    """The source, begin and end of spans that hold the values and hardly more, as far as known without reading."""
+    own = getattr(values, "extents", None)
     return iter(()) if own is None else own()
 
 

@@ -28,14 +28,14 @@ class NoRangesError(Exception):
 class HttpRanges:
     """A remote file that was found to give out ranges, with the `beginning` that came first."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, first_bytes: int = FIRST_BYTES) -> None:
         """Ask for the beginning.
 
         Raises NoRangesError for a server without ranges, CheckpointError for one that refuses or cannot be reached.
         """
         self.where, self._address = address.shown, address
         self._direct: Address | None = None
-        self.beginning, self._version = self._open()
+        self.beginning, self._version = self._open(first_bytes)
         self.size_bytes = self._version.size_bytes or 0
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
@@ -60,10 +60,10 @@ class HttpRanges:
             for _ in self.stream(0, 1):
                 pass
 
-    def _open(self) -> tuple[bytes, Validators]:
+    def _open(self, first_bytes: int) -> tuple[bytes, Validators]:
         patience = Patience(self.where)
         while True:
-            with ask(self._address, {"range": f"bytes=0-{FIRST_BYTES - 1}"}, patience) as response:
+            with ask(self._address, {"range": f"bytes=0-{first_bytes - 1}"}, patience) as response:
                 if response.headers.get("content-range") == "bytes */0":
                     return b"", Validators(0, None, None)
                 start, total = content_range(response)
@@ -75,7 +75,7 @@ class HttpRanges:
                     patience.failed(str(error))
                     continue
                 self._remember(response)
-                if len(beginning) == min(total, FIRST_BYTES):
+                if len(beginning) == min(total, first_bytes):
                     return beginning, Validators.of(response.headers, total)
             patience.failed("the connection broke off")
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from dinoport.address import Address, scheme_of
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.distributed import read_distributed
 from dinoport.checkpoints.opening import open_bytes, open_checkpoint
 from dinoport.checkpoints.remote.caches import own_cache
 from dinoport.checkpoints.remote.download import download
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
+from dinoport.checkpoints.remote.folder import RemoteFolder
 from dinoport.checkpoints.remote.http import Validators
 from dinoport.checkpoints.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.checkpoints.remote.hub import hub_file
@@ -25,11 +27,12 @@ from dinoport.progress import Progress, silent
 def open_remote(source: str, on_progress: Progress = silent) -> Checkpoint:
     """Open the checkpoint at an address of any scheme; the caller closes it. Raises CheckpointError.
 
-    Only what is read is fetched. From a server that does not give out ranges the whole file is downloaded into the
-    cache, and a remark says so.
+    Only what is read is fetched. An address that ends in a slash is a folder, a distributed checkpoint. From a server
+    that does not give out ranges a file is downloaded whole into the cache, and a remark says so.
     """
-    scheme = scheme_of(source)
-    file = hub_file(source)
+    if source.partition("?")[0].endswith("/"):
+        return _open_folder(RemoteFolder(source))
+    scheme, file = scheme_of(source), hub_file(source)
     if file is not None and (cached := file.cached()):
         return open_checkpoint(cached)
     if file is None and scheme not in ("http", "https"):
@@ -40,6 +43,14 @@ def open_remote(source: str, on_progress: Progress = silent) -> Checkpoint:
     except NoRangesError as error:
         return _open_whole(address, error.validators, on_progress)
     return open_bytes(RemoteFile(ranges, ranges.beginning))
+
+
+def _open_folder(folder: RemoteFolder) -> Checkpoint:
+    try:
+        return read_distributed(folder)
+    except BaseException:
+        folder.close()
+        raise
 
 
 def check_downloaded(part: Path, address: Address) -> None:

@@ -20,7 +20,9 @@ from dinoport.checkpoints.remote.coalesce import REQUEST_BYTES, Span, coalesce
 from dinoport.errors import CheckpointError
 
 CONNECTIONS = 4
-"""Requests at a time for what was announced."""
+"""Requests at a time for what was announced, of all files together."""
+
+_CONNECTIONS = threading.BoundedSemaphore(CONNECTIONS)
 
 BLOCK_BYTES = 64 * 1024
 """What was not announced is fetched in whole blocks of this size."""
@@ -68,7 +70,8 @@ class RemoteFile:
         self._queue: deque[Span] = deque()
         self._failure: CheckpointError | None = None
         self._closed = False
-        self._spool, self._spooled = _spool(), 0
+        self._spool: BinaryIO | None = None
+        self._spooled = 0
         self.fetched_bytes = 0
         if beginning:
             (piece,) = self._claim(0, len(beginning))
@@ -95,14 +98,17 @@ class RemoteFile:
                 if all(min(stop, piece.stop) <= piece.start + piece.done for piece in pieces):
                     break
                 self._changed.wait()
+            spool = self._open_spool()
             for piece in pieces:
                 first, last = max(offset, piece.start), min(stop, piece.stop)
-                self._spool.seek(piece.place + first - piece.start)
-                buffer[first - offset : last - offset] = self._spool.read(last - first)
+                spool.seek(piece.place + first - piece.start)
+                buffer[first - offset : last - offset] = spool.read(last - first)
 
     def will_read(self, spans: Iterable[Span]) -> None:
         """Fetch these spans in the background, in this order. Raises CheckpointError where the disk has no room."""
         planned = coalesce(spans)
+        with self._changed:
+            self._open_spool()
         missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
         free = shutil.disk_usage(own_cache()).free
         if missing > free:
@@ -125,7 +131,8 @@ class RemoteFile:
         with self._changed:
             self._closed = True
             self._queue.clear()
-            self._spool.close()
+            if self._spool is not None:
+                self._spool.close()
 
     def _work(self) -> None:
         while not self._closed:
@@ -134,8 +141,9 @@ class RemoteFile:
             except IndexError:
                 return
             try:
-                for piece in self._claim(*span):
-                    self._fetch(piece)
+                with _CONNECTIONS:
+                    for piece in self._claim(*span):
+                        self._fetch(piece)
             except CheckpointError:
                 return  # kept for whoever reads
 
@@ -192,14 +200,20 @@ class RemoteFile:
         with self._changed:
             if self._closed:  # the number of a closed file may by now be another file's
                 raise self._was_closed()
+            spool = self._open_spool()
             try:
-                self._spool.seek(piece.place + piece.done)
-                self._spool.write(data)
+                spool.seek(piece.place + piece.done)
+                spool.write(data)
             except OSError as error:
                 raise _no_spool(error) from error
             piece.done += len(data)
             self.fetched_bytes += len(data)
             self._changed.notify_all()
+
+    def _open_spool(self) -> BinaryIO:
+        """Made when the first bytes come: of a folder of many files, most are hardly read. To be called locked."""
+        self._spool = self._spool or _new_spool()
+        return self._spool
 
     def _was_closed(self) -> CheckpointError:
         return CheckpointError(f"{self.where} was closed while it was read")
@@ -214,7 +228,7 @@ class RemoteFile:
         )
 
 
-def _spool() -> BinaryIO:
+def _new_spool() -> BinaryIO:
     """A file without a name in the cache folder: /tmp is memory on many machines. It goes when it is closed."""
     try:
         own_cache().mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,101 @@
+"""A distributed checkpoint at an address: its metadata, and the parts that are wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from dinoport import api
+from dinoport.checkpoints.announcing import announce
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.opening import open_checkpoint
+from dinoport.checkpoints.remote.opening import open_remote
+from dinoport.errors import CheckpointError
+from dinoport.tensor import TensorRef
+from tests.goldens import FOLDER
+from tests.http_server import Site
+
+LOCAL = FOLDER / "dinov3" / "dcp" / "teacher_2rank_t27"
+FILES = {path.name: path.read_bytes() for path in LOCAL.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def offer(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.files |= {f"ckpt/27/{name}": data for name, data in FILES.items()}
+    monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
+
+
+def tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    assert isinstance(checkpoint.tree, dict)
+    return checkpoint.tree
+
+
+def test_every_tensor_is_that_of_the_folder(site: Site) -> None:
+    with open_checkpoint(LOCAL) as local, open_remote(site.url("ckpt/27/")) as remote:
+        assert (remote.where, remote.format) == (site.url("ckpt/27/"), local.format)
+        assert len(site.requests) <= 2 + len(FILES), "the metadata in two steps, and one look at each other file"
+        assert site.sent_bytes <= len(FILES[".metadata"]) + len(FILES)
+        announce(tensors(remote).values())
+        assert tensors(remote).keys() == tensors(local).keys()
+        for name, tensor in tensors(local).items():
+            np.testing.assert_array_equal(tensors(remote)[name].read(), tensor.read())
+        remote.check_unchanged()
+    assert site.sent_bytes <= sum(map(len, FILES.values())) + 2 * len(FILES)
+
+
+def test_a_signed_address_goes_with_every_file(site: Site) -> None:
+    open_remote(site.url("ckpt/27/?signature=secret")).close()
+    assert {path.partition("?")[2] for path, _ in site.requests} == {"signature=secret"}
+
+
+def test_a_conversion_from_a_folder_at_an_address(site: Site, tmp_path: Path) -> None:
+    remote = api.convert(site.url("ckpt/27/"), tmp_path / "remote", level="exact")
+    local = api.convert(LOCAL, tmp_path / "local", level="exact")
+    assert remote.verdict.word == local.verdict.word
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("remote", "local")]
+    assert weights[0] == weights[1]
+
+
+def test_files_that_are_missing_are_named(site: Site) -> None:
+    (lost,) = [name for name in FILES if name.startswith("__1")]
+    del site.files[f"ckpt/27/{lost}"]
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("ckpt/27/"))
+    assert str(caught.value).startswith(
+        f"{site.url('ckpt/27/')} is incomplete: {lost} is missing\n"
+        "  expected: the 2 files that .metadata names\n"
+        "  found: 1 of them\n"
+    )
+
+
+def test_a_folder_without_metadata(site: Site) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("ckpt/"))
+    assert str(caught.value).startswith(f"{site.url('ckpt/.metadata')} does not exist\n  found: HTTP status 404\n")
+
+
+def test_a_server_without_ranges(site: Site) -> None:
+    site.ranges = False
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("ckpt/27/"))
+    assert str(caught.value) == (
+        f"{site.url('ckpt/27/')} is on a server that gives no ranges\n"
+        "  expected: a server that sends parts of files, as most do\n"
+        "  found: the whole file, whatever part was asked for\n"
+        "  try: download the folder, and give its path"
+    )
+
+
+def test_a_folder_in_a_store() -> None:
+    store = fsspec.filesystem("memory")
+    for name, data in FILES.items():
+        store.pipe(f"/bucket/27/{name}", data)
+    try:
+        with open_remote("memory://bucket/27/") as remote, open_checkpoint(LOCAL) as local:
+            name = next(iter(tensors(local)))
+            np.testing.assert_array_equal(tensors(remote)[name].read(), tensors(local)[name].read())
+    finally:
+        store.rm("/bucket", recursive=True)
