@@ -34,7 +34,6 @@ from dinoport.preparation import (
 from dinoport.progress import Progress, silent
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.inspection import Inspection, branch_of
-from dinoport.report.page.render import require_page_packages
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import Request
@@ -203,8 +202,12 @@ def visualize(
     of it, and the principal components of the patch tokens; of a model without attention the components alone. `size`
     is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does not fit.
     """
-    _require_packages("full")
-    require_page_packages("a picture")
+    missing = [name for name in (*PROOF_PACKAGES, "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(
+            f"drawing what a model sees needs {', '.join(missing)}, which is not installed",
+            next_step='pip install "dinoport[all]"',
+        )
     from dinoport.report.visualization import draw
     from dinoport.verify.picture import load_picture
     from dinoport.verify.seeing import see

@@ -215,6 +215,31 @@ def test_a_missing_package_is_one_message_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_command_line_writes_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the demo, and of a conversion that is not proven and leaves no folder."""
+    from dinoport.targets.transformers import vit
+    from tests.verify.test_diagnosis import MUTANTS
+
+    monkeypatch.setattr("sys.argv", ["dinoport", "demo", str(tmp_path / "demo"), "--report", str(tmp_path / "d.html")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.endswith(f"\n\nreport      {tmp_path / 'd.html'}\n")
+    assert "Equal at 224×224 pixels" in words_of((tmp_path / "d.html").read_text())
+    monkeypatch.setattr(vit, "RULES", MUTANTS["norms"][0])
+    wrong = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--num-heads=2", "--report"]
+    monkeypatch.setattr("sys.argv", [*wrong, str(tmp_path / "wrong.html")])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    assert exit_.value.code == 3
+    assert (
+        "The difference begins at blocks.0 Norm1 and norm2 are swapped in every block; taken into account"
+        in words_of((tmp_path / "wrong.html").read_text())
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"demo", "d.html", "wrong.html"}
+
+
 def test_zero_has_a_place_of_its_own_on_the_chart() -> None:
     none, some = Difference(0.0, 0.0), Difference(1e-7, 1e-7)
     laid = chart.block_chart({"embedding": (none, none), "blocks.0": (some, some)}, 1e-9, "blocks.0")

@@ -115,9 +115,10 @@ def test_what_does_not_fit_is_one_message(folder: Path, arguments: tuple[str, ..
 
 
 def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dinoport.report.page import render
-
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
-    with pytest.raises(DinoportError, match=r'pip install "dinoport\[report\]"'):
+    monkeypatch.setattr(api, "find_spec", lambda name: None if name == "matplotlib" else name)
+    with pytest.raises(DinoportError) as raised:
         api.visualize(folder / "demo", folder / "picture.jpg", folder / "refused")
+    assert str(raised.value) == (
+        'drawing what a model sees needs matplotlib, which is not installed\n  try: pip install "dinoport[all]"'
+    )
     assert not (folder / "refused").exists()

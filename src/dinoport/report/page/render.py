@@ -30,7 +30,7 @@ AMPLIFIED = 32
 
 
 def require_page_packages(what: str) -> None:
-    """Raise MissingPackageError, before anything is written, where a page or picture could not be drawn."""
+    """Raise MissingPackageError, before anything is written, where a page could not be drawn."""
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise MissingPackageError(
