@@ -23,7 +23,7 @@ from dinoport.report.text import cause_text, report_lines
 from dinoport.targets.transformers import vit
 from dinoport.verify import diagnosis
 from tests import formula
-from tests.families.cases import Case, Request, teacher
+from tests.families.cases import CASES, Case, Request, teacher
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -147,6 +147,25 @@ FAULTS = {
 }
 
 
+W12 = swap("gate_proj", "up_proj")
+SCALES = swap("layer_scale1", "layer_scale2")
+FIRST_NORMS = swap("layer.0.normalization", "layer.1.normalization")
+
+IN_OTHER_FAMILIES = {
+    ("dinov2", "2 heads"): Fault("blocks.0", "computes with 2, the original with 1", {"num_attention_heads": 2}),
+    ("dinov2-swiglu", "norms"): Fault("blocks.0", "norm1 and norm2 are swapped", edit=swap("norm1", "norm2")),
+    ("dinov2-registers", "eps"): Fault("blocks.0", "with 1e-12, the original with 1e-06", {"layer_norm_eps": 1e-12}),
+    ("dinov3", "4 heads"): Fault("blocks.0", "computes with 4, the original with 2", {"num_attention_heads": 4}),
+    ("dinov3", "eps"): Fault("blocks.0", "with 1e-06, the original with 1e-05", {"layer_norm_eps": 1e-6}),
+    ("dinov3", "tanh gelu"): Fault("blocks.0", "gelu approximated by tanh", {"hidden_act": "gelu_new"}),
+    ("dinov3", "layer scales"): Fault("blocks.0", "ls1 and ls2 are swapped in every block", edit=SCALES),
+    ("dinov3-gated", "gelu"): Fault("blocks.0", "computes exact gelu, the original silu", {"hidden_act": "gelu"}),
+    ("dinov3-gated", "gate"): Fault("blocks.0", "mlp.w1 and mlp.w2 are swapped in every block", edit=W12),
+    ("dinov3-convnext", "eps"): Fault("embedding", "with 1e-05, the original with 1e-06", {"layer_norm_eps": 1e-5}),
+    ("dinov3-convnext", "relu"): Fault("stages.0.0", "computes relu, the original exact gelu", {"hidden_act": "relu"}),
+    ("resnet", "norms"): Fault("layer1.0", "bn1 and bn2 are swapped in every block", edit=FIRST_NORMS),
+}
+
 UNKNOWN = Fault("blocks.0", "", {"hidden_act": "mish"})
 """One that no usual mistake explains."""
 
@@ -175,6 +194,32 @@ def test_a_planted_fault_is_named(name: str, converted: tuple[Path, Path], tmp_p
     report = api.verify(source, planted(FAULTS[name], folder, tmp_path / "planted"))
     assert report.verdict.failed
     assert_named(report, FAULTS[name].block, FAULTS[name].cause)
+
+
+def planted_in(name: str, fault: Fault, folder: Path) -> Report:
+    """The report on a family's case with a fault in its folder."""
+    case = next(case for case in CASES if case.name == name)
+    source, request = case.write(folder)
+    api.convert(source, folder / "out", request, level="none")
+    return api.verify(source, planted(fault, folder / "out", folder / "planted"), request)
+
+
+@pytest.mark.parametrize(("name", "what"), IN_OTHER_FAMILIES)
+def test_a_planted_fault_is_named_in_every_family(name: str, what: str, tmp_path: Path) -> None:
+    fault = IN_OTHER_FAMILIES[name, what]
+    report = planted_in(name, fault, tmp_path)
+    assert report.verdict.failed
+    assert_named(report, fault.block, fault.cause)
+
+
+def test_another_base_of_rotary_positions_is_named(tmp_path: Path) -> None:
+    """Their sines and cosines are compared apart, in float32 as the class computes them."""
+    found = planted_in("dinov3", Fault("", "", {"rope_theta": 10000.0}), tmp_path).proofs.diagnosis
+    assert found is not None
+    assert found.block == diagnosis.ROTATION
+    assert found.cause == "the base of the rotary positions: the folder computes with 10000, the original with 100"
+    assert found.remaining is not None
+    assert found.remaining < 1e-5
 
 
 def assert_named(report: Report, block: str, cause: str) -> None:
@@ -295,5 +340,5 @@ def test_modules_are_ordered_as_they_are_computed() -> None:
 
 
 def test_the_planted_faults_are_counted() -> None:
-    """So that one that is taken out is missed: these, two wrong rules and a classifier."""
-    assert len(FAULTS) + len(MUTANTS) + 1 == 25
+    """So that one that is taken out is missed: these, two wrong rules, a classifier and a base."""
+    assert len(FAULTS) + len(IN_OTHER_FAMILIES) + len(MUTANTS) + 2 == 38
