@@ -68,7 +68,7 @@ def send(url: str, headers: Mapping[str, str]) -> Response:
     failures = _failures()
     files = ExitStack()
     try:
-        if hasattr(session, "stream"):
+        if callable(session.stream):  # of requests it is a setting
             limits = (CONNECT_SECONDS, READ_SECONDS, READ_SECONDS, CONNECT_SECONDS)
             stream: AbstractContextManager[Any] = session.stream(
                 "GET", url, headers=headers, follow_redirects=False, timeout=limits
@@ -101,12 +101,10 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _broken(error: Exception, *, before_answer: bool) -> BrokenConnectionError:
     """Say why in words of our own: a client's message may hold the whole URL."""
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in chain:
-        chain.append(cause)
-        chain += [argument for argument in cause.args if isinstance(argument, BaseException)]
-        cause = cause.__cause__ or cause.__context__
+    chain: list[BaseException] = [error]
+    for link in chain:  # which grows
+        linked = (link.__cause__, link.__context__, getattr(link, "reason", None), *link.args)
+        chain += [cause for cause in linked if isinstance(cause, BaseException) and cause not in chain]
     useless = any(isinstance(link, ssl.SSLCertVerificationError) for link in chain)
     if useless:
         reason = "its certificate is not trusted here"
