@@ -118,12 +118,12 @@ def test_every_cut_ends_in_a_message():
 
 
 def test_pickles_longer_than_the_first_piece_are_read_again(monkeypatch):
-    monkeypatch.setattr(reader, "FIRST_BYTES", 40)
+    monkeypatch.setattr(reader, "READ_BYTES", (40, 41, reader.MAX_PICKLES_BYTES))
     assert read_torch_legacy(Memory(file()))["a"].shape == (4, 4)
 
 
 def test_pickles_longer_than_the_limit(monkeypatch):
-    monkeypatch.setattr(reader, "FIRST_BYTES", 40)
+    monkeypatch.setattr(reader, "READ_BYTES", (40, 60))
     monkeypatch.setattr(reader, "MAX_PICKLES_BYTES", 60)
     assert refused(file()).startswith("file.pth is not a sound pickle")
 

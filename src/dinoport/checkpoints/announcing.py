@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
 
+from dinoport.checkpoints.byte_sources import ReadsAhead
 from dinoport.checkpoints.values import extents
 from dinoport.tensor import TensorRef
-
-
-@runtime_checkable
-class ReadsAhead(Protocol):
-    """A source that is worth telling."""
-
-    def will_read(self, spans: Iterable[tuple[int, int]]) -> None: ...
 
 
 def announce(tensors: Iterable[TensorRef]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dinoport.errors import CheckpointError
 
@@ -43,6 +44,13 @@ class ByteSource(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A source that is worth telling."""
+
+    def will_read(self, spans: Iterable[tuple[int, int]]) -> None: ...
 
 
 class LocalFile:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from dinoport.checkpoints.announcing import ReadsAhead
-from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.byte_sources import ByteSource, ReadsAhead
 from dinoport.checkpoints.values import byte_ranges
 from dinoport.tensor import BLOCK_BYTES, TensorRef
 

@@ -62,7 +62,7 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     tensors: dict[str, TensorRef] = {}
     for name, entry in entries.items():
         extent = (base + entry.start, base + entry.stop)
-        storage = Storage(source, name, entry.stop - entry.start, _at(extent[0]), extent=extent)
+        storage = Storage(source, name, entry.stop - entry.start, _at(extent[0]), extent=_at(extent))
         strides = [prod(entry.shape[axis + 1 :]) for axis in range(len(entry.shape))]
         tensors[name] = stored_tensor(name, storage, entry.dtype, 0, entry.shape, strides)
     return tensors
@@ -113,8 +113,8 @@ def _entry(source: ByteSource, name: str, entry: object) -> _Entry:
     return _Entry(dtype, shape, offsets[0], offsets[1])
 
 
-def _at(offset: int) -> Any:
-    return lambda: offset
+def _at(place: Any) -> Any:
+    return lambda: place
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:

@@ -20,7 +20,7 @@ from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 class Storage:
     """`size_bytes` bytes of `source`. Where they begin is found out when they are first wanted.
 
-    `crc32` is the checksum that the file itself holds for them. `extent` is a span of the source that surely holds
+    `crc32` is the checksum that the file itself holds for them. `extent` gives a span of the source that surely holds
     them, and hardly more, where that is known without reading.
     """
 
@@ -29,7 +29,7 @@ class Storage:
     size_bytes: int
     locate: Callable[[], int] = field(repr=False)
     crc32: int | None = None
-    extent: tuple[int, int] | None = None
+    extent: Callable[[], tuple[int, int]] | None = field(default=None, repr=False)
     _sum: _RunningSum = field(default_factory=lambda: _RunningSum(), repr=False)
 
     @cached_property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.byte_sources import ByteSource, ReadsAhead
 from dinoport.checkpoints.inert_pickle import InertUnpickler
 from dinoport.checkpoints.stand_ins import short_text
 from dinoport.checkpoints.storage import Storage
@@ -23,8 +23,8 @@ PROTOCOL_VERSION = 1001
 MAX_PICKLES_BYTES = 16 * 1024 * 1024
 """Of the pickles at the beginning, which hold names and shapes, as in a zip file's data.pkl."""
 
-FIRST_BYTES = 2 * 1024 * 1024
-"""Read at first: as a rule all of the pickles, and little of the storages behind them."""
+READ_BYTES = (256 * 1024, 2 * 1024 * 1024, MAX_PICKLES_BYTES)
+"""Read at first: as a rule all of the pickles, and little of the storages behind them; then more, if they go on."""
 
 
 def read_torch_legacy(source: ByteSource) -> object:
@@ -32,11 +32,12 @@ def read_torch_legacy(source: ByteSource) -> object:
 
     Raises CheckpointError; a bare pickle, which is no torch file, is refused after its globals were looked at.
     """
-    data = source.read(0, min(source.size_bytes, FIRST_BYTES))
-    try:
-        return _read(source, data)
-    except _MoreWantedError:
-        return _read(source, source.read(0, min(source.size_bytes, MAX_PICKLES_BYTES)))
+    for size_bytes in READ_BYTES:
+        try:
+            return _read(source, source.read(0, min(source.size_bytes, size_bytes)))
+        except _MoreWantedError:
+            pass
+    raise _broken(source, "pickles without an end")
 
 
 COUNT = struct.Struct("<q")
@@ -57,7 +58,8 @@ def _read(source: ByteSource, data: bytes) -> object:
         wanted = StorageKey.of(source.where, key)
         if wanted.name not in storages:
             label = f"storage {wanted.name[:100]}"
-            storage = Storage(source, label, wanted.size_bytes, _locator(offsets, wanted.name))
+            locate = _locator(offsets, wanted.name)
+            storage = Storage(source, label, wanted.size_bytes, locate, extent=_extent(locate, wanted.size_bytes))
             storages[wanted.name] = TypedStorage(storage, wanted.dtype)
         root = wanted.checked(source.where, storages[wanted.name])
         view = key[5] if isinstance(key, tuple) and len(key) == 6 else None
@@ -116,13 +118,18 @@ def _locate_all(
     offsets: dict[str, int],
 ) -> None:
     """Walk the storages behind the pickles: each is its element count, then its bytes."""
+    counts = []
     for key in keys:
-        (count,) = COUNT.unpack(source.read(position, COUNT.size))
+        counts.append((position, position + COUNT.size))
+        position = counts[-1][1] + storages[key].storage.size_bytes
+    if isinstance(source, ReadsAhead):
+        source.will_read(span for span in counts if span[1] <= source.size_bytes)
+    for key, (begin, end) in zip(keys, counts, strict=True):
+        (count,) = COUNT.unpack(source.read(begin, COUNT.size))
         typed = storages[key]
         if count * typed.dtype.itemsize != typed.storage.size_bytes:
             raise _broken(source, f"storage {key} holds {count} elements, where its tensors say otherwise")
-        offsets[key] = position + COUNT.size
-        position = offsets[key] + typed.storage.size_bytes
+        offsets[key] = end
     if position > source.size_bytes:
         raise CheckpointError(
             f"{source.where} ends too early",
@@ -131,6 +138,10 @@ def _locate_all(
             cause="a download or a copy that broke off",
             next_step="fetch the file again and compare its size with the original's",
         )
+
+
+def _extent(locate: Callable[[], int], size_bytes: int) -> Callable[[], tuple[int, int]]:
+    return lambda: (locate(), locate() + size_bytes)
 
 
 def _locator(offsets: dict[str, int], name: str) -> Callable[[], int]:

@@ -75,7 +75,7 @@ class StoredValues:
 
     def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
         if self.storage.extent is not None:
-            yield self.storage.source, *self.storage.extent
+            yield self.storage.source, *self.storage.extent()
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         size_bytes = limit * self.dtype.itemsize

@@ -60,7 +60,6 @@ class Record:
     header_offset: int
     limit: int
 
-    @property
     def extent(self) -> tuple[int, int]:
         """A span that holds the record with its header, and hardly more."""
         return self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)

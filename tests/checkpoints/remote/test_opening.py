@@ -50,6 +50,21 @@ def test_an_index_takes_little_and_every_tensor_can_be_read(site: Site) -> None:
     assert site.sent_bytes <= len(DATA) + 1
 
 
+def test_a_file_of_the_legacy_format(site: Site, tmp_path: Path) -> None:
+    import torch
+
+    values = {f"tensor{number}": torch.arange(300_000.0) + number for number in range(4)}
+    torch.save(values, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    site.files["legacy.pth"] = (tmp_path / "legacy.pth").read_bytes()
+    with open_remote(site.url("legacy.pth")) as checkpoint:
+        assert checkpoint.format == "torch file of the legacy format"
+        assert site.sent_bytes <= 256 * 1024 + 8 * len(values)
+        (state,) = state_dicts(checkpoint)
+        announce([state.tensors["tensor2"]])
+        np.testing.assert_array_equal(state.tensors["tensor2"].read(), values["tensor2"].numpy())
+        assert site.sent_bytes <= 256 * 1024 + 8 * len(values) + 1_200_000 + 8
+
+
 def test_a_server_without_ranges_gives_the_whole_file_once(site: Site, tmp_path: Path) -> None:
     site.ranges = False
     for _ in range(2):
