@@ -22,6 +22,7 @@ def published_at_home(
 ) -> Iterator[Site]:
     """Every published name gives `backbone`, every published classifier `head`; nothing waits."""
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
+    monkeypatch.setenv("DINOPORT_CACHE", str(torch_home / "dinoport"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr(http, "sleep", lambda seconds: None)
     with serving(Site()) as running:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dinoport import sources
+from dinoport import api, sources
 from dinoport.checkpoints.remote.caches import own_cache, torch_hub_checkpoints
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UnknownModelError
 from dinoport.families.published_names import PUBLISHED, published
+from dinoport.request import Request
 from dinoport.sources import locate, locate_head
 from tests.goldens import FOLDER
 from tests.http_server import Site, status
@@ -196,6 +197,24 @@ def test_imagenet_goes_with_a_published_model(tmp_path: Path) -> None:
         f"  found: {file}\n"
         "  try: give the head's own file: --head FILE"
     )
+
+
+def test_a_look_downloads_nothing(site: Site) -> None:
+    found = api.inspect("dino_vitb16", Request(num_heads=2, head="imagenet"))
+    assert found.plan is not None
+    base = site.url("dino/dino_vitbase16_pretrain/dino_vitbase16")
+    assert f"dino_vitb16 is {base}_pretrain.pth, looked at where it is" in found.plan.remarks
+    assert f"the classifier is {base}_linearweights.pth, looked at where it is" in found.plan.remarks
+    assert site.sent_bytes < len(BACKBONE) / 4
+    assert not torch_hub_checkpoints().exists()
+    planned = api.plan("dino_vitb16", Request(num_heads=2))
+    assert planned.remarks[0].endswith("looked at where it is")
+
+
+def test_a_look_at_a_gated_model_says_how_to_get_it(site: Site) -> None:
+    site.script = [status(403)]
+    with pytest.raises(CheckpointError, match="dinov3_vits16 is gated"):
+        api.inspect("dinov3_vits16")
 
 
 def test_names_are_unique_and_files_too() -> None:

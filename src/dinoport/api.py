@@ -74,7 +74,7 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
     Raises CheckpointError where the source cannot be read at all.
     """
     planned, refusal = None, None
-    located = locate(source, on_progress)
+    located = locate(source, on_progress, look=True)
     with located.open(on_progress) as checkpoint:
         is_ours = is_known_class(checkpoint.config or {})
         try:
@@ -98,9 +98,9 @@ def plan(
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     planned = Verdict(Word.PLANNED)
     if to == "original":
-        with locate(source, on_progress).open(on_progress) as checkpoint:
+        with locate(source, on_progress, look=True).open(on_progress) as checkpoint:
             return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
-    with prepare(source, request or Request(), on_progress) as prepared:
+    with prepare(source, request or Request(), on_progress, look=True) as prepared:
         return prepared_report(prepared, planned, Proofs(), "", ())
 
 

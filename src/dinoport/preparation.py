@@ -87,13 +87,13 @@ class Prepared:
         self.files.close()
 
 
-def prepare(source: str | Path, request: Request, on_progress: Progress = silent) -> Prepared:
+def prepare(source: str | Path, request: Request, on_progress: Progress = silent, *, look: bool = False) -> Prepared:
     """Find, open and plan the conversion of an original checkpoint to Transformers.
 
     Raises DinoportError with everything that stands in the way, before anything is written.
     """
     with ExitStack() as files:
-        located = locate(source, on_progress)
+        located = locate(source, on_progress, look=look)
         checkpoint = files.enter_context(located.open(on_progress))
         prepared = prepare_opened(located, checkpoint, request, on_progress)
         prepared.files.push(files.pop_all())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,7 @@ class Located:
     """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
 
     `published` is the model whose name, or whose file's name, was given. `by_name` says that the file comes from its
-    published address, and is not only called like it.
+    published address, and is not only called like it. With `looked_at` nothing is downloaded whole.
     """
 
     shown: str
@@ -38,6 +40,7 @@ class Located:
     published: Published | None = None
     remarks: tuple[str, ...] = ()
     by_name: bool = False
+    looked_at: bool = False
 
     def genuine(self) -> Published | None:
         """The published model that this is beyond doubt: by where it came from, or by the hash that its name carries.
@@ -54,29 +57,31 @@ class Located:
     def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
         if self.url is not None:
-            return open_remote(self.url, on_progress)
+            with _gating(self.published if self.by_name else None):
+                return open_remote(self.url, on_progress)
         return open_checkpoint(self.path or Path(self.shown))
 
 
-def locate(source: str | Path, on_progress: Progress = silent) -> Located:
+def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = False) -> Located:
     """Find a source, and download it first if it is the name of a published model that torch.hub has not cached.
 
+    To `look` at it, it need not be downloaded: it is read where it is, as far as it is looked at.
     What is on disk wins over a published name. Raises DinoportError for a name that is not known or cannot be
     converted, and for a download that fails.
     """
     if is_address(source):
         name = shown_source(source)
         model = published_file(file_name(name.removesuffix("?…")))
-        return Located(name, None, str(source), model, by_name=model is not None and source == model.url)
+        by_name = model is not None and source == model.url
+        return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
     path = Path(source)
     if path.exists():
-        return Located(str(path), path, None, published_file(path.name), _taken_from_disk(path))
+        model = published_file(path.name)
+        return Located(str(path), path, None, model, _taken_from_disk(path), looked_at=look)
     model = published(str(source))
     if model is None:
         return Located(str(path), path)
-    file = _fetch(model.url, model, on_progress)
-    remarks = (f"{model.name} is {model.url}, kept in {file.parent}",)
-    return Located(model.name, file, None, model, remarks, by_name=True)
+    return _published(model.name, model.url, model, on_progress, look=look)
 
 
 def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:
@@ -100,8 +105,15 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
             cause=model.no_head,
             next_step="leave --head out",
         )
-    file = _fetch(model.head_url, model, on_progress)
-    return Located(IMAGENET, file, None, model, (f"the classifier is {model.head_url}, kept in {file.parent}",))
+    return _published("the classifier", model.head_url, model, on_progress, look=source.looked_at)
+
+
+def _published(name: str, url: str, model: Published, on_progress: Progress, *, look: bool) -> Located:
+    if look and not (torch_hub_checkpoints() / file_name(url)).exists():
+        remark = f"{name} is {url}, looked at where it is"
+        return Located(name, None, url, model, (remark,), by_name=True, looked_at=True)
+    file = _fetch(url, model, on_progress)
+    return Located(name, file, None, model, (f"{name} is {url}, kept in {file.parent}",), by_name=True, looked_at=look)
 
 
 def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
@@ -112,18 +124,20 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
         if expected and not (found := _sha256(target)).startswith(expected):
             raise wrong_hash(str(target), expected, found)
         return target
-    address = Address.of(url)
-    try:
-        download(
-            address,
-            target,
-            check_downloaded,
-            sha256_prefix=expected,
-            on_progress=on_progress,
-        )
-    except RefusedError as error:
-        raise _gated(model, error) if model.gated and error.status in (401, 403) else error from None
+    with _gating(model):
+        download(Address.of(url), target, check_downloaded, sha256_prefix=expected, on_progress=on_progress)
     return target
+
+
+@contextmanager
+def _gating(model: Published | None) -> Iterator[None]:
+    """Say of a gated model that is refused how to get it."""
+    try:
+        yield
+    except RefusedError as error:
+        if model is None or not model.gated or error.status not in (401, 403):
+            raise
+        raise _gated(model, error) from None
 
 
 def _sha256(path: Path) -> str:

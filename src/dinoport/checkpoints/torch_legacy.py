@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from dinoport.checkpoints.byte_sources import ByteSource, ReadsAhead
 from dinoport.checkpoints.inert_pickle import InertUnpickler
@@ -32,12 +33,10 @@ def read_torch_legacy(source: ByteSource) -> object:
 
     Raises CheckpointError; a bare pickle, which is no torch file, is refused after its globals were looked at.
     """
-    for size_bytes in READ_BYTES:
-        try:
+    for size_bytes in READ_BYTES[:-1]:
+        with suppress(_MoreWantedError):
             return _read(source, source.read(0, min(source.size_bytes, size_bytes)))
-        except _MoreWantedError:
-            pass
-    raise _broken(source, "pickles without an end")
+    return _read(source, source.read(0, min(source.size_bytes, READ_BYTES[-1])))
 
 
 COUNT = struct.Struct("<q")
