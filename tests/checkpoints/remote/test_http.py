@@ -92,7 +92,7 @@ def test_a_server_that_is_not_there(waits: list[float]) -> None:
     assert str(caught.value) == (
         f"{shown(url)} could not be read: it refused the connection\n"
         "  found: 3 tries in a row failed\n"
-        "  try: try again later"
+        "  try: check the network and the address, or fetch the file elsewhere and give its path"
     )
     assert "secret" not in shown(url)
     assert caught.value.__cause__ is None

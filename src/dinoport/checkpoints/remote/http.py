@@ -27,6 +27,8 @@ WAITS_FOR_ANSWER = 2
 MAX_WAIT_SECONDS = 60.0
 """A server that asks for more patience than this is not waited for."""
 
+NOT_REACHED = "check the network and the address, or fetch the file elsewhere and give its path"
+
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 sleep = time.sleep
@@ -84,15 +86,15 @@ class Patience:
         self._failures += 1
         if self._failures > tries or seconds > MAX_WAIT_SECONDS:
             wants = f", and asks to wait {seconds:.0f} seconds" if seconds > MAX_WAIT_SECONDS else ""
-            raise self.over(reason + wants)
+            raise self.over(reason + wants, NOT_REACHED if before_answer else None)
         sleep(seconds)
 
-    def over(self, reason: str) -> CheckpointError:
+    def over(self, reason: str, next_step: str | None = None) -> CheckpointError:
         """What to raise where no further try is made."""
         return CheckpointError(
             f"{self._where} could not be read: {reason}",
             found=f"{self._failures} tries in a row failed" if self._failures > 1 else None,
-            next_step=self._next_step,
+            next_step=next_step or self._next_step,
         )
 
 
@@ -106,7 +108,7 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Res
             response = _follow(address, headers)
         except BrokenConnectionError as error:
             if error.useless:
-                raise patience.over(str(error)) from None
+                raise patience.over(str(error), NOT_REACHED) from None
             patience.failed(str(error), before_answer=error.before_answer)
             continue
         if response.status in (200, 206, 412, 416):
