@@ -19,7 +19,7 @@ from tests import goldens
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino.reference import forward
 from dinoport.families.preprocessing import EVALUATION
-from dinoport.verify.picture import picture_tensor, synthetic_picture
+from dinoport.proofs.picture import picture_tensor, synthetic_picture
 
 TRAINED = DinoViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
 MADE_UP = DinoViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import dinoport
-from dinoport import api
+from dinoport import api, conversion
 from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError, SettingError
+from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
-from dinoport.verify.verdict import Word
 from tests import tiny
 
 
@@ -24,11 +24,12 @@ def source(tmp_path) -> Path:
 
 NAMES = """
 import sys, dinoport
-assert sorted(dinoport.__all__) == ["Request", "convert", "inspect", "plan", "verify"]
+assert sorted(dinoport.__all__) == ["Request", "convert", "inspect", "plan", "verify", "visualize"]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
 for name in sys.argv[1:]:
     assert callable(getattr(dinoport, name)), name
+import dinoport.proofs.verdict
 from dinoport import convert, inspect, plan, verify
 assert {function.__module__ for function in (convert, inspect, plan, verify)} == {"dinoport.api"}
 """
@@ -36,7 +37,7 @@ assert {function.__module__ for function in (convert, inspect, plan, verify)} ==
 
 @pytest.mark.parametrize("first", ["convert", "verify", "Request"])
 def test_the_names_are_the_functions_whichever_is_asked_for_first(first: str) -> None:
-    """`dinoport.verify` is a function, though a package of that name lies beneath it."""
+    """No package beneath takes the name of a function once it is imported."""
     others = [name for name in ("verify", "convert", "inspect", "plan", "Request") if name != first]
     subprocess.run([sys.executable, "-c", NAMES, first, *others], check=True)
 
@@ -82,14 +83,14 @@ def test_there_and_back(source: Path, tmp_path) -> None:
     api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
     back = api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
     assert back.direction == "to original"
-    again = api.convert(tmp_path / "back" / api.ORIGINAL_FILE, tmp_path / "again", tiny.REQUEST, level="exact")
+    again = api.convert(tmp_path / "back" / conversion.ORIGINAL_FILE, tmp_path / "again", tiny.REQUEST, level="exact")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "again")]
     assert weights[0] == weights[1]
     assert again.verdict.word is Word.TRANSPORTED
 
 
 def test_a_failed_proof_raises_with_its_report(source: Path, tmp_path, monkeypatch) -> None:
-    write = api.write_sharded
+    write = conversion.write_sharded
 
     def miswrite(folder: Path, *arguments):
         files = write(folder, *arguments)
@@ -98,7 +99,7 @@ def test_a_failed_proof_raises_with_its_report(source: Path, tmp_path, monkeypat
         (folder / "model.safetensors").write_bytes(content)
         return files
 
-    monkeypatch.setattr(api, "write_sharded", miswrite)
+    monkeypatch.setattr(conversion, "write_sharded", miswrite)
     with pytest.raises(NotProvenError) as caught:
         api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
     assert caught.value.report.verdict.word is Word.NOT_EQUAL

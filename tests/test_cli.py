@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dinoport import api, cli
+from dinoport import api, cli, conversion
 from dinoport.writing.torch_file import write_torch_file
 from tests import formula
 from tests.families.cases import VIT
@@ -209,7 +209,7 @@ def test_a_folder_without_its_report_is_verified_with_the_options_of_its_convers
 
 def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, monkeypatch) -> None:
     """The writer is made to write one wrong value: nothing is published, the figures are kept, the folder on demand."""
-    write = api.write_sharded
+    write = conversion.write_sharded
 
     def miswrite(folder: Path, *arguments):
         files = write(folder, *arguments)
@@ -218,7 +218,7 @@ def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, mo
             file.write(b"\x01")
         return files
 
-    monkeypatch.setattr(api, "write_sharded", miswrite)
+    monkeypatch.setattr(conversion, "write_sharded", miswrite)
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json", "--report", tmp_path / "report.json")
     assert done.code == 3
     assert json.loads(done.out)["verdict"]["word"] == "not equal"
@@ -283,7 +283,7 @@ def test_a_reader_that_stops_listening_is_no_error(tmp_path) -> None:
 
 SLOW = """
 import sys, time
-from dinoport import api, cli
+from dinoport import api, cli, conversion
 from dinoport.writing import stream
 
 def slow(block):

@@ -11,8 +11,8 @@ import pytest
 from dinoport.api import convert, verify
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import CheckpointError
+from dinoport.proofs.verdict import Word
 from dinoport.request import Request
-from dinoport.verify.verdict import Word
 
 REQUEST = Request(num_heads=2)
 

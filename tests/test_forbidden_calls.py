@@ -21,7 +21,7 @@ FORBIDDEN_CALLS = frozenset({
     "yaml.full_load", "tempfile.mktemp",
 })  # fmt: skip
 
-ASKED_FOR = {"verify/genuine.py": ["torch.hub.load"]}
+ASKED_FOR = {"proofs/genuine.py": ["torch.hub.load"]}
 """Where code from elsewhere is run after all: once, and only where the user asks for it by --reference."""
 
 FORBIDDEN_PREFIXES = ("os.exec", "os.spawn", "os.posix_spawn", "os.fork")

@@ -25,10 +25,11 @@ LAYERS = (
     "sources",  # what a SOURCE is: a path, a name, an address
     "preparation",  # from a source to a plan: the last step before something is written
     "writing",
-    "verify",
+    "proofs",
     "folder",  # the files of a folder beside its weights
     "report",
     "integrity",  # whether those files are what a conversion writes
+    "conversion",  # one conversion, from a plan to what is proven of the written files
     "api",
     "console",
     "options",
@@ -100,6 +101,6 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
         )
         if name.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
     }
-    helpers = {"families/torch_layers.py", "families/torch_interpolation.py", "verify/mistakes.py"}
+    helpers = {"families/torch_layers.py", "families/torch_interpolation.py", "proofs/mistakes.py"}
     references = {name for name in at_top if name.startswith("families/") and name.endswith("/reference.py")}
     assert at_top == references | helpers

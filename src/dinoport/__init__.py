@@ -20,7 +20,5 @@ def __getattr__(name: str) -> object:
     if name in __all__:
         from dinoport import api
 
-        # Bound once the API is imported, and with it the package of proofs, which would else take the name `verify`.
-        globals().update({function: getattr(api, function) for function in __all__ if function != "Request"})
-        return globals()[name]
+        return getattr(api, name)
     raise AttributeError(f"module 'dinoport' has no attribute {name!r}")

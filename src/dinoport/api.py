@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,25 +11,15 @@ from typing import TYPE_CHECKING, Literal
 from dinoport import folder as folders
 from dinoport import integrity
 from dinoport.address import shown_source
-from dinoport.checkpoints.announcing import announce
 from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.pinning import SourceFile, pinning
-from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.errors import CheckpointError, DinoportError, MissingPackageError, NotProvenError, SettingError
-from dinoport.families.hub_entries import hub_entry
-from dinoport.mapping.folding import fold_names
-from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.plan import Step, carried_whole, sources
-from dinoport.preparation import (
-    Prepared,
-    PreparedReturn,
-    folder_tensors,
-    prepare,
-    prepare_opened,
-    prepare_return,
-)
-from dinoport.progress import Progress, silent
+from dinoport.conversion import Job, convert_into, forward_case, genuine_code, pinned_sources, return_into
+from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError
+from dinoport.preparation import folder_tensors, prepare, prepare_opened, prepare_return
+from dinoport.progress import Bar, Progress, silent
+from dinoport.proofs.genuine import check_reference
+from dinoport.proofs.prove import Level, prove
+from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
@@ -39,16 +27,8 @@ from dinoport.report.text import cause_text
 from dinoport.request import Request
 from dinoport.sources import locate
 from dinoport.targets.original import is_known_class
-from dinoport.tensor import TensorRef
-from dinoport.verify.genuine import Reference, check_reference
-from dinoport.verify.prove import Case, Level, prove
-from dinoport.verify.verdict import Proofs, Verdict, Word, judge
 from dinoport.writing.commit import publishing
-from dinoport.writing.json_file import write_json
-from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.place import refuse_overlap
-from dinoport.writing.torch_file import ORIGINAL_FILE, write_torch_file
-from dinoport.writing.weights import write_sharded
 
 if TYPE_CHECKING:
     from dinoport.report.visualization import Visualization
@@ -134,12 +114,12 @@ def convert(
     _require_packages(level)
     check_reference(reference, level, to)
     refuse_overlap(Path(source), target)
-    job = _Job(
+    job = Job(
         source, target, level, image, all_sizes, reference, allow_nonfinite, max_shard_bytes, for_page, on_progress
     )
     with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
-        report = _return_into(workspace.path, job) if back else _convert_into(workspace.path, request, job)
+        report = return_into(workspace.path, job) if back else convert_into(workspace.path, request, job)
         if report.verdict.failed:
             if keep_unproven:
                 workspace.publish_unproven()
@@ -170,10 +150,10 @@ def verify(
     check_reference(reference, level)
     with open_checkpoint(folder) as target:
         request = folders.request_of(target).updated(request)
-        with prepare(source, request, on_progress) as prepared, _pinning(prepared, level) as pinned:
+        with prepare(source, request, on_progress) as prepared, pinned_sources(prepared, level) as pinned:
             problems = [*integrity.problems_of(prepared, folder, target)]
-            case = _case(prepared, folder, folder_tensors(target), _genuine(prepared, reference))
-            bar = _Bar("proving", prepared.plan.size_bytes, on_progress)
+            case = forward_case(prepared, folder, folder_tensors(target), genuine_code(prepared, reference))
+            bar = Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
             fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
             if target.report is not None:
@@ -208,9 +188,9 @@ def visualize(
             f"drawing what a model sees needs {', '.join(missing)}, which is not installed",
             next_step='pip install "dinoport[all]"',
         )
+    from dinoport.proofs.picture import load_picture
+    from dinoport.proofs.seeing import see
     from dinoport.report.visualization import draw
-    from dinoport.verify.picture import load_picture
-    from dinoport.verify.seeing import see
 
     if not 0 < mass < 1:
         raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
@@ -218,101 +198,14 @@ def visualize(
     return draw(see(Path(folder), picture, size), Path(out), mass)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One conversion's options, beside what is converted into what."""
-
-    source: str | Path
-    target: Path
-    level: Level
-    image: Path | None
-    all_sizes: bool
-    reference: str | None
-    allow_nonfinite: bool
-    max_shard_bytes: int
-    for_page: bool
-    on_progress: Progress
-
-    def prove(self, case: Case, size_bytes: int) -> Proofs:
-        bar = _Bar("proving", size_bytes, self.on_progress)
-        return prove(
-            case, self.level, image=self.image, all_sizes=self.all_sizes, pictures=self.for_page, on_bytes=bar.add
+def _require_packages(level: Level) -> None:
+    """Before anything is written: a full proof needs torch, Transformers and Pillow."""
+    missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
+    if missing:
+        raise MissingPackageError(
+            f"the full proof needs {', '.join(missing)}, which is not installed",
+            next_step='pip install "dinoport[verify]", or convert with --verify exact, which needs neither',
         )
-
-    def check_finite(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
-        counts = {name: found.nan + found.infinite for file in files for name, found in file.nonfinite.items()}
-        names = sources([step for step in steps if step.target.name in counts])
-        if not counts or self.allow_nonfinite:
-            return
-        raise CheckpointError(
-            f"{shown_source(self.source)} holds weights that are not finite",
-            where=", ".join(fold_names(names)[:8]),
-            found=f"values that are NaN or infinite: {sum(counts.values())}",
-            cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
-            next_step="take an earlier checkpoint; --allow-nonfinite copies them as they are",
-        )
-
-
-def _convert_into(workspace: Path, request: Request, job: _Job) -> Report:
-    with prepare(job.source, request, job.on_progress) as prepared, _pinning(prepared, job.level) as pinned:
-        reference = _genuine(prepared, job.reference)
-        size_bytes = prepared.plan.size_bytes
-        bar = _Bar("writing", size_bytes, job.on_progress)
-        files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
-        for storage in summed_storages(sources(prepared.plan.steps).values()):
-            storage.check()
-        job.check_finite(files, prepared.plan.steps)
-        files += folders.write_configs(prepared, workspace)
-        with open_checkpoint(workspace) as folder:
-            case = _case(prepared, workspace, folder_tensors(folder), reference)
-            proofs = job.prove(case, size_bytes)
-        files_of_source = pinned()
-        prepared.check_unchanged()
-        verdict = judge(proofs, prepared.assumed)
-        files += folders.write_card(prepared, workspace, job.target.name, verdict)
-        report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
-        report = with_hashes(report, prepared.checkpoint) if job.for_page else report
-    write_json(workspace / folders.REPORT, report.to_dict())
-    return report
-
-
-def _pinning(prepared: Prepared, level: Level) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
-    """Announce what will be read, and hash what the exact proof does not compare; nothing where nothing is proven."""
-    announce(sources(prepared.plan.steps).values())
-    if level == "none":
-        return nullcontext(tuple)
-    return pinning(prepared.sources, carried_whole(prepared.plan.steps))
-
-
-def _genuine(prepared: Prepared, where: str | None) -> Reference | None:
-    """The genuine code to compare with; what no entry of it builds is refused before anything is written."""
-    if where is None:
-        return None
-    return Reference(where, hub_entry(prepared.reading.architecture, prepared.target.image_size))
-
-
-def _case(
-    prepared: Prepared, folder: Path, written: Mapping[str, TensorRef], reference: Reference | None = None
-) -> Case:
-    target = prepared.target
-    baked = next((step.target.name for step in prepared.plan.steps if isinstance(step.operation, BakeTable)), None)
-    return Case(
-        family=prepared.family,
-        architecture=prepared.reading.architecture,
-        originals=prepared.tensors,
-        folder=folder,
-        written=written,
-        rules=target.rules,
-        class_name=target.class_name,
-        image_size=target.image_size,
-        channels=target.channels,
-        pooler=prepared.request.pooler == "identity",
-        preprocessing=target.preprocessing,
-        cast=prepared.cast,
-        baked=baked,
-        others={other.label: other.tensors for other in prepared.others},
-        reference=reference,
-    )
 
 
 def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
@@ -331,63 +224,3 @@ def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) ->
         next_step="--report FILE keeps the figures, --keep-unproven the folder",
         report=report,
     )
-
-
-def _return_into(workspace: Path, job: _Job) -> Report:
-    """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
-    located = locate(job.source, job.on_progress)
-    with located.open(job.on_progress) as folder:
-        prepared = prepare_return(folder)
-        size_bytes = prepared.plan.size_bytes
-        bar = _Bar("writing", size_bytes, job.on_progress)
-        path = workspace / ORIGINAL_FILE
-        written = write_torch_file(path, prepared.plan.steps, on_bytes=bar.add)
-        job.check_finite([written], prepared.plan.steps)
-        with open_checkpoint(path) as original:
-            originals = state_dicts(original)[0].tensors
-            proofs = job.prove(_return_case(prepared, located.path or Path(located.shown), originals), size_bytes)
-        folder.check_unchanged()
-        verdict = judge(proofs, prepared.reading.assumed(resampled=False))
-        report = return_report(prepared, verdict, proofs, str(job.target), [written])
-        report = with_hashes(report, folder) if job.for_page else report
-    write_json(workspace / folders.REPORT, report.to_dict())
-    return report
-
-
-def _return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str, TensorRef]) -> Case:
-    architecture = prepared.reading.architecture
-    return Case(
-        family=prepared.family,
-        architecture=architecture,
-        originals=originals,
-        folder=folder,
-        written=prepared.tensors,
-        rules=prepared.back.rules,
-        class_name=prepared.back.class_name,
-        image_size=getattr(architecture, "image_size", 224),
-        channels=architecture.channels,
-        pooler=any(name.startswith("pooler.") for name in prepared.tensors),
-        returned=True,
-    )
-
-
-class _Bar:
-    """Adds up bytes from any thread and passes them on."""
-
-    def __init__(self, stage: str, total: int, on_progress: Progress) -> None:
-        self._stage, self._total, self._on_progress = stage, total, on_progress
-        self._done = 0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        self._on_progress(self._stage, self._done, self._total)
-
-
-def _require_packages(level: Level) -> None:
-    """Before anything is written: a full proof needs torch, Transformers and Pillow."""
-    missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
-    if missing:
-        raise MissingPackageError(
-            f"the full proof needs {', '.join(missing)}, which is not installed",
-            next_step='pip install "dinoport[verify]", or convert with --verify exact, which needs neither',
-        )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.preparation import Prepared
+from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
 from dinoport.targets.transformers.processor import processor_config
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
-from dinoport.verify.verdict import Verdict
 from dinoport.writing.card import CardFacts, card
 from dinoport.writing.json_file import write_json, write_text
 from dinoport.writing.licence import LICENCES

@@ -11,3 +11,15 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """Tells nobody."""
+
+
+class Bar:
+    """Adds up bytes from any thread and passes them on."""
+
+    def __init__(self, stage: str, total: int, on_progress: Progress) -> None:
+        self._stage, self._total, self._on_progress = stage, total, on_progress
+        self._done = 0
+
+    def add(self, count: int) -> None:
+        self._done += count
+        self._on_progress(self._stage, self._done, self._total)

@@ -15,7 +15,7 @@ import torch
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.verify import exact
+from dinoport.proofs import exact
 from tests import goldens
 from tests.checkpoints.distributed_folders import QKV, grid, read_with_torch, refused, rows, tensors, write_folder
 

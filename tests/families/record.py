@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.api import convert
-from dinoport.verify.loading import LoadingProof, load
+from dinoport.proofs.loading import LoadingProof, load
 from tests import formula
 from tests.families.cases import CASES, Case
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.verify.verdict import Word
+from dinoport.proofs.verdict import Word
 from tests.families.cases import CASES, Case
 
 torch = pytest.importorskip("torch")

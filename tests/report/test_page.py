@@ -16,11 +16,11 @@ import pytest
 from dinoport import api, cli
 from dinoport.errors import MissingPackageError
 from dinoport.preparation import Request
+from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.proofs.outputs import Difference
 from dinoport.report import images
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.verify.diagnosis import Diagnosis
-from dinoport.verify.outputs import Difference
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
 
 torch = pytest.importorskip("torch")
@@ -220,7 +220,7 @@ def test_the_command_line_writes_the_page(
 ) -> None:
     """Of the demo, and of a conversion that is not proven and leaves no folder."""
     from dinoport.targets.transformers import vit
-    from tests.verify.test_diagnosis import MUTANTS
+    from tests.proofs.test_diagnosis import MUTANTS
 
     monkeypatch.setattr("sys.argv", ["dinoport", "demo", str(tmp_path / "demo"), "--report", str(tmp_path / "d.html")])
     with pytest.raises(SystemExit):

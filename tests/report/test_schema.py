@@ -14,10 +14,10 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import NotProvenError
+from dinoport.proofs.genuine import GenuineProof
+from dinoport.proofs.outputs import Difference
 from dinoport.report import as_json
 from dinoport.request import Request
-from dinoport.verify.genuine import GenuineProof
-from dinoport.verify.outputs import Difference
 from tests.families.cases import CASES
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -61,7 +61,7 @@ def back(folder: Path) -> Any:
 
 def unproven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from dinoport.targets.transformers import vit
-    from tests.verify.test_diagnosis import MUTANTS
+    from tests.proofs.test_diagnosis import MUTANTS
 
     monkeypatch.setattr(vit, "RULES", MUTANTS["norms"][0])
     with pytest.raises(NotProvenError) as raised:

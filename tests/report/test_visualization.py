@@ -12,9 +12,9 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import DinoportError
+from dinoport.proofs.picture import synthetic_picture
+from dinoport.proofs.seeing import holding, see
 from dinoport.report.images import heat
-from dinoport.verify.picture import synthetic_picture
-from dinoport.verify.seeing import holding, see
 from tests.families.cases import CASES
 
 pytest.importorskip("torch")

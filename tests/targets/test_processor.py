@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.proofs.picture import synthetic_picture
 from dinoport.targets.transformers.processor import processor_config
-from dinoport.verify.picture import synthetic_picture
 
 
 def test_dinos_processor_field_by_field() -> None:

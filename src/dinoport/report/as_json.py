@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.genuine import GATE as GENUINE_GATE
+from dinoport.proofs.genuine import GenuineProof
+from dinoport.proofs.loading import LoadingProof
+from dinoport.proofs.outputs import GATE, Difference, OutputsProof
+from dinoport.proofs.pixels import PixelsProof
 from dinoport.report.report import FORMAT, Report
-from dinoport.verify.diagnosis import Diagnosis
-from dinoport.verify.exact import ExactProof
-from dinoport.verify.genuine import GATE as GENUINE_GATE
-from dinoport.verify.genuine import GenuineProof
-from dinoport.verify.loading import LoadingProof
-from dinoport.verify.outputs import GATE, Difference, OutputsProof
-from dinoport.verify.pixels import PixelsProof
 from dinoport.writing.json_file import json_bytes
 from dinoport.writing.output_file import WrittenFile
 

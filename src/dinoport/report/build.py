@@ -15,8 +15,8 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.pinning import SourceFile
 from dinoport.families.setting import Setting as FamilySetting
 from dinoport.preparation import Prepared, PreparedReturn
+from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.report.report import Report, Setting, Source, account
-from dinoport.verify.verdict import Proofs, Verdict
 from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.torch_file import ORIGINAL_FILE
 

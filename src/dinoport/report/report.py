@@ -12,7 +12,7 @@ from dinoport.checkpoints.pinning import SourceFile
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
-from dinoport.verify.verdict import Proofs, Verdict
+from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.writing.output_file import WrittenFile
 
 FORMAT = 1

@@ -9,13 +9,13 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dinoport.families.setting import Origin
+from dinoport.proofs.diagnosis import BUDGET_SECONDS, Diagnosis
+from dinoport.proofs.genuine import GenuineProof
+from dinoport.proofs.outputs import GATE, OutputsProof
+from dinoport.proofs.rotation import GATE as ROTATION_GATE
+from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.inspection import Inspection
 from dinoport.report.report import Accounting, Report, Setting
-from dinoport.verify.diagnosis import BUDGET_SECONDS, Diagnosis
-from dinoport.verify.genuine import GenuineProof
-from dinoport.verify.outputs import GATE, OutputsProof
-from dinoport.verify.rotation import GATE as ROTATION_GATE
-from dinoport.verify.verdict import Verdict, Word
 
 WIDTH = 80
 LABEL = 12

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dinoport.proofs.seeing import Seen, holding
 from dinoport.report.images import Components, heat, write_png
 from dinoport.report.text import entry
 from dinoport.tensor import Array
-from dinoport.verify.seeing import Seen, holding
 
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""

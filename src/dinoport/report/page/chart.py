@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dinoport.families.observing import EMBEDDING
+from dinoport.proofs.outputs import Difference
 from dinoport.report.text import figure
-from dinoport.verify.outputs import Difference
 
 HEIGHT = 300.0
 """Pixels of the plot, without the labels below it."""

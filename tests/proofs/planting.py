@@ -20,14 +20,14 @@ from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule
+from dinoport.proofs import exact, loading, outputs
+from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
+from dinoport.proofs.rotation import kept_rotation
+from dinoport.proofs.weights import Weights, floats
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.catalogue import choose
 from dinoport.tensor import Array, ArrayValues, TensorRef
-from dinoport.verify import exact, loading, outputs
-from dinoport.verify.exact import ExactProof
-from dinoport.verify.outputs import GATE, Comparison, OutputsProof
-from dinoport.verify.rotation import kept_rotation
-from dinoport.verify.weights import Weights, floats
 from tests import formula
 from tests.fixtures.mapping.generate import place_of
 from tests.mapping.recorded import unfolded

@@ -16,10 +16,10 @@ from dinoport.families.hub_entries import HubEntry
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.resolve import claims_of_source
 from dinoport.mapping.rule import Rule
-from dinoport.verify.outputs import Comparison, Difference, compare, outputs_of, state_as_written
-from dinoport.verify.rotation import GATE as ROTATION_GATE
-from dinoport.verify.rotation import kept_rotation
-from dinoport.verify.weights import torch_tensor
+from dinoport.proofs.outputs import Comparison, Difference, compare, outputs_of, state_as_written
+from dinoport.proofs.rotation import GATE as ROTATION_GATE
+from dinoport.proofs.rotation import kept_rotation
+from dinoport.proofs.weights import torch_tensor
 
 HUB = "hub"
 """The value of --reference that means: the repository that torch.hub knows."""

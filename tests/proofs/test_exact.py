@@ -17,9 +17,9 @@ from dinoport.mapping.constants import identity, ones
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule, add_axis, bake, copy, deinterleave, drop, make, split_rows
+from dinoport.proofs.exact import ExactProof, prove
+from dinoport.proofs.verdict import Word
 from dinoport.tensor import BFLOAT16, Array, ArrayValues, TensorRef
-from dinoport.verify.exact import ExactProof, prove
-from dinoport.verify.verdict import Word
 from tests import tiny
 
 RULES: tuple[Rule, ...] = (

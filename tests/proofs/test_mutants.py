@@ -12,17 +12,17 @@ from dinoport import cli
 from dinoport.api import convert
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule
+from dinoport.proofs.outputs import GATE
+from dinoport.proofs.verdict import Proofs, Word, judge
 from dinoport.targets.transformers import vit
-from dinoport.verify.outputs import GATE
-from dinoport.verify.verdict import Proofs, Word, judge
 from tests import tiny
 from tests.fixtures.mapping.cases import CASES
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.verify.mutants import GROUPS, UNSEEN, Group, Mutant, table
-from tests.verify.planting import Mistake, Original, show, swap_all, swapped
+from tests.proofs.mutants import GROUPS, UNSEEN, Group, Mutant, table
+from tests.proofs.planting import Mistake, Original, show, swap_all, swapped
 
 PROOF_PAGE = Path(__file__).parents[2] / "docs" / "proof.md"
 

@@ -8,15 +8,15 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from dinoport.families.setting import Setting
-from dinoport.verify.diagnosis import Diagnosis
-from dinoport.verify.exact import ExactProof
-from dinoport.verify.genuine import GenuineProof
-from dinoport.verify.loading import LoadingProof
-from dinoport.verify.outputs import GATE, OutputsProof
-from dinoport.verify.pixels import PixelsProof
+from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.genuine import GenuineProof
+from dinoport.proofs.loading import LoadingProof
+from dinoport.proofs.outputs import GATE, OutputsProof
+from dinoport.proofs.pixels import PixelsProof
 
 if TYPE_CHECKING:
-    from dinoport.verify.pictures import Pictures
+    from dinoport.proofs.pictures import Pictures
 
 
 class Word(str, Enum):

@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dinoport.api import convert
-from dinoport.verify import loading
-from dinoport.verify.verdict import Proofs, judge
+from dinoport.proofs import loading
+from dinoport.proofs.verdict import Proofs, judge
 from tests import tiny
 
 torch = pytest.importorskip("torch")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dinoport.families.preprocessing import Preprocessing
+from dinoport.proofs.picture import Resize, picture_tensor, pil_resize
 from dinoport.tensor import Array
-from dinoport.verify.picture import Resize, picture_tensor, pil_resize
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,7 +50,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
     """Compare the pixel values that the folder's processor gives with the original's. `name` is the picture's."""
     if channels != 3:
         return PixelsProof("not shown", reason=f"image processors take RGB pictures, the model has {channels} channels")
-    from dinoport.verify.loading import quiet
+    from dinoport.proofs.loading import quiet
 
     picture = picture.convert("RGB")
     backend = ""
@@ -72,7 +72,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
 
 def processed(folder: Path, picture: Image) -> Array:
     """The pixel values that the folder's processor gives, in float64. Raises whatever the processor raises."""
-    from dinoport.verify.loading import quiet
+    from dinoport.proofs.loading import quiet
 
     with quiet():
         return _processed(_load(folder), picture)

@@ -17,13 +17,13 @@ from dinoport.families.family import Architecture, Family
 from dinoport.families.preprocessing import Preprocessing
 from dinoport.mapping.resolve import backwards, claims_of_source
 from dinoport.mapping.rule import Rule
+from dinoport.proofs import diagnosis, exact
+from dinoport.proofs.genuine import Reference
+from dinoport.proofs.verdict import Proofs
 from dinoport.tensor import Array, TensorRef
-from dinoport.verify import diagnosis, exact
-from dinoport.verify.genuine import Reference
-from dinoport.verify.verdict import Proofs
 
 if TYPE_CHECKING:
-    from dinoport.verify import outputs
+    from dinoport.proofs import outputs
 
 Level: TypeAlias = Literal["none", "exact", "full"]
 
@@ -81,8 +81,8 @@ def prove(
 
     import torch
 
-    from dinoport.verify import genuine, loading, outputs, pixels
-    from dinoport.verify.picture import load_picture, picture_tensor, synthetic_picture
+    from dinoport.proofs import genuine, loading, outputs, pixels
+    from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
 
     loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
     if model is None or not loaded.passed:
@@ -108,7 +108,7 @@ def prove(
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
     taken = None
     if pictures:
-        from dinoport.verify.pictures import take_pictures
+        from dinoport.proofs.pictures import take_pictures
 
         rgb = case.channels == 3
         taken = take_pictures(comparison, values, case.folder, picture if rgb else None, case.preprocessing)
@@ -125,10 +125,10 @@ def _diagnosed(
     """Where both sides part, and which of the usual mistakes explains it."""
     import torch
 
-    from dinoport.verify import loading, outputs
-    from dinoport.verify.blocks import observed_blocks
-    from dinoport.verify.rotation import kept_rotation
-    from dinoport.verify.weights import Weights, floats
+    from dinoport.proofs import loading, outputs
+    from dinoport.proofs.blocks import observed_blocks
+    from dinoport.proofs.rotation import kept_rotation
+    from dinoport.proofs.weights import Weights, floats
 
     # Kept in memory: every mistake that is tried runs on them again.
     source = dict(Weights(floats(case.originals)))

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.proofs import pixels
+from dinoport.proofs.picture import picture_tensor, pil_resize, synthetic_picture
 from dinoport.targets.transformers.processor import processor_config
-from dinoport.verify import pixels
-from dinoport.verify.picture import picture_tensor, pil_resize, synthetic_picture
 
 HAS_TORCHVISION = find_spec("torchvision") is not None
 needs_torchvision = pytest.mark.skipif(not HAS_TORCHVISION, reason="torchvision's classes are measured where it is")

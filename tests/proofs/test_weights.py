@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import BFLOAT16, Array, ArrayValues, TensorRef
-from dinoport.verify.weights import Weights, floats
 
 torch = pytest.importorskip("torch")
 

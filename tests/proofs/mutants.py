@@ -1,7 +1,7 @@
 """The mistakes that the outputs proof must reject, and by how much each is above its gate.
 
 `relative` is the largest difference of the outputs in float64, relative to the largest output, to two digits; the
-table in docs/proof.md is printed from here by `python -m tests.verify.mutants`.
+table in docs/proof.md is printed from here by `python -m tests.proofs.mutants`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dinoport.families.dinov2.architecture import DinoV2ViT
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.verify.outputs import GATE
+from dinoport.proofs.outputs import GATE
 from tests import goldens
-from tests.verify.planting import Mistake, Original, halves_swapped, rolled, swapped
+from tests.proofs.planting import Mistake, Original, halves_swapped, rolled, swapped
 
 UNSEEN = 1e-12
 """An outputs proof of what is equal stays below; so does that of a mistake that no output shows."""
@@ -129,7 +129,7 @@ GROUPS = (
         "DINOv2 with registers",
         Original("dinov2", REGISTERS, 56),
         (
-            Mutant("registers behind the patches", Mistake(reference="tests.verify.registers_last"), 1.3e00),
+            Mutant("registers behind the patches", Mistake(reference="tests.proofs.registers_last"), 1.3e00),
             Mutant("registers shifted by one", Mistake(values=rolled("embeddings.register_tokens", first=0)), 1.2e00),
             Mutant("queries and keys swapped", Mistake(rules=swapped((".query.", ".key."))), 7.4e-01),
         ),

@@ -11,12 +11,12 @@ from typing import get_args
 import pytest
 
 from dinoport.families.setting import Origin, Setting
-from dinoport.verify.exact import ExactProof
-from dinoport.verify.loading import LoadingProof
-from dinoport.verify.outputs import Difference, OutputsProof
-from dinoport.verify.pixels import PixelsProof, Status
-from dinoport.verify.rotation import RotationProof
-from dinoport.verify.verdict import Proofs, Word, judge
+from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.loading import LoadingProof
+from dinoport.proofs.outputs import Difference, OutputsProof
+from dinoport.proofs.pixels import PixelsProof, Status
+from dinoport.proofs.rotation import RotationProof
+from dinoport.proofs.verdict import Proofs, Word, judge
 
 SAME, OTHER = Difference(1e-16, 1e-15), Difference(1e-5, 1e-6)
 

@@ -17,11 +17,11 @@ from dinoport.errors import NotProvenError
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.probe import Features, Probe
 from dinoport.mapping.rule import Rule, copy, split_rows
+from dinoport.proofs import diagnosis
 from dinoport.report.page.render import page
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
 from dinoport.targets.transformers import vit
-from dinoport.verify import diagnosis
 from tests import formula
 from tests.families.cases import CASES, Case, Request, teacher
 

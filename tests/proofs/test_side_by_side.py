@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dinoport.verify.side_by_side import side_by_side
+from dinoport.proofs.side_by_side import side_by_side
 
 torch = pytest.importorskip("torch")
 

@@ -18,8 +18,8 @@ from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.observing import EMBEDDING
 from dinoport.mapping.resolve import claims_of_source
 from dinoport.mapping.rule import Rule
+from dinoport.proofs.misplaced import block_of, find_misplaced
 from dinoport.tensor import TensorRef
-from dinoport.verify.misplaced import block_of, find_misplaced
 
 AFTER = "after the last block"
 """Where every block is equal and the outputs are not: the final norm, a pooler, a classifier."""
@@ -113,7 +113,7 @@ def of_outputs(
     """
     import torch
 
-    from dinoport.verify.mistakes import Trial
+    from dinoport.proofs.mistakes import Trial
 
     search = _Search(sides, others, time.monotonic() + budget_seconds)
     with torch.inference_mode():
@@ -128,7 +128,7 @@ def of_outputs(
 
 def of_rotation(rotation: Any, architecture: DinoV3ViT, size: tuple[int, int]) -> Diagnosis:
     """Try other bases for rotary positions that are not the original's, on a picture of (height, width) pixels."""
-    from dinoport.verify.rotation import GATE, difference
+    from dinoport.proofs.rotation import GATE, difference
 
     for theta in THETAS:
         remaining = difference(rotation, replace(architecture, rope_theta=theta), size)
@@ -179,7 +179,7 @@ class _Search:
 
     def _best(self, base: Any, reached: str) -> tuple[Any, str | None, float]:
         """The mistake that explains everything, else the one after which the models part latest, if later."""
-        from dinoport.verify.mistakes import trials
+        from dinoport.proofs.mistakes import trials
 
         order = [*self.sides.blocks, AFTER]
         best: tuple[Any, str | None, float] = (None, reached, float("inf"))
@@ -216,7 +216,7 @@ def rules_of(block: str, originals: Mapping[str, TensorRef], rules: Sequence[Rul
 def _parting(sides: Sides, trial: Any) -> tuple[str | None, float]:
     """The first module whose output differs, and by how much; None and the outputs' difference where none does."""
     from dinoport.families.torch_layers import activation_replaced
-    from dinoport.verify.outputs import Difference
+    from dinoport.proofs.outputs import Difference
 
     def watch(name: str, output: Any) -> None:
         if name in sides.blocks:

@@ -10,9 +10,9 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.families.dino.architecture import DinoViT
+from dinoport.proofs.outputs import GATE, Difference, noise_input
+from dinoport.proofs.verdict import Word
 from dinoport.request import Request
-from dinoport.verify.outputs import GATE, Difference, noise_input
-from dinoport.verify.verdict import Word
 from tests import formula
 
 torch = pytest.importorskip("torch")

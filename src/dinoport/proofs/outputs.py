@@ -16,11 +16,11 @@ import numpy as np
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
+from dinoport.proofs.blocks import observed_blocks
+from dinoport.proofs.rotation import Rotation, RotationProof, difference, kept_rotation
+from dinoport.proofs.side_by_side import side_by_side
+from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
-from dinoport.verify.blocks import observed_blocks
-from dinoport.verify.rotation import Rotation, RotationProof, difference, kept_rotation
-from dinoport.verify.side_by_side import side_by_side
-from dinoport.verify.weights import Weights, floats
 
 GATE = 1e-9
 """Largest relative difference in float64 that counts as equal."""

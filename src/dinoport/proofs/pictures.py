@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.families.preprocessing import Preprocessing
+from dinoport.proofs.attention import attention_of_original, kept_attention
+from dinoport.proofs.outputs import Comparison, outputs_of, rotation_for, state_as_written
+from dinoport.proofs.rotation import kept_rotation
 from dinoport.tensor import Array
-from dinoport.verify.attention import attention_of_original, kept_attention
-from dinoport.verify.outputs import Comparison, outputs_of, rotation_for, state_as_written
-from dinoport.verify.rotation import kept_rotation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,8 +97,8 @@ def patch_tokens(outputs: Mapping[str, Any], grid: tuple[int, int], prefix: int)
 
 def _pixels(folder: Path, picture: Image, preprocessing: Preprocessing) -> Pair | None:
     """What both transforms make of the picture, in grey levels; None where the folder's fails or gives another size."""
-    from dinoport.verify.picture import picture_tensor
-    from dinoport.verify.pixels import processed
+    from dinoport.proofs.picture import picture_tensor
+    from dinoport.proofs.pixels import processed
 
     original = picture_tensor(picture, preprocessing)
     try:

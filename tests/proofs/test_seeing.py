@@ -14,9 +14,9 @@ import pytest
 from dinoport.api import convert
 from dinoport.errors import SettingError
 from dinoport.families.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
-from dinoport.verify.attention import attention_of_original
-from dinoport.verify.picture import synthetic_picture
-from dinoport.verify.seeing import fitted, holding, see
+from dinoport.proofs.attention import attention_of_original
+from dinoport.proofs.picture import synthetic_picture
+from dinoport.proofs.seeing import fitted, holding, see
 from tests.families.cases import CASES, Case
 
 torch = pytest.importorskip("torch")

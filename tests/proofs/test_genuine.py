@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinoport import api
+from dinoport import api, conversion
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UsageError
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.dino_resnet.architecture import DinoResNet
@@ -79,7 +79,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(state, tmp_path / "checkpoint.pth")
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
     sizes = {"width": 64, "depth": depth, "patch": 8, "rows": state["pos_embed"].shape[1]}
-    monkeypatch.setattr(api, "hub_entry", lambda architecture, size: HubEntry("owner/repo", "tiny", sizes))
+    monkeypatch.setattr(conversion, "hub_entry", lambda architecture, size: HubEntry("owner/repo", "tiny", sizes))
     return tmp_path / "checkpoint.pth"
 
 

@@ -50,8 +50,8 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     """
     import torch
 
-    from dinoport.verify.attention import kept_attention
-    from dinoport.verify.outputs import outputs_of
+    from dinoport.proofs.attention import kept_attention
+    from dinoport.proofs.outputs import outputs_of
 
     config = _config(folder)
     kind = str(config["model_type"])
@@ -146,7 +146,7 @@ def _load(folder: Path, dtype: str) -> Any:
     import torch
     from transformers import AutoModel
 
-    from dinoport.verify.loading import quiet
+    from dinoport.proofs.loading import quiet
 
     with quiet():
         return AutoModel.from_pretrained(

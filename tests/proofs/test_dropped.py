@@ -7,8 +7,8 @@ import pytest
 
 from dinoport.mapping.constants import Listed
 from dinoport.mapping.rule import copy, drop, drop_alias
+from dinoport.proofs.exact import prove
 from dinoport.tensor import Array, ArrayValues, TensorRef
-from dinoport.verify.exact import prove
 
 
 def ref(name: str, array: Array) -> TensorRef:
