@@ -73,5 +73,26 @@ def test_a_published_name_is_beyond_doubt(tmp_path: Path) -> None:
     assert model.hub == "facebook/dinov2-with-registers-base"
 
 
+@pytest.mark.parametrize(("flipped", "claimed"), [(False, True), (True, False)])
+def test_a_renamed_file_is_known_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flipped: bool, claimed: bool
+) -> None:
+    file = tmp_path / "weights (1).pth"
+    content = bytes(range(250)) * 4
+    digest = hashlib.sha256(content).hexdigest()
+    file.write_bytes(content[:-1] + b"!" if flipped else content)
+    first, *others = PUBLISHED
+    model = replace(first, url=f"https://example.org/model-{digest[:8]}.pth", parameters=249)
+    monkeypatch.setattr("dinoport.families.published_names.PUBLISHED", (*others, model))
+    assert sources.locate(file).genuine() == (model if claimed else None)
+
+
+def test_a_renamed_file_of_another_size_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"small")
+    monkeypatch.setattr(sources, "_sha256", lambda path: pytest.fail("hashed"))
+    assert sources.locate(file).genuine() is None
+
+
 def test_every_published_licence_is_known() -> None:
     assert {model.licence for model in PUBLISHED} == set(LICENCES)

@@ -52,6 +52,21 @@ def test_what_torch_hub_has_cached_is_used(site: Site, cache: Path) -> None:
     assert site.requests == []
 
 
+def test_nothing_vouches_for_a_cached_file_without_a_hash(site: Site, cache: Path) -> None:
+    (cache / "dino_deitsmall16_pretrain.pth").write_bytes(BACKBONE)
+    located = locate("dino_vits16")
+    assert located.genuine() is None
+    address = site.url("dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth")
+    assert located.remarks == (
+        f"dino_vits16 is {address}, taken from torch.hub's cache, {cache}, where nothing vouches for it",
+    )
+
+
+def test_what_this_run_downloaded_is_genuine(site: Site) -> None:
+    located = locate("dino_vits16")
+    assert located.genuine() is located.published is not None
+
+
 def test_a_cached_file_with_another_hash_is_refused(site: Site, cache: Path) -> None:
     file = cache / "dinov3_vits16_pretrain_lvd1689m-08c60483.pth"
     file.write_bytes(b"something else")

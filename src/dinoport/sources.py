@@ -17,11 +17,14 @@ from dinoport.checkpoints.remote.http import RefusedError
 from dinoport.checkpoints.remote.opening import check_downloaded, open_remote
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.families.published import Published, file_name, sha256_prefix
-from dinoport.families.published_names import model_named, published, published_file
+from dinoport.families.published_names import model_named, published, published_file, published_of_size
 from dinoport.progress import Progress, silent
 
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
+
+UNVOUCHED = "where nothing vouches for it"
+"""Any file may lie in torch.hub's cache under a published name, and most of those names carry no hash."""
 
 DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
@@ -30,8 +33,9 @@ DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downl
 class Located:
     """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
 
-    `published` is the model whose name, or whose file's name, was given. `by_name` says that the file comes from its
-    published address, and is not only called like it. With `looked_at` nothing is downloaded whole.
+    `published` is the model whose name, or whose file's name, was given. `by_name` says that this run has the file from
+    its published address, or has held it against the hash that was published with it; that a file is only called so, or
+    lies in a cache under that name, does not count. With `looked_at` nothing is downloaded whole.
     """
 
     shown: str
@@ -43,16 +47,19 @@ class Located:
     looked_at: bool = False
 
     def genuine(self) -> Published | None:
-        """The published model that this is beyond doubt: by where it came from, or by the hash that its name carries.
+        """The published model that this is beyond doubt: by where it came from, or by its published hash.
 
-        Reads a local file once where its name carries a hash.
+        Reads a local file once where its name is that of a published file with a hash, or where it is as large as one
+        under whatever name.
         """
-        if self.published is None or self.by_name:
+        if self.by_name:
             return self.published
-        prefix = self.published.sha256_prefix
-        if prefix is None or self.path is None or not self.path.is_file():
+        if self.path is None or not self.path.is_file():
             return None
-        return self.published if _sha256(self.path).startswith(prefix) else None
+        candidates = [model for model in (self.published, *published_of_size(self.path.stat().st_size)) if model]
+        prefixes = [(model.sha256_prefix, model) for model in candidates if model.sha256_prefix]
+        digest = _sha256(self.path) if prefixes else ""
+        return next((model for prefix, model in prefixes if digest.startswith(prefix)), None)
 
     def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
@@ -112,21 +119,25 @@ def _published(name: str, url: str, model: Published, on_progress: Progress, *, 
     if look and not (torch_hub_checkpoints() / file_name(url)).exists():
         remark = f"{name} is {url}, looked at where it is"
         return Located(name, None, url, model, (remark,), by_name=True, looked_at=True)
-    file = _fetch(url, model, on_progress)
-    return Located(name, file, None, model, (f"{name} is {url}, kept in {file.parent}",), by_name=True, looked_at=look)
+    file, vouched = _fetch(url, model, on_progress)
+    kept = f"kept in {file.parent}" if vouched else f"taken from torch.hub's cache, {file.parent}, {UNVOUCHED}"
+    return Located(name, file, None, model, (f"{name} is {url}, {kept}",), by_name=vouched, looked_at=look)
 
 
-def _fetch(url: str, model: Published, on_progress: Progress) -> Path:
-    """The cached file of a published address, downloaded if need be, with the hash that its name announces."""
+def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, bool]:
+    """The cached file of a published address, downloaded if need be, with the hash that its name announces.
+
+    And whether this run knows it to be that file: it downloaded it, or held it against a hash.
+    """
     target = torch_hub_checkpoints() / file_name(url)
     expected = sha256_prefix(url)
     if target.exists():
         if expected and not (found := _sha256(target)).startswith(expected):
             raise wrong_hash(str(target), expected, found)
-        return target
+        return target, expected is not None
     with _gating(model):
-        download(Address.of(url), target, check_downloaded, sha256_prefix=expected, on_progress=on_progress)
-    return target
+        fetched = download(Address.of(url), target, check_downloaded, sha256_prefix=expected, on_progress=on_progress)
+    return target, fetched
 
 
 @contextmanager

@@ -34,8 +34,8 @@ def download(
     *,
     sha256_prefix: str | None = None,
     on_progress: Progress = silent,
-) -> None:
-    """Fetch `address` to `target`, unless another run has done so meanwhile.
+) -> bool:
+    """Fetch `address` to `target`, unless another run has done so meanwhile; whether this one did.
 
     `check` is called with the complete file and its address before it gets its name, and raises where that is not what
     was wanted.
@@ -45,7 +45,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, on_progress):
             if target.exists():
-                return
+                return False
             part = _Part(address, target, trusts_hash=sha256_prefix is not None)
             digest = part.fetch(on_progress)
             try:
@@ -57,6 +57,7 @@ def download(
                 raise
             part.path.replace(target)
             part.discard()
+            return True
 
 
 def wrong_hash(where: str, expected: str, found: str) -> CheckpointError:
