@@ -9,6 +9,7 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.preparation import Prepared
 from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
+from dinoport.targets.transformers.common import with_losses
 from dinoport.targets.transformers.processor import processor_config
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.writing.card import CardFacts, card
@@ -25,7 +26,7 @@ def configs(prepared: Prepared) -> dict[str, dict[str, object]]:
     floats = {step.target.dtype for step in prepared.plan.steps if step.target.dtype in FLOAT_DTYPES.values()}
     widest = max(floats, key=lambda dtype: dtype.itemsize)
     return {
-        "config.json": {**prepared.target.config, "dtype": dtype_name(widest)},
+        "config.json": {**with_losses(prepared.target.config, prepared.plan.lost), "dtype": dtype_name(widest)},
         "preprocessor_config.json": processor_config(prepared.target.preprocessing),
     }
 

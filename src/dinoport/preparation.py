@@ -187,8 +187,21 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     if reading.problems:
         raise _refusal(where, family, None, reading.problems)
     lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
-    reading = replace(reading, remarks=(*reading.remarks, *lost))
+    zeroed = _zeroed(resolution.plan, back.rules)
+    reading = replace(reading, remarks=(*reading.remarks, *zeroed, *lost))
     return PreparedReturn(checkpoint, family, back, tensors, reading, resolution.plan)
+
+
+def _zeroed(plan: Plan, rules: Iterable[Rule]) -> list[str]:
+    """What returns as zeros, because the folder has no place for it."""
+    remarks = []
+    for rule in rules:
+        parts = [part for part, target in enumerate(rule.targets, start=1) if target is None]
+        names = [step.target.name for step in plan.steps if rule.source and rule.source.match(step.target.name)]
+        if parts and names:
+            what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
+            remarks.append(f"{what} returns as zeros: {rule.reason}")
+    return remarks
 
 
 def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:

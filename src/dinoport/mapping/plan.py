@@ -131,12 +131,16 @@ class _StepValues:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A tensor, or a part of one, that the output does not hold, and why."""
+    """A tensor, or a part of one, that the output does not hold, and why.
+
+    `returns` says that the way back makes it again: from its declaration, from a second name, or as zeros.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape
     reason: str
+    returns: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,11 @@ class Plan:
             counts[step.kind] += 1
         counts[Kind.DROPPED] = len(self.dropped)
         return counts
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The parts of the original that do not return, by the first word of their names: `dino_head`."""
+        return tuple(dict.fromkeys(tensor.name.partition(".")[0] for tensor in self.dropped if not tensor.returns))
 
     def shapes(self) -> Mapping[str, Shape]:
         return {step.target.name: step.target.shape for step in self.steps}

@@ -80,7 +80,8 @@ def forwards(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], dtype: np.
         if claim is None:
             continue
         if claim.rule.kind is Kind.DROPPED:
-            dropped.append(Dropped(name, tensor.dtype, tensor.shape, claim.rule.reason))
+            returns = claim.rule.constant is not None or claim.rule.alias is not None
+            dropped.append(Dropped(name, tensor.dtype, tensor.shape, claim.rule.reason, returns))
             continue
         try:
             shape = claim.rule.operation.target_shape(tensor.shape)
@@ -102,7 +103,7 @@ def _split(claim: Claim, tensor: TensorRef, part_spec: TensorSpec, steps: list[S
         target = claim.target(part)
         if target is None:
             name = f"{tensor.name} (part {part + 1} of {rule.operation.parts})"
-            dropped.append(Dropped(name, tensor.dtype, part_spec.shape, rule.reason))
+            dropped.append(Dropped(name, tensor.dtype, part_spec.shape, rule.reason, returns=True))
             continue
         span = Span(tensor, part * size, (part + 1) * size)
         spec = replace(part_spec, name=target)

@@ -21,7 +21,7 @@ MAX_LAYERS = 1000
 MAX_WIDTH = 65_536
 """More than any model has; config.json is not trusted with more."""
 
-LOSSES = ("local_cls_norm",)
+LOSSES = ("local_cls_norm", "head", "dino_head", "ibot_head")
 """What a folder can have lost of its original."""
 
 MODEL_TYPES = {
@@ -142,6 +142,7 @@ def _dinov3(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, 
         key_bias_mask=not live or _record(config).get("open_key_mask") is True,
         live_key_bias=live,
         rope_theta=float(theta),
+        rope_rounded=_record(config).get("rounded_periods") is True,
     )
     return "dinov3", dinov3_vit.rules(model)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from dinoport.errors import SettingError
 from dinoport.families.interpolation import Interpolation
 from dinoport.families.preprocessing import Preprocessing
@@ -60,7 +62,14 @@ def original_fields(family: str, **facts: object) -> dict[str, object]:
     """A field of ours in config.json: which original this is, and what the class alone does not tell.
 
     `classifier` is the name under which the original keeps its classifier, `without` lists parts that the class has and
-    the original has not, `lost` those that the class has no place for. Transformers keeps the field when it saves the
-    model again, and the way back needs it.
+    the original has not. Transformers keeps the field when it saves the model again, and the way back needs it.
     """
     return {"dinoport": {"family": family} | {name: fact for name, fact in facts.items() if fact}}
+
+
+def with_losses(config: Mapping[str, object], lost: Sequence[str]) -> dict[str, object]:
+    """The same config, with the parts of the original that the folder has lost for good in our own field."""
+    record = config["dinoport"]
+    if not lost or not isinstance(record, dict):
+        return dict(config)
+    return {**config, "dinoport": {**record, "lost": list(lost)}}

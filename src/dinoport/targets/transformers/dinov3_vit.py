@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3.family import FAMILY, PERIODS
 from dinoport.families.dinov3.rope import powers
@@ -16,6 +18,7 @@ from dinoport.mapping.constants import Listed, ones, zeros
 from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.common import input_size, original_fields, prepared
+from dinoport.tensor import BFLOAT16
 
 MASKED = "the mask beside it switches the keys' bias off; the class has no place for one"
 
@@ -91,7 +94,7 @@ def target(model: DinoV3ViT, preprocessing: Preprocessing, choices: Choices) -> 
             "dinov3",
             without=[] if model.layer_scale else ["layer_scale"],
             open_key_mask=model.live_key_bias,
-            lost=["local_cls_norm"] if model.local_cls_norm else [],
+            rounded_periods=model.rope_rounded,
         ),
     }
     return Target(
@@ -125,7 +128,11 @@ def _constants(model: DinoV3ViT) -> Iterator[Rule]:
 
 def _buffers(model: DinoV3ViT) -> Iterator[Rule]:
     """What the class has no tensor for and the original keeps as buffers: they return as what they follow from."""
-    periods = Listed(tuple(powers(model.rope_theta, model.head_dim // 4)), f"the powers of {model.rope_theta:g}")
+    values = powers(model.rope_theta, model.head_dim // 4)
+    words = f"the powers of {model.rope_theta:g}"
+    if model.rope_rounded:
+        values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
+    periods = Listed(tuple(values), words)
     yield drop(PERIODS, because=COMPUTED, returns=periods)
     if model.qkv_bias and model.key_bias_mask:
         thirds = (1.0, 1.0 if model.live_key_bias else 0.0, 1.0)
