@@ -159,3 +159,26 @@ def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> Non
     for steps in seen.values():
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
     assert seen["writing"][-1][0] == seen["writing"][-1][1]
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "expected"),
+    [
+        (lambda source, out: api.convert(source, out, to="bogus"), "to", "'transformers' or 'original'"),
+        (lambda source, out: api.plan(source, to="bogus"), "to", "'transformers' or 'original'"),
+        (lambda source, out: api.convert(source, out, level="bogus"), "level", "'none' or 'exact' or 'full'"),
+        (lambda source, out: api.verify(source, out, level="bogus"), "level", "'exact' or 'full'"),
+    ],
+    ids=["convert to", "plan to", "convert level", "verify level"],
+)
+def test_a_word_that_names_nothing_is_refused_before_any_work(source: Path, tmp_path, call, name, expected) -> None:
+    with pytest.raises(SettingError) as caught:
+        call(source, tmp_path / "out")
+    assert str(caught.value) == f"{name} cannot be 'bogus'\n  expected: {expected}\n  found: 'bogus'"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_verification_that_proves_nothing_is_none(source: Path, tmp_path) -> None:
+    api.convert(source, tmp_path / "out", tiny.REQUEST, level="none")
+    with pytest.raises(SettingError, match="level cannot be 'none'"):
+        api.verify(source, tmp_path / "out", level="none")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from dinoport import folder as folders
 from dinoport import integrity
@@ -32,6 +32,8 @@ from dinoport.writing.place import refuse_overlap
 
 if TYPE_CHECKING:
     from dinoport.report.visualization import Visualization
+
+Direction: TypeAlias = Literal["transformers", "original"]
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
@@ -73,9 +75,14 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
 
 
 def plan(
-    source: str | Path, request: Request | None = None, *, to: str = "transformers", on_progress: Progress = silent
+    source: str | Path,
+    request: Request | None = None,
+    *,
+    to: Direction = "transformers",
+    on_progress: Progress = silent,
 ) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
+    _require_one_of("to", to, get_args(Direction))
     planned = Verdict(Word.PLANNED)
     if to == "original":
         with locate(source, on_progress, look=True).open(on_progress) as checkpoint:
@@ -89,7 +96,7 @@ def convert(
     target: str | Path,
     request: Request | None = None,
     *,
-    to: Literal["transformers", "original"] = "transformers",
+    to: Direction = "transformers",
     level: Level = "full",
     image: Path | None = None,
     all_sizes: bool = False,
@@ -110,12 +117,23 @@ def convert(
     code for a second proof of the outputs: from a folder with a hubconf.py, or with `hub` from where torch.hub
     downloads it.
     """
+    _require_one_of("to", to, get_args(Direction))
+    _require_one_of("level", level, get_args(Level))
     target, request = Path(target), request or Request()
     _require_packages(level)
     check_reference(reference, level, to)
     refuse_overlap(Path(source), target)
     job = Job(
-        source, target, level, image, all_sizes, reference, allow_nonfinite, max_shard_bytes, for_page, on_progress
+        source=source,
+        target=target,
+        level=level,
+        image=image,
+        all_sizes=all_sizes,
+        reference=reference,
+        allow_nonfinite=allow_nonfinite,
+        max_shard_bytes=max_shard_bytes,
+        for_page=for_page,
+        on_progress=on_progress,
     )
     with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
         back = to == "original"
@@ -142,9 +160,10 @@ def verify(
     """Prove an existing folder against its source.
 
     What was asked for when the folder was made is read from its `dinoport.json`; what `request` gives goes before it,
-    such as where a head's file lies now. The report's verdict says whether the two are equal; nothing is raised for a
-    folder that is not.
+    such as where a head's file lies now. `level` is exact or full. The report's verdict says whether the two are equal;
+    nothing is raised for a folder that is not.
     """
+    _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)
     _require_packages(level)
     check_reference(reference, level)
@@ -196,6 +215,12 @@ def visualize(
         raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
     return draw(see(Path(folder), picture, size), Path(out), mass)
+
+
+def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """A word that is misspelt would otherwise be taken as the default."""
+    if value not in allowed:
+        raise SettingError(f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value))
 
 
 def _require_packages(level: Level) -> None:

@@ -106,7 +106,7 @@ def convert(
     max_shard_bytes = size_bytes(max_shard_size)
     if dry_run:
         with progress_bars() as on_progress:
-            planned = api.plan(source, request, to=to, on_progress=on_progress)
+            planned = api.plan(source, request, to=to, on_progress=on_progress)  # type: ignore[arg-type]  # checked above
         _show(planned, as_json, with_plan=True)
         return
     _check_report(report, source)

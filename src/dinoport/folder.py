@@ -18,7 +18,6 @@ from dinoport.writing.licence import LICENCES
 from dinoport.writing.output_file import WrittenFile
 
 REPORT = "dinoport.json"
-OWN_FILES = ("config.json", "preprocessor_config.json")
 
 
 def configs(prepared: Prepared) -> dict[str, dict[str, object]]:
@@ -37,7 +36,7 @@ def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:
 
 def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
     """The model card, and the licence's text where the source is a published model beyond doubt."""
-    genuine = prepared.located.genuine() if prepared.located else None
+    genuine = prepared.located.genuine()
     licence = LICENCES[genuine.licence] if genuine else None
     facts = CardFacts(
         folder=name,

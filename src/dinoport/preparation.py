@@ -16,7 +16,7 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
-from dinoport.families.dialect import translate
+from dinoport.families.dialect import Translation, translate
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.published import file_name
 from dinoport.families.setting import Setting, Wishes
@@ -53,15 +53,11 @@ class Prepared:
     target: Target
     plan: Plan
     cast: np.dtype[Any] | None
+    located: Located
     others: tuple[StateDict, ...] = ()
     remarks: tuple[str, ...] = ()
-    located: Located | None = None
     head: Checkpoint | None = None
     files: ExitStack = field(default_factory=ExitStack)
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        return self.target.rules
 
     @property
     def assumed(self) -> tuple[Setting[object], ...]:
@@ -104,52 +100,89 @@ def prepare_opened(
     located: Located, checkpoint: Checkpoint, request: Request, on_progress: Progress = silent
 ) -> Prepared:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
+    if is_known_class(checkpoint.config or {}):
+        raise _converted_already(checkpoint.where)
+    found = families.find(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
+    wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
+    original = _original(found, wishes)
     with ExitStack() as files:
-        where = checkpoint.where
-        if is_known_class(checkpoint.config or {}):
-            raise _converted_already(where)
-        found = families.find(where, state_dicts(checkpoint), request.checkpoint_key)
-        wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
-        original = translate(found.state.tensors, found.dialect, wishes) if found.dialect else None
-        tensors = dict(original.tensors if original else found.state.tensors)
-        remarks = [*located.remarks, *checkpoint.remarks, *(original.remarks if original else ())]
         head = None
         if request.head is not None:
-            found_head = locate_head(request.head, located, on_progress)
-            head = files.enter_context(found_head.open(on_progress))
-            tensors |= _head(head, found.family.classifier)
-            remarks += found_head.remarks or (f"classifier from {file_name(found_head.shown)}",)
-        if original and original.problems:
-            raise _refusal(where, found.family, found.state, original.problems)
-        declared = frozenset(original.declared if original else ())
-        evidence = Evidence(where, tensors, training_arguments(checkpoint), wishes, checkpoint.run, declared)
-        reading = found.family.read(evidence)
-        preprocessing = reading.preprocessing or found.family.preprocessing
-        target = choose(reading.architecture, preprocessing, _choices(request, tensors))
-        cast = FLOAT_DTYPES[request.dtype] if request.dtype else None
-        resolution = forwards(tensors, target.rules, cast)
-        problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
-        if problems:
-            raise _refusal(where, found.family, found.state, problems)
-        remarks += [*reading.remarks, *_branch_remarks(found, request.checkpoint_key), *_dtype_remarks(resolution.plan)]
-        if checkpoint.run and checkpoint.run.problem:
-            remarks.append(f"{checkpoint.run.path} was not read: {checkpoint.run.problem}")
+            located_head = locate_head(request.head, located, on_progress)
+            head = files.enter_context(located_head.open(on_progress))
+            original = _with_head(original, head, found.family.classifier, located_head)
+        if original.problems:
+            raise _refusal(checkpoint.where, found.family, found.state, original.problems)
+        reading = _read(checkpoint, found, original, wishes)
+        target, plan, cast = _planned(checkpoint.where, found, original.tensors, reading, request)
         return Prepared(
-            request,
-            checkpoint,
-            found.family,
-            found.state,
-            tensors,
-            reading,
-            target,
-            resolution.plan,
-            cast,
-            found.others,
-            tuple(remarks),
-            located,
-            head,
-            files.pop_all(),
+            request=request,
+            checkpoint=checkpoint,
+            family=found.family,
+            state=found.state,
+            tensors=original.tensors,
+            reading=reading,
+            target=target,
+            plan=plan,
+            cast=cast,
+            located=located,
+            others=found.others,
+            remarks=(
+                *located.remarks,
+                *checkpoint.remarks,
+                *original.remarks,
+                *reading.remarks,
+                *_branch_remarks(found, request.checkpoint_key),
+                *_dtype_remarks(plan),
+                *_run_remarks(checkpoint),
+            ),
+            head=head,
+            files=files.pop_all(),
         )
+
+
+def _original(found: families.Found, wishes: Wishes) -> Translation:
+    """A state dict under the original's names, whichever codebase named it."""
+    tensors = found.state.tensors
+    return translate(tensors, found.dialect, wishes) if found.dialect else Translation(dict(tensors))
+
+
+def _with_head(original: Translation, head: Checkpoint, classifier: str, located: Located) -> Translation:
+    """The same with a linear head, which was `located`, as the family's `classifier`."""
+    remarks = located.remarks or (f"classifier from {file_name(located.shown)}",)
+    tensors = {**original.tensors, **_head(head, classifier)}
+    return replace(original, tensors=tensors, remarks=(*original.remarks, *remarks))
+
+
+def _read(checkpoint: Checkpoint, found: families.Found, original: Translation, wishes: Wishes) -> Reading:
+    """The architecture, as the family reads it off names, shapes, and what the file or its run says."""
+    return found.family.read(
+        Evidence(
+            where=checkpoint.where,
+            tensors=original.tensors,
+            arguments=training_arguments(checkpoint),
+            wishes=wishes,
+            config=checkpoint.run,
+            declared=frozenset(original.declared),
+        )
+    )
+
+
+def _planned(
+    where: str, found: families.Found, tensors: Mapping[str, TensorRef], reading: Reading, request: Request
+) -> tuple[Target, Plan, np.dtype[Any] | None]:
+    """What it becomes, and by which steps, with the dtype that weights are rounded to.
+
+    Raises PlanError with every problem.
+    """
+    preprocessing = reading.preprocessing or found.family.preprocessing
+    target = choose(reading.architecture, preprocessing, _choices(request, tensors))
+    cast = FLOAT_DTYPES[request.dtype] if request.dtype else None
+    resolution = forwards(tensors, target.rules, cast)
+    problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
+    if problems:
+        raise _refusal(where, found.family, found.state, problems)
+    return target, resolution.plan, cast
 
 
 def _converted_already(where: str) -> SettingError:
@@ -270,6 +303,11 @@ def _branch_remarks(found: families.Found, key: str | None) -> list[str]:
         return []
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} (--checkpoint-key)"]
+
+
+def _run_remarks(checkpoint: Checkpoint) -> list[str]:
+    run = checkpoint.run
+    return [f"{run.path} was not read: {run.problem}"] if run and run.problem else []
 
 
 def _dtype_remarks(plan: Plan) -> list[str]:

@@ -95,7 +95,14 @@ def prove(
     else:
         values, name = outputs.noise_input(case.channels, case.image_size), f"noise of {case.channels} channels"
     comparison = outputs.Comparison(
-        case.family, case.architecture, _of_the_model(case), case.written, model, case.image_size, case.cast, case.baked
+        family=case.family,
+        architecture=case.architecture,
+        originals=_of_the_model(case),
+        written=case.written,
+        model=model,
+        image_size=case.image_size,
+        cast=case.cast,
+        baked=case.baked,
     )
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if all_sizes else ()))))
     by_genuine = None
