@@ -11,7 +11,7 @@ from dinoport.families.dinov2.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.families.preprocessing import EVALUATION
-from dinoport.families.run import crop_size, flag, number, said
+from dinoport.families.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.families.setting import Origin, Setting, eps_setting, interpolation_setting
 from dinoport.families.shapes import required
 from dinoport.families.vit_sizes import read_sizes
@@ -83,19 +83,36 @@ def read(evidence: Evidence) -> Reading:
         interpolation=interpolation.value,
         classes=_classes(evidence, sizes.width),
     )
-    settings = (
+    size = input_size(evidence)
+    if size is not None and size.value != sizes.image_size:
+        size = None
+    settings: tuple[Setting[object], ...] = (
         heads,
         *sizes.settings(hidden, mlp),
         Setting("registers", registers, Origin.STORED, "register_tokens" if registers else "no register_tokens"),
         eps,
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
         interpolation,
+        *((size,) if size else ()),
     )
-    size = crop_size(evidence)
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
-    preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else size or sizes.image_size)
+    preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    return Reading(architecture, settings, problems, belief.remarks, preprocessing)
+    remarks = belief.remarks + contradictions(evidence, _as_in_config(architecture))
+    return Reading(architecture, settings, problems, remarks, preprocessing)
+
+
+def _as_in_config(architecture: DinoV2ViT) -> dict[str, Read]:
+    """What the tensors show of the settings in a run's config (`dinov2/configs/ssl_default_config.yaml`)."""
+    return {
+        "student.patch_size": architecture.patch_size,
+        "student.ffn_layer": ("mlp",) if architecture.feed_forward == "mlp" else ("swiglu", "swiglufused"),
+        "student.qkv_bias": architecture.qkv_bias,
+        "student.proj_bias": architecture.proj_bias,
+        "student.ffn_bias": architecture.ffn_bias,
+        "student.num_register_tokens": architecture.registers,
+        CROPS: architecture.image_size,
+    }
 
 
 def _activation(swiglu: bool, belief: Belief) -> tuple[Origin, str]:

@@ -16,7 +16,7 @@ from dinoport.families.dinov3.rope import Rope, find_base
 from dinoport.families.dinov3.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
-from dinoport.families.run import crop_size, said, text
+from dinoport.families.run import Read, contradictions, input_size, said, text
 from dinoport.families.setting import Origin, Setting, eps_setting
 from dinoport.families.shapes import required
 from dinoport.families.vit_sizes import ViTSizes, read_sizes
@@ -73,7 +73,8 @@ def read(evidence: Evidence) -> Reading:
     mask, mask_problems = _key_mask(evidence, sizes.depth)
     belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
     eps = _eps(evidence, registers, mask == "keys" or not qkv_bias)
-    preprocessing, statistics = _preprocessing(evidence, sizes, shapes)
+    size = input_size(evidence)
+    preprocessing, statistics = _preprocessing(evidence, sizes, shapes, size)
     architecture = DinoV3ViT(
         width=sizes.width,
         depth=sizes.depth,
@@ -104,9 +105,33 @@ def read(evidence: Evidence) -> Reading:
         eps,
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu)),
         statistics,
+        *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    return Reading(architecture, settings, problems, belief.remarks, preprocessing)
+    remarks = belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture))
+    return Reading(architecture, settings, problems, remarks, preprocessing)
+
+
+def _as_in_config(evidence: Evidence, architecture: DinoV3ViT) -> dict[str, Read]:
+    """What the tensors show of the settings in a run's config (`dinov3/configs/ssl_default_config.yaml`)."""
+    mlp = architecture.feed_forward == "mlp"
+    shown: dict[str, Read] = {
+        "student.patch_size": architecture.patch_size,
+        "student.ffn_layer": ("mlp",) if mlp else ("swiglu", "swiglu32", "swiglu64", "swiglu128"),
+        "student.qkv_bias": architecture.qkv_bias,
+        "student.proj_bias": architecture.proj_bias,
+        "student.ffn_bias": architecture.ffn_bias,
+        "student.norm_layer": tuple(EPS),
+        "student.n_storage_tokens": architecture.registers,
+        "student.untie_cls_and_patch_norms": False,
+        "student.untie_global_and_local_cls_norm": architecture.local_cls_norm,
+        "student.in_chans": architecture.channels,
+    }
+    if architecture.qkv_bias:
+        shown["student.mask_k_bias"] = architecture.key_bias_mask
+    if PERIODS not in evidence.declared and evidence.tensors[PERIODS].size > 1:
+        shown["student.pos_embed_rope_base"] = architecture.rope_theta
+    return shown
 
 
 def _rope(evidence: Evidence) -> Rope:
@@ -206,10 +231,9 @@ def _key_mask(evidence: Evidence, depth: int) -> tuple[Literal["none", "keys", "
 
 
 def _preprocessing(
-    evidence: Evidence, sizes: ViTSizes, shapes: Mapping[str, Shape]
+    evidence: Evidence, sizes: ViTSizes, shapes: Mapping[str, Shape], size: Setting[int] | None
 ) -> tuple[Preprocessing, Setting[str]]:
     """Satellite models have statistics of their own. The ViT-L is told by its parts, the 7B by its published name."""
-    size = crop_size(evidence)
     file_name = Path(evidence.where).name
     if "local_cls_norm.weight" in shapes and sizes.width == BUILDERS["vit_large"][0]:
         own, reason = DINOV3_SAT, "local_cls_norm: the published ViT-L that has it is the satellite one"
@@ -218,7 +242,9 @@ def _preprocessing(
     else:
         own, reason = DINOV3_PROCESSOR, "as in the official image processors"
     name = "satellite" if own is DINOV3_SAT else "ImageNet"
-    return own.for_image_size(size or own.size), Setting("pixel statistics", name, Origin.INFERRED, reason)
+    return own.for_image_size(size.value if size else own.size), Setting(
+        "pixel statistics", name, Origin.INFERRED, reason
+    )
 
 
 FAMILY = Family(

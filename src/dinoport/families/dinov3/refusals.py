@@ -29,7 +29,7 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             evidence,
             where="blocks.0.norm1.weight",
             found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
-            error="a LayerNorm subtracts a mean that RMSNorm keeps, so every output would be another",
+            error="a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off by about 1.4",
         )
     if "linear_head.weight" in shapes:
         raise UnknownModelError(

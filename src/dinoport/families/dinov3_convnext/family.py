@@ -10,7 +10,7 @@ from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.dinov3_convnext.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.preprocessing import DINOV3_PROCESSOR
-from dinoport.families.run import crop_size
+from dinoport.families.run import contradictions, input_size
 from dinoport.families.setting import Origin, Setting, eps_setting
 from dinoport.families.shapes import count_blocks, required
 from dinoport.families.vit_sizes import MAX_DEPTH
@@ -43,16 +43,19 @@ def read(evidence: Evidence) -> Reading:
         layer_scale="stages.0.0.gamma" in shapes,
         layer_norm_eps=eps.value,
     )
+    size = input_size(evidence)
     settings: tuple[Setting[object], ...] = (
         Setting("depths", "-".join(map(str, depths)), Origin.STORED, "numbered blocks"),
         Setting("widths", "-".join(map(str, widths)), Origin.STORED, "downsample_layers"),
         Setting("channels", stem[1], Origin.STORED, "downsample_layers.0.0.weight"),
         eps,
         Setting("activation", "exact gelu", Origin.ASSUMED, "as in all DINOv3 ConvNeXts"),
+        *((size,) if size else ()),
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    size = crop_size(evidence) or DINOV3_PROCESSOR.size
-    return Reading(architecture, settings, problems, (), DINOV3_PROCESSOR.for_image_size(size))
+    remarks = contradictions(evidence, {"student.in_chans": architecture.channels})
+    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else DINOV3_PROCESSOR.size)
+    return Reading(architecture, settings, problems, remarks, preprocessing)
 
 
 FAMILY = Family(

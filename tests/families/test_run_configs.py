@@ -1,0 +1,116 @@
+"""What a run's config says beside its tensors: taken where they are silent, disbelieved in words where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.checkpoints.run_config import RunConfig
+from dinoport.families.dinov2.architecture import DinoV2ViT
+from dinoport.families.dinov2.family import FAMILY as DINOV2
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3.family import FAMILY as DINOV3
+from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
+from dinoport.families.dinov3_convnext.family import FAMILY as CONVNEXT
+from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.setting import Setting
+from dinoport.tensor import ArrayValues, TensorRef
+from tests import formula
+
+V2 = DinoV2ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=14, image_size=98)
+V3 = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
+MODELS: dict[str, tuple[Family, Any]] = {
+    "dinov2": (DINOV2, V2),
+    "dinov3": (DINOV3, V3),
+    "dinov3_convnext": (CONVNEXT, DinoV3ConvNext(depths=(1, 1, 1, 1), widths=(8, 16, 24, 32))),
+}
+
+OWN: dict[str, dict[str, object]] = {
+    "dinov2": {"patch_size": 14, "ffn_layer": "mlp", "num_register_tokens": 0, "qkv_bias": True},
+    "dinov3": {
+        "patch_size": 16,
+        "ffn_layer": "mlp",
+        "norm_layer": "layernorm",
+        "n_storage_tokens": 0,
+        "pos_embed_rope_base": 100.0,
+        "mask_k_bias": False,
+        "in_chans": 3,
+    },
+    "dinov3_convnext": {"in_chans": 3},
+}
+"""What the runs' configs say under `student` that made these models."""
+
+CROPS = {"dinov2": 98, "dinov3": 112, "dinov3_convnext": 160}
+
+
+def reading(name: str, student: Mapping[str, object], crops: int | None = None) -> Reading:
+    family, model = MODELS[name]
+    state = formula.state_dict(model.tensors())
+    tensors = {key: TensorRef(key, data.dtype, data.shape, ArrayValues(data)) for key, data in state.items()}
+    values = {"student": dict(student), "crops": {"global_crops_size": crops}}
+    return family.read(Evidence("weights.pth", tensors, config=RunConfig(Path("run/config.yaml"), values)))
+
+
+def input_size(found: Reading) -> list[Setting[object]]:
+    return [setting for setting in found.settings if setting.name == "input size"]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "said", "stored"),
+    [
+        ("dinov2", "patch_size", 16, "14"),
+        ("dinov2", "ffn_layer", "swiglufused", "mlp"),
+        ("dinov2", "num_register_tokens", 4, "0"),
+        ("dinov2", "qkv_bias", False, "true"),
+        ("dinov2", "proj_bias", False, "true"),
+        ("dinov2", "ffn_bias", False, "true"),
+        ("dinov3", "patch_size", 14, "16"),
+        ("dinov3", "ffn_layer", "swiglu64", "mlp"),
+        ("dinov3", "norm_layer", "rmsnorm", "layernorm or layernormbf16"),
+        ("dinov3", "n_storage_tokens", 4, "0"),
+        ("dinov3", "pos_embed_rope_base", 50.0, "100"),
+        ("dinov3", "mask_k_bias", True, "false"),
+        ("dinov3", "untie_cls_and_patch_norms", True, "false"),
+        ("dinov3", "untie_global_and_local_cls_norm", True, "false"),
+        ("dinov3", "qkv_bias", False, "true"),
+        ("dinov3", "proj_bias", False, "true"),
+        ("dinov3", "ffn_bias", False, "true"),
+        ("dinov3", "in_chans", 4, "3"),
+        ("dinov3_convnext", "in_chans", 4, "3"),
+    ],
+)
+def test_what_the_tensors_contradict_is_not_believed_and_said(
+    name: str, setting: str, said: object, stored: str
+) -> None:
+    agreeing = reading(name, OWN[name], CROPS[name])
+    found = reading(name, {**OWN[name], setting: said}, CROPS[name])
+    shown = str(said).lower() if isinstance(said, bool) else f"{said:g}" if isinstance(said, float) else said
+    assert agreeing.remarks == ()
+    assert found.remarks == (f"config.yaml says student.{setting} = {shown}, the tensors have {stored}: not believed",)
+    assert found.architecture == agreeing.architecture
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_size_of_the_crops_is_the_processors_and_is_said(name: str) -> None:
+    found = reading(name, OWN[name], CROPS[name])
+    assert [str(setting) for setting in input_size(found)] == [
+        f"input size = {CROPS[name]} (crops.global_crops_size in config.yaml)"
+    ]
+    assert found.preprocessing is not None
+    assert found.preprocessing.size == CROPS[name]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_without_crops_nothing_is_said_of_them(name: str) -> None:
+    assert input_size(reading(name, OWN[name])) == []
+
+
+def test_crops_of_another_size_than_the_position_table_are_not_believed() -> None:
+    found = reading("dinov2", OWN["dinov2"], 112)
+    assert found.remarks == ("config.yaml says crops.global_crops_size = 112, the tensors have 98: not believed",)
+    assert input_size(found) == []
+    assert found.preprocessing is not None
+    assert found.preprocessing.size == 98
