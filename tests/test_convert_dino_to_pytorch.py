@@ -15,6 +15,8 @@ import torch
 
 from dinoport.convert_dino_to_pytorch import main
 from dinoport.errors import CheckpointError, FolderError, SettingError, UnknownModelError
+from dinoport.session import Interrupted
+from dinoport.writing.commit import publishing
 from tests.goldens import state_by_formula
 from tests.http_server import Site, status
 from tests.published_site import published_at_home
@@ -120,15 +122,58 @@ def test_an_existing_folder_is_as_it_was_when_nothing_is_converted(site: Site) -
     with pytest.raises(CheckpointError, match="does not exist"):
         main(["--pytorch_dump_folder_path", "out"])
     assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [("config.json", "old")]
-    assert not Path("out.before-conversion").exists()
+    assert sorted(path.name for path in Path().iterdir()) == ["out", "torch"]
 
 
-def test_a_folder_that_was_left_aside_comes_back_first(site: Site) -> None:
+def test_a_merge_that_was_cut_short_is_done_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mixture of old and new loads: config.json goes first and comes last."""
+    main(["--model_name", "dino_vits16", "--pytorch_dump_folder_path", "out"])
+    moved: list[str] = []
+
+    def replace(self: Path, target: Path) -> Path:
+        moved.append(self.name)
+        if len(moved) == 3:
+            raise Interrupted
+        self.rename(target)
+        return target
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace)
+        with pytest.raises(Interrupted, match=r"only a part of the files was moved into out; run it again"):
+            main(["--model_name", "dino_vits8", "--pytorch_dump_folder_path", "out"])
+    assert not Path("out/config.json").exists()
+    main(["--model_name", "dino_vits8", "--pytorch_dump_folder_path", "out"])
+    assert json.loads(Path("out/config.json").read_text(encoding="utf-8"))["patch_size"] == 8
+    assert sorted(path.name for path in Path().iterdir()) == ["out", "torch"]
+
+
+def test_a_run_that_writes_the_folder_already_is_not_disturbed(site: Site) -> None:
+    Path("out").mkdir()
+    Path("out/notes.txt").write_text("mine")
+    with publishing(Path("out"), merge=True):
+        with pytest.raises(FolderError, match="another run is writing out"):
+            main(["--pytorch_dump_folder_path", "out"])
+        assert Path("out/notes.txt").read_text() == "mine"
+
+
+def test_a_folder_with_the_name_of_a_file_stays(site: Site) -> None:
+    Path("out/model.safetensors").mkdir(parents=True)
+    Path("out/config.json").write_text("old")
+    with pytest.raises(FolderError) as caught:
+        main(["--pytorch_dump_folder_path", "out"])
+    place = Path("out/model.safetensors").resolve()
+    assert str(caught.value) == (
+        f"model.safetensors is to be written into {place.parent}, where a folder has that name\n"
+        f"  where: {place}\n"
+        "  try: remove it, or choose another folder"
+    )
+    assert Path("out/config.json").read_text() == "old"
+
+
+def test_what_merely_looks_like_a_leftover_is_left_alone(site: Site) -> None:
     Path("out.before-conversion").mkdir()
-    Path("out.before-conversion/notes.txt").write_text("mine")
     main(["--pytorch_dump_folder_path", "out"])
-    assert Path("out/notes.txt").read_text() == "mine"
-    assert not Path("out.before-conversion").exists()
+    assert Path("out.before-conversion").is_dir()
 
 
 def test_a_file_in_the_way_stays(site: Site) -> None:
@@ -144,10 +189,9 @@ def test_the_current_folder_is_not_moved_aside(site: Site) -> None:
 
 
 def test_a_folder_of_the_models_own_name_may_be_written_twice(site: Site) -> None:
-    for _ in range(2):
-        main(["--pytorch_dump_folder_path", "dino_vitb16"])
-    with pytest.raises(SettingError, match="dino_vitb16 is also the name of something in this folder"):
-        main(["--pytorch_dump_folder_path", "out"])
+    for folder in ("dino_vitb16", "dino_vitb16", "out"):
+        main(["--pytorch_dump_folder_path", folder])
+    assert json.loads(Path("out/config.json").read_text(encoding="utf-8"))["model_type"] == "vit"
 
 
 @pytest.mark.parametrize("option", ["--help", "--model_name"])

@@ -25,7 +25,7 @@ from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import Request
-from dinoport.sources import locate
+from dinoport.sources import PublishedName, locate
 from dinoport.targets.original import is_known_class
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import refuse_overlap
@@ -101,6 +101,7 @@ def convert(
     image: Path | None = None,
     all_sizes: bool = False,
     force: bool = False,
+    merge: bool = False,
     reference: str | None = None,
     keep_unproven: bool = False,
     allow_nonfinite: bool = False,
@@ -112,17 +113,19 @@ def convert(
 
     `to="original"` takes a folder of Transformers and writes a torch file with the original's own names.
     Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
-    cannot be converted; in both cases nothing stays under the target's name. `for_page` keeps what a page shows beside
-    the figures: pictures, and the hashes of the source's files. `reference` runs the originals' own
-    code for a second proof of the outputs: from a folder with a hubconf.py, or with `hub` from where torch.hub
-    downloads it.
+    cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
+    existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
+    `for_page` keeps what a page shows beside the figures: pictures, and the hashes of the source's files. `reference`
+    runs the originals' own code for a second proof of the outputs: from a folder with a hubconf.py, or with `hub` from
+    where torch.hub downloads it.
     """
     _require_one_of("to", to, get_args(Direction))
     _require_one_of("level", level, get_args(Level))
     target, request = Path(target), request or Request()
     _require_packages(level)
     check_reference(reference, level, to)
-    refuse_overlap(Path(source), target)
+    if not isinstance(source, PublishedName):
+        refuse_overlap(Path(source), target)
     job = Job(
         source=source,
         target=target,
@@ -135,7 +138,7 @@ def convert(
         for_page=for_page,
         on_progress=on_progress,
     )
-    with publishing(target, force=force, keep_unproven=keep_unproven) as workspace:
+    with publishing(target, force=force, keep_unproven=keep_unproven, merge=merge) as workspace:
         back = to == "original"
         report = return_into(workspace.path, job) if back else convert_into(workspace.path, request, job)
         if report.verdict.failed:

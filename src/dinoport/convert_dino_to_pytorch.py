@@ -6,8 +6,6 @@ Same names, same defaults, and no pooler, as there. docs/migration.md says what 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.session import interruptible, run
+from dinoport.session import Interrupted, run
+from dinoport.writing.merging import CONFIG
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from dinoport.console import progress_bars
     from dinoport.families.published_names import published
     from dinoport.request import Request
+    from dinoport.sources import PublishedName
 
     model = published(options.model_name)
     if model is None:
@@ -40,20 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             next_step="--base_model, the default",
         )
     folder: Path = options.pytorch_dump_folder_path
-    if os.path.lexists(model.name) and not (folder.exists() and folder.samefile(model.name)):
-        raise SettingError(
-            f"{model.name} is also the name of something in this folder",
-            found=str(Path(model.name).absolute()),
-            next_step="run this in another folder; this script takes published models only",
-        )
     head, labels = (None, None) if options.base_model else ("imagenet", "imagenet-1k")
     full = all(find_spec(name) for name in api.PROOF_PACKAGES)
-    with interruptible(folder), _merged(folder), progress_bars() as on_progress:
+    with _told(folder), progress_bars() as on_progress:
         report = api.convert(
-            model.name,
+            PublishedName(model.name),
             folder,
             Request(head=head, labels=labels, pooler="none"),
             level="full" if full else "exact",
+            merge=True,
             on_progress=on_progress,
         )
     print(f"Saving model {model.name} to {folder}")
@@ -80,37 +75,29 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _merged(folder: Path) -> Iterator[None]:
-    """Let an existing folder be written to: what is written replaces its namesakes, and all other files stay.
-
-    Meanwhile the old folder stands aside under another name, to which it returns if the block fails; if even that is
-    cut short, the next run brings it back.
-    """
-    from dinoport.writing.place import Place
-
-    place = Place.of(folder)
-    place.check_precious()
-    real, aside = place.path, place.path.with_name(f"{place.path.name}.before-conversion")
-    if aside.is_dir() and not os.path.lexists(real):
-        aside.rename(real)
-    if not real.is_dir():
-        yield
-        return
-    real.rename(aside)
+def _told(folder: Path) -> Iterator[None]:
+    """Say which files were replaced in a folder that existed, and of an interrupted run how far it came."""
+    before = _files(folder)
     try:
         yield
-    except BaseException:
-        aside.rename(real)
-        raise
-    replaced = []
-    for old in sorted(aside.iterdir()):
-        if os.path.lexists(real / old.name):
-            replaced.append(old.name)
-        else:
-            old.rename(real / old.name)
-    shutil.rmtree(aside)
+    except Interrupted:
+        after = _files(folder)
+        if after == before:
+            raise Interrupted(": nothing was published") from None
+        if after.get(CONFIG) in (None, before.get(CONFIG)):
+            raise Interrupted(f": only a part of the files was moved into {folder}; run it again") from None
+        raise Interrupted(f": {folder} was published before") from None
+    after = _files(folder)
+    replaced = [name for name, number in before.items() if after.get(name) != number]
     if replaced:
         print(f"replaced in {folder}: {', '.join(replaced)}", file=sys.stderr)
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """What is in a folder, with the numbers by which the disk knows it: another file has another."""
+    if not folder.is_dir():
+        return {}
+    return {path.name: path.lstat().st_ino for path in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,12 @@ UNVOUCHED = "where nothing vouches for it"
 DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
 
+class PublishedName(str):
+    """A published name that is meant as one, whatever on disk has the same name."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Located:
     """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
@@ -73,8 +79,8 @@ def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = F
     """Find a source, and download it first if it is the name of a published model that torch.hub has not cached.
 
     To `look` at it, it need not be downloaded: it is read where it is, as far as it is looked at.
-    What is on disk wins over a published name. Raises DinoportError for a name that is not known or cannot be
-    converted, and for a download that fails.
+    What is on disk wins over a published name that is not given as a PublishedName. Raises DinoportError for a name
+    that is not known or cannot be converted, and for a download that fails.
     """
     if is_address(source):
         name = shown_source(source)
@@ -82,7 +88,7 @@ def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = F
         by_name = model is not None and source == model.url
         return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
     path = Path(source)
-    if path.exists():
+    if path.exists() and not isinstance(source, PublishedName):
         model = published_file(path.name)
         return Located(str(path), path, None, model, _taken_from_disk(path), looked_at=look)
     model = published(str(source))

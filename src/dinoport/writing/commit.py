@@ -1,8 +1,9 @@
 """Publishing a folder, or one file, whole or not at all.
 
 A run holds a lock beside the target, works in a hidden sibling, and renames that onto the target at the end. With
-`--force` the old folder is moved aside first. Whatever the moment a run dies at, the next one finds by the names which
-renames had happened, and puts the old folder back or deletes what is left.
+`--force` the old folder is moved aside first. A merge moves the files of the sibling into the old folder one by one
+instead, and a run that dies meanwhile is simply done again. Whatever the moment a run dies at, the next one finds by
+the names which renames had happened, and puts the old folder back or deletes what is left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.writing.disk_errors import disk_errors
+from dinoport.writing.merging import merge as merge_files
 from dinoport.writing.place import REPLACE, Place
 
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
@@ -25,8 +27,8 @@ _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
 class Workspace:
     """What one run is making. `path` is the folder to write in, or with `single_file` the file to create."""
 
-    def __init__(self, place: Place, *, force: bool, single_file: bool) -> None:
-        self._place, self._force, self._single_file = place, force, single_file
+    def __init__(self, place: Place, *, force: bool, single_file: bool, merge: bool) -> None:
+        self._place, self._force, self._single_file, self._merge = place, force, single_file, merge
         self._published = False
         self.path = place.new / place.path.name if single_file else place.new
 
@@ -40,8 +42,19 @@ class Workspace:
 
     def publish(self) -> None:
         """Publish what was made under the target's name, unless it was published already."""
-        if not self._published:
+        if self._published:
+            return
+        if self._merge and self._place.path.is_dir():
+            self._merge_into(self._place.path)
+        else:
             self._publish_as(self._place, aside=self._place.old)
+
+    def _merge_into(self, folder: Path) -> None:
+        with disk_errors(folder):
+            self._flush()
+            merge_files(self.path, folder)
+            _flush_entry(folder)
+        self._published = True
 
     def _publish_as(self, place: Place, aside: Path) -> None:
         with disk_errors(place.path):
@@ -75,24 +88,32 @@ class Workspace:
 
 @contextmanager
 def publishing(
-    target: Path, *, force: bool = False, single_file: bool = False, keep_unproven: bool = False
+    target: Path,
+    *,
+    force: bool = False,
+    single_file: bool = False,
+    keep_unproven: bool = False,
+    merge: bool = False,
 ) -> Iterator[Workspace]:
     """Give a workspace, and publish it as `target` when the block ends; after any exception nothing is left of it.
 
-    Missing parents are made, and removed again where the block fails. With `keep_unproven` the name that
-    `publish_unproven` needs is checked now too, rather than after the work is done. Raises FolderError where the target
-    exists (and `force` is not given), is in use by another run, must not be replaced, or where the disk refuses.
+    Missing parents are made, and removed again where the block fails. With `merge` a target that is a folder is not
+    replaced: at the end each file is renamed into it, and the files of other names stay. With `keep_unproven` the name
+    that `publish_unproven` needs is checked now too, rather than after the work is done. Raises FolderError where the
+    target exists (and neither `force` nor `merge` is given), is in use by another run, must not be replaced, or where
+    the disk refuses.
     """
     place = Place.of(target)
     place.check_precious()
     with _parents(place.path.parent), _locked(place):
         recover(place)
         try:
-            for name in (place, place.unproven) if keep_unproven else (place,):
+            free = () if merge and place.path.is_dir() else (place,)
+            for name in (*free, place.unproven) if keep_unproven else free:
                 name.check(force=force, single_file=single_file)
             with disk_errors(place.path):
                 place.new.mkdir()
-            workspace = Workspace(place, force=force, single_file=single_file)
+            workspace = Workspace(place, force=force, single_file=single_file, merge=merge)
             yield workspace
             workspace.publish()
         except BaseException:

@@ -1,0 +1,59 @@
+"""Files into a folder that exists."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from dinoport.errors import FolderError
+from dinoport.writing.commit import publishing
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_weights_in_one_file_do_not_hide_new_shards(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.safetensors").write_text("old")
+    with publishing(out, merge=True) as workspace:
+        for name in ("model.safetensors.index.json", "model-00001-of-00001.safetensors", "config.json"):
+            (workspace.path / name).write_text("new")
+    assert names(out) == {"model.safetensors.index.json", "model-00001-of-00001.safetensors", "config.json"}
+    assert names(tmp_path) == {"out"}
+
+
+def test_a_merge_that_fails_before_it_begins_changes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text("old")
+
+    def fail() -> None:
+        with publishing(out, merge=True) as workspace:
+            (workspace.path / "config.json").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (out / "config.json").read_text() == "old"
+    assert names(tmp_path) == {"out"}
+
+
+def test_a_disk_that_refuses_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def write() -> None:
+        with publishing(out, merge=True) as workspace:
+            (workspace.path / "config.json").write_text("new")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(FolderError, match="out cannot be written: input/output error"):
+        write()
+    assert names(tmp_path) == {"out"}
