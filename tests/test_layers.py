@@ -14,6 +14,7 @@ PACKAGE = Path(dinoport.__file__).parent
 
 LAYERS = (
     "errors",
+    "units",  # figures as people read them
     "progress",
     "address",  # what an address is, and how it may be printed
     "request",  # what the user asked for: plain values

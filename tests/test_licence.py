@@ -90,7 +90,7 @@ def test_a_renamed_file_is_known_by_its_hash(
 def test_a_renamed_file_of_another_size_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"small")
-    monkeypatch.setattr(sources, "_sha256", lambda path: pytest.fail("hashed"))
+    monkeypatch.setattr(sources, "hash_file", lambda path: pytest.fail("hashed"))
     assert sources.locate(file).genuine() is None
 
 

@@ -24,7 +24,7 @@ from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
-from dinoport.request import Request
+from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Request
 from dinoport.sources import PublishedName, locate
 from dinoport.targets.original import is_known_class
 from dinoport.writing.commit import publishing
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
     from dinoport.report.visualization import Visualization
 
 Direction: TypeAlias = Literal["transformers", "original"]
-
-DEFAULT_SHARD_BYTES = 5_000_000_000
-
-DEFAULT_SIZE = 480
-DEFAULT_MASS = 0.6
-"""Of `visualize`: what `visualize_attention.py` of facebookresearch/dino takes by default."""
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""

@@ -26,6 +26,7 @@ from dinoport.options import (
     Pooler,
     Reference,
     ReportPath,
+    ShardSize,
     Source,
     Std,
     Verify,
@@ -34,7 +35,7 @@ from dinoport.options import (
     size_bytes,
     statistics,
 )
-from dinoport.request import DTYPES, INTERPOLATIONS, POOLERS, Request
+from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, DTYPES, INTERPOLATIONS, POOLERS, Request
 from dinoport.session import interruptible, run
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def convert(
     all_sizes: AllSizes = False,
     reference: Reference = None,
     report: ReportPath = None,
-    max_shard_size: Annotated[str, typer.Option(help="Largest weight file: 5GB, 500MB …")] = "5GB",
+    max_shard_size: ShardSize = f"{DEFAULT_SHARD_BYTES // 10**9}GB",
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Copy NaN and infinity.")] = False,
     keep_unproven: Annotated[
         bool, typer.Option("--keep-unproven", help="Keep a folder that failed its proof as FOLDER.unproven.")
@@ -224,8 +225,8 @@ def visualize(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A converted folder.")],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, such as JPEG or PNG.")],
     out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("visualization"),
-    size: Annotated[int, typer.Option(help="The shorter side, in pixels.")] = 480,
-    mass: Annotated[float, typer.Option(help="The share of attention that masks hold.")] = 0.6,
+    size: Annotated[int, typer.Option(help="The shorter side, in pixels.")] = DEFAULT_SIZE,
+    mass: Annotated[float, typer.Option(help="The share of attention that masks hold.")] = DEFAULT_MASS,
     as_json: Json = False,
 ) -> None:
     """Draw what FOLDER sees in IMAGE: attention, masks, components."""

@@ -7,21 +7,19 @@ So whatever can be computed again from the source is computed again, and compare
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dinoport.checkpoints.byte_sources import LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.file_hash import hash_file
 from dinoport.errors import CheckpointError
 from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import Report
-from dinoport.report.text import size_text
-from dinoport.tensor import BLOCK_BYTES
+from dinoport.units import size_text
 from dinoport.writing.json_file import json_bytes
 
 COMPUTED_AGAIN = (
@@ -131,7 +129,7 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
             continue
         listed.add(name)
         try:
-            size_bytes, sha256 = _sha256(path / name)
+            size_bytes, sha256 = hash_file(path / name)
         except CheckpointError as error:
             yield error.what
             continue
@@ -142,21 +140,6 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
     for file in sorted(path.iterdir()):
         if file.name not in listed and file.suffix in READ_BY_TRANSFORMERS:
             yield f"{file.name} is in the folder, and {REPORT} does not list it"
-
-
-def _sha256(path: Path) -> tuple[int, str]:
-    source = LocalFile(path)
-    try:
-        digest, done = hashlib.sha256(), 0
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        while done < source.size_bytes:
-            part = buffer[: min(BLOCK_BYTES, source.size_bytes - done)]
-            source.readinto(done, part)
-            digest.update(part)
-            done += len(part)
-        return source.size_bytes, digest.hexdigest()
-    finally:
-        source.close()
 
 
 def _same(one: object, other: object) -> bool:

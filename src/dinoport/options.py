@@ -44,6 +44,7 @@ Reference = Annotated[
     str | None,
     typer.Option(help="Also compare with the original's own code: hub, or a checkout's folder. Runs code from there."),
 ]
+ShardSize = Annotated[str, typer.Option(help="Largest weight file: 5GB, 500MB …")]
 ReportPath = Annotated[
     Path | None, typer.Option("--report", help="Write the report here, proven or not: .html is a page, else JSON.")
 ]

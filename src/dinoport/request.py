@@ -15,6 +15,12 @@ DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
 INTERPOLATIONS = ("offset", "size", "size-antialias")
 
+DEFAULT_SHARD_BYTES = 5_000_000_000
+
+DEFAULT_SIZE = 480
+DEFAULT_MASS = 0.6
+"""Of `visualize`: what `visualize_attention.py` of facebookresearch/dino takes by default."""
+
 
 @dataclass(frozen=True)
 class Request:

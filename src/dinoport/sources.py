@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dinoport.address import Address, is_address, shown_source
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.checkpoints.remote.download import download, wrong_hash
@@ -64,7 +64,7 @@ class Located:
             return None
         candidates = [model for model in (self.published, *published_of_size(self.path.stat().st_size)) if model]
         prefixes = [(model.sha256_prefix, model) for model in candidates if model.sha256_prefix]
-        digest = _sha256(self.path) if prefixes else ""
+        digest = hash_file(self.path)[1] if prefixes else ""
         return next((model for prefix, model in prefixes if digest.startswith(prefix)), None)
 
     def open(self, on_progress: Progress = silent) -> Checkpoint:
@@ -138,7 +138,7 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
     target = torch_hub_checkpoints() / file_name(url)
     expected = sha256_prefix(url)
     if target.exists():
-        if expected and not (found := _sha256(target)).startswith(expected):
+        if expected and not (found := hash_file(target)[1]).startswith(expected):
             raise wrong_hash(str(target), expected, found)
         return target, expected is not None
     with _gating(model):
@@ -155,14 +155,6 @@ def _gating(model: Published | None) -> Iterator[None]:
         if model is None or not model.gated or error.status not in (401, 403):
             raise
         raise _gated(model, error) from None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1024 * 1024):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _taken_from_disk(path: Path) -> tuple[str, ...]:

@@ -11,9 +11,6 @@ from dinoport.checkpoints.run_folder import iterations
 from dinoport.checkpoints.stand_ins import Opaque
 from dinoport.errors import CheckpointError
 
-FLAT_PARAMETER = "_flat_param"
-"""The name under which FSDP keeps all parameters of a unit, end to end and cut into as many parts as ranks."""
-
 SHARDED_CLASSES = ("ShardedTensor", "DTensor")
 
 RANK_FILE = re.compile(r"(?P<start>.+)\.rank_(?P<rank>\d+)\.pth")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 import sys
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.pinning import SourceFile
 from dinoport.families.setting import Setting as FamilySetting
 from dinoport.preparation import Prepared, PreparedReturn
@@ -117,15 +117,7 @@ def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = 
 def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
     """A checkpoint's files on this machine, with their hashes: those that hold its weights."""
     paths = [path for source in checkpoint.sources if (path := Path(source.where)).is_file()]
-    return tuple(WrittenFile(path.name, path.stat().st_size, _sha256(path)) for path in paths)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
+    return tuple(WrittenFile(path.name, *hash_file(path)) for path in paths)
 
 
 def _settings(settings: Sequence[FamilySetting[object]]) -> tuple[Setting, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.families.published import Published
 from dinoport.families.published_names import ADAPTERS, PUBLISHED
-from dinoport.report.text import size_text
+from dinoport.units import size_text
 
 COLUMNS = ("name", "size", "licence", "head", "address")
 

@@ -16,6 +16,7 @@ from dinoport.proofs.rotation import GATE as ROTATION_GATE
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.inspection import Inspection
 from dinoport.report.report import Accounting, Report, Setting
+from dinoport.units import size_text
 
 WIDTH = 80
 LABEL = 12
@@ -89,16 +90,6 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     else:
         yield "cannot be converted as it is:"
         yield from (f"  {line}" for line in (found.refusal or "").split("\n"))
-
-
-def size_text(size_bytes: int) -> str:
-    """`543 bytes`, `86.7 MB`, `4.55 GB`."""
-    value = float(size_bytes)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
 
 
 def figure(difference: float) -> str:

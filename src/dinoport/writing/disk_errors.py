@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dinoport.errors import FolderError
+from dinoport.units import size_text
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "ENOSPC": ("the disk is full", "free some space, or choose a folder on another disk"),
@@ -56,16 +57,6 @@ def disk_error(error: OSError, path: Path, needed_bytes: int = 0) -> FolderError
         next_step=next_step,
         **sizes,
     )
-
-
-def size_text(size_bytes: int) -> str:
-    """A size as people read it, in powers of 1000: `343.2 MB`."""
-    value = float(size_bytes)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"
 
 
 def _free_text(path: Path) -> str | None:

@@ -18,8 +18,9 @@ from dinoport.proofs.verdict import Proofs, Word
 from dinoport.report.images import Components, Picture, embedded, heat, reduced
 from dinoport.report.page.chart import block_chart, size_rows
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text, counts_text, figure, headline, size_text
+from dinoport.report.text import cause_text, counts_text, figure, headline
 from dinoport.tensor import Array
+from dinoport.units import size_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
