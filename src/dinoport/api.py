@@ -120,6 +120,7 @@ def convert(
     check_reference(reference, level, to)
     if not isinstance(source, PublishedName):
         refuse_overlap(Path(source), target)
+    _check_image(image, level)
     job = Job(
         source=source,
         target=target,
@@ -164,6 +165,7 @@ def verify(
     folder = Path(folder)
     _require_packages(level)
     check_reference(reference, level)
+    _check_image(image, level)
     with open_checkpoint(folder) as target:
         request = folders.request_of(target).updated(request)
         with prepare(source, request, on_progress) as prepared, pinned_sources(prepared, level) as pinned:
@@ -218,6 +220,22 @@ def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """A word that is misspelt would otherwise be taken as the default."""
     if value not in allowed:
         raise SettingError(f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value))
+
+
+def _check_image(image: Path | None, level: Level) -> None:
+    """Before anything is written: a picture that can be opened, for a proof that looks at one."""
+    if image is None:
+        return
+    if level != "full":
+        raise SettingError(
+            "--image gives the proof of the outputs a picture, and that proof is left out here",
+            expected="--verify full",
+            found=f"--verify {level}",
+            next_step="leave --image out, or prove the outputs",
+        )
+    from dinoport.proofs.picture import load_picture
+
+    load_picture(image)
 
 
 def _require_packages(level: Level) -> None:

@@ -65,8 +65,13 @@ def statistics(option: str, text: str | None) -> tuple[float, ...] | None:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or any(not 0 <= value < 256 for value in values) or (option == "--image-std" and 0 in values):
-        raise UsageError(f"{option} takes one number for each channel", expected="0.485,0.456,0.406", found=text)
+    if not values or any(not 0 <= value <= 1 for value in values) or (option == "--image-std" and 0 in values):
+        raise UsageError(
+            f"{option} takes one number for each channel, from 0 to 1",
+            expected="0.485,0.456,0.406",
+            found=text,
+            cause="numbers from 0 to 255: divide them by 255" if values and max(values) > 1 else None,
+        )
     return values
 
 

@@ -209,6 +209,13 @@ class PreparedReturn:
 def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     """Plan the way from a folder of Transformers to the original's names. Raises DinoportError as `prepare` does."""
     where = checkpoint.where
+    if checkpoint.config is None:
+        raise SettingError(
+            f"{where} is no folder of Transformers",
+            expected="a folder with config.json and weights, for --to original",
+            found=f"a {checkpoint.format}",
+            next_step="leave --to original out: a checkpoint of the original codebase has its names already",
+        )
     tensors = folder_tensors(checkpoint)
     back = way_back(where, checkpoint.config or {})
     family = next(family for family in families.FAMILIES if family.name == back.family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from types import FrameType
 from typing import NoReturn
 
 from dinoport.errors import DinoportError
+
+WIDTH = 80
 
 INTERRUPTED = 130
 """What a shell gives for a program that Ctrl-C ended."""
@@ -35,12 +38,24 @@ def run(command: Callable[[], object]) -> NoReturn:
         print(f"interrupted{stop}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except DinoportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(_shown(error), file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
-        print(f"error: {_own_fault(error)}", file=sys.stderr)
+        print(_shown(_own_fault(error)), file=sys.stderr)
         sys.exit(DinoportError.exit_code)
     sys.exit(0)
+
+
+def _shown(error: DinoportError) -> str:
+    """The message as it is; on a terminal in lines of at most 80 columns."""
+    lines = f"error: {error}".split("\n")
+    if not sys.stderr.isatty():
+        return "\n".join(lines)
+    wrapped = (
+        textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        for line in lines
+    )
+    return "\n".join(part for parts in wrapped for part in parts)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

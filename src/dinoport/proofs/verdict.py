@@ -128,6 +128,9 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.nonfinite:
         count = sum(proofs.exact.nonfinite.values())
         exceptions.append(f"that {count} value{' is' if count == 1 else 's are'} not finite, as in the original")
+    if proofs.exact and proofs.exact.recomputed and outputs is None:
+        anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, or resampled for another size)"
+        exceptions.append(f"for {anew}, whose effect is not shown")
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
         moved = f"outputs move by {outputs.rotation.stored:.1e}"
         trained = f"by {outputs.rotation.in_bfloat16:.1e} where all of RoPE runs in bfloat16, as in training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from dinoport.targets.target import Target
@@ -71,13 +72,14 @@ def _licence(facts: CardFacts) -> str:
 
 def usage(target: Target, folder: str) -> list[str]:
     """Python that loads the folder and runs it on a picture."""
+    name = json.dumps(folder, ensure_ascii=False)
     if target.channels != 3:
         size = f"1, {target.channels}, {target.image_size}, {target.image_size}"
         return [
             "import torch",
             f"from transformers import {target.auto_class}",
             "",
-            f'model = {target.auto_class}.from_pretrained("{folder}")',
+            f"model = {target.auto_class}.from_pretrained({name})",
             f"outputs = model(torch.zeros({size}))  # {target.channels} channels: bring your own preprocessing",
             *_result(target),
         ]
@@ -85,8 +87,8 @@ def usage(target: Target, folder: str) -> list[str]:
         "from PIL import Image",
         f"from transformers import AutoImageProcessor, {target.auto_class}",
         "",
-        f'processor = AutoImageProcessor.from_pretrained("{folder}")',
-        f'model = {target.auto_class}.from_pretrained("{folder}")',
+        f"processor = AutoImageProcessor.from_pretrained({name})",
+        f"model = {target.auto_class}.from_pretrained({name})",
         'inputs = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")',
         "outputs = model(**inputs)",
         *_result(target),

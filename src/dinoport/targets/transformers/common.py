@@ -48,8 +48,19 @@ def position_rule(target: str, size: int, stored: int, patch_size: int, interpol
     return bake("pos_embed", target, operation, because=reason)
 
 
-def prepared(preprocessing: Preprocessing, size: int, choices: Choices) -> Preprocessing:
-    """The original's evaluation transform for one input size, with other statistics where the user gave them."""
+def prepared(preprocessing: Preprocessing, size: int, choices: Choices, channels: int) -> Preprocessing:
+    """The original's evaluation transform for one input size, with other statistics where the user gave them.
+
+    Raises SettingError where those are not one for each of the model's channels.
+    """
+    for option, values in (("--image-mean", choices.image_mean), ("--image-std", choices.image_std)):
+        if values is not None and len(values) != channels:
+            raise SettingError(
+                f"{option} does not fit this model",
+                expected=f"{channels} {'number' if channels == 1 else 'numbers'}, one for each channel",
+                found=", ".join(f"{value:g}" for value in values),
+                next_step=f"{option} {','.join(['0.5'] * channels)}, with the values that the model was trained with",
+            )
     return preprocessing.for_image_size(size).with_statistics(choices.image_mean, choices.image_std)
 
 

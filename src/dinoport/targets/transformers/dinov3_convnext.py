@@ -48,7 +48,7 @@ def target(model: DinoV3ConvNext, preprocessing: Preprocessing, choices: Choices
         class_name="DINOv3ConvNextModel",
         config=config,
         rules=(*rules(model), *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
         resamples_alike=True,

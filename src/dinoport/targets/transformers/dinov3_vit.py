@@ -101,7 +101,7 @@ def target(model: DinoV3ViT, preprocessing: Preprocessing, choices: Choices) -> 
         class_name="DINOv3ViTModel",
         config=config,
         rules=(*rules(model), *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
         resamples_alike=True,

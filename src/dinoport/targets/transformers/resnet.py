@@ -51,7 +51,7 @@ def target(model: DinoResNet, preprocessing: Preprocessing, choices: Choices) ->
         class_name=class_name,
         config=config,
         rules=(*rules, *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
     )

@@ -67,7 +67,7 @@ def target(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Ta
         class_name="ViTForImageClassification" if classes else "ViTModel",
         config=config,
         rules=rules_for(model, choices, size),
-        preprocessing=prepared(preprocessing, size, choices),
+        preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
         baked_from=model.image_size if size != model.image_size else None,

@@ -1,0 +1,65 @@
+"""What is wrong with the command line is said before a long conversion, not after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dinoport import api
+from dinoport.errors import SettingError, UsageError
+from dinoport.options import statistics
+from dinoport.preparation import Request
+from dinoport.proofs.verdict import Word
+from tests import tiny
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tiny.write(tmp_path / "checkpoint.pth")
+
+
+def test_a_picture_that_cannot_be_opened(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(SettingError, match="cannot be used as a picture"):
+        api.convert(source, tmp_path / "out", tiny.REQUEST, image=tmp_path / "missing.jpg")
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_picture_for_a_proof_that_is_left_out(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as error:
+        api.convert(source, tmp_path / "out", tiny.REQUEST, image=tmp_path / "any.jpg", level="exact")
+    assert str(error.value) == (
+        "--image gives the proof of the outputs a picture, and that proof is left out here\n"
+        "  expected: --verify full\n  found: --verify exact\n  try: leave --image out, or prove the outputs"
+    )
+
+
+def test_statistics_for_another_number_of_channels(source: Path, tmp_path: Path) -> None:
+    request = Request(**{**tiny.REQUEST.to_dict(), "image_mean": (0.5, 0.25)})
+    with pytest.raises(SettingError) as error:
+        api.convert(source, tmp_path / "out", request, level="exact")
+    assert str(error.value) == (
+        "--image-mean does not fit this model\n  expected: 3 numbers, one for each channel\n  found: 0.5, 0.25\n"
+        "  try: --image-mean 0.5,0.5,0.5, with the values that the model was trained with"
+    )
+
+
+def test_statistics_of_bytes() -> None:
+    with pytest.raises(UsageError) as error:
+        statistics("--image-mean", "123.675,116.28,103.53")
+    assert "likely cause: numbers from 0 to 255: divide them by 255" in str(error.value)
+
+
+def test_a_checkpoint_on_the_way_back(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as error:
+        api.convert(source, tmp_path / "out", to="original", level="exact")
+    assert "is no folder of Transformers" in str(error.value)
+    assert "leave --to original out: a checkpoint of the original codebase has its names already" in str(error.value)
+
+
+def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
+    request = Request(**{**tiny.REQUEST.to_dict(), "dtype": "bfloat16"})
+    verdict = api.convert(source, tmp_path / "out", request, level="exact").verdict
+    assert verdict.word is Word.TRANSPORTED
+    assert any("tensors computed anew (rounded, or resampled" in text for text in verdict.exceptions)
