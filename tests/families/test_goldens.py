@@ -25,6 +25,10 @@ ROTARY = 3e-5
 """DINOv3: convolutions and rotary angles round otherwise in Transformers, and the goldens come from another CPU."""
 
 
+ROUNDED_PERIODS = 1e-4
+"""A run's own periods are rounded to bfloat16; Transformers computes exact ones, which moves this golden by 3.5e-5."""
+
+
 @dataclass(frozen=True)
 class Golden:
     """`source` is a genuine file or folder, or a key list whose tensors follow the formula. `baked` are the sizes that
@@ -105,6 +109,15 @@ GOLDENS = {
         f"{V2}/swiglu_chunks0_h1/keys.json", f"{V2}/swiglu_chunks0_h1/golden.npz", Request(), ("98x98",)
     ),
     "dinov2-no-bias": Golden(f"{V2}/mlp_nobias/keys.json", f"{V2}/mlp_nobias/golden.npz", two_heads(), ("98x98",)),
+    "dinov2-training-file": Golden(
+        "dinov2/trained_a/model_final.rank_0.pth", "dinov2/trained_a/golden_teacher.npz", two_heads(), ("98x98",)
+    ),
+    "dinov2-teacher": Golden(
+        "dinov2/trained_a/teacher_checkpoint.pth", "dinov2/trained_a/golden_teacher.npz", two_heads(), ("98x98",)
+    ),
+    "dinov2-vits14-registers": Golden(
+        "dinov2/full/keys_vits14_reg.json", "dinov2/full/golden_vits14_reg.npz", sizes=("224x224",)
+    ),
     "dinov2-classifier": Golden(
         "dinov2/lc/keys.json", "dinov2/lc/golden_narrow_lc_layers1.npz", two_heads(), ("98x98",)
     ),
@@ -136,6 +149,16 @@ GOLDENS = {
         sizes=("112x112",),
         tolerance=ROTARY,
         group="fp32rope_exact_periods/",
+    ),
+    "dinov3-distributed": Golden(
+        "dinov3/dcp/teacher_2rank_t27",
+        "dinov3/dcp/golden_teacher_2rank_t27.npz",
+        sizes=("112x112",),
+        tolerance=ROUNDED_PERIODS,
+        group="fp32rope_stored_periods/",
+    ),
+    "dinov3-vits16": Golden(
+        "dinov3/full/keys_vits16.json", "dinov3/full/golden_vits16.npz", sizes=("224x224",), tolerance=ROTARY
     ),
     "dinov3-convnext": Golden(
         f"{V3}/convnext_narrow/keys.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.checkpoint import FileSystemReader, load
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from dinoport.families.dino import reference as dino
 from dinoport.families.dino.architecture import DinoViT
@@ -66,6 +69,22 @@ def by_formula(keys: str) -> State:
 @cache
 def stored(path: str, key: str, prefix: str) -> State:
     return goldens.state_in_checkpoint(path, key, prefix)
+
+
+@cache
+def distributed(folder: str, prefix: str) -> State:
+    """The tensors of a distributed checkpoint whose names start with `prefix`, as PyTorch puts them together."""
+    reader = FileSystemReader(goldens.FOLDER / folder)
+    metadata = reader.read_metadata().state_dict_metadata
+    state = {
+        name: torch.empty(described.size, dtype=described.properties.dtype)
+        for name, described in metadata.items()
+        if name.startswith(prefix) and isinstance(described, TensorStorageMetadata)
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        load(state, storage_reader=reader, no_dist=True)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def without(state: State, name: str) -> State:
@@ -147,6 +166,17 @@ V3_NO_BIAS = DinoV3ViT(
 V3_TRAINED = DinoV3ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, layer_norm_eps=1e-6)
 V3_TEACHER = ("dinov3/trained_a/teacher_checkpoint.pth", "teacher", "backbone.")
 V3_TRAINED_GOLDEN = "dinov3/trained_a/golden_teacher.npz"
+V3_DISTRIBUTED = DinoV3ViT(
+    width=32,
+    depth=4,
+    heads=2,
+    mlp_hidden=128,
+    patch_size=16,
+    feed_forward="swiglu",
+    registers=4,
+    key_bias_mask=True,
+    local_cls_norm=True,
+)
 FLOAT64_ROPE = {"rope_dtype": torch.float64}
 BFLOAT16_ROPE = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
 
@@ -232,6 +262,14 @@ CASES = {
         V3_TRAINED,
         lambda: without(stored(*V3_TEACHER), "rope_embed.periods"),
         group="fp32rope_exact_periods/",
+        in_float64=FLOAT64_ROPE,
+    ),
+    "dinov3 distributed, stored periods": Case(
+        "dinov3/dcp/golden_teacher_2rank_t27.npz",
+        dinov3,
+        V3_DISTRIBUTED,
+        lambda: distributed("dinov3/dcp/teacher_2rank_t27", "model.backbone."),
+        group="fp32rope_stored_periods/",
         in_float64=FLOAT64_ROPE,
     ),
     "dinov3 ConvNeXt": formula_case(f"{V3}/convnext_narrow", dinov3_convnext, CONVNEXT),

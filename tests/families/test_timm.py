@@ -22,6 +22,7 @@ transformers = pytest.importorskip("transformers")
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "timm"
 
 CLASSES = {
+    "dino": "ViTModel",
     "dinov2": "Dinov2Model",
     "dinov2_registers": "Dinov2WithRegistersModel",
     "dinov2_swiglu": "Dinov2Model",
