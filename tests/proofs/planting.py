@@ -18,6 +18,7 @@ from dinoport.families.family import Architecture, Family
 from dinoport.families.preprocessing import EVALUATION
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.pattern import Pattern
+from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule
 from dinoport.proofs import exact, loading, outputs
@@ -81,8 +82,23 @@ def family_of(original: Original) -> Family:
     return next(family for family in FAMILIES if family.name == original.family)
 
 
-def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
-    """Write the folder, load it as Transformers does, and prove it against the original."""
+@dataclass(frozen=True)
+class Planted:
+    """A folder with a mistake, and the original that it is not equal to; `rules` are those that it was made with."""
+
+    folder: Path
+    family: Family
+    target: Target
+    rules: Sequence[Rule]
+    plan: Plan
+    tensors: Mapping[str, TensorRef]
+    written: Mapping[str, TensorRef]
+    baked: str | None
+    image_size: int
+
+
+def plant(original: Original, mistake: Mistake, folder: Path) -> Planted:
+    """Write the folder."""
     believed = mistake.believed or original.architecture
     target = choose(believed, EVALUATION, Choices(image_size=mistake.image_size))
     tensors = original.tensors()
@@ -90,17 +106,24 @@ def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
     resolution = forwards(tensors, rules)
     assert resolution.problems == ()
     arrays = mistake.values({step.target.name: step.tensor().read() for step in resolution.plan.steps})
-    baked = [step.target.name for step in resolution.plan.steps if isinstance(step.operation, BakeTable)]
+    baked = next((step.target.name for step in resolution.plan.steps if isinstance(step.operation, BakeTable)), None)
     write(folder, target, arrays, mistake.config)
-    loaded, model = loading.load(folder, target.class_name)
-    assert loaded.passed, loaded
-    size = mistake.image_size or original.image_size
     family = family_of(original)
     family = replace(family, reference=mistake.reference or family.reference)
-    table = baked[0] if baked else None
-    comparison = Comparison(family, original.architecture, tensors, refs(arrays), model, size, baked=table)
-    pixels = formula.pixel_values(size, size, batch=1)
-    return Shown(exact.prove(tensors, refs(arrays), rules), outputs.prove(comparison, pixels, "noise"))
+    size = mistake.image_size or original.image_size
+    return Planted(folder, family, target, rules, resolution.plan, tensors, refs(arrays), baked, size)
+
+
+def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
+    """Write the folder, load it as Transformers does, and prove it against the original."""
+    it = plant(original, mistake, folder)
+    loaded, model = loading.load(folder, it.target.class_name)
+    assert loaded.passed, loaded
+    comparison = Comparison(
+        it.family, original.architecture, it.tensors, it.written, model, it.image_size, baked=it.baked
+    )
+    pixels = formula.pixel_values(it.image_size, it.image_size, batch=1)
+    return Shown(exact.prove(it.tensors, it.written, it.rules), outputs.prove(comparison, pixels, "noise"))
 
 
 def write(folder: Path, target: Target, arrays: Arrays, config: Mapping[str, object]) -> None:

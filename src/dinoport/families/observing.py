@@ -14,6 +14,9 @@ Observer: TypeAlias = "Callable[[str, torch.Tensor], None]"
 EMBEDDING = "embedding"
 """The name of what enters the first block: no module of the originals computes all of it."""
 
+AFTER = "after the last block"
+"""Where every block is equal and the outputs are not: the final norm, a pooler, a classifier."""
+
 
 def ignore(name: str, output: torch.Tensor) -> None:
     """The observer of a caller who wants the outputs alone."""

@@ -15,14 +15,11 @@ from typing import Any
 import numpy as np
 
 from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.observing import EMBEDDING
+from dinoport.families.observing import AFTER, EMBEDDING
 from dinoport.mapping.resolve import claims_of_source
 from dinoport.mapping.rule import Rule
 from dinoport.proofs.misplaced import block_of, find_misplaced
 from dinoport.tensor import TensorRef
-
-AFTER = "after the last block"
-"""Where every block is equal and the outputs are not: the final norm, a pooler, a classifier."""
 
 ROTATION = "the rotary positions"
 """Where everything is equal but for DINOv3's sines and cosines, which are compared by themselves."""
@@ -113,7 +110,7 @@ def of_outputs(
     """
     import torch
 
-    from dinoport.proofs.mistakes import Trial
+    from dinoport.proofs.trial import Trial
 
     search = _Search(sides, others, time.monotonic() + budget_seconds)
     with torch.inference_mode():
@@ -127,28 +124,39 @@ def of_outputs(
 
 
 def of_rotation(rotation: Any, architecture: DinoV3ViT, size: tuple[int, int]) -> Diagnosis:
-    """Try other bases for rotary positions that are not the original's, on a picture of (height, width) pixels."""
-    from dinoport.proofs.rotation import GATE, difference
+    """Look for another base that the folder's rotary positions have, for a picture of (height, width) pixels."""
+    from dinoport.proofs.rotation import GATE, bases_of, difference
 
-    for theta in THETAS:
+    tried = 0
+    for tried, theta in enumerate((*THETAS, *bases_of(rotation, architecture, size)), start=1):
         remaining = difference(rotation, replace(architecture, rope_theta=theta), size)
         if theta != architecture.rope_theta and remaining <= GATE:
             words = f"the folder computes with {theta:g}, the original with {architecture.rope_theta:g}"
             cause = f"the base of the rotary positions: {words}"
-            return Diagnosis(ROTATION, cause=cause, remaining=remaining, tried=len(THETAS))
-    return Diagnosis(ROTATION, tried=len(THETAS))
+            return Diagnosis(ROTATION, cause=cause, remaining=remaining, tried=tried)
+    return Diagnosis(ROTATION, tried=tried)
 
 
-def of_table(distance: Callable[[Any], float], architecture: Any, limit: float) -> Diagnosis:
-    """Try the other interpolations for a baked position table; `distance` is the table's from an architecture's own."""
+def of_table(distance: Callable[[Any, Any], float], table: Any, architecture: Any, limit: float) -> Diagnosis:
+    """Try the other interpolations for a baked position `table`, and other places for its rows.
+
+    `distance` is that of a table from what an architecture makes of the original's own.
+    """
     from dinoport.families.interpolation import INTERPOLATIONS
+    from dinoport.proofs.misordered import tables_put_right
 
+    found, tried = Diagnosis(EMBEDDING, distance(architecture, table)), 0
     for rule in INTERPOLATIONS.values():
-        remaining = distance(replace(architecture, interpolation=rule))
+        tried += 1
+        remaining = distance(replace(architecture, interpolation=rule), table)
         if rule != architecture.interpolation and remaining <= limit:
             cause = f"the position table was resampled {rule}; by the original {architecture.interpolation}"
-            return Diagnosis(EMBEDDING, distance(architecture), cause=cause, remaining=remaining, tried=1)
-    return Diagnosis(EMBEDDING, distance(architecture), tried=len(INTERPOLATIONS))
+            return replace(found, cause=cause, remaining=remaining, tried=tried)
+    for cause, moved in tables_put_right(table):
+        tried += 1
+        if (remaining := distance(architecture, moved)) <= limit:
+            return replace(found, cause=cause, remaining=remaining, tried=tried)
+    return replace(found, tried=tried)
 
 
 @dataclass
@@ -233,6 +241,8 @@ def _parting(sides: Sides, trial: Any) -> tuple[str | None, float]:
     except (KeyError, RuntimeError, ValueError):
         # A mistake that this model cannot even be computed with is not the one.
         return EMBEDDING, float("inf")
+    if trial.order:
+        outputs = {name: trial.order(output) if name == "tokens" else output for name, output in outputs.items()}
     relative = sides.compare(outputs, sides.outputs)
     return (None, relative) if relative <= sides.gate else (AFTER, relative)
 

@@ -7,17 +7,18 @@ it. Imported only after a proof has failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from itertools import permutations
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch.nn import functional
 
-from dinoport.families.family import Architecture
-from dinoport.families.interpolation import INTERPOLATIONS
+from dinoport.families.dino_resnet.architecture import DinoResNet
 from dinoport.families.probe import Features, Probe
 from dinoport.families.torch_layers import Activation, State
+from dinoport.proofs.misordered import block_order, other_positions, other_registers, swapped_blocks
+from dinoport.proofs.trial import Trial, everywhere_and
 
 EPSILONS = (1e-12, 1e-8, 1e-6, 1e-5, 1e-3)
 MAX_HEADS = 64
@@ -30,26 +31,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "quick gelu": lambda inputs: inputs * torch.sigmoid(1.702 * inputs),
 }
 
-SWAPPED_MODULES = (("norm1", "norm2"), ("ls1", "ls2"), ("mlp.w1", "mlp.w2"), ("bn1", "bn2"))
+SWAPPED_MODULES = (("norm1", "norm2"), ("ls1", "ls2"), ("mlp.w1", "mlp.w2"), ("bn1", "bn2"), ("bn3", "downsample.1"))
 
 QKV = ("queries", "keys", "values")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The original with one mistake (and those that were found before it). `words` say what the folder has."""
-
-    state: State
-    architecture: Architecture
-    words: str = ""
-    activation: Activation | None = None
-
-    def having(self, words: str, **changes: Any) -> Trial:
-        return replace(self, words=words, **changes)
-
-    def changing(self, words: str, **tensors: torch.Tensor) -> Trial:
-        return replace(self, words=words, state={**self.state, **tensors})
-
 
 Mistake: TypeAlias = Callable[[Trial, str], Iterator[Trial]]
 """Yields what may have gone wrong; the second argument is the name of the first block that differs."""
@@ -72,7 +56,7 @@ def other_heads(base: Trial, block: str) -> Iterator[Trial]:
     for heads in range(1, MAX_HEADS + 1):
         if heads != own and width % heads == 0:
             words = f"the number of heads: the folder computes with {heads}, the original with {own}"
-            yield base.having(words, architecture=_architecture(base, heads=heads))
+            yield base.computed_as(words, heads=heads)
 
 
 def other_eps(base: Trial, block: str) -> Iterator[Trial]:
@@ -81,7 +65,7 @@ def other_eps(base: Trial, block: str) -> Iterator[Trial]:
         for eps in EPSILONS if own is not None else ():
             if eps != own:
                 words = f"eps: the folder computes with {eps:g}, the original with {own:g}"
-                yield base.having(words, architecture=_architecture(base, **{name: eps}))
+                yield base.computed_as(words, **{name: eps})
 
 
 def other_activation(base: Trial, block: str) -> Iterator[Trial]:
@@ -101,8 +85,12 @@ def swapped_qkv(base: Trial, block: str) -> Iterator[Trial]:
         moved = [QKV[place] for place, part in enumerate(order) if place != part]
         words = " and ".join(moved) + " are swapped" if len(moved) == 2 else f"{', '.join(QKV[o] for o in order)}"
         words += "" if len(moved) == 2 else " are where queries, keys, values belong"
-        for where, names in _everywhere_and(block, joint):
+        for where, names in everywhere_and(block, joint):
             yield base.changing(f"{words} {where}", **{n: _in_order(base.state[n], order) for n in names})
+        weights = [name for name in joint if name.endswith(".weight")]
+        if len(weights) < len(joint):
+            swapped = {name: _in_order(base.state[name], order) for name in weights}
+            yield base.changing(f"the weights of {words} in every block, their biases are not", **swapped)
     heads = getattr(base.architecture, "heads", 1)
     by_head = {name: _by_head(base.state[name], heads) for name in joint}
     yield base.changing("the rows of queries, keys and values are taken to be ordered by head", **by_head)
@@ -117,27 +105,33 @@ def swapped_modules(base: Trial, block: str) -> Iterator[Trial]:
             if f".{first}." in name and (other := name.replace(f".{first}.", f".{second}.")) in base.state
             if base.state[name].shape == base.state[other].shape
         }
-        for where, names in _everywhere_and(block, list(pairs)):
+        for where, names in everywhere_and(block, list(pairs)):
             swapped = {name: base.state[pairs[name]] for name in names}
             yield base.changing(
                 f"{first} and {second} are swapped {where}", **swapped, **{pairs[n]: base.state[n] for n in names}
             )
     joint = [name for name in base.state if ".mlp.w12." in name]
-    for where, names in _everywhere_and(block, joint):
+    for where, names in everywhere_and(block, joint):
         halves = {name: torch.cat(base.state[name].chunk(2)[::-1]) for name in names}
         yield base.changing(f"the gate and the value of mlp.w12 are swapped {where}", **halves)
 
 
-def block_order(base: Trial, block: str) -> Iterator[Trial]:
-    depth = getattr(base.architecture, "depth", 0)
-    for words, order in (("alphabetical", sorted(range(depth), key=str)), ("reversed", [*range(depth)][::-1])):
-        if order != [*range(depth)]:
-            renamed = {
-                name: base.state[f"blocks.{order[int(name.split('.')[1])]}.{name.split('.', 2)[2]}"]
-                for name in base.state
-                if name.startswith("blocks.")
-            }
-            yield base.changing(f"the blocks are in {words} order", **renamed)
+def swapped_parameters(base: Trial, block: str) -> Iterator[Trial]:
+    """A BatchNorm's running mean where its bias belongs."""
+    pairs = {
+        name: other
+        for name in base.state
+        if name.endswith(".running_mean") and (other := f"{name.removesuffix('running_mean')}bias") in base.state
+    }
+    if pairs:
+        swapped = {**{n: base.state[o] for n, o in pairs.items()}, **{o: base.state[n] for n, o in pairs.items()}}
+        yield base.changing("running_mean and bias of every BatchNorm are swapped", **swapped)
+
+
+def other_stride(base: Trial, block: str) -> Iterator[Trial]:
+    if isinstance(base.architecture, DinoResNet):
+        words = "the stride of a bottleneck: the folder has it in the first 1×1 convolution, the original in the 3×3"
+        yield base.computed_as(words, stride_in_3x3=not base.architecture.stride_in_3x3)
 
 
 def left_out(base: Trial, block: str) -> Iterator[Trial]:
@@ -152,22 +146,12 @@ def left_out(base: Trial, block: str) -> Iterator[Trial]:
             neutral = {n: torch.zeros_like(base.state[n]) for n in names if n.endswith(".qkv.bias")}
             neutral |= {n: torch.ones_like(base.state[n]) for n in names if n not in neutral}
             yield base.changing(words, **neutral)
-
-
-def other_positions(base: Trial, block: str) -> Iterator[Trial]:
-    table = base.state.get("pos_embed")
-    if table is not None:
-        yield base.changing("the position table has the CLS token last", pos_embed=table.roll(1, dims=1))
-        side = round((table.shape[1] - 1) ** 0.5)
-        turned = table[:, 1:].reshape(1, side, side, -1).transpose(1, 2).flatten(1, 2)
-        yield base.changing(
-            "rows and columns of the position table are swapped", pos_embed=torch.cat([table[:, :1], turned], dim=1)
-        )
-    own = getattr(base.architecture, "interpolation", None)
-    for rule in INTERPOLATIONS.values() if own else ():
-        if rule != own:
-            words = f"the position table is resampled {rule}, by the original {own}"
-            yield base.having(words, architecture=_architecture(base, interpolation=rule))
+    joint = [name for name in base.state if name.endswith(".qkv.bias")]
+    if joint:
+        keyless = {name: base.state[name].clone() for name in joint}
+        for bias in keyless.values():
+            bias.chunk(3)[1].zero_()
+        yield base.changing("the biases of the keys are left out", **keyless)
 
 
 def other_features(base: Trial, block: str) -> Iterator[Trial]:
@@ -177,7 +161,7 @@ def other_features(base: Trial, block: str) -> Iterator[Trial]:
     for features in Features:
         if features is not probe.features and (features is Features.CLS) == (probe.features is Features.CLS):
             words = f"the classifier takes {features.value}, the original's {probe.features.value}"
-            yield base.having(words, architecture=_architecture(base, probe=replace(probe, features=features)))
+            yield base.computed_as(words, probe=replace(probe, features=features))
 
 
 def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:
@@ -185,7 +169,7 @@ def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:
         if name in base.state:
             yield base.changing("the colours are BGR where the original takes RGB", **{name: base.state[name].flip(1)})
     square = [name for name in base.state if name.endswith(".attn.proj.weight")]
-    for where, names in _everywhere_and(block, square):
+    for where, names in everywhere_and(block, square):
         yield base.changing(f"attn.proj is transposed {where}", **{name: base.state[name].T for name in names})
 
 
@@ -195,27 +179,16 @@ MISTAKES: tuple[Mistake, ...] = (
     other_activation,
     swapped_qkv,
     swapped_modules,
+    swapped_parameters,
+    other_stride,
     left_out,
     block_order,
+    swapped_blocks,
     other_positions,
+    other_registers,
     other_features,
     turned_tensors,
 )
-
-
-def _architecture(base: Trial, **changes: Any) -> Architecture:
-    known = {field.name for field in fields(base.architecture)}
-    return replace(base.architecture, **{name: value for name, value in changes.items() if name in known})
-
-
-def _everywhere_and(block: str, names: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """All names, and those of one block where it is not the only one."""
-    if not names:
-        return
-    yield "in every block", names
-    here = [name for name in names if name.startswith(f"{block}.")]
-    if here and len(here) < len(names):
-        yield f"in {block}", here
 
 
 def _in_order(joint: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:

@@ -120,7 +120,7 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
         state, own = state_as_written(case), None
         if case.baked:
             own = _table_of_original(source["pos_embed"], architecture, case.image_size)
-            distance = table_distance(source, state, architecture, case.image_size)
+            distance = table_distance(source, state["pos_embed"], architecture, case.image_size)
             proof = replace(proof, table=distance)
             if distance > ROUNDINGS[case.written[case.baked].dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
@@ -211,12 +211,10 @@ def state_as_written(case: Comparison) -> Weights:
     return Weights({**floats(case.originals), **baked}, case.cast)
 
 
-def table_distance(
-    source: Mapping[str, Any], state: Mapping[str, Any], architecture: Architecture, image_size: int
-) -> float:
+def table_distance(source: Mapping[str, Any], table: Any, architecture: Architecture, image_size: int) -> float:
     """How far a baked position table is from the original's own for `image_size`, relative to the largest value."""
     own = _table_of_original(source["pos_embed"], architecture, image_size)
-    return Difference.between(own, state["pos_embed"]).relative
+    return Difference.between(own, table).relative
 
 
 def _table_of_original(table: Any, architecture: Architecture, image_size: int) -> Any:

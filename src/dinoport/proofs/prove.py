@@ -143,7 +143,8 @@ def _diagnosed(
     if computed.failure and case.baked:
         limit = outputs.ROUNDINGS[case.written[case.baked].dtype.name]
         found = diagnosis.of_table(
-            lambda architecture: outputs.table_distance(source, state, architecture, case.image_size),
+            lambda architecture, table: outputs.table_distance(source, table, architecture, case.image_size),
+            state["pos_embed"],
             case.architecture,
             limit,
         )

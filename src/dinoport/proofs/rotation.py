@@ -7,6 +7,7 @@ sides, which leaves float64's precision to all the rest, and the sines and cosin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,3 +66,25 @@ def difference(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int])
     if any(one.shape != other.shape for one, other in zip(own, theirs, strict=True)):
         return float("inf")
     return max(float((one - other.double()).abs().max()) for one, other in zip(own, theirs, strict=True))
+
+
+def bases_of(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int]) -> Iterator[float]:
+    """The base that sines and cosines were computed with, read from their angles, to more and more digits.
+
+    The last angle of the first row below the middle, which is far below π, is 2π · y / base^(1 - 1/n),
+    with n angles in all. None where there is but one angle, or one row.
+    """
+    import torch
+
+    rows, columns = (side // architecture.patch_size for side in size)
+    sines, cosines = (each.double() for each in theirs)
+    count = sines.shape[-1] // 4
+    row = (rows + 1) // 2
+    y = (2 * row + 1) / rows - 1
+    if count < 2 or rows < 2 or sines.shape[0] != rows * columns:
+        return
+    angle = float(torch.atan2(sines[row * columns, count - 1], cosines[row * columns, count - 1]))
+    if angle <= 0:
+        return
+    base = (2 * math.pi * y / angle) ** (count / (count - 1))
+    yield from dict.fromkeys(float(f"{base:.{digits}g}") for digits in range(1, 7))

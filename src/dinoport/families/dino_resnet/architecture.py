@@ -18,7 +18,8 @@ class DinoResNet:
     """A bottleneck ResNet for images of `channels`.
 
     `classes` counts the rows of torchvision's classifier (`fc`), `linear_classes` those of one that DINO's
-    `eval_linear.py` trained on the pooled features (`linear`).
+    `eval_linear.py` trained on the pooled features (`linear`). `stride_in_3x3` is true of everything that DINO trained;
+    the first edition of ResNet had the stride in the 1×1 before.
     """
 
     channels: int = 3
@@ -27,6 +28,7 @@ class DinoResNet:
     linear_classes: int | None = None
     depths: tuple[int, ...] = DEPTHS
     widths: tuple[int, ...] = WIDTHS
+    stride_in_3x3: bool = True
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, with its shape."""

@@ -31,7 +31,9 @@ def forward(
     for stage, depth in enumerate(architecture.depths, start=1):
         for index in range(depth):
             name = f"layer{stage}.{index}"
-            features = _bottleneck(state, name, features, stride=2 if stage > 1 and index == 0 else 1, eps=eps)
+            stride = 2 if stage > 1 and index == 0 else 1
+            strides = (1, stride) if architecture.stride_in_3x3 else (stride, 1)
+            features = _bottleneck(state, name, features, strides, eps)
             observe(name, features)
     outputs = {"feature_map": features, "pooled": features.mean(dim=(2, 3))}
     for name, classes in (("fc", architecture.classes), ("linear", architecture.linear_classes)):
@@ -40,17 +42,17 @@ def forward(
     return outputs
 
 
-def _bottleneck(state: State, name: str, inputs: torch.Tensor, stride: int, eps: float) -> torch.Tensor:
-    """1×1, 3×3, 1×1, with the stride in the 3×3 (torchvision's variant of ResNet, "v1.5")."""
-    features = functional.conv2d(inputs, state[f"{name}.conv1.weight"])
+def _bottleneck(state: State, name: str, inputs: torch.Tensor, strides: tuple[int, int], eps: float) -> torch.Tensor:
+    """1×1, 3×3, 1×1; of the first two's `strides`, torchvision's is the 3×3's (its variant of ResNet, "v1.5")."""
+    features = functional.conv2d(inputs, state[f"{name}.conv1.weight"], stride=strides[0])
     features = functional.relu(_batch_norm(state, f"{name}.bn1", features, eps))
-    features = functional.conv2d(features, state[f"{name}.conv2.weight"], stride=stride, padding=1)
+    features = functional.conv2d(features, state[f"{name}.conv2.weight"], stride=strides[1], padding=1)
     features = functional.relu(_batch_norm(state, f"{name}.bn2", features, eps))
     features = functional.conv2d(features, state[f"{name}.conv3.weight"])
     features = _batch_norm(state, f"{name}.bn3", features, eps)
     shortcut = inputs
     if f"{name}.downsample.0.weight" in state:
-        shortcut = functional.conv2d(inputs, state[f"{name}.downsample.0.weight"], stride=stride)
+        shortcut = functional.conv2d(inputs, state[f"{name}.downsample.0.weight"], stride=max(strides))
         shortcut = _batch_norm(state, f"{name}.downsample.1", shortcut, eps)
     return functional.relu(features + shortcut)
 

@@ -40,7 +40,7 @@ def target(model: DinoResNet, preprocessing: Preprocessing, choices: Choices) ->
         "layer_type": "bottleneck",
         "hidden_act": "relu",
         "downsample_in_first_stage": False,
-        "downsample_in_bottleneck": False,
+        "downsample_in_bottleneck": not model.stride_in_3x3,
         **original_fields("dino_resnet", classifier=original_name if classes else None),
     }
     rules = RULES
