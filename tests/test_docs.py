@@ -42,7 +42,7 @@ def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
 
 
 def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType) -> None:
-    from dinoport.targets.original import _BUILDERS
+    from dinoport.targets.original import CLASSES
 
     assert generate.EXAMPLES.keys() == {family.name for family in generate.FAMILIES}
     shown = {
@@ -50,7 +50,7 @@ def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType
         for family in generate.FAMILIES
         for _, model in generate.EXAMPLES[family.name]
     }
-    assert shown == set(_BUILDERS)
+    assert shown == set(CLASSES)
 
 
 def test_every_error_has_its_exit_code_in_the_docs() -> None:

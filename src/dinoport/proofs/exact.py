@@ -88,7 +88,7 @@ def prove(
     with _workers() as pool:
         pairs = [(originals[name], parts) for name, parts in homes.items()]
         comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, on_bytes), pairs))
-        problems += [text for text in pool.map(_checksum, storages) if text]
+        problems += [text for text in pool.map(checksum_problem, storages) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
     return ExactProof(
@@ -269,7 +269,8 @@ def _same(one: TensorRef, other: TensorRef) -> bool:
     return all(_first_difference(left, right) is None for left, right in _aligned(one.blocks(), other.blocks()))
 
 
-def _checksum(storage: Storage) -> str | None:
+def checksum_problem(storage: Storage) -> str | None:
+    """What is wrong with bytes that have a checksum in their file."""
     try:
         storage.check()
     except CheckpointError as error:

@@ -49,12 +49,12 @@ class Return:
 def way_back(where: str, config: Mapping[str, object]) -> Return:
     """Read config.json's word for the class. Raises UnknownModelError for a class that no family here becomes."""
     class_name = _class_name(config)
-    build = _BUILDERS.get(class_name)
+    build = CLASSES.get(class_name)
     if build is None:
         raise UnknownModelError(
             f"{where} holds a {class_name or 'model without a class'}, which did not come from a DINO codebase",
             where="config.json: architectures",
-            expected=", ".join(_BUILDERS),
+            expected=", ".join(CLASSES),
             found=class_name or "no architectures and no known model_type",
             next_step="give a folder that holds one of these classes",
         )
@@ -71,7 +71,7 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
 
 def is_known_class(config: Mapping[str, object]) -> bool:
     """Whether config.json is that of a class that an original here becomes."""
-    return _class_name(config) in _BUILDERS
+    return _class_name(config) in CLASSES
 
 
 def _class_name(config: Mapping[str, object]) -> str:
@@ -166,7 +166,7 @@ def _resnet_classifier(where: str, config: Mapping[str, object]) -> tuple[str, t
     return "dino_resnet", resnet.classifying(_classifier(config, "fc"))
 
 
-_BUILDERS: Mapping[str, Callable[[str, Mapping[str, object]], tuple[str, tuple[Rule, ...]]]] = {
+CLASSES: Mapping[str, Callable[[str, Mapping[str, object]], tuple[str, tuple[Rule, ...]]]] = {
     "ViTModel": _vit,
     "ViTForImageClassification": _vit_classifier,
     "Dinov2Model": _dinov2,

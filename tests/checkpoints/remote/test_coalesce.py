@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dinoport.checkpoints.remote.coalesce import REQUEST_BYTES, WASTE, coalesce
 
 SPANS = st.lists(st.tuples(st.integers(0, 10**8), st.integers(0, 10**7)).map(lambda pair: (pair[0], sum(pair))))
+
+SEVERAL = [(10**8, 10**8 + 1), (5_000, 3 * REQUEST_BYTES), (0, 10_000), (10**7, 10**7 + 5)]
+"""Spans that lie apart, overlap, and are longer than one request."""
 
 
 def test_neighbours_become_one_request() -> None:
@@ -32,7 +35,12 @@ def test_a_long_span_is_parted() -> None:
     ]
 
 
+def test_spans_that_lie_apart_take_several_requests() -> None:
+    assert len(coalesce(SEVERAL)) > 3
+
+
 @given(SPANS)
+@example(SEVERAL)
 def test_everything_is_covered_once_and_waste_is_bounded(wanted: list[tuple[int, int]]) -> None:
     requests = sorted(coalesce(wanted))
     assert all(before[1] <= after[0] for before, after in pairwise(requests))
