@@ -150,8 +150,9 @@ def _original(found: families.Found, wishes: Wishes) -> Translation:
 def _with_head(original: Translation, head: Checkpoint, classifier: str, located: Located) -> Translation:
     """The same with a linear head, which was `located`, as the family's `classifier`."""
     remarks = located.remarks or (f"classifier from {file_name(located.shown)}",)
-    tensors = {**original.tensors, **_head(head, classifier)}
-    return replace(original, tensors=tensors, remarks=(*original.remarks, *remarks))
+    layer, tensors = _head(head, classifier)
+    tensors = {**original.tensors, **tensors}
+    return replace(original, tensors=tensors, remarks=(*original.remarks, *remarks), head=layer)
 
 
 def _read(checkpoint: Checkpoint, found: families.Found, original: Translation, wishes: Wishes) -> Reading:
@@ -164,6 +165,7 @@ def _read(checkpoint: Checkpoint, found: families.Found, original: Translation, 
             wishes=wishes,
             config=checkpoint.run,
             declared=frozenset(original.declared),
+            head=original.head,
         )
     )
 
@@ -254,14 +256,15 @@ def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
     )
 
 
-def _head(checkpoint: Checkpoint, name: str) -> dict[str, TensorRef]:
-    """The weight and bias of a linear layer that is all that a file holds, as the family's classifier `name`."""
+def _head(checkpoint: Checkpoint, name: str) -> tuple[str, dict[str, TensorRef]]:
+    """The linear layer that is all that a file holds: what it calls it, and its tensors as the classifier `name`."""
     states = state_dicts(checkpoint)
     for state in states:
         layers = {full_name.rpartition(".")[0] for full_name in state.tensors}
         leaves = {full_name.rpartition(".")[2]: tensor for full_name, tensor in state.tensors.items()}
         if len(layers) == 1 and leaves.keys() == {"weight", "bias"}:
-            return {f"{name}.{leaf}": tensor.renamed(f"{name}.{leaf}") for leaf, tensor in leaves.items()}
+            tensors = {f"{name}.{leaf}": tensor.renamed(f"{name}.{leaf}") for leaf, tensor in leaves.items()}
+            return layers.pop(), tensors
     names = [full_name for state in states for full_name in state.tensors]
     raise SettingError(
         f"{checkpoint.where} is not a linear head",

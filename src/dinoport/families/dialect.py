@@ -26,12 +26,16 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Translation:
-    """A state dict under the original's names. `declared` are those that its file does not hold, and what they are."""
+    """A state dict under the original's names. `declared` are those that its file does not hold, and what they are.
+
+    `head` is what the file of a linear head calls its layer, where one came along.
+    """
 
     tensors: Mapping[str, TensorRef]
     declared: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
+    head: str | None = None
 
 
 def translate(tensors: Mapping[str, TensorRef], dialect: Dialect, wishes: Wishes) -> Translation:

@@ -41,6 +41,7 @@ class Evidence:
 
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out.
+    `head` is what the file of a linear head calls its layer, if one came along.
     """
 
     where: str
@@ -49,6 +50,7 @@ class Evidence:
     wishes: Wishes = field(default_factory=Wishes)
     config: RunConfig | None = None
     declared: frozenset[str] = frozenset()
+    head: str | None = None
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)

@@ -10,7 +10,7 @@ from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.interpolation import SCALE_WITH_OFFSET
 from dinoport.families.preprocessing import EVALUATION
-from dinoport.families.probe import Features, Probe
+from dinoport.families.probe import Features, Probe, columns_setting
 from dinoport.families.setting import Setting, eps_setting, interpolation_setting
 from dinoport.families.shapes import required
 from dinoport.families.vit_sizes import read_sizes
@@ -64,8 +64,15 @@ def read(evidence: Evidence) -> Reading:
         interpolation=interpolation.value,
     )
     activation = Setting("activation", "exact gelu", *from_code)
-    settings = (heads, *sizes.settings(hidden, MLP), eps, activation, interpolation)
+    columns = _head_columns(evidence, architecture.probe)
+    settings = (heads, *sizes.settings(hidden, MLP), eps, activation, interpolation, *columns)
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), belief.remarks)
+
+
+def _head_columns(evidence: Evidence, probe: Probe | None) -> tuple[Setting[str], ...]:
+    if probe is None or probe.features is Features.CLS:
+        return ()
+    return (columns_setting(probe.features, evidence.head, ("linear",), "eval_linear.py"),)
 
 
 def _probe(evidence: Evidence, width: int) -> Probe | None:

@@ -11,6 +11,7 @@ from dinoport.families.dinov2.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.families.preprocessing import EVALUATION
+from dinoport.families.probe import Features, columns_setting
 from dinoport.families.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.families.setting import Origin, Setting, eps_setting, interpolation_setting
 from dinoport.families.shapes import required
@@ -94,6 +95,7 @@ def read(evidence: Evidence) -> Reading:
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
         interpolation,
         *((size,) if size else ()),
+        *_head_columns(evidence, architecture.classes),
     )
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
     preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else sizes.image_size)
@@ -131,6 +133,12 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
     own = TO_SIZE_ANTIALIASED if registers else SCALE_WITH_OFFSET
     kind = "with" if registers else "without"
     return interpolation_setting(evidence.wishes, own, Origin.ASSUMED, f"as in released models {kind} registers")
+
+
+def _head_columns(evidence: Evidence, classes: int | None) -> tuple[Setting[str], ...]:
+    if classes is None:
+        return ()
+    return (columns_setting(Features.CLS_MEAN, evidence.head, ("", "linear_head"), "dinov2/hub/classifiers.py"),)
 
 
 def _classes(evidence: Evidence, width: int) -> int | None:
