@@ -179,7 +179,7 @@ def test_a_file_that_transformers_may_read_too_is_named(made, tmp_path, name: st
     (tmp_path / "out" / name).write_text("{}")
     said = complaint(source, tmp_path / "out")
     assert said is not None
-    assert f"{name} is in the folder, and dinoport.json does not list it" in said
+    assert f"{name} is in the folder, and no conversion writes it there" in said
 
 
 def test_without_its_report_a_folder_is_proven_and_what_was_not_looked_at_is_said(made, tmp_path) -> None:
@@ -247,9 +247,6 @@ def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:
     write_torch_file(head, [tensor(name, formula.tensor(name, shape)) for name, shape in shapes.items()])
     convert(source, tmp_path / "out", replace(tiny.REQUEST, head=head), level="exact")
     moved = head.rename(tmp_path / "moved.pth")
-    said = complaint(source, tmp_path / "out")
-    assert said is not None
-    assert f"{head} cannot be read" in said
     assert not verify(source, tmp_path / "out", Request(head=moved), level="exact").verdict.failed
     content = bytearray(moved.read_bytes())
     content[content.index(b"linear.weight")] ^= 1

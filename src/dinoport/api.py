@@ -163,13 +163,22 @@ def verify(
     """
     _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)
+    withheld: tuple[str, ...] = ()
     _require_packages(level)
     check_reference(reference, level)
     _check_image(image, level)
     with open_checkpoint(folder) as target:
-        request = folders.request_of(target).updated(request)
+        asked = folders.request_of(target)
+        folders.refuse_to_guess(target, request)
+        request = asked.updated(request)
         with prepare(source, request, on_progress) as prepared, pinned_sources(prepared, level) as pinned:
-            problems = [*integrity.problems_of(prepared, folder, target)]
+            found = [*integrity.problems_of(prepared, folder, target)]
+            problems = [problem.what for problem in found]
+            if level == "full" and not all(problem.harmless for problem in found):
+                level = "exact"
+                withheld = (
+                    f"{folder} was not given to Transformers, as its files are not those that a conversion writes",
+                )
             case = forward_case(prepared, folder, folder_tensors(target), genuine_code(prepared, reference))
             bar = Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
@@ -179,7 +188,7 @@ def verify(
             prepared.check_unchanged()
             target.check_unchanged()
             verdict = judge(proofs, prepared.assumed, problems)
-            remarks = (*fresh.remarks, *integrity.remarks_of(folder, target, fresh))
+            remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(folder, target, fresh))
             report = replace(fresh, verdict=verdict, remarks=remarks)
             return with_hashes(report, prepared.checkpoint, target) if for_page else report
 

@@ -110,7 +110,7 @@ def convert(
             planned = api.plan(source, request, to=to, on_progress=on_progress)  # type: ignore[arg-type]  # checked above
         _show(planned, as_json, with_plan=True)
         return
-    _check_report(report, source)
+    _check_report(report, source, folder)
     _announce_code(reference)
     try:
         with interruptible(folder), progress_bars() as on_progress:
@@ -189,7 +189,7 @@ def verify(
     request = Request(
         checkpoint_key=checkpoint_key, head=head, labels=labels, num_heads=num_heads, layer_norm_eps=layer_norm_eps
     )
-    _check_report(report, source)
+    _check_report(report, source, folder)
     _announce_code(reference)
     with progress_bars() as on_progress:
         done = api.verify(
@@ -251,7 +251,7 @@ def demo(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    _check_report(report)
+    _check_report(report, None, folder)
     with interruptible(folder), progress_bars() as on_progress:
         done = api.demo(folder, force=force, for_page=_is_page(report), on_progress=on_progress)
     _write_report(done, report)
@@ -289,12 +289,13 @@ def _announce_code(reference: str | None) -> None:
         print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
 
 
-def _check_report(path: Path | None, source: str | None = None) -> None:
-    """Before any work: a report that could not be written, or that would replace the source."""
+def _check_report(path: Path | None, source: str | None, folder: Path) -> None:
+    """Before any work: a report that could not be written, or that would replace the source or what is proven."""
     if path is None:
         return
-    from dinoport.writing.place import refuse_overlap
+    from dinoport.writing.place import refuse_inside, refuse_overlap
 
+    refuse_inside(path, folder)
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")

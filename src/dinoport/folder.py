@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.errors import SettingError
 from dinoport.preparation import Prepared
 from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
+from dinoport.sources import IMAGENET
 from dinoport.targets.transformers.common import with_losses
+from dinoport.targets.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.targets.transformers.processor import processor_config
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.writing.card import CardFacts, card
@@ -54,8 +58,32 @@ def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) ->
 
 
 def request_of(folder: Checkpoint) -> Request:
-    """What was asked for when a folder was made, from its dinoport.json; nothing where it has none."""
+    """What was asked for when a folder was made, from its dinoport.json; nothing where it has none.
+
+    Without the files and addresses that it names.
+    """
     asked = (folder.report or {}).get("request")
     if not isinstance(asked, Mapping):
         return Request()
-    return Request.from_dict(asked)
+    request = Request.from_dict(asked)
+    return replace(request, head=_keyword(request.head, IMAGENET), labels=_keyword(request.labels, IMAGENET_LABELS))
+
+
+def refuse_to_guess(folder: Checkpoint, given: Request | None) -> None:
+    """Raise SettingError where a folder was made with files that `given` does not name: its own word opens none."""
+    asked = (folder.report or {}).get("request")
+    told = asked if isinstance(asked, Mapping) else {}
+    for name, keyword in (("head", IMAGENET), ("labels", IMAGENET_LABELS)):
+        if told.get(name) in (None, keyword) or (given and getattr(given, name) is not None):
+            continue
+        raise SettingError(
+            f"{folder.where} was made with a file of its own for --{name}, which has to be given again",
+            where=f"{REPORT}: request.{name}",
+            cause="a folder may come from a stranger, so no file or address that its report names is opened",
+            next_step=f"add --{name} FILE, with the file that the folder was made with",
+        )
+
+
+def _keyword(value: str | Path | None, keyword: str) -> str | None:
+    """A word that every installation understands alike, and nothing that would have to be opened."""
+    return keyword if value == keyword else None

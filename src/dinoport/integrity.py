@@ -8,12 +8,15 @@ So whatever can be computed again from the source is computed again, and compare
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
+from dinoport.checkpoints.huggingface import INDEXES, WEIGHTS, read_json
 from dinoport.errors import CheckpointError
 from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
@@ -21,6 +24,7 @@ from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import Report
 from dinoport.units import size_text
 from dinoport.writing.json_file import json_bytes
+from dinoport.writing.licence import LICENCES
 
 COMPUTED_AGAIN = (
     ("format",),
@@ -42,22 +46,76 @@ READ_BY_TRANSFORMERS = frozenset(
 )
 """A file of such a name, that no conversion wrote, may change what a folder loads as."""
 
+OWN_NAMES = frozenset(
+    {
+        "config.json",
+        "preprocessor_config.json",
+        REPORT,
+        "README.md",
+        *(licence.file_name for licence in LICENCES.values()),
+    }
+)
+"""What a conversion writes beside the weights."""
+
+WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
+
+HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
+"""Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
+show what they do; with any other difference nothing of a stranger's config reaches Transformers."""
+
+MAX_SHOWN = 200
+"""Characters of a value that a message quotes."""
+
 WRITTEN_BY_TRANSFORMERS = frozenset({"transformers_version"})
 """What saving adds to config.json, without a bearing on what is computed."""
 
 
-def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[str]:
-    """What in the two configs is not what a conversion writes, and which hashes in dinoport.json do not hold."""
+@dataclass(frozen=True)
+class Problem:
+    """A fault of a folder, in words. One that is `harmless` still lets Transformers load the folder."""
+
+    what: str
+    harmless: bool = False
+
+
+def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[Problem]:
+    """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold."""
     for name, expected in configs(prepared).items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
-            yield f"{name} is missing or not a JSON object"
+            yield Problem(f"{name} is missing or not a JSON object")
             continue
         for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
-            if not _same(expected.get(field), found.get(field)):
-                yield f"{name}: {field} is {found.get(field)!r}, expected {expected.get(field)!r}"
+            ours, theirs = expected.get(field), found.get(field)
+            if not _same(ours, theirs):
+                harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
+                yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
+    listed = _listed(folder.report)
+    written = _written(folder)
+    for name in sorted(listed | {file.name for file in path.iterdir()}):
+        if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
+            yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
-        yield from _broken_hashes(path, folder.report)
+        yield from (Problem(what, harmless=True) for what in _broken_hashes(path, folder.report))
+
+
+def shown(value: object, form: Callable[[object], str] = repr) -> str:
+    """A stranger's value, as far as a message needs it."""
+    text = form(value)
+    return f"{text[:MAX_SHOWN]} …" if len(text) > MAX_SHOWN else text
+
+
+def _written(folder: Checkpoint) -> frozenset[str]:
+    """Names that a conversion gives to files, as far as they are weights: of those that are read."""
+    weights = {Path(source.where).name for source in folder.sources}
+    weights = {name for name in weights if WEIGHTS_WRITTEN.fullmatch(name)}
+    return frozenset({*OWN_NAMES, *weights, *(() if WEIGHTS[0] in weights else INDEXES[:1])})
+
+
+def _listed(report: Mapping[str, object] | None) -> set[str]:
+    files = (report or {}).get("files")
+    entries = files if isinstance(files, list) else []
+    return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
 
 
 def contradictions(path: Path, recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
@@ -68,11 +126,11 @@ def contradictions(path: Path, recorded: Mapping[str, object], fresh: Report) ->
     for keys in COMPUTED_AGAIN:
         found, computed = (_without_paths(_at(report, keys)) for report in (recorded, expected))
         if not _same(found, computed):
-            yield f"{REPORT}: {'.'.join(keys)} is {found!r}, the source gives {computed!r}"
+            yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
         if settings.get(name) != now.get(name):
-            yield f"{REPORT}: {name} is {settings.get(name)!r}, the source gives {now.get(name)!r}"
+            yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     yield from _other_source(recorded, fresh)
 
 
@@ -138,7 +196,7 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
                 yield f"{name} has another {field} than {REPORT} says"
                 break
     for file in sorted(path.iterdir()):
-        if file.name not in listed and file.suffix in READ_BY_TRANSFORMERS:
+        if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
             yield f"{file.name} is in the folder, and {REPORT} does not list it"
 
 
@@ -162,6 +220,6 @@ def _at(data: object, keys: tuple[str, ...]) -> Any:
 
 def _read_json(path: Path) -> object:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except CheckpointError:
         return None

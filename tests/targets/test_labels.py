@@ -141,7 +141,7 @@ def test_many_missing_classes_are_not_all_listed(path: Path) -> None:
 def test_unreadable_files(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     either = "imagenet-1k, or a JSON file"
     assert refusal("imagenet-21k", 2) == message("imagenet-21k", either, "no such file")
-    assert f"expected: {either}\n  found: [Errno 21] Is a directory" in refusal(tmp_path, 2)
+    assert f"expected: {either}\n  found: {tmp_path} cannot be read: Is a directory" in refusal(tmp_path, 2)
     path.write_text("cat\ndog\n")
     assert refusal(path, 2) == message(path, either, "Expecting value: line 1 column 1 (char 0)")
     path.write_bytes(b'["caf\xe9", "dog"]')

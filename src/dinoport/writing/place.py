@@ -125,6 +125,17 @@ def refuse_overlap(source: Path, target: Path) -> None:
         )
 
 
+def refuse_inside(path: Path, folder: Path) -> None:
+    """Raise FolderError where a file would be written as, or into, a folder that holds what was proven."""
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if _is_within(path, folder):
+        raise FolderError(
+            f"{path} lies inside {folder}, and would change what was proven",
+            where=str(folder),
+            next_step="choose a file elsewhere",
+        )
+
+
 def _is_within(inner: Path, outer: Path) -> bool:
     return any(_same(path, outer) for path in (inner, *inner.parents))
 

@@ -9,7 +9,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from dinoport.errors import SettingError
+from dinoport.checkpoints.byte_sources import LocalFile
+from dinoport.errors import CheckpointError, SettingError
 
 IMAGENET = "imagenet-1k"
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -39,15 +40,25 @@ class _Object(list[tuple[str, object]]):
 
 def _read(path: str) -> object:
     try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"a file of more than {MAX_FILE_BYTES} bytes")
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_Object)
-    except FileNotFoundError as error:
-        raise _unfit(path, f"{IMAGENET}, or a JSON file", "no such file") from error
+        return json.loads(_content(path).decode("utf-8-sig"), object_pairs_hook=_Object)
+    except CheckpointError as error:
+        missing = isinstance(error.__cause__, FileNotFoundError)
+        raise _unfit(path, f"{IMAGENET}, or a JSON file", "no such file" if missing else error.what) from error
     except RecursionError as error:
         raise _unfit(path, "a list of names, or an object from class index to name", "deep nesting") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise _unfit(path, f"{IMAGENET}, or a JSON file", str(error)[:200]) from error
+
+
+def _content(path: str) -> bytes:
+    """A file's bytes. Raises CheckpointError for what is no file, ValueError for one that is too large."""
+    file = LocalFile(Path(path))
+    try:
+        if file.size_bytes > MAX_FILE_BYTES:
+            raise ValueError(f"a file of more than {MAX_FILE_BYTES} bytes")
+        return file.read(0, file.size_bytes)
+    finally:
+        file.close()
 
 
 def _pairs(content: object, path: str) -> Iterable[tuple[int, str]]:

@@ -1,0 +1,185 @@
+"""A folder from a stranger: what it says of itself is a claim, opens nothing, and reaches no library unjudged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport import cli
+from dinoport.api import convert, verify
+from dinoport.errors import FolderError, SettingError
+from dinoport.proofs.verdict import Word
+from dinoport.report.as_json import SEAL, seal
+from dinoport.request import Request
+from dinoport.targets.transformers.labels import read_labels
+from dinoport.writing.json_file import json_bytes
+from dinoport.writing.torch_file import write_torch_file
+from tests import formula, tiny
+from tests.writing.stub_tensors import tensor
+
+
+@pytest.fixture
+def made(tmp_path) -> tuple[Path, Path]:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    return source, tmp_path / "out"
+
+
+def forge(folder: Path, request: dict[str, object] | None = None, **changes: Any) -> None:
+    """Change dinoport.json's request and fields, list every file with its hash now, and seal it again."""
+    document = json.loads((folder / "dinoport.json").read_text()) | changes
+    document["request"] = {**document["request"], **(request or {})}
+    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "dinoport.json"}
+    document["files"] = [
+        {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        for name, content in contents.items()
+    ]
+    (folder / "dinoport.json").write_bytes(json_bytes({**document, SEAL: seal(document)}))
+
+
+def edit(path: Path, **fields: object) -> None:
+    path.write_bytes(json_bytes({**json.loads(path.read_text()), **fields}))
+
+
+def write_head(path: Path) -> Path:
+    shapes = {"linear.weight": (3, tiny.ARCHITECTURE.width), "linear.bias": (3,)}
+    write_torch_file(path, [tensor(name, formula.tensor(name, shape)) for name, shape in shapes.items()])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("head", "secret"),
+        ("head", "http://127.0.0.1:9/head.pth"),
+        ("head", "reference:///etc/passwd"),
+        ("labels", "secret"),
+    ],
+)
+def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name: str, value: str) -> None:
+    source, folder = made
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_text("the words of a secret file")
+    forge(folder, {name: value})
+    monkeypatch.setattr("dinoport.preparation.locate_head", lambda *given: pytest.fail("a head was opened"))
+    monkeypatch.setattr("dinoport.preparation.read_labels", lambda *given: pytest.fail("labels were opened"))
+    with pytest.raises(SettingError) as refused:
+        verify(source, folder, level="exact")
+    assert str(refused.value) == (
+        f"{folder} was made with a file of its own for --{name}, which has to be given again\n"
+        f"  where: dinoport.json: request.{name}\n"
+        "  likely cause: a folder may come from a stranger, so no file or address that its report names is opened\n"
+        f"  try: add --{name} FILE, with the file that the folder was made with"
+    )
+
+
+def test_a_head_and_labels_that_the_verifier_gives_are_read(tmp_path) -> None:
+    source, head = tiny.write(tmp_path / "checkpoint.pth"), write_head(tmp_path / "head.pth")
+    (tmp_path / "labels.json").write_text('["ant", "bee", "cat"]')
+    files = Request(head=head, labels=str(tmp_path / "labels.json"))
+    convert(source, tmp_path / "out", replace(files, num_heads=2), level="exact")
+    assert not verify(source, tmp_path / "out", files, level="exact").verdict.failed
+    with pytest.raises(SettingError, match="a file of its own for --labels"):
+        verify(source, tmp_path / "out", Request(head=head), level="exact")
+
+
+@pytest.mark.parametrize(
+    "name", ["adapter_config.json", "modeling_own.py", "processor_config.json", "tokenizer.json", "pytorch_model.bin"]
+)
+def test_a_file_is_not_excused_by_being_listed(made, name: str) -> None:
+    source, folder = made
+    (folder / name).write_text("{}")
+    forge(folder)
+    verdict = verify(source, folder, level="exact").verdict
+    assert verdict.failures == (f"{name} is in the folder, and no conversion writes it there",)
+
+
+def test_weights_that_nothing_reads_are_named_without_a_report_too(made) -> None:
+    source, folder = made
+    shutil.copy(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")
+    (folder / "dinoport.json").unlink()
+    verdict = verify(source, folder, tiny.REQUEST, level="exact").verdict
+    assert verdict.failures == ("model-00001-of-00002.safetensors is in the folder, and no conversion writes it there",)
+
+
+def test_shards_and_their_index_are_what_a_conversion_writes(tmp_path) -> None:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    convert(source, tmp_path / "out", tiny.REQUEST, level="exact", max_shard_bytes=2_000)
+    assert (tmp_path / "out" / "model.safetensors.index.json").exists()
+    assert verify(source, tmp_path / "out", level="exact").verdict.word is Word.TRANSPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("config.json", {"attn_implementation": "evil-org/kernel"}),
+        ("config.json", {"num_hidden_layers": 100_000}),
+        ("config.json", {"num_attention_heads": "2"}),
+        ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "evil.Processor"}}),
+        ("adapter_config.json", {"base_model_name_or_path": "evil-org/model"}),
+    ],
+)
+def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
+    made, monkeypatch, name: str, fields: dict[str, object]
+) -> None:
+    loading = pytest.importorskip("dinoport.proofs.loading")
+    source, folder = made
+    (folder / name).touch()
+    (folder / name).write_text((folder / name).read_text() or "{}")
+    edit(folder / name, **fields)
+    forge(folder)
+    monkeypatch.setattr(loading, "load", lambda *given, **options: pytest.fail("it was loaded"))
+    report = verify(source, folder)
+    assert report.verdict.word is Word.NOT_EQUAL
+    assert any(name in failure for failure in report.verdict.failures)
+    assert f"{folder} was not given to Transformers, as its files are not those that a conversion writes" in (
+        report.remarks
+    )
+
+
+def test_a_value_of_any_length_is_quoted_in_part(made) -> None:
+    source, folder = made
+    edit(folder / "config.json", added="x" * 100_000)
+    [failure, *_] = verify(source, folder, level="exact").verdict.failures
+    assert failure == f"config.json: added is '{'x' * 199} …, expected None"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("kind", ["a pipe", "a large file"])
+def test_what_is_read_is_bounded(made, tmp_path, kind: str) -> None:
+    """A pipe would be waited for, and a sparse file read into memory."""
+    source, folder = made
+    for path in (folder / "preprocessor_config.json", tmp_path / "labels.json"):
+        path.unlink(missing_ok=True)
+        if kind == "a pipe":
+            os.mkfifo(path)
+        else:
+            with path.open("wb") as file:
+                file.truncate(400_000_000)
+    if kind == "a pipe":
+        (folder / "dinoport.json").unlink()
+    failures = verify(source, folder, tiny.REQUEST, level="exact").verdict.failures
+    assert "preprocessor_config.json is missing or not a JSON object" in failures
+    with pytest.raises(SettingError) as refused:
+        read_labels(str(tmp_path / "labels.json"), 3)
+    found = "is not a regular file" if kind == "a pipe" else "a file of more than 67108864 bytes"
+    assert found in str(refused.value)
+
+
+def test_a_report_never_replaces_a_file_of_what_was_proven(made) -> None:
+    source, folder = made
+    config = (folder / "config.json").read_bytes()
+    with pytest.raises(FolderError, match=r"config\.json lies inside .*out, and would change what was proven"):
+        cli.verify(str(source), folder, report=folder / "config.json")
+    with pytest.raises(FolderError, match="and would change what was proven"):
+        cli.convert(str(source), folder, num_heads=2, report=folder / "config.json", force=True)
+    with pytest.raises(FolderError, match="and would change what was proven"):
+        cli.demo(folder, report=folder, force=True)
+    assert (folder / "config.json").read_bytes() == config
