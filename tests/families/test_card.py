@@ -73,3 +73,15 @@ def test_the_metadata_is_what_the_hub_reads(folder: tuple[Case, Path]) -> None:
     assert data["pipeline_tag"] == ("image-classification" if classifies else "image-feature-extraction")
     assert {"dino", "vision", "dinoport"} < set(data["tags"])
     assert "license" not in data, "a licence is claimed only where it is known"
+
+
+def test_a_dinov3s_card_says_how_its_processor_differs_from_upstreams(folder: tuple[Case, Path]) -> None:
+    case, path = folder
+    text = (path / "README.md").read_text(encoding="utf-8")
+    said = (
+        "It makes a square of 224×224 pixels (bilinear), whatever the picture's proportions, as the official "
+        "Transformers repositories do with 224×224. The README of facebookresearch/dinov3 makes a square of 256×256 "
+        "(bilinear); its classification evaluation makes the shortest side 256 (bicubic) and crops the centre of "
+        "224×224."
+    )
+    assert (said in text) == case.class_name.startswith("DINOv3")

@@ -118,10 +118,21 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
             )
     lines += _sizes(target)
     if target.preprocessing.crop is None:
-        lines.append("- The image processor is DINOv3's own class, which needs torchvision.")
+        lines += _square(target.preprocessing.size)
     if target.channels != 3:
         lines.append(f"- The model takes {target.channels} channels; the image processor here is for RGB pictures.")
     return ["## Mind", "", *lines, ""] if lines else []
+
+
+def _square(size: int) -> list[str]:
+    """How DINOv3's processor differs from the two transforms of the original."""
+    return [
+        "- The image processor is DINOv3's own class, which needs torchvision.",
+        f"- It makes a square of {size}×{size} pixels (bilinear), whatever the picture's proportions, as the official "
+        "Transformers repositories do with 224×224. The README of facebookresearch/dinov3 makes a square of 256×256 "
+        "(bilinear); its classification evaluation makes the shortest side 256 (bicubic) and crops the centre of "
+        "224×224. To repeat that evaluation's figures, preprocess as it does.",
+    ]
 
 
 def _sizes(target: Target) -> list[str]:
