@@ -207,6 +207,25 @@ def test_a_folder_without_its_report_is_verified_with_the_options_of_its_convers
     assert run("verify", DEMO, out, *EXACT, "--num-heads", "4").code == 3
 
 
+def test_whatever_a_conversion_was_asked_for_can_be_said_again(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    asked = ("--dtype", "float16", "--image-size", "48", "--pooler", "none", "--image-mean", "0.1,0.2,0.3")
+    assert run("convert", DEMO, out, *HEADS, *EXACT, *asked).code == 0
+    (out / "dinoport.json").unlink()
+    assert run("verify", DEMO, out, *EXACT, *HEADS, *asked).code == 0
+    for left_out in range(0, len(asked), 2):
+        others = asked[:left_out] + asked[left_out + 2 :]
+        assert run("verify", DEMO, out, *EXACT, *HEADS, *others).code == 3, asked[left_out]
+
+
+def test_inspect_plans_with_the_interpolation_that_was_given(run: Run) -> None:
+    done = run("inspect", DEMO, *HEADS, "--interpolation", "size", "--json")
+    assert json.loads(done.out)["plan"]["request"] == {"interpolation": "size", "num_heads": 2}
+    wrong = run("inspect", DEMO, "--interpolation", "sizes")
+    assert wrong.code == 2
+    assert "--interpolation takes one of offset, size, size-antialias" in wrong.err
+
+
 def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, monkeypatch) -> None:
     """The writer is made to write one wrong value: nothing is published, the figures are kept, the folder on demand."""
     write = conversion.write_sharded

@@ -22,6 +22,7 @@ from dinoport.options import (
     Json,
     Key,
     Labels,
+    MadeForSize,
     Mean,
     Pooler,
     Reference,
@@ -32,10 +33,10 @@ from dinoport.options import (
     Verify,
     Version,
     one_of,
+    request_of,
     size_bytes,
-    statistics,
 )
-from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, DTYPES, INTERPOLATIONS, POOLERS, Request
+from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE
 from dinoport.session import interruptible, run
 
 if TYPE_CHECKING:
@@ -89,18 +90,18 @@ def convert(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    request = Request(
+    request = request_of(
         checkpoint_key=checkpoint_key,
         head=head,
         labels=labels,
-        dtype=one_of("--dtype", dtype, (*DTYPES, None)),
+        dtype=dtype,
         image_size=image_size,
         num_heads=num_heads,
         layer_norm_eps=layer_norm_eps,
-        interpolation=one_of("--interpolation", interpolation, (*INTERPOLATIONS, None)),
-        image_mean=statistics("--image-mean", image_mean),
-        image_std=statistics("--image-std", image_std),
-        pooler=one_of("--pooler", pooler, POOLERS),
+        interpolation=interpolation,
+        image_mean=image_mean,
+        image_std=image_std,
+        pooler=pooler,
     )
     one_of("--to", to, ("transformers", "original"))
     one_of("--verify", verify, ("none", "exact", "full"))
@@ -145,6 +146,7 @@ def inspect(
     head: Head = None,
     num_heads: Heads = None,
     layer_norm_eps: Eps = None,
+    interpolation: Interpolation = None,
     as_json: Json = False,
 ) -> None:
     """Say what SOURCE is, what is in it, and what it would become."""
@@ -152,7 +154,13 @@ def inspect(
     from dinoport.console import progress_bars
     from dinoport.report.text import inspection_lines
 
-    request = Request(checkpoint_key=checkpoint_key, head=head, num_heads=num_heads, layer_norm_eps=layer_norm_eps)
+    request = request_of(
+        checkpoint_key=checkpoint_key,
+        head=head,
+        num_heads=num_heads,
+        layer_norm_eps=layer_norm_eps,
+        interpolation=interpolation,
+    )
     with progress_bars() as on_progress:
         found = api.inspect(source, request, on_progress=on_progress)
     if as_json:
@@ -168,8 +176,14 @@ def verify(
     checkpoint_key: Key = None,
     head: Head = None,
     labels: Labels = None,
+    dtype: Dtype = None,
+    image_size: MadeForSize = None,
     num_heads: Heads = None,
     layer_norm_eps: Eps = None,
+    interpolation: Interpolation = None,
+    image_mean: Mean = None,
+    image_std: Std = None,
+    pooler: Pooler = "identity",
     level: Annotated[str, typer.Option("--verify", help="full, or exact (needs no torch).")] = "full",
     image: Image = None,
     all_sizes: AllSizes = False,
@@ -186,8 +200,18 @@ def verify(
     from dinoport.console import progress_bars
 
     one_of("--verify", level, ("exact", "full"))
-    request = Request(
-        checkpoint_key=checkpoint_key, head=head, labels=labels, num_heads=num_heads, layer_norm_eps=layer_norm_eps
+    request = request_of(
+        checkpoint_key=checkpoint_key,
+        head=head,
+        labels=labels,
+        dtype=dtype,
+        image_size=image_size,
+        num_heads=num_heads,
+        layer_norm_eps=layer_norm_eps,
+        interpolation=interpolation,
+        image_mean=image_mean,
+        image_std=image_std,
+        pooler=pooler,
     )
     _check_report(report, source, folder)
     _announce_code(reference)

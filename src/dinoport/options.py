@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dinoport.errors import UsageError
+from dinoport.request import DTYPES, INTERPOLATIONS, POOLERS, Request
 
 
 def print_version(asked: bool) -> None:
@@ -21,7 +22,12 @@ def print_version(asked: bool) -> None:
 
 Version = Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")]
 Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A checkpoint file, a folder of Transformers, or a published name.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, "
+        "a published name, or an address (https://, hf://, s3:// …).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Key = Annotated[str | None, typer.Option(help="Which copy of the model: teacher, student …  [default: teacher]")]
@@ -31,6 +37,9 @@ Head = Annotated[
 Labels = Annotated[str | None, typer.Option(help="Class names: imagenet-1k, or a JSON file.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.  [default: as stored]")]
 ImageSize = Annotated[int | None, typer.Option(help="Make the folder for this input size, in pixels.")]
+MadeForSize = Annotated[
+    int | None, typer.Option("--image-size", help="The input size that the folder was made for, in pixels.")
+]
 Heads = Annotated[int | None, typer.Option(help="Attention heads, where the file does not say.")]
 Eps = Annotated[float | None, typer.Option(help="LayerNorm epsilon, where it is not the original's default.")]
 Interpolation = Annotated[str | None, typer.Option(help="The original's table rule: offset, size, size-antialias.")]
@@ -55,6 +64,26 @@ def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> A
         names = ", ".join(name for name in allowed if name)
         raise UsageError(f"{option} takes one of {names}", found=repr(value), next_step=f"{option} {allowed[0]}")
     return value
+
+
+def request_of(
+    *,
+    dtype: str | None = None,
+    interpolation: str | None = None,
+    image_mean: str | None = None,
+    image_std: str | None = None,
+    pooler: str = POOLERS[0],
+    **others: Any,
+) -> Request:
+    """What the options of a command ask for. Raises UsageError for a value that an option does not take."""
+    return Request(
+        dtype=one_of("--dtype", dtype, (*DTYPES, None)),
+        interpolation=one_of("--interpolation", interpolation, (*INTERPOLATIONS, None)),
+        image_mean=statistics("--image-mean", image_mean),
+        image_std=statistics("--image-std", image_std),
+        pooler=one_of("--pooler", pooler, POOLERS),
+        **others,
+    )
 
 
 def statistics(option: str, text: str | None) -> tuple[float, ...] | None:
