@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -109,6 +109,26 @@ def breaks_after(count: int) -> Callable[[Handler], bool]:
         return True
 
     return step
+
+
+def endless(handler: Handler) -> bool:
+    """The range that was asked for, and more without end, until the client goes away."""
+    name = handler.path.lstrip("/")
+    data = handler.site.files[name]
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers["range"])
+    start = int(found[1]) if found else 0
+    handler.close_connection = True
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    handler.send_header("ETag", f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"')
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(data[start:])
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(bytes(64 * 1024))
+            handler.site.sent_bytes += 64 * 1024
+    return True
 
 
 def then(action: Callable[[], object]) -> Callable[[Handler], bool]:

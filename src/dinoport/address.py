@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-"""Two letters at least: `C://` is a disk."""
+SCHEME = re.compile(r"((?:[A-Za-z0-9+._-]+::)*[A-Za-z][A-Za-z0-9+.-]+)://")
+"""Two letters at least: `C://` is a disk. With `::` it is a chain of fsspec's, which is refused, and not a path."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,19 @@ def scheme_of(source: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """The address without user, password, query and fragment: a signed URL's query is as good as a password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+    """The address without user, password, query and fragment: a signed URL's query is as good as a password.
+
+    It says something of what is no sound address too, and of a chain of addresses the first part alone.
+    """
+    scheme, is_whole, rest = url.partition("://")
+    if not is_whole:
+        return re.split("[?#]", url)[0]
+    before, query, _ = rest.partition("#")[0].partition("?")
+    host, slash, path = before.partition("/")
+    host = host.rpartition("@")[2]
+    if scheme.lower() not in ("http", "https") and "::" in url:
+        return f"{scheme.partition('::')[0]}{'' if '::' in scheme else '://' + host.partition('::')[0]}::…"
+    return f"{scheme.lower()}://{host}{slash}{path}" + ("?…" if query else "")
 
 
 def is_address(source: str | Path) -> bool:
@@ -53,6 +62,6 @@ def shown_source(source: str | Path) -> str:
 
 
 def origin(url: str) -> tuple[str, str]:
-    """Scheme and host with port: what a token is meant for."""
+    """Scheme and host with port: what a token is meant for. Raises ValueError for an address that is not sound."""
     parts = urlsplit(url)
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()

@@ -14,7 +14,7 @@ from filelock import FileLock
 from dinoport.address import Address
 from dinoport.checkpoints.remote.download import download
 from dinoport.errors import CheckpointError
-from tests.http_server import Site, breaks_after, status, then
+from tests.http_server import Site, breaks_after, endless, status, then
 
 DATA = np.random.default_rng(7).bytes(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -57,6 +57,11 @@ def test_a_broken_connection_is_continued_where_it_broke(site: Site, tmp_path: P
     etag = f'"{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}"'
     assert site.asked("if-range") == [None, etag, etag]
     assert waits == [0.5, 0.5], "the waits begin anew after each success"
+
+
+def test_a_rest_without_end_is_read_as_far_as_the_file_goes(site: Site, tmp_path: Path) -> None:
+    site.script = [breaks_after(100_000), endless]
+    assert fetch(site, tmp_path).read_bytes() == DATA
 
 
 def test_a_later_run_continues_what_an_earlier_one_left(site: Site, tmp_path: Path) -> None:
@@ -193,14 +198,15 @@ def test_a_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     )
 
 
-def test_a_disk_without_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["TORCH_HOME", "DINOPORT_CACHE"])
+def test_a_disk_without_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("dinoport.checkpoints.remote.download.shutil.disk_usage", lambda path: usage)
     with pytest.raises(CheckpointError) as caught:
-        fetch(site, tmp_path)
+        fetch(site, tmp_path, setting=setting)
     assert str(caught.value) == (
         f"{tmp_path / 'cache'} has no room for {site.url('file.pth')}\n"
         "  expected: 300000 bytes free\n"
         "  found: 1000\n"
-        "  try: free some space, or set TORCH_HOME to a folder on a larger disk"
+        f"  try: free some space, or set {setting} to a folder on a larger disk"
     )

@@ -9,7 +9,7 @@ import pytest
 from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.remote import http
 from dinoport.checkpoints.remote.client import Response
-from dinoport.checkpoints.remote.http import Patience, RefusedError, ask
+from dinoport.checkpoints.remote.http import Patience, RefusedError, ask, content_length, content_range
 from dinoport.errors import CheckpointError
 from tests.http_server import Site, serving, status
 
@@ -24,6 +24,12 @@ def body(address: Address) -> bytes:
     [
         ("https://user:pass@host.org/a/b.pth?sig=secret#part", "https://host.org/a/b.pth?…"),
         ("http://127.0.0.1:80/x", "http://127.0.0.1:80/x"),
+        ("hf://me:pw@x?token=secret", "hf://x?…"),
+        ("http://[::1]:80/x", "http://[::1]:80/x"),
+        ("https://me:pw@[bad/x?sig=secret", "https://[bad/x?…"),
+        ("simplecache::s3://me:pw@bucket/key", "simplecache::…"),
+        ("zip://a.pth::s3://me:pw@bucket/key", "zip://a.pth::…"),
+        ("/relative?sig=secret", "/relative"),
     ],
 )
 def test_no_secret_of_an_address_is_shown(url: str, expected: str) -> None:
@@ -61,6 +67,41 @@ def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch: pytest.Monke
         "  likely cause: a server that is set up wrongly, or someone on the way who would like to change the file\n"
         "  try: give the address that the file is really at"
     )
+
+
+@pytest.mark.parametrize("url", ["http://[bad/x", "http://a..b/x", f"http://{'a' * 300}.org/x"])
+def test_an_address_that_is_not_sound(url: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        body(Address.of(url))
+    assert str(caught.value) == (
+        f"{url} could not be read: the address is not sound\n"
+        "  try: check the network and the address, or fetch the file elsewhere and give its path"
+    )
+
+
+def test_a_redirect_to_an_address_that_is_not_sound(site: Site) -> None:
+    site.script = [status(302, Location="http://[bad")]
+    with pytest.raises(CheckpointError) as caught:
+        body(Address.of(site.url("file")))
+    assert str(caught.value) == (
+        f"{site.url('file')} leads to an address that is not sound\n"
+        "  likely cause: a server that is set up wrongly\n"
+        "  try: give the address that the file is really at"
+    )
+
+
+@pytest.mark.parametrize("text", ["bytes 0-0/" + "9" * 5000, "bytes 0-0/²", "bytes " + "0" * 5000 + "-0/1"])
+def test_a_range_that_no_file_has_is_not_read(text: str) -> None:
+    from contextlib import ExitStack
+
+    assert content_range(Response(206, {"Content-Range": text}, iter(()), ExitStack())) == (None, None)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("12", 12), ("²", None), ("9" * 5000, None), ("-1", None)])
+def test_a_length_is_read_if_it_can_be_one(text: str, expected: int | None) -> None:
+    from contextlib import ExitStack
+
+    assert content_length(Response(200, {"Content-Length": text}, iter(()), ExitStack())) == expected
 
 
 def test_redirects_without_end(site: Site) -> None:

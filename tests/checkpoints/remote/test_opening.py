@@ -78,6 +78,46 @@ def test_a_server_without_ranges_gives_the_whole_file_once(site: Site, tmp_path:
     assert len(site.requests) == 3, "a look, the download, and a look that finds the same version"
 
 
+def test_the_own_cache_without_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.ranges = False
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("dinoport.checkpoints.remote.download.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("run/checkpoint.pth"))
+    assert caught.value.next_step == "free some space, or set DINOPORT_CACHE to a folder on a larger disk"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("a/..", "file"), ("a/.", "file"), ("a/b:c.pth", "b_c.pth"), ("a/" + "n" * 300, "n" * 100)]
+)
+def test_the_name_in_the_cache_is_a_file_name(site: Site, tmp_path: Path, path: str, name: str) -> None:
+    site.ranges = False
+    for asked in (path, "", "a", "a/"):  # a client may resolve the dots itself
+        site.files[asked] = DATA
+    with open_remote(site.url(path)) as checkpoint:
+        assert same_tensors(checkpoint)
+    assert [found.name for found in tmp_path.glob("cache/downloads/*/*") if found.suffix != ".json"] == [name]
+
+
+@pytest.mark.parametrize("source", ["hf://me:pw@x?token=SECRET", "hf://owner/repo/file?token=SECRET", "HF://a?SECRET"])
+def test_half_an_address_of_the_hub_keeps_its_secrets(source: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(source)
+    assert "does not name a file on the Hub" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_repository_that_cannot_be_one() -> None:
+    with pytest.raises(CheckpointError) as caught:
+        open_remote("hf://-own er/repo/file.pth")
+    assert str(caught.value) == (
+        "hf://-own er/repo/file.pth does not name a repository on the Hub\n"
+        "  expected: an owner and a name of letters, digits, '-', '_' and '.'\n"
+        "  try: look up the repository's name on its page"
+    )
+
+
 def test_a_newer_version_is_downloaded_again(site: Site) -> None:
     site.ranges = False
     open_remote(site.url("run/checkpoint.pth")).close()

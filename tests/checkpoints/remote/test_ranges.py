@@ -13,7 +13,7 @@ from dinoport.address import Address
 from dinoport.checkpoints.remote.http_ranges import FIRST_BYTES, HttpRanges, NoRangesError
 from dinoport.checkpoints.remote.remote_file import BLOCK_BYTES, RemoteFile
 from dinoport.errors import CheckpointError
-from tests.http_server import Handler, Site, breaks_after, serving, status, then
+from tests.http_server import Handler, Site, breaks_after, endless, serving, status, then
 
 DATA = np.random.default_rng(11).bytes(1_000_000)
 
@@ -152,6 +152,14 @@ def test_a_wrong_range_is_not_taken_for_the_right_one(site: Site, remote: Remote
     site.script = [elsewhere]
     with pytest.raises(CheckpointError, match="changed while it was read"):
         remote.read(500_000, 10)
+
+
+def test_an_answer_without_end_is_read_as_far_as_it_was_asked_for(site: Site) -> None:
+    site.script = [endless, endless]
+    ranges = HttpRanges(Address.of(site.url("file")))
+    assert ranges.beginning == DATA[:FIRST_BYTES]
+    assert b"".join(ranges.stream(900_000, 1_000_000)) == DATA[900_000:]
+    assert len(site.requests) == 2
 
 
 def test_an_empty_file(site: Site) -> None:

@@ -31,6 +31,11 @@ class BrokenConnectionError(Exception):
         self.before_answer, self.useless = before_answer, useless
 
 
+def unsound() -> BrokenConnectionError:
+    """Of an address that no client can ask."""
+    return BrokenConnectionError("the address is not sound", before_answer=True, useless=True)
+
+
 class Response:
     """An answer whose body has not been read. Header names are in lower case. Use it as a context manager.
 
@@ -84,6 +89,9 @@ def send(url: str, headers: Mapping[str, str]) -> Response:
     except failures as error:
         files.close()
         raise _broken(error, before_answer=True) from None
+    except ValueError:  # a host that cannot be looked up, by its letters or its length
+        files.close()
+        raise unsound() from None
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -116,6 +124,6 @@ def _broken(error: Exception, *, before_answer: bool) -> BrokenConnectionError:
         reason = "it refused the connection"
     else:
         reason = "the connection broke off"
-    if type(error).__name__ in ("InvalidURL", "UnsupportedProtocol", "MissingSchema"):
-        reason, useless = "the address is not sound", True
+    if type(error).__name__ in ("InvalidURL", "UnsupportedProtocol", "MissingSchema", "LocationParseError"):
+        return unsound()
     return BrokenConnectionError(reason, before_answer=before_answer, useless=useless)

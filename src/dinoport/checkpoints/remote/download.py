@@ -17,7 +17,7 @@ from typing import IO
 
 from dinoport.address import Address
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response
-from dinoport.checkpoints.remote.http import Patience, Validators, ask, content_range
+from dinoport.checkpoints.remote.http import Patience, Validators, ask, content_length, content_range
 from dinoport.errors import CheckpointError
 from dinoport.progress import Progress, silent
 
@@ -33,20 +33,21 @@ def download(
     check: Callable[[Path, Address], None],
     *,
     sha256_prefix: str | None = None,
+    setting: str = "TORCH_HOME",
     on_progress: Progress = silent,
 ) -> bool:
     """Fetch `address` to `target`, unless another run has done so meanwhile; whether this one did.
 
     `check` is called with the complete file and its address before it gets its name, and raises where that is not what
-    was wanted.
+    was wanted. `setting` is the environment variable that says which disk is written to.
     Raises CheckpointError for a server or a disk that refuses, and for a file with another hash.
     """
-    with _disk(target):
+    with _disk(target, setting):
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target, on_progress):
             if target.exists():
                 return False
-            part = _Part(address, target, trusts_hash=sha256_prefix is not None)
+            part = _Part(address, target, setting, trusts_hash=sha256_prefix is not None)
             digest = part.fetch(on_progress)
             try:
                 if sha256_prefix and not digest.startswith(sha256_prefix):
@@ -73,10 +74,10 @@ def wrong_hash(where: str, expected: str, found: str) -> CheckpointError:
 class _Part:
     """What has come of a file. With a hash to hold it against, it is continued whatever the server calls it."""
 
-    def __init__(self, address: Address, target: Path, *, trusts_hash: bool) -> None:
+    def __init__(self, address: Address, target: Path, setting: str, *, trusts_hash: bool) -> None:
         self.path = target.with_name(f"{target.name}.part")
         self._note = target.with_name(f"{target.name}.part.json")
-        self._address, self._trusts_hash = address, trusts_hash
+        self._address, self._setting, self._trusts_hash = address, setting, trusts_hash
         self._digest = hashlib.sha256()
         self._done = 0
         self._version = Validators(None, None, None)
@@ -102,8 +103,7 @@ class _Part:
         with ask(self._address, self._headers(), patience) as response:
             if response.status == 200:
                 self._restart(file)
-                length = response.headers.get("content-length", "")
-                self._remember(Validators.of(response.headers, int(length) if length.isdigit() else None))
+                self._remember(Validators.of(response.headers, content_length(response)))
             elif not self._goes_on(response):
                 self._restart(file)
                 patience.failed(f"the server answers {response.status}, and not with the rest of the file")
@@ -112,9 +112,11 @@ class _Part:
             self._check_space(total)
             try:
                 for chunk in response.chunks():
-                    self._keep(file, chunk)
+                    self._keep(file, chunk if total is None else chunk[: total - self._done])
                     patience.progressed()
                     on_progress(STAGE, self._done, total or 0)
+                    if self._done == total:
+                        break  # whatever else a server sends
             except BrokenConnectionError as error:
                 patience.failed(str(error))
                 return False
@@ -173,7 +175,7 @@ class _Part:
                 f"{self.path.parent} has no room for {self._address.shown}",
                 expected=f"{total - self._done} bytes free",
                 found=f"{free}",
-                next_step="free some space, or set TORCH_HOME to a folder on a larger disk",
+                next_step=f"free some space, or set {self._setting} to a folder on a larger disk",
             )
 
 
@@ -197,12 +199,12 @@ def _locked(target: Path, on_progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _disk(target: Path) -> Iterator[None]:
+def _disk(target: Path, setting: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise CheckpointError(
             f"{target.parent} cannot hold a download: {error.strerror or error}",
             where=str(target),
-            next_step="set TORCH_HOME (or XDG_CACHE_HOME) to a folder that can be written to",
+            next_step=f"set {setting} (or XDG_CACHE_HOME) to a folder that can be written to",
         ) from error

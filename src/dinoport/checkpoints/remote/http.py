@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from dinoport.address import Address, origin, shown
-from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send
+from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send, unsound
 from dinoport.errors import CheckpointError
 
 MAX_REDIRECTS = 10
@@ -29,7 +29,10 @@ MAX_WAIT_SECONDS = 60.0
 
 NOT_REACHED = "check the network and the address, or fetch the file elsewhere and give its path"
 
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+LENGTH = re.compile(r"[0-9]{1,18}")
+"""No file has more bytes than 18 digits count, and Python refuses to read thousands of digits."""
+
 
 sleep = time.sleep
 
@@ -127,9 +130,19 @@ def content_range(response: Response) -> tuple[int | None, int | None]:
     return int(found[1]), None if found[2] == "*" else int(found[2])
 
 
+def content_length(response: Response) -> int | None:
+    """The size of the body, where it is said."""
+    length = response.headers.get("content-length", "")
+    return int(length) if LENGTH.fullmatch(length) else None
+
+
 def _follow(address: Address, headers: Mapping[str, str]) -> Response:
-    _refuse_offline(address)
+    refuse_offline(address.shown)
     url = address.url
+    try:
+        origin(url)
+    except ValueError:
+        raise unsound() from None
     for _ in range(MAX_REDIRECTS):
         own = address.headers if origin(url) == origin(address.url) else {}
         response = send(url, {**own, **headers})
@@ -147,8 +160,15 @@ def _follow(address: Address, headers: Mapping[str, str]) -> Response:
 
 
 def _redirected(address: Address, url: str, target: str) -> str:
-    following = urljoin(url, target)
-    before, after = urlsplit(url).scheme, urlsplit(following).scheme
+    try:
+        following = urljoin(url, target)
+        before, after = urlsplit(url).scheme, urlsplit(following).scheme
+    except ValueError:
+        raise CheckpointError(
+            f"{address.shown} leads to an address that is not sound",
+            cause="a server that is set up wrongly",
+            next_step="give the address that the file is really at",
+        ) from None
     if after not in ("http", "https") or (before == "https" and after == "http"):
         raise CheckpointError(
             f"{address.shown} leads to an address that is not followed",
@@ -160,12 +180,13 @@ def _redirected(address: Address, url: str, target: str) -> str:
     return following
 
 
-def _refuse_offline(address: Address) -> None:
+def refuse_offline(what: str) -> None:
+    """Raise CheckpointError where nothing is to be fetched from anywhere."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         raise CheckpointError(
-            f"{address.shown} was not fetched: HF_HUB_OFFLINE is set",
+            f"{what} was not fetched: HF_HUB_OFFLINE is set",
             next_step="unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path",
         )
 

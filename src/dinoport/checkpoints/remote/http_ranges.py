@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dinoport.address import Address, origin
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response
-from dinoport.checkpoints.remote.http import Patience, RefusedError, Validators, ask, content_range
+from dinoport.checkpoints.remote.http import Patience, RefusedError, Validators, ask, content_length, content_range
 from dinoport.errors import CheckpointError
 
 FIRST_BYTES = 64 * 1024
@@ -43,8 +43,7 @@ class HttpRanges:
         while start < stop:
             with self._ask(start, stop, patience) as response:
                 try:
-                    for chunk in response.chunks():
-                        data = chunk[: stop - start]
+                    for data in _first(response, stop - start):
                         yield data
                         start += len(data)
                         patience.progressed()
@@ -70,7 +69,7 @@ class HttpRanges:
                 if response.status != 206 or start != 0 or total is None:
                     raise NoRangesError(_whole(response))
                 try:
-                    beginning = b"".join(response.chunks())
+                    beginning = b"".join(_first(response, min(total, first_bytes)))
                 except BrokenConnectionError as error:
                     patience.failed(str(error))
                     continue
@@ -123,10 +122,18 @@ class HttpRanges:
         )
 
 
+def _first(response: Response, size: int) -> Iterator[bytes]:
+    """The body up to that many bytes: a server may send more than it was asked for, and never end."""
+    for chunk in response.chunks():
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return
+
+
 def _whole(response: Response) -> Validators:
     """What an answer says of the file as a whole."""
-    length = response.headers.get("content-length", "")
-    whole = int(length) if response.status == 200 and length.isdigit() else content_range(response)[1]
+    whole = content_length(response) if response.status == 200 else content_range(response)[1]
     return Validators.of(response.headers, whole)
 
 

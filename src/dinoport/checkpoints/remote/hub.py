@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dinoport.address import Address
+from dinoport.address import Address, shown
 from dinoport.errors import CheckpointError
 
 FILE = re.compile(
     r"hf://(?:(?P<kind>datasets|spaces|models)/)?"
-    r"(?P<owner>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>.+)"
+    r"(?P<owner>[^/@]+)/(?P<name>[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<path>[^?#]+)"
 )
 PAGE = re.compile(
     r"(?:(?P<kind>datasets|spaces)/)?"
@@ -66,12 +66,16 @@ class HubFile:
 def hub_file(source: str) -> HubFile | None:
     """What a source names on the Hub; None for an address elsewhere. Raises CheckpointError for half an address."""
     from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
+        HFValidationError,
+        validate_repo_id,
+    )
 
     if source.lower().startswith("hf://"):
         found = FILE.fullmatch(source)
         if found is None:
             raise CheckpointError(
-                f"{source} does not name a file on the Hub",
+                f"{shown(source)} does not name a file on the Hub",
                 expected="hf://owner/repo/file, or hf://owner/repo@revision/file",
                 next_step="look up the file's name on the repository's page",
             )
@@ -81,7 +85,14 @@ def hub_file(source: str) -> HubFile | None:
         if found is None:
             return None
     kind, revision = KINDS.get(found["kind"] or ""), found["revision"]
+    repo = f"{found['owner']}/{found['name']}"
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        raise CheckpointError(
+            f"{shown(source)} does not name a repository on the Hub",
+            expected="an owner and a name of letters, digits, '-', '_' and '.'",
+            next_step="look up the repository's name on its page",
+        ) from None
     main = revision in (None, "main")
-    return HubFile(
-        f"{found['owner']}/{found['name']}", unquote(found["path"]), kind, None if main else unquote(revision)
-    )
+    return HubFile(repo, unquote(found["path"]), kind, None if main else unquote(revision))

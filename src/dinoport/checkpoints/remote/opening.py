@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -68,16 +69,22 @@ def check_downloaded(part: Path, address: Address) -> None:
 
 
 def _open_whole(address: Address, offered: Validators, on_progress: Progress) -> Checkpoint:
-    name = address.shown.removesuffix("?…").rpartition("/")[2] or "file"
+    name = _name(address)
     folder = own_cache() / "downloads" / hashlib.sha256(address.url.encode()).hexdigest()[:16]
     file, note = folder / name, folder / f"{name}.json"
     if _version(note) != offered or offered.strong is None:
         file.unlink(missing_ok=True)
     if not file.exists():
-        download(address, file, check_downloaded, on_progress=on_progress)
+        download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
         note.write_text(json.dumps(asdict(offered)), encoding="utf-8")
     remark = f"the server gives no ranges, so the whole file was downloaded into {folder}"
     return replace(open_checkpoint(file), where=address.shown, remarks=(remark,))
+
+
+def _name(address: Address) -> str:
+    """What to call a file in the cache: what the address calls it, if that can be a file's name."""
+    name = re.sub(r"[^\w.-]", "_", address.shown.removesuffix("?…").rpartition("/")[2])[-100:]
+    return name if name.strip(".") else "file"
 
 
 def _version(note: Path) -> Validators | None:
