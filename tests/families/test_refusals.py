@@ -1,0 +1,112 @@
+"""What no class of Transformers computes is refused in words that say what it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.checkpoints.run_config import RunConfig
+from dinoport.errors import UnknownModelError
+from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.families.dinov3.family import FAMILY
+from dinoport.families.family import Evidence
+from dinoport.tensor import ArrayValues, TensorRef
+from tests import formula
+
+MODEL = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
+
+
+def refusal(state: Mapping[str, formula.Array], student: Mapping[str, object]) -> str:
+    tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
+    config = RunConfig(Path("run/config.yaml"), {"student": student})
+    with pytest.raises(UnknownModelError) as caught:
+        FAMILY.read(Evidence("weights.pth", tensors, config=config))
+    return str(caught.value)
+
+
+def without_norm_biases(state: Mapping[str, formula.Array]) -> dict[str, formula.Array]:
+    return {name: values for name, values in state.items() if not ("norm" in name and name.endswith(".bias"))}
+
+
+def with_a_tensor(name: str, *shape: int) -> Mapping[str, formula.Array]:
+    return {name: formula.tensor(name, shape)}
+
+
+OWN = formula.state_dict(MODEL.tensors())
+
+OPTIONS: dict[str, tuple[Mapping[str, formula.Array], Mapping[str, object], str, str, str]] = {
+    "RMSNorm": (
+        without_norm_biases(OWN),
+        {"norm_layer": "rmsnorm"},
+        "blocks.0.norm1.weight",
+        "norms without bias: RMSNorm (norm_layer: rmsnorm)",
+        "a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off by about 1.4",
+    ),
+    "untied norms": (
+        {**OWN, **with_a_tensor("cls_norm.weight", 64), **with_a_tensor("cls_norm.bias", 64)},
+        {},
+        "cls_norm.weight",
+        "a final norm of its own for CLS token and registers (untie_cls_and_patch_norms)",
+        "CLS token and registers would be off by about 1.9, patches would not",
+    ),
+    "coordinates by max": (
+        OWN,
+        {"pos_embed_rope_normalize_coords": "max"},
+        "run/config.yaml",
+        "rotary coordinates normalised by max (pos_embed_rope_normalize_coords)",
+        "outputs for pictures that are not square would be off by about 0.73",
+    ),
+    "coordinates by min": (
+        OWN,
+        {"pos_embed_rope_normalize_coords": "min"},
+        "run/config.yaml",
+        "rotary coordinates normalised by min (pos_embed_rope_normalize_coords)",
+        "outputs for pictures that are not square would be off by about 0.61",
+    ),
+    "periods between limits": (
+        OWN,
+        {"pos_embed_rope_min_period": 0.5, "pos_embed_rope_max_period": 90.0},
+        "run/config.yaml",
+        "rotary periods between limits (pos_embed_rope_min_period), without a base",
+        "outputs would be off by about 0.8",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_of_the_training_that_no_class_has(option: str) -> None:
+    state, student, where, found, error = OPTIONS[option]
+    assert refusal(state, student) == "\n".join(
+        [
+            "weights.pth cannot be converted: no class of Transformers computes what this model computes",
+            f"  where: {where}",
+            "  expected: an option that DINOv3ViTModel has",
+            f"  found: {found}",
+            f"  likely cause: an option of the training; written all the same, {error}",
+            "  try: keep this model in its own code, or train without this option",
+        ]
+    )
+
+
+def test_periods_that_follow_from_no_base() -> None:
+    periods = np.linspace(0.5, 90, 16, dtype=np.float32)
+    assert refusal({**OWN, "rope_embed.periods": periods}, {}) == "\n".join(
+        [
+            "the rotary periods of weights.pth follow from no base, and Transformers knows bases only",
+            "  where: rope_embed.periods",
+            "  expected: base ** (2k / (head dimension / 2)) for one base",
+            "  found: 0.5, 6.467, 12.43, 18.4 …",
+            "  likely cause: a model trained with min_period and max_period; written all the same, outputs would be "
+            "off by about 0.8",
+            "  try: keep this model in its own code",
+        ]
+    )
+
+
+def test_a_linear_head() -> None:
+    found = refusal({**OWN, **with_a_tensor("linear_head.weight", 10, 128)}, {})
+    assert found.splitlines()[0] == "weights.pth cannot be converted with a linear head"
+    assert "  expected: a backbone: Transformers has no image classification class for DINOv3" in found
