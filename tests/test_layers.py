@@ -35,6 +35,7 @@ LAYERS = (
     "console",
     "options",
     "session",  # of the command line: signals, errors, exit codes
+    "printing",  # of the command line: what a command prints, and the report that it keeps
     "cli",
     "convert_dino_to_pytorch",  # the same, by the options of the classic script
     "__main__",
@@ -102,6 +103,7 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
         )
         if name.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
     }
-    helpers = {"families/torch_layers.py", "families/torch_interpolation.py", "proofs/mistakes.py"}
+    helpers = {"families/torch_layers.py", "families/torch_interpolation.py"}
+    helpers |= {f"proofs/{name}.py" for name in ("mistakes", "misordered", "trial")}
     references = {name for name in at_top if name.startswith("families/") and name.endswith("/reference.py")}
     assert at_top == references | helpers

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from dinoport.errors import NotProvenError, UsageError
+from dinoport.errors import NotProvenError
 from dinoport.options import (
     AllSizes,
     Dtype,
@@ -36,11 +34,9 @@ from dinoport.options import (
     request_of,
     size_bytes,
 )
+from dinoport.printing import announce_code, check_report, is_page, print_json, show, write_report
 from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE
 from dinoport.session import interruptible, run
-
-if TYPE_CHECKING:
-    from dinoport.report.report import Report
 
 app = typer.Typer(
     name="dinoport",
@@ -109,10 +105,10 @@ def convert(
     if dry_run:
         with progress_bars() as on_progress:
             planned = api.plan(source, request, to=to, on_progress=on_progress)  # type: ignore[arg-type]  # checked above
-        _show(planned, as_json, with_plan=True)
+        show(planned, as_json, with_plan=True)
         return
-    _check_report(report, source, folder)
-    _announce_code(reference)
+    check_report(report, source, folder)
+    announce_code(reference)
     try:
         with interruptible(folder), progress_bars() as on_progress:
             done = api.convert(
@@ -128,15 +124,15 @@ def convert(
                 keep_unproven=keep_unproven,
                 allow_nonfinite=allow_nonfinite,
                 max_shard_bytes=max_shard_bytes,
-                for_page=_is_page(report),
+                for_page=is_page(report),
                 on_progress=on_progress,
             )
     except NotProvenError as error:
-        _write_report(error.report, report)
-        _show(error.report, as_json, report)
+        write_report(error.report, report)
+        show(error.report, as_json, report)
         raise
-    _write_report(done, report)
-    _show(done, as_json, report)
+    write_report(done, report)
+    show(done, as_json, report)
 
 
 @app.command()
@@ -164,7 +160,7 @@ def inspect(
     with progress_bars() as on_progress:
         found = api.inspect(source, request, on_progress=on_progress)
     if as_json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         print("\n".join(inspection_lines(found)))
 
@@ -213,8 +209,8 @@ def verify(
         image_std=image_std,
         pooler=pooler,
     )
-    _check_report(report, source, folder)
-    _announce_code(reference)
+    check_report(report, source, folder)
+    announce_code(reference)
     with progress_bars() as on_progress:
         done = api.verify(
             source,
@@ -223,12 +219,12 @@ def verify(
             level=level,  # type: ignore[arg-type]  # checked above
             image=image,
             all_sizes=all_sizes,
-            for_page=_is_page(report),
+            for_page=is_page(report),
             reference=reference,
             on_progress=on_progress,
         )
-    _write_report(done, report)
-    _show(done, as_json, report)
+    write_report(done, report)
+    show(done, as_json, report)
     if done.verdict.failed:
         raise typer.Exit(NotProvenError.exit_code)
 
@@ -239,7 +235,7 @@ def models(as_json: Json = False) -> None:
     from dinoport.report.models import models_lines, models_to_dict
 
     if as_json:
-        _print_json(models_to_dict())
+        print_json(models_to_dict())
     else:
         print("\n".join(models_lines()))
 
@@ -259,7 +255,7 @@ def visualize(
 
     drawn = api.visualize(folder, image, out, size=size, mass=mass)
     if as_json:
-        _print_json(drawn.to_dict())
+        print_json(drawn.to_dict())
     else:
         print("\n".join(visualization_lines(drawn)))
 
@@ -275,74 +271,13 @@ def demo(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    _check_report(report, None, folder)
+    check_report(report, None, folder)
     with interruptible(folder), progress_bars() as on_progress:
-        done = api.demo(folder, force=force, for_page=_is_page(report), on_progress=on_progress)
-    _write_report(done, report)
-    _show(done, as_json, report)
+        done = api.demo(folder, force=force, for_page=is_page(report), on_progress=on_progress)
+    write_report(done, report)
+    show(done, as_json, report)
 
 
 def main() -> NoReturn:
     """The entry point of the program."""
     run(app)
-
-
-def _show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
-    """Print a report, and where it is `kept` beside."""
-    from dinoport.report.text import entry, plan_lines, report_lines
-
-    if as_json:
-        _print_json(report.to_dict())
-        return
-    from dinoport.console import print_report
-
-    lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
-    print_report(lines, report.verdict.word.value)
-    if with_plan:
-        print("\n".join(["", "plan", *plan_lines(report)]))
-
-
-def _print_json(data: object) -> None:
-    shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
-    print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
-
-
-def _announce_code(reference: str | None) -> None:
-    if reference is not None:
-        where = "the original's repository, through torch.hub" if reference == "hub" else reference
-        print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
-
-
-def _check_report(path: Path | None, source: str | None, folder: Path) -> None:
-    """Before any work: a report that could not be written, or that would replace the source or what is proven."""
-    if path is None:
-        return
-    from dinoport.writing.place import refuse_inside, refuse_overlap
-
-    refuse_inside(path, folder)
-    if path.is_dir() or not path.parent.is_dir():
-        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-        raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
-    if source is not None:
-        refuse_overlap(Path(source), path)
-    if _is_page(path):
-        from dinoport.report.page.render import require_page_packages
-
-        require_page_packages(f"a report as a page ({path})")
-
-
-def _is_page(path: Path | None) -> bool:
-    return path is not None and path.suffix.lower() in (".html", ".htm")
-
-
-def _write_report(report: Report | None, path: Path | None) -> None:
-    if report is None or path is None:
-        return
-    if _is_page(path):
-        from dinoport.report.page.render import write_page
-
-        write_page(path, report)
-    else:
-        from dinoport.writing.json_file import write_json
-
-        write_json(path, report.to_dict())

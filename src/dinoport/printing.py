@@ -1,0 +1,74 @@
+"""What a command prints, and the report that it keeps. Nothing heavy is imported before there is something to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoport.errors import UsageError
+
+if TYPE_CHECKING:
+    from dinoport.report.report import Report
+
+
+def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
+    """Print a report, and where it is `kept` beside."""
+    from dinoport.report.text import entry, plan_lines, report_lines
+
+    if as_json:
+        print_json(report.to_dict())
+        return
+    from dinoport.console import print_report
+
+    lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
+    print_report(lines, report.verdict.word.value)
+    if with_plan:
+        print("\n".join(["", "plan", *plan_lines(report)]))
+
+
+def print_json(data: object) -> None:
+    shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
+    print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
+
+
+def announce_code(reference: str | None) -> None:
+    if reference is not None:
+        where = "the original's repository, through torch.hub" if reference == "hub" else reference
+        print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
+
+
+def check_report(path: Path | None, source: str | None, folder: Path) -> None:
+    """Before any work: a report that could not be written, or that would replace the source or what is proven."""
+    if path is None:
+        return
+    from dinoport.writing.place import refuse_inside, refuse_overlap
+
+    refuse_inside(path, folder)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
+    if source is not None:
+        refuse_overlap(Path(source), path)
+    if is_page(path):
+        from dinoport.report.page.render import require_page_packages
+
+        require_page_packages(f"a report as a page ({path})")
+
+
+def is_page(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() in (".html", ".htm")
+
+
+def write_report(report: Report | None, path: Path | None) -> None:
+    if report is None or path is None:
+        return
+    if is_page(path):
+        from dinoport.report.page.render import write_page
+
+        write_page(path, report)
+    else:
+        from dinoport.writing.json_file import write_json
+
+        write_json(path, report.to_dict())
