@@ -17,6 +17,7 @@ from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.family import Architecture
 from dinoport.families.hub_entries import HubEntry, hub_entry
+from dinoport.proofs.genuine import check_reference
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
 from tests.goldens import state_by_formula
@@ -256,4 +257,14 @@ def test_a_model_that_no_entry_builds(architecture: Architecture) -> None:
     assert str(caught.value).startswith(
         "--reference: no entry of torch.hub builds this model\n"
         "  expected: the sizes and settings of a published model\n"
+    )
+
+
+def test_offline_no_code_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(SettingError) as caught:
+        check_reference("hub", "full")
+    assert str(caught.value) == (
+        "--reference hub fetches the originals' code, and HF_HUB_OFFLINE is set\n"
+        "  try: unset HF_HUB_OFFLINE, or give the folder of a checkout: --reference FOLDER"
     )

@@ -77,11 +77,23 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
             f"--reference goes with a conversion to Transformers, not --to {to}",
             next_step="leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
         )
-    if where != HUB and not (Path(where) / "hubconf.py").is_file():
+    if where == HUB:
+        _refuse_offline()
+    elif not (Path(where) / "hubconf.py").is_file():
         raise SettingError(
             f"--reference {where} is not a folder with a hubconf.py",
             expected="hub, or a checkout of facebookresearch/dino, dinov2 or dinov3",
             next_step="git clone the original's repository, and give its folder",
+        )
+
+
+def _refuse_offline() -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise SettingError(
+            "--reference hub fetches the originals' code, and HF_HUB_OFFLINE is set",
+            next_step="unset HF_HUB_OFFLINE, or give the folder of a checkout: --reference FOLDER",
         )
 
 

@@ -1,27 +1,21 @@
-"""Checkpoints at addresses: web servers with and without ranges, the Hub, and stores of fsspec."""
+"""Checkpoints at addresses: web servers with and without ranges, and the Hub."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 
 from dinoport.checkpoints.announcing import announce
-from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.remote.hub import HubFile, hub_file
 from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.errors import CheckpointError, MissingPackageError
+from dinoport.errors import CheckpointError
+from tests.checkpoints.remote.expected import DATA, same_tensors
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status
 
-LOCAL = FOLDER / "dino1" / "tiny32" / "checkpoint.pth"
-DATA = LOCAL.read_bytes()
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -29,16 +23,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def caches(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.files["run/checkpoint.pth"] = DATA
     monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
-
-
-def same_tensors(found: Checkpoint) -> bool:
-    """Whether every tensor of a checkpoint is what the local file holds, after it was announced."""
-    with open_checkpoint(LOCAL) as local:
-        for ours, theirs in zip(state_dicts(found), state_dicts(local), strict=True):
-            announce(ours.tensors.values())
-            for name, tensor in theirs.tensors.items():
-                np.testing.assert_array_equal(ours.tensors[name].read(), tensor.read())
-    return True
 
 
 def test_an_index_takes_little_and_every_tensor_can_be_read(site: Site) -> None:
@@ -233,77 +217,3 @@ def test_what_the_hub_has_cached_is_used(
     with open_remote(source) as checkpoint:
         assert same_tensors(checkpoint)
     assert hub.requests == []
-
-
-@pytest.fixture
-def store() -> Iterator[fsspec.AbstractFileSystem]:
-    filesystem = fsspec.filesystem("memory")
-    filesystem.pipe("/bucket/checkpoint.pth", DATA)
-    yield filesystem
-    filesystem.rm("/bucket", recursive=True)
-
-
-def test_a_store_that_fsspec_knows(store: fsspec.AbstractFileSystem) -> None:
-    with open_remote("memory://bucket/checkpoint.pth") as checkpoint:
-        assert checkpoint.where == "memory://bucket/checkpoint.pth"
-        assert same_tensors(checkpoint)
-        checkpoint.check_unchanged()
-        store.pipe("/bucket/checkpoint.pth", DATA + b"more")
-        with pytest.raises(CheckpointError, match=r"memory://bucket/checkpoint.pth changed while it was read"):
-            checkpoint.check_unchanged()
-
-
-def test_a_file_that_a_store_does_not_have(store: fsspec.AbstractFileSystem) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("memory://bucket/typo.pth")
-    assert str(caught.value) == (
-        "memory://bucket/typo.pth could not be read: it does not exist\n"
-        "  try: check the address, and that you are logged in to the store"
-    )
-
-
-def test_a_store_that_stumbles(
-    store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, waits: list[float]
-) -> None:
-    answers = iter([TimeoutError(), ConnectionResetError()])
-    genuine = type(store).cat_file
-
-    def stumbling(self: fsspec.AbstractFileSystem, path: str, **options: int) -> bytes:
-        for error in answers:
-            raise error
-        return genuine(self, path, **options)
-
-    monkeypatch.setattr(type(store), "cat_file", stumbling)
-    with open_remote("memory://bucket/checkpoint.pth") as checkpoint:
-        assert same_tensors(checkpoint)
-    assert waits == [0.5, 1.0]
-
-
-def test_a_store_whose_package_is_missing() -> None:
-    if "s3fs" in sys.modules:
-        pytest.skip("s3fs is installed")
-    with pytest.raises(MissingPackageError) as caught:
-        open_remote("s3://bucket/checkpoint.pth")
-    assert str(caught.value) == (
-        "s3:// needs a package of its own: Install s3fs to access S3\n  try: install it, and try again"
-    )
-
-
-def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(MissingPackageError) as caught:
-        open_remote("gs://bucket/checkpoint.pth")
-    assert str(caught.value) == (
-        "gs:// needs fsspec, which is not installed\n"
-        '  try: pip install "dinoport[remote]", and the package of your store (s3fs, gcsfs, adlfs …)'
-    )
-
-
-def test_a_scheme_that_nobody_knows() -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("gopher://host/checkpoint.pth")
-    assert str(caught.value) == (
-        "gopher://host/checkpoint.pth is at no kind of address that is known\n"
-        "  expected: https://, hf://, or a scheme of fsspec such as s3:// and gs://\n"
-        "  try: check the address, or download the file and give its path"
-    )

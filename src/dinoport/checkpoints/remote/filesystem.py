@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dinoport.address import shown
-from dinoport.checkpoints.remote.http import Patience
+from dinoport.address import scheme_of, shown
+from dinoport.checkpoints.remote.http import Patience, refuse_offline
 from dinoport.errors import CheckpointError, MissingPackageError
+
+STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
+"""The schemes that are handed to fsspec, of stores that hold files and nothing else. fsspec knows others that unpack,
+look things up in an index, open other addresses or run programs: a SOURCE has no need of those."""
 
 READ_BYTES = 1024 * 1024
 """What one call of the store reads."""
@@ -22,6 +27,8 @@ class FilesystemRanges:
     def __init__(self, url: str) -> None:
         """Raises MissingPackageError where the store's package is missing, CheckpointError where it refuses."""
         self.where = shown(url)
+        _check_scheme(url)
+        refuse_offline(self.where)
         self._filesystem, self._path = _filesystem(url)
         self._version = self._info()
         self.size_bytes = int(self._version.get("size") or 0)
@@ -32,7 +39,7 @@ class FilesystemRanges:
             end = min(start + READ_BYTES, stop)
             try:
                 data: bytes = self._filesystem.cat_file(self._path, start=start, end=end)
-            except OSError as error:
+            except Exception as error:  # each store raises what its own package has
                 patience.failed(_reason(error))
                 continue
             if not 0 < len(data) <= end - start:
@@ -52,11 +59,8 @@ class FilesystemRanges:
     def _info(self) -> Mapping[str, Any]:
         try:
             info = self._filesystem.info(self._path)
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.where} could not be read: {_reason(error)}",
-                next_step="check the address, and that you are logged in to the store",
-            ) from error
+        except Exception as error:
+            raise _unreadable(self.where, error) from None
         if info.get("type") == "directory":
             raise CheckpointError(f"{self.where} is a folder", next_step="give the checkpoint file inside it")
         return {name: info[name] for name in VERSION_FIELDS if name in info}
@@ -67,6 +71,23 @@ class FilesystemRanges:
             found=found,
             cause="a training run or an upload is still writing it",
             next_step="wait until it is complete, or download it and give its path",
+        )
+
+
+def _check_scheme(url: str) -> None:
+    scheme = scheme_of(url)
+    if scheme in ("file", "local") and "::" not in url:
+        raise CheckpointError(
+            f"{shown(url)} is a path that is written like an address",
+            next_step="leave the scheme out, and give the path itself",
+        )
+    if scheme not in STORES or "::" in url:
+        chain = "a chain of addresses, of which fsspec would open each" if "::" in url else None
+        raise CheckpointError(
+            f"{shown(url)} is at no kind of address that is read",
+            expected="https://, http://, hf://, s3://, gs:// or az://",
+            found=chain,
+            next_step="check the address, or download the file and give its path",
         )
 
 
@@ -85,18 +106,24 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise MissingPackageError(
             f"{scheme}:// needs a package of its own: {error}", next_step="install it, and try again"
         ) from None
-    except ValueError:
-        raise CheckpointError(
-            f"{shown(url)} is at no kind of address that is known",
-            expected="https://, hf://, or a scheme of fsspec such as s3:// and gs://",
-            next_step="check the address, or download the file and give its path",
-        ) from None
+    except Exception as error:  # such as a login that is missing
+        raise _unreadable(shown(url), error) from None
     return filesystem, str(path)
 
 
-def _reason(error: OSError) -> str:
+def _unreadable(where: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{where} could not be read: {_reason(error)}",
+        next_step="check the address, and that you are logged in to the store",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why, in words of our own: a store's message may hold an address with its signature, or a key."""
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, PermissionError):
         return "the store refuses"
-    return error.strerror or type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return f"its package met a {type(error).__name__}"
