@@ -53,6 +53,20 @@ def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType
     assert shown == set(CLASSES)
 
 
+def test_a_heading_has_room() -> None:
+    for path, text in TEXT.items():
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+        crowded = re.findall(r"[^\n]\n(#{2,} .*)|(#{2,} .*)\n[^\n]", prose)
+        assert not crowded, path
+
+
+def test_the_command_line_page_names_every_variable_that_is_read() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    read = set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"', code))
+    assert "TORCH_HOME" in read
+    assert not {name for name in read if f"`{name}`" not in TEXT[ROOT / "docs" / "cli.md"]}
+
+
 def test_every_error_has_its_exit_code_in_the_docs() -> None:
     table = {row[0]: row for row in re.findall(r"^\| (\d+) \|(.*)\|$", TEXT[ROOT / "docs" / "cli.md"], re.MULTILINE)}
     assert table.keys() == {"0", "1", "2", "3", "130"}
