@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from dinoport import cli
+from dinoport import api, cli
 from dinoport.api import convert, verify
 from dinoport.errors import FolderError, SettingError
+from dinoport.families.preprocessing import IMAGENET_MEAN
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
+from dinoport.report.text import headline, report_lines
 from dinoport.request import Request
 from dinoport.targets.transformers.labels import read_labels
 from dinoport.writing.json_file import json_bytes
@@ -139,9 +141,7 @@ def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
     report = verify(source, folder)
     assert report.verdict.word is Word.NOT_EQUAL
     assert any(name in failure for failure in report.verdict.failures)
-    assert f"{folder} was not given to Transformers, as its files are not those that a conversion writes" in (
-        report.remarks
-    )
+    assert f"{folder} was not given to Transformers, as its files are not what a conversion writes" in (report.remarks)
 
 
 def test_a_value_of_any_length_is_quoted_in_part(made) -> None:
@@ -183,3 +183,68 @@ def test_a_report_never_replaces_a_file_of_what_was_proven(made) -> None:
     with pytest.raises(FolderError, match="and would change what was proven"):
         cli.demo(folder, report=folder, force=True)
     assert (folder / "config.json").read_bytes() == config
+
+
+def said(setting: str) -> str:
+    return f"{setting} (the folder's dinoport.json says so)"
+
+
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_a_consistent_forgery_is_not_believed_silently(made, level: str) -> None:
+    """Config, request and seal agree on heads, eps and statistics that are not the original's; tensors are."""
+    if level == "full":
+        pytest.importorskip("torch")
+    source, folder = made
+    forged = {"num_heads": 4, "layer_norm_eps": 0.1, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.5, 0.5]}
+    edit(folder / "config.json", num_attention_heads=4, layer_norm_eps=0.1)
+    edit(folder / "preprocessor_config.json", image_mean=forged["image_mean"], image_std=forged["image_std"])
+    settings = json.loads((folder / "dinoport.json").read_text())["model"]["settings"]
+    reasons = {"heads": (4, "--num-heads"), "eps": (0.1, "--layer-norm-eps")}
+    for setting in settings:
+        if setting["name"] in reasons:
+            value, reason = reasons[setting["name"]]
+            setting |= {"value": str(value), "origin": "given", "reason": reason}
+    model = json.loads((folder / "dinoport.json").read_text())["model"]
+    forge(folder, forged, model={**model, "settings": settings})
+
+    report = verify(source, folder, level=level)
+    assert not report.verdict.failed, str(report.verdict)
+    claims = (
+        said("heads = 4"),
+        said("eps = 0.1"),
+        said("image mean = 0.1,0.2,0.3"),
+        said("image std = 0.5,0.5,0.5"),
+    )
+    assert set(claims) < set(report.verdict.assumptions)
+    assert all(claim in str(report.verdict) for claim in claims)
+    assert headline(report.verdict).endswith(f"{len(report.verdict.assumptions)} assumptions")
+    origins = {setting.name: setting.origin for setting in report.settings}
+    assert origins["heads"] == origins["eps"] == "claimed"
+    lines = "\n".join(report_lines(report))
+    assert "claimed: heads = 4 (the folder's dinoport.json says so)" in lines
+    assert "given:" not in lines
+
+    honest = verify(source, folder, Request(num_heads=2, layer_norm_eps=1e-6), level="exact").verdict
+    assert "config.json: num_attention_heads is 4, expected 2" in honest.failures
+    assert "config.json: layer_norm_eps is 0.1, expected 1e-06" in honest.failures
+
+
+def test_what_the_verifier_gives_is_given(made) -> None:
+    source, folder = made
+    claimed = verify(source, folder, level="exact")
+    assert said("heads = 2") in claimed.verdict.assumptions
+    given = verify(source, folder, tiny.REQUEST, level="exact")
+    assert not given.verdict.failed
+    assert not any("heads" in assumption for assumption in given.verdict.assumptions)
+    assert {setting.origin for setting in given.settings if setting.name == "heads"} == {"given"}
+
+
+def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_path) -> None:
+    demo = Path(api.__file__).parent / api.DEMO_FILE
+    convert(demo, tmp_path / "out", Request(num_heads=2, checkpoint_key="student"), level="exact")
+    verdict = verify(demo, tmp_path / "out", Request(num_heads=2), level="exact").verdict
+    assert said("checkpoint key = student") in verdict.assumptions
+    ordinary = Request(num_heads=2, image_mean=IMAGENET_MEAN)
+    convert(demo, tmp_path / "ordinary", ordinary, level="exact")
+    assumptions = verify(demo, tmp_path / "ordinary", Request(num_heads=2), level="exact").verdict.assumptions
+    assert not any("mean" in assumption for assumption in assumptions)

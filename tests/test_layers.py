@@ -23,6 +23,7 @@ LAYERS = (
     "mapping",
     "families",
     "targets",
+    "claims",  # what a folder that is verified says, and nobody else
     "sources",  # what a SOURCE is: a path, a name, an address
     "preparation",  # from a source to a plan: the last step before something is written
     "writing",

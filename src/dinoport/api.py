@@ -157,9 +157,10 @@ def verify(
 ) -> Report:
     """Prove an existing folder against its source.
 
-    What was asked for when the folder was made is read from its `dinoport.json`; what `request` gives goes before it,
-    such as where a head's file lies now. `level` is exact or full. The report's verdict says whether the two are equal;
-    nothing is raised for a folder that is not.
+    What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
+    assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
+    `level` is exact or full. The report's verdict says whether the two are equal; nothing is raised for a folder that
+    is not.
     """
     _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)
@@ -170,15 +171,15 @@ def verify(
     with open_checkpoint(folder) as target:
         asked = folders.request_of(target)
         folders.refuse_to_guess(target, request)
+        claimed = frozenset(asked.to_dict().keys() - (request or Request()).to_dict().keys())
         request = asked.updated(request)
-        with prepare(source, request, on_progress) as prepared, pinned_sources(prepared, level) as pinned:
+        preparing = prepare(source, request, on_progress, claimed=claimed)
+        with preparing as prepared, pinned_sources(prepared, level) as pinned:
             found = [*integrity.problems_of(prepared, folder, target)]
             problems = [problem.what for problem in found]
             if level == "full" and not all(problem.harmless for problem in found):
                 level = "exact"
-                withheld = (
-                    f"{folder} was not given to Transformers, as its files are not those that a conversion writes",
-                )
+                withheld = (f"{folder} was not given to Transformers, as its files are not what a conversion writes",)
             case = forward_case(prepared, folder, folder_tensors(target), genuine_code(prepared, reference))
             bar = Bar("proving", prepared.plan.size_bytes, on_progress)
             proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)

@@ -18,6 +18,7 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.huggingface import INDEXES, WEIGHTS, read_json
 from dinoport.errors import CheckpointError
+from dinoport.families.setting import Origin
 from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
 from dinoport.report.as_json import SEAL, seal
@@ -206,10 +207,14 @@ def _same(one: object, other: object) -> bool:
 
 
 def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Value and origin of each setting."""
+    """Value and origin of each setting; what was given to the conversion is a claim where it is not given again."""
     settings = _at(report, ("model", "settings"))
     found = [setting for setting in settings if isinstance(setting, dict)] if isinstance(settings, list) else []
-    return {str(setting.get("name")): (setting.get("value"), setting.get("origin")) for setting in found}
+    given = {Origin.CLAIMED.value: Origin.GIVEN.value}
+    return {
+        str(setting.get("name")): (setting.get("value"), given.get(str(setting.get("origin")), setting.get("origin")))
+        for setting in found
+    }
 
 
 def _at(data: object, keys: tuple[str, ...]) -> Any:

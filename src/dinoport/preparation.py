@@ -14,6 +14,7 @@ import numpy as np
 from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.claims import claims
 from dinoport.errors import PlanError, SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.dialect import Translation, translate
@@ -57,12 +58,15 @@ class Prepared:
     others: tuple[StateDict, ...] = ()
     remarks: tuple[str, ...] = ()
     head: Checkpoint | None = None
+    claimed: frozenset[str] = frozenset()
     files: ExitStack = field(default_factory=ExitStack)
 
     @property
     def assumed(self) -> tuple[Setting[object], ...]:
-        """The values that the verdict rests on and that nobody said."""
-        return self.reading.assumed(resampled=self.target.baked_from is not None)
+        """The values that the verdict rests on and that nobody said, or only the folder that is verified."""
+        own = self.reading.preprocessing or self.family.preprocessing
+        settings = self.reading.assumed(resampled=self.target.baked_from is not None)
+        return (*settings, *claims(self.request, self.claimed, own))
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
@@ -83,27 +87,39 @@ class Prepared:
         self.files.close()
 
 
-def prepare(source: str | Path, request: Request, on_progress: Progress = silent, *, look: bool = False) -> Prepared:
+def prepare(
+    source: str | Path,
+    request: Request,
+    on_progress: Progress = silent,
+    *,
+    look: bool = False,
+    claimed: frozenset[str] = frozenset(),
+) -> Prepared:
     """Find, open and plan the conversion of an original checkpoint to Transformers.
 
-    Raises DinoportError with everything that stands in the way, before anything is written.
+    `claimed` are the fields of the request that only a folder's report gives. Raises DinoportError with everything
+    that stands in the way, before anything is written.
     """
     with ExitStack() as files:
         located = locate(source, on_progress, look=look)
         checkpoint = files.enter_context(located.open(on_progress))
-        prepared = prepare_opened(located, checkpoint, request, on_progress)
+        prepared = prepare_opened(located, checkpoint, request, on_progress, claimed)
         prepared.files.push(files.pop_all())
         return prepared
 
 
 def prepare_opened(
-    located: Located, checkpoint: Checkpoint, request: Request, on_progress: Progress = silent
+    located: Located,
+    checkpoint: Checkpoint,
+    request: Request,
+    on_progress: Progress = silent,
+    claimed: frozenset[str] = frozenset(),
 ) -> Prepared:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     if is_known_class(checkpoint.config or {}):
         raise _converted_already(checkpoint.where)
     found = families.find(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
-    wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation)
+    wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
     original = _original(found, wishes)
     with ExitStack() as files:
         head = None
@@ -137,6 +153,7 @@ def prepare_opened(
                 *_run_remarks(checkpoint),
             ),
             head=head,
+            claimed=claimed,
             files=files.pop_all(),
         )
 

@@ -71,7 +71,8 @@ def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Set
     """
     given = wishes.num_heads
     if given is not None:
-        return Setting("heads", checked_heads(where, wishes, width, given), Origin.GIVEN, wishes.speaker("--num-heads"))
+        heads = checked_heads(where, wishes, width, given)
+        return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
@@ -91,7 +92,7 @@ def checked_heads(where: str, wishes: Wishes, width: int, given: int) -> int:
     if given > 0 and width % given == 0:
         return given
     raise SettingError(
-        f"{wishes.speaker('--num-heads')} {given} does not divide the width of this model",
+        f"{wishes.speaker('num_heads')} {given} does not divide the width of this model",
         where=where,
         expected=f"a divisor of {width}",
         found=str(given),

@@ -71,11 +71,14 @@ class Reading:
     preprocessing: Preprocessing | None = None
 
     def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
-        """What is neither stored nor said, and matters; `resampled` says whether a position table was resampled."""
+        """What is neither stored nor said by the user, and matters.
+
+        `resampled` says whether a position table was resampled.
+        """
         return tuple(
             setting
             for setting in self.settings
-            if setting.origin is Origin.ASSUMED and (resampled or not setting.resampling)
+            if setting.origin in (Origin.ASSUMED, Origin.CLAIMED) and (resampled or not setting.resampling)
         )
 
 

@@ -20,8 +20,14 @@ class Origin(str, Enum):
     """Follows from something that the file or a config beside it says about how it was trained."""
     GIVEN = "given"
     """The user said so."""
+    CLAIMED = "claimed"
+    """A folder that is verified says so of itself, and nobody else: what is proven is proven on its word."""
     ASSUMED = "assumed"
     """Neither stored nor said: what the original's published models use. A wrong one makes another model."""
+
+
+CLAIMANT = "the folder's dinoport.json"
+CLAIM = f"{CLAIMANT} says so"
 
 
 @dataclass(frozen=True)
@@ -43,22 +49,36 @@ class Setting(Generic[T]):
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is said about the original model beside its weights; `said_by` is who says so, if not the command line."""
+    """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
+
+    `claimed` are the fields that only the folder says that is verified.
+    """
 
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
     said_by: str | None = None
+    claimed: frozenset[str] = frozenset()
 
-    def speaker(self, option: str) -> str:
+    def speaker(self, field: str) -> str:
         """Where a value comes from: a file, or the option that set it."""
-        return self.said_by or option
+        if field in self.claimed:
+            return CLAIMANT
+        return self.said_by or f"--{field.replace('_', '-')}"
+
+    def origin(self, field: str) -> Origin:
+        return Origin.CLAIMED if field in self.claimed else Origin.GIVEN
+
+    def reason(self, field: str) -> str:
+        """The same as `speaker`, as the reason for a setting."""
+        return CLAIM if field in self.claimed else self.speaker(field)
 
 
 def eps_setting(wishes: Wishes, otherwise: float, origin: Origin, reason: str) -> Setting[float]:
     """LayerNorm's epsilon: the user's word, else `otherwise` with what it rests on."""
     if wishes.layer_norm_eps is not None:
-        return Setting("eps", wishes.layer_norm_eps, Origin.GIVEN, wishes.speaker("--layer-norm-eps"))
+        given = wishes.layer_norm_eps
+        return Setting("eps", given, wishes.origin("layer_norm_eps"), wishes.reason("layer_norm_eps"))
     return Setting("eps", otherwise, origin, reason)
 
 
@@ -67,6 +87,6 @@ def interpolation_setting(
 ) -> Setting[Interpolation]:
     """How the original resamples its position table: the user's word, else `otherwise` with what it rests on."""
     if wishes.interpolation is not None:
-        otherwise, origin = INTERPOLATIONS[wishes.interpolation], Origin.GIVEN
-        reason = wishes.speaker("--interpolation")
+        otherwise, origin = INTERPOLATIONS[wishes.interpolation], wishes.origin("interpolation")
+        reason = wishes.reason("interpolation")
     return Setting("interpolation", otherwise, origin, reason, resampling=True)

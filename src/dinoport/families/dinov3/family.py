@@ -173,15 +173,16 @@ def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
     heads = sizes.width // (4 * periods)
     if given is not None and checked_heads(evidence.where, evidence.wishes, sizes.width, given) != heads:
         raise SettingError(
-            f"{evidence.wishes.speaker('--num-heads')} {given} contradicts the tensors of {evidence.where}",
+            f"{evidence.wishes.speaker('num_heads')} {given} contradicts the tensors of {evidence.where}",
             where=PERIODS,
             expected=f"{heads} heads: width {sizes.width} / (4 × {periods} periods)",
             found=str(given),
             next_step="leave --num-heads out: DINOv3 stores the number of heads",
         )
     if PERIODS in evidence.declared:
-        origin = Origin.GIVEN if given else Origin.ASSUMED
-        return Setting("heads", heads, origin, "--num-heads" if given else f"width / {sizes.width // heads}")
+        if given:
+            return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
+        return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
     return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
 
 
