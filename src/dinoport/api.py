@@ -65,7 +65,14 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
         branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
         if is_ours:
             branches = [branch_of("a folder of Transformers", folder_tensors(checkpoint), ())]
-        return Inspection(checkpoint.where, checkpoint.format, checkpoint.size_bytes, tuple(branches), planned, refusal)
+        return Inspection(
+            where=checkpoint.where,
+            format=checkpoint.format,
+            size_bytes=checkpoint.size_bytes,
+            branches=tuple(branches),
+            plan=planned,
+            refusal=refusal,
+        )
 
 
 def plan(

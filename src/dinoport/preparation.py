@@ -248,7 +248,9 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
     zeroed = _zeroed(resolution.plan, back.rules)
     reading = replace(reading, remarks=(*reading.remarks, *zeroed, *lost))
-    return PreparedReturn(checkpoint, family, back, tensors, reading, resolution.plan)
+    return PreparedReturn(
+        checkpoint=checkpoint, family=family, back=back, tensors=tensors, reading=reading, plan=resolution.plan
+    )
 
 
 def _zeroed(plan: Plan, rules: Iterable[Rule]) -> list[str]:

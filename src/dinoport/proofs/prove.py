@@ -119,7 +119,15 @@ def prove(
 
         rgb = case.channels == 3
         taken = take_pictures(comparison, values, case.folder, picture if rgb else None, case.preprocessing)
-    return Proofs(found, loaded, computed, shown, cause, taken, by_genuine)
+    return Proofs(
+        exact=found,
+        loading=loaded,
+        outputs=computed,
+        pixels=shown,
+        diagnosis=cause,
+        pictures=taken,
+        genuine=by_genuine,
+    )
 
 
 def _diagnosed(
