@@ -15,7 +15,7 @@ from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import Job, convert_into, forward_case, genuine_code, pinned_sources, return_into
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError
-from dinoport.preparation import folder_tensors, prepare, prepare_opened, prepare_return
+from dinoport.preparation import prepare, prepare_opened
 from dinoport.progress import Bar, Progress, silent
 from dinoport.proofs.genuine import check_reference
 from dinoport.proofs.prove import Level, prove
@@ -25,6 +25,7 @@ from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Request
+from dinoport.returning import folder_tensors, prepare_return
 from dinoport.sources import PublishedName, locate
 from dinoport.targets.original import is_known_class
 from dinoport.writing.commit import publishing

@@ -19,7 +19,7 @@ from dinoport.families.hub_entries import hub_entry
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step, carried_whole, sources
-from dinoport.preparation import Prepared, PreparedReturn, folder_tensors, prepare, prepare_return
+from dinoport.preparation import Prepared, prepare
 from dinoport.progress import Bar, Progress
 from dinoport.proofs.genuine import Reference
 from dinoport.proofs.prove import Case, Level, prove
@@ -27,6 +27,7 @@ from dinoport.proofs.verdict import Proofs, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.report import Report
 from dinoport.request import Request
+from dinoport.returning import PreparedReturn, folder_tensors, prepare_return
 from dinoport.sources import locate
 from dinoport.tensor import TensorRef
 from dinoport.writing.json_file import write_json

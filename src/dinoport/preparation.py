@@ -23,12 +23,11 @@ from dinoport.families.published import file_name
 from dinoport.families.setting import Setting, Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.resolve import Problem, backwards, forwards
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.resolve import Problem, forwards
 from dinoport.progress import Progress, silent
 from dinoport.request import Request
 from dinoport.sources import Located, locate, locate_head
-from dinoport.targets.original import Return, is_known_class, way_back
+from dinoport.targets.original import is_known_class
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.catalogue import choose
 from dinoport.targets.transformers.labels import read_labels
@@ -128,7 +127,7 @@ def prepare_opened(
             head = files.enter_context(located_head.open(on_progress))
             original = _with_head(original, head, found.family.classifier, located_head)
         if original.problems:
-            raise _refusal(checkpoint.where, found.family, found.state, original.problems)
+            raise refusal(checkpoint.where, found.family, found.state, original.problems)
         reading = _read(checkpoint, found, original, wishes)
         target, plan, cast = _planned(checkpoint.where, found, original.tensors, reading, request)
         return Prepared(
@@ -200,7 +199,7 @@ def _planned(
     resolution = forwards(tensors, target.rules, cast)
     problems = (*reading.problems, *resolution.problems, *_unreadable(tensors, resolution.plan))
     if problems:
-        raise _refusal(where, found.family, found.state, problems)
+        raise refusal(where, found.family, found.state, problems)
     return target, resolution.plan, cast
 
 
@@ -210,68 +209,6 @@ def _converted_already(where: str) -> SettingError:
         expected="a checkpoint of an original codebase",
         found="config.json and weights under the names of Transformers",
         next_step=f"dinoport convert {where} FOLDER --to original, for the original's names",
-    )
-
-
-@dataclass
-class PreparedReturn:
-    """A way back that is planned: the open folder, the original that it holds, and the plan of its tensors."""
-
-    checkpoint: Checkpoint
-    family: Family
-    back: Return
-    tensors: Mapping[str, TensorRef]
-    reading: Reading
-    plan: Plan
-
-
-def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
-    """Plan the way from a folder of Transformers to the original's names. Raises DinoportError as `prepare` does."""
-    where = checkpoint.where
-    if checkpoint.config is None:
-        raise SettingError(
-            f"{where} is no folder of Transformers",
-            expected="a folder with config.json and weights, for --to original",
-            found=f"a {checkpoint.format}",
-            next_step="leave --to original out: a checkpoint of the original codebase has its names already",
-        )
-    tensors = folder_tensors(checkpoint)
-    back = way_back(where, checkpoint.config or {})
-    family = next(family for family in families.FAMILIES if family.name == back.family)
-    resolution = backwards(tensors, back.rules)
-    originals = {step.target.name: step.tensor() for step in resolution.plan.steps}
-    if resolution.problems:
-        raise _refusal(where, family, None, resolution.problems)
-    reading = family.read(Evidence(where, originals, {}, back.wishes))
-    if reading.problems:
-        raise _refusal(where, family, None, reading.problems)
-    lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
-    zeroed = _zeroed(resolution.plan, back.rules)
-    reading = replace(reading, remarks=(*reading.remarks, *zeroed, *lost))
-    return PreparedReturn(
-        checkpoint=checkpoint, family=family, back=back, tensors=tensors, reading=reading, plan=resolution.plan
-    )
-
-
-def _zeroed(plan: Plan, rules: Iterable[Rule]) -> list[str]:
-    """What returns as zeros, because the folder has no place for it."""
-    remarks = []
-    for rule in rules:
-        parts = [part for part, target in enumerate(rule.targets, start=1) if target is None]
-        names = [step.target.name for step in plan.steps if rule.source and rule.source.match(step.target.name)]
-        if parts and names:
-            what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
-            remarks.append(f"{what} returns as zeros: {rule.reason}")
-    return remarks
-
-
-def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
-    """The tensors of a folder of Transformers, under the names on disk."""
-    tree = checkpoint.tree
-    return (
-        {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
-        if isinstance(tree, dict)
-        else {}
     )
 
 
@@ -346,7 +283,7 @@ def _dtype_remarks(plan: Plan) -> list[str]:
     return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]
 
 
-def _refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
+def refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
     by_what: dict[str, list[str]] = {}
     told: set[str] = set()
     for problem in problems:

@@ -14,9 +14,10 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.pinning import SourceFile
 from dinoport.families.setting import Setting as FamilySetting
-from dinoport.preparation import Prepared, PreparedReturn
+from dinoport.preparation import Prepared
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.report.report import Report, Setting, Source, account
+from dinoport.returning import PreparedReturn
 from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.torch_file import ORIGINAL_FILE
 

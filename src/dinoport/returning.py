@@ -1,0 +1,80 @@
+"""From a folder of Transformers to a plan of the original that it holds. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.errors import SettingError
+from dinoport.families.catalogue import FAMILIES
+from dinoport.families.family import Evidence, Family, Reading
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.plan import Plan
+from dinoport.mapping.resolve import backwards
+from dinoport.mapping.rule import Rule
+from dinoport.preparation import refusal
+from dinoport.targets.original import Return, way_back
+from dinoport.tensor import TensorRef
+
+
+@dataclass
+class PreparedReturn:
+    """A way back that is planned: the open folder, the original that it holds, and the plan of its tensors."""
+
+    checkpoint: Checkpoint
+    family: Family
+    back: Return
+    tensors: Mapping[str, TensorRef]
+    reading: Reading
+    plan: Plan
+
+
+def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
+    """Plan the way from a folder of Transformers to the original's names. Raises DinoportError."""
+    where = checkpoint.where
+    if checkpoint.config is None:
+        raise SettingError(
+            f"{where} is no folder of Transformers",
+            expected="a folder with config.json and weights, for --to original",
+            found=f"a {checkpoint.format}",
+            next_step="leave --to original out: a checkpoint of the original codebase has its names already",
+        )
+    tensors = folder_tensors(checkpoint)
+    back = way_back(where, checkpoint.config or {})
+    family = next(family for family in FAMILIES if family.name == back.family)
+    resolution = backwards(tensors, back.rules)
+    originals = {step.target.name: step.tensor() for step in resolution.plan.steps}
+    if resolution.problems:
+        raise refusal(where, family, None, resolution.problems)
+    reading = family.read(Evidence(where, originals, {}, back.wishes))
+    if reading.problems:
+        raise refusal(where, family, None, reading.problems)
+    lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
+    zeroed = _zeroed(resolution.plan, back.rules)
+    reading = replace(reading, remarks=(*reading.remarks, *zeroed, *lost))
+    return PreparedReturn(
+        checkpoint=checkpoint, family=family, back=back, tensors=tensors, reading=reading, plan=resolution.plan
+    )
+
+
+def _zeroed(plan: Plan, rules: Iterable[Rule]) -> list[str]:
+    """What returns as zeros, because the folder has no place for it."""
+    remarks = []
+    for rule in rules:
+        parts = [part for part, target in enumerate(rule.targets, start=1) if target is None]
+        names = [step.target.name for step in plan.steps if rule.source and rule.source.match(step.target.name)]
+        if parts and names:
+            what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
+            remarks.append(f"{what} returns as zeros: {rule.reason}")
+    return remarks
+
+
+def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    """The tensors of a folder of Transformers, under the names on disk."""
+    tree = checkpoint.tree
+    return (
+        {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+        if isinstance(tree, dict)
+        else {}
+    )
