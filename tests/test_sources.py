@@ -226,6 +226,19 @@ def test_a_look_downloads_nothing(site: Site) -> None:
     assert planned.remarks[0].endswith("looked at where it is")
 
 
+def test_a_published_address_is_not_read_from_a_cache(site: Site) -> None:
+    """It carries a licence, so what lies in a cache will not do, even where the server gives no ranges."""
+    site.ranges = False
+    address = site.url("dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth")
+    located = locate(address)
+    assert located.genuine() is not None
+    for _ in range(2):
+        located.open().close()
+        (cached,) = own_cache().glob("downloads/*/*.pth")
+        assert cached.read_bytes() == BACKBONE
+        cached.write_bytes(HEAD)
+
+
 def test_a_look_at_a_gated_model_says_how_to_get_it(site: Site) -> None:
     site.script = [status(403)]
     with pytest.raises(CheckpointError, match="dinov3_vits16 is gated"):

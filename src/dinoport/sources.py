@@ -71,7 +71,7 @@ class Located:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
         if self.url is not None:
             with _gating(self.published if self.by_name else None):
-                return open_remote(self.url, on_progress)
+                return open_remote(self.url, on_progress, fresh=self.by_name)
         return open_checkpoint(self.path or Path(self.shown))
 
 

@@ -30,7 +30,7 @@ def blocks():
 
 target, point, force = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "force"
 slow = Stub("a", np.float32, (2**17,), blocks)
-with publishing(target, force=force, single_file=point == "torch file") as workspace:
+with publishing(target, force=force, single_file=point == "torch file", merge=point == "merging") as workspace:
     if point == "torch file":
         write_torch_file(workspace.path, [slow])
     (workspace.path / "config.json").write_text("new")
@@ -39,6 +39,9 @@ with publishing(target, force=force, single_file=point == "torch file") as works
     write_safetensors(workspace.path / "model.safetensors", [tensor("a", np.ones(9))])
     if point == "written":
         stop()
+    if point == "merging":
+        moved = Path.replace
+        Path.replace = lambda path, to: stop() if path.name == "config.json" else moved(path, to)
     if point == "between renames":
         Path.replace = stop
     if point == "before the old is deleted":
@@ -115,6 +118,23 @@ def test_after_the_renames_the_new_folder_stays(tmp_path, stopped_run):
     assert names(tmp_path) == {"out"}
     assert (tmp_path / "out" / "config.json").read_text() == "new"
     assert names(tmp_path / "out") == {"config.json", "model.safetensors"}
+
+
+def test_a_merge_cut_short_does_not_load_and_the_next_run_does_it_again(tmp_path, stopped_run):
+    (tmp_path / "out").mkdir()
+    for name in ("config.json", "model.safetensors", "notes.txt"):
+        (tmp_path / "out" / name).write_text("old")
+    kill(stopped_run(tmp_path / "out", "merging"))
+    assert names(tmp_path / "out") == {"model.safetensors", "notes.txt"}
+    with publishing(tmp_path / "out", merge=True) as workspace:
+        for name in ("config.json", "model.safetensors"):
+            (workspace.path / name).write_text("newer")
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+        "config.json": "newer",
+        "model.safetensors": "newer",
+        "notes.txt": "old",
+    }
+    assert names(tmp_path) == {"out"}
 
 
 def test_a_live_run_of_another_process_is_left_alone(tmp_path, stopped_run):

@@ -25,11 +25,12 @@ from dinoport.errors import CheckpointError
 from dinoport.progress import Progress, silent
 
 
-def open_remote(source: str, on_progress: Progress = silent) -> Checkpoint:
+def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = False) -> Checkpoint:
     """Open the checkpoint at an address of any scheme; the caller closes it. Raises CheckpointError.
 
     Only what is read is fetched. An address that ends in a slash is a folder, a distributed checkpoint. From a server
-    that does not give out ranges a file is downloaded whole into the cache, and a remark says so.
+    that does not give out ranges a file is downloaded whole into the cache, and a remark says so; what an earlier run
+    left there will not do where it has to be `fresh`.
     """
     if source.partition("?")[0].endswith("/"):
         return _open_folder(RemoteFolder(source))
@@ -42,7 +43,7 @@ def open_remote(source: str, on_progress: Progress = silent) -> Checkpoint:
     try:
         ranges = HttpRanges(address)
     except NoRangesError as error:
-        return _open_whole(address, error.validators, on_progress)
+        return _open_whole(address, error.validators, on_progress, fresh=fresh)
     return open_bytes(RemoteFile(ranges, ranges.beginning))
 
 
@@ -68,11 +69,11 @@ def check_downloaded(part: Path, address: Address) -> None:
         ) from error
 
 
-def _open_whole(address: Address, offered: Validators, on_progress: Progress) -> Checkpoint:
+def _open_whole(address: Address, offered: Validators, on_progress: Progress, *, fresh: bool) -> Checkpoint:
     name = _name(address)
     folder = own_cache() / "downloads" / hashlib.sha256(address.url.encode()).hexdigest()[:16]
     file, note = folder / name, folder / f"{name}.json"
-    if _version(note) != offered or offered.strong is None:
+    if fresh or _version(note) != offered or offered.strong is None:
         file.unlink(missing_ok=True)
     if not file.exists():
         download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
