@@ -99,7 +99,7 @@ class Place:
             home = Path.home().resolve()
             if self.path in (home, *home.parents):
                 raise self._precious("your home folder, or above it")
-        if self.path.is_mount():
+        if os.path.ismount(self.path):  # Path.is_mount raises where a path goes away meanwhile
             raise self._precious("a mounted disk, which cannot be replaced as a whole")
 
     def _precious(self, what: str) -> FolderError:
