@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from dinoport import api
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, FolderError, SettingError
 from dinoport.proofs.picture import synthetic_picture
 from dinoport.proofs.seeing import holding, see
 from dinoport.report.images import heat
@@ -112,6 +113,119 @@ def test_what_does_not_fit_is_one_message(folder: Path, arguments: tuple[str, ..
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert not (folder / "refused").exists()
+
+
+def changed(folder: Path, name: str, file: str, **fields: object) -> str:
+    """The demo's folder with other fields in one of its files."""
+    shutil.copytree(folder / "demo", folder / name)
+    content = json.loads((folder / name / file).read_text())
+    (folder / name / file).write_text(json.dumps(content | fields))
+    return name
+
+
+NO_SOUND_MODEL = """\
+  likely cause: config.json was changed, or belongs to another model
+  try: convert the checkpoint again, or see what is wrong: dinoport verify SOURCE FOLDER
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        (
+            "words",
+            {"image_mean": ["a", "b", "c"]},
+            "error: image_mean of the folder's processor cannot be used\n"
+            "  where: words/preprocessor_config.json\n"
+            "  expected: three numbers, one for each colour\n"
+            "  found: ['a', 'b', 'c']\n"
+            "  try: convert the checkpoint again, with --image-mean and --image-std if its own are others\n",
+        ),
+        (
+            "zero",
+            {"image_std": [1, 0, 1]},
+            "error: image_std of the folder's processor cannot be used\n"
+            "  where: zero/preprocessor_config.json\n"
+            "  expected: three positive numbers, one for each colour\n"
+            "  found: [1, 0, 1]\n"
+            "  try: convert the checkpoint again, with --image-mean and --image-std if its own are others\n",
+        ),
+    ],
+)
+def test_a_processor_that_cannot_be_used_is_one_message(
+    folder: Path, name: str, fields: dict[str, object], message: str
+) -> None:
+    done = run(folder, changed(folder, name, "preprocessor_config.json", **fields), "picture.jpg", "--out", "refused")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+    assert not (folder / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "found"),
+    [
+        ("wider", {"hidden_size": 64}, "does not fit, and"),
+        ("deeper", {"num_hidden_layers": 5}, "is missing, and 15 more"),
+        ("flatter", {"num_hidden_layers": 3}, "has no place, and 15 more"),
+    ],
+)
+def test_a_config_of_another_model_is_one_message(
+    folder: Path, name: str, fields: dict[str, object], found: str
+) -> None:
+    """Nothing is drawn with weights that Transformers made up, or without some that are there."""
+    done = run(folder, changed(folder, name, "config.json", **fields), "picture.jpg", "--out", "refused")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: the model in {name} is not what its files hold\n  found: ")
+    assert found in done.stderr.splitlines()[1]
+    assert done.stderr.endswith(NO_SOUND_MODEL)
+    assert not (folder / "refused").exists()
+
+
+def test_what_transformers_refuses_is_one_message(folder: Path) -> None:
+    done = run(folder, changed(folder, "odd", "config.json", image_size="x"), "picture.jpg", "--out", "refused")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: the model in odd cannot be loaded\n  found: ")
+    assert "\n  likely cause: config.json and weights do not belong together\n" in done.stderr
+
+
+def test_what_is_not_finite_is_not_drawn(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(folder / "demo", folder / "undefined")
+    tensors = load_file(folder / "undefined" / "model.safetensors")
+    tensors["embeddings.cls_token"] = np.full_like(tensors["embeddings.cls_token"], np.nan)
+    save_file(tensors, folder / "undefined" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SettingError) as raised:
+        api.visualize(folder / "undefined", folder / "picture.jpg", folder / "refused", size=64)
+    assert str(raised.value) == (
+        f"what the model in {folder / 'undefined'} makes of this picture is not finite\n"
+        "  likely cause: its weights hold NaN or infinite values, or values that are too large for float32\n"
+        "  try: dinoport verify SOURCE FOLDER, which counts them"
+    )
+
+
+def test_a_file_is_no_folder_to_draw_in(folder: Path) -> None:
+    (folder / "file").write_text("kept")
+    with pytest.raises(FolderError) as raised:
+        api.visualize(folder / "demo", folder / "picture.jpg", folder / "file", size=64)
+    assert str(raised.value) == (
+        f"file cannot be written: file exists\n  where: {folder / 'file'}\n"
+        "  likely cause: something with this name is there already\n  try: remove it, or choose another folder"
+    )
+    assert (folder / "file").read_text() == "kept"
+
+
+def test_nothing_is_written_through_a_link(folder: Path) -> None:
+    (folder / "linked").mkdir()
+    (folder / "precious").write_text("kept")
+    (folder / "linked" / "pca.png").symlink_to(folder / "precious")
+    with pytest.raises(FolderError) as raised:
+        api.visualize(folder / "demo", folder / "picture.jpg", folder / "linked", size=64)
+    assert str(raised.value) == (
+        "pca.png is a link, and a picture would be written over what it leads to\n"
+        f"  where: {folder / 'linked' / 'pca.png'}\n  try: remove it, or choose another folder with --out"
+    )
+    assert (folder / "precious").read_text() == "kept"
+    assert [path.name for path in (folder / "linked").iterdir()] == ["pca.png"]
 
 
 def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

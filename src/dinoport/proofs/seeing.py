@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +63,8 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     mean, std = _statistics(folder)
     values = (levels / 255 - mean) / std
     model = _load(folder, dtype)
-    with torch.inference_mode(), kept_attention(model) as rows:
-        images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
+    images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
+    with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)
     grid = (levels.shape[0] // cell, levels.shape[1] // cell)
     if "feature_map" in outputs:
@@ -72,6 +73,12 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
         # CLS token and registers stand first, patches last, in every class.
         patches = outputs["tokens"][0, -grid[0] * grid[1] :].reshape(*grid, -1)
     attention = rows[-1][0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy() if rows else None
+    if not patches.isfinite().all() or (attention is not None and not np.isfinite(attention).all()):
+        raise SettingError(
+            f"what the model in {folder} makes of this picture is not finite",
+            cause="its weights hold NaN or infinite values, or values that are too large for float32",
+            next_step="dinoport verify SOURCE FOLDER, which counts them",
+        )
     native = config.get("image_size")
     resampled = kind in VITS and kind != "dinov3_vit" and levels.shape[:2] != (native, native)
     return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
@@ -135,8 +142,25 @@ def _statistics(folder: Path) -> tuple[Array, Array]:
     """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
     path = folder / "preprocessor_config.json"
     found = read_json(path) if path.is_file() else {}
-    mean, std = (found.get(name) or default for name, default in _DEFAULTS.items())
-    return np.array(mean), np.array(std)
+    values: list[Array] = []
+    for name, default in _DEFAULTS.items():
+        value = found.get(name) or default
+        if not _fits_colours(value, positive=name == "image_std"):
+            raise SettingError(
+                f"{name} of the folder's processor cannot be used",
+                where=str(path),
+                expected=f"three {'positive ' if name == 'image_std' else ''}numbers, one for each colour",
+                found=repr(value),
+                next_step="convert the checkpoint again, with --image-mean and --image-std if its own are others",
+            )
+        values.append(np.array(value))
+    return values[0], values[1]
+
+
+def _fits_colours(value: Any, *, positive: bool) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3 or any(type(each) not in (int, float) for each in value):
+        return False
+    return bool(np.isfinite(value).all()) and (not positive or min(value) > 0)
 
 
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
@@ -148,7 +172,48 @@ def _load(folder: Path, dtype: str) -> Any:
 
     from dinoport.proofs.loading import quiet
 
-    with quiet():
-        return AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
-        ).eval()
+    with quiet(), _refused(folder, "loaded"):
+        model, info = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # Transformers then names them, and so do we
+        )
+    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
+    for words, names in (
+        ("does not fit", mismatched),
+        ("is missing", info["missing_keys"]),
+        ("has no place", info["unexpected_keys"]),
+    ):
+        wrong = sorted(name for name in map(str, names) if not name.startswith(_NOT_DRAWN))
+        if wrong:
+            raise SettingError(
+                f"the model in {folder} is not what its files hold",
+                found=f"{wrong[0]} {words}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""),
+                cause="config.json was changed, or belongs to another model",
+                next_step=_NEXT_STEP,
+            )
+    return model.eval()
+
+
+_NOT_DRAWN = ("pooler.", "classifier.", "embeddings.mask_token")
+"""What may be missing, where Transformers makes one up, or have no place: nothing that is drawn comes out of it."""
+
+_NEXT_STEP = "convert the checkpoint again, or see what is wrong: dinoport verify SOURCE FOLDER"
+
+
+@contextmanager
+def _refused(folder: Path, what: str) -> Iterator[None]:
+    """Whatever Transformers or torch raises on a folder that is not sound, as a message about the folder."""
+    try:
+        yield
+    except Exception as error:
+        raise SettingError(
+            f"the model in {folder} cannot be {what}",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            cause="config.json and weights do not belong together",
+            next_step=_NEXT_STEP,
+        ) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dinoport.tensor import Array
+from dinoport.writing.disk_errors import disk_errors
 
 COLOURS = "magma"
 """Matplotlib's name of the colours that maps are drawn in: dark for little, bright for much, also in grey."""
@@ -87,7 +88,10 @@ def png(colours: Array) -> bytes:
 
 
 def write_png(path: Path, colours: Array) -> None:
-    path.write_bytes(png(colours))
+    """Write a PNG file, over what is there. Raises FolderError where the disk refuses."""
+    content = png(colours)
+    with disk_errors(path, len(content)):
+        path.write_bytes(content)
 
 
 def embedded(colours: Array, text: str, *, pixelated: bool = False) -> Picture:

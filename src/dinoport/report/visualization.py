@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dinoport.errors import FolderError
 from dinoport.proofs.seeing import Seen, holding
 from dinoport.report.images import Components, heat, write_png
 from dinoport.report.text import entry
 from dinoport.tensor import Array
+from dinoport.writing.disk_errors import disk_errors
 
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""
@@ -41,8 +43,10 @@ class Visualization:
 
 
 def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
-    """Write every picture into `folder`, over files of the same names. The least attention is dark, the most bright."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write every picture into `folder`, over files of the same names. The least attention is dark, the most bright.
+
+    Raises FolderError, before anything is written, where `folder` is none or a picture's name there is a link.
+    """
     pictures: dict[str, Array] = {"picture.png": seen.picture}
     if seen.attention is not None:
         digits = len(str(len(seen.attention) - 1))
@@ -54,10 +58,25 @@ def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
             pictures[f"mask-head-{head:0{digits}}.png"] = _masked(seen, holding(attention, mass))
     if min(seen.patches.shape[0] * seen.patches.shape[1], seen.patches.shape[2]) >= 3:
         pictures["pca.png"] = _enlarged(Components.of(seen.patches).colours(seen.patches), seen.cell)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _refuse_links(folder, pictures)
     for name, colours in pictures.items():
         write_png(folder / name, colours)
     heads = 0 if seen.attention is None else len(seen.attention)
     return Visualization(folder, tuple(pictures), seen.picture.shape[:2], heads, mass, tuple(_notes(seen)))
+
+
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """What a link leads to is no picture of ours to write over."""
+    links = [name for name in names if (folder / name).is_symlink()]
+    if links:
+        raise FolderError(
+            f"{links[0]} is a link, and a picture would be written over what it leads to",
+            where=str(folder / links[0]),
+            found=f"{len(links)} such links" if len(links) > 1 else None,
+            next_step="remove it, or choose another folder with --out",
+        )
 
 
 def _notes(seen: Seen) -> list[str]:
