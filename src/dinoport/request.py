@@ -74,6 +74,14 @@ class Request:
         return cls(**values)
 
 
+def options_of(asked: Mapping[str, object]) -> dict[str, str]:
+    """What was asked for, as options of the command line with their values."""
+    return {
+        f"--{name.replace('_', '-')}": ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in asked.items()
+    }
+
+
 def _is_count(value: object) -> bool:
     return type(value) is int and value > 0
 

@@ -100,6 +100,13 @@ def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
     assert len(report.source.hashes[0].sha256) == 64
 
 
+def test_it_says_what_was_asked_for(made: tuple[Report, Path]) -> None:
+    asked = {"num_heads": 2, "image_mean": [0.5, 0.5, 0.25], "pooler": "none"}
+    words = words_of(render.page(replace(made[0], request=asked)))
+    assert "--image-mean 0.5,0.5,0.25 given asked for --pooler none given asked for" in words
+    assert "--num-heads 2 given asked for" not in words, "the setting says so itself"
+
+
 def test_it_stands_alone(made: tuple[Report, Path]) -> None:
     html = made[1].read_text()
     parser = Text()
@@ -162,6 +169,7 @@ def hostile(report: Report) -> Report:
         family=HOSTILE,
         class_name=HOSTILE,
         target=HOSTILE,
+        request={"labels": HOSTILE, HOSTILE: [HOSTILE]},
         command=HOSTILE,
         usage=(HOSTILE,),
         versions={HOSTILE: HOSTILE},
@@ -220,14 +228,14 @@ def test_the_command_line_writes_the_page(
 ) -> None:
     """Of the demo, and of a conversion that is not proven and leaves no folder."""
     from dinoport.targets.transformers import vit
-    from tests.proofs.test_diagnosis import MUTANTS
+    from tests.proofs.test_diagnosis import WRONG_RULES
 
     monkeypatch.setattr("sys.argv", ["dinoport", "demo", str(tmp_path / "demo"), "--report", str(tmp_path / "d.html")])
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().out.endswith(f"\n\nreport      {tmp_path / 'd.html'}\n")
     assert "Equal at 224×224 pixels" in words_of((tmp_path / "d.html").read_text())
-    monkeypatch.setattr(vit, "RULES", MUTANTS["norms"][0])
+    monkeypatch.setattr(vit, "RULES", WRONG_RULES["norms"][0])
     wrong = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--num-heads=2", "--report"]
     monkeypatch.setattr("sys.argv", [*wrong, str(tmp_path / "wrong.html")])
     with pytest.raises(SystemExit) as exit_:

@@ -61,9 +61,9 @@ def back(folder: Path) -> Any:
 
 def unproven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from dinoport.targets.transformers import vit
-    from tests.proofs.test_diagnosis import MUTANTS
+    from tests.proofs.test_diagnosis import WRONG_RULES
 
-    monkeypatch.setattr(vit, "RULES", MUTANTS["norms"][0])
+    monkeypatch.setattr(vit, "RULES", WRONG_RULES["norms"][0])
     with pytest.raises(NotProvenError) as raised:
         api.convert(DEMO, folder / "out", HEADS)
     return raised.value.report

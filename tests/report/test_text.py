@@ -53,7 +53,7 @@ pixels      passed: equal (PIL) on a synthetic picture
 
 folder      demo
             model.safetensors, 339.0 kB, sha256 HASH…
-            config.json, 543 bytes, sha256 HASH…
+            config.json, 577 bytes, sha256 HASH…
             preprocessor_config.json, 436 bytes, sha256 HASH…
             README.md, 2.1 kB, sha256 HASH…
 
@@ -125,6 +125,18 @@ def test_a_folder_that_is_not_equal_reads_like_this(demo: tuple[Path, str]) -> N
     assert "outputs     failed: tokens at 224×224 differ by" in done.stdout
     assert "load it" not in done.stdout
     assert not [line for line in done.stdout.splitlines() if len(line) > 80 and str(DEMO) not in line]
+
+
+def test_what_was_asked_for_is_said_once(tmp_path: Path) -> None:
+    """The number of heads is a setting, which says so itself; what only the folder's files show has a line."""
+    command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), "out", "--num-heads=2", "--verify=exact"]
+    command += ["--image-mean=0.5,0.5,0.25", "--image-std=0.5,0.5,0.5", "--pooler=none", "--dtype=float16"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "given: heads = 2 (--num-heads)\n" in done.stdout
+    assert (
+        "\nasked       --dtype float16, --image-mean 0.5,0.5,0.25, --image-std 0.5,0.5,0.5,\n"
+        "            --pooler none\n\n"
+    ) in done.stdout
 
 
 def in_terminal(folder: Path, **environment: str) -> str:

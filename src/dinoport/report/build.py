@@ -17,6 +17,7 @@ from dinoport.families.setting import Setting as FamilySetting
 from dinoport.preparation import Prepared
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.report.report import Report, Setting, Source, account
+from dinoport.request import options_of
 from dinoport.returning import PreparedReturn
 from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.torch_file import ORIGINAL_FILE
@@ -83,9 +84,8 @@ def return_report(
 def _command(prepared: Prepared, target: str) -> str:
     """The command that makes the same folder again."""
     words = ["dinoport", "convert", prepared.checkpoint.where, target]
-    for name, value in prepared.request.to_dict().items():
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        words += [f"--{name.replace('_', '-')}", text]
+    for option, value in options_of(prepared.request.to_dict()).items():
+        words += [option, value]
     return shlex.join(words)
 
 

@@ -13,6 +13,7 @@ from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
 from dinoport.proofs.verdict import Proofs, Verdict
+from dinoport.request import options_of
 from dinoport.writing.output_file import WrittenFile
 
 FORMAT = 1
@@ -108,6 +109,12 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     usage: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """The options that were given and that no setting names, with their values."""
+        named = {setting.reason for setting in self.settings}
+        return {option: value for option, value in options_of(self.request).items() if option not in named}
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready data; docs/report.md names every field."""

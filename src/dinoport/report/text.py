@@ -154,6 +154,8 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
         settings = [setting for setting in report.settings if setting.origin == origin.value]
         if settings:
             yield from entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
+    if report.asked:
+        yield from entry("asked", ", ".join(f"{option} {value}" for option, value in report.asked.items()))
 
 
 def _setting(setting: Setting) -> str:
