@@ -12,11 +12,11 @@ from dinoport.errors import SettingError, UnknownModelError
 from dinoport.families.builder import believe, checked_heads
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3.refusals import refuse_what_no_class_computes
-from dinoport.families.dinov3.rope import Rope, find_base
+from dinoport.families.dinov3.rope import Rope, find_base, rounds_to
 from dinoport.families.dinov3.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
-from dinoport.families.run import Read, contradictions, input_size, said, text
+from dinoport.families.run import Read, contradictions, input_size, number, said, text
 from dinoport.families.setting import Origin, Setting, eps_setting
 from dinoport.families.shapes import required
 from dinoport.families.vit_sizes import ViTSizes, read_sizes
@@ -36,6 +36,7 @@ BUILDERS = {
 """Width and heads of the builders in `dinov3/models/vision_transformer.py`, by a config's `student.arch`."""
 
 PERIODS = "rope_embed.periods"
+ROPE_BASE = "student.pos_embed_rope_base"
 
 EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 """By a config's `student.norm_layer`."""
@@ -130,7 +131,7 @@ def _as_in_config(evidence: Evidence, architecture: DinoV3ViT) -> dict[str, Read
     if architecture.qkv_bias:
         shown["student.mask_k_bias"] = architecture.key_bias_mask
     if PERIODS not in evidence.declared and evidence.tensors[PERIODS].size > 1:
-        shown["student.pos_embed_rope_base"] = architecture.rope_theta
+        shown[ROPE_BASE] = architecture.rope_theta
     return shown
 
 
@@ -138,6 +139,9 @@ def _rope(evidence: Evidence) -> Rope:
     tensor = evidence.tensors[PERIODS]
     values = tensor.read().reshape(-1)
     found = find_base(values) if tensor.is_float and values.size else None
+    base = number(evidence, ROPE_BASE)
+    if found is not None and found.rounded and base is not None and rounds_to(base, values):
+        return Rope(float(base), rounded=True)
     if found is not None:
         return found
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
@@ -154,8 +158,12 @@ def _rope(evidence: Evidence) -> Rope:
 def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
-    rounding = " as bfloat16 rounds them" if rope.rounded else ""
-    return Setting("rope base", rope.theta, Origin.STORED, f"{PERIODS}{rounding}")
+    if not rope.rounded:
+        return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
+    if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.path.name}; {PERIODS} are rounded")
+    reason = f"the shortest number whose powers bfloat16 rounds to {PERIODS}"
+    return Setting("rope base", rope.theta, Origin.INFERRED, reason)
 
 
 def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:

@@ -40,15 +40,19 @@ def find_base(periods: Array) -> Rope | None:
         return Rope(UNKNOWN_BASE) if stored[0] == 1 else None
     estimate = float(stored[-1]) ** (count / (count - 1))
     candidates = [float(f"{estimate:.{digits}g}") for digits in range(1, 8)]
-    rounded = bool((periods.astype(BFLOAT16).astype(np.float64) == stored).all())
     for theta in candidates:
         if distance(stored, theta) <= FLOAT32_STEPS:
             return Rope(theta)
-    for theta in candidates if rounded else ():
-        # Rounding the exponent moves a power by log(base) as much as rounding the power itself does.
-        if distance(stored, theta) <= 2.0**-8 * (1 + abs(log(theta))):
-            return Rope(theta, rounded=True)
-    return None
+    return next((Rope(theta, rounded=True) for theta in candidates if rounds_to(theta, periods)), None)
+
+
+def rounds_to(theta: float, periods: Array) -> bool:
+    """Whether bfloat16 can have made these periods of a base's. Bases near each other give the same."""
+    stored = periods.astype(np.float64)
+    if not (periods.astype(BFLOAT16).astype(np.float64) == stored).all():
+        return False
+    # Rounding the exponent moves a power by log(base) as much as rounding the power itself does.
+    return theta > 0 and distance(stored, theta) <= 2.0**-8 * (1 + abs(log(theta)))
 
 
 def powers(theta: float, count: int) -> Array:
