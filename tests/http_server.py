@@ -131,6 +131,23 @@ def endless(handler: Handler) -> bool:
     return True
 
 
+def endless_redirect(location: str) -> Callable[[Handler], bool]:
+    """A redirect whose body has no end."""
+
+    def step(handler: Handler) -> bool:
+        handler.close_connection = True
+        handler.send_response(302)
+        handler.send_header("Location", location)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(64 * 1024))
+        return True
+
+    return step
+
+
 def then(action: Callable[[], object]) -> Callable[[Handler], bool]:
     """Do something, then answer as always."""
 

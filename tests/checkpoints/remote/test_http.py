@@ -11,7 +11,7 @@ from dinoport.checkpoints.remote import http
 from dinoport.checkpoints.remote.client import Response
 from dinoport.checkpoints.remote.http import Patience, RefusedError, ask, content_length, content_range
 from dinoport.errors import CheckpointError
-from tests.http_server import Site, serving, status
+from tests.http_server import Site, endless_redirect, serving, status
 
 
 def body(address: Address) -> bytes:
@@ -102,6 +102,12 @@ def test_a_length_is_read_if_it_can_be_one(text: str, expected: int | None) -> N
     from contextlib import ExitStack
 
     assert content_length(Response(200, {"Content-Length": text}, iter(()), ExitStack())) == expected
+
+
+def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
+    site.files["moved"] = b"the bytes"
+    site.script = [endless_redirect("/moved")]
+    assert body(Address.of(site.url("file"))) == b"the bytes"
 
 
 def test_redirects_without_end(site: Site) -> None:

@@ -80,12 +80,23 @@ def send(url: str, headers: Mapping[str, str]) -> Response:
             )
             response = files.enter_context(stream)
             return Response(response.status_code, response.headers, response.iter_raw(), files)
+        moved: dict[str, str] = {}
+
+        def hide_redirect(response: Any, **options: Any) -> None:
+            # Even told to follow none, requests reads a redirect's whole body, and looks at where it leads.
+            moved.update({"location": response.headers.pop("location")} if "location" in response.headers else {})
+
         response = session.get(
-            url, headers=headers, allow_redirects=False, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True
+            url,
+            headers=headers,
+            allow_redirects=False,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            stream=True,
+            hooks={"response": hide_redirect},
         )
         files.enter_context(closing(response))
         body = iter(lambda: response.raw.read(CHUNK_BYTES, decode_content=False), b"")
-        return Response(response.status_code, response.headers, body, files)
+        return Response(response.status_code, {**response.headers, **moved}, body, files)
     except failures as error:
         files.close()
         raise _broken(error, before_answer=True) from None
