@@ -26,7 +26,7 @@ LAYERS = (
     "claims",  # what a folder that is verified says, and nobody else
     "sources",  # what a SOURCE is: a path, a name, an address
     "preparation",  # from a source to a plan: the last step before something is written
-    "returning",  # the same, on the way back to the original\'s names
+    "returning",  # the same, on the way back to the original's names
     "writing",
     "proofs",
     "folder",  # the files of a folder beside its weights
