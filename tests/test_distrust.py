@@ -248,3 +248,64 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
     convert(demo, tmp_path / "ordinary", ordinary, level="exact")
     assumptions = verify(demo, tmp_path / "ordinary", Request(num_heads=2), level="exact").verdict.assumptions
     assert not any("mean" in assumption for assumption in assumptions)
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"attn_implementation": "evil-org/kernel"}, "attn_implementation = 'evil-org/kernel'"),
+        ({"_attn_implementation": "evil-org/kernel"}, "_attn_implementation = 'evil-org/kernel'"),
+        ({"kernel_config": {"ViTLayer": "evil-org/kernel"}}, "kernel_config = {'ViTLayer': 'evil-org/kernel'}"),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map = {'AutoModel': 'evil.Model'}"),
+        ({"quantization_config": {"quant_method": "evil"}}, "quantization_config = {'quant_method': 'evil'}"),
+        ({"architectures": ["EvilModel"]}, "a class that is none of the family's: ['EvilModel']"),
+        ({"num_hidden_layers": 100_000}, "num_hidden_layers = 100000, with "),
+        ({"intermediate_size": 10**9}, "intermediate_size = 1000000000, where no tensor is larger than "),
+        ({"num_labels": 10**9}, "num_labels = 1000000000, where no tensor is larger than "),
+        ({"image_size": 10**6}, "image_size = 1000000, where no tensor is larger than "),
+    ],
+)
+@pytest.mark.parametrize("command", ["visualize", "convert --to original"])
+def test_a_strangers_config_is_bounded_before_it_is_loaded(
+    made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
+) -> None:
+    seeing = pytest.importorskip("dinoport.proofs.seeing")
+    loading = pytest.importorskip("dinoport.proofs.loading")
+    from dinoport.proofs.picture import synthetic_picture
+
+    _, folder = made
+    edit(folder / "config.json", **fields)
+    monkeypatch.setattr(seeing, "_load", lambda *given, **options: pytest.fail("it was loaded"))
+    monkeypatch.setattr(loading, "load", lambda *given, **options: pytest.fail("it was loaded"))
+    if command != "visualize" and "architectures" in fields:
+        return  # what is no class of the family has no way back at all
+    run = {
+        "visualize": lambda: seeing.see(folder, synthetic_picture(), 64),
+        "convert --to original": lambda: convert(folder, tmp_path / "back", to="original"),
+    }[command]
+    with pytest.raises(SettingError) as refused:
+        run()
+    assert str(refused.value).startswith(f"{folder} is not given to Transformers\n  where: config.json\n")
+    assert f"\n  found: {found}" in str(refused.value)
+
+
+def test_an_adapter_beside_a_model_is_refused(made) -> None:
+    seeing = pytest.importorskip("dinoport.proofs.seeing")
+    from dinoport.proofs.picture import synthetic_picture
+
+    _, folder = made
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(SettingError, match=r"found: adapter_config\.json beside it"):
+        seeing.see(folder, synthetic_picture(), 64)
+
+
+def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
+    pytest.importorskip("torch")
+    from dinoport.proofs import loading, seeing
+
+    _, folder = made
+    edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")
+    _, model = loading.load(folder, "ViTModel")
+    assert model.config._attn_implementation == "sdpa"
+    assert seeing._load(folder, "vit", "float32").config._attn_implementation == "sdpa"
+    assert loading.attention_for("ResNetModel") == loading.attention_for("DINOv3ConvNextModel") == {}

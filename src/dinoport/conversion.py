@@ -21,6 +21,7 @@ from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.preparation import Prepared, prepare
 from dinoport.progress import Bar, Progress
+from dinoport.proofs.foreign import refuse_foreign
 from dinoport.proofs.genuine import Reference
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, judge
@@ -100,6 +101,8 @@ def return_into(workspace: Path, job: Job) -> Report:
     located = locate(job.source, job.on_progress)
     with located.open(job.on_progress) as folder:
         prepared = prepare_return(folder)
+        if job.level == "full" and located.path is not None:
+            refuse_foreign(located.path, folder.config or {}, prepared.tensors)
         size_bytes = prepared.plan.size_bytes
         bar = Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+WITH_ATTENTION = ("ViT", "Dinov2", "DINOv3ViT")
+"""How the names of classes with attention begin."""
+
 
 @dataclass(frozen=True)
 class LoadingProof:
@@ -38,6 +41,7 @@ def load(folder: Path, class_name: str, *, pooler: bool = True) -> tuple[Loading
     cls = getattr(transformers, class_name)
     arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
     arguments["dtype"] = torch.float64
+    arguments |= attention_for(class_name)
     if class_name == "ViTModel" and not pooler:
         arguments["add_pooling_layer"] = False
     with quiet():
@@ -55,6 +59,11 @@ def load(folder: Path, class_name: str, *, pooler: bool = True) -> tuple[Loading
         failure="; ".join(map(str, info.get("error_msgs") or ())) or None,
     )
     return proof, model.eval()
+
+
+def attention_for(class_name: str) -> dict[str, object]:
+    """PyTorch's own attention, whatever config.json asks for, in classes that have attention."""
+    return {"attn_implementation": "sdpa"} if class_name.startswith(WITH_ATTENTION) else {}
 
 
 @contextlib.contextmanager

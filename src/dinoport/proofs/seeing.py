@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_json
+from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import SettingError
 from dinoport.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from dinoport.preparation import folder_tensors
+from dinoport.proofs.foreign import refuse_foreign
+from dinoport.targets.original import MODEL_TYPES
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     levels = fitted(picture, size, cell)
     mean, std = _statistics(folder)
     values = (levels / 255 - mean) / std
-    model = _load(folder, dtype)
+    model = _load(folder, kind, dtype)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)
@@ -128,6 +132,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
             f"{folder} takes {config['num_channels']} channels, and pictures have three",
             next_step="run the model on arrays of your own",
         )
+    with open_checkpoint(folder) as checkpoint:
+        refuse_foreign(folder, config, folder_tensors(checkpoint))
     return config
 
 
@@ -166,19 +172,21 @@ def _fits_colours(value: Any, *, positive: bool) -> bool:
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 
 
-def _load(folder: Path, dtype: str) -> Any:
+def _load(folder: Path, kind: str, dtype: str) -> Any:
+    """The model without its classifier, by its class: AutoModel would take the attention that config.json asks for."""
     import torch
-    from transformers import AutoModel
+    import transformers
 
-    from dinoport.proofs.loading import quiet
+    from dinoport.proofs.loading import attention_for, quiet
 
+    class_name = MODEL_TYPES[kind]
     with quiet(), _refused(folder, "loaded"):
-        model, info = AutoModel.from_pretrained(
+        model, info = getattr(transformers, class_name).from_pretrained(
             folder,
             local_files_only=True,
-            trust_remote_code=False,
             use_safetensors=True,
             dtype=getattr(torch, dtype),
+            **attention_for(class_name),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # Transformers then names them, and so do we
         )
