@@ -189,8 +189,8 @@ def verify(
 ) -> None:
     """Prove that FOLDER is equal to SOURCE.
 
-    What was asked for when FOLDER was made is read from its dinoport.json. Options are for a folder that has none, and
-    for files that lie elsewhere by now.
+    What was asked for when FOLDER was made is read from its dinoport.json, and what only that says is an assumption of
+    the verdict: give what you know yourself. A head's and labels' files have to be given.
     """
     from dinoport import api
     from dinoport.console import progress_bars

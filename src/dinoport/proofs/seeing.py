@@ -14,8 +14,8 @@ from dinoport.checkpoints.huggingface import is_transformers_folder, read_json
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import SettingError
 from dinoport.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from dinoport.preparation import folder_tensors
 from dinoport.proofs.foreign import refuse_foreign
+from dinoport.returning import folder_tensors
 from dinoport.targets.original import MODEL_TYPES
 from dinoport.tensor import Array
 
