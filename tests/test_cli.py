@@ -63,7 +63,7 @@ def test_convert_prints_the_report(run: Run, tmp_path) -> None:
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
     assert done.code == 0
     assert done.err == ""
-    assert done.out.startswith("verdict     transported exactly (outputs not shown), with 2 assumptions\n")
+    assert done.out.startswith("verdict     transported exactly (outputs not shown), with 3 assumptions\n")
     assert "54 tensors found again bit for bit" in done.out
     assert all(len(line) <= 80 or str(tmp_path) in line or str(DEMO) in line for line in done.out.splitlines())
     assert names(tmp_path / "out") == FILES

@@ -34,7 +34,7 @@ def test_it_shows_a_report_that_reads_equal(demo) -> None:
     done, folder = demo
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "verdict     equal at 224×224 pixels, with 2 exceptions and 2 assumptions\nexcept      at"
+        "verdict     equal at 224×224 pixels, with 2 exceptions and 3 assumptions\nexcept      at"
     )
     for proof in (
         "exact       passed: 54 tensors found again",

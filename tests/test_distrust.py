@@ -235,7 +235,7 @@ def test_what_the_verifier_gives_is_given(made) -> None:
     assert said("heads = 2") in claimed.verdict.assumptions
     given = verify(source, folder, tiny.REQUEST, level="exact")
     assert not given.verdict.failed
-    assert not any("heads" in assumption for assumption in given.verdict.assumptions)
+    assert "heads = 2 (--num-heads)" in given.verdict.assumptions
     assert {setting.origin for setting in given.settings if setting.name == "heads"} == {"given"}
 
 
@@ -309,3 +309,20 @@ def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     assert model.config._attn_implementation == "sdpa"
     assert seeing._load(folder, "vit", "float32").config._attn_implementation == "sdpa"
     assert loading.attention_for("ResNetModel") == loading.attention_for("DINOv3ConvNextModel") == {}
+
+
+DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
+
+
+def test_a_value_that_was_assumed_can_be_confirmed(tmp_path: Path) -> None:
+    convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact")
+    again = verify(DEMO, tmp_path / "out", Request(num_heads=2, layer_norm_eps=1e-6), level="exact")
+    assert again.verdict.word is Word.TRANSPORTED, str(again.verdict)
+    assert "eps = 1e-06 (--layer-norm-eps)" in again.verdict.assumptions
+    other = verify(DEMO, tmp_path / "out", Request(num_heads=2, layer_norm_eps=1e-5), level="exact")
+    assert other.verdict.word is Word.NOT_EQUAL
+
+
+def test_a_value_that_was_given_is_named_in_the_verdict(tmp_path: Path) -> None:
+    verdict = convert(DEMO, tmp_path / "out", Request(num_heads=4), level="exact").verdict
+    assert "heads = 4 (--num-heads)" in verdict.assumptions

@@ -179,7 +179,8 @@ def verify(
     with open_checkpoint(folder) as target:
         asked = folders.request_of(target)
         folders.refuse_to_guess(target, request)
-        claimed = frozenset(asked.to_dict().keys() - (request or Request()).to_dict().keys())
+        given = (request or Request()).to_dict().keys()
+        claimed = frozenset(asked.to_dict().keys() - given)
         request = asked.updated(request)
         preparing = prepare(source, request, on_progress, claimed=claimed)
         with preparing as prepared, pinned_sources(prepared, level) as pinned:
@@ -193,7 +194,7 @@ def verify(
             proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
             fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
             if target.report is not None:
-                problems += integrity.contradictions(folder, target.report, fresh)
+                problems += integrity.contradictions(folder, target.report, fresh, given)
             prepared.check_unchanged()
             target.check_unchanged()
             verdict = judge(proofs, prepared.assumed, problems)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,9 @@ WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
 HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
 """Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
 show what they do; with any other difference nothing of a stranger's config reaches Transformers."""
+
+SETTING_OPTIONS = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+"""Settings that a verifier can give, with the fields of a request that do: what was assumed is then confirmed."""
 
 MAX_SHOWN = 200
 """Characters of a value that a message quotes."""
@@ -119,26 +122,33 @@ def _listed(report: Mapping[str, object] | None) -> set[str]:
     return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
 
 
-def contradictions(path: Path, recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
-    """What in a folder's dinoport.json is damaged, or is not what the source gives now."""
+def contradictions(
+    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = ()
+) -> Iterator[str]:
+    """What in a folder's dinoport.json is damaged, or is not what the source gives now.
+
+    `given` are the fields of the request that the verifier says: what they make of the folder is in its config.
+    """
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
         yield f"{REPORT} was changed since it was written: it does not have its own sha256"
     expected = fresh.to_dict()
     for keys in COMPUTED_AGAIN:
-        found, computed = (_without_paths(_at(report, keys)) for report in (recorded, expected))
+        found, computed = (_without(("head", "labels", *given), _at(report, keys)) for report in (recorded, expected))
         if not _same(found, computed):
             yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
-        if settings.get(name) != now.get(name):
+        old, new = settings.get(name), now.get(name)
+        confirmed = old and new and old[0] == new[0] and SETTING_OPTIONS.get(name) in given
+        if old != new and not confirmed:
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     yield from _other_source(recorded, fresh)
 
 
-def _without_paths(value: object) -> object:
-    """A request's files may lie elsewhere by now; what is in them is pinned, or in the config."""
+def _without(names: Collection[str], value: object) -> object:
+    """A request without fields that need not be the same: files lie elsewhere by now, what is in them is pinned."""
     if isinstance(value, Mapping):
-        return {name: each for name, each in value.items() if name not in ("head", "labels")}
+        return {name: each for name, each in value.items() if name not in names}
     return value
 
 

@@ -62,7 +62,7 @@ class Prepared:
 
     @property
     def assumed(self) -> tuple[Setting[object], ...]:
-        """The values that the verdict rests on and that nobody said, or only the folder that is verified."""
+        """The values that the verdict rests on and that no proof can see, whoever says them."""
         own = self.reading.preprocessing or self.family.preprocessing
         settings = self.reading.assumed(resampled=self.target.baked_from is not None)
         return (*settings, *claims(self.request, self.claimed, own))

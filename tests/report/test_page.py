@@ -200,7 +200,7 @@ def test_a_hostile_file_is_shown_as_it_is_called(tmp_path: Path) -> None:
 def test_without_torch_the_page_has_no_pictures(tmp_path: Path) -> None:
     report = api.convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact", for_page=True)
     words = words_of(render.page(report))
-    assert "Transported exactly (outputs not shown), with 2 assumptions" in words
+    assert "Transported exactly (outputs not shown), with 3 assumptions" in words
     assert "Outputs not shown — was not tried Pixels not shown — was not tried" in words
     assert "Attention" not in words
 

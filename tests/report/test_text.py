@@ -18,10 +18,11 @@ pytest.importorskip("transformers")
 DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "demo_checkpoint.pth"
 
 EQUAL = """\
-verdict     equal at 224×224 pixels, with 2 exceptions and 2 assumptions
+verdict     equal at 224×224 pixels, with 2 exceptions and 3 assumptions
 except      at 288×288 (4.9e-03: position tables are resampled by another rule)
             at 224×176 (8.1e-03: position tables are resampled by another rule)
-assuming    eps = 1e-06 (as in all DINO models)
+assuming    heads = 2 (--num-heads)
+            eps = 1e-06 (as in all DINO models)
             activation = exact gelu (as in all DINO models)
 
 source      {source}
@@ -165,9 +166,9 @@ def in_terminal(folder: Path, **environment: str) -> str:
 
 def test_a_terminal_gets_colour_and_the_same_words(tmp_path: Path) -> None:
     coloured, plain = in_terminal(tmp_path), in_terminal(tmp_path, NO_COLOR="1")
-    assert "\x1b[1;33mtransported exactly (outputs not shown), with 2 assumptions\x1b[0m" in coloured
+    assert "\x1b[1;33mtransported exactly (outputs not shown), with 3 assumptions\x1b[0m" in coloured
     assert not re.search(r"\x1b\[[\d;]*3\dm", plain), "NO_COLOR is set"
     words = [re.sub(r"\x1b\[[\d;]*m", "", text) for text in (coloured, plain)]
     assert words[0] == words[1]
-    assert words[0].startswith("verdict     transported exactly (outputs not shown), with 2 assumptions\n")
+    assert words[0].startswith("verdict     transported exactly (outputs not shown), with 3 assumptions\n")
     assert all(len(line) <= 80 or str(DEMO) in line for line in words[0].splitlines())

@@ -57,6 +57,10 @@ class Evidence:
         return tensor.shape if tensor else None
 
 
+NOT_SHOWN = (Origin.ASSUMED, Origin.CLAIMED, Origin.GIVEN)
+"""Origins of values that no proof can see: a wrong one is wrong on both sides."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """The model that a state dict holds: its architecture, where each value came from, and what does not fit.
@@ -71,14 +75,14 @@ class Reading:
     preprocessing: Preprocessing | None = None
 
     def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
-        """What is neither stored nor said by the user, and matters.
+        """What the file does not show, and matters: a proof computes both sides with it, whoever says it.
 
         `resampled` says whether a position table was resampled.
         """
         return tuple(
             setting
             for setting in self.settings
-            if setting.origin in (Origin.ASSUMED, Origin.CLAIMED) and (resampled or not setting.resampling)
+            if setting.origin in NOT_SHOWN and (resampled or not setting.resampling)
         )
 
 
