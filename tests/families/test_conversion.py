@@ -11,6 +11,7 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.proofs.verdict import Word
+from dinoport.request import Request
 from tests.families.cases import CASES, Case
 
 torch = pytest.importorskip("torch")
@@ -67,7 +68,8 @@ def test_an_auto_class_loads_it_clean(converted: tuple[Case, Path, Path]) -> Non
 
 def test_it_verifies_again(converted: tuple[Case, Path, Path]) -> None:
     _, source, folder = converted
-    report = verify(source, folder, level="exact")
+    head = source.with_name("head.pth.tar")  # no file that the folder's report names is opened
+    report = verify(source, folder, Request(head=head) if head.exists() else None, level="exact")
     assert report.verdict.word is Word.TRANSPORTED, str(report.verdict)
 
 
