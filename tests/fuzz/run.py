@@ -1,6 +1,7 @@
 """Fuzz one target with atheris, guided by coverage, from the seeds and what earlier runs kept.
 
     python -m tests.fuzz.run TARGET [CORPUS_FOLDER] [libFuzzer's options, such as -max_total_time=60]
+    python -m tests.fuzz.run TARGET FILE…    (once, to see again what was found)
 
 atheris is in requirements.txt beside this file, and not among the project's own dependencies.
 """
@@ -8,7 +9,9 @@ atheris is in requirements.txt beside this file, and not among the project's own
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import atheris
 
@@ -35,6 +38,8 @@ def main() -> None:
     target = TARGETS[name]
     folders = [argument for argument in sys.argv[2:] if not argument.startswith("-")]
     options = [argument for argument in sys.argv[2:] if argument.startswith("-")]
+    if folders and all(Path(path).is_file() for path in folders):
+        fuzz(target, [*options, *folders])
     corpus = Path(folders[0] if folders else f".fuzz/{name}")
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds()[name]):
@@ -45,8 +50,13 @@ def main() -> None:
         dictionary = corpus.parent / f"{name}.dict"
         dictionary.write_text("".join(f'"{word}"\n' for word in escaped(words)))
         limits.append(f"-dict={dictionary}")
-    atheris.Setup([sys.argv[0], *limits, *options, str(corpus)], lambda data: run(target, data) and None)
+    fuzz(target, [*limits, *options, str(corpus)])
+
+
+def fuzz(target: Callable[[bytes], None], arguments: list[str]) -> NoReturn:
+    atheris.Setup([sys.argv[0], *arguments], lambda data: run(target, data) and None)
     atheris.Fuzz()
+    sys.exit()
 
 
 def escaped(words: list[str]) -> list[str]:
