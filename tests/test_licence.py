@@ -69,7 +69,7 @@ def test_a_file_that_is_only_called_like_a_published_one_is_not_claimed(tmp_path
 def test_a_published_name_is_beyond_doubt(tmp_path: Path) -> None:
     model = next(model for model in PUBLISHED if model.name == "dinov2_vitb14_reg")
     located = sources.Located(model.name, tmp_path / model.file_name, published=model, by_name=True)
-    assert located.genuine() is model
+    assert located.genuine("dinov2") is model
     assert model.hub == "facebook/dinov2-with-registers-base"
 
 
@@ -84,14 +84,19 @@ def test_a_renamed_file_is_known_by_its_hash(
     first, *others = PUBLISHED
     model = replace(first, url=f"https://example.org/model-{digest[:8]}.pth", parameters=249)
     monkeypatch.setattr("dinoport.families.published_names.PUBLISHED", (*others, model))
-    assert sources.locate(file).genuine() == (model if claimed else None)
+    assert sources.locate(file).genuine(model.family) == (model if claimed else None)
 
 
-def test_a_renamed_file_of_another_size_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("size_bytes", "family"), [(5, "dinov3"), (1000, "dinov2")], ids=["size", "family"])
+def test_a_renamed_file_of_another_size_or_family_is_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, family: str
+) -> None:
     file = tmp_path / "weights.pth"
-    file.write_bytes(b"small")
+    file.write_bytes(bytes(size_bytes))
+    model = replace(next(model for model in PUBLISHED if model.family == "dinov3"), parameters=249)
+    monkeypatch.setattr("dinoport.families.published_names.PUBLISHED", (model,))
     monkeypatch.setattr(sources, "hash_file", lambda path: pytest.fail("hashed"))
-    assert sources.locate(file).genuine() is None
+    assert sources.locate(file).genuine(family) is None
 
 
 def test_every_published_licence_is_known() -> None:

@@ -55,7 +55,7 @@ def test_what_torch_hub_has_cached_is_used(site: Site, cache: Path) -> None:
 def test_nothing_vouches_for_a_cached_file_without_a_hash(site: Site, cache: Path) -> None:
     (cache / "dino_deitsmall16_pretrain.pth").write_bytes(BACKBONE)
     located = locate("dino_vits16")
-    assert located.genuine() is None
+    assert located.genuine("dino") is None
     address = site.url("dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth")
     assert located.remarks == (
         f"dino_vits16 is {address}, taken from torch.hub's cache, {cache}, where nothing vouches for it",
@@ -64,7 +64,7 @@ def test_nothing_vouches_for_a_cached_file_without_a_hash(site: Site, cache: Pat
 
 def test_what_this_run_downloaded_is_genuine(site: Site) -> None:
     located = locate("dino_vits16")
-    assert located.genuine() is located.published is not None
+    assert located.genuine("dino") is located.published is not None
 
 
 def test_a_cached_file_with_another_hash_is_refused(site: Site, cache: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_published_address_is_not_read_from_a_cache(site: Site) -> None:
     site.ranges = False
     address = site.url("dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth")
     located = locate(address)
-    assert located.genuine() is not None
+    assert located.genuine("dino") is not None
     for _ in range(2):
         located.open().close()
         (cached,) = own_cache().glob("downloads/*/*.pth")

@@ -40,7 +40,7 @@ def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:
 
 def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
     """The model card, and the licence's text where the source is a published model beyond doubt."""
-    genuine = prepared.located.genuine()
+    genuine = prepared.located.genuine(prepared.family.name)
     licence = LICENCES[genuine.licence] if genuine else None
     facts = CardFacts(
         folder=name,

@@ -52,18 +52,21 @@ class Located:
     by_name: bool = False
     looked_at: bool = False
 
-    def genuine(self) -> Published | None:
+    def genuine(self, family: str) -> Published | None:
         """The published model that this is beyond doubt: by where it came from, or by its published hash.
 
-        Reads a local file once where its name is that of a published file with a hash, or where it is as large as one
-        under whatever name.
+        `family` is what its tensors say. Reads a local file once where its name is that of a published file with a
+        hash, or where it is as large as one of its family under whatever name: no other reading is done for naught.
         """
         if self.by_name:
             return self.published
         if self.path is None or not self.path.is_file():
             return None
-        candidates = [model for model in (self.published, *published_of_size(self.path.stat().st_size)) if model]
-        prefixes = [(model.sha256_prefix, model) for model in candidates if model.sha256_prefix]
+        named = (self.published,) if self.published else ()
+        candidates = (*named, *published_of_size(self.path.stat().st_size))
+        prefixes = [
+            (model.sha256_prefix, model) for model in candidates if model.sha256_prefix and model.family == family
+        ]
         digest = hash_file(self.path)[1] if prefixes else ""
         return next((model for prefix, model in prefixes if digest.startswith(prefix)), None)
 
