@@ -36,12 +36,13 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             if bars is None:
                 bars = _started_bars()
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done)
+                tasks[stage] = bars.add_task(stage, total=None)
+            bars.update(tasks[stage], completed=done, total=total or None)  # which may grow
 
     try:
         yield show
     finally:
+        on_terminal = False  # a thread that is still fetching draws nothing after the end
         if bars is not None:
             bars.stop()
 

@@ -9,6 +9,16 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the bytes done, and the bytes in all; 0 where that is not known."""
 
 
+MAX_NAME_CHARACTERS = 32
+"""Of a file's name beside its bar, on a terminal of 80 columns."""
+
+
+def stage_of(verb: str, name: str) -> str:
+    """A stage that concerns one file, such as `downloading dino_vitbase16_pretrain.pth`."""
+    short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
+    return f"{verb} {short}".rstrip()
+
+
 def silent(stage: str, done: int, total: int) -> None:
     """Tells nobody."""
 

@@ -173,7 +173,7 @@ def test_progress_counts_bytes(site: Site, tmp_path: Path) -> None:
         lambda path, address: None,
         on_progress=lambda *now: told.append(now),
     )
-    assert told[-1] == ("downloading", len(DATA), len(DATA))
+    assert told[-1] == ("downloading file.pth", len(DATA), len(DATA))
 
 
 def test_a_file_that_does_not_exist(site: Site, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dinoport.address import Address
+from dinoport.checkpoints.remote.fetching import CONNECTIONS, Fetching
 from dinoport.checkpoints.remote.http_ranges import FIRST_BYTES, HttpRanges, NoRangesError
 from dinoport.checkpoints.remote.remote_file import BLOCK_BYTES, RemoteFile
 from dinoport.errors import CheckpointError
@@ -183,6 +184,63 @@ def test_redirects_are_skipped_once_they_are_known_and_renewed_when_they_expire(
         remote.close()
 
 
+def test_how_far_the_fetching_is(site: Site) -> None:
+    told: list[tuple[str, int, int]] = []
+    ranges = HttpRanges(Address.of(site.url("file")))
+    fetching = Fetching("a-name-that-is-too-long-for-one-line-of-a-terminal.pth", lambda *how: told.append(how))
+    remote = RemoteFile(ranges, ranges.beginning, fetching)
+    remote.read(500_000, 10)
+    remote.will_read([(0, 100), (600_000, 700_000), (800_000, 900_000)])
+    remote.read(600_000, 100_000)
+    remote.read(800_000, 100_000)
+    remote.close()
+    (stage,) = {stage for stage, _, _ in told}
+    assert stage == "fetching a-name-that-is-too-long-for-one…"
+    first = FIRST_BYTES + BLOCK_BYTES
+    assert [total for _, _, total in told] == sorted(total for _, _, total in told)
+    assert {total for _, _, total in told} == {FIRST_BYTES, first, first + 200_000}
+    assert max(told, key=lambda how: how[1])[1:] == (site.sent_bytes, site.sent_bytes)
+
+
+def test_files_of_one_folder_share_connections_and_turns(site: Site) -> None:
+    names = [f"__{rank}_0.distcp" for rank in range(30)]
+    site.files |= dict.fromkeys(names, DATA)
+    fetching = Fetching()
+    files = [RemoteFile(HttpRanges(Address.of(site.url(name)), 1), fetching=fetching) for name in names]
+    gate, arrived = threading.Event(), threading.Semaphore(0)
+
+    def hold() -> None:
+        arrived.release()
+        gate.wait(5)
+
+    site.requests.clear()
+    site.script = [then(hold) for _ in range(CONNECTIONS)]
+    for file in files:
+        file.will_read([(0, 100_000), (500_000, 600_000)])
+    assert all(arrived.acquire(timeout=5) for _ in range(CONNECTIONS))
+    assert len(site.requests) == CONNECTIONS
+    gate.set()
+    for file in files:
+        assert file.read(0, 100_000) + file.read(500_000, 100_000) == DATA[:100_000] + DATA[500_000:600_000]
+        file.close()
+    assert len({path for path, _ in site.requests[:CONNECTIONS]}) > 1, "not one file after the other"
+    assert site.sent_bytes == 30 * (1 + 200_000)
+
+
+def test_an_error_that_no_one_foresaw_reaches_the_reader(
+    site: Site, remote: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that ends without a word would leave the reader waiting for ever."""
+
+    def stream(self: HttpRanges, start: int, stop: int) -> Iterator[bytes]:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(HttpRanges, "stream", stream)
+    remote.will_read([(500_000, 600_000)])
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        remote.read(500_000, 100_000)
+
+
 def test_reading_beyond_the_end(remote: RemoteFile) -> None:
     with pytest.raises(CheckpointError, match="ends too early\n  expected: 10 bytes at offset 999999"):
         remote.read(999_999, 10)
@@ -190,7 +248,7 @@ def test_reading_beyond_the_end(remote: RemoteFile) -> None:
 
 def test_a_disk_without_room(remote: RemoteFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        "dinoport.checkpoints.remote.remote_file.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})
+        "dinoport.checkpoints.remote.fetching.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})
     )
     with pytest.raises(CheckpointError) as caught:
         remote.will_read([(500_000, 600_000)])

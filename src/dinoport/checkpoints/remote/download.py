@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from dinoport.address import Address
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response
 from dinoport.checkpoints.remote.http import Patience, Validators, ask, content_length, content_range
 from dinoport.errors import CheckpointError
-from dinoport.progress import Progress, silent
+from dinoport.progress import Progress, silent, stage_of
 
-STAGE = "downloading"
 WAITING = "waiting for another download of this file"
 
 BROKE_OFF = "the connection broke off"
@@ -48,7 +47,8 @@ def download(
             if target.exists():
                 return False
             part = _Part(address, target, setting, trusts_hash=sha256_prefix is not None)
-            digest = part.fetch(on_progress)
+            stage = stage_of("downloading", target.name)
+            digest = part.fetch(lambda done, total: on_progress(stage, done, total))
             try:
                 if sha256_prefix and not digest.startswith(sha256_prefix):
                     raise wrong_hash(address.shown, sha256_prefix, digest)
@@ -71,6 +71,10 @@ def wrong_hash(where: str, expected: str, found: str) -> CheckpointError:
     )
 
 
+OnBytes: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes done, and the bytes in all; 0 where that is not known."""
+
+
 class _Part:
     """What has come of a file. With a hash to hold it against, it is continued whatever the server calls it."""
 
@@ -82,13 +86,13 @@ class _Part:
         self._done = 0
         self._version = Validators(None, None, None)
 
-    def fetch(self, on_progress: Progress) -> str:
+    def fetch(self, on_bytes: OnBytes) -> str:
         """Fetch what is missing, and return the SHA-256 of the whole."""
         patience = Patience(self._address.shown, "try again later; what has come so far is kept, and continued")
         with self.path.open("ab+") as file:
             self._recall(file)
             while not (self._done and self._done == self._version.size_bytes):
-                if self._fetch_more(file, patience, on_progress):
+                if self._fetch_more(file, patience, on_bytes):
                     break
             file.flush()
             os.fsync(file.fileno())
@@ -98,7 +102,7 @@ class _Part:
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 
-    def _fetch_more(self, file: IO[bytes], patience: Patience, on_progress: Progress) -> bool:
+    def _fetch_more(self, file: IO[bytes], patience: Patience, on_bytes: OnBytes) -> bool:
         """Make one request and keep what comes; whether the file is complete."""
         with ask(self._address, self._headers(), patience) as response:
             if response.status == 200:
@@ -114,7 +118,7 @@ class _Part:
                 for chunk in response.chunks():
                     self._keep(file, chunk if total is None else chunk[: total - self._done])
                     patience.progressed()
-                    on_progress(STAGE, self._done, total or 0)
+                    on_bytes(self._done, total or 0)
                     if self._done == total:
                         break  # whatever else a server sends
             except BrokenConnectionError as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.remote.fetching import Fetching
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
 from dinoport.checkpoints.remote.http import RefusedError
 from dinoport.checkpoints.remote.http_ranges import HttpRanges, NoRangesError
@@ -22,17 +23,18 @@ ABSENT = (404, 410)
 class RemoteFolder:
     """Opens each file once. Nothing is spooled of a file of which nothing is read."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, fetching: Fetching | None = None) -> None:
         """`url` ends in a slash; a query behind it goes with every file."""
         self.where = shown(url)
         self._before, _, query = url.partition("?")
         self._query = f"?{query}" if query else ""
+        self._fetching = fetching or Fetching()
         self._files: dict[str, ByteSource] = {}
 
     def open(self, name: str) -> ByteSource:
         """Raises CheckpointError for a server that refuses, or that has no ranges: a folder is not fetched whole."""
         if name not in self._files:
-            self._files[name] = RemoteFile(self._ranges(f"{self._before}{name}{self._query}"))
+            self._files[name] = RemoteFile(self._ranges(f"{self._before}{name}{self._query}"), fetching=self._fetching)
         return self._files[name]
 
     def missing(self, names: Sequence[str]) -> list[str]:

@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dinoport.address import Address, scheme_of
+from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed import read_distributed
 from dinoport.checkpoints.opening import open_bytes, open_checkpoint
 from dinoport.checkpoints.remote.caches import own_cache
 from dinoport.checkpoints.remote.download import download
+from dinoport.checkpoints.remote.fetching import Fetching
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
 from dinoport.checkpoints.remote.folder import RemoteFolder
 from dinoport.checkpoints.remote.http import Validators
@@ -32,19 +33,20 @@ def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = Fa
     that does not give out ranges a file is downloaded whole into the cache, and a remark says so; what an earlier run
     left there will not do where it has to be `fresh`.
     """
+    fetching = Fetching(shown(source).removesuffix("?…").rstrip("/").rpartition("/")[2], on_progress)
     if source.partition("?")[0].endswith("/"):
-        return _open_folder(RemoteFolder(source))
+        return _open_folder(RemoteFolder(source, fetching))
     scheme, file = scheme_of(source), hub_file(source)
     if file is not None and (cached := file.cached()):
         return open_checkpoint(cached)
     if file is None and scheme not in ("http", "https"):
-        return open_bytes(RemoteFile(FilesystemRanges(source)))
+        return open_bytes(RemoteFile(FilesystemRanges(source), fetching=fetching))
     address = file.address() if file else Address.of(source)
     try:
         ranges = HttpRanges(address)
     except NoRangesError as error:
         return _open_whole(address, error.validators, on_progress, fresh=fresh)
-    return open_bytes(RemoteFile(ranges, ranges.beginning))
+    return open_bytes(RemoteFile(ranges, ranges.beginning, fetching))
 
 
 def _open_folder(folder: RemoteFolder) -> Checkpoint:

@@ -6,23 +6,17 @@ original), so what has come is spooled into a temporary file: no byte is fetched
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import threading
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from dinoport.checkpoints.remote.caches import own_cache
 from dinoport.checkpoints.remote.coalesce import REQUEST_BYTES, Span, coalesce
+from dinoport.checkpoints.remote.fetching import Fetching
 from dinoport.errors import CheckpointError
-
-CONNECTIONS = 4
-"""Requests at a time for what was announced, of all files together."""
-
-_CONNECTIONS = threading.BoundedSemaphore(CONNECTIONS)
 
 BLOCK_BYTES = 64 * 1024
 """What was not announced is fetched in whole blocks of this size."""
@@ -60,15 +54,17 @@ class _Piece:
 class RemoteFile:
     """A ByteSource over ranges."""
 
-    def __init__(self, ranges: Ranges, beginning: bytes = b"") -> None:
-        """`beginning` is what came when the file was opened. Raises CheckpointError where nothing can be spooled."""
+    def __init__(self, ranges: Ranges, beginning: bytes = b"", fetching: Fetching | None = None) -> None:
+        """`beginning` is what came when the file was opened; `fetching` is shared by the files of one checkpoint.
+
+        Raises CheckpointError where nothing can be spooled.
+        """
         self.where, self.size_bytes = ranges.where, ranges.size_bytes
-        self._ranges = ranges
+        self._ranges, self._fetching = ranges, fetching or Fetching()
         self._changed = threading.Condition()
         self._pieces: list[_Piece] = []
         self._planned: list[Span] = []
-        self._queue: deque[Span] = deque()
-        self._failure: CheckpointError | None = None
+        self._failure: Exception | None = None
         self._closed = False
         self._spool: BinaryIO | None = None
         self._spooled = 0
@@ -109,20 +105,18 @@ class RemoteFile:
         planned = coalesce(spans)
         with self._changed:
             self._open_spool()
-        missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
-        free = shutil.disk_usage(own_cache()).free
-        if missing > free:
-            raise CheckpointError(
-                f"{own_cache()} has no room for what is wanted of {self.where}",
-                expected=f"{missing} bytes free, until the conversion is done",
-                found=f"{free}",
-                next_step="free some space, or set DINOPORT_CACHE to a folder on a larger disk",
-            )
-        with self._changed:
+            missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
             self._planned = sorted([*self._planned, *planned])
-            self._queue.extend(planned)
-        for _ in range(min(CONNECTIONS, len(planned))):
-            threading.Thread(target=self._work, daemon=True).start()
+        self._fetching.ahead(self.where, self, planned, missing)
+
+    def fetch_ahead(self, span: Span) -> bool:
+        """Fetch of an announced span what nobody fetches yet; whether to go on."""
+        try:
+            for piece in self._claim(*span):
+                self._fetch(piece)
+        except Exception:
+            return False  # kept for whoever reads
+        return not self._closed
 
     def check_unchanged(self) -> None:
         self._ranges.check_unchanged()
@@ -130,22 +124,8 @@ class RemoteFile:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            self._queue.clear()
             if self._spool is not None:
                 self._spool.close()
-
-    def _work(self) -> None:
-        while not self._closed:
-            try:
-                span = self._queue.popleft()
-            except IndexError:
-                return
-            try:
-                with _CONNECTIONS:
-                    for piece in self._claim(*span):
-                        self._fetch(piece)
-            except CheckpointError:
-                return  # kept for whoever reads
 
     def _window(self, offset: int, stop: int) -> Span:
         """What to fetch when these bytes are wanted: the announced request that they lie in, else whole blocks."""
@@ -170,6 +150,8 @@ class RemoteFile:
                     piece = _Piece(begin, min(begin + REQUEST_BYTES, last), self._spooled)
                     self._spooled += piece.stop - piece.start
                     mine.append(piece)
+                    if self._request_of(begin) is None:  # what was announced is expected already
+                        self._fetching.expect(piece.stop - piece.start)
             self._pieces = sorted([*self._pieces, *mine], key=lambda piece: piece.start)
             return mine
 
@@ -190,7 +172,7 @@ class RemoteFile:
         try:
             for data in self._ranges.stream(piece.start, piece.stop):
                 self._store(piece, data)
-        except CheckpointError as error:
+        except Exception as error:  # whatever it is: a reader in another thread waits for these bytes
             with self._changed:
                 self._failure = self._failure or error
                 self._changed.notify_all()
@@ -209,6 +191,7 @@ class RemoteFile:
             piece.done += len(data)
             self.fetched_bytes += len(data)
             self._changed.notify_all()
+        self._fetching.add(len(data))
 
     def _open_spool(self) -> BinaryIO:
         """Made when the first bytes come: of a folder of many files, most are hardly read. To be called locked."""
