@@ -69,6 +69,7 @@ def write_report(report: Report | None, path: Path | None) -> None:
 
         write_page(path, report)
     else:
-        from dinoport.writing.json_file import write_json
+        from dinoport.writing.json_file import json_bytes
+        from dinoport.writing.whole_files import write_whole
 
-        write_json(path, report.to_dict())
+        write_whole({path: json_bytes(report.to_dict())})

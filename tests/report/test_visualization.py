@@ -208,8 +208,8 @@ def test_a_file_is_no_folder_to_draw_in(folder: Path) -> None:
     with pytest.raises(FolderError) as raised:
         api.visualize(folder / "demo", folder / "picture.jpg", folder / "file", size=64)
     assert str(raised.value) == (
-        f"file cannot be written: file exists\n  where: {folder / 'file'}\n"
-        "  likely cause: something with this name is there already\n  try: remove it, or choose another folder"
+        f"file cannot be written: not a directory\n  where: {folder / 'file'}\n"
+        "  likely cause: a part of this path is a file, not a folder\n  try: choose another folder"
     )
     assert (folder / "file").read_text() == "kept"
 

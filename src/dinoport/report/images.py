@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dinoport.tensor import Array
-from dinoport.writing.disk_errors import disk_errors
 
 COLOURS = "magma"
 """Matplotlib's name of the colours that maps are drawn in: dark for little, bright for much, also in grey."""
@@ -85,13 +83,6 @@ def png(colours: Array) -> bytes:
     file = io.BytesIO()
     Image.fromarray(colours).save(file, "PNG", optimize=True)
     return file.getvalue()
-
-
-def write_png(path: Path, colours: Array) -> None:
-    """Write a PNG file, over what is there. Raises FolderError where the disk refuses."""
-    content = png(colours)
-    with disk_errors(path, len(content)):
-        path.write_bytes(content)
 
 
 def embedded(colours: Array, text: str, *, pixelated: bool = False) -> Picture:

@@ -10,10 +10,10 @@ import numpy as np
 
 from dinoport.errors import FolderError
 from dinoport.proofs.seeing import Seen, holding
-from dinoport.report.images import Components, heat, write_png
+from dinoport.report.images import Components, heat, png
 from dinoport.report.text import entry
 from dinoport.tensor import Array
-from dinoport.writing.disk_errors import disk_errors
+from dinoport.writing.whole_files import write_whole
 
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""
@@ -43,7 +43,7 @@ class Visualization:
 
 
 def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
-    """Write every picture into `folder`, over files of the same names. The least attention is dark, the most bright.
+    """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark.
 
     Raises FolderError, before anything is written, where `folder` is none or a picture's name there is a link.
     """
@@ -58,11 +58,8 @@ def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
             pictures[f"mask-head-{head:0{digits}}.png"] = _masked(seen, holding(attention, mass))
     if min(seen.patches.shape[0] * seen.patches.shape[1], seen.patches.shape[2]) >= 3:
         pictures["pca.png"] = _enlarged(Components.of(seen.patches).colours(seen.patches), seen.cell)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     _refuse_links(folder, pictures)
-    for name, colours in pictures.items():
-        write_png(folder / name, colours)
+    write_whole({folder / name: png(colours) for name, colours in pictures.items()})
     heads = 0 if seen.attention is None else len(seen.attention)
     return Visualization(folder, tuple(pictures), seen.picture.shape[:2], heads, mass, tuple(_notes(seen)))
 

@@ -75,9 +75,9 @@ def page(report: Report) -> str:
 
 
 def write_page(path: Path, report: Report) -> None:
-    from dinoport.writing.json_file import write_text
+    from dinoport.writing.whole_files import write_whole
 
-    write_text(path, page(report))
+    write_whole({path: page(report).encode(errors="replace")})
 
 
 _UNBREAKABLE = re.compile(r"\d+(?:\.\d+)?e-\d+|--[a-z][a-z-]*|\d+×\d+")
