@@ -34,7 +34,7 @@ from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropCl
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule
 from dinoport.report.models import models_page
-from dinoport.session import INTERRUPTED
+from dinoport.session import INTERRUPTED, UNHEARD
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.catalogue import choose
 from dinoport.tensor import ArrayValues, TensorRef
@@ -144,8 +144,13 @@ def exit_codes() -> Iterator[str]:
     rows = [("0", "done, and proven as far as was asked")]
     rows += [(str(code), "<br>".join(lines)) for code, lines in sorted(found.items())]
     rows.append(
-        (str(INTERRUPTED), "interrupted by Ctrl-C or a request to stop; the message says whether FOLDER was published")
+        (
+            str(INTERRUPTED),
+            "interrupted by Ctrl-C or a request to stop; the message says whether FOLDER was published before, and is "
+            "whole: then only the report was cut short",
+        )
     )
+    rows.append((str(UNHEARD), "whoever read stdout went away, as `head` does; what was to be written is written"))
     yield from table(("code", "meaning, and what the Python API raises"), rows)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dinoport import api, cli, conversion
+from dinoport import api, cli, conversion, printing
 from dinoport.writing.torch_file import write_torch_file
 from tests import formula
 from tests.families.cases import VIT
@@ -117,10 +117,40 @@ def test_what_cannot_be_converted_is_one_message_and_exit_code_1(run: Run, tmp_p
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
     done = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT, "--json")
     assert done.code == 1
-    assert done.out == ""
     assert done.err.startswith(f"error: {tmp_path / 'page.pth'} is not a checkpoint")
     assert "Traceback" not in done.err
     assert names(tmp_path) == {"page.pth"}
+
+
+def test_with_json_an_error_is_an_object_on_stdout_too(run: Run, tmp_path) -> None:
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
+    plain = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT)
+    done = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT, "--json")
+    assert (done.code, done.err) == (1, plain.err)
+    found = json.loads(done.out)
+    assert found.keys() == {"error", "exit_code"}
+    assert found["exit_code"] == 1
+    error = found["error"]
+    assert error["kind"] == "CheckpointError"
+    parts = [error["what"], *(error[part] for part in ("where", "expected", "found", "cause", "next_step"))]
+    assert all(part is None or part in done.err for part in parts)
+    assert sum(part is not None for part in parts) == len(done.err.splitlines())
+
+
+def test_the_problems_of_a_plan_are_a_list_in_json(run: Run, tmp_path) -> None:
+    state = VIT.tensors()
+    del state["blocks.0.norm1.weight"]
+    write_torch_file(tmp_path / "cut.pth", [tensor(n, formula.tensor(n, shape)) for n, shape in state.items()])
+    done = run("convert", tmp_path / "cut.pth", tmp_path / "out", *EXACT, "--json")
+    assert json.loads(done.out)["error"]["problems"] == ["blocks.0.norm1.weight is missing"]
+
+
+@pytest.mark.parametrize("arguments", [("convert", "x"), ("convert", "x", "y", "--dtype", "int8")], ids=str)
+def test_with_json_wrong_usage_is_an_object_too(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--json")
+    found = json.loads(done.out)
+    assert (done.code, found["exit_code"], found["error"]["kind"]) == (2, 2, "UsageError")
+    assert found["error"]["what"] in done.err
 
 
 def test_an_existing_folder_is_refused_without_force(run: Run, tmp_path) -> None:
@@ -146,8 +176,19 @@ def test_an_existing_folder_is_refused_without_force(run: Run, tmp_path) -> None
         (("inspect", "x", "--frobnicate"), "No such option: --frobnicate"),
         (("convert", "x", "y", "--num-heads", "two"), "Invalid value for '--num-heads'"),
         (("convert", "x", "y", "--to", "onnx"), "error: --to takes one of transformers, original\n  found: 'onnx'"),
-        (("convert", "x", "y", "--verify", "some"), "error: --verify takes one of none, exact, full"),
-        (("verify", "x", "y", "--verify", "none"), "error: --verify takes one of exact, full"),
+        (
+            ("convert", "x", "y", "--verify", "some"),
+            "error: --verify takes one of full, exact, none\n  found: 'some'\n  try: --verify full\n",
+        ),
+        (("verify", "x", "y", "--verify", "none"), "error: --verify takes one of full, exact"),
+        (("convert", "x", "y", "--image-size", "0"), "error: --image-size takes a whole number of pixels above 0"),
+        (
+            ("inspect", "x", "--num-heads", "-2"),
+            "error: --num-heads takes a whole number of heads above 0\n  found: -2",
+        ),
+        (("verify", "x", "y", "--layer-norm-eps", "nan"), "error: --layer-norm-eps takes a small positive number"),
+        (("visualize", "x", "y", "--mass", "2"), "error: --mass takes a share of the attention"),
+        (("visualize", "x", "y", "--size", "0"), "error: --size takes a number of pixels"),
         (("convert", "x", "y", "--pooler", "mean"), "error: --pooler takes one of identity, none"),
         (("convert", "x", "y", "--dtype", "int8"), "error: --dtype takes one of float32, float16, bfloat16"),
         (("convert", "x", "y", "--interpolation", "area"), "error: --interpolation takes one of offset, size"),
@@ -286,23 +327,54 @@ def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
     assert json.loads(done.stdout.decode("ascii"))["source"] == str(DEMO)
 
 
-def test_a_reader_that_stops_listening_is_no_error(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("inspect", str(DEMO), *HEADS, "--json"), ("models",), ("--help",), ("inspect", "nothing", "--json")]
+)
+def test_a_reader_that_stops_listening_is_no_error(tmp_path, arguments: tuple[str, ...]) -> None:
+    """As `head` does: its program ends as one does that SIGPIPE ended, and says nothing."""
     program = subprocess.Popen(
-        [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-m", "dinoport", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert program.stdout is not None
     assert program.stderr is not None
     program.stdout.close()
-    assert program.stderr.read() == b""
+    said = program.stderr.read()
     program.stderr.close()
-    program.wait()
+    failed = arguments[1:2] == ("nothing",)
+    assert said.startswith(b"error: ") if failed else said == b""
+    assert program.wait() == (1 if failed else 141)
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("models",), ("--help",), ("--version",), ("inspect", str(DEMO), "--json")])
+def test_an_output_that_cannot_be_written_is_one_message(tmp_path, arguments: tuple[str, ...]) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dinoport", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: the output cannot be written: no space left on device\n"
+        "  where: stdout\n  try: lead the output elsewhere\n",
+    )
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -> None:
+    command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), str(tmp_path / "out"), *HEADS, *EXACT]
+    with FULL.open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert f"no space left on device; {tmp_path / 'out'} was published before, and is whole\n" in done.stderr
+    assert names(tmp_path / "out") == FILES
 
 
 SLOW = """
 import sys, time
-from dinoport import api, cli, conversion
+from dinoport import api, cli, conversion, printing
 from dinoport.writing import stream
 
 def slow(block):
@@ -346,5 +418,37 @@ def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatc
 
     monkeypatch.setattr(api, "convert", interrupted)
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before\n")
+    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
     assert names(tmp_path / "out") == FILES
+
+
+def test_an_interruption_while_the_report_is_printed_says_so(run: Run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(printing, "show", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
+    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
+
+
+def test_with_json_an_interruption_is_an_object_too(run: Run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(api, "convert", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM))
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json")
+    assert (done.code, done.err) == (130, "interrupted: nothing was published\n")
+    assert json.loads(done.out)["error"]["what"] == "interrupted: nothing was published"
+    assert json.loads(done.out)["exit_code"] == 130
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
+    done = run("convert", DEMO, "/proc/out", *HEADS, *EXACT)
+    assert (done.code, done.err) == (
+        1,
+        "error: out cannot be written: no such file or directory\n  where: /proc/out\n"
+        "  likely cause: this is no file system that keeps files\n  try: choose another folder\n",
+    )
+
+
+def test_a_picture_that_cannot_be_drawn_is_named_as_it_was_given(run: Run, tmp_path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("matplotlib")
+    done = run("visualize", tmp_path, tmp_path / "none.png")
+    assert done.code == 1
+    assert done.err.endswith("  found: there is no such file\n  try: give another picture\n")

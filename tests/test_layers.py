@@ -36,8 +36,9 @@ LAYERS = (
     "api",
     "console",
     "options",
-    "session",  # of the command line: signals, errors, exit codes
+    "stdout",  # of the command line: a stream that may fail, or be read by nobody
     "printing",  # of the command line: what a command prints, and the report that it keeps
+    "session",  # of the command line: signals, errors, exit codes
     "cli",
     "convert_dino_to_pytorch",  # the same, by the options of the classic script
     "__main__",

@@ -254,7 +254,7 @@ def _check_image(image: Path | None, level: Level) -> None:
         )
     from dinoport.proofs.picture import load_picture
 
-    load_picture(image)
+    load_picture(image, "give another --image, or leave it out for a synthetic picture")
 
 
 def _require_packages(level: Level) -> None:

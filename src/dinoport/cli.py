@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from dinoport.errors import NotProvenError
+from dinoport.errors import NotProvenError, UsageError
 from dinoport.options import (
     AllSizes,
     Dtype,
@@ -34,7 +35,7 @@ from dinoport.options import (
     request_of,
     size_bytes,
 )
-from dinoport.printing import announce_code, check_report, is_page, print_json, show, write_report
+from dinoport.printing import announce_code, check_report, is_page, keep_and_show, print_json, show
 from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE
 from dinoport.session import interruptible, run
 
@@ -100,7 +101,7 @@ def convert(
         pooler=pooler,
     )
     one_of("--to", to, ("transformers", "original"))
-    one_of("--verify", verify, ("none", "exact", "full"))
+    one_of("--verify", verify, ("full", "exact", "none"))
     max_shard_bytes = size_bytes(max_shard_size)
     if dry_run:
         with progress_bars() as on_progress:
@@ -110,29 +111,28 @@ def convert(
     check_report(report, source, folder)
     announce_code(reference)
     try:
-        with interruptible(folder), progress_bars() as on_progress:
-            done = api.convert(
-                source,
-                folder,
-                request,
-                to=to,  # type: ignore[arg-type]  # checked above
-                level=verify,  # type: ignore[arg-type]
-                image=image,
-                all_sizes=all_sizes,
-                reference=reference,
-                force=force,
-                keep_unproven=keep_unproven,
-                allow_nonfinite=allow_nonfinite,
-                max_shard_bytes=max_shard_bytes,
-                for_page=is_page(report),
-                on_progress=on_progress,
-            )
+        with interruptible(folder):
+            with progress_bars() as on_progress:
+                done = api.convert(
+                    source,
+                    folder,
+                    request,
+                    to=to,  # type: ignore[arg-type]  # checked above
+                    level=verify,  # type: ignore[arg-type]
+                    image=image,
+                    all_sizes=all_sizes,
+                    reference=reference,
+                    force=force,
+                    keep_unproven=keep_unproven,
+                    allow_nonfinite=allow_nonfinite,
+                    max_shard_bytes=max_shard_bytes,
+                    for_page=is_page(report),
+                    on_progress=on_progress,
+                )
+            keep_and_show(done, as_json, report, folder)
     except NotProvenError as error:
-        write_report(error.report, report)
-        show(error.report, as_json, report)
+        keep_and_show(error.report, as_json, report)
         raise
-    write_report(done, report)
-    show(done, as_json, report)
 
 
 @app.command()
@@ -195,7 +195,7 @@ def verify(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    one_of("--verify", level, ("exact", "full"))
+    one_of("--verify", level, ("full", "exact"))
     request = request_of(
         checkpoint_key=checkpoint_key,
         head=head,
@@ -223,8 +223,7 @@ def verify(
             reference=reference,
             on_progress=on_progress,
         )
-    write_report(done, report)
-    show(done, as_json, report)
+    keep_and_show(done, as_json, report)
     if done.verdict.failed:
         raise typer.Exit(NotProvenError.exit_code)
 
@@ -253,6 +252,12 @@ def visualize(
     from dinoport import api
     from dinoport.report.visualization import visualization_lines
 
+    if not 0 < mass < 1:
+        raise UsageError(
+            "--mass takes a share of the attention", expected="a number between 0 and 1", found=f"{mass:g}"
+        )
+    if size < 1:
+        raise UsageError("--size takes a number of pixels", expected="480, or another number above 0", found=str(size))
     drawn = api.visualize(folder, image, out, size=size, mass=mass)
     if as_json:
         print_json(drawn.to_dict())
@@ -272,12 +277,12 @@ def demo(
     from dinoport.console import progress_bars
 
     check_report(report, None, folder)
-    with interruptible(folder), progress_bars() as on_progress:
-        done = api.demo(folder, force=force, for_page=is_page(report), on_progress=on_progress)
-    write_report(done, report)
-    show(done, as_json, report)
+    with interruptible(folder):
+        with progress_bars() as on_progress:
+            done = api.demo(folder, force=force, for_page=is_page(report), on_progress=on_progress)
+        keep_and_show(done, as_json, report, folder)
 
 
 def main() -> NoReturn:
     """The entry point of the program."""
-    run(app)
+    run(lambda: app(standalone_mode=False), as_json="--json" in sys.argv)

@@ -55,6 +55,14 @@ class DinoportError(Exception):
             lines.append("  try: " + "\n".join(map(printable, self.next_step.split("\n"))))
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, object]:
+        """What `--json` prints in the place of a result; docs/report.md names every field."""
+        names = ("what", "where", "expected", "found", "cause", "next_step")
+        parts = {name: getattr(self, name) for name in names}
+        problems = list(getattr(self, "problems", ()))
+        kind = next(cls.__name__ for cls in type(self).__mro__ if cls.__module__ == __name__)
+        return {"error": {"kind": kind, **parts, "problems": problems}, "exit_code": self.exit_code}
+
 
 class CheckpointError(DinoportError):
     """A source that cannot be read as a checkpoint: damaged, cut off, of another kind."""
@@ -88,12 +96,16 @@ class FolderError(DinoportError):
     """A target that cannot be written: it exists, is in use, or the disk refuses."""
 
 
+class OutputError(DinoportError):
+    """What a command prints cannot be written: stdout leads to a full disk."""
+
+
 class MissingPackageError(DinoportError):
     """An extra that is needed and not installed."""
 
 
 class UsageError(DinoportError):
-    """A command line that asks for two things that exclude each other."""
+    """A command line that cannot be meant: an option's value that it does not take, or two that exclude each other."""
 
     exit_code = 2
 

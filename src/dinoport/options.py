@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dinoport.errors import UsageError
-from dinoport.request import DTYPES, INTERPOLATIONS, POOLERS, Request
+from dinoport.request import DTYPES, INTERPOLATIONS, POOLERS, Request, what_fits
 
 
 def print_version(asked: bool) -> None:
@@ -76,6 +76,10 @@ def request_of(
     **others: Any,
 ) -> Request:
     """What the options of a command ask for. Raises UsageError for a value that an option does not take."""
+    for name, value in others.items():
+        expected = what_fits(name, value)
+        if expected:
+            raise UsageError(f"--{name.replace('_', '-')} takes {expected}", found=f"{value}")
     return Request(
         dtype=one_of("--dtype", dtype, (*DTYPES, None)),
         interpolation=one_of("--interpolation", interpolation, (*INTERPOLATIONS, None)),

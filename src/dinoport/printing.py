@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoport.errors import UsageError
+from dinoport.errors import DinoportError, UsageError
 
 if TYPE_CHECKING:
     from dinoport.report.report import Report
+
+PUBLISHED = "was published before, and is whole"
+"""Of a folder, where what comes after is cut short: the report's own file, or what is printed."""
 
 
 def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
@@ -26,6 +29,17 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
     print_report(lines, report.verdict.word.value)
     if with_plan:
         print("\n".join(["", "plan", *plan_lines(report)]))
+
+
+def keep_and_show(report: Report, as_json: bool, path: Path | None, published: Path | None = None) -> None:
+    """Write a report to its file and print it. Where that fails, `published` is a folder that is there all the same."""
+    try:
+        write_report(report, path)
+        show(report, as_json, path)
+        sys.stdout.flush()
+    except DinoportError as error:
+        error.what += f"; {published} {PUBLISHED}" if published else ""
+        raise
 
 
 def print_json(data: object) -> None:

@@ -42,9 +42,9 @@ class Request:
     pooler: str = "identity"
 
     def __post_init__(self) -> None:
-        for name, (fits, expected) in _FITTING.items():
+        for name in _FITTING:
             value = getattr(self, name)
-            if value is not None and not fits(value):
+            if expected := what_fits(name, value):
                 raise SettingError(
                     f"{name} cannot be {value!r}", expected=expected, next_step=f"leave it out, or give {expected}"
                 )
@@ -72,6 +72,12 @@ class Request:
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
+
+
+def what_fits(name: str, value: object) -> str | None:
+    """What a field of a request takes, in words, if `value` is no such thing."""
+    fits, expected = _FITTING[name]
+    return None if value is None or fits(value) else expected
 
 
 def options_of(asked: Mapping[str, object]) -> dict[str, str]:
@@ -111,8 +117,8 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "head": (_is_text, "a path"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "dtype": (DTYPES.__contains__, ", ".join(DTYPES)),
-    "image_size": (_is_count, "a whole number of pixels"),
-    "num_heads": (_is_count, "a whole number of heads"),
+    "image_size": (_is_count, "a whole number of pixels above 0"),
+    "num_heads": (_is_count, "a whole number of heads above 0"),
     "layer_norm_eps": (_is_positive, "a small positive number"),
     "interpolation": (INTERPOLATIONS.__contains__, ", ".join(INTERPOLATIONS)),
     "image_mean": (_is_statistics, "one number for each channel"),

@@ -8,12 +8,14 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, OutputError, UsageError
+from dinoport.printing import PUBLISHED, print_json
+from dinoport.stdout import Stdout, Unheard, watched_stdout
 
 WIDTH = 80
 
@@ -21,34 +23,74 @@ INTERRUPTED = 130
 """What a shell gives for a program that Ctrl-C ended."""
 
 
+UNHEARD = 141
+"""What a shell gives for a program whose reader went away, as with `| head`: 128 and the number of SIGPIPE."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or a request to stop, raised wherever the work is, so that it is cleaned up on the way out."""
 
 
-def run(command: Callable[[], object]) -> NoReturn:
-    """Run the command line and exit with its code: 0, 1, 2, 3 or 130."""
+class StoppedError(DinoportError):
+    """The same as an error, once everything is cleaned up."""
+
+    exit_code = INTERRUPTED
+
+
+def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
+    """Run the command line and exit with its code: 0, 1, 2, 3, 130 or 141.
+
+    With `as_json` an error is a JSON object on stdout too, where a command has printed nothing there.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    with watched_stdout() as stdout:
+        code = _code_of(command, stdout, as_json)
+    sys.exit(code)
+
+
+def _code_of(command: Callable[[], object], stdout: Stdout, as_json: bool) -> int:
     try:
-        command()
-    except Interrupted as stop:
-        print(f"interrupted{stop}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except DinoportError as error:
-        print(_shown(error), file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = command()
+        stdout.flush()
+        return code if isinstance(code, int) else 0
+    except Unheard:
+        return UNHEARD
     except Exception as error:
-        print(_shown(_own_fault(error)), file=sys.stderr)
-        sys.exit(DinoportError.exit_code)
-    sys.exit(0)
+        failure = _refused_by_click(error) or (error if isinstance(error, DinoportError) else _own_fault(error))
+    except Interrupted as stop:
+        failure = StoppedError(f"interrupted{stop}")
+    if not isinstance(failure, _RefusedByClickError):
+        _say(failure)
+    if not isinstance(failure, OutputError):
+        _finish(stdout, failure if as_json else None)
+    return failure.exit_code
+
+
+def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
+    """Print an error as JSON, where a command has printed nothing, and whatever waits to be written."""
+    try:
+        if failure and not stdout.used:
+            print_json(failure.to_dict())
+        stdout.flush()
+    except OutputError as error:
+        _say(error)
+    except Unheard:
+        pass
+
+
+def _say(error: DinoportError) -> None:
+    """Print a message on stderr, if there is one that can be written to."""
+    with suppress(OSError):
+        print(_shown(error), file=sys.stderr)
 
 
 def _shown(error: DinoportError) -> str:
     """The message as it is; on a terminal in lines of at most 80 columns."""
-    lines = f"error: {error}".split("\n")
+    lines = (str(error) if isinstance(error, StoppedError) else f"error: {error}").split("\n")
     if not sys.stderr.isatty():
         return "\n".join(lines)
     wrapped = (
@@ -72,7 +114,8 @@ def interruptible(folder: Path) -> Iterator[None]:
         yield
     except Interrupted:
         published = _identity(folder) not in (None, before)
-        raise Interrupted(f": {folder} was published before" if published else ": nothing was published") from None
+        told = f"{folder} {PUBLISHED}" if published else "nothing was published"
+        raise Interrupted(f": {told}") from None
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -81,6 +124,18 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+class _RefusedByClickError(UsageError):
+    """What Click says of a command line, in its own way."""
+
+
+def _refused_by_click(error: Exception) -> UsageError | None:
+    if not hasattr(error, "format_message"):  # Typer brings a copy of Click, whose exceptions have no public name
+        return None
+    with suppress(OSError):
+        error.show()  # type: ignore[attr-defined]
+    return _RefusedByClickError(error.format_message())
 
 
 def _own_fault(error: Exception) -> DinoportError:

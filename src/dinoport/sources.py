@@ -46,7 +46,7 @@ class Located:
 
     shown: str
     path: Path | None = None
-    url: str | None = None
+    url: str = ""
     published: Published | None = None
     remarks: tuple[str, ...] = ()
     by_name: bool = False
@@ -72,10 +72,10 @@ class Located:
 
     def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
-        if self.url is not None:
-            with _gating(self.published if self.by_name else None):
-                return open_remote(self.url, on_progress, fresh=self.by_name)
-        return open_checkpoint(self.path or Path(self.shown))
+        if self.path is not None:
+            return open_checkpoint(self.path)
+        with _gating(self.published if self.by_name else None):
+            return open_remote(self.url, on_progress, fresh=self.by_name)
 
 
 def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = False) -> Located:
@@ -93,7 +93,7 @@ def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = F
     path = Path(source)
     if path.exists() and not isinstance(source, PublishedName):
         model = published_file(path.name)
-        return Located(str(path), path, None, model, _taken_from_disk(path), looked_at=look)
+        return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
     model = published(str(source))
     if model is None:
         return Located(str(path), path)
@@ -130,7 +130,8 @@ def _published(name: str, url: str, model: Published, on_progress: Progress, *, 
         return Located(name, None, url, model, (remark,), by_name=True, looked_at=True)
     file, vouched = _fetch(url, model, on_progress)
     kept = f"kept in {file.parent}" if vouched else f"taken from torch.hub's cache, {file.parent}, {UNVOUCHED}"
-    return Located(name, file, None, model, (f"{name} is {url}, {kept}",), by_name=vouched, looked_at=look)
+    remark = f"{name} is {url}, {kept}"
+    return Located(name, file, published=model, remarks=(remark,), by_name=vouched, looked_at=look)
 
 
 def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, bool]:

@@ -88,7 +88,7 @@ def message(path: Path, found: str) -> str:
         f"{path} cannot be used as a picture\n"
         "  expected: a picture that Pillow opens, such as JPEG or PNG\n"
         f"  found: {found}\n"
-        "  try: give another --image, or leave it out for a synthetic picture"
+        "  try: give another picture"
     )
 
 

@@ -59,3 +59,14 @@ def test_every_field_of_a_visualization_is_documented(tmp_path: Path) -> None:
     synthetic_picture().save(tmp_path / "picture.png")
     found = printed(tmp_path, "visualize", "demo", "picture.png", "--size", "64")
     assert list(fields(found)) == documented("visualize")
+
+
+def test_every_field_of_an_error_is_documented(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dinoport", "inspect", "nothing.pth", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    section = PAGE.partition("## What an error prints with `--json`\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)]
+    assert named == ["error", *(f"error.{name}" for name in found["error"]), "exit_code"]
+    assert done.returncode == found["exit_code"] == 1

@@ -42,10 +42,11 @@ def _triangle(values: Array, period: int) -> Array:
     return wave
 
 
-def load_picture(path: Path) -> Image:
+def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
     """A picture from a file, as RGB. An orientation tag is left alone, as the originals' loaders leave it.
 
-    Raises SettingError for a file that is missing, damaged, cut off, too large to be trusted, or no picture.
+    Raises SettingError for a file that is missing, damaged, cut off, too large to be trusted, or no picture, with
+    `otherwise` as what to do then.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -53,21 +54,21 @@ def load_picture(path: Path) -> Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise _unusable(path, "there is no such file" if not path.exists() else "it is a folder") from error
+        raise _unusable(path, "there is no such file" if not path.exists() else "it is a folder", otherwise) from error
     except UnidentifiedImageError as error:
-        raise _unusable(path, "its content is no picture that Pillow knows") from error
+        raise _unusable(path, "its content is no picture that Pillow knows", otherwise) from error
     except Image.DecompressionBombError as error:
-        raise _unusable(path, f"more pixels than Pillow opens: {error}") from error
+        raise _unusable(path, f"more pixels than Pillow opens: {error}", otherwise) from error
     except Exception as error:  # Pillow's readers raise what they like on damaged files: OSError, SyntaxError, …
-        raise _unusable(path, f"damaged or cut off: {str(error) or type(error).__name__}") from error
+        raise _unusable(path, f"damaged or cut off: {str(error) or type(error).__name__}", otherwise) from error
 
 
-def _unusable(path: Path, found: str) -> SettingError:
+def _unusable(path: Path, found: str, next_step: str) -> SettingError:
     return SettingError(
         f"{path} cannot be used as a picture",
         expected="a picture that Pillow opens, such as JPEG or PNG",
         found=found,
-        next_step="give another --image, or leave it out for a synthetic picture",
+        next_step=next_step,
     )
 
 

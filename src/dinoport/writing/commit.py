@@ -151,6 +151,8 @@ def _locked(place: Place) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
+            if not place.lock.exists():
+                place.lock.touch()  # raises where no file can be made, which filelock takes for a held lock
             raise FolderError(
                 f"another run is writing {place.shown}",
                 where=str(place.path),
