@@ -9,7 +9,6 @@ import hashlib
 import os
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -18,6 +17,7 @@ import numpy as np
 
 import material
 import timing
+from dinoport.checkpoints.crc32 import crc32
 from dinoport.tensor import BLOCK_BYTES
 from dinoport.writing.nonfinite import count_nonfinite
 
@@ -88,10 +88,10 @@ def file_steps(path: Path) -> tuple[Callable[[], object], ...]:
                 file.write(block.data)
         target.unlink()
 
-    def crc32() -> None:
+    def check() -> None:
         found = 0
         for block in blocks():
-            found = zlib.crc32(block.data, found)
+            found = crc32(block.data, found)
 
     def sha256() -> None:
         digest = hashlib.sha256()
@@ -106,7 +106,7 @@ def file_steps(path: Path) -> tuple[Callable[[], object], ...]:
         for block in blocks():
             (block.view(np.uint32) == block.view(np.uint32)).all()
 
-    return read, write, crc32, sha256, look, compare
+    return read, write, check, sha256, look, compare
 
 
 def forward_pass(architecture: material.DinoViT, dtype: str) -> Callable[[], object]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import pytest
 
@@ -153,5 +154,23 @@ def test_a_file_that_is_cut_while_it_is_hashed(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     ends: SimpleQueue[int | None] = SimpleQueue()
     ends.put(5)
-    with pytest.raises(OSError, match="ends before what was written"):
-        output_file._hash_growing(tmp_path / "f", ends)
+    written = WrittenFile("f", 5, output_file._Hash(tmp_path / "f", ends).found)
+    with pytest.raises(FolderError, match="the file ends before what was written"):
+        assert written.sha256
+
+
+def test_the_hash_keeps_nobody_waiting(tmp_path, monkeypatch):
+    may_read = Event()
+    read_back = output_file._Hash._read_back
+    monkeypatch.setattr(output_file._Hash, "_read_back", lambda self: may_read.wait(60) and read_back(self))
+    written = write(tmp_path / "f", b"some")
+    assert not written.hashed.done()
+    may_read.set()
+    assert written.sha256 == hashlib.sha256(b"some").hexdigest()
+
+
+def test_a_file_that_is_given_up_is_let_go(tmp_path):
+    with OutputFile(tmp_path / "f") as file:
+        file.write(b"some")
+    assert not file._hash._thread.is_alive()
+    assert list(tmp_path.iterdir()) == []

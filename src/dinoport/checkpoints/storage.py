@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.crc32 import crc32
 from dinoport.errors import CheckpointError
 from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 
@@ -91,7 +91,7 @@ class _RunningSum:
         """Count bytes in that come next; others are of no use."""
         with self._lock:
             if offset == self.size_bytes:
-                self.crc32 = zlib.crc32(data, self.crc32)
+                self.crc32 = crc32(data, self.crc32)
                 self.size_bytes += len(data)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 
 from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.crc32 import crc32
 from dinoport.checkpoints.inert_pickle import InertUnpickler
 from dinoport.checkpoints.storage import Storage, checksum_error
 from dinoport.checkpoints.torch_tensors import StorageKey, TypedStorage, builders
@@ -85,8 +85,8 @@ def _content(source: ByteSource, record: Record, limit: int) -> bytes:
             next_step="turn them into tensors, and save the state dict with torch.save",
         )
     data = source.read(record.data_offset(source), record.size_bytes)
-    if record.crc32 is not None and zlib.crc32(data) != record.crc32:
-        raise checksum_error(source.where, record.name, record.crc32, zlib.crc32(data))
+    if record.crc32 is not None and crc32(data) != record.crc32:
+        raise checksum_error(source.where, record.name, record.crc32, crc32(data))
     return data
 
 
