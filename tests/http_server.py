@@ -10,18 +10,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+NO_SUCH_FILE = b"<html>no such file</html>"
+
 
 @dataclass
 class Site:
     """What the server offers. Each entry of `script` is used up by one request, before the normal answer.
 
-    An entry is a status (with headers), or a number of body bytes after which the connection breaks.
+    An entry is a status (with headers), or a number of body bytes after which the connection breaks. What `always` does
+    comes after that, for every request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
     etags: bool = True
     script: list[Callable[[Handler], bool]] = field(default_factory=list)
+    always: Callable[[Handler], bool] = lambda handler: False
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     sent_bytes: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -47,11 +51,11 @@ class Handler(BaseHTTPRequestHandler):
         with self.site.lock:
             self.site.requests.append((self.path, headers))
             step = self.site.script.pop(0) if self.site.script else None
-        if step is not None and step(self):
+        if (step is not None and step(self)) or self.site.always(self):
             return
         data = self.site.files.get(self.path.partition("?")[0].lstrip("/"))
         if data is None:
-            self.answer(404, b"<html>no such file</html>")
+            self.answer(404, NO_SUCH_FILE)
             return
         self.serve(data, headers)
 

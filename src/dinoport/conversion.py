@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from dinoport.address import shown_source
 from dinoport.checkpoints.announcing import announce
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.pinning import SourceFile, pinning
+from dinoport.checkpoints.remote.copying import on_disk
 from dinoport.checkpoints.storage import summed_storages
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError
@@ -99,10 +100,14 @@ def convert_into(workspace: Path, request: Request, job: Job) -> Report:
 def return_into(workspace: Path, job: Job) -> Report:
     """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
     located = locate(job.source, job.on_progress)
-    with located.open(job.on_progress) as folder:
+    with ExitStack() as open_files:
+        folder = open_files.enter_context(located.open(job.on_progress))
         prepared = prepare_return(folder)
-        if job.level == "full" and located.path is not None:
-            refuse_foreign(located.path, folder.config or {}, prepared.tensors)
+        announce(sources(prepared.plan.steps).values())
+        local = located.path
+        if job.level == "full":
+            local = local or open_files.enter_context(on_disk(folder))
+            refuse_foreign(local, folder.config or {}, prepared.tensors)
         size_bytes = prepared.plan.size_bytes
         bar = Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE
@@ -110,7 +115,7 @@ def return_into(workspace: Path, job: Job) -> Report:
         job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
-            proofs = job.prove(_return_case(prepared, located.path or Path(located.shown), originals), size_bytes)
+            proofs = job.prove(_return_case(prepared, local or Path(located.shown), originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=False))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])

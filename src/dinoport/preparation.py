@@ -273,7 +273,7 @@ def _branch_remarks(found: families.Found, key: str | None) -> list[str]:
 
 def _run_remarks(checkpoint: Checkpoint) -> list[str]:
     run = checkpoint.run
-    return [f"{run.path} was not read: {run.problem}"] if run and run.problem else []
+    return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []
 
 
 def _dtype_remarks(plan: Plan) -> list[str]:

@@ -33,7 +33,7 @@ class TestGenuine:
         with open_checkpoint(V2 / "teacher_checkpoint.pth") as checkpoint:
             run = checkpoint.run
         assert run is not None
-        assert (run.path, run.problem) == (V2 / "config.yaml", None)
+        assert (run.where, run.problem) == (str(V2 / "config.yaml"), None)
         assert run.text("student.arch") == "vit_narrow"
         assert run.number("student.patch_size") == 14
         assert run.number("student.interpolate_offset") == 0.1
@@ -51,7 +51,7 @@ class TestGenuine:
 
 class TestValues:
     RUN = RunConfig(
-        Path("config.yaml"),
+        "config.yaml",
         {"a": {"text": "vit", "yes": True, "one": 1, "small": "1e-6", "empty": "", "other": "${student.arch}"}},
     )
 
@@ -90,7 +90,7 @@ class TestPlaces:
             source.mkdir()
         found = find_run_config(source)
         assert found is not None
-        assert found.path == out / "config.yaml"
+        assert found.where == str(out / "config.yaml")
 
     @pytest.mark.parametrize("path", ["a/checkpoint.pth", "a/b/teacher_checkpoint.pth", "a/b/c/ckpt/9/deep/x.pth"])
     def test_folders_above_that_are_not_a_runs_are_not_searched(self, tmp_path, path) -> None:
@@ -113,7 +113,7 @@ class TestPlaces:
         out = config(tmp_path / "out")
         with open_checkpoint(write_folder(out / "ckpt/9", tensors())) as checkpoint:
             assert checkpoint.run is not None
-            assert checkpoint.run.path == out / "config.yaml"
+            assert checkpoint.run.where == str(out / "config.yaml")
 
 
 class TestOthers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ MODEL = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
 
 def refusal(state: Mapping[str, formula.Array], student: Mapping[str, object]) -> str:
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
-    config = RunConfig(Path("run/config.yaml"), {"student": student})
+    config = RunConfig("run/config.yaml", {"student": student})
     with pytest.raises(UnknownModelError) as caught:
         FAMILY.read(Evidence("weights.pth", tensors, config=config))
     return str(caught.value)

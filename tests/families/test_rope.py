@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -49,7 +47,7 @@ def base_read(periods: Array, said: float | None) -> Setting[object]:
     state = formula.state_dict(model.tensors()) | {"rope_embed.periods": periods}
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
     values = {"student": {"pos_embed_rope_base": said}}
-    config = RunConfig(Path("run/config.yaml"), values) if said else None
+    config = RunConfig("run/config.yaml", values) if said else None
     settings = FAMILY.read(Evidence("weights.pth", tensors, config=config)).settings
     return next(setting for setting in settings if setting.name == "rope base")
 

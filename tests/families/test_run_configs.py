@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,7 +50,7 @@ def reading(name: str, student: Mapping[str, object], crops: int | None = None) 
     state = formula.state_dict(model.tensors())
     tensors = {key: TensorRef(key, data.dtype, data.shape, ArrayValues(data)) for key, data in state.items()}
     values = {"student": dict(student), "crops": {"global_crops_size": crops}}
-    return family.read(Evidence("weights.pth", tensors, config=RunConfig(Path("run/config.yaml"), values)))
+    return family.read(Evidence("weights.pth", tensors, config=RunConfig("run/config.yaml", values)))
 
 
 def input_size(found: Reading) -> list[Setting[object]]:

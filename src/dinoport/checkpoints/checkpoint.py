@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from dinoport.checkpoints.byte_sources import ByteSource
@@ -15,8 +15,8 @@ class Checkpoint:
     """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
 
     `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
-    training run that wrote an original; None where there is none.
-    `remarks` are what a user should know of how it was opened.
+    training run that wrote an original; None where there is none. `files` are what such a folder is loaded from, by
+    name: small ones as they are, weights as their source. `remarks` are what a user should know of how it was opened.
     """
 
     where: str
@@ -27,6 +27,7 @@ class Checkpoint:
     report: Mapping[str, object] | None = None
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()
+    files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dinoport.checkpoints.byte_sources import ByteRange, ByteSource
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed_metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
-from dinoport.checkpoints.file_pool import FilePool, PooledFile
+from dinoport.checkpoints.folders import Folder
 from dinoport.checkpoints.split_values import Part, SplitValues
 from dinoport.checkpoints.storage import Storage, storages_of
 from dinoport.checkpoints.torch_zip import read_torch_zip
@@ -33,21 +33,6 @@ ZIP_MAGIC = b"PK\3\4"
 
 ZIP_OVERHEAD_BYTES = 400
 """What torch.save adds at least: the headers of three records, a pickle, and a directory."""
-
-
-class Folder(Protocol):
-    """Where the files of a distributed checkpoint lie."""
-
-    @property
-    def where(self) -> str: ...
-
-    def open(self, name: str) -> ByteSource:
-        """A file of the folder. Raises CheckpointError where it cannot be read."""
-        ...
-
-    def missing(self, names: Sequence[str]) -> list[str]:
-        """Those of these files that are not there."""
-        ...
 
 
 def is_distributed_folder(folder: Path) -> bool:
@@ -210,27 +195,3 @@ def _files(folder: Folder, tensors: list[SplitTensor]) -> dict[str, ByteSource]:
             next_step="copy the files of all ranks into one folder",
         )
     return {name: folder.open(name) for name in names}
-
-
-class LocalFolder:
-    """A folder on disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.where = str(path)
-        self._path, self._pool = path, FilePool()
-
-    def open(self, name: str) -> ByteSource:
-        """Raises CheckpointError for a link that leaves the folder, and for what is no file."""
-        path = self._path / name
-        if path.is_symlink() and path.resolve().parent != self._path.resolve():
-            raise CheckpointError(
-                f"{path} is a link that leaves its folder",
-                expected="a file in the folder itself",
-                found=f"a link to {path.resolve()}",
-                cause="a cache that links to its files, or a folder that was made to mislead",
-                next_step=f"cp -rL {self._path} COPY, if you know where it comes from, and give COPY",
-            )
-        return PooledFile(path, self._pool)
-
-    def missing(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if not (self._path / name).exists()]

@@ -8,13 +8,13 @@ from pathlib import Path
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed import (
-    LocalFolder,
     is_distributed_folder,
     read_distributed,
     refuse_lone_file,
     refuse_other_layouts,
 )
 from dinoport.checkpoints.files import read_file
+from dinoport.checkpoints.folders import LocalFolder, PooledFolder
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_transformers_folder
 from dinoport.checkpoints.run_config import find_run_config
 from dinoport.checkpoints.run_folder import checkpoint_within
@@ -43,10 +43,10 @@ def open_bytes(source: ByteSource) -> Checkpoint:
 
 
 def _open_folder(path: Path) -> Checkpoint:
-    if is_transformers_folder(path):
-        return read_transformers_folder(path)
+    if is_transformers_folder(folder := LocalFolder(path)):
+        return read_transformers_folder(folder)
     if is_distributed_folder(path):
-        return replace(read_distributed(LocalFolder(path)), run=find_run_config(path))
+        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path))
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:

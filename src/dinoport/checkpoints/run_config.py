@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from dinoport.checkpoints.names import is_name
 
@@ -20,8 +21,12 @@ RUN_FOLDERS = frozenset({"eval", "ckpt"})
 MAX_BYTES = 64 * 1024
 """A genuine one takes 5 kB. PyYAML reads a hundred kilobytes a second where it is made to."""
 
+TOO_LARGE = f"it has more than {MAX_BYTES} bytes"
+
 MAX_EVENTS = 10_000
 MAX_DEPTH = 24
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 MAX_SCALAR_CHARACTERS = 1000
 """Of one value. A number such as 1:30:59:… takes a time that grows with the square of its length."""
@@ -29,11 +34,15 @@ MAX_SCALAR_CHARACTERS = 1000
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The settings in `path`, by dotted name. `problem` says why there are none where it cannot be read."""
+    """The settings in the file `where`, by dotted name. `problem` says why there are none where it cannot be read."""
 
-    path: Path
+    where: str
     values: Mapping[str, object]
     problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        return NAME
 
     def text(self, name: str) -> str | None:
         """A text, such as `student.arch`; None where it is absent or empty, cannot be shown, or refers elsewhere."""
@@ -67,17 +76,16 @@ def find_run_config(source: Path) -> RunConfig | None:
 
     It is looked for beside the checkpoint, and in the output folder above where upstream's layout is recognised.
     """
-    for folder in _places(source.absolute()):
+    for folder in run_places(source.absolute(), is_folder=source.is_dir()):
         path = folder / NAME
-        if path.is_file():
-            values, problem = _read(path)
-            if problem is not None or _is_training_config(values):
-                return RunConfig(path, values, problem)
+        if path.is_file() and (found := _read(path)):
+            return found
     return None
 
 
-def _places(source: Path) -> list[Path]:
-    beside = [source, source.parent] if source.is_dir() else [source.parent]
+def run_places(source: AnyPath, *, is_folder: bool) -> list[AnyPath]:
+    """Where the config of the run that wrote a checkpoint may lie, the most likely first."""
+    beside = [source, source.parent] if is_folder else [source.parent]
     above = [folder.parent for folder in list(source.parents)[:3] if folder.name in RUN_FOLDERS]
     return list(dict.fromkeys([*beside, *above]))
 
@@ -87,14 +95,27 @@ def _is_training_config(values: Mapping[str, object]) -> bool:
     return isinstance(student, Mapping) and "arch" in student and "teacher" in values
 
 
-def _read(path: Path) -> tuple[Mapping[str, object], str | None]:
+def _read(path: Path) -> RunConfig | None:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            return RunConfig(str(path), {}, TOO_LARGE)
+        return parse_run_config(str(path), path.read_bytes())
+    except OSError as error:
+        return RunConfig(str(path), {}, error.strerror or str(error))
+
+
+def parse_run_config(where: str, data: bytes) -> RunConfig | None:
+    """What a file of that name holds, of at most MAX_BYTES; None where it is a config of another code."""
+    values, problem = _parse(data)
+    return RunConfig(where, values, problem) if problem is not None or _is_training_config(values) else None
+
+
+def _parse(data: bytes) -> tuple[Mapping[str, object], str | None]:
     """The settings, or why they cannot be read."""
     import yaml
 
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return {}, f"it has more than {MAX_BYTES} bytes"
-        text = path.read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
         depth = 0
         for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -104,6 +125,6 @@ def _read(path: Path) -> tuple[Mapping[str, object], str | None]:
             if count > MAX_EVENTS or depth > MAX_DEPTH or long:
                 return {}, "it is larger or deeper than any training config"
         values = yaml.load(text, Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         return {}, " ".join(str(error).split())[:160] or type(error).__name__
     return (values, None) if isinstance(values, dict) else ({}, "it holds no settings")

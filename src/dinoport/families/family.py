@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from dinoport.families.dialect import Dialect
@@ -26,7 +25,10 @@ class RunConfig(Protocol):
     """A training run's config. Values are asked for by dotted names; None where there is none of that type."""
 
     @property
-    def path(self) -> Path: ...
+    def name(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
 
     def text(self, name: str) -> str | None: ...
 

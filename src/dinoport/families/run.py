@@ -18,7 +18,7 @@ def said(evidence: Evidence) -> Said:
     if evidence.config is None:
         return Said("a config")
     patch_size = number(evidence, "student.patch_size")
-    return Said(evidence.config.path.name, text(evidence, "student.arch"), patch_size)
+    return Said(evidence.config.name, text(evidence, "student.arch"), patch_size)
 
 
 def text(evidence: Evidence, name: str) -> str | None:
@@ -38,7 +38,7 @@ def input_size(evidence: Evidence) -> Setting[int] | None:
     size = number(evidence, CROPS)
     if evidence.config is None or size is None or not (0 < size < MAX_CROP and size == int(size)):
         return None
-    return Setting("input size", int(size), Origin.INFERRED, f"{CROPS} in {evidence.config.path.name}")
+    return Setting("input size", int(size), Origin.INFERRED, f"{CROPS} in {evidence.config.name}")
 
 
 CROPS = "crops.global_crops_size"
@@ -65,7 +65,7 @@ def _contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator
         else:
             own, is_alike = number(evidence, name), number(evidence, name) == read
         if own is not None and not is_alike and evidence.config is not None:
-            speaker = evidence.config.path.name
+            speaker = evidence.config.name
             yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: not believed"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dinoport.checkpoints.folders import LocalFolder
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_json
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import SettingError
@@ -114,7 +115,7 @@ def holding(attention: Array, mass: float) -> Array:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    if not is_transformers_folder(folder):
+    if not is_transformers_folder(LocalFolder(folder)):
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",

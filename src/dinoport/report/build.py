@@ -70,7 +70,7 @@ def return_report(
         accounting=account(prepared.plan),
         proofs=proofs,
         files=tuple(files),
-        remarks=prepared.reading.remarks,
+        remarks=(*prepared.checkpoint.remarks, *prepared.reading.remarks),
         versions=_versions(),
         command=shlex.join(["dinoport", "convert", prepared.checkpoint.where, target, "--to", "original"]),
         usage=(

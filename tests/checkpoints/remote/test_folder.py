@@ -16,7 +16,7 @@ from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 from tests.goldens import FOLDER
-from tests.http_server import Site
+from tests.http_server import NO_SUCH_FILE, Site, status
 
 LOCAL = FOLDER / "dinov3" / "dcp" / "teacher_2rank_t27"
 FILES = {path.name: path.read_bytes() for path in LOCAL.iterdir()}
@@ -36,14 +36,17 @@ def tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:
 def test_every_tensor_is_that_of_the_folder(site: Site) -> None:
     with open_checkpoint(LOCAL) as local, open_remote(site.url("ckpt/27/")) as remote:
         assert (remote.where, remote.format) == (site.url("ckpt/27/"), local.format)
-        assert len(site.requests) <= 2 + len(FILES), "the metadata in two steps, and one look at each other file"
-        assert site.sent_bytes <= len(FILES[".metadata"]) + len(FILES)
+        asked = [path.removeprefix("/ckpt/27/") for path, _ in site.requests]
+        parts = [name for name in FILES if name != ".metadata"]
+        assert sorted(asked[:5]) == sorted(["config.json", *[".metadata"] * 2, *parts]), "one look at each part"
+        assert asked[5:] == ["config.yaml", "/ckpt/config.yaml", "/config.yaml"]
+        assert site.sent_bytes <= len(FILES[".metadata"]) + len(FILES) + 4 * len(NO_SUCH_FILE)
         announce(tensors(remote).values())
         assert tensors(remote).keys() == tensors(local).keys()
         for name, tensor in tensors(local).items():
             np.testing.assert_array_equal(tensors(remote)[name].read(), tensor.read())
         remote.check_unchanged()
-    assert site.sent_bytes <= sum(map(len, FILES.values())) + 2 * len(FILES)
+    assert site.sent_bytes <= sum(map(len, FILES.values())) + 2 * len(FILES) + 4 * len(NO_SUCH_FILE)
 
 
 def test_a_signed_address_goes_with_every_file(site: Site) -> None:
@@ -74,7 +77,23 @@ def test_files_that_are_missing_are_named(site: Site) -> None:
 def test_a_folder_without_metadata(site: Site) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_remote(site.url("ckpt/"))
-    assert str(caught.value).startswith(f"{site.url('ckpt/.metadata')} does not exist\n  found: HTTP status 404\n")
+    assert str(caught.value) == (
+        f"{site.url('ckpt/')} is not a folder that holds a checkpoint\n"
+        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  found: neither of the two\n"
+        f"  try: give the address of the checkpoint file: {site.url('ckpt/FILE')}"
+    )
+
+
+def test_a_folder_that_is_refused(site: Site) -> None:
+    """What a bucket that may not be listed answers, whether a file is there or not."""
+    site.script = [status(403), status(403)]
+    with pytest.raises(CheckpointError) as caught:
+        open_remote(site.url("ckpt/27/"))
+    assert str(caught.value).startswith(f"{site.url('ckpt/27/config.json')} is refused\n  found: HTTP status 403\n")
+    site.script = [status(403)]
+    with open_remote(site.url("ckpt/27/")) as remote:
+        assert remote.format == "distributed checkpoint"
 
 
 def test_a_server_without_ranges(site: Site) -> None:

@@ -14,7 +14,7 @@ from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError
 from tests.checkpoints.remote.expected import DATA, same_tensors
 from tests.goldens import FOLDER
-from tests.http_server import Site, serving, status
+from tests.http_server import NO_SUCH_FILE, Site, serving, status
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -42,11 +42,12 @@ def test_a_file_of_the_legacy_format(site: Site, tmp_path: Path) -> None:
     site.files["legacy.pth"] = (tmp_path / "legacy.pth").read_bytes()
     with open_remote(site.url("legacy.pth")) as checkpoint:
         assert checkpoint.format == "torch file of the legacy format"
-        assert site.sent_bytes <= 256 * 1024 + 8 * len(values)
+        index_bytes = 256 * 1024 + 8 * len(values) + len(NO_SUCH_FILE)
+        assert site.sent_bytes <= index_bytes
         (state,) = state_dicts(checkpoint)
         announce([state.tensors["tensor2"]])
         np.testing.assert_array_equal(state.tensors["tensor2"].read(), values["tensor2"].numpy())
-        assert site.sent_bytes <= 256 * 1024 + 8 * len(values) + 1_200_000 + 8
+        assert site.sent_bytes <= index_bytes + 1_200_000 + 8
 
 
 def test_a_server_without_ranges_gives_the_whole_file_once(site: Site, tmp_path: Path) -> None:
@@ -59,7 +60,8 @@ def test_a_server_without_ranges_gives_the_whole_file_once(site: Site, tmp_path:
             assert remark.startswith("the server gives no ranges, so the whole file was downloaded into ")
             assert str(tmp_path / "cache" / "downloads") in remark
     assert len([1 for _ in tmp_path.glob("cache/downloads/*/checkpoint.pth")]) == 1
-    assert len(site.requests) == 3, "a look, the download, and a look that finds the same version"
+    asked = [path for path, _ in site.requests if path != "/run/config.yaml"]
+    assert asked == ["/run/checkpoint.pth"] * 3, "a look, the download, and a look that finds the same version"
 
 
 def test_the_own_cache_without_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +89,7 @@ def test_the_name_in_the_cache_is_a_file_name(site: Site, tmp_path: Path, path: 
 def test_half_an_address_of_the_hub_keeps_its_secrets(source: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_remote(source)
-    assert "does not name a file on the Hub" in str(caught.value)
+    assert "does not name a file or a repository on the Hub" in str(caught.value)
     assert "SECRET" not in str(caught.value)
     assert "pw" not in str(caught.value)
 
@@ -143,7 +145,10 @@ def test_a_file_that_is_refused(site: Site) -> None:
         ("https://huggingface.co/o/r/resolve/main/a%20b.pth", HubFile("o/r", "a b.pth", None, None)),
         ("https://huggingface.co/o/r/blob/v2/last.pth?download=true", HubFile("o/r", "last.pth", None, "v2")),
         ("https://huggingface.co/datasets/o/r/resolve/main/x.pth", HubFile("o/r", "x.pth", "dataset", None)),
-        ("https://huggingface.co/o/r", None),
+        ("https://huggingface.co/o/r?library=timm", HubFile("o/r", "", None, None)),
+        ("https://huggingface.co/o/r/tree/main/a", HubFile("o/r", "a/", None, None)),
+        ("hf://owner/repo@refs%2Fpr%2F1", HubFile("owner/repo", "", None, "refs/pr/1")),
+        ("https://huggingface.co/o/r/discussions", None),
         ("https://elsewhere.org/o/r/resolve/main/x.pth", None),
     ],
 )
@@ -151,12 +156,18 @@ def test_what_an_address_names_on_the_hub(source: str, expected: HubFile | None)
     assert hub_file(source) == expected
 
 
+@pytest.mark.parametrize("path", ["", "a b/100%.pth", "runs/"])
+def test_what_is_shown_of_the_hub_leads_there_again(path: str) -> None:
+    file = HubFile("owner/repo", path, "dataset", "refs/pr/1")
+    assert hub_file(file.shown) == file
+
+
 def test_half_an_address_on_the_hub() -> None:
     with pytest.raises(CheckpointError) as caught:
-        hub_file("hf://owner/repo")
+        hub_file("hf://owner")
     assert str(caught.value) == (
-        "hf://owner/repo does not name a file on the Hub\n"
-        "  expected: hf://owner/repo/file, or hf://owner/repo@revision/file\n"
+        "hf://owner does not name a file or a repository on the Hub\n"
+        "  expected: hf://owner/repo, hf://owner/repo/file, or hf://owner/repo@revision/file\n"
         "  try: look up the file's name on the repository's page"
     )
 
@@ -178,12 +189,13 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Site, monkeypatch: pyte
         with open_remote("hf://owner/repo/checkpoint.pth") as checkpoint:
             assert checkpoint.where == "hf://owner/repo/checkpoint.pth"
             assert same_tensors(checkpoint)
-        assert [path for path, _ in hub.requests] == ["/owner/repo/resolve/main/checkpoint.pth"]
-        assert hub.asked("authorization") == ["Bearer hf_secret"]
+        names = [path.removeprefix("/owner/repo/resolve/main/") for path, _ in hub.requests]
+        assert names == ["checkpoint.pth", "config.yaml"]
+        assert hub.asked("authorization") == ["Bearer hf_secret"] * 2
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
         hub.script = [status(302, Location=store.url("blob"))]
         open_remote("hf://owner/repo/checkpoint.pth").close()
-        assert hub.asked("authorization") == ["Bearer hf_secret", None]
+        assert hub.asked("authorization") == ["Bearer hf_secret"] * 2 + [None] * 2
         assert set(store.asked("authorization")) == {None}
 
 

@@ -31,7 +31,7 @@ class BrokenConnectionError(Exception):
         self.before_answer, self.useless = before_answer, useless
 
 
-def unsound() -> BrokenConnectionError:
+def unsound_address() -> BrokenConnectionError:
     """Of an address that no client can ask."""
     return BrokenConnectionError("the address is not sound", before_answer=True, useless=True)
 
@@ -39,11 +39,12 @@ def unsound() -> BrokenConnectionError:
 class Response:
     """An answer whose body has not been read. Header names are in lower case. Use it as a context manager.
 
-    `url` is where it came from in the end.
+    `url` is where it came from in the end, `commit` what the Hub called the version of its repository on the way there.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: Iterator[bytes], files: ExitStack) -> None:
         self.status, self.url = status, ""
+        self.commit: str | None = None
         self.headers = {name.lower(): value for name, value in headers.items()}
         self._body, self._files = body, files
 
@@ -102,7 +103,7 @@ def send(url: str, headers: Mapping[str, str]) -> Response:
         raise _broken(error, before_answer=True) from None
     except ValueError:  # a host that cannot be looked up, by its letters or its length
         files.close()
-        raise unsound() from None
+        raise unsound_address() from None
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -136,5 +137,5 @@ def _broken(error: Exception, *, before_answer: bool) -> BrokenConnectionError:
     else:
         reason = "the connection broke off"
     if type(error).__name__ in ("InvalidURL", "UnsupportedProtocol", "MissingSchema", "LocationParseError"):
-        return unsound()
+        return unsound_address()
     return BrokenConnectionError(reason, before_answer=before_answer, useless=useless)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dinoport.address import scheme_of, shown
-from dinoport.checkpoints.remote.http import Patience, refuse_offline
+from dinoport.checkpoints.remote.http import Patience, RefusedError, refuse_offline
 from dinoport.errors import CheckpointError, MissingPackageError
 
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
@@ -112,10 +112,11 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
 
 def _unreadable(where: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{where} could not be read: {_reason(error)}",
-        next_step="check the address, and that you are logged in to the store",
-    )
+    what = f"{where} could not be read: {_reason(error)}"
+    next_step = "check the address, and that you are logged in to the store"
+    if isinstance(error, FileNotFoundError):
+        return RefusedError(what, 404, next_step=next_step)
+    return CheckpointError(what, next_step=next_step)
 
 
 def _reason(error: Exception) -> str:

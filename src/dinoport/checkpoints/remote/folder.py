@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from dinoport.address import Address, scheme_of, shown
-from dinoport.checkpoints.byte_sources import ByteSource
+from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
+from dinoport.checkpoints.folders import LocalFolder, unsound
 from dinoport.checkpoints.remote.fetching import Fetching
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
-from dinoport.checkpoints.remote.http import RefusedError
+from dinoport.checkpoints.remote.http import RefusedError, Whole, fetch_whole, is_offline
 from dinoport.checkpoints.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.checkpoints.remote.hub import hub_file
 from dinoport.checkpoints.remote.remote_file import RemoteFile
@@ -17,48 +20,106 @@ from dinoport.errors import CheckpointError
 FIRST_BYTES = 1
 """Of each file, to learn its size: a run of many ranks has as many files, and most are not read from the start."""
 
-ABSENT = (404, 410)
-
 
 class RemoteFolder:
-    """Opens each file once. Nothing is spooled of a file of which nothing is read."""
+    """Opens each file once. Nothing is spooled of a file of which nothing is read.
+
+    In a repository of the Hub all files are those of one commit, the one that the Hub names with the first answer.
+    """
 
     def __init__(self, url: str, fetching: Fetching | None = None) -> None:
-        """`url` ends in a slash; a query behind it goes with every file."""
+        """`url` ends in a slash, or names a folder on the Hub; a query behind it goes with every file."""
         self.where = shown(url)
         self._before, _, query = url.partition("?")
         self._query = f"?{query}" if query else ""
+        self._hub = hub_file(url)
         self._fetching = fetching or Fetching()
         self._files: dict[str, ByteSource] = {}
+        self._small: dict[str, bytes | None] = {}
+
+    @property
+    def commit(self) -> str | None:
+        """What the Hub's repository was read at, where the user did not say."""
+        return self._hub.revision if self._hub and self._hub.is_pinned else None
+
+    def named(self, name: str) -> str:
+        return self._hub.file(name).shown if self._hub else shown(f"{self._before}{name}{self._query}")
 
     def open(self, name: str) -> ByteSource:
         """Raises CheckpointError for a server that refuses, or that has no ranges: a folder is not fetched whole."""
         if name not in self._files:
-            self._files[name] = RemoteFile(self._ranges(f"{self._before}{name}{self._query}"), fetching=self._fetching)
+            cached = self._cached(name)
+            self._files[name] = LocalFile(cached) if cached else RemoteFile(self._ranges(name), fetching=self._fetching)
         return self._files[name]
 
     def missing(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if not self._is_there(name)]
 
-    def _is_there(self, name: str) -> bool:
-        try:
-            self.open(name)
-        except RefusedError as error:
-            if error.status not in ABSENT:
-                raise
-            return False
-        return True
+    def read(self, name: str, max_bytes: int) -> bytes | None:
+        """A small file, from a server without ranges too. It is asked for once."""
+        if name not in self._small:
+            if self._is_out_of_reach(name):
+                return None
+            try:
+                whole = self._whole(name, max_bytes)
+                self._small[name] = whole.data
+                self._stay_at(whole.commit)
+            except RefusedError as error:
+                self._stay_at(error.commit)
+                if not error.absent:
+                    raise
+                self._small[name] = None
+        return self._small[name]
 
     def close(self) -> None:
         for file in self._files.values():
             file.close()
 
-    def _ranges(self, url: str) -> HttpRanges | FilesystemRanges:
-        file = hub_file(url)
-        if file is None and scheme_of(url) not in ("http", "https"):
-            return FilesystemRanges(url)
+    def _is_there(self, name: str) -> bool:
+        if self._is_out_of_reach(name):
+            return False
         try:
-            return HttpRanges(file.address() if file else Address.of(url), FIRST_BYTES)
+            self.open(name)
+        except RefusedError as error:
+            if not error.absent:
+                raise
+            return False
+        return True
+
+    def _is_out_of_reach(self, name: str) -> bool:
+        """Whether the Hub's cache, which is all that there is offline, does not have a file."""
+        return self._hub is not None and is_offline() and self._cached(name) is None
+
+    def _stay_at(self, commit: str | None) -> None:
+        if self._hub:
+            self._hub = self._hub.at(commit)
+
+    def _cached(self, name: str) -> Path | None:
+        return self._hub.file(name).cached() if self._hub else None
+
+    def _address(self, name: str) -> Address | None:
+        """For HTTP; None in a store."""
+        if self._hub:
+            return self._hub.file(name).address()
+        is_http = scheme_of(self._before) in ("http", "https")
+        return Address.of(f"{self._before}{quote(name)}{self._query}") if is_http else None
+
+    def _whole(self, name: str, max_bytes: int) -> Whole:
+        if cached := self._cached(name):
+            return Whole(LocalFolder(cached.parent).read(cached.name, max_bytes) or b"")
+        if address := self._address(name):
+            return fetch_whole(address, max_bytes)
+        ranges = FilesystemRanges(f"{self._before}{name}{self._query}")
+        if ranges.size_bytes > max_bytes:
+            raise unsound(ranges.where, f"{ranges.size_bytes} bytes, where at most {max_bytes} are sound")
+        return Whole(b"".join(ranges.stream(0, ranges.size_bytes)))
+
+    def _ranges(self, name: str) -> HttpRanges | FilesystemRanges:
+        address = self._address(name)
+        if address is None:
+            return FilesystemRanges(f"{self._before}{name}{self._query}")
+        try:
+            return HttpRanges(address, FIRST_BYTES)
         except NoRangesError:
             raise CheckpointError(
                 f"{self.where} is on a server that gives no ranges",

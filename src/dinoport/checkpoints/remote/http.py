@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from dinoport.address import Address, origin, shown
-from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send, unsound
+from dinoport.checkpoints.folders import unsound
+from dinoport.checkpoints.remote.client import BrokenConnectionError, Response, send, unsound_address
 from dinoport.errors import CheckpointError
 
 MAX_REDIRECTS = 10
@@ -17,6 +18,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another try may change."""
+
+ABSENT = (404, 410)
 
 WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each further try. It starts anew once bytes have come."""
@@ -38,11 +41,16 @@ sleep = time.sleep
 
 
 class RefusedError(CheckpointError):
-    """A server that answered, and not with the file. `status` is what it said."""
+    """A server that answered, and not with the file. `status` is what it said, `commit` that of a Hub's repository."""
 
-    def __init__(self, what: str, status: int, **parts: str | None) -> None:
+    def __init__(self, what: str, status: int, *, commit: str | None = None, **parts: str | None) -> None:
         super().__init__(what, **parts)
-        self.status = status
+        self.status, self.commit = status, commit
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is no such file."""
+        return self.status in ABSENT
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,48 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Res
             return response
         with response:
             if response.status not in TRANSIENT:
-                raise _refused(address, response.status)
+                raise _refused(address, response)
         patience.failed(f"the server answers {response.status}", wait_seconds=_retry_after(response.headers))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A small file. `commit` is that of the Hub's repository it is in."""
+
+    data: bytes
+    commit: str | None = None
+
+
+def fetch_whole(address: Address, max_bytes: int) -> Whole:
+    """A small file at once, from a server with ranges or without.
+
+    Raises RefusedError where there is none, CheckpointError for one that is larger.
+    """
+    patience = Patience(address.shown)
+    while True:
+        with ask(address, {}, patience) as response:
+            if response.status != 200:
+                raise patience.over(f"the server answers {response.status}")
+            length = content_length(response)
+            try:
+                data = b"".join(head_of(response, max_bytes + 1))
+            except BrokenConnectionError as error:
+                patience.failed(str(error))
+                continue
+            if len(data) > max_bytes:
+                raise unsound(address.shown, f"more than the {max_bytes} bytes that are sound")
+            if length is None or len(data) == length:
+                return Whole(data, response.commit)
+        patience.failed("the connection broke off")
+
+
+def head_of(response: Response, size: int) -> Iterator[bytes]:
+    """The body up to that many bytes: a server may send more than it was asked for, and never end."""
+    for chunk in response.chunks():
+        yield chunk[:size]
+        size -= len(chunk)
+        if size <= 0:
+            return
 
 
 def content_range(response: Response) -> tuple[int | None, int | None]:
@@ -138,17 +186,20 @@ def content_length(response: Response) -> int | None:
 
 def _follow(address: Address, headers: Mapping[str, str]) -> Response:
     refuse_offline(address.shown)
-    url = address.url
+    url, commit = address.url, None
     try:
         origin(url)
     except ValueError:
-        raise unsound() from None
+        raise unsound_address() from None
     for _ in range(MAX_REDIRECTS):
-        own = address.headers if origin(url) == origin(address.url) else {}
+        at_home = origin(url) == origin(address.url)
+        own = address.headers if at_home else {}
         response = send(url, {**own, **headers})
         target = response.headers.get("location")
+        if at_home:
+            commit = commit or response.headers.get("x-repo-commit")
         if response.status not in REDIRECTS or target is None:
-            response.url = url
+            response.url, response.commit = url, commit
             return response
         with response:
             url = _redirected(address, url, target)
@@ -180,26 +231,33 @@ def _redirected(address: Address, url: str, target: str) -> str:
     return following
 
 
-def refuse_offline(what: str) -> None:
-    """Raise CheckpointError where nothing is to be fetched from anywhere."""
+def is_offline() -> bool:
+    """Whether nothing is to be fetched from anywhere."""
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def refuse_offline(what: str) -> None:
+    """Raise CheckpointError where nothing is to be fetched from anywhere."""
+    if is_offline():
         raise CheckpointError(
             f"{what} was not fetched: HF_HUB_OFFLINE is set",
             next_step="unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path",
         )
 
 
-def _refused(address: Address, status: int) -> RefusedError:
+def _refused(address: Address, response: Response) -> RefusedError:
+    status = response.status
     if status in (401, 403):
         what, cause = f"{address.shown} is refused", "the file is private or gated, or the address has expired"
-    elif status in (404, 410):
+    elif status in ABSENT:
         what, cause = f"{address.shown} does not exist", "a typing error, or a file that was moved"
     else:
         what, cause = f"{address.shown} could not be read", None
     next_step = address.advice or "open the address in a browser to see what the server says"
-    return RefusedError(what, status, found=f"HTTP status {status}", cause=cause, next_step=next_step)
+    found = f"HTTP status {status}"
+    return RefusedError(what, status, commit=response.commit, found=found, cause=cause, next_step=next_step)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

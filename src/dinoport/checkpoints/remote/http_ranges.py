@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from dinoport.address import Address, origin
 from dinoport.checkpoints.remote.client import BrokenConnectionError, Response
-from dinoport.checkpoints.remote.http import Patience, RefusedError, Validators, ask, content_length, content_range
+from dinoport.checkpoints.remote.http import (
+    Patience,
+    RefusedError,
+    Validators,
+    ask,
+    content_length,
+    content_range,
+    head_of,
+)
 from dinoport.errors import CheckpointError
 
 FIRST_BYTES = 64 * 1024
@@ -43,7 +51,7 @@ class HttpRanges:
         while start < stop:
             with self._ask(start, stop, patience) as response:
                 try:
-                    for data in _first(response, stop - start):
+                    for data in head_of(response, stop - start):
                         yield data
                         start += len(data)
                         patience.progressed()
@@ -69,7 +77,7 @@ class HttpRanges:
                 if response.status != 206 or start != 0 or total is None:
                     raise NoRangesError(_whole(response))
                 try:
-                    beginning = b"".join(_first(response, min(total, first_bytes)))
+                    beginning = b"".join(head_of(response, min(total, first_bytes)))
                 except BrokenConnectionError as error:
                     patience.failed(str(error))
                     continue
@@ -120,15 +128,6 @@ class HttpRanges:
             cause="a training run or an upload is still writing it, or several servers that differ share the address",
             next_step="wait until it is complete, or download it and give its path",
         )
-
-
-def _first(response: Response, size: int) -> Iterator[bytes]:
-    """The body up to that many bytes: a server may send more than it was asked for, and never end."""
-    for chunk in response.chunks():
-        yield chunk[:size]
-        size -= len(chunk)
-        if size <= 0:
-            return
 
 
 def _whole(response: Response) -> Validators:

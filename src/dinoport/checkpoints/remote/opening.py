@@ -11,17 +11,25 @@ from pathlib import Path
 
 from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.distributed import read_distributed
+from dinoport.checkpoints.distributed import METADATA, read_distributed
+from dinoport.checkpoints.huggingface import (
+    CONFIG,
+    MAX_JSON_BYTES,
+    WEIGHTS,
+    is_transformers_folder,
+    read_transformers_folder,
+)
 from dinoport.checkpoints.opening import open_bytes, open_checkpoint
 from dinoport.checkpoints.remote.caches import own_cache
 from dinoport.checkpoints.remote.download import download
 from dinoport.checkpoints.remote.fetching import Fetching
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
 from dinoport.checkpoints.remote.folder import RemoteFolder
-from dinoport.checkpoints.remote.http import Validators
+from dinoport.checkpoints.remote.http import RefusedError, Validators, refuse_offline
 from dinoport.checkpoints.remote.http_ranges import HttpRanges, NoRangesError
-from dinoport.checkpoints.remote.hub import hub_file
+from dinoport.checkpoints.remote.hub import HubFile, hub_file
 from dinoport.checkpoints.remote.remote_file import RemoteFile
+from dinoport.checkpoints.remote.run_config import find_run_config
 from dinoport.errors import CheckpointError
 from dinoport.progress import Progress, silent
 
@@ -29,17 +37,25 @@ from dinoport.progress import Progress, silent
 def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = False) -> Checkpoint:
     """Open the checkpoint at an address of any scheme; the caller closes it. Raises CheckpointError.
 
-    Only what is read is fetched. An address that ends in a slash is a folder, a distributed checkpoint. From a server
-    that does not give out ranges a file is downloaded whole into the cache, and a remark says so; what an earlier run
-    left there will not do where it has to be `fresh`.
+    Only what is read is fetched. A repository of the Hub, and an address that ends in a slash, is a folder: of
+    Transformers, or a distributed checkpoint. From a server that does not give out ranges a file is downloaded whole
+    into the cache, and a remark says so; what an earlier run left there will not do where it has to be `fresh`, as a
+    published file has, which has no training run beside it either.
     """
     fetching = Fetching(shown(source).removesuffix("?…").rstrip("/").rpartition("/")[2], on_progress)
-    if source.partition("?")[0].endswith("/"):
-        return _open_folder(RemoteFolder(source, fetching))
-    scheme, file = scheme_of(source), hub_file(source)
+    file = hub_file(source)
+    if file.is_folder if file else source.partition("?")[0].endswith("/"):
+        return _open_folder(RemoteFolder(source, fetching), source)
     if file is not None and (cached := file.cached()):
         return open_checkpoint(cached)
-    if file is None and scheme not in ("http", "https"):
+    checkpoint = _open_file(source, file, fetching, on_progress, fresh=fresh)
+    return checkpoint if fresh else _with_run(checkpoint, source)
+
+
+def _open_file(
+    source: str, file: HubFile | None, fetching: Fetching, on_progress: Progress, *, fresh: bool
+) -> Checkpoint:
+    if file is None and scheme_of(source) not in ("http", "https"):
         return open_bytes(RemoteFile(FilesystemRanges(source), fetching=fetching))
     address = file.address() if file else Address.of(source)
     try:
@@ -49,12 +65,52 @@ def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = Fa
     return open_bytes(RemoteFile(ranges, ranges.beginning, fetching))
 
 
-def _open_folder(folder: RemoteFolder) -> Checkpoint:
+def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
     try:
-        return read_distributed(folder)
+        if _is_transformers_folder(folder):
+            found = read_transformers_folder(folder)
+        else:
+            found = _with_run(_read_distributed(folder), source)
     except BaseException:
         folder.close()
         raise
+    if folder.commit is None or folder.commit in source:
+        return found
+    return replace(found, remarks=(*found.remarks, f"{folder.where} was read at its commit {folder.commit}"))
+
+
+def _is_transformers_folder(folder: RemoteFolder) -> bool:
+    try:
+        return is_transformers_folder(folder)
+    except RefusedError as error:  # a bucket that may not be listed refuses what is not there
+        if _holds_metadata(folder):
+            return False
+        raise error from None
+
+
+def _holds_metadata(folder: RemoteFolder) -> bool:
+    try:
+        return not folder.missing([METADATA])
+    except RefusedError:
+        return False
+
+
+def _read_distributed(folder: RemoteFolder) -> Checkpoint:
+    if not folder.missing([METADATA]):
+        return read_distributed(folder)
+    has_config = folder.read(CONFIG, MAX_JSON_BYTES) is not None
+    if not has_config:
+        refuse_offline(folder.where)
+    raise CheckpointError(
+        f"{folder.where} is not a folder that holds a checkpoint",
+        expected=f"{CONFIG} with {WEIGHTS[0]}, or {METADATA} with .distcp files",
+        found=f"{CONFIG}, and no weights" if has_config else "neither of the two",
+        next_step=f"give the address of the checkpoint file: {folder.named('FILE')}",
+    )
+
+
+def _with_run(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    return replace(checkpoint, run=find_run_config(source))
 
 
 def check_downloaded(part: Path, address: Address) -> None:

@@ -129,7 +129,7 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
     offset = number(evidence, "student.interpolate_offset")
     if antialias is not None and offset is not None and evidence.config is not None:
         own = Interpolation(float(offset), antialias)
-        return interpolation_setting(evidence.wishes, own, Origin.INFERRED, evidence.config.path.name)
+        return interpolation_setting(evidence.wishes, own, Origin.INFERRED, evidence.config.name)
     own = TO_SIZE_ANTIALIASED if registers else SCALE_WITH_OFFSET
     kind = "with" if registers else "without"
     return interpolation_setting(evidence.wishes, own, Origin.ASSUMED, f"as in released models {kind} registers")

@@ -161,7 +161,7 @@ def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
     if not rope.rounded:
         return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
     if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:
-        return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.path.name}; {PERIODS} are rounded")
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.name}; {PERIODS} are rounded")
     reason = f"the shortest number whose powers bfloat16 rounds to {PERIODS}"
     return Setting("rope base", rope.theta, Origin.INFERRED, reason)
 
@@ -198,7 +198,7 @@ def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[flo
     """The config's norm layer; else that of the models that have the same parts: released, or trained by default."""
     own = EPS.get(text(evidence, "student.norm_layer") or "")
     if own is not None and evidence.config is not None:
-        return eps_setting(evidence.wishes, own, Origin.INFERRED, f"student.norm_layer in {evidence.config.path.name}")
+        return eps_setting(evidence.wishes, own, Origin.INFERRED, f"student.norm_layer in {evidence.config.name}")
     if registers == RELEASED_REGISTERS and like_released:
         return eps_setting(evidence.wishes, 1e-5, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     reason = "as in DINOv3's default training config; released models have 4 registers and no key bias"
@@ -208,7 +208,7 @@ def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[flo
 def _coordinates(evidence: Evidence) -> Setting[str]:
     name = "rope coordinates"
     if evidence.config is not None and text(evidence, "student.pos_embed_rope_normalize_coords") == "separate":
-        return Setting(name, "separate", Origin.INFERRED, evidence.config.path.name)
+        return Setting(name, "separate", Origin.INFERRED, evidence.config.name)
     return Setting(name, "separate", Origin.ASSUMED, "as in all released DINOv3 ViTs; no matter for square pictures")
 
 

@@ -55,7 +55,7 @@ def _refuse_rotary_options(evidence: Evidence) -> None:
 
 
 def _config(evidence: Evidence) -> str:
-    return str(evidence.config.path) if evidence.config else evidence.where
+    return evidence.config.where if evidence.config else evidence.where
 
 
 def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownModelError:
