@@ -77,7 +77,7 @@ def count_points(source: Path, target: Path, *, force: bool) -> int:
 
 def make_old(target: Path) -> None:
     target.mkdir()
-    (target / "mine.txt").write_text("mine")
+    (target / "config.json").write_text("mine")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -118,7 +118,7 @@ def killed_at_every_point(root: Path, *, force: bool) -> Iterator[dict[str, obje
             else "whole"
             if left == whole
             else "old"
-            if "mine.txt" in left
+            if left == contents_of_old()
             else "part",
             "old is aside": contents(aside) == contents_of_old() if aside.exists() else False,
             **rerun(source, target, whole),
@@ -133,7 +133,7 @@ def told(left: dict[str, str] | None, whole: dict[str, str]) -> str:
 
 
 def contents_of_old() -> dict[str, str]:
-    return {"mine.txt": b"mine".hex()}
+    return {"config.json": b"mine".hex()}
 
 
 def rerun(source: Path, target: Path, whole: dict[str, str]) -> dict[str, object]:

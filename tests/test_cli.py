@@ -155,16 +155,32 @@ def test_with_json_wrong_usage_is_an_object_too(run: Run, arguments: tuple[str, 
 
 def test_an_existing_folder_is_refused_without_force(run: Run, tmp_path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("mine")
+    (tmp_path / "out" / "config.json").write_text("mine")
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         f"error: {tmp_path / 'out'} exists\n  where: {tmp_path / 'out'}\n  found: a folder\n"
         "  try: choose another name, or replace it with --force\n"
     )
-    assert names(tmp_path / "out") == {"mine.txt"}
+    assert names(tmp_path / "out") == {"config.json"}
     assert run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--force").code == 0
     assert names(tmp_path / "out") == FILES
+
+
+def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
+    documents = tmp_path / "Documents"
+    (documents / "letters").mkdir(parents=True)
+    for name in ("README.md", "config.json", "taxes.ods", "thesis.tex", "todo.txt"):
+        (documents / name).write_text("mine")
+    done = run("convert", DEMO, documents, *HEADS, *EXACT, "--force")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"error: {documents} holds what no conversion writes, and --force would delete it\n  where: {documents}\n"
+        "  expected: an empty folder, or the files of a converted model and nothing else\n"
+        "  found: letters/, taxes.ods, thesis.tex and 1 more\n"
+        "  try: choose another name, or move or delete what is in there yourself\n"
+    )
+    assert names(documents) == {"README.md", "config.json", "letters", "taxes.ods", "thesis.tex", "todo.txt"}
 
 
 @pytest.mark.parametrize(
@@ -393,7 +409,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
     out = tmp_path / "out"
     if force:
         out.mkdir()
-        (out / "mine.txt").write_text("mine")
+        (out / "config.json").write_text("mine")
     command = [sys.executable, "-c", SLOW, "convert", str(DEMO), str(out), *HEADS, *EXACT, *(["--force"] * force)]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert program.stdout is not None
@@ -406,7 +422,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
     assert program.returncode == 130
     assert errors == "interrupted: nothing was published\n"
     assert names(tmp_path) == ({"out"} if force else set())
-    assert not force or names(out) == {"mine.txt"}
+    assert not force or names(out) == {"config.json"}
 
 
 def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatch) -> None:

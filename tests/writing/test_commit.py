@@ -28,13 +28,13 @@ def contents(folder: Path) -> dict[str, str]:
 
 def make(folder: Path, text: str) -> Path:
     folder.mkdir()
-    (folder / "a").write_text(text)
+    (folder / "config.json").write_text(text)
     return folder
 
 
 def convert(target: Path, text: str, then: Callable[[], object] = lambda: None, **options) -> None:
     with publishing(target, **options) as workspace:
-        (workspace.path if options.get("single_file") else workspace.path / "a").write_text(text)
+        (workspace.path if options.get("single_file") else workspace.path / "config.json").write_text(text)
         then()
 
 
@@ -48,11 +48,11 @@ def failing(error: type[BaseException]) -> Callable[[], None]:
 def test_a_folder_appears_whole_at_the_end(tmp_path):
     with publishing(tmp_path / "out") as workspace:
         (workspace.path / "deep").mkdir()
-        (workspace.path / "deep" / "b").write_text("two")
-        (workspace.path / "a").write_text("one")
+        (workspace.path / "deep" / "README.md").write_text("two")
+        (workspace.path / "config.json").write_text("one")
         assert not (tmp_path / "out").exists()
         assert workspace.path.parent == tmp_path
-    assert contents(tmp_path) == {"out/a": "one", "out/deep/b": "two"}
+    assert contents(tmp_path) == {"out/config.json": "one", "out/deep/README.md": "two"}
 
 
 def test_a_file_appears_whole_at_the_end(tmp_path):
@@ -83,7 +83,7 @@ def test_missing_parents_are_made_and_removed_again(tmp_path):
         convert(tmp_path / "new" / "deep" / "out", "one", failing(ValueError))
     assert contents(tmp_path) == {}
     convert(tmp_path / "new" / "deep" / "out", "one")
-    assert contents(tmp_path) == {"new/deep/out/a": "one"}
+    assert contents(tmp_path) == {"new/deep/out/config.json": "one"}
 
 
 def test_a_parent_that_others_use_meanwhile_stays(tmp_path):
@@ -93,14 +93,14 @@ def test_a_parent_that_others_use_meanwhile_stays(tmp_path):
 
     with pytest.raises(ValueError, match="no"):
         convert(tmp_path / "new" / "out", "one", fail)
-    assert contents(tmp_path) == {"new/other/a": "theirs"}
+    assert contents(tmp_path) == {"new/other/config.json": "theirs"}
 
 
 def test_an_existing_folder_is_refused_and_kept(tmp_path):
     make(tmp_path / "out", "old")
     with pytest.raises(FolderError, match="exists"):
         convert(tmp_path / "out", "new")
-    assert contents(tmp_path) == {"out/a": "old"}
+    assert contents(tmp_path) == {"out/config.json": "old"}
 
 
 @pytest.mark.parametrize("single_file", [False, True])
@@ -108,10 +108,10 @@ def test_force_replaces(tmp_path, single_file):
     target = tmp_path / "out"
     target.write_text("old") if single_file else make(target, "old")
     with publishing(target, force=True, single_file=single_file) as workspace:
-        file = workspace.path if single_file else workspace.path / "b"
+        file = workspace.path if single_file else workspace.path / "README.md"
         file.write_text("new")
-        assert (target if single_file else target / "a").read_text() == "old"
-    assert contents(tmp_path) == {"out" if single_file else "out/b": "new"}
+        assert (target if single_file else target / "config.json").read_text() == "old"
+    assert contents(tmp_path) == {"out" if single_file else "out/README.md": "new"}
 
 
 def test_force_through_a_link_replaces_what_it_leads_to(tmp_path):
@@ -120,15 +120,15 @@ def test_force_through_a_link_replaces_what_it_leads_to(tmp_path):
     (tmp_path / "out").symlink_to(Path("disk", "real"))
     convert(tmp_path / "out", "new", force=True)
     assert (tmp_path / "out").is_symlink()
-    assert {path.name for path in tmp_path.rglob("*")} == {"out", "disk", "real", "a"}
-    assert (tmp_path / "disk" / "real" / "a").read_text() == "new"
+    assert {path.name for path in tmp_path.rglob("*")} == {"out", "disk", "real", "config.json"}
+    assert (tmp_path / "disk" / "real" / "config.json").read_text() == "new"
 
 
 def test_force_keeps_the_old_folder_when_the_conversion_fails(tmp_path):
     make(tmp_path / "out", "old")
     with pytest.raises(ValueError, match="no"):
         convert(tmp_path / "out", "new", failing(ValueError), force=True)
-    assert contents(tmp_path) == {"out/a": "old"}
+    assert contents(tmp_path) == {"out/config.json": "old"}
 
 
 def test_force_puts_the_old_folder_back_when_the_second_rename_fails(tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_force_puts_the_old_folder_back_when_the_second_rename_fails(tmp_path, m
     with pytest.raises(FolderError) as caught:
         convert(tmp_path / "out", "new", force=True)
     assert caught.value.what == "out cannot be written: input/output error"
-    assert contents(tmp_path) == {"out/a": "old"}
+    assert contents(tmp_path) == {"out/config.json": "old"}
 
 
 def test_an_interruption_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
@@ -154,13 +154,13 @@ def test_an_interruption_between_the_renames_puts_the_old_folder_back(tmp_path, 
     monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         convert(tmp_path / "out", "new", force=True)
-    assert contents(tmp_path) == {"out/a": "old"}
+    assert contents(tmp_path) == {"out/config.json": "old"}
 
 
 def test_a_folder_that_something_else_makes_meanwhile_is_kept(tmp_path):
     with pytest.raises(FolderError, match="exists"):
         convert(tmp_path / "out", "ours", lambda: make(tmp_path / "out", "theirs"))
-    assert contents(tmp_path) == {"out/a": "theirs"}
+    assert contents(tmp_path) == {"out/config.json": "theirs"}
 
 
 def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path,
         f"  where: {tmp_path / 'out'}\n"
         "  try: choose another name, or replace it with --force"
     )
-    assert contents(tmp_path) == {"out/a": "theirs"}
+    assert contents(tmp_path) == {"out/config.json": "theirs"}
 
 
 def test_without_force_nothing_is_moved_aside_at_any_moment(tmp_path, monkeypatch):
@@ -193,13 +193,13 @@ def test_without_force_nothing_is_moved_aside_at_any_moment(tmp_path, monkeypatc
     monkeypatch.setattr(Place, "check", meddle)
     with pytest.raises(FolderError, match="was made by something else"):
         convert(tmp_path / "out", "ours")
-    assert contents(tmp_path) == {"out/a": "theirs"}
+    assert contents(tmp_path) == {"out/config.json": "theirs"}
 
 
 class TestUnproven:
     def convert(self, target: Path, **options) -> Path:
         with suppress(ValueError), publishing(target, keep_unproven=True, **options) as workspace:
-            file = workspace.path if options.get("single_file") else workspace.path / "a"
+            file = workspace.path if options.get("single_file") else workspace.path / "config.json"
             file.write_text("doubtful")
             shown = workspace.publish_unproven()
             raise ValueError("not proven")
@@ -207,12 +207,12 @@ class TestUnproven:
 
     def test_it_goes_beside_the_target(self, tmp_path):
         assert self.convert(tmp_path / "out") == tmp_path / "out.unproven"
-        assert contents(tmp_path) == {"out.unproven/a": "doubtful"}
+        assert contents(tmp_path) == {"out.unproven/config.json": "doubtful"}
 
     def test_it_never_replaces_the_target(self, tmp_path):
         make(tmp_path / "out", "old")
         self.convert(tmp_path / "out", force=True)
-        assert contents(tmp_path) == {"out/a": "old", "out.unproven/a": "doubtful"}
+        assert contents(tmp_path) == {"out/config.json": "old", "out.unproven/config.json": "doubtful"}
 
     def test_one_file(self, tmp_path):
         assert self.convert(tmp_path / "out.pth", single_file=True) == tmp_path / "out.pth.unproven"
@@ -226,9 +226,9 @@ class TestUnproven:
         make(tmp_path / "out.unproven", "earlier")
         with pytest.raises(FolderError, match=r"out\.unproven exists"):
             convert(tmp_path / "out", "new", keep_unproven=True)
-        assert contents(tmp_path) == {"out.unproven/a": "earlier"}
+        assert contents(tmp_path) == {"out.unproven/config.json": "earlier"}
         self.convert(tmp_path / "out", force=True)
-        assert contents(tmp_path) == {"out.unproven/a": "doubtful"}
+        assert contents(tmp_path) == {"out.unproven/config.json": "doubtful"}
 
     def test_a_block_that_ends_well_afterwards_publishes_nothing_more(self, tmp_path):
         with publishing(tmp_path / "out") as workspace:
@@ -246,7 +246,7 @@ class TestRecovery:
         place.lock.touch()
         make(tmp_path / ".other.dinoport-new", "of another target")
         convert(tmp_path / "out", "new")
-        assert contents(tmp_path) == {"out/a": "new", ".other.dinoport-new/a": "of another target"}
+        assert contents(tmp_path) == {"out/config.json": "new", ".other.dinoport-new/config.json": "of another target"}
 
     @pytest.mark.parametrize("force", [False, True])
     def test_between_the_renames(self, tmp_path, force):
@@ -258,14 +258,14 @@ class TestRecovery:
         else:
             with pytest.raises(FolderError, match="exists"):
                 convert(tmp_path / "out", "new")
-        assert contents(tmp_path) == {"out/a": "new" if force else "old"}
+        assert contents(tmp_path) == {"out/config.json": "new" if force else "old"}
 
     def test_after_the_second_rename(self, tmp_path):
         make(Place.of(tmp_path / "out").old, "old")
         make(tmp_path / "out", "new")
         with pytest.raises(FolderError, match="exists"):
             convert(tmp_path / "out", "newer")
-        assert contents(tmp_path) == {"out/a": "new"}
+        assert contents(tmp_path) == {"out/config.json": "new"}
 
     @pytest.mark.parametrize("force", [False, True])
     def test_two_folders_that_claim_the_name_are_both_kept(self, tmp_path, force):
@@ -282,12 +282,12 @@ class TestRecovery:
             "  try: keep one of the two: delete the one moved aside, or put it back under its name"
         )
         kept = contents(tmp_path)
-        assert (kept["out/a"], kept[".out.dinoport-old/a"]) == ("made since", "moved aside")
+        assert (kept["out/config.json"], kept[".out.dinoport-old/config.json"]) == ("made since", "moved aside")
 
 
 def test_a_target_in_use_is_refused(tmp_path):
     with publishing(tmp_path / "out") as workspace:
-        (workspace.path / "a").write_text("first")
+        (workspace.path / "config.json").write_text("first")
         with pytest.raises(FolderError) as caught:
             convert(tmp_path / "out", "second", force=True)
         convert(tmp_path / "other", "not in its way")
@@ -296,7 +296,7 @@ def test_a_target_in_use_is_refused(tmp_path):
         f"  where: {tmp_path / 'out'}\n"
         "  try: wait until it is done, or choose another name"
     )
-    assert contents(tmp_path) == {"out/a": "first", "other/a": "not in its way"}
+    assert contents(tmp_path) == {"out/config.json": "first", "other/config.json": "not in its way"}
 
 
 @contextmanager
@@ -318,8 +318,8 @@ def test_many_at_once_never_meet(tmp_path):
         with publishing(tmp_path / "out", force=True) as workspace:
             if not inside.acquire(blocking=False):
                 met.append(name)
-            (workspace.path / "a").write_text(name)
-            (workspace.path / "b").write_text(name)
+            (workspace.path / "config.json").write_text(name)
+            (workspace.path / "README.md").write_text(name)
             inside.release()
 
     def work(name: str) -> None:
@@ -336,8 +336,8 @@ def test_many_at_once_never_meet(tmp_path):
     assert not met
     assert len(done) + len(refused) == 160
     assert {text.split("\n")[0] for text in refused} <= {f"another run is writing {tmp_path / 'out'}"}
-    assert set(contents(tmp_path)) == {"out/a", "out/b"}
-    assert (tmp_path / "out" / "a").read_text() == (tmp_path / "out" / "b").read_text()
+    assert set(contents(tmp_path)) == {"out/config.json", "out/README.md"}
+    assert (tmp_path / "out" / "config.json").read_text() == (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_parent_that_is_a_file(tmp_path):
@@ -415,7 +415,7 @@ def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
         pytest.skip("needs /proc to name what was flushed")
     with publishing(tmp_path / "out") as workspace:
         (workspace.path / "deep").mkdir()
-        (workspace.path / "deep" / "a").write_text("one")
+        (workspace.path / "deep" / "config.json").write_text("one")
         monkeypatch.setattr(os, "fsync", record)
     new = str(workspace.path)
-    assert sorted(flushed) == sorted([f"{new}/deep/a", f"{new}/deep", new, f"{tmp_path} named"])
+    assert sorted(flushed) == sorted([f"{new}/deep/config.json", f"{new}/deep", new, f"{tmp_path} named"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,21 @@ from dinoport.writing.disk_errors import disk_errors
 
 OTHER_NAME = "choose another name"
 REPLACE = "choose another name, or replace it with --force"
+
+OF_A_MODEL = re.compile(
+    r"(config|preprocessor_config|dinoport)\.json"
+    r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
+)
+"""Files that make a folder one of a model: what a conversion writes, and weights as Transformers does."""
+
+WAY_BACK = frozenset({"checkpoint.pth", "dinoport.json"})
+"""What `--to original` writes. A checkpoint.pth without the other is what a training run has left."""
+
+BESIDE_A_MODEL = re.compile(r"README\.md|LICENSE(\.\w+)?|\.gitattributes|\.DS_Store|Thumbs\.db|desktop\.ini")
+"""What may lie beside it: cards and licences, and what the Hub and file managers add."""
+
+FEW = 3
+"""How many names a message gives."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,31 @@ class Place:
                 f"{self.shown} is a git repository; --force would delete its history",
                 where=str(self.path),
                 next_step="convert into another folder, then copy the files",
+            )
+        if not single_file:
+            with disk_errors(self.path):
+                self._check_replaceable()
+
+    def _check_replaceable(self) -> None:
+        """Raise FolderError for a folder that is neither empty nor of a model alone: --force is no `rm -r`."""
+        entries = {entry.name: entry.is_dir() for entry in os.scandir(self.path)}
+        own = {name for name in entries if OF_A_MODEL.fullmatch(name)} | (
+            WAY_BACK if entries.keys() >= WAY_BACK else set()
+        )
+        alien = [
+            f"{name}/" if is_folder else name
+            for name, is_folder in sorted(entries.items())
+            if is_folder or not (name in own or BESIDE_A_MODEL.fullmatch(name))
+        ]
+        if alien or (entries and not own):
+            names = alien or sorted(entries)
+            more = f" and {len(names) - FEW} more" if names[FEW:] else ""
+            raise FolderError(
+                f"{self.shown} holds what no conversion writes, and --force would delete it",
+                where=str(self.path),
+                expected="an empty folder, or the files of a converted model and nothing else",
+                found=", ".join(names[:FEW]) + more,
+                next_step="choose another name, or move or delete what is in there yourself",
             )
 
     def check_precious(self) -> None:
