@@ -12,12 +12,14 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.huggingface import INDEXES, WEIGHTS, read_json
-from dinoport.errors import CheckpointError
+from dinoport.checkpoints.links import refuse_leaving
+from dinoport.checkpoints.names import is_name
+from dinoport.errors import CheckpointError, printable
 from dinoport.families.setting import Origin
 from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
@@ -81,6 +83,9 @@ class Problem:
     what: str
     harmless: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
+
 
 def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[Problem]:
     """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold."""
@@ -129,6 +134,10 @@ def contradictions(
 
     `given` are the fields of the request that the verifier says: what they make of the folder is in its config.
     """
+    yield from map(printable, _contradictions(path, recorded, fresh, given))
+
+
+def _contradictions(path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str]) -> Iterator[str]:
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
         yield f"{REPORT} was changed since it was written: it does not have its own sha256"
     expected = fresh.to_dict()
@@ -178,8 +187,9 @@ def _other_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str
     if len(then) != len(now):
         yield f"the source has {len(now)} files, {len(then)} were converted"
     for old, new in zip(then, now, strict=False):
-        if old.get("size_bytes") != new.size_bytes:
-            yield f"{new.name} has {new.size_bytes} bytes, the file that was converted had {old.get('size_bytes')}"
+        size_bytes = old.get("size_bytes")
+        if size_bytes != new.size_bytes:
+            yield f"{new.name} has {new.size_bytes} bytes, the file that was converted had {shown(size_bytes)}"
         elif old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
             yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
 
@@ -193,11 +203,12 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
     files = report.get("files")
     listed = {REPORT}
     for entry in files if isinstance(files, list) else []:
-        if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str) or Path(name).name != name:
+        if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
             yield f"{REPORT} names a file that cannot be in the folder"
             continue
         listed.add(name)
         try:
+            refuse_leaving(path / name, path)
             size_bytes, sha256 = hash_file(path / name)
         except CheckpointError as error:
             yield error.what
@@ -209,6 +220,10 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
     for file in sorted(path.iterdir()):
         if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
             yield f"{file.name} is in the folder, and {REPORT} does not list it"
+
+
+def _is_file_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
 
 
 def _same(one: object, other: object) -> bool:

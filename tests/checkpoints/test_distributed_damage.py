@@ -253,9 +253,9 @@ class TestDamage:
         (folder / "__0_0.distcp").symlink_to(outside)
         assert refused(folder) == (
             "FOLDER/__0_0.distcp is a link that leaves its folder\n"
-            "  expected: a file in the folder itself\n"
+            "  expected: a file in the folder itself, or in the cache that the folder belongs to\n"
             f"  found: a link to {outside}\n"
-            "  likely cause: a cache that links to its files, or a folder that was made to mislead\n"
+            "  likely cause: a link to save space, or a folder that was made to mislead\n"
             "  try: cp -rL FOLDER COPY, if you know where it comes from, and give COPY"
         )
 

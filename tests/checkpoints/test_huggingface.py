@@ -80,14 +80,6 @@ def test_shards(sharded):
     assert read(sharded) == EXPECTED
 
 
-def test_shards_that_are_links_as_the_hub_s_cache_makes_them(sharded, tmp_path_factory):
-    blobs = tmp_path_factory.mktemp("blobs")
-    for number, shard in enumerate(SHARDS):
-        (sharded / shard).rename(blobs / str(number))
-        (sharded / shard).symlink_to(blobs / str(number))
-    assert read(sharded) == EXPECTED
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 def test_what_older_versions_saved(folder, legacy):
     torch = pytest.importorskip("torch")

@@ -31,3 +31,16 @@ def test_numbers_of_many_digits(number):
 def test_the_name_that_stands_twice_is_told():
     with pytest.raises(ValueError, match=r"^two values of the name 'b'$"):
         parse_object(b'{"a": {"b": 1, "c": 2, "b": 3}}')
+
+
+@pytest.mark.parametrize("number", ["1e309", "-1e999"])
+def test_numbers_beyond_all_floats(number):
+    with pytest.raises(ValueError, match=f"^the number {number}, which is beyond all floats$"):
+        parse_object(b'{"a": ' + number.encode() + b"}")
+
+
+def test_values_that_nest_deeper_than_they_could_be_shown():
+    assert parse_object(b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}")
+    for depth in (64, 900, 100_000):
+        with pytest.raises(ValueError, match=r"^values that nest too deep$"):
+            parse_object(b'{"a": ' + b"[" * depth + b"]" * depth + b"}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.checkpoints.memory import torch_zip
+from tests.fuzz.folders import INDEX, PROCESSOR, sound
 from tests.fuzz.targets import STORAGES
 
 DISTRIBUTED = Path(__file__).parents[1] / "fixtures" / "goldens" / "dinov3" / "dcp" / "teacher_2rank_t27"
@@ -47,6 +48,10 @@ def seeds() -> dict[str, list[bytes]]:
         "header": headers(),
         "metadata": [(DISTRIBUTED / ".metadata").read_bytes(), *pickles[:2]],
         "json": [*headers(), b'{"weight_map": {"a": "model-1.safetensors"}, "architectures": ["ViTModel"], "x": 1e-6}'],
+        "config": [sound("config.json")],
+        "processor": [sound(PROCESSOR)],
+        "report": [sound("dinoport.json")],
+        "index": [sound(INDEX)],
         "yaml": [CONFIG, CONFIG.replace(b"vit_small", b"&a vit_small").replace(b"16", b"*a")],
     }
 

@@ -16,6 +16,7 @@ from dinoport.checkpoints.torch_legacy import read_torch_legacy
 from dinoport.checkpoints.unwrap import state_dicts, training_arguments
 from dinoport.errors import DinoportError
 from tests.checkpoints.memory import Memory, torch_zip
+from tests.fuzz.folders import INDEX, PROCESSOR, read_folder_with
 
 STORAGES = {"0": bytes(range(64)), "1": bytes(range(64, 96)), "2": b""}
 """What a fuzzed pickle may refer to."""
@@ -81,6 +82,22 @@ def yaml(data: bytes) -> None:
         config.flag("distillation.enabled")
 
 
+def config(data: bytes) -> None:
+    read_folder_with("config.json", data)
+
+
+def processor(data: bytes) -> None:
+    read_folder_with(PROCESSOR, data)
+
+
+def report(data: bytes) -> None:
+    read_folder_with("dinoport.json", data)
+
+
+def index(data: bytes) -> None:
+    read_folder_with(INDEX, data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "pickle": pickle,
     "zip": zip_file,
@@ -90,6 +107,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "metadata": metadata,
     "json": json,
     "yaml": yaml,
+    "config": config,
+    "processor": processor,
+    "report": report,
+    "index": index,
 }
 
 

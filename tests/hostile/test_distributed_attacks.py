@@ -66,6 +66,7 @@ ATTACKS = {
         "a of shape (1000, 1000, 1000) has 1000 parts that form no regular grid",
     ),
     "a file outside": (metadata(WHOLE, index("a", 0), place(text("../secret"))), "a in '../secret'"),
+    "a name that no disk takes": (metadata(WHOLE, index("a", 0), place(text("x" * 300))), "0 of them"),
     "an offset beyond all files": (metadata(WHOLE, index("a", 0), place(text("x"), integer(2**70))), None),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.checkpoints.inert_pickle import InertUnpickler
+from dinoport.checkpoints.names import is_name
 from dinoport.checkpoints.split_values import Box, tiling_problem
 from dinoport.checkpoints.stand_ins import Global, Opaque, short_text
 from dinoport.checkpoints.torch_tensors import TORCH_DTYPES, builders
@@ -133,7 +134,7 @@ class _Reader:
         file, start, length = fields.get("relative_path"), fields.get("offset"), fields.get("length")
         if type(file) is not str or type(start) is not int or type(length) is not int or start < 0 or length < 0:
             raise self._broken(f"a place {short_text((file, start, length))} for {name}")
-        if not file or file in (".", "..") or any(sign in file for sign in "/\\\0"):
+        if not file or file in (".", "..") or not is_name(file) or any(sign in file for sign in "/\\"):
             raise self._broken(f"{name} in {file[:80]!r}", "the name of a file in the folder itself")
         return Piece(box, file, start, length)
 

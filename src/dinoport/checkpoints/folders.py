@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.file_pool import FilePool, PooledFile
+from dinoport.checkpoints.links import refuse_leaving
 from dinoport.errors import CheckpointError
 
 
@@ -36,7 +37,7 @@ class Folder(Protocol):
 
 
 class LocalFolder:
-    """A folder on disk. Its files may be links: a cache of the Hub is made of them."""
+    """A folder on disk. Its files may be links, as in a cache of the Hub, but to no place outside of that."""
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
@@ -46,6 +47,8 @@ class LocalFolder:
         return str(self._path / name)
 
     def open(self, name: str) -> ByteSource:
+        """Raises CheckpointError for a link that leaves the folder, and for what is no file."""
+        refuse_leaving(self._path / name, self._path)
         return LocalFile(self._path / name)
 
     def missing(self, names: Sequence[str]) -> list[str]:
@@ -54,6 +57,7 @@ class LocalFolder:
     def read(self, name: str, max_bytes: int) -> bytes | None:
         if not (self._path / name).is_file():
             return None
+        refuse_leaving(self._path / name, self._path)
         with closing(LocalFile(self._path / name)) as source:
             if source.size_bytes > max_bytes:
                 raise unsound(source.where, f"{source.size_bytes} bytes, where at most {max_bytes} are sound")
@@ -61,27 +65,25 @@ class LocalFolder:
 
 
 class PooledFolder(LocalFolder):
-    """A folder of more files than a process may keep open, none of them outside it."""
+    """A folder of more files than a process may keep open."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._pool = FilePool()
 
     def open(self, name: str) -> ByteSource:
-        """Raises CheckpointError for a link that leaves the folder, and for what is no file."""
-        path = self._path / name
-        if path.is_symlink() and path.resolve().parent != self._path.resolve():
-            raise CheckpointError(
-                f"{path} is a link that leaves its folder",
-                expected="a file in the folder itself",
-                found=f"a link to {path.resolve()}",
-                cause="a cache that links to its files, or a folder that was made to mislead",
-                next_step=f"cp -rL {self._path} COPY, if you know where it comes from, and give COPY",
-            )
-        return PooledFile(path, self._pool)
+        refuse_leaving(self._path / name, self._path)
+        return PooledFile(self._path / name, self._pool)
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if not (self._path / name).exists()]
+        return [name for name in names if not _exists(self._path / name)]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def unsound(where: str, found: str) -> CheckpointError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,6 +12,9 @@ MAX_VALUES = 500_000
 
 MAX_NUMBER_CHARACTERS = 64
 """Of a number; parsing takes a time that grows with the square of its digits."""
+
+MAX_DEPTH = 64
+"""Values within values; ours go six deep. What is parsed is shown and written again, and each level takes a call."""
 
 
 def parse_object(data: bytes) -> dict[str, object]:
@@ -33,7 +37,17 @@ def parse_object(data: bytes) -> dict[str, object]:
         raise ValueError("values that nest too deep") from error
     if not isinstance(found, dict):
         raise ValueError(f"a {type(found).__name__} where an object was expected")
+    _check_depth(found)
     return found
+
+
+def _check_depth(found: dict[str, object]) -> None:
+    level: list[object] = [found]
+    for _ in range(MAX_DEPTH):
+        within = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [each for values in within for each in values if isinstance(each, (dict, list))]  # type: ignore[attr-defined]
+    if level:
+        raise ValueError("values that nest too deep")
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -52,7 +66,10 @@ def _integer(text: str) -> int:
 
 
 def _float(text: str) -> float:
-    return float(_short(text))
+    number = float(_short(text))
+    if math.isinf(number):
+        raise ValueError(f"the number {text}, which is beyond all floats")
+    return number
 
 
 def _short(text: str) -> str:

@@ -7,11 +7,15 @@ Both codebases write it into the run's output folder, above `eval/<iteration>/te
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+from dinoport.checkpoints.byte_sources import LocalFile
+from dinoport.checkpoints.links import refuse_leaving
 from dinoport.checkpoints.names import is_name
+from dinoport.errors import CheckpointError
 
 NAME = "config.yaml"
 
@@ -97,11 +101,13 @@ def _is_training_config(values: Mapping[str, object]) -> bool:
 
 def _read(path: Path) -> RunConfig | None:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return RunConfig(str(path), {}, TOO_LARGE)
-        return parse_run_config(str(path), path.read_bytes())
-    except OSError as error:
-        return RunConfig(str(path), {}, error.strerror or str(error))
+        refuse_leaving(path, path.parent)
+        with closing(LocalFile(path)) as file:
+            if file.size_bytes > MAX_BYTES:
+                return RunConfig(str(path), {}, TOO_LARGE)
+            return parse_run_config(str(path), file.read(0, file.size_bytes))
+    except CheckpointError as error:
+        return RunConfig(str(path), {}, error.what)
 
 
 def parse_run_config(where: str, data: bytes) -> RunConfig | None:

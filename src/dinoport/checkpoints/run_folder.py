@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from dinoport.checkpoints.distributed import is_distributed_folder
+from dinoport.checkpoints.links import refuse_leaving
 from dinoport.errors import CheckpointError
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -25,6 +26,8 @@ def checkpoint_within(folder: Path) -> Path | None:
     found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
     found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
     found = found or [path for path in _matches(folder, OTHERS) if path.is_file()]
+    for path in found:
+        refuse_leaving(path, folder)
     if len(found) < 2:
         return next(iter(found), None)
     found.sort(key=lambda path: iterations(path.relative_to(folder)), reverse=True)

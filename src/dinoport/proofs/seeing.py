@@ -59,13 +59,13 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     from dinoport.proofs.attention import kept_attention
     from dinoport.proofs.outputs import outputs_of
 
-    config = _config(folder)
+    config = checked_config(folder)
     kind = str(config["model_type"])
     cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
     if not cell <= size <= MAX_SIZE:
         raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
     levels = fitted(picture, size, cell)
-    mean, std = _statistics(folder)
+    mean, std = statistics(folder)
     values = (levels / 255 - mean) / std
     model = _load(folder, kind, dtype)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
@@ -114,7 +114,7 @@ def holding(attention: Array, mass: float) -> Array:
     return mask.reshape(attention.shape)
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def checked_config(folder: Path) -> Mapping[str, Any]:
     if not is_transformers_folder(LocalFolder(folder)):
         raise SettingError(
             f"{folder} is not a folder of Transformers",
@@ -145,7 +145,7 @@ def _patch_size(config: Mapping[str, Any]) -> int:
     return size
 
 
-def _statistics(folder: Path) -> tuple[Array, Array]:
+def statistics(folder: Path) -> tuple[Array, Array]:
     """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
     path = folder / "preprocessor_config.json"
     found = read_json(path) if path.is_file() else {}
@@ -160,14 +160,14 @@ def _statistics(folder: Path) -> tuple[Array, Array]:
                 found=repr(value),
                 next_step="convert the checkpoint again, with --image-mean and --image-std if its own are others",
             )
-        values.append(np.array(value))
+        values.append(np.array(value, dtype=np.float64))
     return values[0], values[1]
 
 
 def _fits_colours(value: Any, *, positive: bool) -> bool:
     if not isinstance(value, list | tuple) or len(value) != 3 or any(type(each) not in (int, float) for each in value):
         return False
-    return bool(np.isfinite(value).all()) and (not positive or min(value) > 0)
+    return not positive or min(value) > 0
 
 
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
