@@ -51,7 +51,7 @@ def inspect(source: str | Path, request: Request | None = None, *, on_progress: 
     Raises CheckpointError where the source cannot be read at all.
     """
     planned, refusal = None, None
-    located = locate(source, on_progress, look=True)
+    located = locate(source, on_progress, look=True, head=request.head if request else None)
     with located.open(on_progress) as checkpoint:
         is_ours = is_known_class(checkpoint.config or {})
         try:

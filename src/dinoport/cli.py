@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -236,7 +237,8 @@ def models(as_json: Json = False) -> None:
     if as_json:
         print_json(models_to_dict())
     else:
-        print("\n".join(models_lines()))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(models_lines(width)))
 
 
 @app.command()

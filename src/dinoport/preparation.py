@@ -100,7 +100,7 @@ def prepare(
     that stands in the way, before anything is written.
     """
     with ExitStack() as files:
-        located = locate(source, on_progress, look=look)
+        located = locate(source, on_progress, look=look, head=request.head)
         checkpoint = files.enter_context(located.open(on_progress))
         prepared = prepare_opened(located, checkpoint, request, on_progress, claimed)
         prepared.files.push(files.pop_all())

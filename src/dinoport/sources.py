@@ -78,10 +78,13 @@ class Located:
             return open_remote(self.url, on_progress, fresh=self.by_name)
 
 
-def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = False) -> Located:
+def locate(
+    source: str | Path, on_progress: Progress = silent, *, look: bool = False, head: str | Path | None = None
+) -> Located:
     """Find a source, and download it first if it is the name of a published model that torch.hub has not cached.
 
-    To `look` at it, it need not be downloaded: it is read where it is, as far as it is looked at.
+    To `look` at it, it need not be downloaded: it is read where it is, as far as it is looked at. Nothing is downloaded
+    either where the published `head` that is to go with it does not exist.
     What is on disk wins over a published name that is not given as a PublishedName. Raises DinoportError for a name
     that is not known or cannot be converted, and for a download that fails.
     """
@@ -97,6 +100,8 @@ def locate(source: str | Path, on_progress: Progress = silent, *, look: bool = F
     model = published(str(source))
     if model is None:
         return Located(str(path), path)
+    if str(head) == IMAGENET:
+        _head_url(model)
     return _published(model.name, model.url, model, on_progress, look=look)
 
 
@@ -115,13 +120,18 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
             found=source.shown,
             next_step="give the head's own file: --head FILE",
         )
+    return _published("the classifier", _head_url(model), model, on_progress, look=source.looked_at)
+
+
+def _head_url(model: Published) -> str:
+    """Where a model's classifier is. Raises SettingError where there is none."""
     if model.head_url is None:
         raise SettingError(
             f"there is no ImageNet classifier for {model.name} that can be converted",
             cause=model.no_head,
             next_step="leave --head out",
         )
-    return _published("the classifier", model.head_url, model, on_progress, look=source.looked_at)
+    return model.head_url
 
 
 def _published(name: str, url: str, model: Published, on_progress: Progress, *, look: bool) -> Located:

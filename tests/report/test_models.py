@@ -31,6 +31,18 @@ def test_every_model_has_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         assert any(model.name in line.split() and line.endswith(model.url) for line in lines)
 
 
+def test_on_a_narrow_terminal_an_address_has_its_own_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    lines = models_lines(80)
+    assert lines[2:4] == [
+        "  dino_vits16              86.7 MB   apache-2.0              -",
+        "    https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",
+    ]
+    assert [line.strip() for line in lines if "https:" in line] == [model.url for model in PUBLISHED]
+    assert all(len(line) <= 80 for line in lines if "https:" not in line)
+    assert models_lines(300) == models_lines()
+
+
 def test_a_cached_file_is_marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.families.published import Published
@@ -12,18 +13,27 @@ from dinoport.units import size_text
 COLUMNS = ("name", "size", "licence", "head", "address")
 
 
-def models_lines() -> list[str]:
-    """The table that `dinoport models` prints; a file that is in torch.hub's cache is marked."""
+def models_lines(width: int | None = None) -> list[str]:
+    """The table that `dinoport models` prints; a file that is in torch.hub's cache is marked.
+
+    On a terminal that is `width` columns wide and no wider than the table, each address has a line of its own, so that
+    it can be read and copied; elsewhere a model is one line.
+    """
     folder = torch_hub_checkpoints()
     marks = ["*" if (folder / model.file_name).exists() else " " for model in PUBLISHED]
     rows = [COLUMNS, *map(_row, PUBLISHED)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        f"{mark} " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for mark, row in zip([" ", *marks], rows, strict=True)
-    ]
+    full = sum(widths) + 2 * len(widths)
+    narrow = (width or full) < full
+    lines = []
+    for mark, row in zip([" ", *marks], rows, strict=True):
+        cells = [cell.ljust(length) for cell, length in zip(row, widths, strict=True)]
+        lines.append(f"{mark} {'  '.join(cells[:-1] if narrow else cells)}".rstrip())
+        lines += [f"    {row[-1]}"] if narrow else []
     lines += ["", f"* in {folder}"] if "*" in marks else [""]
-    return [*lines, *_notes()]
+    if not narrow:
+        return [*lines, *_notes()]
+    return [*lines, *(line for note in _notes() for line in wrap(note, width or full, subsequent_indent="  "))]
 
 
 def models_to_dict() -> dict[str, object]:
