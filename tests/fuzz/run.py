@@ -44,7 +44,7 @@ def main() -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds()[name]):
         (corpus / f"seed-{number}").write_bytes(seed)
-    limits = ["-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={corpus.parent}/{name}-"]
+    limits = ["-timeout=30", "-rss_limit_mb=1024", f"-artifact_prefix={corpus.parent}/{name}-"]
     words = WORDS.get(SAME_WORDS.get(name, name))
     if words:
         dictionary = corpus.parent / f"{name}.dict"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.checkpoints.memory import torch_zip
+from tests.fuzz.answers import sound as sound_answers
 from tests.fuzz.folders import INDEX, PROCESSOR, sound
 from tests.fuzz.targets import STORAGES
 
@@ -52,6 +53,7 @@ def seeds() -> dict[str, list[bytes]]:
         "processor": [sound(PROCESSOR)],
         "report": [sound("dinoport.json")],
         "index": [sound(INDEX)],
+        "answers": [sound_answers()],
         "yaml": [CONFIG, CONFIG.replace(b"vit_small", b"&a vit_small").replace(b"16", b"*a")],
     }
 

@@ -16,6 +16,7 @@ from dinoport.checkpoints.torch_legacy import read_torch_legacy
 from dinoport.checkpoints.unwrap import state_dicts, training_arguments
 from dinoport.errors import DinoportError
 from tests.checkpoints.memory import Memory, torch_zip
+from tests.fuzz.answers import read_from_server
 from tests.fuzz.folders import INDEX, PROCESSOR, read_folder_with
 
 STORAGES = {"0": bytes(range(64)), "1": bytes(range(64, 96)), "2": b""}
@@ -98,6 +99,10 @@ def index(data: bytes) -> None:
     read_folder_with(INDEX, data)
 
 
+def answers(data: bytes) -> None:
+    read_from_server(data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "pickle": pickle,
     "zip": zip_file,
@@ -111,6 +116,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "processor": processor,
     "report": report,
     "index": index,
+    "answers": answers,
 }
 
 

@@ -95,9 +95,13 @@ def test_the_seeds_get_through(target):
     assert errors[0] is None
 
 
+WHOLE_FOLDERS = ("config", "processor", "report", "index")
+"""Targets that run every command, which takes longer; test_folders.py changes their fields."""
+
+
 @pytest.mark.parametrize("target", targets.TARGETS)
 def test_mutations_of_sound_files(target):
-    @quick
+    @settings(quick, max_examples=25 if target in WHOLE_FOLDERS else 150)
     @given(mutated(seeds()[target]))
     def mutations(data: bytes) -> None:
         check(target, data)
@@ -174,3 +178,33 @@ def test_any_json(value: Any):
 @given(JSON, st.integers(0, 5))
 def test_any_plain_data(value, protocol):
     check("pickle", pickle.dumps({"teacher": value, "args": value}, protocol=protocol))
+
+
+STATUSES = st.sampled_from(["200", "206", "206!", "302", "307", "404", "401", "416", "412", "429", "503", "304", "000"])
+RANGES = st.sampled_from(
+    ["bytes {range}/90066", "bytes {range}/*", "bytes 0-0/90066", "bytes */0", "bytes */90066", "bytes 0-65535/90066"]
+) | st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda numbers: "bytes {}-{}/{}".format(*numbers))
+HEADERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "content-range": RANGES,
+        "content-length": NUMBERS.map(str) | st.just("90066"),
+        "etag": st.sampled_from(['"one"', '"two"', 'W/"one"', "", "\\x1b"]),
+        "last-modified": st.sampled_from(["Tue, 24 Nov 2026 10:00:00 GMT", "yesterday", ""]),
+        "location": st.sampled_from(
+            ["https://cdn.example.org/x", "/x", "http://plain.org", "file:///etc/passwd", "https://[bad", "//", ""]
+        ),
+        "retry-after": st.sampled_from(["1", "99999999999999999999", "-1", "²", "soon"]),
+        "x-repo-commit": st.sampled_from(["0" * 40, "..", ""]),
+    },
+)
+
+
+@quick
+@given(st.lists(st.tuples(STATUSES, HEADERS), min_size=1, max_size=5))
+def test_servers_that_answer_anything(given_answers):
+    blocks = [
+        "\n".join([status, *(f"{name}: {value}" for name, value in headers.items())])
+        for status, headers in given_answers
+    ]
+    check("answers", "\n\n".join(blocks).encode("latin-1"))
