@@ -16,7 +16,7 @@ from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 from tests.goldens import FOLDER
-from tests.http_server import NO_SUCH_FILE, Site, status
+from tests.http_server import NO_SUCH_FILE, Handler, Site, breaks_after, status
 
 LOCAL = FOLDER / "dinov3" / "dcp" / "teacher_2rank_t27"
 FILES = {path.name: path.read_bytes() for path in LOCAL.iterdir()}
@@ -60,6 +60,39 @@ def test_a_conversion_from_a_folder_at_an_address(site: Site, tmp_path: Path) ->
     assert remote.verdict.word == local.verdict.word
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("remote", "local")]
     assert weights[0] == weights[1]
+
+
+def test_parts_that_break_off_are_continued(site: Site, tmp_path: Path, waits: list[float]) -> None:
+    local = api.convert(LOCAL, tmp_path / "local", level="exact")
+    turns = iter(range(1000))
+
+    def stumble(handler: Handler) -> bool:
+        if not handler.path.endswith(".distcp") or handler.headers["range"] == "bytes=0-0":
+            return False
+        return (breaks_after(5000) if next(turns) % 2 else status(503))(handler)
+
+    site.always = lambda handler: len(waits) < 8 and stumble(handler)
+    remote = api.convert(site.url("ckpt/27/"), tmp_path / "remote", level="exact")
+    assert [file.sha256 for file in remote.files[:1]] == [file.sha256 for file in local.files[:1]]
+    assert len(waits) == 8
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_part_that_changes_meanwhile_is_not_published(site: Site, tmp_path: Path, etags: bool) -> None:
+    site.etags = etags
+    (part,) = [name for name in FILES if name.startswith("__1")]
+    looks = iter(range(1000))
+
+    def change(handler: Handler) -> bool:
+        if handler.path.endswith(part) and next(looks) == 1:
+            site.files[f"ckpt/27/{part}"] += b"more"
+        return False
+
+    site.always = change
+    with pytest.raises(CheckpointError) as caught:
+        api.convert(site.url("ckpt/27/"), tmp_path / "folder", level="exact")
+    assert str(caught.value).startswith(f"{site.url(f'ckpt/27/{part}')} changed while it was read\n")
+    assert list(tmp_path.glob("folder*")) == []
 
 
 def test_files_that_are_missing_are_named(site: Site) -> None:

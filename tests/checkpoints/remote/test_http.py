@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 
 import pytest
@@ -50,6 +51,17 @@ def test_redirects_are_followed_and_headers_stay_with_their_host(site: Site) -> 
         site.script = [status(302, Location="/moved"), status(307, Location=other.url("file"))]
         assert body(Address(site.url("start"), "start", {"authorization": "Bearer secret"})) == b"the bytes"
         assert site.asked("authorization") == ["Bearer secret", "Bearer secret"]
+        assert other.asked("authorization") == [None]
+
+
+def test_the_password_of_an_address_goes_to_its_host_and_nowhere_else(site: Site) -> None:
+    with serving(Site(files={"file": b"the bytes"})) as other:
+        site.script = [status(302, Location="/moved"), status(302, Location=other.url("file"))]
+        address = Address.of(site.url("start").replace("http://", "http://user:s3cret@"))
+        assert body(address) == b"the bytes"
+        assert address.shown == site.url("start")
+        basic = f"Basic {base64.b64encode(b'user:s3cret').decode()}"
+        assert site.asked("authorization") == [basic, basic]
         assert other.asked("authorization") == [None]
 
 

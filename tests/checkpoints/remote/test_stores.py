@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from dinoport.checkpoints.remote import filesystem
 from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError, MissingPackageError
 from tests.checkpoints.remote.expected import DATA, same_tensors
@@ -21,10 +21,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store() -> Iterator[fsspec.AbstractFileSystem]:
-    filesystem = fsspec.filesystem("memory")
-    filesystem.pipe("/bucket/checkpoint.pth", DATA)
-    yield filesystem
-    filesystem.rm("/bucket", recursive=True)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/bucket/checkpoint.pth", DATA)
+    yield memory
+    memory.rm("/bucket", recursive=True)
 
 
 def test_a_store_that_fsspec_knows(store: fsspec.AbstractFileSystem) -> None:
@@ -63,23 +63,40 @@ def test_a_store_that_stumbles(
     assert waits == [0.5, 1.0]
 
 
-def test_a_store_whose_package_is_missing() -> None:
-    if "s3fs" in sys.modules:
-        pytest.skip("s3fs is installed")
+@pytest.mark.parametrize(
+    ("address", "absent", "needs", "command"),
+    [
+        ("s3://bucket/x.pth", ["s3fs"], "s3:// needs s3fs, which is", 'pip install "dinoport[remote]" s3fs'),
+        ("gs://bucket/x.pth", ["gcsfs"], "gs:// needs gcsfs, which is", 'pip install "dinoport[remote]" gcsfs'),
+        ("abfss://box/x.pth", ["adlfs"], "abfss:// needs adlfs, which is", 'pip install "dinoport[remote]" adlfs'),
+        (
+            "az://box/",
+            ["fsspec", "adlfs"],
+            "az:// needs fsspec and adlfs, which are",
+            'pip install "dinoport[remote]" adlfs',
+        ),
+    ],
+)
+def test_packages_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch, address: str, absent: list[str], needs: str, command: str
+) -> None:
+    monkeypatch.setattr(filesystem, "find_spec", lambda name: None if name in absent else name)
+    with pytest.raises(MissingPackageError) as caught:
+        open_remote(address)
+    assert str(caught.value) == f"{needs} not installed\n  try: {command}"
+
+
+def test_a_package_that_lacks_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str) -> None:
+        raise ImportError("no botocore", name="botocore")
+
+    monkeypatch.setattr(filesystem, "find_spec", lambda name: name)
+    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(MissingPackageError) as caught:
         open_remote("s3://bucket/checkpoint.pth")
     assert str(caught.value) == (
-        "s3:// needs a package of its own: Install s3fs to access S3\n  try: install it, and try again"
-    )
-
-
-def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(MissingPackageError) as caught:
-        open_remote("gs://bucket/checkpoint.pth")
-    assert str(caught.value) == (
-        "gs:// needs fsspec, which is not installed\n"
-        '  try: pip install "dinoport[remote]", and the package of your store (s3fs, gcsfs, adlfs …)'
+        "s3:// cannot be opened: a package that s3fs needs is missing (botocore)\n"
+        '  try: pip install --upgrade "dinoport[remote]" s3fs'
     )
 
 
@@ -136,7 +153,7 @@ def test_a_login_that_fails_is_said_without_its_secrets(
         with pytest.raises(CheckpointError) as caught:
             open_remote("memory://bucket/checkpoint.pth")
     message = str(caught.value)
-    assert message.startswith("memory://bucket/checkpoint.pth could not be read: its package met a NoCredentialsError")
+    assert message.startswith("memory://bucket/checkpoint.pth could not be read: its package raised NoCredentialsError")
     assert "SECRET" not in message
     assert caught.value.__cause__ is None
 
@@ -145,11 +162,12 @@ def test_a_store_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str) -> None:
         raise ValueError("account_key=SECRET")
 
+    monkeypatch.setattr(filesystem, "find_spec", lambda name: name)
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(CheckpointError) as caught:
         open_remote("az://box/checkpoint.pth")
     assert str(caught.value) == (
-        "az://box/checkpoint.pth could not be read: its package met a ValueError\n"
+        "az://box/checkpoint.pth could not be read: its package raised ValueError\n"
         "  try: check the address, and that you are logged in to the store"
     )
 

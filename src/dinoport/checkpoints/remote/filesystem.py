@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from dinoport.address import scheme_of, shown
 from dinoport.checkpoints.remote.http import Patience, RefusedError, refuse_offline
 from dinoport.errors import CheckpointError, MissingPackageError
 
-STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory")
-"""The schemes that are handed to fsspec, of stores that hold files and nothing else. fsspec knows others that unpack,
-look things up in an index, open other addresses or run programs: a SOURCE has no need of those."""
+STORES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "memory": "fsspec",
+}
+"""The schemes that are handed to fsspec, of stores that hold files and nothing else, with the package that serves each.
+fsspec knows others that unpack, look things up in an index, open other addresses or run programs: a SOURCE has no need
+of those."""
 
 READ_BYTES = 1024 * 1024
 """What one call of the store reads."""
@@ -93,18 +104,20 @@ def _check_scheme(url: str) -> None:
 
 def _filesystem(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0].lower()
+    missing = [name for name in dict.fromkeys(("fsspec", STORES[scheme])) if find_spec(name) is None]
+    if missing:
+        raise MissingPackageError(
+            f"{scheme}:// needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed",
+            next_step=f'pip install "dinoport[remote]" {STORES[scheme]}',
+        )
     try:
         from fsspec.core import url_to_fs
-    except ImportError:
-        raise MissingPackageError(
-            f"{scheme}:// needs fsspec, which is not installed",
-            next_step='pip install "dinoport[remote]", and the package of your store (s3fs, gcsfs, adlfs …)',
-        ) from None
-    try:
+
         filesystem, path = url_to_fs(url)
     except ImportError as error:
         raise MissingPackageError(
-            f"{scheme}:// needs a package of its own: {error}", next_step="install it, and try again"
+            f"{scheme}:// cannot be opened: a package that {STORES[scheme]} needs is missing ({error.name})",
+            next_step=f'pip install --upgrade "dinoport[remote]" {STORES[scheme]}',
         ) from None
     except Exception as error:  # such as a login that is missing
         raise _unreadable(shown(url), error) from None
@@ -127,4 +140,4 @@ def _reason(error: Exception) -> str:
         return "the store refuses"
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
-    return f"its package met a {type(error).__name__}"
+    return f"its package raised {type(error).__name__}"
