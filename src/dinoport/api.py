@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from dinoport import folder as folders
 from dinoport import integrity
 from dinoport.address import shown_source
+from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import Job, convert_into, forward_case, genuine_code, pinned_sources, return_into
@@ -177,6 +178,7 @@ def verify(
     check_reference(reference, level)
     _check_image(image, level)
     with open_checkpoint(folder) as target:
+        _require_folder(folder, target)
         asked = folders.request_of(target)
         folders.refuse_to_guess(target, request)
         given = (request or Request()).to_dict().keys()
@@ -233,6 +235,16 @@ def visualize(
         raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
     return draw(see(Path(folder), picture, size), Path(out), mass)
+
+
+def _require_folder(folder: Path, opened: Checkpoint) -> None:
+    if opened.config is None:
+        raise SettingError(
+            f"{folder} is no folder of Transformers",
+            expected="a folder that was converted: config.json and weights",
+            found=f"a {opened.format}",
+            next_step="give the source first, then the folder: dinoport verify SOURCE FOLDER",
+        )
 
 
 def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """Runs the command line under an audit hook, each time in a fresh fork of a process that has imported everything.
 
-    python guard.py SOUND_CHECKPOINT
+    python guard.py SOUND_CHECKPOINT PICTURE
 
 Reads one JSON object a line on stdin, `{"argv": [...], "readable": [...], "writable": [...]}`, and answers one on
 stdout. The hook lets through what a conversion does (it opens, makes, renames and removes files below the given
@@ -52,15 +52,15 @@ WRITING = frozenset({
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def main(sound: str) -> None:
-    import_everything(sound)
+def main(sound: str, picture: str) -> None:
+    import_everything(sound, picture)
     gc.freeze()
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
 
 
-def import_everything(sound: str) -> None:
-    """Import every module but torch's, and go once through what a conversion and a refusal import on the way."""
+def import_everything(sound: str, picture: str) -> None:
+    """Import every module but torch's, and go once through what each command and a refusal import on the way."""
     absent = {"torch": None, "transformers": None}
     sys.modules.update(absent)  # type: ignore[arg-type]  # as if not installed
     cli.app = get_command(cli.app)  # type: ignore[assignment]  # Typer evaluates annotations here
@@ -73,7 +73,16 @@ def import_everything(sound: str) -> None:
     build.metadata = SimpleNamespace(version=cache(metadata.version))  # type: ignore[assignment]  # looks up our own files
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder, "out"))
-        for argv in (["convert", sound, out, "--verify", "exact", "--num-heads", "2"], ["inspect", sound], ["-x"]):
+        for argv in (
+            ["convert", sound, out, "--verify", "exact", "--num-heads", "2"],
+            ["convert", sound, out, "--dry-run", "--num-heads", "2"],
+            ["convert", out, str(Path(folder, "back")), "--to", "original", "--verify", "exact"],
+            ["verify", sound, out, "--verify", "exact"],
+            ["inspect", sound],
+            ["visualize", str(Path(folder, "none")), picture],
+            ["visualize", out, sound],
+            ["-x"],
+        ):
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()), suppress(SystemExit):
                 command_line(argv)
 
@@ -157,4 +166,4 @@ def paths_of(event: str, args: tuple[object, ...]) -> list[Path]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

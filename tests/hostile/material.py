@@ -46,9 +46,17 @@ def unpacked() -> Path:
     return Path(_FOLDER.name)
 
 
+@cache
+def picture() -> Path:
+    """A sound picture: one red pixel, as PPM."""
+    path = Path(_FOLDER.name, "picture.ppm")
+    path.write_bytes(b"P6 1 1 255 \xff\0\0")
+    return path
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a conversion into `folder / "out"`; `left` is what is in `folder` now."""
+    """What came of a command that may write into `folder`; `left` is what is in it now."""
 
     folder: Path
     left: list[str]
@@ -64,14 +72,18 @@ class Guard:
     """guard.py as a process of its own, which imports no torch."""
 
     def __init__(self) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "guard.py"), str(unpacked() / SOUND)]
+        command = [sys.executable, str(Path(__file__).parent / "guard.py"), str(unpacked() / SOUND), str(picture())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def convert(self, source: Path, folder: Path, *options: str) -> Outcome:
         """Convert `source` into `out` below the new folder `folder`; the paths are left out of what it says."""
-        folder.mkdir()
         argv = ["convert", str(source), str(folder / "out"), "--verify", "exact", *HEADS, *options]
-        wish = {"argv": argv, "readable": [str(source)], "writable": [str(folder)]}
+        return self.run(argv, source, folder)
+
+    def run(self, argv: list[str], source: Path, folder: Path, *readable: Path) -> Outcome:
+        """Run a command that may write below the new folder `folder`, and read `source` and `readable`."""
+        folder.mkdir()
+        wish = {"argv": argv, "readable": list(map(str, (source, *readable))), "writable": [str(folder)]}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(wish), file=self._process.stdin, flush=True)

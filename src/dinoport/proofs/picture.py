@@ -42,6 +42,10 @@ def _triangle(values: Array, period: int) -> Array:
     return wave
 
 
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
+"""Of pictures, by what is in them. Pillow knows more, and has another program read some: Ghostscript runs an EPS."""
+
+
 def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
     """A picture from a file, as RGB. An orientation tag is left alone, as the originals' loaders leave it.
 
@@ -51,12 +55,13 @@ def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        Image.init()  # so that all formats are known that this Pillow was built with
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             return image.convert("RGB")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise _unusable(path, "there is no such file" if not path.exists() else "it is a folder", otherwise) from error
     except UnidentifiedImageError as error:
-        raise _unusable(path, "its content is no picture that Pillow knows", otherwise) from error
+        raise _unusable(path, "its content is no picture that is opened here", otherwise) from error
     except Image.DecompressionBombError as error:
         raise _unusable(path, f"more pixels than Pillow opens: {error}", otherwise) from error
     except Exception as error:  # Pillow's readers raise what they like on damaged files: OSError, SyntaxError, …

@@ -54,11 +54,6 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     `dtype` is what the model computes in. Raises SettingError where the folder holds no model of this family, or one
     that pictures do not fit.
     """
-    import torch
-
-    from dinoport.proofs.attention import kept_attention
-    from dinoport.proofs.outputs import outputs_of
-
     config = checked_config(folder)
     kind = str(config["model_type"])
     cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
@@ -67,6 +62,12 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     levels = fitted(picture, size, cell)
     mean, std = statistics(folder)
     values = (levels / 255 - mean) / std
+
+    import torch  # once nothing of the folder is refused any more
+
+    from dinoport.proofs.attention import kept_attention
+    from dinoport.proofs.outputs import outputs_of
+
     model = _load(folder, kind, dtype)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
