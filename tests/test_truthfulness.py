@@ -59,6 +59,15 @@ def test_what_was_not_changed_is_proven(made) -> None:
     assert complaint(*made) is None
 
 
+def test_a_processor_that_is_gone_is_missed_and_no_difference_is_made_up(made, tmp_path) -> None:
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / "preprocessor_config.json").unlink()
+    report = verify(source, tmp_path / "out")
+    assert report.verdict.failures == ("preprocessor_config.json is missing",)
+    assert report.proofs.pixels is None
+
+
 def test_a_thousand_flipped_bits_in_the_weights_are_caught(made) -> None:
     source, folder = made
     missed = [bit for bit in flips(folder / "model.safetensors", 1000, seed=1) if complaint(source, folder) is None]

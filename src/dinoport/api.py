@@ -187,7 +187,7 @@ def verify(
         preparing = prepare(source, request, on_progress, claimed=claimed)
         with preparing as prepared, pinned_sources(prepared, level) as pinned:
             found = [*integrity.problems_of(prepared, folder, target)]
-            problems = [problem.what for problem in found]
+            problems = list(dict.fromkeys(problem.what for problem in found))
             if level == "full" and not all(problem.harmless for problem in found):
                 level = "exact"
                 withheld = (f"{folder} was not given to Transformers, as its files are not what a conversion writes",)
@@ -199,7 +199,7 @@ def verify(
                 problems += integrity.contradictions(folder, target.report, fresh, given)
             prepared.check_unchanged()
             target.check_unchanged()
-            verdict = judge(proofs, prepared.assumed, problems)
+            verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes), problems)
             remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(folder, target, fresh))
             report = replace(fresh, verdict=verdict, remarks=remarks)
             return with_hashes(report, prepared.checkpoint, target) if for_page else report

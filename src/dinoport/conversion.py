@@ -89,7 +89,7 @@ def convert_into(workspace: Path, request: Request, job: Job) -> Report:
             proofs = job.prove(case, size_bytes)
         files_of_source = pinned()
         prepared.check_unchanged()
-        verdict = judge(proofs, prepared.assumed)
+        verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes))
         files += folders.write_card(prepared, workspace, job.target.name, verdict)
         report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
         report = with_hashes(report, prepared.checkpoint) if job.for_page else report
@@ -117,7 +117,7 @@ def return_into(workspace: Path, job: Job) -> Report:
             originals = state_dicts(original)[0].tensors
             proofs = job.prove(_return_case(prepared, local or Path(located.shown), originals), size_bytes)
         folder.check_unchanged()
-        verdict = judge(proofs, prepared.reading.assumed(resampled=False))
+        verdict = judge(proofs, prepared.reading.assumed(resampled=proofs.at_other_sizes))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])
         report = with_hashes(report, folder) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())

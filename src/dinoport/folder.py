@@ -25,13 +25,17 @@ REPORT = "dinoport.json"
 
 
 def configs(prepared: Prepared) -> dict[str, dict[str, object]]:
-    """The content of config.json and preprocessor_config.json."""
+    """The content of config.json, and of preprocessor_config.json where the model takes pictures of three channels.
+
+    No processor of Transformers is known to do what a training on other channels did: of four, for one, PIL takes the
+    last for transparency, and multiplies the others by it when it resizes.
+    """
     floats = {step.target.dtype for step in prepared.plan.steps if step.target.dtype in FLOAT_DTYPES.values()}
     widest = max(floats, key=lambda dtype: dtype.itemsize)
-    return {
-        "config.json": {**with_losses(prepared.target.config, prepared.plan.lost), "dtype": dtype_name(widest)},
-        "preprocessor_config.json": processor_config(prepared.target.preprocessing),
-    }
+    config = {**with_losses(prepared.target.config, prepared.plan.lost), "dtype": dtype_name(widest)}
+    if prepared.target.channels != 3:
+        return {"config.json": config}
+    return {"config.json": config, "preprocessor_config.json": processor_config(prepared.target.preprocessing)}
 
 
 def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:

@@ -20,7 +20,7 @@ from dinoport.checkpoints.huggingface import INDEXES, WEIGHTS, read_json
 from dinoport.checkpoints.links import refuse_leaving
 from dinoport.checkpoints.names import is_name
 from dinoport.errors import CheckpointError, printable
-from dinoport.families.setting import Origin
+from dinoport.families.setting import FIELDS, Origin
 from dinoport.folder import REPORT, configs
 from dinoport.preparation import Prepared
 from dinoport.report.as_json import SEAL, seal
@@ -49,15 +49,9 @@ READ_BY_TRANSFORMERS = frozenset(
 )
 """A file of such a name, that no conversion wrote, may change what a folder loads as."""
 
-OWN_NAMES = frozenset(
-    {
-        "config.json",
-        "preprocessor_config.json",
-        REPORT,
-        "README.md",
-        *(licence.file_name for licence in LICENCES.values()),
-    }
-)
+CONFIGS = frozenset({"config.json", "preprocessor_config.json"})
+
+OWN_NAMES = frozenset({*CONFIGS, REPORT, "README.md", *(licence.file_name for licence in LICENCES.values())})
 """What a conversion writes beside the weights."""
 
 WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
@@ -65,9 +59,6 @@ WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
 HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
 """Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
 show what they do; with any other difference nothing of a stranger's config reaches Transformers."""
-
-SETTING_OPTIONS = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
-"""Settings that a verifier can give, with the fields of a request that do: what was assumed is then confirmed."""
 
 MAX_SHOWN = 200
 """Characters of a value that a message quotes."""
@@ -92,7 +83,8 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[
     for name, expected in configs(prepared).items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
-            yield Problem(f"{name} is missing or not a JSON object")
+            there = (path / name).exists()
+            yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
         for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
             ours, theirs = expected.get(field), found.get(field)
@@ -100,7 +92,7 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[
                 harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
                 yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
     listed = _listed(folder.report)
-    written = _written(folder)
+    written = _written(folder) - (CONFIGS - configs(prepared).keys())
     for name in sorted(listed | {file.name for file in path.iterdir()}):
         if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
             yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
@@ -148,7 +140,7 @@ def _contradictions(path: Path, recorded: Mapping[str, object], fresh: Report, g
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
         old, new = settings.get(name), now.get(name)
-        confirmed = old and new and old[0] == new[0] and SETTING_OPTIONS.get(name) in given
+        confirmed = old and new and old[0] == new[0] and FIELDS.get(name) in given
         if old != new and not confirmed:
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     yield from _other_source(recorded, fresh)
@@ -209,6 +201,9 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
         listed.add(name)
         try:
             refuse_leaving(path / name, path)
+            if not (path / name).exists():
+                yield f"{name} is missing"
+                continue
             size_bytes, sha256 = hash_file(path / name)
         except CheckpointError as error:
             yield error.what

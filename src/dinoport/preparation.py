@@ -60,11 +60,13 @@ class Prepared:
     claimed: frozenset[str] = frozenset()
     files: ExitStack = field(default_factory=ExitStack)
 
-    @property
-    def assumed(self) -> tuple[Setting[object], ...]:
-        """The values that the verdict rests on and that no proof can see, whoever says them."""
+    def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
+        """The values that the verdict rests on and that no proof can see, whoever says them.
+
+        `resampled` says that a proof resampled the position table, beside what was baked into the folder.
+        """
         own = self.reading.preprocessing or self.family.preprocessing
-        settings = self.reading.assumed(resampled=self.target.baked_from is not None)
+        settings = self.reading.assumed(resampled=resampled or self.target.baked_from is not None)
         return (*settings, *claims(self.request, self.claimed, own))
 
     @property
@@ -150,6 +152,7 @@ def prepare_opened(
                 *_branch_remarks(found, request.checkpoint_key),
                 *_dtype_remarks(plan),
                 *_run_remarks(checkpoint),
+                *_channel_remarks(target),
             ),
             head=head,
             claimed=claimed,
@@ -274,6 +277,13 @@ def _branch_remarks(found: families.Found, key: str | None) -> list[str]:
 def _run_remarks(checkpoint: Checkpoint) -> list[str]:
     run = checkpoint.run
     return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []
+
+
+def _channel_remarks(target: Target) -> list[str]:
+    if target.channels == 3:
+        return []
+    count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
+    return [f"the model takes {count}: no image processor of Transformers is known to do what its training did"]
 
 
 def _dtype_remarks(plan: Plan) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dinoport.api import convert
+from dinoport.api import convert, verify
 from tests.families.cases import CASES, Case
 
 PIL = pytest.importorskip("PIL.Image")
@@ -85,3 +86,24 @@ def test_a_dinov3s_card_says_how_its_processor_differs_from_upstreams(folder: tu
         "224×224."
     )
     assert (said in text) == case.class_name.startswith("DINOv3")
+
+
+def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_path) -> None:
+    """As PIL takes a fourth channel for transparency. Card and report say so, and give what is known."""
+    case = next(case for case in CASES if case.name == "vit-four-channels")
+    source, wishes = case.write(tmp_path)
+    given = replace(wishes, image_mean=(0.1, 0.2, 0.3, 0.4), image_std=(0.5, 0.6, 0.7, 0.8))
+    report = convert(source, tmp_path / "out", given)
+    assert not (tmp_path / "out" / "preprocessor_config.json").exists()
+    told = "the model takes 4 channels: no image processor of Transformers is known to do what its training did"
+    assert told in report.remarks
+    assert report.verdict.not_shown == ("pixels: no image processor is written for a model of 4 channels",)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "- The folder has no image processor: scale and normalise the 4 channels as in training (from 0 to 1; mean "
+        "0.1, 0.2, 0.3, 0.4; standard deviation 0.5, 0.6, 0.7, 0.8)."
+    ) in card
+    assert not verify(source, tmp_path / "out", given, level="exact").verdict.failed
+    (tmp_path / "out" / "preprocessor_config.json").write_text("{}")
+    failures = verify(source, tmp_path / "out", given, level="exact").verdict.failures
+    assert "preprocessor_config.json is in the folder, and no conversion writes it there" in failures

@@ -99,6 +99,10 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
             replace(WHOLE, pixels=replace(SEEN, status="different", max_grey_levels=3.2)),
             "not equal: pixel values differ by up to 3.2 grey levels",
         ),
+        (
+            replace(WHOLE, pixels=PixelsProof("different", "PIL", reason="the processor fails: no size")),
+            "not equal: pixel values were not compared: the processor fails: no size",
+        ),
     ],
 )  # fmt: skip
 def test_the_text_says_what_was_shown(proofs: Proofs, text: str) -> None:

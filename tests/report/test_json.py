@@ -83,7 +83,13 @@ def test_every_value_says_where_it_comes_from(full: Report) -> None:
     data: Any = full.to_dict()
     settings = {setting["name"]: setting for setting in data["model"]["settings"]}
     assert {setting["origin"] for setting in settings.values()} <= {"stored", "inferred", "given", "assumed"}
-    assert settings["heads"] == {"name": "heads", "value": "2", "origin": "given", "reason": "--num-heads"}
+    assert settings["heads"] == {
+        "name": "heads",
+        "value": "2",
+        "origin": "given",
+        "reason": "--num-heads",
+        "used": True,
+    }
     assert settings["eps"]["origin"] == "assumed"
     assert all(setting["reason"] for setting in settings.values())
 

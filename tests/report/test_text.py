@@ -18,12 +18,14 @@ pytest.importorskip("transformers")
 DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "demo_checkpoint.pth"
 
 EQUAL = """\
-verdict     equal at 224×224 pixels, with 2 exceptions and 3 assumptions
+verdict     equal at 224×224 pixels, with 2 exceptions and 4 assumptions
 except      at 288×288 (4.9e-03: position tables are resampled by another rule)
             at 224×176 (8.1e-03: position tables are resampled by another rule)
 assuming    heads = 2 (--num-heads)
             eps = 1e-06 (as in all DINO models)
             activation = exact gelu (as in all DINO models)
+            interpolation = bicubic, scale factor with offset 0.1, without
+            antialias (as in all DINO models)
 
 source      {source}
             torch zip file, 1.5 MB; teacher
@@ -56,7 +58,8 @@ folder      demo
             model.safetensors, 339.0 kB, sha256 HASH…
             config.json, 577 bytes, sha256 HASH…
             preprocessor_config.json, 436 bytes, sha256 HASH…
-            README.md, 2.1 kB, sha256 HASH…
+            README.md, 2.2 kB, sha256 HASH…
+            dinoport.json, this report
 
 load it     from transformers import AutoImageProcessor, AutoModel
             processor = AutoImageProcessor.from_pretrained("demo")
@@ -138,6 +141,40 @@ def test_what_was_asked_for_is_said_once(tmp_path: Path) -> None:
         "\nasked       --dtype float16, --image-mean 0.5,0.5,0.25, --image-std 0.5,0.5,0.5,\n"
         "            --pooler none\n\n"
     ) in done.stdout
+
+
+def test_what_only_the_folder_says_is_not_called_asked(tmp_path: Path) -> None:
+    convert = ["convert", str(DEMO), "out", "--num-heads=2", "--pooler=none", "--dtype=float16"]
+    program = [sys.executable, "-m", "dinoport"]
+    exact = "--verify=exact"
+    subprocess.run([*program, *convert, exact], cwd=tmp_path, capture_output=True, check=True)
+    verify = [*program, "verify", str(DEMO), "out", exact, "--dtype=float16"]
+    done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "claimed: heads = 2 (the folder's dinoport.json says so)\n" in done.stdout
+    assert (
+        "\nasked       --dtype float16\nclaimed     --pooler none (the folder's dinoport.json says so)\n\n"
+    ) in done.stdout
+    done = subprocess.run([*verify, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["claimed"] == ["num_heads", "pooler"]
+
+
+def test_what_is_assumed_is_the_same_in_the_verdict_and_in_the_model(tmp_path: Path) -> None:
+    """How tables are resampled counts where one was: for another size, or baked into the folder."""
+    program = [sys.executable, "-m", "dinoport", "convert", str(DEMO), "--num-heads=2", "--verify=exact", "--json"]
+    for options, used in ((("out",), False), (("baked", "--image-size=96"), True)):
+        done = subprocess.run([*program, *options], cwd=tmp_path, capture_output=True, text=True, check=True)
+        report = json.loads(done.stdout)
+        settings = [f"{each['name']} = {each['value']} ({each['reason']})" for each in report["model"]["settings"]]
+        origins = ("assumed", "given")
+        found = [
+            setting
+            for setting, each in zip(settings, report["model"]["settings"], strict=True)
+            if each["used"] and each["origin"] in origins
+        ]
+        assert found == report["verdict"]["assumptions"]
+        assert {each["name"]: each["used"] for each in report["model"]["settings"]}["interpolation"] is used
+    done = subprocess.run([*program[:-1], "again"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "\n            not used here: interpolation = bicubic" in done.stdout
 
 
 def in_terminal(folder: Path, **environment: str) -> str:

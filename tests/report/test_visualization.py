@@ -103,7 +103,6 @@ def test_without_attention_it_says_so(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("demo", "demo/config.json"), "error: demo/config.json cannot be used as a picture\n"),
-        (("demo", "picture.jpg", "--mass", "1.5"), "error: --mass 1.5 is no share\n  expected: a number between 0 and"),
         (("demo", "picture.jpg", "--size", "9000"), "error: --size 9000 does not fit this model\n  expected: 16 to"),
         (("picture.jpg", "picture.jpg"), "error: picture.jpg is not a folder of Transformers\n"),
     ],

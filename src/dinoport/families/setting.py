@@ -26,6 +26,9 @@ class Origin(str, Enum):
     """Neither stored nor said: what the original's published models use. A wrong one makes another model."""
 
 
+FIELDS = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+"""Settings that a user can give, with the fields of a request that do."""
+
 CLAIMANT = "the folder's dinoport.json"
 CLAIM = f"{CLAIMANT} says so"
 

@@ -35,13 +35,13 @@ class PixelsProof:
     - `one pixel`: where the margin to be cropped is odd, the original rounds half of it to even and Transformers
       rounds it down, so every second such picture is cropped one pixel aside.
 
-    Where there is nothing to compare, a `different` proof has the whole scale as its difference.
+    Where there is nothing to compare, a `different` proof has no difference, and says in `reason` what there is.
     """
 
     status: Status
     backend: str = ""
-    max_difference: float = 0.0
-    max_grey_levels: float = 0.0
+    max_difference: float | None = None
+    max_grey_levels: float | None = None
     picture: str = ""
     reason: str | None = None
 
@@ -49,7 +49,7 @@ class PixelsProof:
 def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str, channels: int = 3) -> PixelsProof:
     """Compare the pixel values that the folder's processor gives with the original's. `name` is the picture's."""
     if channels != 3:
-        return PixelsProof("not shown", reason=f"image processors take RGB pictures, the model has {channels} channels")
+        return PixelsProof("not shown", reason=f"no image processor is written for a model of {channels} channels")
     from dinoport.proofs.loading import quiet
 
     picture = picture.convert("RGB")
@@ -62,11 +62,11 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
     except Exception as error:  # whatever a processor raises is the proof's finding
         if "torchvision" in str(error).lower() and find_spec("torchvision") is None:
             return PixelsProof("not shown", reason="the processor needs torchvision")
-        return _nothing_to_compare(preprocessing, backend, name, f"the processor fails: {_first_line(error)}")
+        return _nothing_to_compare(backend, name, f"the processor fails: {_first_line(error)}")
     size = preprocessing.size
     if theirs.shape != (1, 3, size, size):
         reason = f"the processor gives {'×'.join(map(str, theirs.shape))} values, the original 1×3×{size}×{size}"
-        return _nothing_to_compare(preprocessing, backend, name, reason)
+        return _nothing_to_compare(backend, name, reason)
     return _compare(theirs, picture, preprocessing, backend, name)
 
 
@@ -105,8 +105,8 @@ def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backen
     return PixelsProof("different", *measured)
 
 
-def _nothing_to_compare(preprocessing: Preprocessing, backend: str, name: str, reason: str) -> PixelsProof:
-    return PixelsProof("different", backend, 1 / min(preprocessing.std), 255.0, name, reason)
+def _nothing_to_compare(backend: str, name: str, reason: str) -> PixelsProof:
+    return PixelsProof("different", backend, picture=name, reason=reason)
 
 
 def _load(folder: Path) -> Any:

@@ -197,7 +197,7 @@ def _notable_sizes(case: Case) -> list[tuple[int, int]]:
 
     They are the one that the written processor makes of a picture, and the one that a baked table was stored for.
     """
-    sizes = [case.preprocessing.size] if case.preprocessing else []
+    sizes = [case.preprocessing.size] if case.preprocessing and case.channels == 3 else []
     if isinstance(case.architecture, (DinoViT, DinoV2ViT)) and case.baked:
         sizes.append(case.architecture.image_size)
     return [(size, size) for size in sizes if size != case.image_size]

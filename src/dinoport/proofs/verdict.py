@@ -47,6 +47,11 @@ class Proofs:
     pictures: Pictures | None = None
     genuine: GenuineProof | None = None
 
+    @property
+    def at_other_sizes(self) -> bool:
+        """Whether outputs were compared at sizes that a position table is resampled for."""
+        return bool(self.outputs and self.outputs.other_sizes)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -117,7 +122,9 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         differ = genuine.failure or f"outputs differ by {max(genuine.worst, genuine.rotation or 0.0):.1e}"
         failures.append(f"the genuine code, {genuine.code}, says otherwise: {differ}")
     if proofs.pixels and proofs.pixels.status == "different":
-        failures.append(f"pixel values differ by up to {proofs.pixels.max_grey_levels:.1f} grey levels")
+        levels = proofs.pixels.max_grey_levels
+        differ = f"differ by up to {levels:.1f} grey levels" if levels is not None else "were not compared"
+        failures.append(f"pixel values {differ}" + (f": {proofs.pixels.reason}" if proofs.pixels.reason else ""))
     return tuple(failures)
 
 

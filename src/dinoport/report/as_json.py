@@ -64,6 +64,7 @@ def _content(report: Report) -> dict[str, object]:
         },
         "target": report.target,
         "request": dict(report.request),
+        "claimed": list(report.claimed),
         "accounting": {
             "tensors": dict(report.accounting.counts),
             "size_bytes": report.accounting.size_bytes,

@@ -13,6 +13,7 @@ from pathlib import Path
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.pinning import SourceFile
+from dinoport.families.family import NOT_SHOWN
 from dinoport.families.setting import Setting as FamilySetting
 from dinoport.preparation import Prepared
 from dinoport.proofs.verdict import Proofs, Verdict
@@ -43,10 +44,12 @@ def prepared_report(
         class_name=prepared.target.class_name,
         target=target,
         request=prepared.request.to_dict(),
-        settings=_settings(prepared.reading.settings),
+        settings=_settings(prepared.reading.settings, prepared.assumed(resampled=proofs.at_other_sizes)),
         accounting=account(prepared.plan),
         proofs=proofs,
         files=tuple(files),
+        claimed=tuple(name for name in prepared.request.to_dict() if name in prepared.claimed),
+        recorded=bool(files),
         remarks=prepared.remarks,
         versions=_versions(),
         command=_command(prepared, target),
@@ -66,10 +69,11 @@ def return_report(
         class_name=prepared.back.class_name,
         target=target,
         request={},
-        settings=_settings(prepared.reading.settings),
+        settings=_settings(prepared.reading.settings, prepared.reading.assumed(resampled=proofs.at_other_sizes)),
         accounting=account(prepared.plan),
         proofs=proofs,
         files=tuple(files),
+        recorded=bool(files),
         remarks=(*prepared.checkpoint.remarks, *prepared.reading.remarks),
         versions=_versions(),
         command=shlex.join(["dinoport", "convert", prepared.checkpoint.where, target, "--to", "original"]),
@@ -121,9 +125,19 @@ def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
     return tuple(WrittenFile(path.name, *hash_file(path)) for path in paths)
 
 
-def _settings(settings: Sequence[FamilySetting[object]]) -> tuple[Setting, ...]:
+def _settings(
+    settings: Sequence[FamilySetting[object]], assumed: Sequence[FamilySetting[object]]
+) -> tuple[Setting, ...]:
+    """The settings as words. What is `assumed` stands in the verdict; what could be, and is not, was of no use."""
     return tuple(
-        Setting(setting.name, str(setting.value), setting.origin.value, setting.reason) for setting in settings
+        Setting(
+            setting.name,
+            str(setting.value),
+            setting.origin.value,
+            setting.reason,
+            used=setting.origin not in NOT_SHOWN or setting in assumed,
+        )
+        for setting in settings
     )
 
 

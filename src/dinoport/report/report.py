@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dinoport.checkpoints.pinning import SourceFile
+from dinoport.families.setting import FIELDS, Origin
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
@@ -40,12 +41,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Setting:
-    """A decision, as words: see `dinoport.families.setting`."""
+    """A decision, as words: see `dinoport.families.setting`. One that is not `used` decided nothing that was done."""
 
     name: str
     value: str
     origin: str
     reason: str
+    used: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Report:
     """What one conversion or verification did and showed.
 
     `command` repeats it, without the options that only say how to prove and report; `usage` is the Python that loads
-    what was written.
+    what was written. `claimed` are the fields of the request that only the folder says that is verified. `recorded`
+    says that the report lies in the folder too.
     """
 
     verdict: Verdict
@@ -109,12 +112,21 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     usage: tuple[str, ...] = ()
+    claimed: tuple[str, ...] = ()
+    recorded: bool = False
 
     @property
     def asked(self) -> dict[str, str]:
         """The options that were given and that no setting names, with their values."""
+        given = {name: value for name, value in self.request.items() if name not in self.claimed}
         named = {setting.reason for setting in self.settings}
-        return {option: value for option, value in options_of(self.request).items() if option not in named}
+        return {option: value for option, value in options_of(given).items() if option not in named}
+
+    @property
+    def told(self) -> dict[str, str]:
+        """The options that only the folder says and that no setting names, with their values."""
+        named = {FIELDS.get(setting.name) for setting in self.settings if setting.origin == Origin.CLAIMED.value}
+        return options_of({name: self.request[name] for name in self.claimed if name not in named})
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready data; docs/report.md names every field."""

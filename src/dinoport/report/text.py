@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dinoport.families.setting import Origin
+from dinoport.families.setting import CLAIM, Origin
 from dinoport.proofs.diagnosis import BUDGET_SECONDS, Diagnosis
 from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import GATE, OutputsProof
@@ -56,6 +56,8 @@ def report_lines(report: Report) -> Iterator[str]:
         yield from entry("folder", report.target)
         for file in report.files:
             yield from entry("", f"{file.name}, {size_text(file.size_bytes)}, sha256 {file.sha256[:16]}…")
+        if report.recorded:
+            yield from entry("", "dinoport.json, this report")
     if report.usage and report.proofs.exact and not report.verdict.failed:
         yield ""
         yield from (f"{'load it' if number == 0 else '':<{LABEL}}{line}" for number, line in enumerate(report.usage))
@@ -151,11 +153,15 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
     ends = (report.family, report.class_name)
     yield from entry(label, " → ".join(reversed(ends) if report.direction == "to original" else ends))
     for origin in Origin:
-        settings = [setting for setting in report.settings if setting.origin == origin.value]
+        settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
         if settings:
             yield from entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
-    if report.asked:
-        yield from entry("asked", ", ".join(f"{option} {value}" for option, value in report.asked.items()))
+    unused = [setting for setting in report.settings if not setting.used]
+    if unused:
+        yield from entry("", f"not used here: {', '.join(map(_setting, unused))}")
+    for label, options, ending in (("asked", report.asked, ""), ("claimed", report.told, f" ({CLAIM})")):
+        if options:
+            yield from entry(label, ", ".join(f"{option} {value}" for option, value in options.items()) + ending)
 
 
 def _setting(setting: Setting) -> str:

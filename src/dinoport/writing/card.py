@@ -117,11 +117,23 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
                 "without it `pooler_output` is noise."
             )
     lines += _sizes(target)
-    if target.preprocessing.crop is None:
+    if target.preprocessing.crop is None and target.channels == 3:
         lines += _square(target.preprocessing.size)
     if target.channels != 3:
-        lines.append(f"- The model takes {target.channels} channels; the image processor here is for RGB pictures.")
+        lines.append(f"- The folder has no image processor: {_own_preprocessing(target)}.")
     return ["## Mind", "", *lines, ""] if lines else []
+
+
+def _own_preprocessing(target: Target) -> str:
+    """What a user of a model of other than three channels has to do, as far as it is known."""
+    given = target.preprocessing
+    values = [
+        f"{name} {', '.join(f'{value:g}' for value in numbers)}"
+        for name, numbers in (("mean", given.mean), ("standard deviation", given.std))
+        if len(numbers) == target.channels
+    ]
+    known = f" (from 0 to 1; {'; '.join(values)})" if values else ""
+    return f"scale and normalise the {target.channels} channels as in training{known}"
 
 
 def _square(size: int) -> list[str]:
@@ -153,7 +165,7 @@ def _sizes(target: Target) -> list[str]:
         "`dinoport convert --image-size N` makes a folder for one other size."
     ]
     size = target.preprocessing.size
-    if size != target.image_size:
+    if size != target.image_size and target.channels == 3:
         lines.append(
             f"- The image processor here makes {size}×{size} pixels, as the original's evaluation does, so this "
             f"difference is there unless the folder is made with `--image-size {size}`."

@@ -131,7 +131,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         tiles.append(Tile("Genuine code", _judged(genuine.passed), largest, limit))
     pixels = proofs.pixels
     if pixels and pixels.status != "not shown":
-        levels = f"{pixels.max_grey_levels:.2g}"
+        levels = "—" if pixels.max_grey_levels is None else f"{pixels.max_grey_levels:.2g}"
         limit = f"grey levels of 255, {pixels.backend}: {pixels.status}"
         tiles.append(Tile("Pixels", _judged(pixels.status != "different"), levels, limit))
     else:
