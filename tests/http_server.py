@@ -135,6 +135,24 @@ def endless(handler: Handler) -> bool:
     return True
 
 
+def endless_body(length: str) -> Callable[[Handler], bool]:
+    """A whole file without end, of which a length may be said."""
+
+    def step(handler: Handler) -> bool:
+        handler.close_connection = True
+        handler.send_response(200)
+        if length:
+            handler.send_header("Content-Length", length)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(bytes(64 * 1024))
+        return True
+
+    return step
+
+
 def endless_redirect(location: str) -> Callable[[Handler], bool]:
     """A redirect whose body has no end."""
 

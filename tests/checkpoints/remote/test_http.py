@@ -10,9 +10,9 @@ import pytest
 from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.remote import http
 from dinoport.checkpoints.remote.client import Response
-from dinoport.checkpoints.remote.http import Patience, RefusedError, ask, content_length, content_range
+from dinoport.checkpoints.remote.http import Patience, RefusedError, ask, content_length, content_range, fetch_whole
 from dinoport.errors import CheckpointError
-from tests.http_server import Site, endless_redirect, serving, status
+from tests.http_server import Site, breaks_after, endless_body, endless_redirect, serving, status
 
 
 def body(address: Address) -> bytes:
@@ -120,6 +120,33 @@ def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
     site.files["moved"] = b"the bytes"
     site.script = [endless_redirect("/moved")]
     assert body(Address.of(site.url("file"))) == b"the bytes"
+
+
+def test_a_small_file_that_breaks_off_is_asked_for_again(site: Site, waits: list[float]) -> None:
+    site.files["file"] = b"the bytes of a small file"
+    site.script = [breaks_after(4), status(503)]
+    assert fetch_whole(Address.of(site.url("file")), 100).data == b"the bytes of a small file"
+    assert waits == [0.5, 1.0]
+    assert site.asked("range") == [None] * 3
+
+
+@pytest.mark.parametrize("said", ["", "5"])
+def test_a_small_file_without_end_is_left_at_its_limit(site: Site, said: str) -> None:
+    site.script = [endless_body(said)]
+    if said:
+        assert fetch_whole(Address.of(site.url("file")), 100).data == bytes(5)
+        return
+    with pytest.raises(CheckpointError, match="more than the 100 bytes that are sound"):
+        fetch_whole(Address.of(site.url("file")), 100)
+
+
+def test_an_answer_that_is_no_file(site: Site) -> None:
+    site.script = [status(206, b"part", Content_Range="bytes 0-3/9")]
+    with pytest.raises(CheckpointError) as caught:
+        fetch_whole(Address.of(site.url("file")), 100)
+    assert str(caught.value) == (
+        f"{site.url('file')} could not be read: the server answers 206\n  try: try again later"
+    )
 
 
 def test_redirects_without_end(site: Site) -> None:
