@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.checkpoints.opening import open_checkpoint
@@ -16,6 +18,7 @@ from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.preparation import Request
 from dinoport.returning import folder_tensors
+from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then
 from tests.hub import SIGNATURE, TOKEN, Hub, hub_at_home
@@ -198,6 +201,17 @@ def test_a_folder_of_transformers_is_not_converted_to_itself(hub: Hub, folder: P
         api.convert(REPO, tmp_path / "out", level="exact")
     assert str(caught.value).startswith("hf://owner/repo is a folder of Transformers already\n")
     assert "  try: dinoport convert hf://owner/repo FOLDER --to original, for" in str(caught.value)
+
+
+def test_a_repository_of_timm(hub: Hub, tmp_path: Path) -> None:
+    """Its config.json is not one of Transformers, and its weights are an original under timm's names."""
+    config = json.dumps({"architecture": "vit_small_patch14_dinov2", "num_classes": 0}).encode()
+    commit = hub.commit("a", {"config.json": config, "model.safetensors": save(timm_state("dinov2"))})
+    report = api.convert(REPO, tmp_path / "out", Request(num_heads=3), level="exact")
+    assert (report.class_name, report.source.where) == ("Dinov2Model", REPO)
+    assert f"{REPO} was read at its commit {commit}" in report.remarks
+    again = api.verify(f"{REPO}@{commit}", tmp_path / "out", Request(num_heads=3), level="exact")
+    assert not again.verdict.failed
 
 
 def snapshot(tmp_path: Path, commit: str, files: dict[str, bytes]) -> None:
