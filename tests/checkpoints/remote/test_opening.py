@@ -34,6 +34,15 @@ def test_an_index_takes_little_and_every_tensor_can_be_read(site: Site) -> None:
     assert site.sent_bytes <= len(DATA) + 1
 
 
+@pytest.mark.parametrize(("etags", "remarks"), [(True, 0), (False, 1)])
+def test_a_server_that_tells_no_versions_apart(site: Site, etags: bool, remarks: int) -> None:
+    site.etags = etags
+    with open_remote(site.url("run/checkpoint.pth")) as checkpoint:
+        assert checkpoint.remarks == remarks * (
+            "the server tells no versions of a file apart, so a change to as many bytes would not have been noticed",
+        )
+
+
 def test_a_file_of_the_legacy_format(site: Site, tmp_path: Path) -> None:
     import torch
 

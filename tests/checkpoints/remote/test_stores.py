@@ -31,6 +31,7 @@ def test_a_store_that_fsspec_knows(store: fsspec.AbstractFileSystem) -> None:
     with open_remote("memory://bucket/checkpoint.pth") as checkpoint:
         assert checkpoint.where == "memory://bucket/checkpoint.pth"
         assert same_tensors(checkpoint)
+        assert checkpoint.remarks == ()
         checkpoint.check_unchanged()
         store.pipe("/bucket/checkpoint.pth", DATA + b"more")
         with pytest.raises(CheckpointError, match=r"memory://bucket/checkpoint.pth changed while it was read"):

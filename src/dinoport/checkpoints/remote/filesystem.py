@@ -43,6 +43,7 @@ class FilesystemRanges:
         self._filesystem, self._path = _filesystem(url)
         self._version = self._info()
         self.size_bytes = int(self._version.get("size") or 0)
+        self.tells_versions = any(value for name, value in self._version.items() if name != "size")
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
         patience = Patience(self.where)

@@ -45,6 +45,7 @@ class HttpRanges:
         self._direct: Address | None = None
         self.beginning, self._version = self._open(first_bytes)
         self.size_bytes = self._version.size_bytes or 0
+        self.tells_versions = bool(self._version.etag or self._version.last_modified)
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
         patience = Patience(self.where)

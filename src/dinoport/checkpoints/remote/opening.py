@@ -48,7 +48,7 @@ def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = Fa
         return _open_folder(RemoteFolder(source, fetching), source)
     if file is not None and (cached := file.cached()):
         return open_checkpoint(cached)
-    checkpoint = _open_file(source, file, fetching, on_progress, fresh=fresh)
+    checkpoint = _with_doubts(_open_file(source, file, fetching, on_progress, fresh=fresh))
     return checkpoint if fresh else _with_run(checkpoint, source)
 
 
@@ -71,6 +71,7 @@ def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
             found = read_transformers_folder(folder)
         else:
             found = _with_run(_read_distributed(folder), source)
+        found = _with_doubts(found)
     except BaseException:
         folder.close()
         raise
@@ -107,6 +108,14 @@ def _read_distributed(folder: RemoteFolder) -> Checkpoint:
         found=f"{CONFIG}, and no weights" if has_config else "neither of the two",
         next_step=f"give the address of the checkpoint file: {folder.named('FILE')}",
     )
+
+
+def _with_doubts(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, with a remark where a change of a file would not be noticed."""
+    if all(source.tells_versions for source in checkpoint.sources if isinstance(source, RemoteFile)):
+        return checkpoint
+    doubt = "the server tells no versions of a file apart, so a change to as many bytes would not have been noticed"
+    return replace(checkpoint, remarks=(*checkpoint.remarks, doubt))
 
 
 def _with_run(checkpoint: Checkpoint, source: str) -> Checkpoint:

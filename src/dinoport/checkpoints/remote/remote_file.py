@@ -31,6 +31,11 @@ class Ranges(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
+    @property
+    def tells_versions(self) -> bool:
+        """Whether more than the size tells one version of the file from the next."""
+        ...
+
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield exactly the bytes from `start` to before `stop`, in pieces.
 
@@ -60,6 +65,7 @@ class RemoteFile:
         Raises CheckpointError where nothing can be spooled.
         """
         self.where, self.size_bytes = ranges.where, ranges.size_bytes
+        self.tells_versions = ranges.tells_versions
         self._ranges, self._fetching = ranges, fetching or Fetching()
         self._changed = threading.Condition()
         self._pieces: list[_Piece] = []
