@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -61,6 +61,10 @@ def parse_metadata(data: bytes, where: str) -> list[SplitTensor]:
     return _Reader(where).tensors(tree)
 
 
+_StorageInfo: TypeAlias = tuple[object, ...]
+_STORAGE_INFO = ("relative_path", "offset", "length", "transform_descriptors")
+
+
 class _Reader:
     def __init__(self, where: str) -> None:
         self._where = where
@@ -79,12 +83,13 @@ class _Reader:
                 found.append(self._tensor(name, self._fields(entry, "TensorStorageMetadata"), places))
         return found
 
-    def _places(self, stored: object) -> dict[str, Opaque]:
+    def _places(self, stored: object) -> dict[str, _StorageInfo]:
         """Where each part lies, by tensor and offset, as `torch.distributed.checkpoint` looks it up."""
         if not isinstance(stored, dict):
             raise self._broken("no storage_data")
-        places: dict[str, Opaque] = {}
-        for index, info in stored.items():
+        places: dict[str, _StorageInfo] = {}
+        while stored:  # which is taken apart, as both together take twice the memory
+            index, info = stored.popitem()
             fields = self._fields(index, "MetadataIndex")
             name, offset = fields.get("fqn"), fields.get("offset")
             if not isinstance(name, str) or not isinstance(info, Opaque):
@@ -94,10 +99,11 @@ class _Reader:
             key = _place(name, self._sizes(name, offset))
             if key in places:
                 raise self._broken(f"two places for the part of {key}")
-            places[key] = info
+            place = self._fields(info, "_StorageInfo")
+            places[key] = tuple(map(place.get, _STORAGE_INFO))
         return places
 
-    def _tensor(self, name: str, fields: Mapping[str, object], places: Mapping[str, Opaque]) -> SplitTensor:
+    def _tensor(self, name: str, fields: Mapping[str, object], places: Mapping[str, _StorageInfo]) -> SplitTensor:
         shape = self._sizes(name, fields.get("size"))
         chunks = fields.get("chunks")
         if not isinstance(chunks, list):
@@ -117,12 +123,12 @@ class _Reader:
             raise self._broken(f"{name} of {axes} axes has a part {box}")
         return box
 
-    def _piece(self, name: str, box: Box, places: Mapping[str, Opaque]) -> Piece:
+    def _piece(self, name: str, box: Box, places: Mapping[str, _StorageInfo]) -> Piece:
         info = places.get(_place(name, box.offsets))
         if info is None:
             raise self._broken(f"no place for the part of {name} at {shape_text(box.offsets)}")
-        fields = self._fields(info, "_StorageInfo")
-        if transforms := fields.get("transform_descriptors"):
+        file, start, length, transforms = info
+        if transforms:
             raise CheckpointError(
                 f"{self._where} describes values that were transformed when they were saved",
                 where=name,
@@ -131,7 +137,6 @@ class _Reader:
                 cause="the writer was given an extension, such as compression or encryption",
                 next_step="load it with torch.distributed.checkpoint and the same extension, and save it without one",
             )
-        file, start, length = fields.get("relative_path"), fields.get("offset"), fields.get("length")
         if type(file) is not str or type(start) is not int or type(length) is not int or start < 0 or length < 0:
             raise self._broken(f"a place {short_text((file, start, length))} for {name}")
         if not file or file in (".", "..") or not is_name(file) or any(sign in file for sign in "/\\"):

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from dinoport.checkpoints.pickle_bytes import PickleBytes
 from dinoport.checkpoints.pickle_globals import dotted_name, is_forbidden
 from dinoport.checkpoints.pickle_keys import KeyCheck
+from dinoport.checkpoints.pickle_memo import PickleMemo
 from dinoport.checkpoints.stand_ins import Global, Opaque
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 
@@ -62,7 +63,7 @@ class InertUnpickler:
         self._keys = KeyCheck()
         self._stack: list[Any] = []
         self._marks: list[int] = []
-        self._memo: dict[int, object] = {}
+        self._memo = PickleMemo()
 
     @property
     def position(self) -> int:
@@ -178,6 +179,7 @@ class InertUnpickler:
         elif isinstance(target, set):
             target.update(self._key(value) for value in values)
         elif isinstance(target, Opaque):
+            target.items = target.items or []
             target.items.extend(values)
         else:
             raise self._broken(f"items for a {type(target).__name__}")
@@ -191,6 +193,7 @@ class InertUnpickler:
             target.update((self._key(key), value) for key, value in pairs)
         elif isinstance(target, Opaque):
             self._count(len(values) // 2)
+            target.items = target.items or []
             target.items.extend(pairs)
         else:
             raise self._broken(f"keys for a {type(target).__name__}")
@@ -207,12 +210,12 @@ class InertUnpickler:
         self._push(self._persistent(key))
 
     def _get(self, index: int) -> None:
-        self._push(self._memo[index])
+        self._push(self._memo.get(index))
 
     def _put(self, index: int) -> None:
         if not 0 <= index < MAX_MEMO_INDEX:
             raise self._broken(f"a memo of {index:.3g} entries")
-        self._memo[index] = self._stack[-1]
+        self._memo.put(index, self._stack[-1])
 
     def _op_global(self) -> None:
         module, name = self._bytes.line().decode(), self._bytes.line().decode()

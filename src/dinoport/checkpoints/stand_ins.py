@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Opaque:
     name: str
     args: tuple[object, ...] = ()
     state: object = None
-    items: list[object] = field(default_factory=list)
+    items: list[object] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
