@@ -29,6 +29,12 @@ MAX_OPCODES = 100_000_000
 MAX_OBJECTS = 40_000_000
 """For a million parts of 70 opcodes, 16 remembered objects and as many containers each, as torch 2.13 writes them."""
 
+MEMORY_OF_A_BYTE = 24
+"""Bytes of memory that each byte of the file may ask for. What torch writes asks for twelve, empty sets for 240."""
+
+MIN_MEMORY_BYTES = 64 * 1024 * 1024
+"""What a file may ask for however small it is."""
+
 MAX_AXES = 16
 
 
@@ -57,7 +63,14 @@ def parse_metadata(data: bytes, where: str) -> list[SplitTensor]:
 
     Raises CheckpointError for what is not sound, UnsafeCheckpointError for a pickle that names code.
     """
-    tree = InertUnpickler(data, where, builders(where), max_opcodes=MAX_OPCODES, max_objects=MAX_OBJECTS).load()
+    tree = InertUnpickler(
+        data,
+        where,
+        builders(where),
+        max_opcodes=MAX_OPCODES,
+        max_objects=MAX_OBJECTS,
+        max_memory_bytes=max(MIN_MEMORY_BYTES, MEMORY_OF_A_BYTE * len(data)),
+    ).load()
     return _Reader(where).tensors(tree)
 
 

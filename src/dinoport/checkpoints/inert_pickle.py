@@ -25,6 +25,9 @@ MAX_OBJECTS = 500_000
 """Containers, calls and memo entries in all, of some 200 bytes each; those of a 7B model's checkpoint: a hundred
 thousand. What a call may copy is counted too, so that one large list cannot be copied by a few bytes each time."""
 
+OBJECT_BYTES = 24
+"""Of an object beside its own size: what the collector keeps of it, and a reference to it."""
+
 BYTES_OF_AN_OBJECT = 128
 """What counts as one object where text or bytes are copied."""
 
@@ -53,6 +56,7 @@ class InertUnpickler:
         position: int = 0,
         max_opcodes: int = MAX_OPCODES,
         max_objects: int = MAX_OBJECTS,
+        max_memory_bytes: int | None = None,
     ) -> None:
         self._bytes = PickleBytes(data, where, position)
         self._where = where
@@ -60,6 +64,7 @@ class InertUnpickler:
         self._persistent = persistent
         self._max_opcodes = max_opcodes
         self._max_objects = self._objects_left = max_objects
+        self._max_memory_bytes, self._memory_bytes = max_memory_bytes, 0
         self._keys = KeyCheck()
         self._stack: list[Any] = []
         self._marks: list[int] = []
@@ -87,6 +92,8 @@ class InertUnpickler:
                 handler(self)
                 if opcode in _MAKING:
                     self._count(1)
+                if self._max_memory_bytes is not None and opcode in _PUSHING:
+                    self._take(OBJECT_BYTES + stack[-1].__sizeof__())
                 if len(stack) > MAX_STACK:
                     raise self._broken(f"more than {MAX_STACK} objects at once")
         except (
@@ -110,6 +117,12 @@ class InertUnpickler:
         self._objects_left -= objects
         if self._objects_left < 0:
             raise self._broken(f"more than {self._max_objects} objects")
+
+    def _take(self, size_bytes: int) -> None:
+        """Count what objects take of memory, where that is limited too."""
+        self._memory_bytes += size_bytes
+        if self._max_memory_bytes is not None and self._memory_bytes > self._max_memory_bytes:
+            raise self._broken(f"objects of more than {self._max_memory_bytes} bytes")
 
     def _push(self, value: object) -> None:
         self._stack.append(value)
@@ -174,6 +187,7 @@ class InertUnpickler:
 
     def _extend(self, values: list[object]) -> None:
         target = self._stack[-1]
+        before = target.__sizeof__()
         if isinstance(target, list):
             target.extend(values)
         elif isinstance(target, set):
@@ -183,9 +197,11 @@ class InertUnpickler:
             target.items.extend(values)
         else:
             raise self._broken(f"items for a {type(target).__name__}")
+        self._take(target.__sizeof__() - before)
 
     def _set_items(self, values: list[object]) -> None:
         target = self._stack[-1]
+        before = target.__sizeof__()
         if len(values) % 2:
             raise self._broken("a key without a value")
         pairs = zip(values[::2], values[1::2], strict=True)
@@ -197,6 +213,7 @@ class InertUnpickler:
             target.items.extend(pairs)
         else:
             raise self._broken(f"keys for a {type(target).__name__}")
+        self._take(target.__sizeof__() - before)
 
     def _key(self, key: object) -> Any:
         problem = self._keys.problem(key)
@@ -356,6 +373,9 @@ _HANDLERS: Mapping[int, Handler] = {
     0x96: lambda self: self._push(bytearray(self._bytes.counted(8))),
 }
 """Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""
+
+_PUSHING = frozenset(_HANDLERS) - frozenset(b"(01abeghjpqrsuKN)\x80\x88\x89\x90\x94\x95")
+"""Opcodes that push what may be a new object: not one that the pickle, or Python, has already."""
 
 _MAKING = frozenset(b"BRcd}il]opqrt\x81\x85\x86\x87\x8e\x8f\x91\x92\x93\x94\x96")
 """Opcodes that make a container, a call, a name or a memo entry, or keep bytes: what is counted."""
