@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import fsspec
@@ -47,6 +48,19 @@ def test_every_tensor_is_that_of_the_folder(site: Site) -> None:
             np.testing.assert_array_equal(tensors(remote)[name].read(), tensor.read())
         remote.check_unchanged()
     assert site.sent_bytes <= sum(map(len, FILES.values())) + 2 * len(FILES) + 4 * len(NO_SUCH_FILE)
+
+
+def test_files_are_looked_at_together(site: Site) -> None:
+    both = threading.Barrier(2)
+
+    def meet(handler: Handler) -> bool:
+        if handler.path.endswith(".distcp"):
+            both.wait(5)
+        return False
+
+    site.always = meet
+    open_remote(site.url("ckpt/27/")).close()
+    assert not both.broken
 
 
 def test_a_signed_address_goes_with_every_file(site: Site) -> None:

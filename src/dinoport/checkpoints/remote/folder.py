@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
 from dinoport.address import Address, scheme_of, shown
 from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
 from dinoport.checkpoints.folders import LocalFolder, unsound
-from dinoport.checkpoints.remote.fetching import Fetching
+from dinoport.checkpoints.remote.fetching import CONNECTIONS, Fetching
 from dinoport.checkpoints.remote.filesystem import FilesystemRanges
 from dinoport.checkpoints.remote.http import RefusedError, Whole, fetch_whole, is_offline
 from dinoport.checkpoints.remote.http_ranges import HttpRanges, NoRangesError
@@ -53,7 +54,10 @@ class RemoteFolder:
         return self._files[name]
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if not self._is_there(name)]
+        """A few are looked at at a time: a run has as many files as it had ranks."""
+        with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="dinoport-looking") as pool:
+            there = list(pool.map(self._is_there, names))
+        return [name for name, is_there in zip(names, there, strict=True) if not is_there]
 
     def read(self, name: str, max_bytes: int) -> bytes | None:
         """A small file, from a server without ranges too. It is asked for once."""
