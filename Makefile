@@ -32,7 +32,7 @@ test: setup
 # The folders and outputs of the main environment are recorded first; the other one must load and repeat them.
 test-transformers-4: setup $(VENV4)/.ready
 	$(BIN)/python -m tests.families.record build/recorded
-	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/targets tests/checkpoints/remote tests/test_remote.py
+	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/targets tests/checkpoints/remote tests/test_remote.py tests/test_hub.py
 
 lint: setup
 	$(BIN)/ruff check
