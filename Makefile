@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-transformers-4
+VENV_TORCHVISION := .venv-torchvision
 VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 lint format types docs bench fuzz audit clean
+.PHONY: setup demo test test-transformers-4 test-torchvision lint format types docs bench fuzz audit clean
 
 setup: $(VENV)/.ready
 
@@ -23,6 +24,12 @@ $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
 	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt --editable ".[all]" pytest pytest-xdist hypothesis
 	touch $@
 
+$(VENV_TORCHVISION)/.ready: pyproject.toml constraints.txt constraints-torchvision.txt
+	$(PYTHON) -m venv $(VENV_TORCHVISION)
+	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt torch torchvision
+	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,dev]"
+	touch $@
+
 demo: setup
 	$(BIN)/dinoport demo --force --report dinoport-demo.html dinoport-demo
 
@@ -33,6 +40,11 @@ test: setup
 test-transformers-4: setup $(VENV4)/.ready
 	$(BIN)/python -m tests.families.record build/recorded
 	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/targets tests/checkpoints/remote tests/test_remote.py tests/test_hub.py
+
+# 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
+# resize with torchvision, and a second version of torch writes the checkpoints that are read.
+test-torchvision: $(VENV_TORCHVISION)/.ready
+	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/targets tests/report tests/families tests/checkpoints tests/test_demo.py tests/test_promises.py
 
 lint: setup
 	$(BIN)/ruff check
@@ -79,6 +91,7 @@ audit:
 	$(VENV_AUDIT)/bin/pip install --quiet pip-audit
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-transformers-4.txt
+	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-torchvision.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html
+	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html

@@ -12,6 +12,7 @@ import pytest
 
 from dinoport import api
 from tests import goldens
+from tests.with_torchvision import INSTALLED, ONE_GREY_LEVEL
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -34,13 +35,14 @@ def test_it_shows_a_report_that_reads_equal(demo) -> None:
     done, folder = demo
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "verdict     equal at 224×224 pixels, with 2 exceptions and 3 assumptions\nexcept      at"
+        f"verdict     equal at 224×224 pixels, with {2 + len(ONE_GREY_LEVEL)} exceptions and 4 assumptions\n"
+        "except      at"
     )
     for proof in (
         "exact       passed: 54 tensors found again",
         "loading     passed: ViTModel",
         "outputs     passed: tokens",
-        "pixels      passed: equal",
+        f"pixels      passed: {'one grey level (torchvision)' if INSTALLED else 'equal (PIL)'} on a synthetic",
     ):
         assert proof in done.stdout
     assert json.loads((folder / "dinoport.json").read_text())["verdict"]["word"] == "equal except"

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import dinoport
+from tests.with_torchvision import INSTALLED
 
 PACKAGE = Path(dinoport.__file__).parent
 
@@ -114,6 +115,7 @@ def test_every_package_that_is_installed_is_pinned() -> None:
     """In the constraints of the environment that this runs in."""
     transformers = pytest.importorskip("transformers")
     name = "constraints-transformers-4.txt" if transformers.__version__.startswith("4.") else "constraints.txt"
+    name = "constraints-torchvision.txt" if INSTALLED else name
     lines = (Path(__file__).parents[1] / name).read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if "==" in line)
     pinned = {canonicalize_name(package): version for package, version in pins.items()}

@@ -14,6 +14,7 @@ import pytest
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.stand_ins import Opaque
 from dinoport.checkpoints.unwrap import state_dicts, training_arguments
+from dinoport.errors import CheckpointError
 from dinoport.tensor import TensorRef
 
 torch = pytest.importorskip("torch")
@@ -237,6 +238,15 @@ def test_a_whole_module_gives_its_state_dict(tmp_path):
         [state] = state_dicts(checkpoint)
         ours = {state.originals[name]: tensor.read() for name, tensor in state.tensors.items()}
     assert_same(ours, dict(module.state_dict()))
+
+
+def test_a_torchscript_archive_is_told_though_its_code_is_compressed(tmp_path):
+    path = tmp_path / "scripted.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates TorchScript
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), path)
+    with pytest.raises(CheckpointError, match="is a TorchScript archive, which holds code"):
+        open_checkpoint(path)
 
 
 def test_arguments_that_are_words_and_numbers_are_told(tmp_path):

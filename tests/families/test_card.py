@@ -6,7 +6,6 @@ import re
 import runpy
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 
 from dinoport.api import convert, verify
 from tests.families.cases import CASES, Case
+from tests.with_torchvision import INSTALLED
 
 PIL = pytest.importorskip("PIL.Image")
 torch = pytest.importorskip("torch")
@@ -50,7 +50,7 @@ def test_the_code_runs_on_a_picture(folder: tuple[Case, Path], tmp_path, monkeyp
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     PIL.fromarray(pixels).save(path.parent / "picture.jpg")
     monkeypatch.chdir(path.parent)
-    if case.class_name.startswith("DINOv3") and find_spec("torchvision") is None:
+    if case.class_name.startswith("DINOv3") and not INSTALLED:
         assert "needs torchvision" in text
         monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", stand_in)
     result = runpy.run_path(str(tmp_path / "usage.py"))

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUA
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, pil_resize, synthetic_picture
 from dinoport.targets.transformers.processor import processor_config
-
-HAS_TORCHVISION = find_spec("torchvision") is not None
-needs_torchvision = pytest.mark.skipif(not HAS_TORCHVISION, reason="torchvision's classes are measured where it is")
+from tests.with_torchvision import INSTALLED
 
 SAME_CROP = [(640, 480), (613, 449), (449, 613), (200, 333), (224, 224), (256, 256), (33, 31), (500, 375)]
 CROP_ASIDE = [(640, 427), (1024, 683), (75, 301)]
@@ -35,7 +32,7 @@ def pil(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(folder: Path) -> Any:
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, use_fast=False)
 
-    if HAS_TORCHVISION:
+    if INSTALLED:
         monkeypatch.setattr(pixels, "_load", load)
 
 
@@ -201,6 +198,56 @@ def test_torchvision_is_told_from_pil(
         assert proof.max_difference == pytest.approx(proof.max_grey_levels / 255 / 0.226, rel=0.02)
 
 
+def dinov3(picture: Image.Image, preprocessing: Preprocessing = DINOV3_PROCESSOR) -> np.ndarray:
+    """`_preprocess` of Transformers' DINOv3ViTImageProcessor: rescale, resize, normalise, all in floats."""
+    values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] * (1 / 255)
+    size = (preprocessing.resize,) * 2
+    values = torch.nn.functional.interpolate(values, size, mode="bilinear", antialias=True)
+    mean, spread = (torch.tensor(numbers)[:, None, None] for numbers in (preprocessing.mean, preprocessing.std))
+    return ((values - mean) / spread).numpy()
+
+
+# Where hundreds of pixels become one, sums of float32 part by more than elsewhere.
+@pytest.mark.parametrize("sides", [(640, 480), (449, 613), (64, 64), (17, 4000), (4000, 17), (2, 3)])
+def test_dinov3_resizes_floats_where_upstream_keeps_whole_grey_levels(
+    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = prove_stub(monkeypatch, Stub("torchvision", dinov3), sides, DINOV3_PROCESSOR)
+    assert (proof.status, proof.backend) == ("one grey level", "torchvision")
+    assert proof.reason == (
+        "the processor resizes floats, where the original keeps whole grey levels; with its resize there is no "
+        "difference"
+    )
+
+
+def test_without_a_resize_dinov3_differs_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    proof = prove_stub(monkeypatch, Stub("torchvision", dinov3), (224, 224), DINOV3_PROCESSOR)
+    assert (proof.status, proof.max_difference) == ("equal", 0.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(DINOV3_PROCESSOR, std=(0.2291, 0.224, 0.225)),
+        replace(DINOV3_PROCESSOR, resample="bicubic"),
+        replace(DINOV3_PROCESSOR, resize=223),
+        DINOV3_SAT,
+    ],
+)
+def test_every_other_transform_is_different_from_dinov3s(other: Preprocessing, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = Stub("torchvision", lambda picture: picture_tensor(picture, other))
+    assert prove_stub(monkeypatch, stub, preprocessing=DINOV3_PROCESSOR).status == "different"
+
+
+def test_pil_in_the_place_of_dinov3s_tensors_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = Stub("pil", lambda picture: picture_tensor(picture, replace(DINOV3_PROCESSOR, resizes="picture")))
+    proof = prove_stub(monkeypatch, stub, preprocessing=DINOV3_PROCESSOR)
+    assert (proof.status, proof.backend) == ("one grey level", "PIL")
+    assert proof.reason == (
+        "PIL rounds otherwise than the original when it resizes; with its resize there is no difference"
+    )
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"mode": "bilinear"}, {"antialias": False}, {"std": (0.2291, 0.224, 0.225)}, {"std": (0.5, 0.5, 0.5)}],
@@ -249,7 +296,7 @@ def test_models_of_other_channels_are_not_shown(tmp_path: Path) -> None:
     assert proof.reason == "no image processor is written for a model of 4 channels"
 
 
-@pytest.mark.skipif(HAS_TORCHVISION, reason="without torchvision")
+@pytest.mark.skipif(INSTALLED, reason="without torchvision")
 def test_a_processor_that_needs_torchvision_is_not_shown(tmp_path: Path) -> None:
     proof = prove(tmp_path, DINOV3_PROCESSOR)
     assert proof == pixels.PixelsProof("not shown", reason="the processor needs torchvision")
@@ -292,36 +339,3 @@ def test_code_of_the_folder_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     assert pixels.prove(tmp_path, EVALUATION, synthetic_picture(300, 300), "a picture").status == "different"
     assert not (tmp_path / "ran").exists()
-
-
-def load_torchvision(folder: Path) -> Any:
-    from transformers import AutoImageProcessor
-
-    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, use_fast=True)
-
-
-@needs_torchvision
-@pytest.mark.parametrize("sides", [*SAME_CROP[:2], *CROP_ASIDE[:1]])
-@pytest.mark.parametrize("input_size", [224, 448])
-def test_torchvisions_own_classes(
-    input_size: int, sides: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pixels, "_load", load_torchvision)
-    preprocessing = EVALUATION.for_image_size(input_size)
-    proof = prove(tmp_path, preprocessing, sides)
-    assert proof.backend == "torchvision"
-    assert proof.status in ("equal", "one grey level", "two grey levels", "one pixel")
-    if sides != (preprocessing.resize,) * 2:
-        assert prove(tmp_path, preprocessing, sides, resample=2).status == "different"
-    assert prove(tmp_path, preprocessing, sides, image_std=[0.2291, 0.224, 0.225]).status == "different"
-
-
-@needs_torchvision
-@pytest.mark.parametrize("sides", [(640, 480), (224, 224), (256, 256)])
-@pytest.mark.parametrize("preprocessing", [DINOV3_PROCESSOR, DINOV3_SAT, replace(DINOV3_PROCESSOR, resize=256)])
-def test_dinov3s_own_class(preprocessing: Preprocessing, sides: tuple[int, int], tmp_path: Path) -> None:
-    proof = prove(tmp_path, preprocessing, sides)
-    assert (proof.status, proof.backend) == (
-        "equal" if sides == (preprocessing.resize,) * 2 else "one grey level",
-        "torchvision",
-    )

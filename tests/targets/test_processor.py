@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.proofs.picture import synthetic_picture
 from dinoport.targets.transformers.processor import processor_config
+from tests.with_torchvision import needs_torchvision
 
 
 def test_dinos_processor_field_by_field() -> None:
@@ -76,10 +76,7 @@ def test_transformers_loads_dinos_processor_and_keeps_it(tmp_path: Path) -> None
 
 KINDS = [
     EVALUATION,
-    pytest.param(
-        DINOV3_PROCESSOR,
-        marks=pytest.mark.skipif(find_spec("torchvision") is None, reason="DINOv3's processor needs torchvision"),
-    ),
+    pytest.param(DINOV3_PROCESSOR, marks=needs_torchvision),
 ]
 
 

@@ -55,14 +55,6 @@ def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
             cause="an archive of another kind (.docx, .npz, a packed folder)",
             next_step="unpack it, and give the checkpoint inside",
         )
-    if f"{tops[0]}/constants.pkl" in records:
-        raise CheckpointError(
-            f"{source.where} is a TorchScript archive, which holds code; a checkpoint holds tensors",
-            expected="what torch.save writes of a state dict",
-            found=f"{tops[0]}/constants.pkl",
-            cause="torch.jit.save instead of torch.save",
-            next_step="load it with torch.jit.load where you trust it, and torch.save its state_dict()",
-        )
     return tops[0]
 
 

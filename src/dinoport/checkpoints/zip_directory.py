@@ -86,6 +86,9 @@ def read_directory(source: ByteSource) -> Mapping[str, Record]:
         raise _broken(source, f"a directory of {count} records in {size} bytes, where {MAX_RECORDS} are the limit")
     data = tail[offset - tail_offset :][:size] if offset >= tail_offset else source.read(offset, size)
     entries = list(_entries(source, data, count))
+    scripted = [entry.name for entry in entries if entry.name.endswith("/constants.pkl")]
+    if scripted:  # before its code is found compressed
+        raise _torchscript(source, scripted[0])
     compressed = [entry for entry in entries if entry.method or entry.packed_bytes != entry.size_bytes]
     if compressed:
         raise _compressed(source, len(compressed), len(entries), sum(entry.size_bytes for entry in compressed))
@@ -218,6 +221,16 @@ def _cut_off(source: ByteSource, tail: bytes) -> CheckpointError:
         found=found,
         cause="a download or a copy that broke off",
         next_step="fetch the file again and compare its size with the original's",
+    )
+
+
+def _torchscript(source: ByteSource, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source.where} is a TorchScript archive, which holds code; a checkpoint holds tensors",
+        expected="what torch.save writes of a state dict",
+        found=name,
+        cause="torch.jit.save instead of torch.save",
+        next_step="load it with torch.jit.load where you trust it, and torch.save its state_dict()",
     )
 
 

@@ -22,12 +22,14 @@ class Preprocessing:
 
     With a `crop`, the shortest side becomes `resize` pixels and the centre is cropped; without one the picture becomes
     a square of `resize` pixels, whatever its proportions. All originals resize 8-bit values, with antialiasing: dino
-    and dinov2 a PIL picture, dinov3 a tensor, which is within one grey level of PIL.
+    and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
+    where the picture is enlarged, and scale otherwise, which is the last bit of a float32.
     """
 
     resize: int
     crop: int | None
     resample: Literal["bicubic", "bilinear"]
+    resizes: Literal["picture", "tensor"] = "picture"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
@@ -53,7 +55,7 @@ EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")
 """`eval_linear.py` and `eval_knn.py` of facebookresearch/dino; `make_classification_eval_transform` in
 `dinov2/data/transforms.py` of facebookresearch/dinov2."""
 
-DINOV3_PROCESSOR = Preprocessing(resize=224, crop=None, resample="bilinear")
+DINOV3_PROCESSOR = Preprocessing(resize=224, crop=None, resample="bilinear", resizes="tensor")
 """`make_transform` in the README of facebookresearch/dinov3, which resizes to 256, at the 224 pixels of the official
 Transformers repositories' preprocessor_config.json."""
 

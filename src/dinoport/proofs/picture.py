@@ -1,4 +1,4 @@
-"""Pictures to compare on, and the originals' own transform of a picture, in PIL and NumPy."""
+"""Pictures to compare on, and the originals' own transform of a picture, in PIL, NumPy and, for DINOv3, torch."""
 
 from __future__ import annotations
 
@@ -87,14 +87,19 @@ def picture_tensor(
 
     As `Resize`, `CenterCrop`, `ToTensor` and `Normalize` of torchvision, which the originals use, bit for bit: the
     longer side is cut off to whole pixels, the crop's offset is rounded, halves to even, and the mean is subtracted
-    before the division. `resize` (else PIL's) and `crop_offset` are the two steps in which Transformers may differ.
+    before the division. Tensors are scaled by a product where pictures are by a quotient (`to_dtype_image` in
+    torchvision's transforms/v2/functional/_misc.py). `resize` (else the original's) and `crop_offset` are the two steps
+    in which Transformers may differ.
     """
+    of_tensors = preprocessing.resizes == "tensor"
     levels = np.asarray(picture.convert("RGB"))
-    levels = (resize or pil_resize)(levels, _resized(picture.size, preprocessing), preprocessing.resample)
+    resize = resize or (tensor_resize if of_tensors else pil_resize)
+    levels = resize(levels, _resized(picture.size, preprocessing), preprocessing.resample)
     if preprocessing.crop is not None:
         top, left = (crop_offset((side - preprocessing.crop) / 2) for side in levels.shape[:2])
         levels = levels[top : top + preprocessing.crop, left : left + preprocessing.crop]
-    values = levels.astype(np.float32) / np.float32(255)
+    values = levels.astype(np.float32)
+    values = values * np.float32(1 / 255) if of_tensors else values / np.float32(255)
     mean, std = (np.array(numbers, dtype=np.float32) for numbers in (preprocessing.mean, preprocessing.std))
     return np.ascontiguousarray(((values - mean) / std).transpose(2, 0, 1))[None]
 
@@ -104,6 +109,16 @@ def pil_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
 
     method = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
     return np.asarray(Image.fromarray(levels).resize(size, method))
+
+
+def tensor_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
+    """As torch resizes: whole grey levels to whole ones, floats to floats, both with antialiasing."""
+    import torch
+
+    pixels = torch.from_numpy(levels.copy()).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(pixels, size[::-1], mode=resample, antialias=True)
+    found: Array = resized[0].permute(1, 2, 0).numpy()
+    return found
 
 
 def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dinoport.families.preprocessing import Preprocessing
-from dinoport.proofs.picture import Resize, picture_tensor, pil_resize
+from dinoport.proofs.picture import Resize, picture_tensor, pil_resize, tensor_resize
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 
 Status = Literal["equal", "one grey level", "two grey levels", "one pixel", "different", "not shown"]
 
-ROUNDING_GREY_LEVELS = {"PIL": 0.0, "torchvision": 1e-4}
-"""What counts as no difference. PIL's form takes DINO's own steps. Torchvision's joins the rescale and the
-normalisation, which moves float32 by 1.4e-5 grey levels (DINOv3's 4.1e-5); 0.2290 for 0.2291 in `std` moves 0.06."""
+ROUNDING_GREY_LEVELS = 1e-4
+"""What counts as no difference, but for PIL's form, which takes DINO's own steps and is given nothing. Torchvision's
+joins the rescale and the normalisation, which moves float32 by 1.4e-5 grey levels (DINOv3's, which resizes floats, by
+4.1e-5); 0.2290 for 0.2291 in `std` moves 0.06."""
+
+ROUNDING = {
+    ("picture", "torchvision"): "torchvision rounds otherwise than PIL when it resizes",
+    ("tensor", "torchvision"): "the processor resizes floats, where the original keeps whole grey levels",
+    ("tensor", "PIL"): "PIL rounds otherwise than the original when it resizes",
+}
+"""By what the original resizes, and the processor's backend."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class PixelsProof:
 
     Three differences are known, and are only said where taking the same step makes both equal:
 
-    - `one grey level`, `two grey levels`: torchvision resizes tensors, with coarser weights than PIL's, and DINOv3's
-      processor resizes floats.
+    - `one grey level`, `two grey levels`: torchvision resizes tensors, with coarser weights than PIL's; and DINOv3's
+      processor resizes floats, where the original resizes and rounds to whole grey levels.
     - `one pixel`: where the margin to be cropped is odd, the original rounds half of it to even and Transformers
       rounds it down, so every second such picture is cropped one pixel aside.
 
@@ -91,12 +99,13 @@ def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backen
     original = picture_tensor(picture, preprocessing)
     worst = grey_levels(original)
     measured = (backend, float(abs(theirs - original).max()), worst, name)
-    rounding = ROUNDING_GREY_LEVELS[backend]
+    own_steps = backend == "PIL" and preprocessing.resizes == "picture"
+    rounding = 0.0 if own_steps else ROUNDING_GREY_LEVELS
     if worst <= rounding:
         return PixelsProof("equal", *measured)
     resize = _resize(preprocessing, backend)
     if worst < 2.5 and grey_levels(picture_tensor(picture, preprocessing, resize)) <= rounding:
-        reason = "torchvision rounds otherwise than PIL when it resizes; with its resize there is no difference"
+        reason = f"{ROUNDING[preprocessing.resizes, backend]}; with its resize there is no difference"
         return PixelsProof("one grey level" if worst < 1.5 else "two grey levels", *measured, reason)
     rest = grey_levels(picture_tensor(picture, preprocessing, crop_offset=floor))
     if rest < 2.5 and grey_levels(picture_tensor(picture, preprocessing, resize, floor)) <= rounding:
@@ -127,18 +136,15 @@ def _resize(preprocessing: Preprocessing, backend: str) -> Resize:
     """The resize that the processor is known to do."""
     if backend == "PIL":
         return pil_resize
-    import torch
+    return tensor_resize if preprocessing.resizes == "picture" else _rescaled_resize
 
-    # DINOv3's processor rescales first (`_preprocess` in its image_processing_dinov3_vit.py), Bit's resizes bytes.
-    dtype = torch.float32 if preprocessing.crop is None else torch.uint8
 
-    def tensor_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
-        pixels = torch.from_numpy(levels.copy()).permute(2, 0, 1)[None].to(dtype)
-        resized = torch.nn.functional.interpolate(pixels, size[::-1], mode=resample, antialias=True)
-        found: Array = resized[0].permute(1, 2, 0).numpy()
-        return found
+def _rescaled_resize(levels: Array, size: tuple[int, int], resample: str) -> Array:
+    """As DINOv3's processor, which rescales first (`_preprocess` in its image_processing_dinov3_vit.py).
 
-    return tensor_resize
+    Its sums over numbers up to 1 round otherwise than sums over grey levels, visibly so where many pixels become one.
+    """
+    return tensor_resize(levels.astype(np.float32) * np.float32(1 / 255), size, resample) * np.float32(255)
 
 
 def _first_line(error: Exception) -> str:

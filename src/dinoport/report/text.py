@@ -203,7 +203,8 @@ def _proofs(report: Report) -> Iterator[str]:
     if proofs.pixels:
         pixels = proofs.pixels
         text = pixels.status + (f" ({pixels.backend})" if pixels.backend else "")
-        text += f": {pixels.reason}" if pixels.reason else f" on {pixels.picture}"
+        text += f" on {pixels.picture}" if pixels.picture else ""
+        text += f": {pixels.reason}" if pixels.reason else ""
         judged = {"different": "failed: ", "not shown": ""}.get(pixels.status, "passed: ")
         yield from entry("pixels", judged + text)
 
