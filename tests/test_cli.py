@@ -253,6 +253,32 @@ def test_what_is_not_equal_is_exit_code_3(run: Run, tmp_path) -> None:
     assert json.loads(report.read_text())["verdict"]["word"] == "not equal"
 
 
+def test_a_damaged_folder_is_exit_code_3_and_an_error_in_json(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run("convert", DEMO, out, *HEADS, *EXACT).code == 0
+    (out / "config.json").unlink()
+    done = run("verify", DEMO, out, *EXACT, "--json")
+    assert done.code == 3
+    assert done.err.startswith(f"error: {out} is damaged, and so not equal to {DEMO}\n")
+    assert json.loads(done.out)["error"]["kind"] == "NotProvenError"
+    assert json.loads(done.out)["exit_code"] == 3
+
+
+def test_a_card_that_was_edited_is_a_warning(run: Run, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run("convert", DEMO, out, *HEADS, *EXACT).code == 0
+    with (out / "README.md").open("a") as card:
+        card.write("Trained on mice.\n")
+    done = run("verify", DEMO, out, *EXACT)
+    assert done.code == 0
+    assert done.out.startswith(
+        "verdict     transported exactly (outputs not shown), with 3 assumptions and 1\n            warning\n"
+    )
+    assert (
+        "\nwarning     README.md has another sha256 than dinoport.json says; no model is\n            made of it\n"
+    ) in done.out
+
+
 def test_a_folder_without_its_report_is_verified_with_the_options_of_its_conversion(run: Run, tmp_path) -> None:
     out = tmp_path / "out"
     assert run("convert", DEMO, out, *HEADS, *EXACT).code == 0

@@ -33,6 +33,7 @@ LAYERS = (
     "report",
     "integrity",  # whether those files are what a conversion writes
     "conversion",  # one conversion, from a plan to what is proven of the written files
+    "verifying",  # one verification, there or back
     "api",
     "console",
     "options",

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, NotProvenError
 from dinoport.integrity import COMPUTED_AGAIN
+from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
+from dinoport.report.text import headline
 from dinoport.request import Request
 from dinoport.writing.json_file import json_bytes
 from dinoport.writing.torch_file import write_torch_file
@@ -24,6 +28,40 @@ from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 
 JSON_FILES = ("config.json", "preprocessor_config.json", "dinoport.json")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "config.json gone": lambda folder: (folder / "config.json").unlink(),
+    "config.json cut off": lambda folder: (folder / "config.json").write_text("{"),
+    "weights gone": lambda folder: (folder / "model.safetensors").unlink(),
+    "weights cut off": lambda folder: os.truncate(folder / "model.safetensors", 3000),
+    "weights empty": lambda folder: os.truncate(folder / "model.safetensors", 0),
+    "dinoport.json cut off": lambda folder: (folder / "dinoport.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_is_not_proven_equal(made, tmp_path, name: str) -> None:
+    """Exit code 3, as for one whose damage leaves something to compare."""
+    source, folder = made
+    shutil.copytree(folder, tmp_path / "out")
+    DAMAGE[name](tmp_path / "out")
+    with pytest.raises(NotProvenError) as refused:
+        verify(source, tmp_path / "out", level="exact")
+    assert refused.value.report is None
+    assert str(refused.value).startswith(f"{tmp_path / 'out'} is damaged, and so not equal to {source}\n")
+    assert str(refused.value).endswith("  try: fetch the folder again, or convert the source again")
+
+
+def test_what_was_never_converted_and_a_damaged_source_are_wrong_input(made, tmp_path) -> None:
+    source, folder = made
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").touch()
+    (tmp_path / "cut.pth").write_bytes(source.read_bytes()[:-100])
+    for given in ((source, tmp_path / "notes"), (source, tmp_path / "none"), (tmp_path / "cut.pth", folder)):
+        with pytest.raises(DinoportError) as refused:
+            verify(*given, level="exact")
+        assert refused.value.exit_code == 1
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +134,25 @@ def test_flipped_bits_in_the_source_are_caught(made) -> None:
     assert complaint(source, folder) is None
 
 
-@pytest.mark.parametrize("name", [*JSON_FILES, "README.md"])
+@pytest.mark.parametrize("name", JSON_FILES)
 def test_flipped_bits_in_the_other_files_are_caught(made, name: str) -> None:
     source, folder = made
     missed = [bit for bit in flips(folder / name, 100, seed=3) if complaint(source, folder) is None]
     assert not missed
+
+
+def test_a_changed_card_is_told_and_makes_no_other_model(made, tmp_path) -> None:
+    source, folder = made
+    seen = {verify(source, folder, level="exact").verdict for _ in flips(folder / "README.md", 100, seed=3)}
+    (verdict,) = seen
+    changed = "README.md has another sha256 than dinoport.json says; no model is made of it"
+    assert (verdict.word, verdict.warnings) == (Word.TRANSPORTED, (changed,))
+    assert headline(verdict).endswith(" and 1 warning")
+    shutil.copytree(folder, tmp_path / "out")
+    (tmp_path / "out" / "README.md").unlink()
+    verdict = verify(source, tmp_path / "out", level="exact").verdict
+    assert verdict.warnings == ("README.md is missing; no model is made of it",)
+    assert not verdict.failed
 
 
 @pytest.mark.parametrize("name", JSON_FILES)
@@ -171,7 +223,7 @@ def test_a_forged_hash_does_not_hide_what_the_source_says_otherwise(made, keys: 
     assert "does not have its own sha256" not in said
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json", "README.md"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
 def test_a_file_that_is_gone_is_missed(made, tmp_path, name: str) -> None:
     source, folder = made
     shutil.copytree(folder, tmp_path / "out")
@@ -224,6 +276,52 @@ def test_another_file_with_the_same_tensors_is_not_taken_for_the_source(made, tm
     assert "other.pth is not the file that was converted: it differs beside the tensors that were" in said
 
 
+def save(path: Path, tensors: dict[str, np.ndarray]) -> Path:
+    from safetensors.numpy import save_file
+
+    save_file(tensors, path)
+    return path
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "backbone"])
+def test_the_same_tensors_in_another_container_are_equal_and_it_is_told(made, tmp_path, whole: bool) -> None:
+    """Also where only the backbone was saved again: what was dropped makes no other model."""
+    source, folder = made
+    shapes = {**tiny.ARCHITECTURE.tensors(), **(tiny.DROPPED if whole else {})}
+    tensors = {name: formula.tensor(name, shape) for name, shape in shapes.items()}
+    again = save(tmp_path / "again.safetensors", tensors)
+    verdict = verify(again, folder, level="exact").verdict
+    assert not verdict.failed, str(verdict)
+    (warning,) = verdict.warnings
+    assert warning == (
+        f"{again} (safetensors file, {again.stat().st_size} bytes) is another file than the one that was converted "
+        f"(torch zip file, {source.stat().st_size} bytes); its tensors are equal, and what else that one held was not "
+        "looked at"
+    )
+    for name in tiny.ARCHITECTURE.tensors():
+        changed = {**tensors, name: tensors[name].copy()}
+        changed[name].reshape(-1).view(np.uint32)[-1] ^= 1
+        verdict = verify(save(tmp_path / "other.safetensors", changed), folder, level="exact").verdict
+        assert verdict.failed, name
+        assert "its tensors are not all equal" in verdict.warnings[0]
+
+
+@pytest.mark.parametrize("name", JSON_FILES)
+def test_another_container_excuses_no_other_change(made, tmp_path, name: str) -> None:
+    _, folder = made
+    shapes = {**tiny.ARCHITECTURE.tensors(), **tiny.DROPPED}
+    again = save(tmp_path / "again.safetensors", {n: formula.tensor(n, shape) for n, shape in shapes.items()})
+    content = (folder / name).read_bytes()
+    missed = []
+    for what, changed in changes(json.loads(content)):
+        (folder / name).write_bytes(json_bytes(changed))
+        if complaint(again, folder) is None:
+            missed.append(what)
+    (folder / name).write_bytes(content)
+    assert not missed
+    assert complaint(again, folder) is None
+
+
 def test_a_source_may_be_renamed(made, tmp_path) -> None:
     source, folder = made
     shutil.copy(source, tmp_path / "renamed.bin")
@@ -244,9 +342,9 @@ def test_a_request_that_no_conversion_can_mean_is_a_message(made, tmp_path) -> N
     for name, value in {"num_heads": "two", "dtype": "int8", "image_mean": [0, "x"], "pooler": 3, "head": 1}.items():
         changed = {**document, "request": {**document["request"], name: value}}
         (tmp_path / "out" / "dinoport.json").write_bytes(json_bytes(changed))
-        said = complaint(source, tmp_path / "out")
-        assert said is not None
-        assert f"{name} cannot be" in said
+        with pytest.raises(NotProvenError, match="is damaged, and so not equal") as refused:
+            verify(source, tmp_path / "out", level="exact")
+        assert f"found: dinoport.json: {name} cannot be" in str(refused.value)
 
 
 def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from dinoport import folder as folders
-from dinoport import integrity
 from dinoport.address import shown_source
-from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.conversion import Job, convert_into, forward_case, genuine_code, pinned_sources, return_into
+from dinoport.conversion import Job, convert_into, return_into
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError
 from dinoport.preparation import prepare, prepare_opened
-from dinoport.progress import Bar, Progress, silent
+from dinoport.progress import Progress, silent
 from dinoport.proofs.genuine import check_reference
-from dinoport.proofs.prove import Level, prove
-from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
-from dinoport.report.build import prepared_report, return_report, with_hashes
+from dinoport.proofs.prove import Level
+from dinoport.proofs.verdict import Proofs, Verdict, Word
+from dinoport.report.build import prepared_report, return_report
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
@@ -29,6 +24,7 @@ from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Re
 from dinoport.returning import folder_tensors, prepare_return
 from dinoport.sources import PublishedName, locate
 from dinoport.targets.original import is_known_class
+from dinoport.verifying import Check, verify_folder, verify_returned, was_returned
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import refuse_overlap
 
@@ -164,45 +160,30 @@ def verify(
     reference: str | None = None,
     on_progress: Progress = silent,
 ) -> Report:
-    """Prove an existing folder against its source.
+    """Prove an existing folder against its source; or what a conversion `to="original"` wrote, against its folder.
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
-    `level` is exact or full. The report's verdict says whether the two are equal; nothing is raised for a folder that
-    is not.
+    `level` is exact or full. The report's verdict says whether the two are equal. NotProvenError is raised for a folder
+    alone that is too damaged to be compared; it has no report then.
     """
     _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)
-    withheld: tuple[str, ...] = ()
     _require_packages(level)
     check_reference(reference, level)
     _check_image(image, level)
-    with open_checkpoint(folder) as target:
-        _require_folder(folder, target)
-        asked = folders.request_of(target)
-        folders.refuse_to_guess(target, request)
-        given = (request or Request()).to_dict().keys()
-        claimed = frozenset(asked.to_dict().keys() - given)
-        request = asked.updated(request)
-        preparing = prepare(source, request, on_progress, claimed=claimed)
-        with preparing as prepared, pinned_sources(prepared, level) as pinned:
-            found = [*integrity.problems_of(prepared, folder, target)]
-            problems = list(dict.fromkeys(problem.what for problem in found))
-            if level == "full" and not all(problem.harmless for problem in found):
-                level = "exact"
-                withheld = (f"{folder} was not given to Transformers, as its files are not what a conversion writes",)
-            case = forward_case(prepared, folder, folder_tensors(target), genuine_code(prepared, reference))
-            bar = Bar("proving", prepared.plan.size_bytes, on_progress)
-            proofs = prove(case, level, image=image, all_sizes=all_sizes, pictures=for_page, on_bytes=bar.add)
-            fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
-            if target.report is not None:
-                problems += integrity.contradictions(folder, target.report, fresh, given)
-            prepared.check_unchanged()
-            target.check_unchanged()
-            verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes), problems)
-            remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(folder, target, fresh))
-            report = replace(fresh, verdict=verdict, remarks=remarks)
-            return with_hashes(report, prepared.checkpoint, target) if for_page else report
+    check = Check(
+        source=source,
+        folder=folder,
+        request=request,
+        level=level,
+        image=image,
+        all_sizes=all_sizes,
+        for_page=for_page,
+        reference=reference,
+        on_progress=on_progress,
+    )
+    return verify_returned(check) if was_returned(folder) else verify_folder(check)
 
 
 def demo(folder: str | Path, *, force: bool = False, for_page: bool = False, on_progress: Progress = silent) -> Report:
@@ -235,16 +216,6 @@ def visualize(
         raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
     return draw(see(Path(folder), picture, size), Path(out), mass)
-
-
-def _require_folder(folder: Path, opened: Checkpoint) -> None:
-    if opened.config is None:
-        raise SettingError(
-            f"{folder} is no folder of Transformers",
-            expected="a folder that was converted: config.json and weights",
-            found=f"a {opened.format}",
-            next_step="give the source first, then the folder: dinoport verify SOURCE FOLDER",
-        )
 
 
 def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

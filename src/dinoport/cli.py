@@ -190,6 +190,8 @@ def verify(
 ) -> None:
     """Prove that FOLDER is equal to SOURCE.
 
+    FOLDER may also be what --to original wrote; SOURCE is then the folder that it was made from.
+
     What was asked for when FOLDER was made is read from its dinoport.json, and what only that says is an assumption of
     the verdict: give what you know yourself. A head's and labels' files have to be given.
     """

@@ -115,7 +115,7 @@ def return_into(workspace: Path, job: Job) -> Report:
         job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
-            proofs = job.prove(_return_case(prepared, local or Path(located.shown), originals), size_bytes)
+            proofs = job.prove(return_case(prepared, local or Path(located.shown), originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=proofs.at_other_sizes))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])
@@ -164,7 +164,7 @@ def forward_case(
     )
 
 
-def _return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str, TensorRef]) -> Case:
+def return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str, TensorRef]) -> Case:
     architecture = prepared.reading.architecture
     return Case(
         family=prepared.family,

@@ -111,7 +111,10 @@ class UsageError(DinoportError):
 
 
 class NotProvenError(DinoportError):
-    """A conversion that was made and not proven equal; the folder was not published. `report` says what was found."""
+    """A conversion that was not proven equal and not published, or a folder too damaged to be verified.
+
+    `report` says what was found; of a damaged folder there is none.
+    """
 
     exit_code = 3
 

@@ -44,6 +44,9 @@ COMPUTED_AGAIN = (
 """Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
 better, are left to the file's own hash."""
 
+OF_THE_FILE = COMPUTED_AGAIN[2:5]
+"""Those that another file with the same tensors has otherwise."""
+
 READ_BY_TRANSFORMERS = frozenset(
     {".json", ".py", ".safetensors", ".bin", ".h5", ".msgpack", ".jinja", ".model", ".txt"}
 )
@@ -51,7 +54,10 @@ READ_BY_TRANSFORMERS = frozenset(
 
 CONFIGS = frozenset({"config.json", "preprocessor_config.json"})
 
-OWN_NAMES = frozenset({*CONFIGS, REPORT, "README.md", *(licence.file_name for licence in LICENCES.values())})
+DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
+"""What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
+
+OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})
 """What a conversion writes beside the weights."""
 
 WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
@@ -78,8 +84,11 @@ class Problem:
         object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
 
 
-def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[Problem]:
-    """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold."""
+def problems_of(prepared: Prepared, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
+    """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold.
+
+    `another` says that the source is another file than the one that was converted.
+    """
     for name, expected in configs(prepared).items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
@@ -88,6 +97,8 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[
             continue
         for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
             ours, theirs = expected.get(field), found.get(field)
+            if another and field == "dinoport":  # what did not come along lies in the file that was converted
+                ours, theirs = (_without(("lost",), record) for record in (ours, theirs))
             if not _same(ours, theirs):
                 harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
                 yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
@@ -97,7 +108,7 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint) -> Iterator[
         if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
             yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
-        yield from (Problem(what, harmless=True) for what in _broken_hashes(path, folder.report))
+        yield from (Problem(what, harmless=True) for what in _broken_hashes(path, folder.report, documents=False))
 
 
 def shown(value: object, form: Callable[[object], str] = repr) -> str:
@@ -120,30 +131,74 @@ def _listed(report: Mapping[str, object] | None) -> set[str]:
 
 
 def contradictions(
-    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = ()
+    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = (), *, another: bool
 ) -> Iterator[str]:
     """What in a folder's dinoport.json is damaged, or is not what the source gives now.
 
-    `given` are the fields of the request that the verifier says: what they make of the folder is in its config.
+    Of `another` file with the same tensors no more is asked than that it gives the same model. `given` are the fields
+    of the request that the verifier says: what they make of the folder is in its config.
     """
-    yield from map(printable, _contradictions(path, recorded, fresh, given))
+    yield from map(printable, _contradictions(path, recorded, fresh, given, another))
 
 
-def _contradictions(path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str]) -> Iterator[str]:
+def _contradictions(
+    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
+) -> Iterator[str]:
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
         yield f"{REPORT} was changed since it was written: it does not have its own sha256"
     expected = fresh.to_dict()
+    left_out = ("head", "labels", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
-        found, computed = (_without(("head", "labels", *given), _at(report, keys)) for report in (recorded, expected))
+        if another and keys in OF_THE_FILE:
+            continue
+        found, computed = (_without(left_out, _at(report, keys)) for report in (recorded, expected))
         if not _same(found, computed):
             yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
         old, new = settings.get(name), now.get(name)
-        confirmed = old and new and old[0] == new[0] and FIELDS.get(name) in given
+        confirmed = old and new and old[0] == new[0] and (another or FIELDS.get(name) in given)
         if old != new and not confirmed:
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
-    yield from _other_source(recorded, fresh)
+    if not another:
+        yield from _changed_source(recorded, fresh)
+
+
+def is_another_file(prepared: Prepared, folder: Checkpoint) -> bool:
+    """Whether the source is evidently another file than the one that was converted: it has another size.
+
+    One of the same size passes for that file, so what differs in it is damage.
+    """
+    if folder.report is None:
+        return False
+    then = [file.get("size_bytes") for file in _source_files(folder.report)]
+    if not then:  # converted with --verify none
+        return bool(_at(folder.report, ("source", "size_bytes")) != prepared.checkpoint.size_bytes)
+    return then != [source.size_bytes for source in prepared.sources]
+
+
+def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
+    """What is not as it was when the folder was made, and makes no other model."""
+    if folder.report is None:
+        return ()
+    changed = [f"{what}; no model is made of it" for what in _broken_hashes(path, folder.report, documents=True)]
+    if another:
+        source, exact = fresh.source, fresh.proofs.exact
+        kind, size_bytes = (shown(_at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
+        changed.append(
+            f"{source.where} ({source.format}, {source.size_bytes} bytes) is another file than the one that was "
+            f"converted ({kind}, {size_bytes} bytes); its tensors are {'' if exact and exact.passed else 'not all '}"
+            "equal, and what else that one held was not looked at"
+        )
+    return tuple(map(printable, changed))
+
+
+def problems_of_returned(path: Path) -> Iterator[str]:
+    """What in a folder that was converted back is not what its dinoport.json says."""
+    recorded = read_json(path / REPORT)
+    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
+        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+    yield from map(printable, _broken_hashes(path, recorded, documents=False))
 
 
 def _without(names: Collection[str], value: object) -> object:
@@ -153,16 +208,15 @@ def _without(names: Collection[str], value: object) -> object:
     return value
 
 
-def remarks_of(path: Path, folder: Checkpoint, fresh: Report) -> tuple[str, ...]:
+def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
     """What could not be looked at."""
     if folder.report is None:
         return (
             f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",
         )
-    recorded = _at(folder.report, ("source", "files"))
-    then = (
-        [file.get("other_sha256") for file in recorded if isinstance(file, dict)] if isinstance(recorded, list) else []
-    )
+    if another:
+        return ()  # a warning says so
+    then = [file.get("other_sha256") for file in _source_files(folder.report)]
     hashes = zip(fresh.source.files, [*then, *[""] * len(fresh.source.files)], strict=False)
     unpinned = sum(file.other_bytes for file, old in hashes if None in (file.other_sha256, old))
     if not unpinned:
@@ -170,19 +224,15 @@ def remarks_of(path: Path, folder: Checkpoint, fresh: Report) -> tuple[str, ...]
     return (f"{size_text(unpinned)} of the source, beside the tensors converted, were not looked at",)
 
 
-def _other_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
+def _source_files(recorded: Mapping[str, object]) -> list[dict[str, Any]]:
     files = _at(recorded, ("source", "files"))
-    then = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-    if not then:
-        return  # converted with --verify none
-    now = fresh.source.files
-    if len(then) != len(now):
-        yield f"the source has {len(now)} files, {len(then)} were converted"
-    for old, new in zip(then, now, strict=False):
-        size_bytes = old.get("size_bytes")
-        if size_bytes != new.size_bytes:
-            yield f"{new.name} has {new.size_bytes} bytes, the file that was converted had {shown(size_bytes)}"
-        elif old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
+    return [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+
+
+def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
+    """Bytes beside the tensors that were converted, which no proof compares."""
+    for old, new in zip(_source_files(recorded), fresh.source.files, strict=False):
+        if old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
             yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
 
 
@@ -191,14 +241,18 @@ def _differ(then: object, now: str | None) -> bool:
     return then is not None and now is not None and then != now
 
 
-def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
+def _broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[str]:
+    """Files of `dinoport.json` that are not what it says: those that people read, or all others."""
     files = report.get("files")
     listed = {REPORT}
     for entry in files if isinstance(files, list) else []:
         if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
-            yield f"{REPORT} names a file that cannot be in the folder"
+            if not documents:
+                yield f"{REPORT} names a file that cannot be in the folder"
             continue
         listed.add(name)
+        if (name in DOCUMENTS) != documents:
+            continue
         try:
             refuse_leaving(path / name, path)
             if not (path / name).exists():
@@ -212,7 +266,7 @@ def _broken_hashes(path: Path, report: Mapping[str, object]) -> Iterator[str]:
             if found != entry.get(field):
                 yield f"{name} has another {field} than {REPORT} says"
                 break
-    for file in sorted(path.iterdir()):
+    for file in () if documents else sorted(path.iterdir()):
         if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
             yield f"{file.name} is in the folder, and {REPORT} does not list it"
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dinoport.api import convert
+from dinoport.api import convert, verify
+from dinoport.errors import NotProvenError, SettingError
+from dinoport.proofs.prove import Level
+from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
+from dinoport.request import Request
 from tests import goldens
 from tests.families.cases import CASES, V3, Case, dinov3
 
@@ -59,3 +65,74 @@ def test_periods_that_training_rounded_return_rounded(tmp_path: Path) -> None:
     trained = torch.load(source, weights_only=True)["teacher"]["backbone.rope_embed.periods"]
     assert trained.dtype == torch.bfloat16
     assert np.array_equal(returned.numpy(), trained.float().numpy())
+
+
+@pytest.fixture(scope="module")
+def returned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `there`, `back` and the original; tests change copies."""
+    root = tmp_path_factory.mktemp("returned")
+    there_and_back(BY_NAME["vit"], root)
+    return root
+
+
+def copy_of_back(returned: Path, folder: Path) -> Path:
+    shutil.copytree(returned / "back", folder / "back")
+    return folder / "back"
+
+
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_what_was_converted_back_is_verified_with_its_folder(returned: Path, level: Level) -> None:
+    if level == "full":
+        pytest.importorskip("transformers")
+    report = verify(returned / "there", returned / "back", level=level)
+    assert report.direction == "to original"
+    assert report.verdict.word is (Word.TRANSPORTED if level == "exact" else Word.EQUAL), str(report.verdict)
+    assert not report.recorded
+
+
+def test_a_flipped_bit_of_what_was_converted_back_is_caught(returned: Path, tmp_path: Path) -> None:
+    back = copy_of_back(returned, tmp_path)
+    content = bytearray((back / "checkpoint.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (back / "checkpoint.pth").write_bytes(content)
+    with suppress(NotProvenError):
+        verdict = verify(returned / "there", back, level="exact").verdict
+        assert verdict.failed
+        assert "checkpoint.pth has another sha256 than dinoport.json says" in verdict.failures
+    (back / "checkpoint.pth").write_bytes(content[:-100])
+    with pytest.raises(NotProvenError, match="is damaged, and so not equal to"):
+        verify(returned / "there", back, level="exact")
+
+
+def test_another_folder_and_a_changed_report_are_told(returned: Path, tmp_path: Path) -> None:
+    weights = returned / "there" / "model.safetensors"
+    shutil.copytree(returned / "there", tmp_path / "there")
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    (tmp_path / "there" / "model.safetensors").write_bytes(content)
+    assert verify(tmp_path / "there", returned / "back", level="exact").verdict.failed
+    back = copy_of_back(returned, tmp_path)
+    text = (back / "dinoport.json").read_text(encoding="utf-8")
+    (back / "dinoport.json").write_text(text.replace("transported", "carried"), encoding="utf-8")
+    assert verify(returned / "there", back, level="exact").verdict.failures == (
+        "dinoport.json was changed since it was written: it does not have its own sha256",
+    )
+
+
+def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path) -> None:
+    there, back = returned / "there", returned / "back"
+    with pytest.raises(SettingError) as refused:
+        verify(there, back, Request(num_heads=2), level="exact")
+    assert str(refused.value) == (
+        "a file that was converted back is verified without options of a conversion\n"
+        f"  found: --num-heads\n  try: dinoport verify {there} {back}"
+    )
+    with pytest.raises(SettingError) as refused:
+        verify(back / "checkpoint.pth", back, level="exact")
+    assert str(refused.value) == (
+        f"{back} was converted back, and {back / 'checkpoint.pth'} is not what it was made from\n"
+        "  expected: a folder of Transformers as SOURCE\n  found: a torch zip file\n"
+        f"  try: dinoport verify FOLDER {back}, with the folder that was converted back"
+    )
+    with pytest.raises(SettingError, match=f"try: dinoport verify SOURCE {back}, if it was converted back from SOURCE"):
+        verify(there, back / "checkpoint.pth", level="exact")

@@ -61,6 +61,8 @@ class Verdict:
     assumptions: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     not_shown: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is not as it was when the folder was made, and makes no other model."""
 
     @property
     def failed(self) -> bool:

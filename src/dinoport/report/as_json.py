@@ -46,6 +46,7 @@ def _content(report: Report) -> dict[str, object]:
             "assumptions": list(verdict.assumptions),
             "failures": list(verdict.failures),
             "not_shown": list(verdict.not_shown),
+            "warnings": list(verdict.warnings),
         },
         "direction": report.direction,
         "source": {

@@ -112,6 +112,7 @@ def _verdict(report: Report) -> Iterator[str]:
         ("except", verdict.exceptions),
         ("assuming", () if verdict.failed else verdict.assumptions),
         ("not shown", verdict.not_shown),
+        ("warning", verdict.warnings),
     ):
         yield from _entries(label, lines)
 
@@ -119,10 +120,12 @@ def _verdict(report: Report) -> Iterator[str]:
 def headline(verdict: Verdict) -> str:
     """The verdict in one line, which says that there is more to it where there is."""
     word = Word.EQUAL if verdict.word is Word.EQUAL_EXCEPT else verdict.word
-    kinds = {"exception": len(verdict.exceptions), "assumption": 0 if verdict.failed else len(verdict.assumptions)}
-    parts = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items() if count]
+    assumed = () if verdict.failed else verdict.assumptions
+    kinds = {"exception": verdict.exceptions, "assumption": assumed, "warning": verdict.warnings}
+    parts = [f"{len(lines)} {kind}{'s' if lines[1:] else ''}" for kind, lines in kinds.items() if lines]
     text = f"{word.value} {verdict.shown}".rstrip()
-    return f"{text}, with {' and '.join(parts)}" if parts else text
+    *others, last = parts or [""]
+    return f"{text}, with {', '.join(others)} and {last}" if others else f"{text}, with {last}" if last else text
 
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:

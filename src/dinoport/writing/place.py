@@ -147,6 +147,11 @@ class Place:
         return FolderError(f"{self.shown} is {what}", where=str(self.path), next_step="name a new folder inside it")
 
 
+def is_of_a_model(folder: Path) -> bool:
+    """Whether a folder holds a file that makes it one of a model, whatever else is in there or is missing."""
+    return folder.is_dir() and any(OF_A_MODEL.fullmatch(path.name) for path in folder.iterdir())
+
+
 def refuse_overlap(source: Path, target: Path) -> None:
     """Raise FolderError where writing `target` would replace or change `source`, by whatever path they are named.
 
