@@ -360,6 +360,13 @@ def test_what_no_one_foresaw_is_a_message_too(run: Run, monkeypatch) -> None:
     )
 
 
+def test_a_path_that_the_system_refuses_is_a_message(run: Run, tmp_path) -> None:
+    target = tmp_path / ("a" * 300)
+    done = run("convert", DEMO, target, *HEADS, *EXACT)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: {target} cannot be used: file name too long\n  try: ls -ld {target}\n"
+
+
 def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
     command = [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -142,6 +142,11 @@ def _own_fault(error: Exception) -> DinoportError:
     """An error that no one foresaw, in the form of those that were."""
     if isinstance(error, MemoryError):
         return DinoportError("the memory of this machine is used up", next_step="--verify exact, which needs the least")
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        path = str(error.filename)
+        return DinoportError(
+            f"{path} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}", next_step=f"ls -ld {path}"
+        )
     at = traceback.extract_tb(error.__traceback__)[-1]
     return DinoportError(
         f"dinoport met what it did not expect: {type(error).__name__}: {error}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoport.address import Address, is_address, shown_source
+from dinoport.checkpoints.byte_sources import unreadable
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
 from dinoport.checkpoints.opening import open_checkpoint
@@ -94,7 +95,7 @@ def locate(
         by_name = model is not None and source == model.url
         return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
     path = Path(source)
-    if path.exists() and not isinstance(source, PublishedName):
+    if _is_there(path) and not isinstance(source, PublishedName):
         model = published_file(path.name)
         return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
     model = published(str(source))
@@ -103,6 +104,13 @@ def locate(
     if str(head) == IMAGENET:
         _head_url(model)
     return _published(model.name, model.url, model, on_progress, look=look)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:

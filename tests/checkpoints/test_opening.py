@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -148,3 +150,21 @@ def open_files() -> int:
     if not folder.exists():
         pytest.skip("this system does not list a process's open files")
     return len(list(folder.iterdir()))
+
+
+def test_a_name_that_no_disk_takes(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read: File name too long"):
+        open_checkpoint(tmp_path / ("a" * 300))
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def refused(path: Path, **options: bool) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/run/config.json cannot be read: Permission denied\n  try: ls -l {tmp_path}/run/config.json"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dinoport.checkpoints.byte_sources import ByteSource, LocalFile
+from dinoport.checkpoints.byte_sources import ByteSource, LocalFile, unreadable
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.distributed import (
     is_distributed_folder,
@@ -26,10 +26,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises CheckpointError, or UnsafeCheckpointError for a file that names code which no checkpoint needs.
     """
-    if path.is_dir():
-        return _open_folder(path)
-    refuse_lone_file(path)
-    return replace(open_bytes(LocalFile(path)), run=find_run_config(path))
+    try:
+        if path.is_dir():
+            return _open_folder(path)
+        refuse_lone_file(path)
+        return replace(open_bytes(LocalFile(path)), run=find_run_config(path))
+    except OSError as error:  # of looking, where one may not look: reading has messages of its own
+        raise unreadable(Path(error.filename or path), error) from error
 
 
 def open_bytes(source: ByteSource) -> Checkpoint:
