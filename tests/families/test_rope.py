@@ -66,6 +66,19 @@ def test_a_config_chooses_among_the_bases_that_rounding_leaves(said: float | Non
     assert found.origin.value == "inferred"
 
 
+def test_a_model_that_was_cast_to_float16_is_refused_and_told_so() -> None:
+    with pytest.raises(UnknownModelError) as error:
+        base_read((100.0 ** (np.arange(16) / 16)).astype(np.float16), None)
+    assert str(error.value) == (
+        "the rotary periods of weights.pth follow from no base, and Transformers knows bases only\n"
+        "  where: rope_embed.periods\n"
+        "  expected: base ** (2k / (head dimension / 2)) for one base\n"
+        "  found: 1, 1.334, 1.778, 2.371 …\n"
+        "  likely cause: a model that was cast to float16, the periods too, which then are no base's powers any more\n"
+        "  try: give the weights as they were before the cast; --dtype float16 rounds them here"
+    )
+
+
 def test_a_model_without_a_base_is_refused() -> None:
     with pytest.raises(UnknownModelError) as error:
         base_read(np.geomspace(0.5, 90, 16).astype(np.float32), None)

@@ -145,13 +145,18 @@ def _rope(evidence: Evidence) -> Rope:
     if found is not None:
         return found
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
+    cause = "a model trained with min_period and max_period; written all the same, outputs would be off by about 0.8"
+    next_step = "keep this model in its own code"
+    if values.dtype == np.float16:
+        cause = "a model that was cast to float16, the periods too, which then are no base's powers any more"
+        next_step = "give the weights as they were before the cast; --dtype float16 rounds them here"
     raise UnknownModelError(
         f"the rotary periods of {evidence.where} follow from no base, and Transformers knows bases only",
         where=PERIODS,
         expected="base ** (2k / (head dimension / 2)) for one base",
         found=f"{shown}{' …' if values.size > 4 else ''}",
-        cause="a model trained with min_period and max_period; written all the same, outputs would be off by about 0.8",
-        next_step="keep this model in its own code",
+        cause=cause,
+        next_step=next_step,
     )
 
 
