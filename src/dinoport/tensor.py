@@ -80,9 +80,9 @@ class TensorRef:
         limit = max(BLOCK_BYTES // self.dtype.itemsize // granule, 1) * granule
         return self.values.blocks(start, self.size if stop is None else stop, limit)
 
-    def read(self) -> Array:
-        """Read the whole tensor into memory, in its shape."""
-        whole = np.empty(self.size, dtype=self.dtype)
+    def read(self, dtype: np.dtype[Any] | None = None) -> Array:
+        """Read the whole tensor into memory, in its shape; as another dtype, if one is given that holds its values."""
+        whole = np.empty(self.size, dtype=dtype or self.dtype)
         filled = 0
         for block in self.blocks():
             whole[filled : filled + block.size] = block

@@ -36,7 +36,7 @@ def test_a_weight_is_rounded_first(dtype: np.dtype) -> None:
 
 
 def test_bfloat16_is_read_bit_for_bit() -> None:
-    weights = Weights({"norm.weight": ref("norm.weight", VALUES.astype(BFLOAT16))}, dtype="float32")
+    weights = Weights({"norm.weight": ref("norm.weight", VALUES.astype(BFLOAT16))})
     assert np.array_equal(weights["norm.weight"].numpy(), VALUES.astype(BFLOAT16).astype(np.float32))
 
 

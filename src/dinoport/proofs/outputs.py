@@ -1,7 +1,8 @@
 """The outputs proof: the original's forward pass under original names, against the class that Transformers loaded.
 
 Both run in float64, where equal means a relative difference near 1e-15 and the smallest known mistake (a LayerNorm
-eps of 1e-12 for 1e-6) makes one far above the gate. Float32 figures are reported, not judged.
+eps of 1e-12 for 1e-6) makes one far above the gate. How far the class in float32 is from the original in float64, all
+of it rounding where the models are equal, is reported and not judged.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ class Difference:
 class OutputsProof:
     """Differences by output name (`tokens`, `logits`, …) for an input of `size` (height, width) in pixels.
 
-    `blocks` holds, by the original's name and in its order, what comes out of the embedding and of every block, in
-    float64 and in float32: the proof rests on the outputs, blocks say where a difference begins. `other_sizes` holds
+    `float64` and `float32` are the class's dtype; the original is in float64. `blocks` holds both, by the original's
+    name and in its order, for what comes out of the embedding and of every block: the proof rests on the outputs, blocks
+    say where a difference begins. `other_sizes` holds
     the largest relative difference in float64 by size; `rounding` that of a cast to a smaller dtype; `table` that of
     a baked position table from the original's own; `rotation` is the proof of DINOv3's rotary positions. `undefined`
     counts values of the original's own outputs that are not finite: they can be compared with nothing.
@@ -141,11 +143,11 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
             run = _run(case, stored, case.model, noise)
             sizes[size] = largest(compare(run.ours, run.theirs))
-        single = _run(case, replace(state, dtype="float32"), case.model.float(), images.float())
-    float32, blocks = compare(single.ours, single.theirs), double.compare_blocks()
-    in_float32 = single.compare_blocks()
-    differences = {name: (difference, in_float32[name]) for name, difference in blocks.items()}
-    return replace(proof, float32=float32, blocks=differences, other_sizes=sizes)
+        with observed_blocks(case.model.float()) as seen:
+            single = outputs_of(case.model, images.float())
+    in_float64, in_float32 = (_compare_blocks(double.our_blocks, blocks) for blocks in (double.their_blocks, seen))
+    blocks = {name: (difference, in_float32[name]) for name, difference in in_float64.items()}
+    return replace(proof, float32=compare(double.ours, single), blocks=blocks, other_sizes=sizes)
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,9 @@ class _Run:
     their_blocks: Mapping[str, Any]
     arguments: Mapping[str, Any]
 
-    def compare_blocks(self) -> dict[str, Difference]:
-        ours, theirs = self.our_blocks, self.their_blocks
-        return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
+
+def _compare_blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
+    return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
 
 
 def _run(case: Comparison, state: Mapping[str, Any], model: Any, images: Any) -> _Run:

@@ -13,7 +13,7 @@ from dinoport.tensor import BFLOAT16, TensorRef
 
 @dataclass(frozen=True)
 class Weights(Mapping[str, Any]):
-    """Tensors as torch's, in the dtype named `dtype`, after each was rounded to `cast`.
+    """Tensors as torch's, in float64, after each was rounded to `cast`.
 
     None is kept: reading one again takes less time than the system needs to provide memory for all of them in float64,
     and what no layer asks for is never read.
@@ -21,15 +21,14 @@ class Weights(Mapping[str, Any]):
 
     tensors: Mapping[str, TensorRef]
     cast: np.dtype[Any] | None = None
-    dtype: str = "float64"
 
     def __getitem__(self, name: str) -> Any:
         import torch
 
-        weight = torch_tensor(self.tensors[name])
-        if self.cast is not None:
-            weight = weight.to(getattr(torch, self.cast.name))
-        return weight.to(getattr(torch, self.dtype))
+        tensor = self.tensors[name]
+        if self.cast is None:
+            return torch.from_numpy(tensor.read(np.dtype(np.float64)))
+        return torch_tensor(tensor).to(getattr(torch, self.cast.name)).to(torch.float64)
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors
