@@ -22,7 +22,9 @@ from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule
 from dinoport.proofs import exact, loading, outputs
+from dinoport.proofs.class_outputs import outputs_of
 from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.in_float32 import run_in_float32
 from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
 from dinoport.proofs.rotation import kept_rotation
 from dinoport.proofs.weights import Weights, floats
@@ -119,10 +121,11 @@ def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
     it = plant(original, mistake, folder)
     loaded, model = loading.load(folder, it.target.class_name)
     assert loaded.passed, loaded
-    comparison = Comparison(
-        it.family, original.architecture, it.tensors, it.written, model, it.image_size, baked=it.baked
-    )
     pixels = formula.pixel_values(it.image_size, it.image_size, batch=1)
+    single = run_in_float32(model, pixels)
+    comparison = Comparison(
+        it.family, original.architecture, it.tensors, it.written, model, single, it.image_size, baked=it.baked
+    )
     return Shown(exact.prove(it.tensors, it.written, it.rules), outputs.prove(comparison, pixels, "noise"))
 
 
@@ -199,17 +202,17 @@ def swap_all(original: Original, folder: Path) -> Iterator[tuple[str, str, float
     forward = import_module(family_of(original).reference).forward
     with torch.inference_mode():
         with kept_rotation(model) as rotations:
-            outputs.outputs_of(model, images)
+            outputs_of(model, images)
         arguments = outputs.rotation_for(original.architecture, rotations)
         ours = forward(Weights(floats(tensors)), original.architecture, images, **arguments)
         for one, other in combinations(parameters, 2):
             if arrays[one].shape != arrays[other].shape:
                 continue
             exchange(parameters[one], parameters[other])
-            moved = outputs.largest(outputs.compare(ours, outputs.outputs_of(model, images))).relative
+            moved = outputs.largest(outputs.compare(ours, outputs_of(model, images))).relative
             exchange(parameters[one], parameters[other])
             yield one, other, moved
-        assert outputs.largest(outputs.compare(ours, outputs.outputs_of(model, images))).relative < GATE
+        assert outputs.largest(outputs.compare(ours, outputs_of(model, images))).relative < GATE
 
 
 def parts_by_name(model: Any, arrays: Arrays) -> dict[str, list[Any]]:

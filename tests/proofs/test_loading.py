@@ -14,7 +14,9 @@ from safetensors.numpy import load_file, save_file
 from dinoport.api import convert
 from dinoport.proofs import loading
 from dinoport.proofs.verdict import Proofs, judge
-from tests import tiny
+from dinoport.writing.torch_file import write_torch_file
+from tests import formula, tiny
+from tests.writing.stub_tensors import tensor
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -104,3 +106,13 @@ def test_fields_of_the_folders_config_are_as_written(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert model.config.num_attention_heads == config["num_attention_heads"] == 2
     assert model.config.layer_norm_eps == config["layer_norm_eps"] == 1e-6
+
+
+def test_weights_in_float64_are_not_rounded_on_the_way_to_the_proof(tmp_path: Path) -> None:
+    """Rounded to float32, they would move outputs by 1e-8."""
+    shapes = tiny.ARCHITECTURE.tensors()
+    state = {name: formula.tensor(name, shape) * np.float64(np.pi) for name, shape in shapes.items()}
+    write_torch_file(tmp_path / "checkpoint.pth", [tensor(*item) for item in state.items()])
+    outputs = convert(tmp_path / "checkpoint.pth", tmp_path / "folder", tiny.REQUEST).proofs.outputs
+    assert max(difference.relative for difference in outputs.float64.values()) < 1e-14
+    assert min(difference.relative for difference in outputs.float32.values()) > 1e-9

@@ -21,7 +21,7 @@ def observed_blocks(model: Any) -> Iterator[Mapping[str, Any]]:
     """
     seen: dict[str, Any] = {}
     with ExitStack() as hooks:
-        for name, block in _blocks(model).items():
+        for name, block in blocks_of(model).items():
             hooks.callback(block.register_forward_hook(_keep_output(seen, name)).remove)
         for name, block in _entries(model).items():
             hook = block.register_forward_pre_hook(_keep_input(seen, name), with_kwargs=True)
@@ -29,7 +29,7 @@ def observed_blocks(model: Any) -> Iterator[Mapping[str, Any]]:
         yield seen
 
 
-def _blocks(model: Any) -> dict[str, Any]:
+def blocks_of(model: Any) -> dict[str, Any]:
     """Every block by its original name."""
     kind = model.config.model_type
     if kind == "resnet":

@@ -16,7 +16,8 @@ from dinoport.families.hub_entries import HubEntry
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.resolve import claims_of_source
 from dinoport.mapping.rule import Rule
-from dinoport.proofs.outputs import Comparison, Difference, compare, outputs_of, state_as_written
+from dinoport.proofs.class_outputs import outputs_of
+from dinoport.proofs.outputs import Comparison, Difference, compare, state_as_written
 from dinoport.proofs.rotation import GATE as ROTATION_GATE
 from dinoport.proofs.rotation import kept_rotation
 from dinoport.proofs.weights import torch_tensor

@@ -29,8 +29,9 @@ class LoadingProof:
         return not (self.missing or self.unexpected or self.mismatched or self.failure)
 
 
-def load(folder: Path, class_name: str, *, pooler: bool = True) -> tuple[LoadingProof, Any]:
-    """Load a folder from disk alone, in float64 with scaled dot product attention where the class has a choice.
+def load(folder: Path, class_name: str, *, pooler: bool = True, dtype: str = "float64") -> tuple[LoadingProof, Any]:
+    """Load a folder from disk alone, in a dtype that holds its weights, with scaled dot product attention where the
+    class has a choice.
 
     Returns the proof and the model in evaluation mode, or None where loading failed. `pooler=False` loads a ViTModel
     without the pooler that its folder leaves out.
@@ -40,7 +41,7 @@ def load(folder: Path, class_name: str, *, pooler: bool = True) -> tuple[Loading
 
     cls = getattr(transformers, class_name)
     arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
-    arguments["dtype"] = torch.float64
+    arguments["dtype"] = getattr(torch, dtype)
     arguments |= attention_for(class_name)
     if class_name == "ViTModel" and not pooler:
         arguments["add_pooling_layer"] = False

@@ -18,6 +18,8 @@ from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.family import Architecture, Family
 from dinoport.families.interpolation import Interpolation
 from dinoport.proofs.blocks import observed_blocks
+from dinoport.proofs.class_outputs import outputs_of
+from dinoport.proofs.in_float32 import InFloat32
 from dinoport.proofs.rotation import Rotation, RotationProof, difference, kept_rotation
 from dinoport.proofs.side_by_side import side_by_side
 from dinoport.proofs.weights import Weights, floats
@@ -56,11 +58,11 @@ class OutputsProof:
     """Differences by output name (`tokens`, `logits`, …) for an input of `size` (height, width) in pixels.
 
     `float64` and `float32` are the class's dtype; the original is in float64. `blocks` holds both, by the original's
-    name and in its order, for what comes out of the embedding and of every block: the proof rests on the outputs, blocks
-    say where a difference begins. `other_sizes` holds
-    the largest relative difference in float64 by size; `rounding` that of a cast to a smaller dtype; `table` that of
-    a baked position table from the original's own; `rotation` is the proof of DINOv3's rotary positions. `undefined`
-    counts values of the original's own outputs that are not finite: they can be compared with nothing.
+    name and in its order, for what comes out of the embedding and of every block: the proof rests on the outputs,
+    blocks say where a difference begins. `other_sizes` holds the largest relative difference in float64 by size;
+    `rounding` that of a cast to a smaller dtype; `table` that of a baked position table from the original's own;
+    `rotation` is the proof of DINOv3's rotary positions. `undefined` counts values of the original's own outputs that
+    are not finite: they can be compared with nothing.
     """
 
     size: tuple[int, int]
@@ -95,8 +97,9 @@ class OutputsProof:
 class Comparison:
     """Everything that the outputs proof compares.
 
-    `model` is the loaded class in float64. `written` are the tensors in the folder, `baked` the position table's name
-    there if it was resampled for `image_size`; `cast` the dtype that every weight was rounded to, if any.
+    `model` is the loaded class in float64, `in_float32` what it gave on the same pixels before. `written` are the
+    tensors in the folder, `baked` the position table's name there if it was resampled for `image_size`; `cast` the
+    dtype that every weight was rounded to, if any.
     """
 
     family: Family
@@ -104,6 +107,7 @@ class Comparison:
     originals: Mapping[str, TensorRef]
     written: Mapping[str, TensorRef]
     model: Any
+    in_float32: InFloat32
     image_size: int
     cast: np.dtype[Any] | None = None
     baked: str | None = None
@@ -143,11 +147,12 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
             run = _run(case, stored, case.model, noise)
             sizes[size] = largest(compare(run.ours, run.theirs))
-        with observed_blocks(case.model.float()) as seen:
-            single = outputs_of(case.model, images.float())
-    in_float64, in_float32 = (_compare_blocks(double.our_blocks, blocks) for blocks in (double.their_blocks, seen))
+    single = case.in_float32
+    in_float64, in_float32 = (
+        _compare_blocks(double.our_blocks, blocks) for blocks in (double.their_blocks, single.blocks)
+    )
     blocks = {name: (difference, in_float32[name]) for name, difference in in_float64.items()}
-    return replace(proof, float32=compare(double.ours, single), blocks=blocks, other_sizes=sizes)
+    return replace(proof, float32=compare(double.ours, single.outputs), blocks=blocks, other_sizes=sizes)
 
 
 @dataclass(frozen=True)
@@ -226,25 +231,6 @@ def _table_of_original(table: Any, architecture: Architecture, image_size: int) 
     interpolation: Interpolation = architecture.interpolation  # type: ignore[union-attr]
     patches = image_size // architecture.patch_size  # type: ignore[union-attr]
     return interpolate_table(table, patches, patches, interpolation)
-
-
-def outputs_of(model: Any, images: Any) -> dict[str, Any]:
-    """The outputs of a Transformers model, under the names that the references use, from one forward pass."""
-    arguments = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
-    seen: list[Any] = []
-    hook = model.base_model.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    try:
-        result = model(images, **arguments)
-    finally:
-        hook.remove()
-    backbone = seen[0] if "logits" in result else result
-    if model.config.model_type == "resnet":
-        outputs = {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1)}
-    else:
-        outputs = {"tokens": backbone.last_hidden_state}
-        if backbone.pooler_output is not None:
-            outputs["pooled"] = backbone.pooler_output
-    return outputs | ({"logits": result.logits} if "logits" in result else {})
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:

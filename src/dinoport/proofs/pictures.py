@@ -12,7 +12,8 @@ import numpy as np
 
 from dinoport.families.preprocessing import Preprocessing
 from dinoport.proofs.attention import attention_of_original, kept_attention
-from dinoport.proofs.outputs import Comparison, outputs_of, rotation_for, state_as_written
+from dinoport.proofs.class_outputs import outputs_of
+from dinoport.proofs.outputs import Comparison, rotation_for, state_as_written
 from dinoport.proofs.rotation import kept_rotation
 from dinoport.tensor import Array
 
@@ -57,7 +58,7 @@ def take_pictures(
     """
     import torch
 
-    model = case.model.double()
+    model = case.model
     state = state_as_written(case)
     images = torch.from_numpy(values).double()
     blocks: dict[str, Any] = {}

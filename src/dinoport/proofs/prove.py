@@ -82,9 +82,11 @@ def prove(
     import torch
 
     from dinoport.proofs import genuine, loading, outputs, pixels
+    from dinoport.proofs.in_float32 import run_in_float32
     from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
+    from dinoport.proofs.widening import widen
 
-    loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
+    loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler, dtype=_widest(case.written))
     if model is None or not loaded.passed:
         return Proofs(found, loaded, diagnosis=by_content)
     picture = load_picture(image) if image else synthetic_picture()
@@ -94,12 +96,15 @@ def prove(
         values: Array = picture_tensor(picture, preprocessing)
     else:
         values, name = outputs.noise_input(case.channels, case.image_size), f"noise of {case.channels} channels"
+    in_float32 = run_in_float32(model, values)
+    widen(model)
     comparison = outputs.Comparison(
         family=case.family,
         architecture=case.architecture,
         originals=_of_the_model(case),
         written=case.written,
         model=model,
+        in_float32=in_float32,
         image_size=case.image_size,
         cast=case.cast,
         baked=case.baked,
@@ -140,8 +145,9 @@ def _diagnosed(
     """Where both sides part, and which of the usual mistakes explains it."""
     import torch
 
-    from dinoport.proofs import loading, outputs
+    from dinoport.proofs import outputs
     from dinoport.proofs.blocks import observed_blocks
+    from dinoport.proofs.class_outputs import outputs_of
     from dinoport.proofs.rotation import kept_rotation
     from dinoport.proofs.weights import Weights, floats
 
@@ -158,11 +164,10 @@ def _diagnosed(
         )
         return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
 
-    # Loaded afresh: the outputs proof has left its own in float32.
-    _, model = loading.load(case.folder, case.class_name, pooler=case.pooler)
+    model = comparison.model
     images = torch.from_numpy(values).double()
     with torch.inference_mode(), observed_blocks(model) as blocks, kept_rotation(model) as rotations:
-        theirs = outputs.outputs_of(model, images)
+        theirs = outputs_of(model, images)
     if computed.worst <= outputs.GATE and rotations and isinstance(case.architecture, DinoV3ViT):
         return diagnosis.of_rotation(rotations[0], case.architecture, values.shape[-2:])
     reference = import_module(case.family.reference).forward
@@ -184,6 +189,11 @@ def _diagnosed(
         held = words, {**state, **Weights(floats(tensors))}
     found = diagnosis.of_outputs(sides, state, case.architecture, others, held)
     return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
+
+
+def _widest(tensors: Mapping[str, TensorRef]) -> str:
+    """The dtype to load a folder in: float32, unless that would round its weights."""
+    return "float64" if any(tensor.dtype == np.float64 for tensor in tensors.values()) else "float32"
 
 
 def _of_the_model(case: Case) -> Mapping[str, TensorRef]:

@@ -66,7 +66,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     import torch  # once nothing of the folder is refused any more
 
     from dinoport.proofs.attention import kept_attention
-    from dinoport.proofs.outputs import outputs_of
+    from dinoport.proofs.class_outputs import outputs_of
 
     model = _load(folder, kind, dtype)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
