@@ -169,7 +169,7 @@ def test_what_is_read_is_bounded(made, tmp_path, kind: str) -> None:
     assert "preprocessor_config.json is missing or not a JSON object" in failures
     with pytest.raises(SettingError) as refused:
         read_labels(str(tmp_path / "labels.json"), 3)
-    found = "is not a regular file" if kind == "a pipe" else "a file of more than 67108864 bytes"
+    found = "is not a regular file" if kind == "a pipe" else "a file of more than 8388608 bytes"
     assert found in str(refused.value)
 
 

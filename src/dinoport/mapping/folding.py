@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|(?<=layer)\d+(?=\.)")
+_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]*)(?=\.|$)|(?<=layer)(?:0|[1-9][0-9]*)(?=\.)")
+"""As a codebase writes them: 00 is another name than 0, and has to be shown as that."""
 
 
 def fold_names(names: Iterable[str]) -> list[str]:

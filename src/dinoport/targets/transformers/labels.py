@@ -10,10 +10,14 @@ from importlib import resources
 from pathlib import Path
 
 from dinoport.checkpoints.byte_sources import LocalFile
+from dinoport.checkpoints.json_text import refuse_many_values
+from dinoport.checkpoints.names import is_name
 from dinoport.errors import CheckpointError, SettingError
 
 IMAGENET = "imagenet-1k"
-MAX_FILE_BYTES = 64 * 1024 * 1024
+
+MAX_FILE_BYTES = 8 * 1024 * 1024
+"""The names of ImageNet's 21,841 classes take less than one."""
 
 
 @cache
@@ -40,7 +44,9 @@ class _Object(list[tuple[str, object]]):
 
 def _read(path: str) -> object:
     try:
-        return json.loads(_content(path).decode("utf-8-sig"), object_pairs_hook=_Object)
+        content = _content(path)
+        refuse_many_values(content)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_Object)
     except CheckpointError as error:
         missing = isinstance(error.__cause__, FileNotFoundError)
         raise _unfit(path, f"{IMAGENET}, or a JSON file", "no such file" if missing else error.what) from error
@@ -78,7 +84,7 @@ def _pairs(content: object, path: str) -> Iterable[tuple[int, str]]:
         index = _index(key)
         if index is None:
             raise _unfit(path, "a whole number as the index of each class", _shown(key))
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not name.strip() or not is_name(name):
             raise _unfit(path, f"a name in words for class {index}", _shown(name))
         yield index, name
 
