@@ -283,7 +283,7 @@ def _channel_remarks(target: Target) -> list[str]:
     if target.channels == 3:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}: no image processor of Transformers is known to do what its training did"]
+    return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
 
 
 def _dtype_remarks(plan: Plan) -> list[str]:
