@@ -326,3 +326,27 @@ def test_a_value_that_was_assumed_can_be_confirmed(tmp_path: Path) -> None:
 def test_a_value_that_was_given_is_named_in_the_verdict(tmp_path: Path) -> None:
     verdict = convert(DEMO, tmp_path / "out", Request(num_heads=4), level="exact").verdict
     assert "heads = 4 (--num-heads)" in verdict.assumptions
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"hidden_size": 65_536}, "hidden_size = 65536, where no tensor is larger than 12"),
+        ({"num_hidden_layers": 999}, "num_hidden_layers = 999, with 24 tensors"),
+    ],
+)
+def test_a_config_of_a_larger_model_is_no_way_back(made, tmp_path, fields: dict[str, object], found: str) -> None:
+    """Whether or not Transformers would load it: sizes that no tensor has would be made up, and searched for."""
+    _, folder = made
+    edit(folder / "config.json", **fields)
+    with pytest.raises(SettingError) as refused:
+        convert(folder, tmp_path / "back", to="original", level="exact")
+    assert str(refused.value) == (
+        f"{folder} does not hold the model that its config.json describes\n"
+        "  where: config.json\n"
+        "  expected: a model as large as its weights\n"
+        f"  found: {found}\n"
+        "  likely cause: a config of another model, or a folder that was made to mislead\n"
+        "  try: fetch the folder again"
+    )
+    assert not (tmp_path / "back").exists()

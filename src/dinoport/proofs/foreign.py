@@ -36,6 +36,20 @@ def refuse_foreign(folder: Path, config: Mapping[str, object], tensors: Mapping[
         )
 
 
+def refuse_larger(where: str, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
+    """Raise SettingError for a config of a larger model than the `tensors` are."""
+    problems = [*_too_large(config, tensors)]
+    if problems:
+        raise SettingError(
+            f"{where} does not hold the model that its config.json describes",
+            where="config.json",
+            expected="a model as large as its weights",
+            found="; ".join(problems[:5]),
+            cause="a config of another model, or a folder that was made to mislead",
+            next_step="fetch the folder again",
+        )
+
+
 def _opening(folder: Path, config: Mapping[str, object]) -> Iterator[str]:
     if not is_known_class(config):
         yield f"a class that is none of the family's: {str(config.get('architectures'))[:80]}"

@@ -62,7 +62,7 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
     heads, eps = config.get("num_attention_heads"), config.get("layer_norm_eps")
     wishes = Wishes(
         num_heads=heads if type(heads) is int else None,
-        layer_norm_eps=float(eps) if isinstance(eps, (int, float)) else None,
+        layer_norm_eps=float(eps) if isinstance(eps, (int, float)) and 0 < eps < 1 else None,
         said_by="config.json",
     )
     lost = tuple(name for name in _listed(config, "lost") if name in LOSSES)
