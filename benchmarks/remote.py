@@ -130,6 +130,9 @@ class Handler(BaseHTTPRequestHandler):
         """Silent."""
 
     def do_GET(self) -> None:
+        if self.path != f"/{self.served.path.name}":
+            self.send_error(404)  # the config of a training run, which is looked for beside a checkpoint
+            return
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         start, last = (int(found[1]), int(found[2])) if found else (0, self.served.size_bytes - 1)
         last = min(last, self.served.size_bytes - 1)
