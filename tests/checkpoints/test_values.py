@@ -125,3 +125,12 @@ def test_sizes():
     assert are_sizes([0, 1, 2**63 - 1])
     assert not are_sizes([False])
     assert not are_sizes([1] * 33)
+
+
+def test_another_thread_may_take_the_last_spare_buffer_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TakenMeanwhile(list[np.ndarray]):
+        def __len__(self) -> int:
+            return 1
+
+    monkeypatch.setattr(reader, "_spare", TakenMeanwhile())
+    assert (over(np.float32, (4, 5), (5, 1)).read() == expected(np.float32, (4, 5), (5, 1))).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -79,7 +80,7 @@ class StoredValues:
 
     def _stream(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         size_bytes = limit * self.dtype.itemsize
-        buffer = _spare.pop() if _spare and size_bytes <= BLOCK_BYTES else np.empty(size_bytes, dtype=np.uint8)
+        buffer = _buffer(size_bytes)
         try:
             for first in range(start, stop, limit):
                 count = min(limit, stop - first)
@@ -110,6 +111,14 @@ class StoredValues:
         strides = tuple(stride * itemsize for stride in self.strides)
         flat = np.frombuffer(data, dtype=self.dtype)
         return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+
+
+def _buffer(size_bytes: int) -> Array:
+    """Room for at least so many bytes."""
+    if size_bytes <= BLOCK_BYTES:
+        with suppress(IndexError):  # also where another thread was faster
+            return _spare.pop()
+    return np.empty(size_bytes, dtype=np.uint8)
 
 
 def are_sizes(values: Sequence[object]) -> bool:
