@@ -69,7 +69,9 @@ class CheckpointError(DinoportError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A source that names code which no checkpoint needs. Nothing of it was run."""
+    """A source that was made to do harm, or might have been: it names code that no checkpoint needs, or links to files
+    outside its folder. Nothing of it was run or read.
+    """
 
 
 class UnknownModelError(DinoportError):

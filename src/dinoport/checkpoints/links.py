@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dinoport.errors import CheckpointError
+from dinoport.errors import UnsafeCheckpointError
 
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
 """Hugging Face's cache: `snapshots/<revision>/model.safetensors` leads to `blobs/<hash>` beside."""
@@ -20,11 +20,11 @@ ANNEX = Path(".git", "annex", "objects")
 
 
 def refuse_leaving(path: Path, folder: Path) -> None:
-    """Raise CheckpointError for a file of `folder` that is a link out of it, to no cache of the folder's own."""
+    """Raise UnsafeCheckpointError for a file of `folder` that is a link out of it, to no cache of the folder's own."""
     real, home = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     if home in real.parents or any(store in real.parents for store in _stores(home)):
         return
-    raise CheckpointError(
+    raise UnsafeCheckpointError(
         f"{path} is a link that leaves its folder",
         expected="a file in the folder itself, or in the cache that the folder belongs to",
         found=f"a link to {real}",
