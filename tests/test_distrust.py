@@ -285,7 +285,9 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
     }[command]
     with pytest.raises(SettingError) as refused:
         run()
-    assert str(refused.value).startswith(f"{folder} is not given to Transformers\n  where: config.json\n")
+    larger = command != "visualize" and (", with " in found or "where no tensor" in found)  # not even planned
+    refusal = "does not hold the model that its config.json describes" if larger else "is not given to Transformers"
+    assert str(refused.value).startswith(f"{folder} {refusal}\n  where: config.json\n")
     assert f"\n  found: {found}" in str(refused.value)
 
 
@@ -341,6 +343,9 @@ def test_a_config_of_a_larger_model_is_no_way_back(made, tmp_path, fields: dict[
     edit(folder / "config.json", **fields)
     with pytest.raises(SettingError) as refused:
         convert(folder, tmp_path / "back", to="original", level="exact")
+    with pytest.raises(SettingError) as unplanned:
+        api.plan(folder, to="original")
+    assert str(unplanned.value) == str(refused.value) == api.inspect(folder).refusal
     assert str(refused.value) == (
         f"{folder} does not hold the model that its config.json describes\n"
         "  where: config.json\n"

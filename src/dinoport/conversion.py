@@ -22,7 +22,7 @@ from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.preparation import Prepared, prepare
 from dinoport.progress import Bar, Progress
-from dinoport.proofs.foreign import refuse_foreign, refuse_larger
+from dinoport.proofs.foreign import refuse_foreign
 from dinoport.proofs.genuine import Reference
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, judge
@@ -108,7 +108,6 @@ def return_into(workspace: Path, job: Job) -> Report:
         if job.level == "full":
             local = local or open_files.enter_context(on_disk(folder))
             refuse_foreign(local, folder.config or {}, prepared.tensors)
-        refuse_larger(folder.where, folder.config or {}, prepared.tensors)
         size_bytes = prepared.plan.size_bytes
         bar = Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE

@@ -15,6 +15,7 @@ from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
 from dinoport.preparation import refusal
 from dinoport.targets.original import Return, way_back
+from dinoport.targets.stated_sizes import refuse_larger
 from dinoport.tensor import TensorRef
 
 
@@ -41,7 +42,8 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
             next_step="leave --to original out: a checkpoint of the original codebase has its names already",
         )
     tensors = folder_tensors(checkpoint)
-    back = way_back(where, checkpoint.config or {})
+    back = way_back(where, checkpoint.config)
+    refuse_larger(where, checkpoint.config, tensors)
     family = next(family for family in FAMILIES if family.name == back.family)
     resolution = backwards(tensors, back.rules)
     originals = {step.target.name: step.tensor() for step in resolution.plan.steps}

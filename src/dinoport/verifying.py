@@ -18,7 +18,7 @@ from dinoport.conversion import forward_case, genuine_code, pinned_sources, retu
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.preparation import prepare
 from dinoport.progress import Bar, Progress
-from dinoport.proofs.foreign import refuse_foreign, refuse_larger
+from dinoport.proofs.foreign import refuse_foreign
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
@@ -101,7 +101,6 @@ def verify_returned(check: Check) -> Report:
         path = located.path or Path(located.shown)
         if check.level == "full":
             refuse_foreign(path, source.config or {}, prepared.tensors)
-        refuse_larger(source.where, source.config or {}, prepared.tensors)
         case = return_case(prepared, path, state_dicts(original)[0].tensors)
         proofs = check.prove(case, check.level, prepared.plan.size_bytes)
         problems = integrity.problems_of_returned(check.folder)

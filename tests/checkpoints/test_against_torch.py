@@ -291,6 +291,36 @@ def test_a_tensor_on_the_meta_device_says_so_when_it_is_read(tmp_path):
             checkpoint.tree["a"].read()
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("bit", "view"),
+    [
+        ("neg", lambda: torch.complex(numbers(2), numbers(2, first=3)).conj().imag),
+        ("conj", lambda: torch.complex(numbers(2), numbers(2, first=3)).conj()),
+        ("neg", lambda: torch._neg_view(numbers(2).to(torch.float8_e5m2))),  # rebuilt by another function
+    ],
+)
+def test_a_lazy_view_is_told_and_resolving_it_helps(tmp_path, form, bit, view):
+    """The values in the file are not the tensor's: torch changes them as it reads."""
+    from dinoport.errors import CheckpointError
+
+    path, lazy = tmp_path / "a.pth", view()
+    torch.save({"a": lazy}, path, **FORMATS[form])
+    with pytest.raises(CheckpointError) as refused:
+        open_checkpoint(path)
+    assert str(refused.value) == (
+        f"{path} holds a tensor whose stored values are not its own: torch changes them whenever it reads them\n"
+        "  expected: values as they lie in the file\n"
+        f"  found: the metadata {{'{bit}': True}}\n"
+        "  likely cause: a lazy view, such as the imaginary part of a conjugate, saved before it was computed\n"
+        "  try: load it where you trust it, and save each such tensor as tensor.resolve_conj().resolve_neg()"
+    )
+    if lazy.dtype != torch.float8_e5m2:  # which torch cannot negate
+        torch.save({"a": lazy.resolve_conj().resolve_neg()}, path, **FORMATS[form])
+        with open_checkpoint(path) as checkpoint:
+            assert checkpoint.tree["a"].read().tolist() == lazy.tolist()
+
+
 def test_torch_never_reads_more_than_is_written(tmp_path: Path):
     """A slice keeps its whole storage in the file; two slices share it."""
     base = numbers(100)

@@ -41,6 +41,11 @@ def state_dict_container(state: State) -> object:
     return {"state_dict": {f"module.{name}": values for name, values in state.items()}, "epoch": 1}
 
 
+def averaged(state: State) -> object:
+    """As `torch.optim.swa_utils.AveragedModel` names what it averages, and counts it."""
+    return {"n_averaged": np.array(7), **{f"module.{name}": values for name, values in state.items()}}
+
+
 def as_it_was(state: State) -> State:
     return state
 
@@ -131,6 +136,7 @@ CASES = (
     Case("vit", VIT, "ViTModel"),
     Case("vit-training-checkpoint", VIT, "ViTModel", wrap=teacher),
     Case("vit-state-dict-container", VIT, "ViTModel", wrap=state_dict_container),
+    Case("vit-averaged", VIT, "ViTModel", wrap=averaged),
     Case("vit-no-pooler", VIT, "ViTModel", Request(pooler="none")),
     Case("vit-no-qkv-bias", replace(VIT, qkv_bias=False), "ViTModel"),
     Case("vit-patch-8-wide-mlp", replace(VIT, patch_size=8, mlp_hidden=320), "ViTModel"),

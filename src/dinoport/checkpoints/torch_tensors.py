@@ -105,6 +105,17 @@ def _broken(where: str, found: str) -> CheckpointError:
     )
 
 
+def _lazy(where: str, metadata: object) -> CheckpointError:
+    """For torch's negative and conjugate bits, and what other metadata a tensor may come with."""
+    return CheckpointError(
+        f"{where} holds a tensor whose stored values are not its own: torch changes them whenever it reads them",
+        expected="values as they lie in the file",
+        found=f"the metadata {short_text(metadata)}",
+        cause="a lazy view, such as the imaginary part of a conjugate, saved before it was computed",
+        next_step="load it where you trust it, and save each such tensor as tensor.resolve_conj().resolve_neg()",
+    )
+
+
 @dataclass(frozen=True)
 class NoValues:
     """The values of a tensor that was saved without any: one on torch's meta device."""
@@ -134,7 +145,7 @@ def builders(where: str) -> dict[str, Builder]:
         if count > MAX_TENSORS:
             raise _broken(where, f"more than {MAX_TENSORS} tensors")
         if len(rest) > 2 and rest[2]:
-            raise ValueError("a tensor whose values are to be negated or conjugated when they are read")
+            raise _lazy(where, rest[2])
         return stored_tensor("", storage.storage, storage.dtype, first, shape, strides, big_endian=storage.big_endian)
 
     def tensor_v3(
@@ -150,7 +161,7 @@ def builders(where: str) -> dict[str, Builder]:
         if not isinstance(storage, TypedStorage) or not isinstance(dtype, Global):
             raise ValueError("a tensor over something that is no storage")
         typed = TypedStorage(storage.storage, TORCH_DTYPES[dtype.name], storage.big_endian)
-        return tensor(typed, first, shape, strides)
+        return tensor(typed, first, shape, strides, grad, hooks, *rest)
 
     def meta(dtype: object, shape: object, strides: object, grad: object = None) -> object:
         if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not are_sizes(shape):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from dinoport.families.averaging import AVERAGED
 from dinoport.families.setting import Wishes
-from dinoport.mapping.resolve import Problem, backwards
+from dinoport.mapping.resolve import Problem, backwards, claims_of_source
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Shape, TensorRef
 
@@ -41,11 +42,12 @@ class Translation:
 def translate(tensors: Mapping[str, TensorRef], dialect: Dialect, wishes: Wishes) -> Translation:
     """Give `tensors` the original's names. Nothing is read; problems are collected."""
     rules = dialect.rules({name: tensor.shape for name, tensor in tensors.items()}, wishes)
-    resolution = backwards(tensors, rules)
+    beside = {name: tensor for name, tensor in tensors.items() if claims_of_source(name, (AVERAGED,))}
+    resolution = backwards({name: tensor for name, tensor in tensors.items() if name not in beside}, rules)
     declared = {
         rule.source.template: f"{rule.constant}: {rule.reason}" for rule in rules if rule.source and rule.constant
     }
     remarks = [f"read through the names of {dialect.name}"]
     remarks += [f"{dialect.name} keeps no {name}; taken as {why}" for name, why in declared.items() if "." not in name]
     found = {step.target.name: step.tensor() for step in resolution.plan.steps}
-    return Translation(found, declared, resolution.problems, tuple(remarks))
+    return Translation({**found, **beside}, declared, resolution.problems, tuple(remarks))

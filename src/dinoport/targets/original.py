@@ -21,7 +21,7 @@ MAX_LAYERS = 1000
 MAX_WIDTH = 65_536
 """More than any model has; config.json is not trusted with more."""
 
-LOSSES = ("local_cls_norm", "head", "dino_head", "ibot_head")
+LOSSES = ("local_cls_norm", "head", "dino_head", "ibot_head", "n_averaged")
 """What a folder can have lost of its original."""
 
 MODEL_TYPES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.errors import UnknownModelError
+from dinoport.families.averaging import AVERAGED
 from dinoport.families.builder import Said, believe, heads_setting
 from dinoport.families.dino.architecture import DinoViT
 from dinoport.families.family import Evidence, Family, Reading
@@ -28,6 +29,7 @@ PROJECTION_HEAD = "the projection head of self-distillation; no class of Transfo
 DROPS = (
     drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
     drop("head.last_layer.{p}", because=PROJECTION_HEAD),
+    AVERAGED,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dinoport.families.averaging import AVERAGED
 from dinoport.families.dino.family import PROJECTION_HEAD
 from dinoport.families.dino_resnet.architecture import DinoResNet
 from dinoport.families.family import Evidence, Family, Reading
@@ -17,6 +18,7 @@ from dinoport.tensor import Shape
 DROPS = (
     drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
     drop("head.last_layer.{p}", because=PROJECTION_HEAD),
+    AVERAGED,
 )
 
 

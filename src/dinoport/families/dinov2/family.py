@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.errors import UnknownModelError
+from dinoport.families.averaging import AVERAGED
 from dinoport.families.builder import Belief, believe, heads_setting
 from dinoport.families.dinov2.architecture import DinoV2ViT
 from dinoport.families.dinov2.timm import TIMM
@@ -42,6 +43,7 @@ DROPS = (
     drop("dino_head.last_layer.{p}", because=HEADS),
     drop("ibot_head.mlp.{k}.{p}", because=HEADS),
     drop("ibot_head.last_layer.{p}", because=HEADS),
+    AVERAGED,
 )
 
 

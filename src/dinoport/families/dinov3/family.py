@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.families.averaging import AVERAGED
 from dinoport.families.builder import believe, checked_heads
 from dinoport.families.dinov3.architecture import DinoV3ViT
 from dinoport.families.dinov3.refusals import refuse_what_no_class_computes
@@ -44,10 +45,13 @@ EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 RELEASED_REGISTERS = 4
 """Of every released model. Upstream's default config trains without any, and with the other eps."""
 
-DROPS = tuple(
-    drop(f"{head}.{rest}.{{p}}", because="a projection head of self-distillation; no class of Transformers has it")
-    for head in ("dino_head", "ibot_head")
-    for rest in ("mlp.{k}", "last_layer")
+DROPS = (
+    *(
+        drop(f"{head}.{rest}.{{p}}", because="a projection head of self-distillation; no class of Transformers has it")
+        for head in ("dino_head", "ibot_head")
+        for rest in ("mlp.{k}", "last_layer")
+    ),
+    AVERAGED,
 )
 
 

@@ -1,0 +1,59 @@
+"""Averages of models, as torch's AveragedModel saves them: the model, and a count that no class has a place for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.api import convert
+from dinoport.families.averaging import AVERAGED
+from dinoport.families.catalogue import FAMILIES
+from dinoport.proofs.verdict import Word
+from dinoport.request import Request
+from tests.families import test_timm
+from tests.families.cases import CASES, Case, averaged, tensors
+
+torch = pytest.importorskip("torch")
+
+PLAIN = ("vit", "resnet", "dinov2", "dinov3", "dinov3-convnext")
+"""One case of each family, by its name."""
+
+
+def lines_of(source: Path, folder: Path, **wishes: Any) -> tuple[Word, list[tuple[str, str]], list[str]]:
+    report = convert(source, folder, Request(**wishes), level="exact")
+    dropped = [(line.names, line.reason) for line in report.accounting.dropped]
+    return report.verdict.word, dropped, list(report.source.stripped)
+
+
+def test_torch_counts_under_this_name() -> None:
+    average = torch.optim.swa_utils.AveragedModel(torch.nn.Linear(2, 3))
+    assert set(average.state_dict()) == {"n_averaged", "module.weight", "module.bias"}
+    assert average.n_averaged.shape == ()
+
+
+def test_every_family_has_a_case() -> None:
+    assert {case.architecture.__module__.split(".")[2] for case in CASES if case.name in PLAIN} == {
+        family.name for family in FAMILIES
+    }
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in PLAIN], ids=lambda case: case.name)
+@pytest.mark.parametrize("key", ["", "model_ema"])
+def test_the_count_is_dropped_and_named(case: Case, key: str, tmp_path: Path) -> None:
+    state = tensors(averaged(case.state()))
+    torch.save({key: state, "epoch": 3} if key else state, tmp_path / "ema.pth")
+    word, dropped, notes = lines_of(tmp_path / "ema.pth", tmp_path / "out")
+    assert word is Word.TRANSPORTED
+    assert ("n_averaged", AVERAGED.reason) in dropped
+    assert f"prefix 'module.' stripped from {len(case.state())} names" in notes
+    remarks = convert(tmp_path / "out", tmp_path / "back", to="original", level="exact").remarks
+    assert "n_averaged is not in the folder, and does not return" in remarks
+
+
+def test_an_average_under_the_names_of_timm(tmp_path: Path) -> None:
+    torch.save(tensors(averaged(test_timm.state("dinov2"))), tmp_path / "ema.pth")
+    word, dropped, _ = lines_of(tmp_path / "ema.pth", tmp_path / "out", num_heads=3)
+    assert word is Word.TRANSPORTED
+    assert ("n_averaged", AVERAGED.reason) in dropped
