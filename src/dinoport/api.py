@@ -21,7 +21,7 @@ from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Request
-from dinoport.returning import folder_tensors, prepare_return
+from dinoport.returning import folder_tensors, prepare_return, refuse_options
 from dinoport.sources import PublishedName, locate
 from dinoport.targets.original import is_known_class
 from dinoport.verifying import Check, verify_folder, verify_returned, was_returned
@@ -84,6 +84,7 @@ def plan(
     _require_one_of("to", to, get_args(Direction))
     planned = Verdict(Word.PLANNED)
     if to == "original":
+        refuse_options(request)
         with locate(source, on_progress, look=True).open(on_progress) as checkpoint:
             return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
     with prepare(source, request or Request(), on_progress, look=True) as prepared:
@@ -123,6 +124,8 @@ def convert(
     target, request = Path(target), request or Request()
     _require_packages(level)
     check_reference(reference, level, to)
+    if to == "original":
+        refuse_options(request)
     if not isinstance(source, PublishedName):
         refuse_overlap(Path(source), target)
     _check_image(image, level)
@@ -170,7 +173,8 @@ def verify(
     _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)
     _require_packages(level)
-    check_reference(reference, level)
+    returned = was_returned(folder)
+    check_reference(reference, level, "original" if returned else "transformers")
     _check_image(image, level)
     check = Check(
         source=source,
@@ -183,7 +187,7 @@ def verify(
         reference=reference,
         on_progress=on_progress,
     )
-    return verify_returned(check) if was_returned(folder) else verify_folder(check)
+    return verify_returned(check) if returned else verify_folder(check)
 
 
 def demo(folder: str | Path, *, force: bool = False, for_page: bool = False, on_progress: Progress = silent) -> Report:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from dinoport import folder as folders
 from dinoport.address import shown_source
 from dinoport.checkpoints.announcing import announce
+from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.pinning import SourceFile, pinning
 from dinoport.checkpoints.remote.copying import on_disk
@@ -30,7 +31,7 @@ from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.report import Report
 from dinoport.request import Request
 from dinoport.returning import PreparedReturn, folder_tensors, prepare_return
-from dinoport.sources import locate
+from dinoport.sources import Located, locate
 from dinoport.tensor import TensorRef
 from dinoport.writing.json_file import write_json
 from dinoport.writing.output_file import WrittenFile
@@ -100,14 +101,7 @@ def convert_into(workspace: Path, request: Request, job: Job) -> Report:
 def return_into(workspace: Path, job: Job) -> Report:
     """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
     located = locate(job.source, job.on_progress)
-    with ExitStack() as open_files:
-        folder = open_files.enter_context(located.open(job.on_progress))
-        prepared = prepare_return(folder)
-        announce(sources(prepared.plan.steps).values())
-        local = located.path
-        if job.level == "full":
-            local = local or open_files.enter_context(on_disk(folder))
-            refuse_foreign(local, folder.config or {}, prepared.tensors)
+    with located.open(job.on_progress) as folder, planned_return(located, folder, job.level) as (prepared, local):
         size_bytes = prepared.plan.size_bytes
         bar = Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE
@@ -115,13 +109,29 @@ def return_into(workspace: Path, job: Job) -> Report:
         job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors
-            proofs = job.prove(return_case(prepared, local or Path(located.shown), originals), size_bytes)
+            proofs = job.prove(return_case(prepared, local, originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=proofs.at_other_sizes))
         report = return_report(prepared, verdict, proofs, str(job.target), [written])
         report = with_hashes(report, folder) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())
     return report
+
+
+@contextmanager
+def planned_return(located: Located, folder: Checkpoint, level: Level) -> Iterator[tuple[PreparedReturn, Path]]:
+    """Plan the way back of an open folder, and yield where it lies: for the full proof on disk, wherever it is.
+
+    Raises DinoportError for a folder that has no way back, and for one that Transformers is not given.
+    """
+    prepared = prepare_return(folder)
+    announce(sources(prepared.plan.steps).values())
+    with ExitStack() as files:
+        local = located.path
+        if level == "full":
+            local = local or files.enter_context(on_disk(folder))
+            refuse_foreign(local, folder.config or {}, prepared.tensors)
+        yield prepared, local or Path(located.shown)
 
 
 def pinned_sources(prepared: Prepared, level: Level) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.errors import SettingError
+from dinoport.errors import SettingError, UsageError
 from dinoport.families.catalogue import FAMILIES
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.mapping.folding import fold_names
@@ -14,6 +14,7 @@ from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
 from dinoport.preparation import refusal
+from dinoport.request import Request, options_of
 from dinoport.targets.original import Return, way_back
 from dinoport.targets.stated_sizes import refuse_larger
 from dinoport.tensor import TensorRef
@@ -29,6 +30,17 @@ class PreparedReturn:
     tensors: Mapping[str, TensorRef]
     reading: Reading
     plan: Plan
+
+
+def refuse_options(request: Request | None) -> None:
+    """Raise UsageError for a request that asks for anything: a way back would leave it undone, and say nothing."""
+    asked = options_of(request.to_dict()) if request else {}
+    if asked:
+        raise UsageError(
+            "the way back follows from the folder alone, and takes no options of a conversion",
+            found=", ".join(asked),
+            next_step="leave them out; convert the original again for another folder",
+        )
 
 
 def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:

@@ -14,17 +14,16 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.huggingface import read_json
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.conversion import forward_case, genuine_code, pinned_sources, return_case
+from dinoport.conversion import forward_case, genuine_code, pinned_sources, planned_return, return_case
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.preparation import prepare
 from dinoport.progress import Bar, Progress
-from dinoport.proofs.foreign import refuse_foreign
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.report import Report
 from dinoport.request import Request
-from dinoport.returning import folder_tensors, prepare_return
+from dinoport.returning import folder_tensors, refuse_options
 from dinoport.sources import locate
 from dinoport.writing.place import is_of_a_model
 from dinoport.writing.torch_file import ORIGINAL_FILE
@@ -82,12 +81,7 @@ def verify_folder(check: Check) -> Report:
 
 def verify_returned(check: Check) -> Report:
     """Prove what `convert --to original` wrote against the folder of Transformers that it was made from."""
-    if check.request and check.request.to_dict():
-        raise SettingError(
-            "a file that was converted back is verified without options of a conversion",
-            found=", ".join(f"--{name.replace('_', '-')}" for name in check.request.to_dict()),
-            next_step=f"dinoport verify {shown_source(check.source)} {check.folder}",
-        )
+    refuse_options(check.request)
     located = locate(check.source, check.on_progress)
     with located.open(check.on_progress) as source, _read(check) as original:
         if source.config is None:
@@ -97,12 +91,9 @@ def verify_returned(check: Check) -> Report:
                 found=f"a {source.format}",
                 next_step=f"dinoport verify FOLDER {check.folder}, with the folder that was converted back",
             )
-        prepared = prepare_return(source)
-        path = located.path or Path(located.shown)
-        if check.level == "full":
-            refuse_foreign(path, source.config or {}, prepared.tensors)
-        case = return_case(prepared, path, state_dicts(original)[0].tensors)
-        proofs = check.prove(case, check.level, prepared.plan.size_bytes)
+        with planned_return(located, source, check.level) as (prepared, local):
+            case = return_case(prepared, local, state_dicts(original)[0].tensors)
+            proofs = check.prove(case, check.level, prepared.plan.size_bytes)
         problems = integrity.problems_of_returned(check.folder)
         source.check_unchanged()
         original.check_unchanged()

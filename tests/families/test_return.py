@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoport.api import convert, verify
-from dinoport.errors import NotProvenError, SettingError
+from dinoport.api import convert, plan, verify
+from dinoport.errors import NotProvenError, SettingError, UsageError
 from dinoport.proofs.prove import Level
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
@@ -121,12 +121,20 @@ def test_another_folder_and_a_changed_report_are_told(returned: Path, tmp_path: 
 
 def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path) -> None:
     there, back = returned / "there", returned / "back"
-    with pytest.raises(SettingError) as refused:
-        verify(there, back, Request(num_heads=2), level="exact")
-    assert str(refused.value) == (
-        "a file that was converted back is verified without options of a conversion\n"
-        f"  found: --num-heads\n  try: dinoport verify {there} {back}"
-    )
+    asked = Request(num_heads=2, dtype="float16")
+    for way in (
+        lambda: convert(there, back, asked, to="original", level="exact"),
+        lambda: plan(there, asked, to="original"),
+        lambda: verify(there, back, asked, level="exact"),
+    ):
+        with pytest.raises(UsageError) as wrong:
+            way()
+        assert str(wrong.value) == (
+            "the way back follows from the folder alone, and takes no options of a conversion\n"
+            "  found: --dtype, --num-heads\n  try: leave them out; convert the original again for another folder"
+        )
+    with pytest.raises(UsageError, match="--reference goes with a conversion to Transformers"):
+        verify(there, back, reference=str(there))
     with pytest.raises(SettingError) as refused:
         verify(back / "checkpoint.pth", back, level="exact")
     assert str(refused.value) == (
