@@ -423,7 +423,7 @@ def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -
 
 SLOW = """
 import sys, time
-from dinoport import api, cli, conversion, printing
+from dinoport import cli
 from dinoport.writing import stream
 
 def slow(block):

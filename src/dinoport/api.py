@@ -167,8 +167,8 @@ def verify(
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
-    `level` is exact or full. The report's verdict says whether the two are equal. NotProvenError is raised for a folder
-    alone that is too damaged to be compared; it has no report then.
+    `level` is exact or full. The report's verdict says whether the two are equal. Raises NotProvenError, without
+    a report, for a folder that is too damaged to be compared.
     """
     _require_one_of("level", level, ("exact", "full"))
     folder = Path(folder)

@@ -14,6 +14,7 @@ from dinoport.options import (
     AllSizes,
     Dtype,
     Eps,
+    Force,
     Head,
     Heads,
     Image,
@@ -81,7 +82,7 @@ def convert(
         bool, typer.Option("--keep-unproven", help="Keep a folder that failed its proof as FOLDER.unproven.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FOLDER if it is empty or of a model alone.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Convert SOURCE into FOLDER, and prove that they are equal."""
@@ -272,7 +273,7 @@ def visualize(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path("dinoport-demo"),
-    force: Annotated[bool, typer.Option("--force", help="Replace FOLDER if it is empty or of a model alone.")] = False,
+    force: Force = False,
     report: ReportPath = None,
     as_json: Json = False,
 ) -> None:

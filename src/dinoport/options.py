@@ -29,6 +29,7 @@ Source = Annotated[
         "a published name, or an address (https://, hf://, s3:// …).",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace FOLDER if it is empty or holds only a model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Key = Annotated[str | None, typer.Option(help="Which copy of the model: teacher, student …  [default: teacher]")]
 Head = Annotated[

@@ -8,7 +8,6 @@ from typing import TypeAlias
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the bytes done, and the bytes in all; 0 where that is not known."""
 
-
 MAX_NAME_CHARACTERS = 32
 """Of a file's name beside its bar, on a terminal of 80 columns."""
 

@@ -22,7 +22,6 @@ WIDTH = 80
 INTERRUPTED = 130
 """What a shell gives for a program that Ctrl-C ended."""
 
-
 UNHEARD = 141
 """What a shell gives for a program whose reader went away, as with `| head`: 128 and the number of SIGPIPE."""
 

@@ -11,7 +11,7 @@ from dinoport import folder as folders
 from dinoport import integrity
 from dinoport.address import shown_source
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.huggingface import read_json
+from dinoport.checkpoints.huggingface import CONFIG, read_json
 from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import forward_case, genuine_code, pinned_sources, planned_return, return_case
@@ -25,7 +25,7 @@ from dinoport.report.report import Report
 from dinoport.request import Request
 from dinoport.returning import folder_tensors, refuse_options
 from dinoport.sources import locate
-from dinoport.writing.place import is_of_a_model
+from dinoport.writing.place import WAY_BACK, is_of_a_model
 from dinoport.writing.torch_file import ORIGINAL_FILE
 
 
@@ -105,7 +105,7 @@ def verify_returned(check: Check) -> Report:
 def was_returned(folder: Path) -> bool:
     """Whether a folder is one that `convert --to original` writes."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return names >= {ORIGINAL_FILE, folders.REPORT} and "config.json" not in names
+    return names >= WAY_BACK and CONFIG not in names
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def test_original_and_folder_are_drawn_alike(made: tuple[Report, Path]) -> None:
     assert pictures.patches.original.shape == (14, 14, 32)
     assert pictures.patches.difference < 1e-12
     assert pictures.pixels is not None
-    assert round(pictures.pixels.difference, 3) == len(ONE_GREY_LEVEL)
+    assert pictures.pixels.difference == pytest.approx(len(ONE_GREY_LEVEL), abs=1e-4)
 
 
 def test_a_failed_proof_opens_with_where_and_why(failed: Path) -> None:

@@ -124,8 +124,10 @@ def headline(verdict: Verdict) -> str:
     kinds = {"exception": verdict.exceptions, "assumption": assumed, "warning": verdict.warnings}
     parts = [f"{len(lines)} {kind}{'s' if lines[1:] else ''}" for kind, lines in kinds.items() if lines]
     text = f"{word.value} {verdict.shown}".rstrip()
-    *others, last = parts or [""]
-    return f"{text}, with {', '.join(others)} and {last}" if others else f"{text}, with {last}" if last else text
+    if not parts:
+        return text
+    *others, last = parts
+    return f"{text}, with {', '.join(others)} and {last}" if others else f"{text}, with {last}"
 
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:

@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dinoport.checkpoints.huggingface import REPORT
 from dinoport.errors import FolderError
 from dinoport.writing.disk_errors import disk_errors
+from dinoport.writing.torch_file import ORIGINAL_FILE
 
 OTHER_NAME = "choose another name"
 REPLACE = "choose another name, or replace it with --force"
@@ -21,7 +23,7 @@ OF_A_MODEL = re.compile(
 )
 """Files that make a folder one of a model: what a conversion writes, and weights as Transformers does."""
 
-WAY_BACK = frozenset({"checkpoint.pth", "dinoport.json"})
+WAY_BACK = frozenset({ORIGINAL_FILE, REPORT})
 """What `--to original` writes. A checkpoint.pth without the other is what a training run has left."""
 
 BESIDE_A_MODEL = re.compile(r"README\.md|LICENSE(\.\w+)?|\.gitattributes|\.DS_Store|Thumbs\.db|desktop\.ini")
@@ -108,7 +110,7 @@ class Place:
                 self._check_replaceable()
 
     def _check_replaceable(self) -> None:
-        """Raise FolderError for a folder that is neither empty nor of a model alone: --force is no `rm -r`."""
+        """Raise FolderError for a folder that is not empty and holds more than a model: --force is no `rm -r`."""
         entries = {entry.name: entry.is_dir() for entry in os.scandir(self.path)}
         own = {name for name in entries if OF_A_MODEL.fullmatch(name)} | (
             WAY_BACK if entries.keys() >= WAY_BACK else set()

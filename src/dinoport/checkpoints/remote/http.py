@@ -36,7 +36,6 @@ CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 LENGTH = re.compile(r"[0-9]{1,18}")
 """No file has more bytes than 18 digits count, and Python refuses to read thousands of digits."""
 
-
 sleep = time.sleep
 
 
