@@ -430,7 +430,7 @@ def slow(block):
     print("writing", flush=True)
     time.sleep(600)
 
-stream.count_nonfinite = slow
+stream.take_census = slow
 sys.argv = ["dinoport", *sys.argv[1:]]
 cli.main()
 """

@@ -19,7 +19,7 @@ from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError
 from dinoport.families.hub_entries import hub_entry
 from dinoport.mapping.folding import fold_names
-from dinoport.mapping.operations import BakeTable
+from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.preparation import Prepared, prepare
 from dinoport.progress import Bar, Progress
@@ -32,7 +32,8 @@ from dinoport.report.report import Report
 from dinoport.request import Request
 from dinoport.returning import PreparedReturn, folder_tensors, prepare_return
 from dinoport.sources import Located, locate
-from dinoport.tensor import TensorRef
+from dinoport.tensor import TensorRef, is_matrix
+from dinoport.units import size_text
 from dinoport.writing.json_file import write_json
 from dinoport.writing.output_file import WrittenFile
 from dinoport.writing.torch_file import ORIGINAL_FILE, write_torch_file
@@ -60,8 +61,29 @@ class Job:
             case, self.level, image=self.image, all_sizes=self.all_sizes, pictures=self.for_page, on_bytes=bar.add
         )
 
+    def check_not_zero(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
+        """Raise CheckpointError where no matrix holds anything: both sides would compute nothing, and be equal.
+
+        A token, a bias, a scale or a new classifier may be zero.
+        """
+        census = {name: found for file in files for name, found in file.census.items()}
+        made = [step for step in steps if step.kind is not Kind.SYNTHESISED and is_matrix(step.target.shape)]
+        names = sources(made)
+        if not names or not all(census[step.target.name].all_zero for step in made):
+            return
+        raise CheckpointError(
+            f"{shown_source(self.source)} holds no weights: every matrix in it is zero throughout",
+            where=", ".join(fold_names(names)[:8]),
+            expected="the weights of a model that was trained",
+            found=f"{len(names)} matrices of zeros, {size_text(sum(tensor.size_bytes for tensor in names.values()))}",
+            cause="a file saved under torch.serialization.skip_data, a copy that was not filled, or a model saved "
+            "before its weights were loaded",
+            next_step="fetch the file again; if its author's is the same, load the weights and save the model again",
+        )
+
     def check_finite(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
-        counts = {name: found.nan + found.infinite for file in files for name, found in file.nonfinite.items()}
+        found = {name: census.nonfinite for file in files for name, census in file.census.items()}
+        counts = {name: count for name, count in found.items() if count}
         names = sources([step for step in steps if step.target.name in counts])
         if not counts or self.allow_nonfinite:
             return
@@ -81,6 +103,7 @@ def convert_into(workspace: Path, request: Request, job: Job) -> Report:
         size_bytes = prepared.plan.size_bytes
         bar = Bar("writing", size_bytes, job.on_progress)
         files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
+        job.check_not_zero(files, prepared.plan.steps)  # before checksums: those of skip_data do not hold
         for storage in summed_storages(sources(prepared.plan.steps).values()):
             storage.check()
         job.check_finite(files, prepared.plan.steps)
@@ -106,6 +129,7 @@ def return_into(workspace: Path, job: Job) -> Report:
         bar = Bar("writing", size_bytes, job.on_progress)
         path = workspace / ORIGINAL_FILE
         written = write_torch_file(path, prepared.plan.steps, on_bytes=bar.add)
+        job.check_not_zero([written], prepared.plan.steps)
         job.check_finite([written], prepared.plan.steps)
         with open_checkpoint(path) as original:
             originals = state_dicts(original)[0].tensors

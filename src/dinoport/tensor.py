@@ -102,6 +102,11 @@ class ArrayValues:
             yield flat[first : min(first + limit, stop)]
 
 
+def is_matrix(shape: Shape) -> bool:
+    """Whether more than one axis is longer than 1: a layer's weights or a table, but no bias, scale or token."""
+    return prod(shape) > max(shape, default=1)
+
+
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """The name that torch gives a dtype: `float32`, `bfloat16`, `int64`."""
     return dtype.name

@@ -67,6 +67,19 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
             "transported exactly (outputs not shown: the original's own are not finite)",
         ),
         (
+            replace(WHOLE, outputs=replace(COMPUTED, blind=True)),
+            "transported exactly (outputs not shown: they do not depend on the picture)",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, float64={"tokens": OTHER}, blind=True)),
+            "not equal: outputs differ by 1.0e-06, where 1e-09 is allowed",
+        ),
+        (
+            replace(WHOLE, exact=replace(EXACT, matrices=4, zero_matrices=("a", "b"))),
+            "equal at 224×224 pixels, except that 2 of 4 matrices are zero throughout, as in the original",
+        ),
+        (replace(WHOLE, exact=replace(EXACT, matrices=5, zero_matrices=("a", "b"))), "equal at 224×224 pixels"),
+        (
             replace(WHOLE, exact=ExactProof(problems=("norm.weight differs from layernorm.weight at element 0",))),
             "not equal: norm.weight differs from layernorm.weight at element 0",
         ),
@@ -133,7 +146,13 @@ def test_equal_needs_every_proof() -> None:
     choices = {
         "exact": (None, EXACT, ExactProof(problems=("a",))),
         "loading": (None, LOADED, replace(LOADED, unexpected=("x",))),
-        "outputs": (None, COMPUTED, replace(COMPUTED, float64={"tokens": OTHER}), replace(COMPUTED, undefined=1)),
+        "outputs": (
+            None,
+            COMPUTED,
+            replace(COMPUTED, float64={"tokens": OTHER}),
+            replace(COMPUTED, undefined=1),
+            replace(COMPUTED, blind=True),
+        ),
         "pixels": (SEEN, replace(SEEN, status="different")),
     }
     equal = []

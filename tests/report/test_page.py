@@ -207,6 +207,19 @@ def test_without_torch_the_page_has_no_pictures(tmp_path: Path) -> None:
     assert "Attention" not in words
 
 
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [({"blind": True}, "they do not depend on the picture"), ({"undefined": 3}, "the original's own are not finite")],
+)
+def test_outputs_that_show_nothing_are_no_passed_proof(made: tuple[Report, Path], seen: dict, why: str) -> None:
+    report = made[0]
+    proofs = replace(report.proofs, outputs=replace(report.proofs.outputs, **seen))
+    words = words_of(render.page(replace(report, proofs=proofs)))
+    assert f"Outputs not shown — {why}" in words
+    assert "Outputs passed" not in words
+    assert "Outputs passed" in words_of(render.page(report))
+
+
 def test_a_missing_package_is_one_message_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dinoport.errors import FolderError
 from dinoport.mapping.plan import TensorSpec
 from dinoport.writing import torch_file
-from dinoport.writing.nonfinite import NonFinite
+from dinoport.writing.census import Census
 from dinoport.writing.torch_file import write_torch_file
 from dinoport.writing.torch_pickle import pickle_state_dict
 from tests.writing.stub_tensors import Stub, arrays, tensor
@@ -124,7 +124,7 @@ def test_nonfinite_values_and_progress(tmp_path):
     bad = np.array([np.nan, np.inf, 1], np.float16)
     tensors = [tensor("good", np.ones(8, np.float32)), tensor("bad", bad)]
     written = write_torch_file(tmp_path / "a.pth", tensors, on_bytes=counts.append)
-    assert written.nonfinite == {"bad": NonFinite(nan=1, infinite=1)}
+    assert written.census == {"good": Census(all_zero=False), "bad": Census(nan=1, infinite=1, all_zero=False)}
     assert counts == [28, 4, 6]
 
 

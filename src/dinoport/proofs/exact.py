@@ -23,8 +23,8 @@ from dinoport.errors import CheckpointError
 from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
 from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
 from dinoport.mapping.rule import Rule
-from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, shape_text
-from dinoport.writing.nonfinite import count_nonfinite
+from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, is_matrix, shape_text
+from dinoport.writing.census import Census, take_census
 
 QUIET_NAN = np.uint32(0x7FC0)
 """Of bfloat16."""
@@ -35,7 +35,10 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class ExactProof:
-    """What was found again, counted in tensors of the original (`synthesised`: of the target)."""
+    """What was found again, counted in tensors of the original (`synthesised`: of the target).
+
+    `zero_matrices` are the names of those of its `matrices` that are zero throughout.
+    """
 
     found: int = 0
     recomputed: int = 0
@@ -44,11 +47,18 @@ class ExactProof:
     compared_bytes: int = 0
     checksums: int = 0
     nonfinite: Mapping[str, int] = field(default_factory=dict)
+    matrices: int = 0
+    zero_matrices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
         return not self.problems
+
+    @property
+    def mostly_zero(self) -> bool:
+        """Whether half of the matrices hold nothing: more than a classifier that was not trained, or a table."""
+        return bool(self.zero_matrices) and 2 * len(self.zero_matrices) >= self.matrices
 
 
 def prove(
@@ -98,7 +108,13 @@ def prove(
         dropped=len(dropped),
         compared_bytes=sum(originals[name].size_bytes for name in homes),
         checksums=len(storages),
-        nonfinite={comparison.name: comparison.nonfinite for comparison in comparisons if comparison.nonfinite},
+        nonfinite={each.name: each.census.nonfinite for each in comparisons if each.census.nonfinite},
+        matrices=sum(is_matrix(originals[name].shape) for name in homes),
+        zero_matrices=tuple(
+            each.name
+            for each in comparisons
+            if each.census.all_zero and not each.problems and is_matrix(originals[each.name].shape)
+        ),
         problems=tuple(problems),
     )
 
@@ -118,7 +134,7 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 class _Comparison:
     name: str
     recomputed: bool
-    nonfinite: int
+    census: Census
     problems: tuple[str, ...]
 
 
@@ -133,7 +149,7 @@ def _compare(
     operation = rule.operation
     size = original.size // operation.parts
     problems: list[str] = []
-    recomputed = nonfinite = 0
+    recomputed, census = 0, Census()
     for part, pattern in enumerate(rule.targets):
         if pattern is None:
             continue
@@ -155,8 +171,7 @@ def _compare(
         compared = 0
         for left, right in _aligned(ours, theirs):
             recomputed += left.dtype != right.dtype or rule.kind is Kind.RECOMPUTED
-            found = count_nonfinite(np.ascontiguousarray(left))
-            nonfinite += found.nan + found.infinite
+            census += take_census(np.ascontiguousarray(left))
             differing = _first_rounding(left, right)
             if differing is not None:
                 at = f"element {part * size + compared + differing}"
@@ -167,7 +182,7 @@ def _compare(
         else:
             if compared != tensor.size:
                 problems.append(f"{tensor.name} has {tensor.size} elements, of which {compared} could be compared")
-    return _Comparison(original.name, recomputed > 0, nonfinite, tuple(problems))
+    return _Comparison(original.name, recomputed > 0, census, tuple(problems))
 
 
 def _misfit(original: TensorRef, operation: Operation, tensor: TensorRef, cast: np.dtype[Any] | None) -> str | None:

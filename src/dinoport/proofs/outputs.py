@@ -62,7 +62,8 @@ class OutputsProof:
     blocks say where a difference begins. `other_sizes` holds the largest relative difference in float64 by size;
     `rounding` that of a cast to a smaller dtype; `table` that of a baked position table from the original's own;
     `rotation` is the proof of DINOv3's rotary positions. `undefined` counts values of the original's own outputs that
-    are not finite: they can be compared with nothing.
+    are not finite: they can be compared with nothing. `blind` says that the outputs do not depend on the picture: that
+    they are equal then shows nothing.
     """
 
     size: tuple[int, int]
@@ -76,6 +77,7 @@ class OutputsProof:
     table: float | None = None
     rotation: RotationProof | None = None
     undefined: int = 0
+    blind: bool = False
     failure: str | None = None
 
     @property
@@ -84,7 +86,16 @@ class OutputsProof:
 
     @property
     def passed(self) -> bool:
-        return not self.undefined and not self.differs
+        return self.unshown is None and not self.differs
+
+    @property
+    def unshown(self) -> str | None:
+        """Why outputs that do not differ show nothing, where they don't."""
+        if self.differs:
+            return None
+        if self.undefined:
+            return "the original's own are not finite"
+        return "they do not depend on the picture" if self.blind else None
 
     @property
     def differs(self) -> bool:
@@ -99,7 +110,7 @@ class Comparison:
 
     `model` is the loaded class in float64, `in_float32` what it gave on the same pixels before. `written` are the
     tensors in the folder, `baked` the position table's name there if it was resampled for `image_size`; `cast` the
-    dtype that every weight was rounded to, if any.
+    dtype that every weight was rounded to, if any. `zeros` says that a matrix of the original is zero throughout.
     """
 
     family: Family
@@ -111,6 +122,7 @@ class Comparison:
     image_size: int
     cast: np.dtype[Any] | None = None
     baked: str | None = None
+    zeros: bool = False
 
 
 def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tuple[int, int], ...] = ()) -> OutputsProof:
@@ -137,6 +149,7 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
             float64=compare(double.ours, double.theirs),
             rotation=_rotation(case, state, double),
             undefined=sum(int((~output.isfinite()).sum()) for output in double.ours.values()),
+            blind=_is_blind(case, double),
         )
         if case.cast is not None:
             weights = {**source, "pos_embed": own} if case.baked else source
@@ -167,6 +180,26 @@ class _Run:
     our_blocks: Mapping[str, Any]
     their_blocks: Mapping[str, Any]
     arguments: Mapping[str, Any]
+
+
+def _is_blind(case: Comparison, run: _Run) -> bool:
+    """Whether the class gives the same for another picture; looked at where there is a sign of it."""
+    import torch
+
+    if not (case.zeros or _alike(run.theirs)):
+        return False
+    another = -torch.from_numpy(_noise(run.images.shape[1], run.images.shape[2:])).double()
+    differences = compare(run.theirs, outputs_of(case.model, another))
+    return bool(largest(differences).relative <= GATE)
+
+
+def _alike(outputs: Mapping[str, Any]) -> bool:
+    """Whether the outputs of neighbouring places are the same: of the last two patches, or of a map's last corner."""
+    if "feature_map" in outputs:
+        last, before = outputs["feature_map"][:, :, -1, -1], outputs["feature_map"][:, :, -1, 0]
+    else:
+        last, before = outputs["tokens"][:, -1], outputs["tokens"][:, -2]
+    return bool(Difference.between(last, before).relative <= GATE)
 
 
 def _compare_blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:

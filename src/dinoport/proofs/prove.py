@@ -108,6 +108,7 @@ def prove(
         image_size=case.image_size,
         cast=case.cast,
         baked=case.baked,
+        zeros=bool(found.zero_matrices),
     )
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if all_sizes else ()))))
     by_genuine = None

@@ -90,8 +90,8 @@ def judge(proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence
     if proofs.loading is None or proofs.outputs is None:
         shown, not_shown = "(outputs not shown)", ("loading", "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
-    if proofs.outputs.undefined:
-        shown = "(outputs not shown: the original's own are not finite)"
+    if proofs.outputs.unshown:
+        shown = f"(outputs not shown: {proofs.outputs.unshown})"
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), ("outputs", *not_shown))
     word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
     equal = [size for size, difference in proofs.outputs.other_sizes.items() if difference.relative <= GATE]
@@ -137,6 +137,9 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.nonfinite:
         count = sum(proofs.exact.nonfinite.values())
         exceptions.append(f"that {count} value{' is' if count == 1 else 's are'} not finite, as in the original")
+    if proofs.exact and proofs.exact.mostly_zero:
+        share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
+        exceptions.append(f"that {share} are zero throughout, as in the original")
     if proofs.exact and proofs.exact.recomputed and outputs is None:
         anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, or resampled for another size)"
         exceptions.append(f"for {anew}, whose effect is not shown")

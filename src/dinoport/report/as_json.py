@@ -105,6 +105,7 @@ def _exact(proof: ExactProof | None) -> dict[str, object] | None:
         "compared_bytes": proof.compared_bytes,
         "checksums_held": proof.checksums,
         "nonfinite_values": dict(proof.nonfinite),
+        "zero_matrices": list(proof.zero_matrices),
         "problems": list(proof.problems),
     }
 
@@ -160,6 +161,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         if proof.rotation
         else None,
         "undefined": proof.undefined,
+        "blind": proof.blind,
         "failure": proof.failure,
     }
 

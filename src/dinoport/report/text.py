@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dinoport.families.setting import CLAIM, Origin
+from dinoport.mapping.folding import fold_names
 from dinoport.proofs.diagnosis import BUDGET_SECONDS, Diagnosis
 from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import GATE, OutputsProof
@@ -193,6 +194,9 @@ def _proofs(report: Report) -> Iterator[str]:
         text += f", {exact.recomputed} recomputed alike" if exact.recomputed else ""
         text += f"; {exact.checksums} checksums of the source hold" if exact.checksums else ""
         yield from entry("exact", _judged(exact.passed, text, exact.problems))
+        if exact.zero_matrices:
+            share = f"{len(exact.zero_matrices)} of {exact.matrices} matrices are zero throughout"
+            yield from entry("", f"{share}: {', '.join(_few(fold_names(exact.zero_matrices)))}")
     if proofs.loading:
         loading = proofs.loading
         text = f"{loading.class_name}, transformers {loading.transformers_version}"
@@ -217,8 +221,9 @@ def _proofs(report: Report) -> Iterator[str]:
 def _outputs(proof: OutputsProof) -> Iterator[str]:
     height, width = proof.size
     lines = [f"failed: {proof.failure}"] if proof.failure else []
-    if proof.undefined and not proof.differs:
-        yield from entry("outputs", f"not shown: {proof.undefined} values of the original's own are not finite")
+    if proof.unshown:
+        values = f" ({proof.undefined} values)" if proof.undefined else ""
+        yield from entry("outputs", f"not shown: {proof.unshown}{values}")
         return
     for name, difference in proof.float64.items():
         judged = "passed" if difference.relative <= GATE else "failed"

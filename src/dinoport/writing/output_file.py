@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from types import TracebackType
 
+from dinoport.writing.census import Census
 from dinoport.writing.disk_errors import disk_errors
-from dinoport.writing.nonfinite import NonFinite
 
 HASH_BYTES = 1024 * 1024
 """How much is read back and hashed at a time; 256 KiB to 2 MiB measured alike."""
@@ -31,13 +31,13 @@ _NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 class WrittenFile:
     """A file as it lies on disk: its name without folders, its size, its hash or what will be its hash.
 
-    `nonfinite` counts NaN and infinities, by the names of the tensors that hold any.
+    `census` says what was seen of the values, by the names of the tensors.
     """
 
     name: str
     size_bytes: int
     hashed: str | Future[str] = field(repr=False)
-    nonfinite: Mapping[str, NonFinite] = field(default_factory=dict)
+    census: Mapping[str, Census] = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:
@@ -91,7 +91,7 @@ class OutputFile:
             self._pass_on()
         return size_bytes
 
-    def finish(self, nonfinite: Mapping[str, NonFinite] | None = None) -> WrittenFile:
+    def finish(self, census: Mapping[str, Census] | None = None) -> WrittenFile:
         """Flush the file to the disk and close it."""
         if self.size_bytes < self._expected_bytes:
             raise RuntimeError(f"{self.path.name}: {self.size_bytes} of {self._expected_bytes} bytes were written")
@@ -101,7 +101,7 @@ class OutputFile:
             os.fsync(self._descriptor)
             self._close()
         self._finished = True
-        return WrittenFile(self.path.name, self.size_bytes, self._hash.found, nonfinite or {})
+        return WrittenFile(self.path.name, self.size_bytes, self._hash.found, census or {})
 
     def _reserve(self) -> None:
         if not self._expected_bytes or not hasattr(os, "posix_fallocate"):

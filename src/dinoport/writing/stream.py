@@ -11,7 +11,7 @@ import numpy as np
 
 from dinoport.mapping.plan import TensorSpec
 from dinoport.tensor import Array, dtype_name
-from dinoport.writing.nonfinite import NonFinite, count_nonfinite
+from dinoport.writing.census import Census, take_census
 
 
 class Writable(Protocol):
@@ -33,12 +33,12 @@ def specs(tensors: Sequence[Writable]) -> list[TensorSpec]:
     return [tensor.target for tensor in tensors]
 
 
-def stream(tensor: Writable, nonfinite: dict[str, NonFinite]) -> Iterator[memoryview]:
-    """Yield the values of one tensor as little-endian bytes, and count into `nonfinite` what is not finite.
+def stream(tensor: Writable, census: dict[str, Census]) -> Iterator[memoryview]:
+    """Yield the values of one tensor as little-endian bytes, and note in `census` what was seen of them.
 
     Raises RuntimeError where the blocks are not what the target announces, before the surplus is yielded.
     """
-    spec, done, found = tensor.target, 0, NonFinite()
+    spec, done, found = tensor.target, 0, Census()
     for block in tensor.blocks():
         if block.dtype != spec.dtype:
             raise RuntimeError(f"{spec.name}: {dtype_name(block.dtype)} came for {dtype_name(spec.dtype)}")
@@ -46,11 +46,10 @@ def stream(tensor: Writable, nonfinite: dict[str, NonFinite]) -> Iterator[memory
         if done > spec.size:
             raise RuntimeError(f"{spec.name}: more than {spec.size} elements came")
         flat = np.ascontiguousarray(block).reshape(-1)
-        found += count_nonfinite(flat)
+        found += take_census(flat)
         if sys.byteorder == "big":
             flat = flat.byteswap()
         yield flat.view(np.uint8).data
     if done != spec.size:
         raise RuntimeError(f"{spec.name}: {done} of {spec.size} elements came")
-    if found:
-        nonfinite[spec.name] = found
+    census[spec.name] = found

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from dinoport.writing.nonfinite import NonFinite
+from dinoport.writing.census import Census
 from dinoport.writing.output_file import OutputFile, WrittenFile
 from dinoport.writing.stream import Writable, specs, stream
 from dinoport.writing.torch_pickle import pickle_state_dict
@@ -37,18 +37,18 @@ def write_torch_file(
     """
     announced = specs(tensors)
     pickled = pickle_state_dict(announced)
-    nonfinite: dict[str, NonFinite] = {}
+    census: dict[str, Census] = {}
     with OutputFile(path, sum(spec.size_bytes for spec in announced)) as file:
         with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
             write = _Records(archive, file).write
             write("data.pkl", [pickled])
             write("byteorder", [b"little"])
             for number, tensor in enumerate(tensors):
-                blocks = stream(tensor, nonfinite)
+                blocks = stream(tensor, census)
                 write(f"data/{number}", blocks, tensor.target.size_bytes, on_bytes)
             write("version", [b"3\n"])
             write(".data/serialization_id", [_serialization_id(archive)])
-        return file.finish(nonfinite)
+        return file.finish(census)
 
 
 class _Forwards:

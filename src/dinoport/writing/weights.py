@@ -16,8 +16,8 @@ import numpy as np
 from dinoport.errors import FolderError
 from dinoport.mapping.plan import TensorSpec
 from dinoport.tensor import BFLOAT16, dtype_name
+from dinoport.writing.census import Census
 from dinoport.writing.json_file import write_json
-from dinoport.writing.nonfinite import NonFinite
 from dinoport.writing.output_file import OutputFile, WrittenFile
 from dinoport.writing.stream import Writable, specs, stream
 
@@ -49,13 +49,13 @@ def write_safetensors(
     # stable, so tensors of one dtype keep the plan's order.
     ordered = sorted(tensors, key=lambda tensor: -tensor.target.dtype.itemsize)
     header = _header(specs(ordered), metadata)
-    nonfinite: dict[str, NonFinite] = {}
+    census: dict[str, Census] = {}
     with OutputFile(path, len(header) + sum(tensor.target.size_bytes for tensor in ordered)) as file:
         file.write(header)
         for tensor in ordered:
-            for data in stream(tensor, nonfinite):
+            for data in stream(tensor, census):
                 on_bytes(file.write(data))
-        return file.finish(nonfinite)
+        return file.finish(census)
 
 
 def write_sharded(

@@ -151,7 +151,10 @@ def _rope(evidence: Evidence) -> Rope:
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
     cause = "a model trained with min_period and max_period; written all the same, outputs would be off by about 0.8"
     next_step = "keep this model in its own code"
-    if values.dtype == np.float16:
+    if not values.any():
+        cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
+        next_step = "fetch the file again"
+    elif values.dtype == np.float16:
         cause = "a model that was cast to float16, the periods too, which then are no base's powers any more"
         next_step = "give the weights as they were before the cast; --dtype float16 rounds them here"
     raise UnknownModelError(

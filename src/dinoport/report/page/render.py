@@ -118,7 +118,12 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     if outputs:
         largest = figure(outputs.worst) if outputs.float64 else "—"
         judged = _judged(outputs.failure is None and outputs.worst <= GATE)
-        tiles.append(Tile("Outputs", judged, largest, f"relative in float64, limit {GATE:.0e}"))
+        limit = f"relative in float64, limit {GATE:.0e}"
+        tiles.append(
+            Tile("Outputs", "not shown", "—", outputs.unshown)
+            if outputs.unshown
+            else Tile("Outputs", judged, largest, limit)
+        )
         if outputs.rotation:
             largest = figure(outputs.rotation.difference)
             limit = f"sines and cosines, limit {ROTATION_GATE:.0e}"
