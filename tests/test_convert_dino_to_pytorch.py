@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dinoport.convert_dino_to_pytorch import main
-from dinoport.errors import CheckpointError, FolderError, SettingError, UnknownModelError
+from dinoport.errors import CheckpointError, FolderError, OutputError, SettingError, UnknownModelError
 from dinoport.session import Interrupted
 from dinoport.writing.commit import publishing
 from tests.goldens import state_by_formula
@@ -145,6 +145,20 @@ def test_a_merge_that_was_cut_short_is_done_again(site: Site, monkeypatch: pytes
     main(["--model_name", "dino_vits8", "--pytorch_dump_folder_path", "out"])
     assert json.loads(Path("out/config.json").read_text(encoding="utf-8"))["patch_size"] == 8
     assert sorted(path.name for path in Path().iterdir()) == ["out", "torch"]
+
+
+@pytest.mark.parametrize("failure", [Interrupted, OutputError])
+def test_a_folder_whose_last_words_cannot_be_printed_is_said_to_be_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    def fail(*words: object, **options: object) -> None:
+        raise failure("what happened")
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(failure) as caught:
+        main(["--model_name", "dino_vits16", "--pytorch_dump_folder_path", "out"])
+    assert str(caught.value).endswith("out was published before, and is whole")
+    assert Path("out/config.json").exists()
 
 
 def test_a_run_that_writes_the_folder_already_is_not_disturbed(site: Site) -> None:

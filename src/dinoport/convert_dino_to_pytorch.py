@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import OutputError, SettingError, UnknownModelError
+from dinoport.printing import PUBLISHED
 from dinoport.session import Interrupted, run
 from dinoport.writing.merging import CONFIG
 
@@ -42,18 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder: Path = options.pytorch_dump_folder_path
     head, labels = (None, None) if options.base_model else ("imagenet", "imagenet-1k")
     full = all(find_spec(name) for name in api.PROOF_PACKAGES)
-    with _told(folder), progress_bars() as on_progress:
-        report = api.convert(
-            PublishedName(model.name),
-            folder,
-            Request(head=head, labels=labels, pooler="none"),
-            level="full" if full else "exact",
-            merge=True,
-            on_progress=on_progress,
-        )
-    print(f"Saving model {model.name} to {folder}")
-    print(f"Saving image processor to {folder}")
-    print(f"{report.class_name}: {report.verdict}")
+    with _told(folder):
+        with progress_bars() as on_progress:
+            report = api.convert(
+                PublishedName(model.name),
+                folder,
+                Request(head=head, labels=labels, pooler="none"),
+                level="full" if full else "exact",
+                merge=True,
+                on_progress=on_progress,
+            )
+        print(f"Saving model {model.name} to {folder}")
+        print(f"Saving image processor to {folder}")
+        print(f"{report.class_name}: {report.verdict}", flush=True)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -86,7 +88,10 @@ def _told(folder: Path) -> Iterator[None]:
             raise Interrupted(": nothing was published") from None
         if after.get(CONFIG) in (None, before.get(CONFIG)):
             raise Interrupted(f": only a part of the files was moved into {folder}; run it again") from None
-        raise Interrupted(f": {folder} was published before") from None
+        raise Interrupted(f": {folder} {PUBLISHED}") from None
+    except OutputError as error:
+        error.what += f"; {folder} {PUBLISHED}"
+        raise
     after = _files(folder)
     replaced = [name for name, number in before.items() if after.get(name) != number]
     if replaced:
