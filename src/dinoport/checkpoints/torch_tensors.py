@@ -9,9 +9,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from dinoport.checkpoints.inert_pickle import Builder
 from dinoport.checkpoints.names import MAX_NAME_CHARACTERS
 from dinoport.checkpoints.pickle_keys import MAX_KEY_INTEGER
+from dinoport.checkpoints.pickle_machine import Builder
 from dinoport.checkpoints.stand_ins import Global, Opaque, short_text
 from dinoport.checkpoints.storage import Storage
 from dinoport.checkpoints.values import are_sizes, stored_tensor
