@@ -203,6 +203,12 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             "error: --num-heads takes a whole number of heads above 0\n  found: -2",
         ),
         (("verify", "x", "y", "--layer-norm-eps", "nan"), "error: --layer-norm-eps takes a small positive number"),
+        (
+            ("convert", "x", "hf://owner/repo", *EXACT),
+            "error: hf://owner/repo is an address, and FOLDER is on this machine\n"
+            "  expected: a path\n  try: give a folder here; only SOURCE may lie elsewhere\n",
+        ),
+        (("verify", "x", "https://me:pw@host/y?sig=s", *EXACT), "error: https://host/y?… is an address, and FOLDER is"),
         (("visualize", "x", "y", "--mass", "2"), "error: --mass takes a share of the attention"),
         (("visualize", "x", "y", "--size", "0"), "error: --size takes a number of pixels"),
         (("convert", "x", "y", "--pooler", "mean"), "error: --pooler takes one of identity, none"),

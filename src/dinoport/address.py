@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dinoport.errors import UsageError
+
 SCHEME = re.compile(r"((?:[A-Za-z0-9+._-]+::)*[A-Za-z][A-Za-z0-9+.-]+)://")
 """Two letters at least: `C://` is a disk. With `::` it is a chain of fsspec's, which is refused, and not a path."""
+
+AS_A_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""The first part of a path that was an address before it lost one of its slashes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,19 @@ def shown(url: str) -> str:
 def is_address(source: str | Path) -> bool:
     """Whether a source is at an address. A path never is: it has lost one of the two slashes."""
     return isinstance(source, str) and scheme_of(source) is not None
+
+
+def local_folder(folder: str | Path) -> Path:
+    """A folder that is written or proven. Raises UsageError for an address, which would be a folder named `hf:`."""
+    path = Path(folder)
+    first = path.parts[0] if path.parts else ""
+    if is_address(folder) or (AS_A_PATH.fullmatch(first) and not Path(first).exists()):
+        raise UsageError(
+            f"{shown(re.sub(':/+', '://', str(folder), count=1))} is an address, and FOLDER is on this machine",
+            expected="a path",
+            next_step="give a folder here; only SOURCE may lie elsewhere",
+        )
+    return path
 
 
 def shown_source(source: str | Path) -> str:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from dinoport.address import shown_source
+from dinoport.address import local_folder, shown_source
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import Job, convert_into, return_into
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError
@@ -121,7 +121,7 @@ def convert(
     """
     _require_one_of("to", to, get_args(Direction))
     _require_one_of("level", level, get_args(Level))
-    target, request = Path(target), request or Request()
+    target, request = local_folder(target), request or Request()
     _require_packages(level)
     check_reference(reference, level, to)
     if to == "original":
@@ -171,7 +171,7 @@ def verify(
     a report, for a folder that is too damaged to be compared.
     """
     _require_one_of("level", level, ("exact", "full"))
-    folder = Path(folder)
+    folder = local_folder(folder)
     _require_packages(level)
     returned = was_returned(folder)
     check_reference(reference, level, "original" if returned else "transformers")
@@ -219,7 +219,7 @@ def visualize(
     if not 0 < mass < 1:
         raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
-    return draw(see(Path(folder), picture, size), Path(out), mass)
+    return draw(see(local_folder(folder), picture, size), Path(out), mass)
 
 
 def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
