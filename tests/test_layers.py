@@ -31,7 +31,8 @@ LAYERS = (
     "proofs",
     "folder",  # the files of a folder beside its weights
     "report",
-    "integrity",  # whether those files are what a conversion writes
+    "folder_files",  # which of a folder's files are a conversion's, and whether they are as listed
+    "integrity",  # whether those files say what a conversion writes
     "conversion",  # one conversion, from a plan to what is proven of the written files
     "verifying",  # one verification, there or back
     "api",

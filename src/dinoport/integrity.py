@@ -8,26 +8,22 @@ So whatever can be computed again from the source is computed again, and compare
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.file_hash import hash_file
-from dinoport.checkpoints.huggingface import INDEXES, WEIGHTS, read_json
-from dinoport.checkpoints.links import refuse_leaving
-from dinoport.checkpoints.names import is_name
+from dinoport.checkpoints.huggingface import read_json
 from dinoport.errors import CheckpointError, printable
 from dinoport.families.setting import FIELDS, Origin
 from dinoport.folder import REPORT, configs
+from dinoport.folder_files import broken_hashes, strange_files
 from dinoport.preparation import Prepared
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import Report
 from dinoport.units import size_text
 from dinoport.writing.json_file import json_bytes
-from dinoport.writing.licence import LICENCES
 
 COMPUTED_AGAIN = (
     ("format",),
@@ -46,21 +42,6 @@ better, are left to the file's own hash."""
 
 OF_THE_FILE = COMPUTED_AGAIN[2:5]
 """Those that another file with the same tensors has otherwise."""
-
-READ_BY_TRANSFORMERS = frozenset(
-    {".json", ".py", ".safetensors", ".bin", ".h5", ".msgpack", ".jinja", ".model", ".txt"}
-)
-"""A file of such a name, that no conversion wrote, may change what a folder loads as."""
-
-CONFIGS = frozenset({"config.json", "preprocessor_config.json"})
-
-DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
-"""What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
-
-OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})
-"""What a conversion writes beside the weights."""
-
-WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
 
 HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
 """Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
@@ -102,32 +83,16 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint, *, another: 
             if not _same(ours, theirs):
                 harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
                 yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
-    listed = _listed(folder.report)
-    written = _written(folder) - (CONFIGS - configs(prepared).keys())
-    for name in sorted(listed | {file.name for file in path.iterdir()}):
-        if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
-            yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
+    for name in strange_files(path, folder, configs(prepared).keys()):
+        yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
-        yield from (Problem(what, harmless=True) for what in _broken_hashes(path, folder.report, documents=False))
+        yield from (Problem(what, harmless=True) for what in broken_hashes(path, folder.report, documents=False))
 
 
 def shown(value: object, form: Callable[[object], str] = repr) -> str:
     """A stranger's value, as far as a message needs it."""
     text = form(value)
     return f"{text[:MAX_SHOWN]} …" if len(text) > MAX_SHOWN else text
-
-
-def _written(folder: Checkpoint) -> frozenset[str]:
-    """Names that a conversion gives to files, as far as they are weights: of those that are read."""
-    weights = {Path(source.where).name for source in folder.sources}
-    weights = {name for name in weights if WEIGHTS_WRITTEN.fullmatch(name)}
-    return frozenset({*OWN_NAMES, *weights, *(() if WEIGHTS[0] in weights else INDEXES[:1])})
-
-
-def _listed(report: Mapping[str, object] | None) -> set[str]:
-    files = (report or {}).get("files")
-    entries = files if isinstance(files, list) else []
-    return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
 
 
 def contradictions(
@@ -181,7 +146,7 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     """What is not as it was when the folder was made, and makes no other model."""
     if folder.report is None:
         return ()
-    changed = [f"{what}; no model is made of it" for what in _broken_hashes(path, folder.report, documents=True)]
+    changed = [f"{what}; no model is made of it" for what in broken_hashes(path, folder.report, documents=True)]
     if another:
         source, exact = fresh.source, fresh.proofs.exact
         kind, size_bytes = (shown(_at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
@@ -198,7 +163,7 @@ def problems_of_returned(path: Path) -> Iterator[str]:
     recorded = read_json(path / REPORT)
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
         yield f"{REPORT} was changed since it was written: it does not have its own sha256"
-    yield from map(printable, _broken_hashes(path, recorded, documents=False))
+    yield from map(printable, broken_hashes(path, recorded, documents=False))
 
 
 def _without(names: Collection[str], value: object) -> object:
@@ -239,40 +204,6 @@ def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[s
 def _differ(then: object, now: str | None) -> bool:
     """Whether two hashes contradict each other: one that was not made, for its size or the distance, does not."""
     return then is not None and now is not None and then != now
-
-
-def _broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[str]:
-    """Files of `dinoport.json` that are not what it says: those that people read, or all others."""
-    files = report.get("files")
-    listed = {REPORT}
-    for entry in files if isinstance(files, list) else []:
-        if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
-            if not documents:
-                yield f"{REPORT} names a file that cannot be in the folder"
-            continue
-        listed.add(name)
-        if (name in DOCUMENTS) != documents:
-            continue
-        try:
-            refuse_leaving(path / name, path)
-            if not (path / name).exists():
-                yield f"{name} is missing"
-                continue
-            size_bytes, sha256 = hash_file(path / name)
-        except CheckpointError as error:
-            yield error.what
-            continue
-        for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
-            if found != entry.get(field):
-                yield f"{name} has another {field} than {REPORT} says"
-                break
-    for file in () if documents else sorted(path.iterdir()):
-        if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
-            yield f"{file.name} is in the folder, and {REPORT} does not list it"
-
-
-def _is_file_name(name: object) -> TypeGuard[str]:
-    return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
 
 
 def _same(one: object, other: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,12 @@ from dinoport.checkpoints.byte_sources import ByteSource
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.claims import claims
-from dinoport.errors import PlanError, SettingError
+from dinoport.errors import SettingError
 from dinoport.families import catalogue as families
 from dinoport.families.dialect import Translation, translate
 from dinoport.families.family import Evidence, Family, Reading
 from dinoport.families.published import file_name
+from dinoport.families.refusal import refusal
 from dinoport.families.setting import Setting, Wishes
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
@@ -291,21 +292,3 @@ def _dtype_remarks(plan: Plan) -> list[str]:
     if len(names) < 2:
         return []
     return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]
-
-
-def refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
-    by_what: dict[str, list[str]] = {}
-    told: set[str] = set()
-    for problem in problems:
-        if problem.name not in told:
-            by_what.setdefault(problem.what, []).append(problem.name)
-            told.add(problem.name)
-    lines = [f"{name} {what}" for what, names in by_what.items() for name in fold_names(names)]
-    count, tensors = len(told), "tensor does" if len(told) == 1 else "tensors do"
-    return PlanError(
-        f"{where} cannot be converted as {family.title}: {count} {tensors} not fit",
-        lines,
-        where=state.label if state and state.label else None,
-        cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
-        next_step=f"dinoport inspect {where}",
-    )

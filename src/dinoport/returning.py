@@ -9,11 +9,11 @@ from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.errors import SettingError, UsageError
 from dinoport.families.catalogue import FAMILIES
 from dinoport.families.family import Evidence, Family, Reading
+from dinoport.families.refusal import refusal
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
-from dinoport.preparation import refusal
 from dinoport.request import Request, options_of
 from dinoport.targets.original import Return, way_back
 from dinoport.targets.stated_sizes import refuse_larger
