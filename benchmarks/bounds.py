@@ -19,7 +19,7 @@ import material
 import timing
 from dinoport.checkpoints.crc32 import crc32
 from dinoport.tensor import BLOCK_BYTES
-from dinoport.writing.nonfinite import count_nonfinite
+from dinoport.writing.census import take_census
 
 LEVELS = ("none", "exact", "full")
 
@@ -100,7 +100,7 @@ def file_steps(path: Path) -> tuple[Callable[[], object], ...]:
 
     def look() -> None:
         for block in blocks():
-            count_nonfinite(block)
+            take_census(block)
 
     def compare() -> None:
         for block in blocks():
