@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.command_line import Done, Run
 
 
 @pytest.fixture
@@ -25,3 +29,22 @@ def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for folder in folders:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd) -> Iterator[Run]:
+    """Run the program in this process, and put back the signals that it takes over."""
+    from dinoport import cli
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dinoport", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        return Done(int(exit_.value.code or 0), *capfd.readouterr())
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

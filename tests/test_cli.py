@@ -5,58 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from dinoport import api, cli, conversion, printing
+from dinoport import conversion
 from dinoport.writing.torch_file import write_torch_file
 from tests import formula
+from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 from tests.families.cases import VIT
 from tests.writing.stub_tensors import tensor
-
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
-HEADS = ("--num-heads", "2")
-EXACT = ("--verify", "exact")
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(monkeypatch, capfd) -> Iterator[Run]:
-    """Run the program in this process, and put back the signals that it takes over."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dinoport", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        return Done(int(exit_.value.code or 0), *capfd.readouterr())
-
-    yield call
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-FILES = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md", "dinoport.json"}
 
 
 def test_convert_prints_the_report(run: Run, tmp_path) -> None:
@@ -349,156 +307,6 @@ def test_a_report_never_replaces_the_source(run: Run, tmp_path) -> None:
     assert done.code == 1
     assert f"{source} is the source itself" in done.err
     assert source.read_bytes() == DEMO.read_bytes()
-
-
-def test_what_no_one_foresaw_is_a_message_too(run: Run, monkeypatch) -> None:
-    def fail(*arguments, **options):
-        raise KeyError("shape")
-
-    monkeypatch.setattr(api, "inspect", fail)
-    done = run("inspect", DEMO)
-    assert (done.code, done.out) == (1, "")
-    assert done.err == (
-        "error: dinoport met what it did not expect: KeyError: 'shape'\n"
-        f"  where: test_cli.py, line {fail.__code__.co_firstlineno + 1}\n"
-        "  likely cause: a mistake in dinoport, or a damaged installation\n"
-        "  try: report it with this message and the command\n"
-    )
-
-
-def test_a_path_that_the_system_refuses_is_a_message(run: Run, tmp_path) -> None:
-    target = tmp_path / ("a" * 300)
-    done = run("convert", DEMO, target, *HEADS, *EXACT)
-    assert (done.code, done.out) == (1, "")
-    assert done.err == f"error: {target} cannot be used: file name too long\n  try: ls -ld {target}\n"
-
-
-def test_a_terminal_without_arrows_is_served(tmp_path) -> None:
-    command = [sys.executable, "-m", "dinoport", "inspect", str(DEMO), *HEADS]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=True)
-    assert b"becomes     DINO ViT (facebookresearch/dino) ? ViTModel" in done.stdout
-    done = subprocess.run([*command, "--json"], capture_output=True, env=environment, check=True)
-    assert json.loads(done.stdout.decode("ascii"))["source"] == str(DEMO)
-
-
-@pytest.mark.parametrize(
-    "arguments", [("inspect", str(DEMO), *HEADS, "--json"), ("models",), ("--help",), ("inspect", "nothing", "--json")]
-)
-def test_a_reader_that_stops_listening_is_no_error(tmp_path, arguments: tuple[str, ...]) -> None:
-    """As `head` does: its program ends as one does that SIGPIPE ended, and says nothing."""
-    program = subprocess.Popen(
-        [sys.executable, "-m", "dinoport", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert program.stdout is not None
-    assert program.stderr is not None
-    program.stdout.close()
-    said = program.stderr.read()
-    program.stderr.close()
-    failed = arguments[1:2] == ("nothing",)
-    assert said.startswith(b"error: ") if failed else said == b""
-    assert program.wait() == (1 if failed else 141)
-
-
-FULL = Path("/dev/full")
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [("models",), ("--help",), ("--version",), ("inspect", str(DEMO), "--json")])
-def test_an_output_that_cannot_be_written_is_one_message(tmp_path, arguments: tuple[str, ...]) -> None:
-    with FULL.open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "dinoport", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert (done.returncode, done.stderr) == (
-        1,
-        "error: the output cannot be written: no space left on device\n"
-        "  where: stdout\n  try: lead the output elsewhere\n",
-    )
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -> None:
-    command = [sys.executable, "-m", "dinoport", "convert", str(DEMO), str(tmp_path / "out"), *HEADS, *EXACT]
-    with FULL.open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert f"no space left on device; {tmp_path / 'out'} was published before, and is whole\n" in done.stderr
-    assert names(tmp_path / "out") == FILES
-
-
-SLOW = """
-import sys, time
-from dinoport import cli
-from dinoport.writing import stream
-
-def slow(block):
-    print("writing", flush=True)
-    time.sleep(600)
-
-stream.take_census = slow
-sys.argv = ["dinoport", *sys.argv[1:]]
-cli.main()
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("force", [False, True])
-def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) -> None:
-    out = tmp_path / "out"
-    if force:
-        out.mkdir()
-        (out / "config.json").write_text("mine")
-    command = [sys.executable, "-c", SLOW, "convert", str(DEMO), str(out), *HEADS, *EXACT, *(["--force"] * force)]
-    program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert program.stdout is not None
-    assert program.stdout.readline() == "writing\n"
-    begun = time.monotonic()
-    program.send_signal(number)
-    program.send_signal(number)  # the impatient press twice
-    _, errors = program.communicate(timeout=20)
-    assert time.monotonic() - begun < 5
-    assert program.returncode == 130
-    assert errors == "interrupted: nothing was published\n"
-    assert names(tmp_path) == ({"out"} if force else set())
-    assert not force or names(out) == {"config.json"}
-
-
-def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatch) -> None:
-    convert = api.convert
-
-    def interrupted(*arguments, **options):
-        convert(*arguments, **options)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(api, "convert", interrupted)
-    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
-    assert names(tmp_path / "out") == FILES
-
-
-def test_an_interruption_while_the_report_is_printed_says_so(run: Run, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(printing, "show", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
-    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
-
-
-def test_with_json_an_interruption_is_an_object_too(run: Run, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(api, "convert", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM))
-    done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json")
-    assert (done.code, done.err) == (130, "interrupted: nothing was published\n")
-    assert json.loads(done.out)["error"]["what"] == "interrupted: nothing was published"
-    assert json.loads(done.out)["exit_code"] == 130
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
-def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
-    done = run("convert", DEMO, "/proc/out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (
-        1,
-        "error: out cannot be written: no such file or directory\n  where: /proc/out\n"
-        "  likely cause: this is no file system that keeps files\n  try: choose another folder\n",
-    )
 
 
 def test_a_picture_that_cannot_be_drawn_is_named_as_it_was_given(run: Run, tmp_path) -> None:
