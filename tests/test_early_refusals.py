@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +27,19 @@ def test_a_picture_that_cannot_be_opened(source: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_a_picture_for_a_proof_that_is_left_out(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError) as error:
-        api.convert(source, tmp_path / "out", tiny.REQUEST, image=tmp_path / "any.jpg", level="exact")
-    assert str(error.value) == (
-        "--image gives the proof of the outputs a picture, and that proof is left out here\n"
-        "  expected: --verify full\n  found: --verify exact\n  try: leave --image out, or prove the outputs"
-    )
+@pytest.mark.parametrize(
+    ("option", "given"), [("--image", {"image": Path("any.jpg")}), ("--all-sizes", {"all_sizes": True})]
+)
+def test_an_option_for_a_proof_that_is_left_out(
+    source: Path, tmp_path: Path, option: str, given: dict[str, Any]
+) -> None:
+    said = f"{option} is for the outputs, which --verify exact leaves out\n  try: leave --verify out, or {option}"
+    with pytest.raises(UsageError) as error:
+        api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact", **given)
+    assert str(error.value) == said
+    with pytest.raises(UsageError) as error:
+        api.verify(source, tmp_path, level="exact", **given)
+    assert str(error.value) == said
 
 
 def test_statistics_for_another_number_of_channels(source: Path, tmp_path: Path) -> None:

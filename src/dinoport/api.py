@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from dinoport.address import local_folder, shown_source
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import Job, convert_into, return_into
-from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError
+from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError, UsageError
 from dinoport.preparation import prepare, prepare_opened
 from dinoport.progress import Progress, silent
 from dinoport.proofs.genuine import check_reference
@@ -128,7 +128,7 @@ def convert(
         refuse_options(request)
     if not isinstance(source, PublishedName):
         refuse_overlap(Path(source), target)
-    _check_image(image, level)
+    _check_for_outputs(image, all_sizes, level)
     job = Job(
         source=source,
         target=target,
@@ -175,7 +175,7 @@ def verify(
     _require_packages(level)
     returned = was_returned(folder)
     check_reference(reference, level, "original" if returned else "transformers")
-    _check_image(image, level)
+    _check_for_outputs(image, all_sizes, level)
     check = Check(
         source=source,
         folder=folder,
@@ -228,17 +228,16 @@ def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise SettingError(f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value))
 
 
-def _check_image(image: Path | None, level: Level) -> None:
-    """Before anything is written: a picture that can be opened, for a proof that looks at one."""
+def _check_for_outputs(image: Path | None, all_sizes: bool, level: Level) -> None:
+    """Before anything is written: a picture that can be opened, and a proof that looks at it and at other sizes."""
+    option = "--image" if image else "--all-sizes"
+    if (image or all_sizes) and level != "full":
+        raise UsageError(
+            f"{option} is for the outputs, which --verify {level} leaves out",
+            next_step=f"leave --verify out, or {option}",
+        )
     if image is None:
         return
-    if level != "full":
-        raise SettingError(
-            "--image gives the proof of the outputs a picture, and that proof is left out here",
-            expected="--verify full",
-            found=f"--verify {level}",
-            next_step="leave --image out, or prove the outputs",
-        )
     from dinoport.proofs.picture import load_picture
 
     load_picture(image, "give another --image, or leave it out for a synthetic picture")
