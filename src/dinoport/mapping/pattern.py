@@ -35,10 +35,6 @@ class Pattern:
         object.__setattr__(self, "_fields", fields)
         object.__setattr__(self, "_regex", re.compile(regex))
 
-    @property
-    def placeholders(self) -> frozenset[str]:
-        return frozenset(name for name, _ in self._fields)
-
     def match(self, name: str) -> Bindings | None:
         """The placeholders' values if the whole `name` fits the template, else None."""
         found = self._regex.fullmatch(name)
