@@ -114,6 +114,17 @@ def test_weights_that_are_not_finite_leave_outputs_unshown(tmp_path: Path) -> No
     assert report.verdict.not_shown[0] == "outputs"
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_channel_that_is_not_finite_is_no_difference_of_the_pooler(tmp_path: Path, value: float) -> None:
+    """An identity matrix makes NaN of all of a CLS token; what is finite of the other tokens is still compared."""
+    source = write(tmp_path / "vit.pth", norm__weight=value)
+    report = convert(source, tmp_path / "out", allow_nonfinite=True)
+    assert report.proofs.outputs.undefined == 65
+    assert report.proofs.outputs.float64["pooled"] == Difference(0.0, 0.0)
+    assert not report.proofs.outputs.differs
+    assert report.verdict.word is Word.TRANSPORTED
+
+
 def test_weights_that_are_not_finite_and_are_not_read_hide_nothing(tmp_path: Path) -> None:
     """A classifier row of NaN spoils one logit of each picture; tokens are still compared."""
     source = write(tmp_path / "vit.pth", replace(VIT, classes=3), head__weight=np.inf)

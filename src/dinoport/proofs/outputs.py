@@ -272,9 +272,19 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Dif
     for name, output in theirs.items():
         own = ours.get(name)
         if own is None and name == "pooled":
-            own = ours["tokens"][:, 0]
-        differences[name] = Difference(float("inf"), float("inf")) if own is None else Difference.between(own, output)
+            differences[name] = _compare_pooled(ours["tokens"][:, 0], output)
+        else:
+            infinite = Difference(float("inf"), float("inf"))
+            differences[name] = infinite if own is None else Difference.between(own, output)
     return differences
+
+
+def _compare_pooled(tokens: Any, pooled: Any) -> Difference:
+    """Of the CLS tokens that are finite: in others an identity matrix makes NaN of every value."""
+    finite = tokens.isfinite().all(-1)
+    if tokens.shape != pooled.shape or finite.all():
+        return Difference.between(tokens, pooled)
+    return Difference.between(tokens[finite], pooled[finite]) if finite.any() else Difference(0.0, 0.0)
 
 
 def largest(differences: Mapping[str, Difference]) -> Difference:
