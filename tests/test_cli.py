@@ -80,6 +80,19 @@ def test_what_cannot_be_converted_is_one_message_and_exit_code_1(run: Run, tmp_p
     assert names(tmp_path) == {"page.pth"}
 
 
+def test_a_key_that_the_file_does_not_have(run: Run, tmp_path) -> None:
+    bare = tmp_path / "bare.pth"
+    write_torch_file(bare, [tensor(n, formula.tensor(n, shape)) for n, shape in VIT.tensors().items()])
+    for source, expected, advice in (
+        (DEMO, "one of 'teacher', 'student'", "give one of these, or leave --checkpoint-key out"),
+        (bare, "no key: the file is a bare state dict", "leave --checkpoint-key out"),
+    ):
+        assert run("convert", source, tmp_path / "out", "--checkpoint-key", "ema", *HEADS, *EXACT).err == (
+            f"error: {source} has nothing under the key 'ema'\n  expected: {expected}\n"
+            f"  found: --checkpoint-key ema\n  try: {advice}\n"
+        )
+
+
 def test_with_json_an_error_is_an_object_on_stdout_too(run: Run, tmp_path) -> None:
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
     plain = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT)

@@ -37,11 +37,12 @@ def find(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
     """
     chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
     if not chosen:
+        keys = [repr(state.label) for state in candidates if state.branch or state.path]
         raise SettingError(
             f"{where} has nothing under the key {key!r}",
-            expected="one of " + ", ".join(repr(state.label) for state in candidates),
+            expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
             found=f"--checkpoint-key {key}",
-            next_step="give one of these, or leave --checkpoint-key out",
+            next_step=f"{'give one of these, or ' if keys else ''}leave --checkpoint-key out",
         )
     for state in chosen:
         shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
