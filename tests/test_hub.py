@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.remote import http
+from dinoport.checkpoints.remote import copying, fetching, http
 from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.preparation import Request
@@ -70,6 +71,23 @@ def test_the_way_back_from_a_repository(hub: Hub, folder: Path, tmp_path: Path, 
     assert hub.store.sent_bytes <= (folder / "model.safetensors").stat().st_size + 2
     assert str(api.verify(REPO, tmp_path / "remote", level=level).verdict) == str(local.verdict)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_without_room_for_a_copy(
+    hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit("a", files_of(folder))
+    size_bytes = (folder / "model.safetensors").stat().st_size
+    monkeypatch.setattr(copying.shutil, "disk_usage", lambda path: SimpleNamespace(free=size_bytes - 1))
+    monkeypatch.setattr(fetching.Fetching, "ahead", lambda *given: None)
+    with pytest.raises(CheckpointError) as caught:
+        api.convert(REPO, tmp_path / "out", to="original")
+    assert str(caught.value) == (
+        f"{tmp_path / 'cache'} cannot hold a copy of {REPO}: {size_bytes} bytes are needed, {size_bytes - 1} are free\n"
+        "  likely cause: Transformers, which the proof of the outputs runs, loads from disk alone\n"
+        "  try: set DINOPORT_CACHE to a folder on a larger disk, or convert with --verify exact"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_token_stays_with_the_hub_and_no_secret_is_written(hub: Hub, folder: Path, tmp_path: Path) -> None:

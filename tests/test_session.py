@@ -31,6 +31,16 @@ def test_what_no_one_foresaw_is_a_message_too(run: Run, monkeypatch) -> None:
     )
 
 
+def test_memory_that_is_used_up_is_a_message(run: Run, monkeypatch) -> None:
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(api, "inspect", fail)
+    assert run("inspect", DEMO).err == (
+        "error: the memory of this machine is used up\n  try: --verify exact, which needs the least\n"
+    )
+
+
 def test_a_path_that_the_system_refuses_is_a_message(run: Run, tmp_path) -> None:
     target = tmp_path / ("a" * 300)
     done = run("convert", DEMO, target, *HEADS, *EXACT)

@@ -122,6 +122,18 @@ def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
     assert body(Address.of(site.url("file"))) == b"the bytes"
 
 
+def test_redirects_that_lead_in_a_circle(site: Site) -> None:
+    site.always = lambda handler: status(302, Location=f"{handler.path}x")(handler)
+    with pytest.raises(CheckpointError) as caught:
+        body(Address.of(site.url("file?sig=secret")))
+    assert str(caught.value) == (
+        f"{site.url('file')}?… leads from one address to the next without end\n"
+        f"  found: 10 redirects, the last to {site.url('file')}?…\n"
+        "  try: open the address in a browser, and give the one that it ends at"
+    )
+    assert len(site.requests) == 10
+
+
 def test_a_small_file_that_breaks_off_is_asked_for_again(site: Site, waits: list[float]) -> None:
     site.files["file"] = b"the bytes of a small file"
     site.script = [breaks_after(4), status(503)]
