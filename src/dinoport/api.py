@@ -217,7 +217,7 @@ def visualize(
     from dinoport.report.visualization import draw
 
     if not 0 < mass < 1:
-        raise SettingError(f"--mass {mass:g} is no share", expected="a number between 0 and 1, such as 0.6")
+        raise SettingError(f"mass cannot be {mass!r}", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
     return draw(see(local_folder(folder), picture, size), Path(out), mass)
 

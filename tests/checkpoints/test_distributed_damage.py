@@ -214,6 +214,16 @@ class TestDamage:
             "  try: copy the folder again with its hidden files, or take an earlier checkpoint of the run"
         )
 
+    def test_metadata_that_is_too_large(self, monkeypatch) -> None:
+        size_bytes = (TWO_RANKS / ".metadata").stat().st_size
+        monkeypatch.setattr("dinoport.checkpoints.distributed.MAX_BYTES", size_bytes - 1)
+        with pytest.raises(CheckpointError) as caught:
+            open_checkpoint(TWO_RANKS)
+        assert str(caught.value) == (
+            f"{TWO_RANKS / '.metadata'} is too large to be genuine\n"
+            f"  expected: at most {size_bytes - 1} bytes\n  found: {size_bytes} bytes\n  try: ls -l {TWO_RANKS}"
+        )
+
     def test_metadata_of_single_ranks(self, tmp_path) -> None:
         for name in ("__0.metadata", "__0_0.distcp"):
             (tmp_path / name).write_bytes(b"x")

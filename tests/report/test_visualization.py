@@ -114,6 +114,12 @@ def test_what_does_not_fit_is_one_message(folder: Path, arguments: tuple[str, ..
     assert not (folder / "refused").exists()
 
 
+def test_a_mass_that_is_no_share(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as refused:
+        api.visualize(folder / "demo", folder / "picture.jpg", tmp_path / "refused", mass=1.5)
+    assert str(refused.value) == "mass cannot be 1.5\n  expected: a number between 0 and 1, such as 0.6"
+
+
 def changed(folder: Path, name: str, file: str, **fields: object) -> str:
     """The demo's folder with other fields in one of its files."""
     shutil.copytree(folder / "demo", folder / name)
