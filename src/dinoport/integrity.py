@@ -25,12 +25,13 @@ from dinoport.report.report import Report
 from dinoport.units import size_text
 from dinoport.writing.json_file import json_bytes
 
+OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
+"""Fields of dinoport.json that another file with the same tensors has otherwise."""
+
 COMPUTED_AGAIN = (
     ("format",),
     ("direction",),
-    ("source", "format"),
-    ("source", "size_bytes"),
-    ("source", "branch"),
+    *OF_THE_FILE,
     ("model", "family"),
     ("model", "class"),
     ("request",),
@@ -39,9 +40,6 @@ COMPUTED_AGAIN = (
 )
 """Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
 better, are left to the file's own hash."""
-
-OF_THE_FILE = COMPUTED_AGAIN[2:5]
-"""Those that another file with the same tensors has otherwise."""
 
 HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
 """Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
@@ -109,8 +107,7 @@ def contradictions(
 def _contradictions(
     path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
 ) -> Iterator[str]:
-    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
-        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+    yield from _broken_seal(path, recorded)
     expected = fresh.to_dict()
     left_out = ("head", "labels", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
@@ -161,9 +158,14 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
 def problems_of_returned(path: Path) -> Iterator[str]:
     """What in a folder that was converted back is not what its dinoport.json says."""
     recorded = read_json(path / REPORT)
+    yield from _broken_seal(path, recorded)
+    yield from map(printable, broken_hashes(path, recorded, documents=False))
+
+
+def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
+    """Whether dinoport.json is not what it was when it was written."""
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
         yield f"{REPORT} was changed since it was written: it does not have its own sha256"
-    yield from map(printable, broken_hashes(path, recorded, documents=False))
 
 
 def _without(names: Collection[str], value: object) -> object:
