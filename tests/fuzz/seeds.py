@@ -16,7 +16,7 @@ from tests.fuzz.answers import sound as sound_answers
 from tests.fuzz.folders import INDEX, PROCESSOR, sound
 from tests.fuzz.targets import STORAGES
 
-DISTRIBUTED = Path(__file__).parents[1] / "fixtures" / "goldens" / "dinov3" / "dcp" / "teacher_2rank_t27"
+METADATA = Path(__file__).parents[1] / "fixtures" / "fuzz" / "small.metadata"
 
 TENSOR = (
     b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0%bX\x03\0\0\0cpuK%btQ"
@@ -47,7 +47,7 @@ def seeds() -> dict[str, list[bytes]]:
         "legacy": [legacy(pickled) for pickled in pickles[:4]],
         "safetensors": [len(header).to_bytes(8, "little") + header + bytes(64) for header in headers()],
         "header": headers(),
-        "metadata": [(DISTRIBUTED / ".metadata").read_bytes(), *pickles[:2]],
+        "metadata": [METADATA.read_bytes(), *pickles[:2]],
         "json": [*headers(), b'{"weight_map": {"a": "model-1.safetensors"}, "architectures": ["ViTModel"], "x": 1e-6}'],
         "config": [sound("config.json")],
         "processor": [sound(PROCESSOR)],
