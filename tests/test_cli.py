@@ -175,6 +175,10 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         ),
         (("verify", "x", "y", "--layer-norm-eps", "nan"), "error: --layer-norm-eps takes a small positive number"),
         (
+            ("convert", "x", "y", "--layer-norm-eps", "1e300"),
+            "error: --layer-norm-eps takes a small positive number, 0.1 at most\n  found: 1e+300",
+        ),
+        (
             ("convert", "x", "hf://owner/repo", *EXACT),
             "error: hf://owner/repo is an address, and FOLDER is on this machine\n"
             "  expected: a path\n  try: give a folder here; only SOURCE may lie elsewhere\n",

@@ -15,6 +15,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
 INTERPOLATIONS = ("offset", "size", "size-antialias")
 
+MAX_EPS = 0.1
+"""Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
+
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
 DEFAULT_SIZE = 480
@@ -92,8 +95,8 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value > 0
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value) and value > 0
+def _is_eps(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and 0 < value <= MAX_EPS
 
 
 def _is_statistics(value: object) -> bool:
@@ -119,7 +122,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dtype": (DTYPES.__contains__, ", ".join(DTYPES)),
     "image_size": (_is_count, "a whole number of pixels above 0"),
     "num_heads": (_is_count, "a whole number of heads above 0"),
-    "layer_norm_eps": (_is_positive, "a small positive number"),
+    "layer_norm_eps": (_is_eps, f"a small positive number, {MAX_EPS} at most"),
     "interpolation": (INTERPOLATIONS.__contains__, ", ".join(INTERPOLATIONS)),
     "image_mean": (_is_statistics, "one number for each channel"),
     "image_std": (_is_deviation, "one positive number for each channel"),

@@ -42,35 +42,36 @@ OPTIONS: dict[str, tuple[Mapping[str, formula.Array], Mapping[str, object], str,
         {"norm_layer": "rmsnorm"},
         "blocks.0.norm1.weight",
         "norms without bias: RMSNorm (norm_layer: rmsnorm)",
-        "a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off by about 1.4",
+        "a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off "
+        "(by about 1.4 in the model that was measured)",
     ),
     "untied norms": (
         {**OWN, **with_a_tensor("cls_norm.weight", 64), **with_a_tensor("cls_norm.bias", 64)},
         {},
         "cls_norm.weight",
         "a final norm of its own for CLS token and registers (untie_cls_and_patch_norms)",
-        "CLS token and registers would be off by about 1.9, patches would not",
+        "CLS token and registers would be off, patches would not (by about 1.9 in the model that was measured)",
     ),
     "coordinates by max": (
         OWN,
         {"pos_embed_rope_normalize_coords": "max"},
         "run/config.yaml",
         "rotary coordinates normalised by max (pos_embed_rope_normalize_coords)",
-        "outputs for pictures that are not square would be off by about 0.73",
+        "outputs for pictures that are not square would be off (by about 0.73 in the model that was measured)",
     ),
     "coordinates by min": (
         OWN,
         {"pos_embed_rope_normalize_coords": "min"},
         "run/config.yaml",
         "rotary coordinates normalised by min (pos_embed_rope_normalize_coords)",
-        "outputs for pictures that are not square would be off by about 0.61",
+        "outputs for pictures that are not square would be off (by about 0.61 in the model that was measured)",
     ),
     "periods between limits": (
         OWN,
         {"pos_embed_rope_min_period": 0.5, "pos_embed_rope_max_period": 90.0},
         "run/config.yaml",
         "rotary periods between limits (pos_embed_rope_min_period), without a base",
-        "outputs would be off by about 0.8",
+        "outputs would be off (by about 0.8 in the model that was measured)",
     ),
 }
 
@@ -99,7 +100,7 @@ def test_periods_that_follow_from_no_base() -> None:
             "  expected: base ** (2k / (head dimension / 2)) for one base",
             "  found: 0.5, 6.467, 12.43, 18.4 …",
             "  likely cause: a model trained with min_period and max_period; written all the same, outputs would be "
-            "off by about 0.8",
+            "off (by about 0.8 in the model that was measured)",
             "  try: keep this model in its own code",
         ]
     )

@@ -15,11 +15,13 @@ from dinoport.errors import NotProvenError, SettingError, UsageError
 from dinoport.proofs.prove import Level
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
+from dinoport.report.text import report_lines
 from dinoport.request import Request
 from tests import goldens
 from tests.families.cases import CASES, V3, Case, dinov3
 
 torch = pytest.importorskip("torch")
+load_file = pytest.importorskip("safetensors.torch").load_file
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -65,6 +67,23 @@ def test_periods_that_training_rounded_return_rounded(tmp_path: Path) -> None:
     trained = torch.load(source, weights_only=True)["teacher"]["backbone.rope_embed.periods"]
     assert trained.dtype == torch.bfloat16
     assert np.array_equal(returned.numpy(), trained.float().numpy())
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_checksums_are_those_of_the_folder_and_not_of_what_was_written(weights: str, tmp_path: Path) -> None:
+    source, request = BY_NAME["vit"].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="exact")
+    count = 0
+    if weights == "pytorch_model.bin":
+        tensors = load_file(tmp_path / "there" / "model.safetensors")
+        torch.save(tensors, tmp_path / "there" / weights)
+        (tmp_path / "there" / "model.safetensors").unlink()
+        count = len(tensors)
+    report = convert(tmp_path / "there", tmp_path / "back", to="original", level="exact")
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.checksums == count
+    assert ("checksums of the source hold" in " ".join(" ".join(report_lines(report)).split())) is (count > 0)
+    assert verify(tmp_path / "there", tmp_path / "back", level="exact").proofs.exact == report.proofs.exact
 
 
 @pytest.fixture(scope="module")

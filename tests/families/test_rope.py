@@ -84,4 +84,4 @@ def test_a_model_without_a_base_is_refused() -> None:
         base_read(np.geomspace(0.5, 90, 16).astype(np.float32), None)
     assert "follow from no base, and Transformers knows bases only" in str(error.value)
     assert "  found: 0.5, 0.7068, 0.9992, 1.413 …" in str(error.value)
-    assert "outputs would be off by about 0.8" in str(error.value)
+    assert "outputs would be off (by about 0.8 in the model that was measured)" in str(error.value)

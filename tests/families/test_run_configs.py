@@ -15,7 +15,7 @@ from dinoport.families.dinov3.family import FAMILY as DINOV3
 from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
 from dinoport.families.dinov3_convnext.family import FAMILY as CONVNEXT
 from dinoport.families.family import Evidence, Family, Reading
-from dinoport.families.setting import Setting
+from dinoport.families.setting import Setting, Wishes
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 
@@ -45,12 +45,16 @@ OWN: dict[str, dict[str, object]] = {
 CROPS = {"dinov2": 98, "dinov3": 112, "dinov3_convnext": 160}
 
 
-def reading(name: str, student: Mapping[str, object], crops: int | None = None) -> Reading:
+def reading(
+    name: str, student: Mapping[str, object], crops: int | None = None, wishes: Wishes | None = None
+) -> Reading:
     family, model = MODELS[name]
     state = formula.state_dict(model.tensors())
     tensors = {key: TensorRef(key, data.dtype, data.shape, ArrayValues(data)) for key, data in state.items()}
     values = {"student": dict(student), "crops": {"global_crops_size": crops}}
-    return family.read(Evidence("weights.pth", tensors, config=RunConfig("run/config.yaml", values)))
+    return family.read(
+        Evidence("weights.pth", tensors, wishes=wishes or Wishes(), config=RunConfig("run/config.yaml", values))
+    )
 
 
 def input_size(found: Reading) -> list[Setting[object]]:
@@ -113,3 +117,14 @@ def test_crops_of_another_size_than_the_position_table_are_not_believed() -> Non
     assert input_size(found) == []
     assert found.preprocessing is not None
     assert found.preprocessing.size == 98
+
+
+@pytest.mark.parametrize(("given", "is_noted"), [(1e-5, True), (1e-6, False)])
+def test_an_eps_that_contradicts_the_config_is_followed_and_noted(given: float, is_noted: bool) -> None:
+    found = reading("dinov3", OWN["dinov3"], wishes=Wishes(layer_norm_eps=given))
+    assert found.architecture.layer_norm_eps == given
+    note = (
+        "config.yaml says student.norm_layer = layernorm, whose eps is 1e-06; "
+        "--layer-norm-eps says 1e-05, and is followed"
+    )
+    assert found.remarks == ((note,) if is_noted else ())

@@ -37,6 +37,7 @@ WORKERS = 2
 class ExactProof:
     """What was found again, counted in tensors of the original (`synthesised`: of the target).
 
+    `checksums` are those of the source that hold: on a way back those of the folder, which safetensors has none of.
     `zero_matrices` are the names of those of its `matrices` that are zero throughout.
     """
 
@@ -95,10 +96,11 @@ def prove(
     problems += [text for name in dropped if (text := _check_dropped(name, originals, rules, returned))]
 
     storages = summed_storages(originals[name] for name in homes)
+    of_source = summed_storages(written.values()) if returned else storages
     with _workers() as pool:
         pairs = [(originals[name], parts) for name, parts in homes.items()]
         comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, on_bytes), pairs))
-        problems += [text for text in pool.map(checksum_problem, storages) if text]
+        problems += [text for text in pool.map(checksum_problem, [*storages, *(of_source if returned else ())]) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
     return ExactProof(
@@ -107,7 +109,7 @@ def prove(
         synthesised=len(constants),
         dropped=len(dropped),
         compared_bytes=sum(originals[name].size_bytes for name in homes),
-        checksums=len(storages),
+        checksums=len(of_source),
         nonfinite={each.name: each.census.nonfinite for each in comparisons if each.census.nonfinite},
         matrices=sum(is_matrix(originals[name].shape) for name in homes),
         zero_matrices=tuple(

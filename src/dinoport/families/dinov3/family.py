@@ -12,7 +12,7 @@ from dinoport.errors import SettingError, UnknownModelError
 from dinoport.families.averaging import AVERAGED
 from dinoport.families.builder import believe, checked_heads
 from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3.refusals import refuse_what_no_class_computes
+from dinoport.families.dinov3.refusals import measured, refuse_what_no_class_computes
 from dinoport.families.dinov3.rope import Rope, find_base, rounds_to
 from dinoport.families.dinov3.timm import TIMM
 from dinoport.families.family import Evidence, Family, Reading
@@ -113,7 +113,7 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    remarks = belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture))
+    remarks = belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture)) + _eps_remarks(evidence)
     return Reading(architecture, settings, problems, remarks, preprocessing)
 
 
@@ -149,7 +149,8 @@ def _rope(evidence: Evidence) -> Rope:
     if found is not None:
         return found
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
-    cause = "a model trained with min_period and max_period; written all the same, outputs would be off by about 0.8"
+    error = f"outputs would be off {measured(0.8)}"
+    cause = f"a model trained with min_period and max_period; written all the same, {error}"
     next_step = "keep this model in its own code"
     if not values.any():
         cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
@@ -215,6 +216,16 @@ def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[flo
         return eps_setting(evidence.wishes, 1e-5, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     reason = "as in DINOv3's default training config; released models have 4 registers and no key bias"
     return eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, reason)
+
+
+def _eps_remarks(evidence: Evidence) -> tuple[str, ...]:
+    """That what was said of eps is followed, where it contradicts the config's norm layer."""
+    layer, given = text(evidence, "student.norm_layer") or "", evidence.wishes.layer_norm_eps
+    if evidence.config is None or given is None or EPS.get(layer, given) == given:
+        return ()
+    speaker = evidence.wishes.speaker("layer_norm_eps")
+    says = f"{evidence.config.name} says student.norm_layer = {layer}, whose eps is {EPS[layer]:g}"
+    return (f"{says}; {speaker} says {given:g}, and is followed",)
 
 
 def _coordinates(evidence: Evidence) -> Setting[str]:

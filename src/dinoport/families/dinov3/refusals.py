@@ -15,6 +15,11 @@ COORDINATES = {"max": 0.73, "min": 0.61}
 """Largest difference of one output at 224×160 pixels if they were normalised per axis instead; square ones agree."""
 
 
+def measured(difference: float) -> str:
+    """How large an error was where it was measured: how large it is in another model, nobody knows."""
+    return f"(by about {difference} in the model that was measured)"
+
+
 def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape]) -> None:
     """Raise UnknownModelError for norms, rotary options and heads that would be lost or computed otherwise."""
     if "cls_norm.weight" in shapes:
@@ -22,14 +27,14 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             evidence,
             where="cls_norm.weight",
             found="a final norm of its own for CLS token and registers (untie_cls_and_patch_norms)",
-            error="CLS token and registers would be off by about 1.9, patches would not",
+            error=f"CLS token and registers would be off, patches would not {measured(1.9)}",
         )
     if "blocks.0.norm1.weight" in shapes and "blocks.0.norm1.bias" not in shapes:
         raise _refusal(
             evidence,
             where="blocks.0.norm1.weight",
             found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
-            error="a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off by about 1.4",
+            error=f"a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off {measured(1.4)}",
         )
     if "linear_head.weight" in shapes:
         raise UnknownModelError(
@@ -45,13 +50,13 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
 def _refuse_rotary_options(evidence: Evidence) -> None:
     coordinates = text(evidence, "student.pos_embed_rope_normalize_coords")
     if coordinates in COORDINATES:
-        error = f"outputs for pictures that are not square would be off by about {COORDINATES[coordinates]}"
+        error = f"outputs for pictures that are not square would be off {measured(COORDINATES[coordinates])}"
         found = f"rotary coordinates normalised by {coordinates} (pos_embed_rope_normalize_coords)"
         raise _refusal(evidence, _config(evidence), found, error)
     limits = [name for name in ("min", "max") if number(evidence, f"student.pos_embed_rope_{name}_period") is not None]
     if limits:
         found = f"rotary periods between limits (pos_embed_rope_{limits[0]}_period), without a base"
-        raise _refusal(evidence, _config(evidence), found, "outputs would be off by about 0.8")
+        raise _refusal(evidence, _config(evidence), found, f"outputs would be off {measured(0.8)}")
 
 
 def _config(evidence: Evidence) -> str:
