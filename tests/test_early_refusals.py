@@ -13,6 +13,7 @@ from dinoport.options import statistics
 from dinoport.preparation import Request
 from dinoport.proofs.verdict import Word
 from tests import tiny
+from tests.command_line import DEMO, Run
 
 
 @pytest.fixture
@@ -70,3 +71,54 @@ def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
     verdict = api.convert(source, tmp_path / "out", request, level="exact").verdict
     assert verdict.word is Word.TRANSPORTED
     assert any("tensors computed anew (rounded, or resampled" in text for text in verdict.exceptions)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("SOURCE", ("convert", "", "out")),
+        ("FOLDER", ("convert", DEMO, "")),
+        ("SOURCE", ("inspect", "")),
+        ("SOURCE", ("verify", "", "out")),
+        ("FOLDER", ("verify", DEMO, "")),
+        ("FOLDER", ("demo", "")),
+        ("--reference", ("convert", DEMO, "out", "--reference", "")),
+    ],
+)
+def test_an_empty_text_is_not_the_current_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...]
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    tiny.write(Path("checkpoint.pth"))
+    done = run(*arguments)
+    assert (done.code, done.out, done.err) == (
+        2,
+        "",
+        f"error: {name} is empty\n  likely cause: a variable of the shell that is not set\n"
+        '  try: give a path; "." is the current folder\n',
+    )
+    assert [path.name for path in Path.cwd().iterdir()] == ["checkpoint.pth"]
+
+
+def test_of_the_api_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: api.convert("", "out"), lambda: api.plan(""), lambda: api.visualize("", "any.jpg", "")):
+        with pytest.raises(UsageError, match="is empty"):
+            call()
+
+
+def test_an_empty_value_names_no_file(run: Run, tmp_path: Path) -> None:
+    done = run("convert", DEMO, tmp_path / "out", "--head", "")
+    assert (done.code, done.err) == (2, "error: --head takes a path\n  found: nothing\n")
+
+
+def test_no_code_is_announced_that_will_not_run(run: Run, tmp_path: Path) -> None:
+    for command in ("convert", "verify"):
+        done = run(command, DEMO, tmp_path / "out", "--reference", "hub", "--verify", "exact")
+        assert (done.code, done.err) == (
+            2,
+            "error: --reference compares outputs, which --verify exact leaves out\n"
+            "  try: leave --verify out, or --reference\n",
+        )

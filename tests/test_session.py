@@ -139,6 +139,54 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
     assert not force or names(out) == {"config.json"}
 
 
+IMPORTING = """
+import sys
+from dinoport import cli
+from dinoport import session
+
+def command():
+    import swallows
+    print("imported", flush=True)
+    import time
+    time.sleep(600)
+
+session.run(command)
+"""
+
+SWALLOWS = """
+import os, signal, time
+print("importing", flush=True)
+try:
+    os.kill(os.getpid(), signal.{name})
+    time.sleep(0.1)
+except BaseException:
+    raise ImportError("as native code does that imports")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_waits_for_the_end_of_an_import(tmp_path, name: str) -> None:
+    """NumPy's native code prints an exception that is raised in what it imports, and makes an ImportError of it."""
+    (tmp_path / "swallows.py").write_text(SWALLOWS.format(name=name))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", IMPORTING]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert done.stdout.startswith("importing\n")
+
+
+def test_what_was_made_of_an_interruption_is_one(run: Run, monkeypatch) -> None:
+    def fail(*arguments, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except BaseException:
+            raise ValueError("something else") from None
+
+    monkeypatch.setattr(api, "inspect", fail)
+    done = run("inspect", DEMO)
+    assert (done.code, done.out, done.err) == (130, "", "interrupted\n")
+
+
 def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatch) -> None:
     convert = api.convert
 

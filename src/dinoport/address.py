@@ -61,8 +61,22 @@ def is_address(source: str | Path) -> bool:
     return isinstance(source, str) and scheme_of(source) is not None
 
 
+def refuse_empty(name: str, value: str | Path) -> None:
+    """Raise UsageError for an empty text, which as a path would be the current folder."""
+    if not str(value):
+        raise UsageError(
+            f"{name} is empty",
+            cause="a variable of the shell that is not set",
+            next_step='give a path; "." is the current folder',
+        )
+
+
 def local_folder(folder: str | Path) -> Path:
-    """A folder that is written or proven. Raises UsageError for an address, which would be a folder named `hf:`."""
+    """A folder that is written or proven.
+
+    Raises UsageError for an empty text, and for an address, which would be a folder named `hf:`.
+    """
+    refuse_empty("FOLDER", folder)
     path = Path(folder)
     first = path.parts[0] if path.parts else ""
     if is_address(folder) or (AS_A_PATH.fullmatch(first) and not Path(first).exists()):

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from dinoport.address import local_folder, shown_source
+from dinoport.address import local_folder, refuse_empty, shown_source
 from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.conversion import Job, convert_into, return_into
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError, UsageError
@@ -121,6 +121,7 @@ def convert(
     """
     _require_one_of("to", to, get_args(Direction))
     _require_one_of("level", level, get_args(Level))
+    refuse_empty("SOURCE", source)
     target, request = local_folder(target), request or Request()
     _require_packages(level)
     check_reference(reference, level, to)
@@ -216,6 +217,7 @@ def visualize(
     from dinoport.proofs.seeing import see
     from dinoport.report.visualization import draw
 
+    refuse_empty("--out", out)
     if not 0 < mass < 1:
         raise SettingError(f"mass cannot be {mass!r}", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dinoport.address import local_folder, refuse_empty
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.options import (
     AllSizes,
@@ -31,6 +32,7 @@ from dinoport.options import (
     ShardSize,
     Source,
     Std,
+    Target,
     Verify,
     Version,
     one_of,
@@ -58,7 +60,7 @@ def program(version: Version = False) -> None:
 @app.command()
 def convert(
     source: Source,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")],
+    folder: Target,
     to: Annotated[str, typer.Option(help="transformers, or original: back to the original's names.")] = "transformers",
     checkpoint_key: Key = None,
     head: Head = None,
@@ -89,6 +91,8 @@ def convert(
     from dinoport import api
     from dinoport.console import progress_bars
 
+    refuse_empty("SOURCE", source)
+    target = local_folder(folder)
     request = request_of(
         checkpoint_key=checkpoint_key,
         head=head,
@@ -110,14 +114,14 @@ def convert(
             planned = api.plan(source, request, to=to, on_progress=on_progress)  # type: ignore[arg-type]  # checked above
         show(planned, as_json, with_plan=True)
         return
-    check_report(report, source, folder)
-    announce_code(reference)
+    check_report(report, source, target)
+    announce_code(reference, verify, to)
     try:
-        with interruptible(folder):
+        with interruptible(target):
             with progress_bars() as on_progress:
                 done = api.convert(
                     source,
-                    folder,
+                    target,
                     request,
                     to=to,  # type: ignore[arg-type]  # checked above
                     level=verify,  # type: ignore[arg-type]
@@ -131,7 +135,7 @@ def convert(
                     for_page=is_page(report),
                     on_progress=on_progress,
                 )
-            keep_and_show(done, as_json, report, folder)
+            keep_and_show(done, as_json, report, target)
     except NotProvenError as error:
         keep_and_show(error.report, as_json, report)
         raise
@@ -170,7 +174,7 @@ def inspect(
 @app.command()
 def verify(
     source: Source,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that was converted from SOURCE.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder that was converted from SOURCE.")],
     checkpoint_key: Key = None,
     head: Head = None,
     labels: Labels = None,
@@ -199,6 +203,8 @@ def verify(
     from dinoport import api
     from dinoport.console import progress_bars
 
+    refuse_empty("SOURCE", source)
+    target = local_folder(folder)
     one_of("--verify", level, ("full", "exact"))
     request = request_of(
         checkpoint_key=checkpoint_key,
@@ -213,12 +219,12 @@ def verify(
         image_std=image_std,
         pooler=pooler,
     )
-    check_report(report, source, folder)
-    announce_code(reference)
+    check_report(report, source, target)
+    announce_code(reference, level)
     with progress_bars() as on_progress:
         done = api.verify(
             source,
-            folder,
+            target,
             request,
             level=level,  # type: ignore[arg-type]  # checked above
             image=image,
@@ -246,9 +252,9 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def visualize(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A converted folder.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A converted folder.")],
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, such as JPEG or PNG.")],
-    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("visualization"),
+    out: Annotated[str, typer.Option(help="Where the pictures go.")] = "visualization",
     size: Annotated[int, typer.Option(help="The shorter side, in pixels.")] = DEFAULT_SIZE,
     mass: Annotated[float, typer.Option(help="The share of attention that masks hold.")] = DEFAULT_MASS,
     as_json: Json = False,
@@ -272,7 +278,7 @@ def visualize(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to write.")] = Path("dinoport-demo"),
+    folder: Target = "dinoport-demo",
     force: Force = False,
     report: ReportPath = None,
     as_json: Json = False,
@@ -281,11 +287,12 @@ def demo(
     from dinoport import api
     from dinoport.console import progress_bars
 
-    check_report(report, None, folder)
-    with interruptible(folder):
+    target = local_folder(folder)
+    check_report(report, None, target)
+    with interruptible(target):
         with progress_bars() as on_progress:
-            done = api.demo(folder, force=force, for_page=is_page(report), on_progress=on_progress)
-        keep_and_show(done, as_json, report, folder)
+            done = api.demo(target, force=force, for_page=is_page(report), on_progress=on_progress)
+        keep_and_show(done, as_json, report, target)
 
 
 def main() -> NoReturn:

@@ -29,6 +29,7 @@ Source = Annotated[
         "a published name, or an address (https://, hf://, s3:// …).",
     ),
 ]
+Target = Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace FOLDER if it is empty or holds only a model.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Key = Annotated[str | None, typer.Option(help="Which copy of the model: teacher, student …  [default: teacher]")]
@@ -80,7 +81,7 @@ def request_of(
     for name, value in others.items():
         expected = what_fits(name, value)
         if expected:
-            raise UsageError(f"--{name.replace('_', '-')} takes {expected}", found=f"{value}")
+            raise UsageError(f"--{name.replace('_', '-')} takes {expected}", found=str(value) or "nothing")
     return Request(
         dtype=one_of("--dtype", dtype, (*DTYPES, None)),
         interpolation=one_of("--interpolation", interpolation, (*INTERPOLATIONS, None)),

@@ -47,8 +47,12 @@ def print_json(data: object) -> None:
     print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
 
 
-def announce_code(reference: str | None) -> None:
+def announce_code(reference: str | None, level: str, to: str = "transformers") -> None:
+    """Say that code will be run, unless it is refused. Raises as `check_reference` does."""
     if reference is not None:
+        from dinoport.proofs.genuine import check_reference
+
+        check_reference(reference, level, to)
         where = "the original's repository, through torch.hub" if reference == "hub" else reference
         print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
 

@@ -112,7 +112,7 @@ def _is_deviation(value: Any) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str | Path)
+    return isinstance(value, str | Path) and bool(str(value))
 
 
 _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {

@@ -26,6 +26,12 @@ UNHEARD = 141
 """What a shell gives for a program whose reader went away, as with `| head`: 128 and the number of SIGPIPE."""
 
 
+RETRY_SECONDS = 0.01
+
+_asked_to_stop: set[int] = set()
+"""The signals that have asked this run to stop."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or a request to stop, raised wherever the work is, so that it is cleaned up on the way out."""
 
@@ -44,6 +50,7 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
+    _asked_to_stop.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with watched_stdout() as stdout:
@@ -60,6 +67,8 @@ def _code_of(command: Callable[[], object], stdout: Stdout, as_json: bool) -> in
         return UNHEARD
     except Exception as error:
         failure = _refused_by_click(error) or (error if isinstance(error, DinoportError) else _own_fault(error))
+        if _asked_to_stop and not isinstance(error, DinoportError):
+            failure = StoppedError("interrupted")  # which some code in between made an error of its own of
     except Interrupted as stop:
         failure = StoppedError(f"interrupted{stop}")
     if not isinstance(failure, _RefusedByClickError):
@@ -99,10 +108,28 @@ def _shown(error: DinoportError) -> str:
     return "\n".join(part for parts in wrapped for part in parts)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise Interrupted, or as soon as no module is being imported any more: see `_is_importing`."""
+    _asked_to_stop.add(number)
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)  # what is cleaned up now must not be stopped halfway
+    if _is_importing(frame) and hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+        return
     raise Interrupted
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a command's module is half imported where a signal came.
+
+    Native code that imports, as NumPy's does, prints what is raised in there with its traceback, and goes on.
+    """
+    while frame is not None and frame.f_code is not _code_of.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

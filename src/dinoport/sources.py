@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinoport.address import Address, is_address, shown_source
+from dinoport.address import Address, is_address, refuse_empty, shown_source
 from dinoport.checkpoints.byte_sources import unreadable
 from dinoport.checkpoints.checkpoint import Checkpoint
 from dinoport.checkpoints.file_hash import hash_file
@@ -89,6 +89,7 @@ def locate(
     What is on disk wins over a published name that is not given as a PublishedName. Raises DinoportError for a name
     that is not known or cannot be converted, and for a download that fails.
     """
+    refuse_empty("SOURCE", source)
     if is_address(source):
         name = shown_source(source)
         model = published_file(file_name(name.removesuffix("?…")))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dinoport.address import refuse_empty
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageError
 from dinoport.families.hub_entries import HubEntry
 from dinoport.mapping.operations import Kind
@@ -78,6 +79,7 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
             f"--reference goes with a conversion to Transformers, not --to {to}",
             next_step="leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
         )
+    refuse_empty("--reference", where)
     if where == HUB:
         _refuse_offline()
     elif not (Path(where) / "hubconf.py").is_file():
