@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,10 @@ from dinoport.errors import NotProvenError
 from dinoport.families.probe import Features, Probe
 from dinoport.mapping.rule import Rule, copy, split_rows
 from dinoport.proofs import diagnosis
+from dinoport.proofs.prove import Level
+from dinoport.report.page.render import page
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text
+from dinoport.report.text import cause_text, report_lines
 from dinoport.targets.transformers import vit
 from tests.families.cases import CASES, Case, Request
 from tests.proofs.faults import FAULTS, IN_OTHER_FAMILIES, SOURCE, VIT, Fault, assert_named
@@ -163,6 +167,29 @@ def test_without_torch_contents_are_compared(converted: tuple[Path, Path], tmp_p
     )
     assert found.rules[1].startswith("blocks.{i}.attn.qkv.{p} → encoder.layer.{i}.attention.attention.query.{p}, ")
     assert cause_text(found) == "4 tensors are in each other's place, as their contents show"
+
+
+@pytest.mark.parametrize(
+    ("level", "ending"), [("full", "; outputs are equal all the same"), ("exact", "")], ids=["full", "exact"]
+)
+def test_tensors_that_change_no_output_are_where_tensors_begin_to_differ(
+    level: Level, ending: str, converted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Softmax takes no notice of what the keys' bias adds to every key alike."""
+
+    def edit(tensors: dict[str, Any]) -> None:
+        tensors["encoder.layer.2.attention.attention.key.bias"] += 1
+
+    source, folder = converted
+    report = api.verify(source, planted(Fault("blocks.2", "", edit=edit), folder, tmp_path / "planted"), level=level)
+    assert report.verdict.failed
+    lines = " ".join(" ".join(report_lines(report)).split())
+    assert f"begins at blocks.2, the first whose tensors differ{ending} cause " in lines
+    if level == "full":
+        shown = re.sub(r"<[^>]*>", "", page(report))
+        assert "The first tensors that differ are in blocks.2\n" in shown
+        assert "The difference begins" not in shown
+        assert "the first that differs" not in shown
 
 
 def test_what_nothing_explains_is_said_so(converted: tuple[Path, Path], tmp_path: Path) -> None:

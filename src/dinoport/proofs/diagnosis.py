@@ -65,6 +65,11 @@ class Diagnosis:
     tried: int = 0
     out_of_time: bool = False
 
+    @property
+    def by_content(self) -> bool:
+        """Whether `block` is the first whose tensors differ, and nothing is said of what comes out of it."""
+        return self.relative is None and self.block != ROTATION
+
 
 def of_tensors(
     originals: Mapping[str, TensorRef],

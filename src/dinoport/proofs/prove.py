@@ -73,11 +73,12 @@ def prove(
     if level == "none":
         return Proofs()
     found = exact.prove(case.originals, case.written, case.rules, on_bytes, cast=case.cast, returned=case.returned)
+    rounded = isinstance(case.architecture, DinoV3ViT) and case.architecture.rope_rounded
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(case.originals, case.written, case.rules, case.others, case.cast)
     if level == "exact":
-        return Proofs(found, diagnosis=by_content)
+        return Proofs(found, diagnosis=by_content, rounded_periods=rounded)
 
     import torch
 
@@ -88,7 +89,7 @@ def prove(
 
     loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler, dtype=_widest(case.written))
     if model is None or not loaded.passed:
-        return Proofs(found, loaded, diagnosis=by_content)
+        return Proofs(found, loaded, diagnosis=by_content, rounded_periods=rounded)
     picture = load_picture(image) if image else synthetic_picture()
     name = str(image) if image else "a synthetic picture"
     preprocessing = (case.preprocessing or case.family.preprocessing).for_image_size(case.image_size)
@@ -133,6 +134,7 @@ def prove(
         diagnosis=cause,
         pictures=taken,
         genuine=by_genuine,
+        rounded_periods=rounded,
     )
 
 

@@ -36,7 +36,8 @@ RESAMPLED = "position tables are resampled by another rule"
 class Proofs:
     """The proofs that were tried; None for one that was not.
 
-    `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for.
+    `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
+    that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
     """
 
     exact: ExactProof | None = None
@@ -46,6 +47,7 @@ class Proofs:
     diagnosis: Diagnosis | None = None
     pictures: Pictures | None = None
     genuine: GenuineProof | None = None
+    rounded_periods: bool = False
 
     @property
     def at_other_sizes(self) -> bool:
@@ -143,12 +145,13 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.recomputed and outputs is None:
         anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, or resampled for another size)"
         exceptions.append(f"for {anew}, whose effect is not shown")
+    rounded = "rope periods (stored as bfloat16 rounds them, computed in float32 here"
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
         moved = f"outputs move by {outputs.rotation.stored:.1e}"
         trained = f"by {outputs.rotation.in_bfloat16:.1e} where all of RoPE runs in bfloat16, as in training"
-        exceptions.append(
-            f"rope periods (stored as bfloat16 rounds them, computed in float32 here: {moved}, {trained})"
-        )
+        exceptions.append(f"{rounded}: {moved}, {trained})")
+    elif proofs.rounded_periods:
+        exceptions.append(f"{rounded}; how far outputs move was not measured)")
     if outputs and outputs.rounding:
         exceptions.append(f"for rounding (outputs move by {outputs.rounding.relative:.1e})")
     if outputs:

@@ -132,9 +132,13 @@ def headline(verdict: Verdict) -> str:
 
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
-    text = f"at {found.block}, the first that differs"
-    text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
-    text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
+    if found.by_content:
+        same = "; outputs are equal all the same" if outputs and not outputs.unshown and not outputs.differs else ""
+        text = f"at {found.block}, the first whose tensors differ{same}"
+    else:
+        text = f"at {found.block}, the first that differs"
+        text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
+        text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
     yield from entry("begins", text)
     yield from entry("cause", cause_text(found))
     yield from _entries("content", _few(found.misplaced))

@@ -161,7 +161,8 @@ def _capital(text: str) -> str:
 def _chart(proofs: Proofs) -> Any:
     if proofs.outputs is None or not proofs.outputs.blocks:
         return None
-    return block_chart(proofs.outputs.blocks, GATE, proofs.diagnosis.block if proofs.diagnosis else None)
+    found = proofs.diagnosis
+    return block_chart(proofs.outputs.blocks, GATE, found.block if found and not found.by_content else None)
 
 
 def _sizes(outputs: OutputsProof | None) -> Any:
