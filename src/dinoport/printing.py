@@ -16,6 +16,9 @@ PUBLISHED = "was published before, and is whole"
 """Of a folder, where what comes after is cut short: the report's own file, or what is printed."""
 
 
+REPORT_ENDINGS = (".json", ".html", ".htm")
+
+
 def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
     """Print a report, and where it is `kept` beside."""
     from dinoport.report.text import entry, plan_lines, report_lines
@@ -58,7 +61,10 @@ def announce_code(reference: str | None, level: str, to: str = "transformers") -
 
 
 def check_report(path: Path | None, source: str | None, folder: Path) -> None:
-    """Before any work: a report that could not be written, or that would replace the source or what is proven."""
+    """Before any work: a report that could not be written, or that would replace the source or what is proven.
+
+    A pipe, such as /dev/stdout, gets JSON whatever its name.
+    """
     if path is None:
         return
     from dinoport.writing.place import refuse_inside, refuse_overlap
@@ -69,6 +75,13 @@ def check_report(path: Path | None, source: str | None, folder: Path) -> None:
         raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
     if source is not None:
         refuse_overlap(Path(source), path)
+    is_stream = path.exists() and not path.is_file()
+    if not is_stream and path.suffix.lower() not in REPORT_ENDINGS:
+        raise UsageError(
+            f"--report {path} says by its ending no kind of report",
+            expected="a name that ends in .json or in .html",
+            next_step="--json prints the report on stdout" if str(path) == "-" else "--report report.json",
+        )
     if is_page(path):
         from dinoport.report.page.render import require_page_packages
 

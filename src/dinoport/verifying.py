@@ -28,6 +28,8 @@ from dinoport.sources import locate
 from dinoport.writing.place import WAY_BACK, is_of_a_model
 from dinoport.writing.torch_file import ORIGINAL_FILE
 
+ORDER = "give the source first, then the folder: dinoport verify SOURCE FOLDER"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -117,9 +119,9 @@ def _opened(check: Check) -> Iterator[Checkpoint]:
                 f"{check.folder} is no folder of Transformers",
                 expected="a folder that was converted: config.json and weights",
                 found=f"a {target.format}",
-                next_step="give the source first, then the folder: dinoport verify SOURCE FOLDER"
-                if check.folder.name != ORIGINAL_FILE
-                else f"dinoport verify SOURCE {check.folder.parent}, if it was converted back from SOURCE",
+                next_step=f"dinoport verify SOURCE {check.folder.parent}, if it was converted back from SOURCE"
+                if check.folder.name == ORIGINAL_FILE and was_returned(check.folder.parent)
+                else ORDER,
             )
             raise _damaged(check, refusal) if is_of_a_model(check.folder) else refusal
         yield target
@@ -134,11 +136,24 @@ def _read(check: Check) -> Iterator[Checkpoint]:
             read_json(check.folder / folders.REPORT)
     except CheckpointError as error:
         refused = isinstance(error, UnsafeCheckpointError) or isinstance(error.__cause__, OSError)
+        if not refused and check.folder.is_dir() and not is_of_a_model(check.folder):
+            raise _not_converted(check.folder, error.what) from error
+        if not check.folder.exists():
+            raise _not_converted(check.folder, "nothing under this name") from error
         if refused or not is_of_a_model(check.folder):
             raise
         raise _damaged(check, error) from error
     with checkpoint:
         yield checkpoint
+
+
+def _not_converted(folder: Path, found: str) -> SettingError:
+    return SettingError(
+        f"{folder}, given as FOLDER, is not a folder that was converted",
+        expected="config.json and weights, or what --to original wrote",
+        found=found,
+        next_step=ORDER,
+    )
 
 
 def _asked(check: Check, target: Checkpoint) -> Request:

@@ -38,6 +38,21 @@ def test_a_teacher_goes_before_the_files_of_ranks(tmp_path) -> None:
     assert where(tmp_path) == str(expected)
 
 
+def test_what_else_looks_like_a_checkpoint_is_told_of(tmp_path) -> None:
+    put(tmp_path / "run/teacher_checkpoint.pth")
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.remarks == ()
+    put(tmp_path / "model_final.rank_0.pth")
+    put(tmp_path / "another/model.pth")
+    put(tmp_path / "another/model.pt")
+    write_folder(tmp_path / "third/9", tensors())
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.remarks == (
+            f"run/teacher_checkpoint.pth was chosen; also in {tmp_path}: another/model.pt, another/model.pth, "
+            "model_final.rank_0.pth and 1 more",
+        )
+
+
 @pytest.mark.parametrize("path", ["ckpt/9", "9", "eval/training_9/sharded_teacher_checkpoint"])
 def test_the_only_distributed_checkpoint_is_taken(tmp_path, path) -> None:
     expected = write_folder(tmp_path / path, tensors())

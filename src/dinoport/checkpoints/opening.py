@@ -17,7 +17,7 @@ from dinoport.checkpoints.files import read_file
 from dinoport.checkpoints.folders import LocalFolder, PooledFolder
 from dinoport.checkpoints.huggingface import is_transformers_folder, read_transformers_folder
 from dinoport.checkpoints.run_config import find_run_config
-from dinoport.checkpoints.run_folder import checkpoint_within
+from dinoport.checkpoints.run_folder import checkpoint_within, choice_remarks
 from dinoport.errors import CheckpointError
 
 
@@ -56,7 +56,9 @@ def _open_folder(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", next_step=f"ls -ld {path}") from error
     refuse_other_layouts(path, names)
     if within := checkpoint_within(path):
-        return open_checkpoint(within)
+        remarks = choice_remarks(path, within)
+        checkpoint = open_checkpoint(within)
+        return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected="config.json with model.safetensors, or .metadata with .distcp files",

@@ -18,7 +18,13 @@ DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_chec
 OTHERS = ("*.rank_0.pth", "*.pth", "*.pt", "*.safetensors")
 """What else a checkpoint may be called; these count only where none of the above is there."""
 
+BENEATH = tuple(f"*/{pattern}" for pattern in OTHERS)
+"""Where files of other runs lie, if the folder is one of several runs. They are told of, and not chosen."""
+
 MAX_LISTED = 6
+
+FEW = 3
+"""How many names a remark gives."""
 
 
 def checkpoint_within(folder: Path) -> Path | None:
@@ -38,6 +44,17 @@ def checkpoint_within(folder: Path) -> Path | None:
         found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
         next_step=f"give the one that you mean: dinoport convert {found[0]} FOLDER",
     )
+
+
+def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
+    """A word on what was chosen, where more in the folder looks like a checkpoint."""
+    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file()]
+    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
+    others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
+    if not others:
+        return ()
+    listed = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
+    return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed}",)
 
 
 def _matches(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
