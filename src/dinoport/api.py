@@ -205,7 +205,8 @@ def visualize(
 
     Attention of the CLS token in the last block by head and on average, the fewest patches that hold the share `mass`
     of it, and the principal components of the patch tokens; of a model without attention the components alone. `size`
-    is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does not fit.
+    is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does
+    not fit, and FolderError for an `out` that cannot be written or holds files of others under names that are drawn.
     """
     missing = [name for name in (*PROOF_PACKAGES, "matplotlib") if find_spec(name) is None]
     if missing:
@@ -215,12 +216,13 @@ def visualize(
         )
     from dinoport.proofs.picture import load_picture
     from dinoport.proofs.seeing import see
-    from dinoport.report.visualization import draw
+    from dinoport.report.visualization import check_place, draw
 
     refuse_empty("--out", out)
     if not 0 < mass < 1:
         raise SettingError(f"mass cannot be {mass!r}", expected="a number between 0 and 1, such as 0.6")
     picture = load_picture(Path(image))
+    check_place(Path(out))
     return draw(see(local_folder(folder), picture, size), Path(out), mass)
 
 

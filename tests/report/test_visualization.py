@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import DinoportError, FolderError, SettingError
+from dinoport.proofs import seeing
 from dinoport.proofs.picture import synthetic_picture
-from dinoport.proofs.seeing import holding, see
+from dinoport.proofs.seeing import check_count, holding, see
 from dinoport.report.images import heat
 from tests.families.cases import CASES
 
@@ -241,3 +243,50 @@ def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.Monke
         'drawing what a model sees needs matplotlib, which is not installed\n  try: pip install "dinoport[all]"'
     )
     assert not (folder / "refused").exists()
+
+
+def test_a_long_and_narrow_picture_is_refused_before_the_work(folder: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (4000, 30)).save(folder / "narrow.png")
+    done = run(folder, "demo", "narrow.png", "--out", "refused")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: --size 480 makes 120000 patches of a picture of 4000×30 pixels\n"
+        "  expected: at most 16384, as attention takes memory and time with the square of their number\n"
+        "  try: --size 177, or a part of the picture\n",
+    )
+    Image.new("RGB", (40000, 1)).save(folder / "narrower.png")
+    with pytest.raises(SettingError, match="try: cut a part out of the picture"):
+        api.visualize(folder / "demo", folder / "narrower.png", folder / "refused")
+    assert not (folder / "refused").exists()
+
+
+def test_the_size_that_is_named_fits(folder: Path) -> None:
+    check_count((4000, 30), 177, 16)
+    with pytest.raises(SettingError):
+        check_count((4000, 30), 178, 16)
+
+
+def test_a_picture_of_somebody_else_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    api.visualize("demo", "picture.jpg", "twice", size=64)
+    api.visualize("demo", "picture.jpg", "twice", size=32)
+    assert read(folder / "twice" / "picture.png").shape == (32, 32, 3)
+    shutil.copy("picture.jpg", "twice/picture.png")
+    with pytest.raises(FolderError) as raised:
+        api.visualize("demo", "picture.jpg", "twice", size=64)
+    assert str(raised.value) == (
+        "picture.png was not drawn by dinoport, and a picture might be written over it\n"
+        "  where: twice/picture.png\n  try: move it away, or choose another folder with --out"
+    )
+    assert Path("twice/picture.png").read_bytes() == Path("picture.jpg").read_bytes()
+
+
+def test_where_nothing_can_be_written_nothing_is_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeing, "see", lambda *arguments: pytest.fail("too late"))
+    with pytest.raises(FolderError, match="not a directory"):
+        api.visualize(folder / "demo", folder / "picture.jpg", folder / "picture.jpg" / "within")
+    monkeypatch.setattr(os, "access", lambda *arguments: False)  # the tests may run as root
+    with pytest.raises(FolderError, match="permission denied"):
+        api.visualize(folder / "demo", folder / "picture.jpg", folder / "new")

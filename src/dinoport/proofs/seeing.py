@@ -31,6 +31,9 @@ VITS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MAX_SIZE = 4096
 """Pixels: attention over more patches takes more memory than machines have."""
 
+MAX_PATCHES = 16_384
+"""The attention of one head takes a gigabyte in float32 there, and grows with the square of their number."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -59,6 +62,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
     if not cell <= size <= MAX_SIZE:
         raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
+    check_count(picture.size, size, cell)
     levels = fitted(picture, size, cell)
     mean, std = statistics(folder)
     values = (levels / 255 - mean) / std
@@ -88,6 +92,19 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     native = config.get("image_size")
     resampled = kind in VITS and kind != "dinov3_vit" and levels.shape[:2] != (native, native)
     return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
+
+
+def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
+    """Raise SettingError where a picture of these sides would become more patches than fit: a long and narrow one."""
+    count = round(size * size * max(sides) / min(sides)) // cell**2
+    if count <= MAX_PATCHES:
+        return
+    fits = int(cell * (MAX_PATCHES * min(sides) / max(sides)) ** 0.5)
+    raise SettingError(
+        f"--size {size} makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
+        expected=f"at most {MAX_PATCHES}, as attention takes memory and time with the square of their number",
+        next_step=f"--size {fits}, or a part of the picture" if fits >= cell else "cut a part out of the picture",
+    )
 
 
 def fitted(picture: Image, size: int, cell: int) -> Array:

@@ -76,12 +76,15 @@ def reduced(levels: Array, largest_side: int = LARGEST_SIDE) -> Array:
     return np.asarray(picture)
 
 
-def png(colours: Array) -> bytes:
-    """(height, width, 3) of 8 bits as a PNG file."""
-    from PIL import Image
+def png(colours: Array, software: str = "") -> bytes:
+    """(height, width, 3) of 8 bits as a PNG file, in which `software` is what drew it."""
+    from PIL import Image, PngImagePlugin
 
+    text = PngImagePlugin.PngInfo()
+    if software:
+        text.add_text("Software", software)
     file = io.BytesIO()
-    Image.fromarray(colours).save(file, "PNG", optimize=True)
+    Image.fromarray(colours).save(file, "PNG", optimize=True, pnginfo=text)
     return file.getvalue()
 
 

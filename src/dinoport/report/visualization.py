@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +16,21 @@ from dinoport.proofs.seeing import Seen, holding
 from dinoport.report.images import Components, heat, png
 from dinoport.report.text import entry
 from dinoport.tensor import Array
+from dinoport.writing.disk_errors import disk_errors
 from dinoport.writing.whole_files import write_whole
 
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""
+
+
+SOFTWARE = "dinoport"
+"""What every picture says that it was drawn by."""
+
+MARK = b"tEXtSoftware\0" + SOFTWARE.encode()
+MARKED_WITHIN_BYTES = 256
+"""Where the mark is looked for: it stands before the pixels."""
+
+NAMES = re.compile(r"(picture|pca|(attention|mask)-(mean|head-\d+))\.png")
 
 
 @dataclass(frozen=True)
@@ -59,9 +73,37 @@ def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
     if min(seen.patches.shape[0] * seen.patches.shape[1], seen.patches.shape[2]) >= 3:
         pictures["pca.png"] = _enlarged(Components.of(seen.patches).colours(seen.patches), seen.cell)
     _refuse_links(folder, pictures)
-    write_whole({folder / name: png(colours) for name, colours in pictures.items()})
+    write_whole({folder / name: png(colours, SOFTWARE) for name, colours in pictures.items()})
     heads = 0 if seen.attention is None else len(seen.attention)
     return Visualization(folder, tuple(pictures), seen.picture.shape[:2], heads, mass, tuple(_notes(seen)))
+
+
+def check_place(folder: Path) -> None:
+    """Before any work: raise FolderError for a folder that cannot be written, or where pictures of others are named so.
+
+    It need not exist. What it holds under other names is left alone.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    with disk_errors(folder):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        named = sorted(path for path in folder.iterdir() if NAMES.fullmatch(path.name)) if there == folder else []
+    _refuse_links(folder, [path.name for path in named])
+    foreign = [path.name for path in named if path.is_file() and not _is_ours(path)]
+    if foreign:
+        raise FolderError(
+            f"{foreign[0]} was not drawn by dinoport, and a picture might be written over it",
+            where=str(folder / foreign[0]),
+            found=f"{len(foreign)} such files" if len(foreign) > 1 else None,
+            next_step="move it away, or choose another folder with --out",
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    with disk_errors(path), path.open("rb") as file:
+        return MARK in file.read(MARKED_WITHIN_BYTES)
 
 
 def _refuse_links(folder: Path, names: Iterable[str]) -> None:
