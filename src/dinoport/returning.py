@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dinoport.checkpoints.checkpoint import Checkpoint
+from dinoport.checkpoints.unwrap import CHUNKS_FLATTENED
 from dinoport.errors import SettingError, UsageError
 from dinoport.families.catalogue import FAMILIES
 from dinoport.families.family import Evidence, Family, Reading
@@ -14,8 +15,8 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
-from dinoport.request import Request, options_of
-from dinoport.targets.original import Return, way_back
+from dinoport.request import DTYPES, Request, options_of
+from dinoport.targets.original import LOSSES, Return, way_back
 from dinoport.targets.stated_sizes import refuse_larger
 from dinoport.tensor import TensorRef
 
@@ -64,9 +65,9 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     reading = family.read(Evidence(where, originals, {}, back.wishes))
     if reading.problems:
         raise refusal(where, family, None, reading.problems)
-    lost = [f"{name} is not in the folder, and does not return" for name in back.lost]
+    lost = [f"{name} ({LOSSES[name]}) is not in the folder, and does not return" for name in back.lost]
     zeroed = _zeroed(resolution.plan, back.rules)
-    reading = replace(reading, remarks=(*reading.remarks, *zeroed, *lost))
+    reading = replace(reading, remarks=(*reading.remarks, *zeroed, *_unlike(checkpoint, reading), *lost))
     return PreparedReturn(
         checkpoint=checkpoint, family=family, back=back, tensors=tensors, reading=reading, plan=resolution.plan
     )
@@ -82,6 +83,31 @@ def _zeroed(plan: Plan, rules: Iterable[Rule]) -> list[str]:
             what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
             remarks.append(f"{what} returns as zeros: {rule.reason}")
     return remarks
+
+
+def _unlike(checkpoint: Checkpoint, reading: Reading) -> Iterator[str]:
+    """What returns otherwise than the original had it, as far as the folder tells: in words of ours, not in its own."""
+    report, config = checkpoint.report or {}, checkpoint.config or {}
+    source, asked, record = (
+        found if isinstance(found, Mapping) else {}
+        for found in (report.get("source"), report.get("request"), config.get("dinoport"))
+    )
+    notes = source.get("stripped")
+    if isinstance(notes, list) and any(str(note).startswith(CHUNKS_FLATTENED) for note in notes):
+        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+    if type(baked_from := record.get("baked_from")) is int:
+        size = getattr(reading.architecture, "image_size", None)
+        yield (
+            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
+            f"{baked_from}, is not in the folder"
+        )
+    if asked.get("dtype") in DTYPES:
+        yield f"the folder was made with --dtype {asked['dtype']}: weights return so, whatever the original stored"
+    if getattr(reading.architecture, "rope_rounded", False):
+        yield (
+            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
+            "in which dtype the original stored them the folder does not say"
+        )
 
 
 def folder_tensors(checkpoint: Checkpoint) -> dict[str, TensorRef]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -66,10 +68,78 @@ def test_periods_that_training_rounded_return_rounded(tmp_path: Path) -> None:
     for verdict in (there.verdict, back.verdict):
         [rounded] = verdict.exceptions
         assert rounded.startswith("rope periods (stored as bfloat16 rounds them"), rounded
+    assert (
+        "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
+        "in which dtype the original stored them the folder does not say"
+    ) in back.remarks
     returned = torch.load(tmp_path / "back" / "checkpoint.pth", weights_only=True)["rope_embed.periods"]
     trained = torch.load(source, weights_only=True)["teacher"]["backbone.rope_embed.periods"]
     assert trained.dtype == torch.bfloat16
     assert np.array_equal(returned.numpy(), trained.float().numpy())
+
+
+def returning(folder: Path) -> Report:
+    return convert(folder, folder.parent / "back", to="original", level="exact")
+
+
+def test_block_chunks_return_flat_and_are_said_to(tmp_path: Path) -> None:
+    source, request = BY_NAME["dinov2"].write(tmp_path)
+    flat = torch.load(source, weights_only=True)
+    torch.save({re.sub(r"^blocks\.", "blocks.0.", name): tensor for name, tensor in flat.items()}, source)
+    convert(source, tmp_path / "there", request, level="exact")
+    said = "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+    assert said in returning(tmp_path / "there").remarks
+    assert torch.load(tmp_path / "back" / "checkpoint.pth", weights_only=True).keys() == flat.keys()
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2"])
+def test_a_table_that_was_resampled_returns_so_and_is_said_to(name: str, tmp_path: Path) -> None:
+    case = BY_NAME[name]
+    source, request = case.write(tmp_path)
+    patch, size = case.architecture.patch_size, case.architecture.image_size
+    convert(source, tmp_path / "there", replace(request, image_size=2 * patch), level="exact")
+    assert size != 2 * patch
+    assert (
+        f"pos_embed returns as the folder has it, resampled for {2 * patch} pixels; the original's own table, "
+        f"for {size}, is not in the folder"
+    ) in returning(tmp_path / "there").remarks
+
+
+def test_weights_that_were_rounded_return_so_and_are_said_to(tmp_path: Path) -> None:
+    source, request = BY_NAME["vit"].write(tmp_path)
+    convert(source, tmp_path / "there", replace(request, dtype="float16"), level="exact")
+    said = "the folder was made with --dtype float16: weights return so, whatever the original stored"
+    assert said in returning(tmp_path / "there").remarks
+
+
+def test_nothing_is_said_of_what_returns_as_it_was(tmp_path: Path) -> None:
+    assert there_and_back(BY_NAME["vit"], tmp_path).remarks == ()
+
+
+@pytest.mark.parametrize("record", [{"source": [], "request": 1}, {"source": {"stripped": [1]}, "request": {}}])
+def test_a_report_of_another_shape_says_nothing(record: object, returned: Path, tmp_path: Path) -> None:
+    shutil.copytree(returned / "there", tmp_path / "there")
+    (tmp_path / "there" / "dinoport.json").write_text(json.dumps(record))
+    assert not any("return" in remark for remark in returning(tmp_path / "there").remarks)
+
+
+def test_why_something_is_dropped_or_made_is_said_of_the_way_back(returned: Path, tmp_path: Path) -> None:
+    [dropped] = plan(returned / "there", to="original").accounting.dropped
+    assert dropped.reason.startswith("made for the class, and no part of the original (an identity pooler: ")
+    there_and_back(BY_NAME["dinov3"], tmp_path)
+    report = plan(tmp_path / "there", to="original")
+    reasons = {line.names: line.reason for line in report.accounting.synthesised}
+    assert reasons["rope_embed.periods"] == (
+        "not in the folder (the class computes them from its base); returns as the powers of 100"
+    )
+    [base] = [setting for setting in report.settings if setting.name == "rope base"]
+    assert (base.value, base.origin, base.reason) == ("100.0", "inferred", "rope_theta in config.json")
+
+
+def test_pixels_are_not_shown_for_a_reason(returned: Path) -> None:
+    pytest.importorskip("transformers")
+    verdict = verify(returned / "there", returned / "back").verdict
+    assert verdict.not_shown == ("pixels: a file of the original's has no image processor",)
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])

@@ -40,6 +40,9 @@ FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `bac
 BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 """DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
 
+CHUNKS_FLATTENED = "block chunks flattened"
+"""How a note of it begins."""
+
 SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
 
@@ -199,7 +202,7 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
     if _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
-        notes.append(f"block chunks flattened in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
+        notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}

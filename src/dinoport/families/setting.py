@@ -54,12 +54,14 @@ class Setting(Generic[T]):
 class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
-    `claimed` are the fields that only the folder says that is verified.
+    `claimed` are the fields that only the folder says that is verified. Only config.json says `rope_theta`: on a way
+    back the periods are made from it.
     """
 
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    rope_theta: float | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
 

@@ -122,7 +122,8 @@ def backwards(tensors: Mapping[str, TensorRef], rules: Sequence[Rule]) -> Resolu
             continue
         source = claim.source
         if source is None:
-            dropped.append(Dropped(name, tensor.dtype, tensor.shape, claim.rule.reason))
+            reason = f"made for the class, and no part of the original ({claim.rule.reason})"
+            dropped.append(Dropped(name, tensor.dtype, tensor.shape, reason))
             continue
         by_source[source] = claim
         if parts.setdefault(source, {}).setdefault(claim.part, tensor) is not tensor:
@@ -136,7 +137,9 @@ def backwards(tensors: Mapping[str, TensorRef], rules: Sequence[Rule]) -> Resolu
     common = _common_dtype(steps)
     for rule in rules:
         if rule.source and rule.constant:
-            steps.append(_declared(rule, rule.source, rule.constant.dtype or common))
+            step = _declared(rule, rule.source, rule.constant.dtype or common)
+            reason = f"not in the folder ({rule.reason}); returns as {rule.constant}"
+            steps.append(replace(step, reason=reason))
     return Resolution(Plan(tuple(steps), tuple(dropped)), tuple(problems))
 
 

@@ -120,6 +120,8 @@ def prove(
     shown = None
     if case.preprocessing:
         shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
+    elif case.returned:
+        shown = pixels.PixelsProof("not shown", reason="a file of the original's has no image processor")
     taken = None
     if pictures:
         from dinoport.proofs.pictures import take_pictures

@@ -21,8 +21,17 @@ MAX_LAYERS = 1000
 MAX_WIDTH = 65_536
 """More than any model has; config.json is not trusted with more."""
 
-LOSSES = ("local_cls_norm", "head", "dino_head", "ibot_head", "n_averaged")
-"""What a folder can have lost of its original."""
+MAX_THETA = 1e300
+"""Of rotary positions: a whole number of JSON may be larger than any float."""
+
+LOSSES = {
+    "local_cls_norm": "a norm for the local crops of training",
+    "head": "the projection head of training",
+    "dino_head": "a projection head of training",
+    "ibot_head": "a projection head of training",
+    "n_averaged": "a counter of training",
+}
+"""What a folder can have lost of its original, and what that is."""
 
 MODEL_TYPES = {
     "vit": "ViTModel",
@@ -60,12 +69,14 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
         )
     family, rules = build(where, config)
     heads, eps = config.get("num_attention_heads"), config.get("layer_norm_eps")
+    theta = config.get("rope_theta")
     wishes = Wishes(
         num_heads=heads if type(heads) is int else None,
+        rope_theta=float(theta) if isinstance(theta, (int, float)) and 0 < theta < MAX_THETA else None,
         layer_norm_eps=float(eps) if isinstance(eps, (int, float)) and 0 < eps < 1 else None,
         said_by="config.json",
     )
-    lost = tuple(name for name in _listed(config, "lost") if name in LOSSES)
+    lost = tuple(name for name in _listed(config, "lost") if isinstance(name, str) and name in LOSSES)
     return Return(class_name, family, rules, wishes, lost)
 
 
@@ -126,7 +137,7 @@ def _dinov2(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, 
 
 def _dinov3(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     width, theta = _size(where, config, "hidden_size"), config.get("rope_theta", 100.0)
-    if not isinstance(theta, (int, float)) or not 0 < theta < float("inf"):
+    if not isinstance(theta, (int, float)) or not 0 < theta < MAX_THETA:
         raise _sizeless(where, "rope_theta", "a number above 0", theta)
     live = config.get("key_bias") is True
     model = DinoV3ViT(

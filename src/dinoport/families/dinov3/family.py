@@ -143,7 +143,7 @@ def _rope(evidence: Evidence) -> Rope:
     tensor = evidence.tensors[PERIODS]
     values = tensor.read().reshape(-1)
     found = find_base(values) if tensor.is_float and values.size else None
-    base = number(evidence, ROPE_BASE)
+    base = evidence.wishes.rope_theta or number(evidence, ROPE_BASE)
     if found is not None and found.rounded and base is not None and rounds_to(base, values):
         return Rope(float(base), rounded=True)
     if found is not None:
@@ -171,6 +171,8 @@ def _rope(evidence: Evidence) -> Rope:
 def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
+    if evidence.wishes.rope_theta == rope.theta:
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {evidence.wishes.said_by}")
     if not rope.rounded:
         return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
     if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:

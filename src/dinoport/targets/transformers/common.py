@@ -39,6 +39,11 @@ def input_size(choices: Choices, stored: int, patch_size: int) -> int:
     return size
 
 
+def baked_from(size: int, stored: int) -> int | None:
+    """The input size of the original's own position table, where the folder has it resampled for another."""
+    return stored if size != stored else None
+
+
 def position_rule(target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation) -> Rule:
     """The position table as it is, or resampled once to another size."""
     if size == stored:
@@ -72,7 +77,8 @@ def processed_size(choices: Choices, preprocessing: Preprocessing) -> int:
 def original_fields(family: str, **facts: object) -> dict[str, object]:
     """A field of ours in config.json: which original this is, and what the class alone does not tell.
 
-    `classifier` is the name under which the original keeps its classifier, `without` lists parts that the class has and
+    `classifier` is the name under which the original keeps its classifier, `baked_from` the input size of a position
+    table that was resampled, `without` lists parts that the class has and
     the original has not. Transformers keeps the field when it saves the model again, and the way back needs it.
     """
     return {"dinoport": {"family": family} | {name: fact for name, fact in facts.items() if fact}}

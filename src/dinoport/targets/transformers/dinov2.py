@@ -20,6 +20,7 @@ from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.rule import Rule, copy, deinterleave, make, split_rows, without_bias
 from dinoport.targets.target import Choices, Target
 from dinoport.targets.transformers.common import (
+    baked_from,
     input_size,
     label_fields,
     original_fields,
@@ -90,7 +91,7 @@ def target(model: DinoV2ViT, preprocessing: Preprocessing, choices: Choices) -> 
         "use_swiglu_ffn": model.feed_forward == "swiglu",
         **({"num_register_tokens": model.registers} if registers else {"use_mask_token": model.mask_token}),
         **(label_fields(model.classes, choices) if model.classes else {}),
-        **original_fields("dinov2", without=_left_out(model)),
+        **original_fields("dinov2", without=_left_out(model), baked_from=baked_from(size, model.image_size)),
     }
     positions = position_rule(POSITIONS, size, model.image_size, model.patch_size, model.interpolation)
     return Target(
@@ -100,7 +101,7 @@ def target(model: DinoV2ViT, preprocessing: Preprocessing, choices: Choices) -> 
         preprocessing=prepared(preprocessing, processed_size(choices, preprocessing), choices, model.channels),
         image_size=size,
         channels=model.channels,
-        baked_from=model.image_size if size != model.image_size else None,
+        baked_from=baked_from(size, model.image_size),
         interpolation=model.interpolation,
         resamples_alike=model.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
     )
@@ -191,7 +192,7 @@ def target_for_probe(model: DinoViT, preprocessing: Preprocessing, choices: Choi
         "use_swiglu_ffn": False,
         "use_mask_token": False,
         **label_fields(model.probe.classes, choices),
-        **original_fields("dino", classifier="linear"),
+        **original_fields("dino", classifier="linear", baked_from=baked_from(size, model.image_size)),
     }
     positions = position_rule(POSITIONS, size, model.image_size, model.patch_size, model.interpolation)
     return Target(
@@ -201,7 +202,7 @@ def target_for_probe(model: DinoViT, preprocessing: Preprocessing, choices: Choi
         preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
-        baked_from=model.image_size if size != model.image_size else None,
+        baked_from=baked_from(size, model.image_size),
         interpolation=model.interpolation,
         resamples_alike=model.interpolation == TO_SIZE,
     )

@@ -14,7 +14,14 @@ from dinoport.families.preprocessing import Preprocessing
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows
 from dinoport.targets.target import Choices, Target
-from dinoport.targets.transformers.common import input_size, label_fields, original_fields, position_rule, prepared
+from dinoport.targets.transformers.common import (
+    baked_from,
+    input_size,
+    label_fields,
+    original_fields,
+    position_rule,
+    prepared,
+)
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -57,7 +64,11 @@ def target(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Ta
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
         "encoder_stride": model.patch_size,
-        **original_fields("dino", classifier="head" if model.classes else "linear" if model.probe else None),
+        **original_fields(
+            "dino",
+            classifier="head" if model.classes else "linear" if model.probe else None,
+            baked_from=baked_from(size, model.image_size),
+        ),
     }
     if classes:
         config |= label_fields(classes, choices)
@@ -70,7 +81,7 @@ def target(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Ta
         preprocessing=prepared(preprocessing, size, choices, model.channels),
         image_size=size,
         channels=model.channels,
-        baked_from=model.image_size if size != model.image_size else None,
+        baked_from=baked_from(size, model.image_size),
         interpolation=model.interpolation,
         resamples_alike=model.interpolation == TO_SIZE,
     )
