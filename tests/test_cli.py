@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -342,3 +343,26 @@ def test_a_picture_that_cannot_be_drawn_is_named_as_it_was_given(run: Run, tmp_p
     done = run("visualize", tmp_path, tmp_path / "none.png")
     assert done.code == 1
     assert done.err.endswith("  found: there is no such file\n  try: give another picture\n")
+
+
+def test_the_command_of_a_report_makes_the_folder_again(run: Run, tmp_path: Path) -> None:
+    out, again = tmp_path / "out", tmp_path / "again"
+    options = ("--verify", "none", "--max-shard-size", "100kB", "--allow-nonfinite", "--pooler", "none")
+    run("convert", DEMO, out, *HEADS, *options)
+    command = json.loads((out / "dinoport.json").read_text())["command"]
+    words = ("--num-heads", "2", "--pooler", "none", "--verify", "none")
+    assert shlex.split(command) == [
+        "dinoport", "convert", str(DEMO), str(out), *words, "--max-shard-size", "100000", "--allow-nonfinite"
+    ]  # fmt: skip
+    run(*shlex.split(command.replace(str(out), str(again)))[1:])
+    assert names(again) == names(out)
+    assert len(names(out)) > len(FILES)
+    for name in names(out) - {"dinoport.json", "README.md"}:
+        assert (again / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_the_command_of_a_way_back_too(run: Run, tmp_path: Path) -> None:
+    run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
+    run("convert", tmp_path / "out", tmp_path / "back", "--to", "original", *EXACT)
+    command = json.loads((tmp_path / "back" / "dinoport.json").read_text())["command"]
+    assert command.endswith("back --to original --verify exact")

@@ -29,7 +29,7 @@ from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
 from dinoport.report.report import Report
-from dinoport.request import Request
+from dinoport.request import DEFAULT_SHARD_BYTES, Request
 from dinoport.returning import PreparedReturn, folder_tensors, prepare_return
 from dinoport.sources import Located, locate
 from dinoport.tensor import TensorRef, is_matrix
@@ -54,6 +54,13 @@ class Job:
     max_shard_bytes: int
     for_page: bool
     on_progress: Progress
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words of a command line that change what is written or said in the folder, beside the request's."""
+        shard = ("--max-shard-size", str(self.max_shard_bytes)) if self.max_shard_bytes != DEFAULT_SHARD_BYTES else ()
+        level = ("--verify", self.level) if self.level != "full" else ()
+        return (*level, *shard, *(("--allow-nonfinite",) if self.allow_nonfinite else ()))
 
     def prove(self, case: Case, size_bytes: int) -> Proofs:
         bar = Bar("proving", size_bytes, self.on_progress)
@@ -115,7 +122,7 @@ def convert_into(workspace: Path, request: Request, job: Job) -> Report:
         prepared.check_unchanged()
         verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes))
         files += folders.write_card(prepared, workspace, job.target.name, verdict)
-        report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source)
+        report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source, job.options)
         report = with_hashes(report, prepared.checkpoint) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())
     return report
@@ -136,7 +143,7 @@ def return_into(workspace: Path, job: Job) -> Report:
             proofs = job.prove(return_case(prepared, local, originals), size_bytes)
         folder.check_unchanged()
         verdict = judge(proofs, prepared.reading.assumed(resampled=proofs.at_other_sizes))
-        report = return_report(prepared, verdict, proofs, str(job.target), [written])
+        report = return_report(prepared, verdict, proofs, str(job.target), [written], job.options)
         report = with_hashes(report, folder) if job.for_page else report
     write_json(workspace / folders.REPORT, report.to_dict())
     return report

@@ -31,8 +31,12 @@ def prepared_report(
     target: str,
     files: Sequence[WrittenFile],
     pinned: Sequence[SourceFile] = (),
+    options: Sequence[str] = (),
 ) -> Report:
-    """The report of a conversion to Transformers. `pinned` are the source's files, as `pinning` found them."""
+    """The report of a conversion to Transformers. `pinned` are the source's files, as `pinning` found them.
+
+    `options` are the words of the command line that the request does not hold.
+    """
     return Report(
         verdict=verdict,
         direction="to transformers",
@@ -52,15 +56,20 @@ def prepared_report(
         recorded=bool(files),
         remarks=prepared.remarks,
         versions=_versions(),
-        command=_command(prepared, target),
+        command=_command(prepared, target, options),
         usage=_usage(prepared, target),
     )
 
 
 def return_report(
-    prepared: PreparedReturn, verdict: Verdict, proofs: Proofs, target: str, files: Sequence[WrittenFile]
+    prepared: PreparedReturn,
+    verdict: Verdict,
+    proofs: Proofs,
+    target: str,
+    files: Sequence[WrittenFile],
+    options: Sequence[str] = (),
 ) -> Report:
-    """The report of a way back to the original's names."""
+    """The report of a way back to the original's names, with `options` as in the way there."""
     return Report(
         verdict=verdict,
         direction="to original",
@@ -76,7 +85,7 @@ def return_report(
         recorded=bool(files),
         remarks=(*prepared.checkpoint.remarks, *prepared.reading.remarks),
         versions=_versions(),
-        command=shlex.join(["dinoport", "convert", prepared.checkpoint.where, target, "--to", "original"]),
+        command=shlex.join(["dinoport", "convert", prepared.checkpoint.where, target, "--to", "original", *options]),
         usage=(
             "import torch",
             f"weights = torch.load({_quoted(Path(target) / ORIGINAL_FILE)}, weights_only=True)",
@@ -85,12 +94,12 @@ def return_report(
     )
 
 
-def _command(prepared: Prepared, target: str) -> str:
+def _command(prepared: Prepared, target: str, options: Sequence[str]) -> str:
     """The command that makes the same folder again."""
     words = ["dinoport", "convert", prepared.checkpoint.where, target]
     for option, value in options_of(prepared.request.to_dict()).items():
         words += [option, value]
-    return shlex.join(words)
+    return shlex.join([*words, *options])
 
 
 def _usage(prepared: Prepared, target: str) -> tuple[str, ...]:

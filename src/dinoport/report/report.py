@@ -92,9 +92,9 @@ class Accounting:
 class Report:
     """What one conversion or verification did and showed.
 
-    `command` repeats it, without the options that only say how to prove and report; `usage` is the Python that loads
-    what was written. `claimed` are the fields of the request that only the folder says that is verified. `recorded`
-    says that the report lies in the folder too.
+    `command` repeats it, without the options that only say what else to compare and report; `usage` is the Python that
+    loads what was written. `claimed` are the fields of the request that only the folder says that is verified.
+    `recorded` says that the report lies in the folder too.
     """
 
     verdict: Verdict
