@@ -45,12 +45,14 @@ PROOF_PACKAGES = ("torch", "transformers", "PIL")
 def inspect(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent) -> Inspection:
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
-    Raises CheckpointError where the source cannot be read at all.
+    Raises CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
     planned, refusal = None, None
     located = locate(source, on_progress, look=True, head=request.head if request else None)
     with located.open(on_progress) as checkpoint:
         is_ours = is_known_class(checkpoint.config or {})
+        if is_ours:
+            refuse_options(request)
         try:
             if is_ours:
                 planned = return_report(prepare_return(checkpoint), Verdict(Word.PLANNED), Proofs(), "", ())
@@ -127,6 +129,7 @@ def convert(
     check_reference(reference, level, to)
     if to == "original":
         refuse_options(request)
+        _refuse_shards(max_shard_bytes)
     if not isinstance(source, PublishedName):
         refuse_overlap(Path(source), target)
     _check_for_outputs(image, all_sizes, level)
@@ -230,6 +233,15 @@ def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """A word that is misspelt would otherwise be taken as the default."""
     if value not in allowed:
         raise SettingError(f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value))
+
+
+def _refuse_shards(max_shard_bytes: int) -> None:
+    if max_shard_bytes != DEFAULT_SHARD_BYTES:
+        raise UsageError(
+            "--max-shard-size goes with a conversion to Transformers, not --to original",
+            cause="an original is one file, however large",
+            next_step="leave --max-shard-size out",
+        )
 
 
 def _check_for_outputs(image: Path | None, all_sizes: bool, level: Level) -> None:

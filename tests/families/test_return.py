@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoport.api import convert, plan, verify
+from dinoport.api import convert, inspect, plan, verify
 from dinoport.errors import NotProvenError, SettingError, UsageError
 from dinoport.proofs.prove import Level
 from dinoport.proofs.verdict import Word
@@ -218,6 +218,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path) -> None:
         lambda: convert(there, back, asked, to="original", level="exact"),
         lambda: plan(there, asked, to="original"),
         lambda: verify(there, back, asked, level="exact"),
+        lambda: inspect(there, asked),
     ):
         with pytest.raises(UsageError) as wrong:
             way()
@@ -225,6 +226,12 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path) -> None:
             "the way back follows from the folder alone, and takes no options of a conversion\n"
             "  found: --dtype, --num-heads\n  try: leave them out; convert the original again for another folder"
         )
+    with pytest.raises(UsageError) as shards:
+        convert(there, back, to="original", level="exact", max_shard_bytes=1000)
+    assert str(shards.value) == (
+        "--max-shard-size goes with a conversion to Transformers, not --to original\n"
+        "  likely cause: an original is one file, however large\n  try: leave --max-shard-size out"
+    )
     with pytest.raises(UsageError, match="--reference goes with a conversion to Transformers"):
         verify(there, back, reference=str(there))
     with pytest.raises(SettingError) as refused:
