@@ -67,7 +67,8 @@ def test_the_way_back_from_a_repository(hub: Hub, folder: Path, tmp_path: Path, 
     assert [file.sha256 for file in remote.files] == [file.sha256 for file in local.files]
     assert remote.source.where == REPO
     assert f"{REPO} was read at its commit {commit}" in remote.remarks
-    assert remote.command == f"dinoport convert {REPO} {tmp_path / 'remote'} --to original"
+    command = f"dinoport convert {REPO} {tmp_path / 'remote'} --to original"
+    assert remote.command == (f"{command} --verify exact" if level == "exact" else command)
     assert hub.store.sent_bytes <= (folder / "model.safetensors").stat().st_size + 2
     assert str(api.verify(REPO, tmp_path / "remote", level=level).verdict) == str(local.verdict)
     assert list((tmp_path / "cache").iterdir()) == []
