@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dinoport import api
 from dinoport.errors import SettingError, UsageError
@@ -145,3 +147,29 @@ def test_a_folder_to_verify_that_is_none_is_called_so(
 def test_a_checkpoint_given_as_the_folder_to_verify(run: Run, source: Path) -> None:
     done = run("verify", DEMO, source, "--verify", "exact")
     assert done.err.endswith("  try: give the source first, then the folder: dinoport verify SOURCE FOLDER\n")
+
+
+def tried(run: Run, *arguments: object) -> str:
+    """What the message of a command that is refused says to try."""
+    return run(*arguments).err.rpartition("  try: ")[2]
+
+
+def test_what_is_advised_is_of_use(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--num-heads", "2", "--verify", "exact")
+    run("convert", DEMO, "model", *options)
+    assert tried(run, "convert", "model/model.safetensors", "out", *options) == (
+        "give the folder, with its config.json: dinoport convert model FOLDER --to original\n"
+    )
+    assert tried(run, "convert", "facebook/dinov2-base", "out", *options) == (
+        "dinoport convert hf://facebook/dinov2-base FOLDER\n"
+    )
+    assert tried(run, "convert", "model/none.pth", "out", *options) == "ls -l model/none.pth\n"
+    assert tried(run, "convert", DEMO, "out", "--dtype", "fp16", *options) == "--dtype float16\n"
+    save_file({"weight": np.eye(2, dtype=np.float32), "bias": np.ones(2, np.float32)}, "head.safetensors")
+    assert tried(run, "convert", "head.safetensors", "out", *options) == (
+        "give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head head.safetensors\n"
+    )
+    assert tried(run, "convert", DEMO, "model", *options) == "choose another name, or replace it with --force\n"
+    Path("model/thesis.txt").write_text("mine")
+    assert tried(run, "convert", DEMO, "model", *options) == "choose another name\n"

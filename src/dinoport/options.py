@@ -61,10 +61,15 @@ ReportPath = Annotated[
 ]
 
 
+ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+"""Names of dtypes elsewhere, which are not taken: a refusal names what is meant."""
+
+
 def one_of(option: str, value: str | None, allowed: tuple[str | None, ...]) -> Any:
     if value not in allowed:
         names = ", ".join(name for name in allowed if name)
-        raise UsageError(f"{option} takes one of {names}", found=repr(value), next_step=f"{option} {allowed[0]}")
+        meant = ALIASES.get(value or "", allowed[0])
+        raise UsageError(f"{option} takes one of {names}", found=repr(value), next_step=f"{option} {meant}")
     return value
 
 

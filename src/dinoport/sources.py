@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ IMAGENET = "imagenet"
 
 UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name, and most of those names carry no hash."""
+
+FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
+"""What no model of the Hub is called like."""
 
 DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
@@ -101,10 +105,22 @@ def locate(
         return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
     model = published(str(source))
     if model is None:
+        _refuse_hub_name(str(source), path)
         return Located(str(path), path)
     if str(head) == IMAGENET:
         _head_url(model)
     return _published(model.name, model.url, model, on_progress, look=look)
+
+
+def _refuse_hub_name(source: str, path: Path) -> None:
+    """Raise CheckpointError for what is no path here, and has the form of a name on the Hub: `owner/name`."""
+    is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix.lower() not in FILE_ENDINGS
+    if is_name and not path.parent.exists():
+        raise CheckpointError(
+            f"{source} cannot be read: no such file or folder",
+            cause="a model of the Hub, which is not fetched by its name alone",
+            next_step=f"dinoport convert hf://{source} FOLDER",
+        )
 
 
 def _is_there(path: Path) -> bool:

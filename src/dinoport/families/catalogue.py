@@ -63,8 +63,18 @@ def find(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
         expected="; ".join(f"{family.title} ({family.upstream})" for family in FAMILIES),
         found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
         cause="another model, a head without its backbone, or names that another codebase changed",
-        next_step=f"dinoport inspect {where}",
+        next_step=_advice(where, names),
     )
+
+
+def _advice(where: str, names: Sequence[str]) -> str:
+    """What to do with a file of these tensors, which no family recognises."""
+    if "embeddings.cls_token" in names:
+        folder = where.rpartition("/")[0] or "."
+        return f"give the folder, with its config.json: dinoport convert {folder} FOLDER --to original"
+    if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
+        return f"give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head {where}"
+    return f"dinoport inspect {where}"
 
 
 def _refuse_known(where: str, shapes: Mapping[str, Shape]) -> None:

@@ -98,7 +98,8 @@ class Place:
                 next_step=OTHER_NAME,
             )
         if not force:
-            raise FolderError(f"{self.shown} exists", where=str(self.path), found=what, next_step=REPLACE)
+            next_step = REPLACE if single_file or self._is_replaceable() else OTHER_NAME
+            raise FolderError(f"{self.shown} exists", where=str(self.path), found=what, next_step=next_step)
         if (self.path / ".git").exists():
             raise FolderError(
                 f"{self.shown} is a git repository; --force would delete its history",
@@ -108,6 +109,14 @@ class Place:
         if not single_file:
             with disk_errors(self.path):
                 self._check_replaceable()
+
+    def _is_replaceable(self) -> bool:
+        """Whether --force would be of use."""
+        try:
+            self._check_replaceable()
+        except (FolderError, OSError):
+            return False
+        return not (self.path / ".git").exists()
 
     def _check_replaceable(self) -> None:
         """Raise FolderError for a folder that is not empty and holds more than a model: --force is no `rm -r`."""
