@@ -140,8 +140,8 @@ def test_without_torch_the_full_proof_is_refused_before_anything_is_written(sour
     with pytest.raises(MissingPackageError) as caught:
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (
-        "the full proof needs torch, transformers, PIL, which is not installed\n"
-        '  try: pip install "dinoport[verify]", or convert with --verify exact, which needs neither'
+        "the full proof needs torch, transformers, PIL (not installed)\n"
+        '  try: pip install "dinoport[verify]", or dinoport convert with --verify exact, which needs none of it'
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 

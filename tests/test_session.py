@@ -222,3 +222,12 @@ def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
         "error: out cannot be written: no such file or directory\n  where: /proc/out\n"
         "  likely cause: this is no file system that keeps files\n  try: choose another folder\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--num-heads", "a whole number is needed."), ("--layer-norm-eps", "a number is needed.")]
+)
+def test_a_value_that_is_no_number_is_refused_shortly(run: Run, option: str, said: str) -> None:
+    done = run("inspect", DEMO, option, "many")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith(f"Error: Invalid value for '{option}': {said}\n")

@@ -214,7 +214,7 @@ def visualize(
     missing = [name for name in (*PROOF_PACKAGES, "matplotlib") if find_spec(name) is None]
     if missing:
         raise MissingPackageError(
-            f"drawing what a model sees needs {', '.join(missing)}, which is not installed",
+            f"drawing what a model sees needs {', '.join(missing)} (not installed)",
             next_step='pip install "dinoport[all]"',
         )
     from dinoport.proofs.picture import load_picture
@@ -264,8 +264,8 @@ def _require_packages(level: Level) -> None:
     missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
     if missing:
         raise MissingPackageError(
-            f"the full proof needs {', '.join(missing)}, which is not installed",
-            next_step='pip install "dinoport[verify]", or convert with --verify exact, which needs neither',
+            f"the full proof needs {', '.join(missing)} (not installed)",
+            next_step='pip install "dinoport[verify]", or dinoport convert with --verify exact, which needs none of it',
         )
 
 

@@ -26,6 +26,12 @@ UNHEARD = 141
 """What a shell gives for a program whose reader went away, as with `| head`: 128 and the number of SIGPIPE."""
 
 
+PLAINLY = {
+    "Input should be a valid integer, unable to parse string as an integer": "a whole number is needed.",
+    "Input should be a valid number, unable to parse string as a number": "a number is needed.",
+}
+"""What Pydantic says of an option's value, and what is said instead."""
+
 RETRY_SECONDS = 0.01
 
 _asked_to_stop: set[int] = set()
@@ -159,6 +165,10 @@ class _RefusedByClickError(UsageError):
 def _refused_by_click(error: Exception) -> UsageError | None:
     if not hasattr(error, "format_message"):  # Typer brings a copy of Click, whose exceptions have no public name
         return None
+    text = str(getattr(error, "message", ""))
+    for long, short in PLAINLY.items():
+        if long in text:
+            error.message = text.replace(long, short)  # type: ignore[attr-defined]
     with suppress(OSError):
         error.show()  # type: ignore[attr-defined]
     return _RefusedByClickError(error.format_message())

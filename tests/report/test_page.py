@@ -232,7 +232,7 @@ def test_a_missing_package_is_one_message_before_anything_is_written(
         cli.main()
     assert exit_.value.code == 1
     assert capsys.readouterr().err == (
-        f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow, which is not installed\n"
+        f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow (not installed)\n"
         '  try: pip install "dinoport[report]"; a report as .json needs neither\n'
     )
     assert not list(tmp_path.iterdir())

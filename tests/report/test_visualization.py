@@ -240,7 +240,7 @@ def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.Monke
     with pytest.raises(DinoportError) as raised:
         api.visualize(folder / "demo", folder / "picture.jpg", folder / "refused")
     assert str(raised.value) == (
-        'drawing what a model sees needs matplotlib, which is not installed\n  try: pip install "dinoport[all]"'
+        'drawing what a model sees needs matplotlib (not installed)\n  try: pip install "dinoport[all]"'
     )
     assert not (folder / "refused").exists()
 

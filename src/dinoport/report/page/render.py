@@ -35,7 +35,7 @@ def require_page_packages(what: str) -> None:
     missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise MissingPackageError(
-            f"{what} needs {', '.join(missing)}, which is not installed",
+            f"{what} needs {', '.join(missing)} (not installed)",
             next_step='pip install "dinoport[report]"; a report as .json needs neither',
         )
 
