@@ -366,3 +366,10 @@ def test_the_command_of_a_way_back_too(run: Run, tmp_path: Path) -> None:
     run("convert", tmp_path / "out", tmp_path / "back", "--to", "original", *EXACT)
     command = json.loads((tmp_path / "back" / "dinoport.json").read_text())["command"]
     assert command.endswith("back --to original --verify exact")
+
+
+def test_why_inspect_refuses_is_wrapped(run: Run) -> None:
+    done = run("inspect", DEMO)
+    refused = done.out.partition("cannot be converted as it is:\n")[2].replace(str(DEMO), "DEMO")
+    assert refused.count("\n") > 5
+    assert all(len(line) <= 80 for line in refused.splitlines())

@@ -92,7 +92,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
             yield from entry("note", remark)
     else:
         yield "cannot be converted as it is:"
-        yield from (f"  {line}" for line in (found.refusal or "").split("\n"))
+        yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
 
 
 def figure(difference: float) -> str:
@@ -269,6 +269,11 @@ def _few(lines: Sequence[str]) -> list[str]:
 def _entries(label: str, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         yield from entry("" if number else label, line)
+
+
+def _refusal_lines(line: str) -> list[str]:
+    """A line of a message, indented and in lines as on a terminal."""
+    return textwrap.wrap(f"  {line}", WIDTH, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
 
 
 def entry(label: str, text: str) -> Iterator[str]:
