@@ -1,4 +1,4 @@
-"""CRC-32, as zip files hold it: by zlib-ng where that is installed, which takes a tenth of zlib's time."""
+"""CRC-32, as zip files hold it: by zlib-ng where that is installed, which takes a seventh of zlib's time or less."""
 
 from __future__ import annotations
 
