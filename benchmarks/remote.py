@@ -62,7 +62,7 @@ def table(served: Served, size_bytes: int, backbone_bytes: int, folder: Path) ->
     note("inspect", INSPECT_LIMIT_MB, " MB", served.sent_bytes / timing.MB)
     for level in ("none", "exact", "full"):
         print(f"convert --verify {level} …", file=sys.stderr)
-        api.convert(served.url, folder / level, request, level=level)  # type: ignore[arg-type]
+        api.convert(served.url, folder / level, request, level=level)  # type: ignore[arg-type]  # one of the three
         note(f"convert --verify {level}", CONVERT_LIMIT, " × teacher", served.sent_bytes / backbone_bytes)
     lines = [
         "## From afar",

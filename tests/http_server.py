@@ -135,6 +135,14 @@ def endless(handler: Handler) -> bool:
     return True
 
 
+def _endlessly(handler: Handler) -> bool:
+    """Send until nobody listens any more."""
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(bytes(64 * 1024))
+    return True
+
+
 def endless_body(length: str) -> Callable[[Handler], bool]:
     """A whole file without end, of which a length may be said."""
 
@@ -145,10 +153,7 @@ def endless_body(length: str) -> Callable[[Handler], bool]:
             handler.send_header("Content-Length", length)
         handler.send_header("Connection", "close")
         handler.end_headers()
-        with suppress(OSError):
-            while True:
-                handler.wfile.write(bytes(64 * 1024))
-        return True
+        return _endlessly(handler)
 
     return step
 
@@ -162,10 +167,7 @@ def endless_redirect(location: str) -> Callable[[Handler], bool]:
         handler.send_header("Location", location)
         handler.send_header("Connection", "close")
         handler.end_headers()
-        with suppress(OSError):
-            while True:
-                handler.wfile.write(bytes(64 * 1024))
-        return True
+        return _endlessly(handler)
 
     return step
 

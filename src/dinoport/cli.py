@@ -124,7 +124,7 @@ def convert(
                     target,
                     request,
                     to=to,  # type: ignore[arg-type]  # checked above
-                    level=verify,  # type: ignore[arg-type]
+                    level=verify,  # type: ignore[arg-type]  # checked above
                     image=image,
                     all_sizes=all_sizes,
                     reference=reference,

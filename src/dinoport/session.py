@@ -165,6 +165,7 @@ class _RefusedByClickError(UsageError):
 def _refused_by_click(error: Exception) -> UsageError | None:
     if not hasattr(error, "format_message"):  # Typer brings a copy of Click, whose exceptions have no public name
         return None
+    # Of such an exception mypy knows only that it is one: it has a message, and shows itself.
     text = str(getattr(error, "message", ""))
     for long, short in PLAINLY.items():
         if long in text:

@@ -50,6 +50,7 @@ def _check_depth(found: dict[str, object]) -> None:
     level: list[object] = [found]
     for _ in range(MAX_DEPTH):
         within = (node.values() if isinstance(node, dict) else node for node in level)
+        # Every node of a level is a dict or a list, which the type of what JSON holds does not say.
         level = [each for values in within for each in values if isinstance(each, (dict, list))]  # type: ignore[attr-defined]
     if level:
         raise ValueError("values that nest too deep")

@@ -158,6 +158,7 @@ class DropClsRow(Rows):
         return (source[1] - 1) * source[2]
 
     def apply(self, block: Array, source: Shape) -> Array:
+        # No rule writes such a table: it stands in timm's tables alone, which are read backwards.
         raise NotImplementedError("a table is only read from a codebase that leaves this row out")
 
     def revert(self, block: Array, source: Shape) -> Array:

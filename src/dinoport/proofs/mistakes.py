@@ -52,7 +52,7 @@ def other_heads(base: Trial, block: str) -> Iterator[Trial]:
     own = getattr(base.architecture, "heads", None)
     if own is None:
         return
-    width = base.architecture.width  # type: ignore[union-attr]
+    width = base.architecture.width  # type: ignore[union-attr]  # what has heads has a width
     for heads in range(1, MAX_HEADS + 1):
         if heads != own and width % heads == 0:
             words = f"the number of heads: the folder computes with {heads}, the original with {own}"

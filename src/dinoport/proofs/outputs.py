@@ -261,6 +261,7 @@ def _table_of_original(table: Any, architecture: Architecture, image_size: int) 
     """The original's own interpolation of its table, computed by PyTorch."""
     from dinoport.families.torch_interpolation import interpolate_table
 
+    # Only a ViT has a position table, and so a rule for it and a patch size.
     interpolation: Interpolation = architecture.interpolation  # type: ignore[union-attr]
     patches = image_size // architecture.patch_size  # type: ignore[union-attr]
     return interpolate_table(table, patches, patches, interpolation)

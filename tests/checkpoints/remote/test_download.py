@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 def fetch(site: Site, folder: Path, **options: str) -> Path:
     target = folder / "cache" / "file.pth"
-    download(Address.of(site.url("file.pth")), target, lambda path, address: None, **options)  # type: ignore[arg-type]
+    download(Address.of(site.url("file.pth")), target, lambda path, address: None, **options)  # type: ignore[arg-type]  # one is text
     return target
 
 

@@ -88,7 +88,8 @@ def unbroken(text: str) -> Markup:
     """Escaped text, in which figures and options are kept on one line."""
     from markupsafe import Markup, escape
 
-    return Markup(_UNBREAKABLE.sub(r'<span class="nowrap">\g<0></span>', str(escape(text))))  # noqa: S704
+    spans = _UNBREAKABLE.sub(r'<span class="nowrap">\g<0></span>', str(escape(text)))
+    return Markup(spans)  # noqa: S704  # escaped before the spans were put in
 
 
 @dataclass(frozen=True)
