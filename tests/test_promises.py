@@ -111,6 +111,10 @@ def required(name: str, extras: set[str], seen: dict[str, str]) -> None:
             required(needed.name, set(needed.extras), seen)
 
 
+OF_TORCH = ("nvidia-", "cuda-", "triton")
+"""What PyPI's torch for Linux brings along, each at the version that it names; a CPU build brings none of them."""
+
+
 def test_every_package_that_is_installed_is_pinned() -> None:
     """In the constraints of the environment that this runs in."""
     transformers = pytest.importorskip("transformers")
@@ -122,4 +126,5 @@ def test_every_package_that_is_installed_is_pinned() -> None:
     seen: dict[str, str] = {}
     required("dinoport", {"all"}, seen)
     assert "torch" in seen
-    assert {package: version for package, version in seen.items() if pinned.get(package) != version} == {}
+    loose = {package: version for package, version in seen.items() if pinned.get(package) != version}
+    assert [package for package in loose if not package.startswith(OF_TORCH)] == []
