@@ -39,12 +39,12 @@ test: setup
 # The folders and outputs of the main environment are recorded first; the other one must load and repeat them.
 test-transformers-4: setup $(VENV4)/.ready
 	$(BIN)/python -m tests.families.record build/recorded
-	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/targets tests/checkpoints/remote tests/test_remote.py tests/test_hub.py
+	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/transformers_target tests/formats/remote tests/test_remote.py tests/test_hub.py
 
 # 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
 # resize with torchvision, and a second version of torch writes the checkpoints that are read.
 test-torchvision: $(VENV_TORCHVISION)/.ready
-	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/targets tests/report tests/families tests/checkpoints tests/test_demo.py tests/test_promises.py
+	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
 
 lint: setup
 	$(BIN)/ruff check

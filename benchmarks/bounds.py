@@ -17,9 +17,9 @@ import numpy as np
 
 import material
 import timing
-from dinoport.checkpoints.crc32 import crc32
+from dinoport.files.census import take_census
+from dinoport.files.crc32 import crc32
 from dinoport.tensor import BLOCK_BYTES
-from dinoport.writing.census import take_census
 
 LEVELS = ("none", "exact", "full")
 

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests import goldens
 
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino.reference import forward
-from dinoport.families.preprocessing import EVALUATION
+from dinoport.codebases.preprocessing import EVALUATION
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit.forward import forward
 from dinoport.proofs.picture import picture_tensor, synthetic_picture
 
 TRAINED = DinoViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)

@@ -14,7 +14,7 @@ from pathlib import Path
 import material
 import timing
 from dinoport import convert
-from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 from material import TEACHER_ONLY, WHOLE_RUN
 from timing import judged
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.mapping.plan import TensorSpec
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
 from dinoport.tensor import BLOCK_BYTES, Array
-from dinoport.writing.torch_file import write_torch_file
 
 VIT_TINY = DinoViT(192, 12, 3, 768, 16, 224)
 VIT_SMALL = DinoViT(384, 12, 6, 1536, 16, 224)

@@ -18,25 +18,25 @@ import typer.main
 from tests import formula
 
 from dinoport import errors
-from dinoport.cli import app
-from dinoport.families.catalogue import FAMILIES
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino_resnet.architecture import DinoResNet
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.family import Evidence, Family
-from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.families.preprocessing import Preprocessing
-from dinoport.families.probe import Features, Probe
-from dinoport.families.published_names import PUBLISHED
+from dinoport.cli.commands import app
+from dinoport.cli.session import INTERRUPTED, UNHEARD
+from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.family import Evidence, Family
+from dinoport.codebases.preprocessing import Preprocessing
+from dinoport.codebases.probe import Features, Probe
+from dinoport.codebases.published_names import PUBLISHED
+from dinoport.codebases.transformers.catalogue import choose
+from dinoport.codebases.transformers.target import Choices, Target
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
+from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.report.models import models_page
-from dinoport.session import INTERRUPTED, UNHEARD
-from dinoport.targets.target import Choices, Target
-from dinoport.targets.transformers.catalogue import choose
 from dinoport.tensor import ArrayValues, TensorRef
 
 DOCS = Path(__file__).parent

@@ -34,7 +34,7 @@ def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
 @pytest.fixture
 def run(monkeypatch, capfd) -> Iterator[Run]:
     """Run the program in this process, and put back the signals that it takes over."""
-    from dinoport import cli
+    from dinoport.cli import commands as cli
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

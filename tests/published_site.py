@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dinoport.checkpoints.remote import http
-from dinoport.families import published_names
+from dinoport.codebases import published_names
+from dinoport.files.remote import http
 from tests.http_server import Site, serving
 
 AUTHORS = "https://dl.fbaipublicfiles.com"

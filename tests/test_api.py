@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import dinoport
-from dinoport import api, conversion
+from dinoport import api
 from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError, SettingError
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
+from dinoport.work import conversion
 from tests import tiny
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dinoport import conversion
-from dinoport.writing.torch_file import write_torch_file
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.work import conversion
 from tests import formula
 from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 from tests.families.cases import VIT

@@ -8,7 +8,7 @@ import pytest
 
 WORK = """
 import sys
-from dinoport import console
+from dinoport.cli import console
 console.SHOW_AFTER_SECONDS = {show_after}
 with console.progress_bars() as show:
     show("writing", 50_000_000, 140_000_000)

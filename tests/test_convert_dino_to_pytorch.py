@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from dinoport.convert_dino_to_pytorch import main
+from dinoport.cli.session import Interrupted
+from dinoport.convert_dino_to_pytorch.__main__ import main
 from dinoport.errors import CheckpointError, FolderError, OutputError, SettingError, UnknownModelError
-from dinoport.session import Interrupted
 from dinoport.writing.commit import publishing
 from tests.goldens import state_by_formula
 from tests.http_server import Site, status
@@ -211,7 +211,10 @@ def test_a_folder_of_the_models_own_name_may_be_written_twice(site: Site) -> Non
 @pytest.mark.parametrize("option", ["--help", "--model_name"])
 def test_it_runs_as_a_module(option: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "dinoport.convert_dino_to_pytorch", option], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dinoport.convert_dino_to_pytorch", option],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == (0 if option == "--help" else 2)
     assert "--base_model | --no-base_model" in done.stdout + done.stderr

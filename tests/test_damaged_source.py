@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.checkpoints.opening import open_checkpoint
 from dinoport.errors import CheckpointError
+from dinoport.formats.opening import open_checkpoint
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 

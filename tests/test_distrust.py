@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from dinoport import api, cli
+from dinoport import api
 from dinoport.api import convert, verify
+from dinoport.cli import commands as cli
+from dinoport.codebases.preprocessing import IMAGENET_MEAN
+from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import FolderError, SettingError
-from dinoport.families.preprocessing import IMAGENET_MEAN
+from dinoport.files.json_file import json_bytes
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline, report_lines
 from dinoport.request import Request
-from dinoport.targets.transformers.labels import read_labels
-from dinoport.writing.json_file import json_bytes
-from dinoport.writing.torch_file import write_torch_file
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 
@@ -70,8 +71,8 @@ def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name
     monkeypatch.chdir(tmp_path)
     Path("secret").write_text("the words of a secret file")
     forge(folder, {name: value})
-    monkeypatch.setattr("dinoport.preparation.locate_head", lambda *given: pytest.fail("a head was opened"))
-    monkeypatch.setattr("dinoport.preparation.read_labels", lambda *given: pytest.fail("labels were opened"))
+    monkeypatch.setattr("dinoport.work.preparation.locate_head", lambda *given: pytest.fail("a head was opened"))
+    monkeypatch.setattr("dinoport.work.preparation.read_labels", lambda *given: pytest.fail("labels were opened"))
     with pytest.raises(SettingError) as refused:
         verify(source, folder, level="exact")
     assert str(refused.value) == (
@@ -269,7 +270,7 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
 def test_a_strangers_config_is_bounded_before_it_is_loaded(
     made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
 ) -> None:
-    seeing = pytest.importorskip("dinoport.proofs.seeing")
+    seeing = pytest.importorskip("dinoport.pictures.seeing")
     loading = pytest.importorskip("dinoport.proofs.loading")
     from dinoport.proofs.picture import synthetic_picture
 
@@ -292,7 +293,7 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
 
 
 def test_an_adapter_beside_a_model_is_refused(made) -> None:
-    seeing = pytest.importorskip("dinoport.proofs.seeing")
+    seeing = pytest.importorskip("dinoport.pictures.seeing")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made
@@ -303,7 +304,8 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
 
 def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     pytest.importorskip("torch")
-    from dinoport.proofs import loading, seeing
+    from dinoport.pictures import seeing
+    from dinoport.proofs import loading
 
     _, folder = made
     edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")

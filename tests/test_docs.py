@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from dinoport import api, errors
-from dinoport.cli import app
+from dinoport.cli.commands import app
 from tests.with_torchvision import INSTALLED
 
 ROOT = Path(__file__).parents[1]
@@ -43,7 +43,7 @@ def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
 
 
 def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType) -> None:
-    from dinoport.targets.original import CLASSES
+    from dinoport.codebases.transformers.original import CLASSES
 
     assert generate.EXAMPLES.keys() == {family.name for family in generate.FAMILIES}
     shown = {

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from dinoport import api
+from dinoport.cli.options import statistics
 from dinoport.errors import SettingError, UsageError
-from dinoport.options import statistics
-from dinoport.preparation import Request
 from dinoport.proofs.verdict import Word
+from dinoport.work.preparation import Request
 from tests import tiny
 from tests.command_line import DEMO, Run
 

@@ -13,12 +13,13 @@ import pytest
 from safetensors.numpy import save
 
 from dinoport import api
-from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.remote import copying, fetching, http
-from dinoport.checkpoints.remote.opening import open_remote
 from dinoport.errors import CheckpointError, SettingError
-from dinoport.preparation import Request
-from dinoport.returning import folder_tensors
+from dinoport.files.remote import fetching, http
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.remote import copying
+from dinoport.formats.remote.opening import open_remote
+from dinoport.work.preparation import Request
+from dinoport.work.returning import folder_tensors
 from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then

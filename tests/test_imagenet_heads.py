@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dinoport import api
-from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.request import Request
 from tests import formula
 from tests.goldens import outputs, state_by_formula

@@ -12,7 +12,7 @@ DEMO = Path(__file__).parents[1] / "src" / "dinoport" / "demo_checkpoint.pth"
 
 RUN = """
 import sys
-from dinoport.cli import main
+from dinoport.cli.commands import main
 sys.argv = ["dinoport", *sys.argv[1:]]
 try:
     main()

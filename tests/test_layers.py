@@ -16,31 +16,20 @@ LAYERS = (
     "errors",
     "units",  # figures as people read them
     "progress",
-    "address",  # what an address is, and how it may be printed
     "request",  # what the user asked for: plain values
     "tensor",
-    "checkpoints",
+    "files",  # bytes, wherever they lie, and files that are written
+    "formats",  # checkpoints as they lie on disk
     "mapping",
-    "families",
-    "targets",
-    "claims",  # what a folder that is verified says, and nobody else
-    "sources",  # what a SOURCE is: a path, a name, an address
-    "preparation",  # from a source to a plan: the last step before something is written
-    "returning",  # the same, on the way back to the original's names
+    "networks",  # what is computed
+    "codebases",  # who names it
+    "finding",  # what a SOURCE is, and which models are in it
     "writing",
     "proofs",
-    "folder",  # the files of a folder beside its weights
+    "pictures",
     "report",
-    "folder_files",  # which of a folder's files are a conversion's, and whether they are as listed
-    "integrity",  # whether those files say what a conversion writes
-    "conversion",  # one conversion, from a plan to what is proven of the written files
-    "verifying",  # one verification, there or back
+    "work",  # the verbs, each from top to bottom
     "api",
-    "console",
-    "options",
-    "stdout",  # of the command line: a stream that may fail, or be read by nobody
-    "printing",  # of the command line: what a command prints, and the report that it keeps
-    "session",  # of the command line: signals, errors, exit codes
     "cli",
     "convert_dino_to_pytorch",  # the same, by the options of the classic script
     "__main__",
@@ -108,7 +97,7 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
         )
         if name.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
     }
-    helpers = {"families/torch_layers.py", "families/torch_interpolation.py"}
-    helpers |= {f"proofs/{name}.py" for name in ("mistakes", "misordered", "trial")}
-    references = {name for name in at_top if name.startswith("families/") and name.endswith("/reference.py")}
+    helpers = {"networks/layers.py", "networks/torch_interpolation.py"}
+    helpers |= {f"proofs/diagnosis/{name}.py" for name in ("mistakes", "misordered", "trial")}
+    references = {name for name in at_top if name.startswith("networks/") and name.endswith("/forward.py")}
     assert at_top == references | helpers

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from dinoport import sources
 from dinoport.api import convert
-from dinoport.families.published import Published
-from dinoport.families.published_names import PUBLISHED
+from dinoport.codebases.published import Published
+from dinoport.codebases.published_names import PUBLISHED
+from dinoport.finding import sources
 from dinoport.writing.licence import LICENCES
 from tests.families.cases import CASES
 
@@ -83,7 +83,7 @@ def test_a_renamed_file_is_known_by_its_hash(
     file.write_bytes(content[:-1] + b"!" if flipped else content)
     first, *others = PUBLISHED
     model = replace(first, url=f"https://example.org/model-{digest[:8]}.pth", parameters=249)
-    monkeypatch.setattr("dinoport.families.published_names.PUBLISHED", (*others, model))
+    monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (*others, model))
     assert sources.locate(file).genuine(model.family) == (model if claimed else None)
 
 
@@ -94,7 +94,7 @@ def test_a_renamed_file_of_another_size_or_family_is_not_even_read(
     file = tmp_path / "weights.pth"
     file.write_bytes(bytes(size_bytes))
     model = replace(next(model for model in PUBLISHED if model.family == "dinov3"), parameters=249)
-    monkeypatch.setattr("dinoport.families.published_names.PUBLISHED", (model,))
+    monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (model,))
     monkeypatch.setattr(sources, "hash_file", lambda path: pytest.fail("hashed"))
     assert sources.locate(file).genuine(family) is None
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from dinoport import api
-from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.remote import http
-from dinoport.checkpoints.unwrap import state_dicts
 from dinoport.errors import CheckpointError
-from dinoport.preparation import Request
+from dinoport.files.remote import http
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.opening import open_checkpoint
+from dinoport.work.preparation import Request
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, then
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dinoport import api, printing
+from dinoport import api
+from dinoport.cli import output as printing
 from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 
 
@@ -104,8 +105,8 @@ def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -
 
 SLOW = """
 import sys, time
-from dinoport import cli
-from dinoport.writing import stream
+from dinoport.cli import commands as cli
+from dinoport.formats import stream
 
 def slow(block):
     print("writing", flush=True)
@@ -141,8 +142,8 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
 
 IMPORTING = """
 import sys
-from dinoport import cli
-from dinoport import session
+from dinoport.cli import commands as cli
+from dinoport.cli import session
 
 def command():
     import swallows

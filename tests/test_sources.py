@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dinoport import api, sources
-from dinoport.checkpoints.remote.caches import own_cache, torch_hub_checkpoints
+from dinoport import api
+from dinoport.codebases.published_names import PUBLISHED, published
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UnknownModelError
-from dinoport.families.published_names import PUBLISHED, published
+from dinoport.files.remote.caches import own_cache, torch_hub_checkpoints
+from dinoport.finding import sources
+from dinoport.finding.sources import locate, locate_head
 from dinoport.request import Request
-from dinoport.sources import locate, locate_head
 from tests.goldens import FOLDER
 from tests.http_server import Site, status
 from tests.published_site import published_at_home

@@ -17,13 +17,13 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.errors import DinoportError, NotProvenError
-from dinoport.integrity import COMPUTED_AGAIN
+from dinoport.files.json_file import json_bytes
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline
 from dinoport.request import Request
-from dinoport.writing.json_file import json_bytes
-from dinoport.writing.torch_file import write_torch_file
+from dinoport.work.integrity import COMPUTED_AGAIN
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 

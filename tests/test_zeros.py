@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.conversion import Job
 from dinoport.errors import CheckpointError, DinoportError
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Word
 from dinoport.report.text import report_lines
 from dinoport.request import Request
-from dinoport.writing.torch_file import write_torch_file
+from dinoport.work.conversion import Job
 from tests import formula, tiny
 from tests.families.cases import BARE_V2, CASES, CONVNEXT, V2, V3, VIT, Case, tensors
 from tests.writing.stub_tensors import tensor

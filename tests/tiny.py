@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dinoport.families.dino.architecture import DinoViT
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.networks.vit.architecture import DinoViT
 from dinoport.request import Request
-from dinoport.writing.torch_file import write_torch_file
 from tests import formula
 from tests.writing.stub_tensors import Stub, tensor
 

@@ -1,5 +1,5 @@
 """`python -m dinoport` is `dinoport`."""
 
-from dinoport.cli import main
+from dinoport.cli.commands import main
 
 main()

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from dinoport.address import local_folder, refuse_empty, shown_source
-from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.conversion import Job, convert_into, return_into
+from dinoport.codebases.transformers.original import is_known_class
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError, UsageError
-from dinoport.preparation import prepare, prepare_opened
+from dinoport.files.address import local_folder, refuse_empty, shown_source
+from dinoport.finding.sources import PublishedName, locate
+from dinoport.finding.unwrap import state_dicts
 from dinoport.progress import Progress, silent
 from dinoport.proofs.genuine import check_reference
 from dinoport.proofs.prove import Level
@@ -21,15 +21,15 @@ from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
 from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Request
-from dinoport.returning import folder_tensors, prepare_return, refuse_options
-from dinoport.sources import PublishedName, locate
-from dinoport.targets.original import is_known_class
-from dinoport.verifying import Check, verify_folder, verify_returned, was_returned
+from dinoport.work.conversion import Job, convert_into, return_into
+from dinoport.work.preparation import prepare, prepare_opened
+from dinoport.work.returning import folder_tensors, prepare_return, refuse_options
+from dinoport.work.verifying import Check, verify_folder, verify_returned, was_returned
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import refuse_overlap
 
 if TYPE_CHECKING:
-    from dinoport.report.visualization import Visualization
+    from dinoport.pictures.drawing import Visualization
 
 Direction: TypeAlias = Literal["transformers", "original"]
 
@@ -217,9 +217,9 @@ def visualize(
             f"drawing what a model sees needs {', '.join(missing)} (not installed)",
             next_step='pip install "dinoport[all]"',
         )
+    from dinoport.pictures.drawing import check_place, draw
+    from dinoport.pictures.seeing import see
     from dinoport.proofs.picture import load_picture
-    from dinoport.proofs.seeing import see
-    from dinoport.report.visualization import check_place, draw
 
     refuse_empty("--out", out)
     if not 0 < mass < 1:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dinoport.address import shown_source
 from dinoport.errors import SettingError
+from dinoport.files.address import shown_source
 
 DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino_resnet.architecture import DinoResNet
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.families.probe import Features, Probe
+from dinoport.codebases.probe import Features, Probe
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
+from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.request import Request
 from tests import formula
 

@@ -15,19 +15,19 @@ import torch
 from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from dinoport.families.dino import reference as dino
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino_resnet import reference as dino_resnet
-from dinoport.families.dino_resnet.architecture import DinoResNet
-from dinoport.families.dinov2 import reference as dinov2
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3 import reference as dinov3
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3_convnext import reference as dinov3_convnext
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.interpolation import SCALE_WITH_OFFSET, TO_SIZE, TO_SIZE_ANTIALIASED
-from dinoport.families.probe import Features, Probe
-from dinoport.families.torch_interpolation import interpolate_table
+from dinoport.codebases.probe import Features, Probe
+from dinoport.networks.convnext import forward as dinov3_convnext
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.networks.resnet import forward as dino_resnet
+from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.rotary_vit import forward as dinov3
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.torch_interpolation import interpolate_table
+from dinoport.networks.vit import forward as dino
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2 import forward as dinov2
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from tests import formula, goldens
 
 FLOAT32_TOLERANCE = 1e-5

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from dinoport.checkpoints.run_config import RunConfig
+from dinoport.codebases.dinov3.vit import FAMILY
+from dinoport.codebases.family import Evidence
 from dinoport.errors import UnknownModelError
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3.family import FAMILY
-from dinoport.families.family import Evidence
+from dinoport.formats.run_config import RunConfig
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 

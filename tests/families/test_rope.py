@@ -6,13 +6,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dinoport.checkpoints.run_config import RunConfig
+from dinoport.codebases.dinov3.vit import FAMILY
+from dinoport.codebases.family import Evidence
+from dinoport.codebases.setting import Setting
 from dinoport.errors import UnknownModelError
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3.family import FAMILY
-from dinoport.families.dinov3.rope import find_base
-from dinoport.families.family import Evidence
-from dinoport.families.setting import Setting
+from dinoport.formats.run_config import RunConfig
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.rope import find_base
 from dinoport.tensor import Array, ArrayValues, TensorRef
 from tests import formula
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from dinoport.checkpoints.run_config import RunConfig
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov2.family import FAMILY as DINOV2
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3.family import FAMILY as DINOV3
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.dinov3_convnext.family import FAMILY as CONVNEXT
-from dinoport.families.family import Evidence, Family, Reading
-from dinoport.families.setting import Setting, Wishes
+from dinoport.codebases.dinov2.vit import FAMILY as DINOV2
+from dinoport.codebases.dinov3.convnext import FAMILY as CONVNEXT
+from dinoport.codebases.dinov3.vit import FAMILY as DINOV3
+from dinoport.codebases.family import Evidence, Family, Reading
+from dinoport.codebases.setting import Setting, Wishes
+from dinoport.formats.run_config import RunConfig
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from dinoport import convert
-from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 from dinoport.report.report import Report
 from tests import formula, goldens
-from tests.checkpoints.distributed_folders import grid, rows, write_folder
+from tests.formats.distributed_folders import grid, rows, write_folder
 
 MODEL = DinoV3ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
 LARGER = DinoV3ViT(width=128, depth=3, heads=2, mlp_hidden=512, patch_size=16, registers=4, key_bias_mask=True)

@@ -10,12 +10,12 @@ import pytest
 
 from dinoport.api import convert, plan
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.request import Request
 from dinoport.tensor import Shape
-from dinoport.writing.torch_file import write_torch_file
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 

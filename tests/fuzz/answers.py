@@ -14,13 +14,13 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.remote import http
-from dinoport.checkpoints.remote.client import Response
-from dinoport.checkpoints.remote.opening import open_remote
-from dinoport.checkpoints.unwrap import state_dicts
-from dinoport.writing.torch_file import write_torch_file
+from dinoport.files.remote import http
+from dinoport.files.remote.client import Response
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.remote.opening import open_remote
+from dinoport.formats.torch.writer import write_torch_file
 from tests import formula
 from tests.writing.stub_tensors import tensor
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from dinoport import api
 from dinoport.errors import DinoportError
-from dinoport.proofs.seeing import checked_config, statistics
+from dinoport.files.json_file import json_bytes
+from dinoport.pictures.seeing import checked_config, statistics
 from dinoport.report.report import Report
 from dinoport.report.text import inspection_lines, plan_lines, report_lines
 from dinoport.request import Request
-from dinoport.writing.json_file import json_bytes
 from tests import tiny
 
 INDEX = "model.safetensors.index.json"

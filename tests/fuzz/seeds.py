@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.checkpoints.memory import torch_zip
+from tests.formats.memory import torch_zip
 from tests.fuzz.answers import sound as sound_answers
 from tests.fuzz.folders import INDEX, PROCESSOR, sound
 from tests.fuzz.targets import STORAGES

@@ -6,16 +6,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.distributed_metadata import parse_metadata
-from dinoport.checkpoints.files import read_file
-from dinoport.checkpoints.huggingface import read_json
-from dinoport.checkpoints.run_config import find_run_config
-from dinoport.checkpoints.safetensors import read_safetensors
-from dinoport.checkpoints.torch_legacy import read_torch_legacy
-from dinoport.checkpoints.unwrap import state_dicts, training_arguments
 from dinoport.errors import DinoportError
-from tests.checkpoints.memory import Memory, torch_zip
+from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.metadata import parse_metadata
+from dinoport.formats.run_config import find_run_config
+from dinoport.formats.safetensors.reader import read_safetensors
+from dinoport.formats.single_file import read_file
+from dinoport.formats.torch.legacy import read_torch_legacy
+from dinoport.formats.transformers_folder import read_json
+from tests.formats.memory import Memory, torch_zip
 from tests.fuzz.answers import read_from_server
 from tests.fuzz.folders import INDEX, PROCESSOR, read_folder_with
 

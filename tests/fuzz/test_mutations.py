@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.checkpoints.memory import zipped
+from tests.formats.memory import zipped
 from tests.fuzz import targets
 from tests.fuzz.seeds import TENSOR, legacy, pickles_of_checkpoints, seeds
 

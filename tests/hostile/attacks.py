@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from tests.checkpoints.memory import torch_zip
+from tests.formats.memory import torch_zip
 from tests.fuzz.seeds import TENSOR
 
 MERSENNE = 2**61 - 1

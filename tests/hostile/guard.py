@@ -27,7 +27,7 @@ from types import SimpleNamespace
 from typer.main import get_command
 
 import dinoport
-from dinoport import cli
+from dinoport.cli import commands as cli
 from dinoport.report import build
 
 MAX_MEMORY_BYTES = 2 * 1024**3

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dinoport.families.preprocessing import EVALUATION
+from dinoport.codebases.preprocessing import EVALUATION
+from dinoport.codebases.transformers.catalogue import choose
+from dinoport.codebases.transformers.target import Choices, Target
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import claims_of_source, forwards
 from dinoport.mapping.rule import Rule
-from dinoport.targets.target import Choices, Target
-from dinoport.targets.transformers.catalogue import choose
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 from tests.fixtures.mapping.cases import Case
 

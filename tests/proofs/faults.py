@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dinoport.families.dino.architecture import DinoViT
+from dinoport.networks.vit.architecture import DinoViT
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
 from tests import formula

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino_resnet.architecture import DinoResNet
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.interpolation import TO_SIZE_ANTIALIASED
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
+from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.proofs.outputs import GATE
 from tests import goldens
 from tests.proofs.planting import Mistake, Original, halves_swapped, rolled, swapped

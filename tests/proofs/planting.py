@@ -13,9 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors.numpy import save_file
 
-from dinoport.families.catalogue import FAMILIES
-from dinoport.families.family import Architecture, Family
-from dinoport.families.preprocessing import EVALUATION
+from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.family import Architecture, Family
+from dinoport.codebases.preprocessing import EVALUATION
+from dinoport.codebases.transformers.catalogue import choose
+from dinoport.codebases.transformers.target import Choices, Target
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
@@ -28,8 +30,6 @@ from dinoport.proofs.in_float32 import run_in_float32
 from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
 from dinoport.proofs.rotation import kept_rotation
 from dinoport.proofs.weights import Weights, floats
-from dinoport.targets.target import Choices, Target
-from dinoport.targets.transformers.catalogue import choose
 from dinoport.tensor import Array, ArrayValues, TensorRef
 from tests import formula
 from tests.fixtures.mapping.generate import place_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dinoport.families.dinov2 import reference
+from dinoport.networks.vit2 import forward as reference
 
 
 def forward(state: Any, architecture: Any, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:

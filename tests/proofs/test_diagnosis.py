@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from dinoport import api
+from dinoport.codebases.probe import Features, Probe
+from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
-from dinoport.families.probe import Features, Probe
 from dinoport.mapping.rule import Rule, copy, split_rows
-from dinoport.proofs import diagnosis
+from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.prove import Level
 from dinoport.report.page.render import page
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
-from dinoport.targets.transformers import vit
 from tests.families.cases import CASES, Case, Request
 from tests.proofs.faults import FAULTS, IN_OTHER_FAMILIES, SOURCE, VIT, Fault, assert_named
 
@@ -144,7 +144,7 @@ def test_a_wrong_rule_is_named_though_every_tensor_was_transported(
 
 
 def test_a_classifier_over_other_features_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dinoport.targets.transformers import dinov2
+    from dinoport.codebases.transformers import dinov2
 
     wrong = (copy("linear.weight", "classifier.weight"), copy("linear.bias", "classifier.bias"))
     monkeypatch.setattr(dinov2, "INTERLEAVED_CLASSIFIER", wrong)

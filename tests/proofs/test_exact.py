@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.checkpoints.opening import open_checkpoint
-from dinoport.checkpoints.unwrap import state_dicts
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.constants import identity, ones
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.resolve import forwards

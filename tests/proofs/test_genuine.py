@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinoport import api, conversion
+from dinoport import api
+from dinoport.codebases.family import Architecture
+from dinoport.codebases.hub_entries import HubEntry, hub_entry
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UsageError
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dino_resnet.architecture import DinoResNet
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.dinov3_convnext.architecture import DinoV3ConvNext
-from dinoport.families.family import Architecture
-from dinoport.families.hub_entries import HubEntry, hub_entry
+from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
 from dinoport.proofs.genuine import check_reference
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
+from dinoport.work import conversion
 from tests.goldens import state_by_formula
 
 HUBCONF = '''

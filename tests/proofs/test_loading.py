@@ -12,9 +12,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from dinoport.api import convert
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs import loading
 from dinoport.proofs.verdict import Proofs, judge
-from dinoport.writing.torch_file import write_torch_file
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 

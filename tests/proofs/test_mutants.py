@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dinoport import cli
 from dinoport.api import convert
+from dinoport.cli import commands as cli
+from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule
 from dinoport.proofs.outputs import GATE
 from dinoport.proofs.verdict import Proofs, Word, judge
-from dinoport.targets.transformers import vit
 from tests import tiny
 from tests.fixtures.mapping.cases import CASES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dinoport.proofs.diagnosis import AFTER, ROTATION
+from dinoport.proofs.diagnosis.diagnosis import AFTER, ROTATION
 from dinoport.proofs.prove import Case, prove
 from dinoport.proofs.verdict import Word, judge
 from dinoport.report.report import Report, Source, account

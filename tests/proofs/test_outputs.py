@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert
-from dinoport.families.dino.architecture import DinoViT
+from dinoport.networks.vit.architecture import DinoViT
 from dinoport.proofs.outputs import GATE, Difference, noise_input
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.codebases.transformers.processor import processor_config
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, pil_resize, synthetic_picture
-from dinoport.targets.transformers.processor import processor_config
 from tests.with_torchvision import INSTALLED
 
 SAME_CROP = [(640, 480), (613, 449), (449, 613), (200, 333), (224, 224), (256, 256), (33, 31), (500, 375)]

@@ -13,10 +13,10 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.errors import SettingError
-from dinoport.families.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.pictures.seeing import fitted, holding, see
 from dinoport.proofs.attention import attention_of_original
 from dinoport.proofs.picture import synthetic_picture
-from dinoport.proofs.seeing import fitted, holding, see
 from tests.families.cases import CASES, Case
 
 torch = pytest.importorskip("torch")
@@ -73,7 +73,7 @@ def of_the_original(case: Case, folder: Path, values: Any) -> tuple[Any, Any]:
 
 
 def values_of(picture: Any, case: Case) -> Any:
-    from dinoport.families.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from dinoport.codebases.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
     values = (picture / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())

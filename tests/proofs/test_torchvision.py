@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinoport.families.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
+from dinoport.codebases.transformers.processor import processor_config
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, synthetic_picture
-from dinoport.targets.transformers.processor import processor_config
 from tests.with_torchvision import INSTALLED, needs_torchvision
 
 pytestmark = needs_torchvision

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from dinoport.families.setting import Origin, Setting
+from dinoport.codebases.setting import Origin, Setting
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.loading import LoadingProof
 from dinoport.proofs.outputs import Difference, OutputsProof
@@ -172,7 +172,7 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from dinoport.api import convert
-    from dinoport.families.dino.architecture import DinoViT
+    from dinoport.networks.vit.architecture import DinoViT
     from dinoport.report.text import report_lines
     from tests import formula
 

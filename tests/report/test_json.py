@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dinoport.api import convert, demo, plan
+from dinoport.files.json_file import json_bytes
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import FORMAT, Report
-from dinoport.writing.json_file import json_bytes
 from tests import tiny
 
 EXACT_FIELDS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dinoport.families.published_names import PUBLISHED
+from dinoport.codebases.published_names import PUBLISHED
 from dinoport.report.models import models_lines, models_page, models_to_dict
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoport import api, cli
+from dinoport import api
+from dinoport.cli import commands as cli
 from dinoport.errors import MissingPackageError
-from dinoport.preparation import Request
-from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.pictures import images
+from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.outputs import Difference
-from dinoport.report import images
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
+from dinoport.work.preparation import Request
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
 from tests.with_torchvision import ONE_GREY_LEVEL
 
@@ -242,7 +243,7 @@ def test_the_command_line_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of the demo, and of a conversion that is not proven and leaves no folder."""
-    from dinoport.targets.transformers import vit
+    from dinoport.codebases.transformers import vit
     from tests.proofs.test_diagnosis import WRONG_RULES
 
     monkeypatch.setattr("sys.argv", ["dinoport", "demo", str(tmp_path / "demo"), "--report", str(tmp_path / "d.html")])

@@ -60,7 +60,7 @@ def back(folder: Path) -> Any:
 
 
 def unproven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from dinoport.targets.transformers import vit
+    from dinoport.codebases.transformers import vit
     from tests.proofs.test_diagnosis import WRONG_RULES
 
     monkeypatch.setattr(vit, "RULES", WRONG_RULES["norms"][0])

@@ -14,10 +14,10 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import DinoportError, FolderError, SettingError
-from dinoport.proofs import seeing
+from dinoport.pictures import seeing
+from dinoport.pictures.images import heat
+from dinoport.pictures.seeing import check_count, holding, see
 from dinoport.proofs.picture import synthetic_picture
-from dinoport.proofs.seeing import check_count, holding, see
-from dinoport.report.images import heat
 from tests.families.cases import CASES
 
 pytest.importorskip("torch")

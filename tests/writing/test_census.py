@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dinoport.writing.census import Census, take_census
+from dinoport.files.census import Census, take_census
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 

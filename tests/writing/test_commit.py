@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dinoport.errors import FolderError
+from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import Place
-from dinoport.writing.weights import write_safetensors
 from tests.writing.stub_tensors import tensor
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dinoport.errors import FolderError
-from dinoport.writing.json_file import json_bytes, write_json
+from dinoport.files.json_file import json_bytes, write_json
 
 
 def test_the_same_data_are_the_same_bytes(tmp_path):

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from tests.writing.stub_tensors import Stub, tensor
 from dinoport.writing.commit import publishing
-from dinoport.writing.torch_file import write_torch_file
-from dinoport.writing.weights import write_safetensors
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.formats.safetensors.writer import write_safetensors
 
 def stop(*_):
     print("stopped", flush=True)

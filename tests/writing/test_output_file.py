@@ -11,8 +11,8 @@ from threading import Event
 import pytest
 
 from dinoport.errors import FolderError
-from dinoport.writing import output_file
-from dinoport.writing.output_file import OutputFile, WrittenFile
+from dinoport.files import output_file
+from dinoport.files.output_file import OutputFile, WrittenFile
 
 
 def failing(code: int):

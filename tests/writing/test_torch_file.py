@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dinoport.errors import FolderError
+from dinoport.files.census import Census
+from dinoport.formats.torch import writer as torch_file
+from dinoport.formats.torch.pickle_writer import pickle_state_dict
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.mapping.plan import TensorSpec
-from dinoport.writing import torch_file
-from dinoport.writing.census import Census
-from dinoport.writing.torch_file import write_torch_file
-from dinoport.writing.torch_pickle import pickle_state_dict
 from tests.writing.stub_tensors import Stub, arrays, tensor
 
 

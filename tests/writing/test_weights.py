@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from dinoport.errors import FolderError
-from dinoport.writing.census import Census
-from dinoport.writing.weights import write_safetensors, write_sharded
+from dinoport.files.census import Census
+from dinoport.formats.safetensors.writer import write_safetensors, write_sharded
 from tests.writing.stub_tensors import Stub, arrays, equal_bits, tensor
 
 
@@ -191,7 +191,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
 from pathlib import Path
 from tests.writing.stub_tensors import Stub
-from dinoport.writing.weights import write_safetensors
+from dinoport.formats.safetensors.writer import write_safetensors
 def blocks():
     for _ in range(64):
         yield np.ones(2**18, np.float32)

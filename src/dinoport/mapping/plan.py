@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.checkpoints.storage import Storage, storages_of
+from dinoport.formats.storage import Storage, storages_of
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, dtype_name
 

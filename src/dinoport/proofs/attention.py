@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.observing import EMBEDDING
+from dinoport.networks.observing import EMBEDDING
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
@@ -61,8 +61,8 @@ def attention_of_original(
 
     `rotation` are DINOv3's sines and cosines. None for a model without attention.
     """
-    from dinoport.families.dinov3.reference import queries_keys_values
-    from dinoport.families.torch_layers import layer_norm, linear, split_heads
+    from dinoport.networks.layers import layer_norm, linear, split_heads
+    from dinoport.networks.rotary_vit.forward import queries_keys_values
 
     last = getattr(architecture, "depth", 0) - 1
     if last < 0:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from dinoport.families.observing import EMBEDDING
+from dinoport.networks.observing import EMBEDDING
 
 
 @contextmanager

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.checkpoints.storage import Storage, summed_storages
 from dinoport.errors import CheckpointError
+from dinoport.files.census import Census, take_census
+from dinoport.formats.storage import Storage, summed_storages
 from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
 from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, is_matrix, shape_text
-from dinoport.writing.census import Census, take_census
 
 QUIET_NAN = np.uint32(0x7FC0)
 """Of bfloat16."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dinoport.codebases.transformers.original import is_known_class
+from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import SettingError
-from dinoport.targets.original import is_known_class
-from dinoport.targets.stated_sizes import too_large
 from dinoport.tensor import TensorRef
 
 ATTENTION = ("sdpa", "eager", None)

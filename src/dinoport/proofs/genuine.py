@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dinoport.address import refuse_empty
+from dinoport.codebases.hub_entries import HubEntry
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageError
-from dinoport.families.hub_entries import HubEntry
+from dinoport.files.address import refuse_empty
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.resolve import claims_of_source
 from dinoport.mapping.rule import Rule

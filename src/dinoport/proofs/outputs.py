@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.family import Architecture, Family
-from dinoport.families.interpolation import Interpolation
+from dinoport.codebases.family import Architecture, Family
+from dinoport.networks.interpolation import Interpolation
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 from dinoport.proofs.blocks import observed_blocks
 from dinoport.proofs.class_outputs import outputs_of
 from dinoport.proofs.in_float32 import InFloat32
@@ -259,7 +259,7 @@ def table_distance(source: Mapping[str, Any], table: Any, architecture: Architec
 
 def _table_of_original(table: Any, architecture: Architecture, image_size: int) -> Any:
     """The original's own interpolation of its table, computed by PyTorch."""
-    from dinoport.families.torch_interpolation import interpolate_table
+    from dinoport.networks.torch_interpolation import interpolate_table
 
     # Only a ViT has a position table, and so a rule for it and a patch size.
     interpolation: Interpolation = architecture.interpolation  # type: ignore[union-attr]

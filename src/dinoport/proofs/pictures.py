@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoport.families.preprocessing import Preprocessing
+from dinoport.codebases.preprocessing import Preprocessing
 from dinoport.proofs.attention import attention_of_original, kept_attention
 from dinoport.proofs.class_outputs import outputs_of
 from dinoport.proofs.outputs import Comparison, rotation_for, state_as_written

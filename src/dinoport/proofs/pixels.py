@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dinoport.families.preprocessing import Preprocessing
+from dinoport.codebases.preprocessing import Preprocessing
 from dinoport.proofs.picture import Resize, picture_tensor, pil_resize, tensor_resize
 from dinoport.tensor import Array
 

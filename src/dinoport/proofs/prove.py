@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from dinoport.families.dino.architecture import DinoViT
-from dinoport.families.dinov2.architecture import DinoV2ViT
-from dinoport.families.dinov3.architecture import DinoV3ViT
-from dinoport.families.family import Architecture, Family
-from dinoport.families.preprocessing import Preprocessing
+from dinoport.codebases.family import Architecture, Family
+from dinoport.codebases.preprocessing import Preprocessing
 from dinoport.mapping.resolve import backwards, claims_of_source
 from dinoport.mapping.rule import Rule
-from dinoport.proofs import diagnosis, exact
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.proofs import exact
+from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.genuine import Reference
 from dinoport.proofs.verdict import Proofs
 from dinoport.tensor import Array, TensorRef

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dinoport.families.dinov3.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 
 GATE = 1e-5
 """Largest difference of a sine or cosine that counts as equal. Angles reach 2π, so float32 gives 4e-7 (measured);
@@ -59,7 +59,7 @@ def kept_rotation(model: Any) -> Iterator[list[Rotation]]:
 
 def difference(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int]) -> float:
     """How far sines and cosines are from those of the architecture's base for a picture of (height, width) pixels."""
-    from dinoport.families.dinov3.reference import rotation_of_base
+    from dinoport.networks.rotary_vit.forward import rotation_of_base
 
     rows, columns = (side // architecture.patch_size for side in size)
     own = rotation_of_base(architecture, rows, columns)

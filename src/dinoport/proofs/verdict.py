@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dinoport.families.setting import Setting
-from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.codebases.setting import Setting
+from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.loading import LoadingProof

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dinoport.proofs.diagnosis import Diagnosis
+from dinoport.files.json_file import json_bytes
+from dinoport.files.output_file import WrittenFile
+from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.genuine import GATE as GENUINE_GATE
 from dinoport.proofs.genuine import GenuineProof
@@ -16,8 +18,6 @@ from dinoport.proofs.loading import LoadingProof
 from dinoport.proofs.outputs import GATE, Difference, OutputsProof
 from dinoport.proofs.pixels import PixelsProof
 from dinoport.report.report import FORMAT, Report
-from dinoport.writing.json_file import json_bytes
-from dinoport.writing.output_file import WrittenFile
 
 SEAL = "sha256"
 """The last field of a report: the hash of all before it."""

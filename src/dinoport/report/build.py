@@ -10,18 +10,18 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from dinoport.checkpoints.checkpoint import Checkpoint
-from dinoport.checkpoints.file_hash import hash_file
-from dinoport.checkpoints.pinning import SourceFile
-from dinoport.families.family import NOT_SHOWN
-from dinoport.families.setting import Setting as FamilySetting
-from dinoport.preparation import Prepared
+from dinoport.codebases.family import NOT_SHOWN
+from dinoport.codebases.setting import Setting as FamilySetting
+from dinoport.files.file_hash import hash_file
+from dinoport.files.output_file import WrittenFile
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.pinning import SourceFile
+from dinoport.formats.torch.writer import ORIGINAL_FILE
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.report.report import Report, Setting, Source, account
 from dinoport.request import options_of
-from dinoport.returning import PreparedReturn
-from dinoport.writing.output_file import WrittenFile
-from dinoport.writing.torch_file import ORIGINAL_FILE
+from dinoport.work.preparation import Prepared
+from dinoport.work.returning import PreparedReturn
 
 
 def prepared_report(

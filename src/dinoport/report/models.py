@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import wrap
 
-from dinoport.checkpoints.remote.caches import torch_hub_checkpoints
-from dinoport.families.published import Published
-from dinoport.families.published_names import ADAPTERS, PUBLISHED
+from dinoport.codebases.published import Published
+from dinoport.codebases.published_names import ADAPTERS, PUBLISHED
+from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.units import size_text
 
 COLUMNS = ("name", "size", "licence", "head", "address")

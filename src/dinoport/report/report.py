@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dinoport.checkpoints.pinning import SourceFile
-from dinoport.families.setting import FIELDS, Origin
+from dinoport.codebases.setting import FIELDS, Origin
+from dinoport.files.output_file import WrittenFile
+from dinoport.formats.pinning import SourceFile
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Plan, Step
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.request import options_of
-from dinoport.writing.output_file import WrittenFile
 
 FORMAT = 1
 """Version of the JSON layout; it grows when a field changes its meaning."""
@@ -25,7 +25,7 @@ FORMAT = 1
 class Source:
     """What went in. `branch` is the copy of the model that was chosen, `stripped` what its names wore.
 
-    `files` pin it where something was proven: see `dinoport.checkpoints.pinning`. `hashes` are of whole files; a page
+    `files` pin it where something was proven: see `dinoport.formats.pinning`. `hashes` are of whole files; a page
     alone shows them.
     """
 
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Setting:
-    """A decision, as words: see `dinoport.families.setting`. One that is not `used` decided nothing that was done."""
+    """A decision, as words: see `dinoport.codebases.setting`. One that is not `used` decided nothing that was done."""
 
     name: str
     value: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dinoport.families.setting import CLAIM, Origin
+from dinoport.codebases.setting import CLAIM, Origin
 from dinoport.mapping.folding import fold_names
-from dinoport.proofs.diagnosis import BUDGET_SECONDS, Diagnosis
+from dinoport.proofs.diagnosis.diagnosis import BUDGET_SECONDS, Diagnosis
 from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.rotation import GATE as ROTATION_GATE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from dinoport.targets.target import Target
+from dinoport.codebases.transformers.target import Target
 from dinoport.writing.licence import Licence
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dinoport.errors import FolderError
-from dinoport.writing.disk_errors import disk_errors
+from dinoport.files.disk_errors import disk_errors
 from dinoport.writing.merging import merge as merge_files
 from dinoport.writing.place import REPLACE, Place
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from dinoport.writing.json_file import write_text
-from dinoport.writing.output_file import WrittenFile
+from dinoport.files.json_file import write_text
+from dinoport.files.output_file import WrittenFile
 
 
 @dataclass(frozen=True)

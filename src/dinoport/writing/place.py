@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinoport.checkpoints.huggingface import REPORT
 from dinoport.errors import FolderError
-from dinoport.writing.disk_errors import disk_errors
-from dinoport.writing.torch_file import ORIGINAL_FILE
+from dinoport.files.disk_errors import disk_errors
+from dinoport.formats.torch.writer import ORIGINAL_FILE
+from dinoport.formats.transformers_folder import REPORT
 
 OTHER_NAME = "choose another name"
 REPLACE = "choose another name, or replace it with --force"

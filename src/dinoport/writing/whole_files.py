@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from dinoport.files.disk_errors import disk_errors
 from dinoport.writing.commit import publishing
-from dinoport.writing.disk_errors import disk_errors
 
 
 def write_whole(contents: Mapping[Path, bytes]) -> None:

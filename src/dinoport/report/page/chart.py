@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dinoport.families.observing import EMBEDDING
+from dinoport.networks.observing import EMBEDDING
 from dinoport.proofs.outputs import Difference
 from dinoport.report.text import figure
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.errors import MissingPackageError
+from dinoport.pictures.images import Components, Picture, embedded, heat, reduced
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.rotation import GATE as ROTATION_GATE
 from dinoport.proofs.verdict import Proofs, Word
-from dinoport.report.images import Components, Picture, embedded, heat, reduced
 from dinoport.report.page.chart import block_chart, size_rows
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, headline

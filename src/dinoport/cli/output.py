@@ -1,0 +1,106 @@
+"""What a command prints, and the report that it keeps. Nothing heavy is imported before there is something to print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dinoport.errors import DinoportError, UsageError
+
+if TYPE_CHECKING:
+    from dinoport.report.report import Report
+
+PUBLISHED = "was published before, and is whole"
+"""Of a folder, where what comes after is cut short: the report's own file, or what is printed."""
+
+
+REPORT_ENDINGS = (".json", ".html", ".htm")
+
+
+def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
+    """Print a report, and where it is `kept` beside."""
+    from dinoport.report.text import entry, plan_lines, report_lines
+
+    if as_json:
+        print_json(report.to_dict())
+        return
+    from dinoport.cli.console import print_report
+
+    lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
+    print_report(lines, report.verdict.word.value)
+    if with_plan:
+        print("\n".join(["", "plan", *plan_lines(report)]))
+
+
+def keep_and_show(report: Report, as_json: bool, path: Path | None, published: Path | None = None) -> None:
+    """Write a report to its file and print it. Where that fails, `published` is a folder that is there all the same."""
+    try:
+        write_report(report, path)
+        show(report, as_json, path)
+        sys.stdout.flush()
+    except DinoportError as error:
+        error.what += f"; {published} {PUBLISHED}" if published else ""
+        raise
+
+
+def print_json(data: object) -> None:
+    shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
+    print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
+
+
+def announce_code(reference: str | None, level: str, to: str = "transformers") -> None:
+    """Say that code will be run, unless it is refused. Raises as `check_reference` does."""
+    if reference is not None:
+        from dinoport.proofs.genuine import check_reference
+
+        check_reference(reference, level, to)
+        where = "the original's repository, through torch.hub" if reference == "hub" else reference
+        print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
+
+
+def check_report(path: Path | None, source: str | None, folder: Path) -> None:
+    """Before any work: a report that could not be written, or that would replace the source or what is proven.
+
+    A pipe, such as /dev/stdout, gets JSON whatever its name.
+    """
+    if path is None:
+        return
+    from dinoport.writing.place import refuse_inside, refuse_overlap
+
+    refuse_inside(path, folder)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
+        raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
+    if source is not None:
+        refuse_overlap(Path(source), path)
+    is_stream = path.exists() and not path.is_file()
+    if not is_stream and path.suffix.lower() not in REPORT_ENDINGS:
+        raise UsageError(
+            f"--report {path} says by its ending no kind of report",
+            expected="a name that ends in .json or in .html",
+            next_step="--json prints the report on stdout" if str(path) == "-" else "--report report.json",
+        )
+    if is_page(path):
+        from dinoport.report.page.render import require_page_packages
+
+        require_page_packages(f"a report as a page ({path})")
+
+
+def is_page(path: Path | None) -> bool:
+    return path is not None and path.suffix.lower() in (".html", ".htm")
+
+
+def write_report(report: Report | None, path: Path | None) -> None:
+    if report is None or path is None:
+        return
+    if is_page(path):
+        from dinoport.report.page.render import write_page
+
+        write_page(path, report)
+    else:
+        from dinoport.files.json_file import json_bytes
+        from dinoport.writing.whole_files import write_whole
+
+        write_whole({path: json_bytes(report.to_dict())})

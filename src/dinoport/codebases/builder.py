@@ -1,0 +1,100 @@
+"""The builder that a training says it used, and the settings that follow from it where the tensors bear it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dinoport.codebases.setting import Origin, Setting, Wishes
+from dinoport.errors import SettingError
+
+HEAD_DIM = 64
+"""Width of one attention head in every ViT that the DINO codebases publish, DINOv3's 7B excepted."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A function of an original codebase that builds a model: its name, its width and its number of heads."""
+
+    arch: str
+    width: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a training says beside its weights: who says it, and what."""
+
+    speaker: str
+    arch: str | None = None
+    patch_size: object = None
+
+
+@dataclass(frozen=True)
+class Belief:
+    """A builder that is believed, or a remark on why the one that was named is not."""
+
+    said: Said
+    builder: Builder | None = None
+    remark: str | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (self.remark,) if self.remark else ()
+
+    def from_code(self, otherwise: str) -> tuple[Origin, str]:
+        """How far a value can be trusted that is fixed in the original's code and stored nowhere."""
+        if self.builder:
+            return Origin.INFERRED, f"the code of {self.builder.arch}, from {self.said.speaker}"
+        return Origin.ASSUMED, otherwise
+
+
+def believe(said: Said, builders: Mapping[str, tuple[int, int]], width: int, patch_size: int) -> Belief:
+    """Believe the builder that was named if its width and patch size are the tensors'. Unknown names say nothing."""
+    found = builders.get(said.arch or "")
+    if found is None or said.arch is None:
+        return Belief(said)
+    builder = Builder(said.arch, *found)
+    if builder.width != width:
+        contradiction = f"has width {builder.width}, the tensors have {width}"
+    elif said.patch_size not in (None, patch_size):
+        contradiction = f"goes with patch size {said.patch_size}, the tensors have {patch_size}"
+    else:
+        return Belief(said, builder)
+    return Belief(said, remark=f"{said.arch}, from {said.speaker}, is not believed: it {contradiction}")
+
+
+def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Setting[int]:
+    """The number of heads: the user's word, else the training's, else what all published models have.
+
+    Raises SettingError where nobody says it and the width is no multiple of 64, or where the user's does not fit.
+    """
+    given = wishes.num_heads
+    if given is not None:
+        heads = checked_heads(where, wishes, width, given)
+        return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
+    if belief.builder:
+        reason = f"{belief.builder.arch}, from {belief.said.speaker}"
+        return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
+    if width % HEAD_DIM:
+        raise SettingError(
+            f"the number of attention heads of {where} is not known",
+            expected=f"a width that {HEAD_DIM} divides, as in all published models, or --num-heads",
+            found=f"width {width}" + (f"; {belief.remark}" if belief.remark else ""),
+            cause="the head count is in no tensor's shape, and a wrong one loads without an error",
+            next_step="add --num-heads N, with N from the code or config that trained the model",
+        )
+    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}")
+
+
+def checked_heads(where: str, wishes: Wishes, width: int, given: int) -> int:
+    """The user's number of heads. Raises SettingError where it does not divide the width."""
+    if given > 0 and width % given == 0:
+        return given
+    raise SettingError(
+        f"{wishes.speaker('num_heads')} {given} does not divide the width of this model",
+        where=where,
+        expected=f"a divisor of {width}",
+        found=str(given),
+        next_step="look up num_heads in the code or config that trained the model",
+    )

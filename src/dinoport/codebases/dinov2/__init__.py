@@ -1,0 +1,1 @@
+"""facebookresearch/dinov2."""

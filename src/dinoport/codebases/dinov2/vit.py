@@ -1,0 +1,175 @@
+"""Recognise a DINOv2 ViT and read its sizes, its options and the rule that resamples its position table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.averaging import AVERAGED
+from dinoport.codebases.builder import Belief, believe, heads_setting
+from dinoport.codebases.family import Evidence, Family, Reading
+from dinoport.codebases.preprocessing import EVALUATION
+from dinoport.codebases.probe import Features, columns_setting
+from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
+from dinoport.codebases.setting import Origin, Setting, eps_setting, interpolation_setting
+from dinoport.codebases.shapes import required
+from dinoport.codebases.timm.dinov2 import TIMM
+from dinoport.codebases.vit_sizes import read_sizes
+from dinoport.errors import UnknownModelError
+from dinoport.mapping.resolve import compare_shapes
+from dinoport.mapping.rule import drop
+from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
+from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.tensor import Shape, shape_text
+
+BUILDERS = {
+    "vit_small": (384, 6),
+    "vit_base": (768, 12),
+    "vit_large": (1024, 16),
+    "vit_giant2": (1536, 24),
+}
+"""Width and heads of the builders in `dinov2/models/vision_transformer.py`, by a config's `student.arch`."""
+
+PUBLISHED_IMAGE_SIZE = 518
+"""Pixels that every released model's position table was made for; all of them are evaluated at 224."""
+
+OWN_PARTS = ("mask_token", "register_tokens")
+OWN_ENDINGS = (".ls1.gamma", ".mlp.w12.weight")
+"""Names by which a DINOv2 is told from a DINO: not all of them are in each."""
+
+HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
+
+DROPS = (
+    drop("dino_head.mlp.{k}.{p}", because=HEADS),
+    drop("dino_head.last_layer.{p}", because=HEADS),
+    drop("ibot_head.mlp.{k}.{p}", because=HEADS),
+    drop("ibot_head.last_layer.{p}", because=HEADS),
+    AVERAGED,
+)
+
+
+def recognises(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these names are a DINOv2's: a ViT with a position table and a part that DINO does not have."""
+    own = any(part in shapes for part in OWN_PARTS) or any(name.endswith(OWN_ENDINGS) for name in shapes)
+    is_vit = any(name.endswith(".attn.qkv.weight") for name in shapes)
+    return own and is_vit and "pos_embed" in shapes and "rope_embed.periods" not in shapes
+
+
+def read(evidence: Evidence) -> Reading:
+    """The architecture of a DINOv2 ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
+    shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
+    sizes = read_sizes(shapes, evidence.where, table=True)
+    swiglu = "blocks.0.mlp.w12.weight" in shapes
+    mlp = "blocks.0.mlp.w3.weight" if swiglu else "blocks.0.mlp.fc1.weight"
+    hidden = required(shapes, mlp, 2, evidence.where)[1 if swiglu else 0]
+    registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
+    belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
+    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, belief)
+    from_code = belief.from_code("as in all DINOv2 models")
+    eps = eps_setting(evidence.wishes, 1e-6, *from_code)
+    interpolation = _interpolation(evidence, registers)
+    architecture = DinoV2ViT(
+        width=sizes.width,
+        depth=sizes.depth,
+        heads=heads.value,
+        mlp_hidden=hidden,
+        patch_size=sizes.patch_size,
+        image_size=sizes.image_size,
+        channels=sizes.channels,
+        feed_forward="swiglu" if swiglu else "mlp",
+        registers=registers,
+        layer_scale="blocks.0.ls1.gamma" in shapes,
+        mask_token="mask_token" in shapes,
+        qkv_bias="blocks.0.attn.qkv.bias" in shapes,
+        proj_bias="blocks.0.attn.proj.bias" in shapes,
+        ffn_bias=mlp.replace(".weight", ".bias") in shapes,
+        layer_norm_eps=eps.value,
+        interpolation=interpolation.value,
+        classes=_classes(evidence, sizes.width),
+    )
+    size = input_size(evidence)
+    if size is not None and size.value != sizes.image_size:
+        size = None
+    settings: tuple[Setting[object], ...] = (
+        heads,
+        *sizes.settings(hidden, mlp),
+        Setting("registers", registers, Origin.STORED, "register_tokens" if registers else "no register_tokens"),
+        eps,
+        Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
+        interpolation,
+        *((size,) if size else ()),
+        *_head_columns(evidence, architecture.classes),
+    )
+    published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
+    preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else sizes.image_size)
+    problems = tuple(compare_shapes(shapes, architecture.tensors()))
+    remarks = belief.remarks + contradictions(evidence, _as_in_config(architecture))
+    return Reading(architecture, settings, problems, remarks, preprocessing)
+
+
+def _as_in_config(architecture: DinoV2ViT) -> dict[str, Read]:
+    """What the tensors show of the settings in a run's config (`dinov2/configs/ssl_default_config.yaml`)."""
+    return {
+        "student.patch_size": architecture.patch_size,
+        "student.ffn_layer": ("mlp",) if architecture.feed_forward == "mlp" else ("swiglu", "swiglufused"),
+        "student.qkv_bias": architecture.qkv_bias,
+        "student.proj_bias": architecture.proj_bias,
+        "student.ffn_bias": architecture.ffn_bias,
+        "student.num_register_tokens": architecture.registers,
+        CROPS: architecture.image_size,
+    }
+
+
+def _activation(swiglu: bool, belief: Belief) -> tuple[Origin, str]:
+    if swiglu:
+        return Origin.STORED, "a joint gate, mlp.w12"
+    return belief.from_code("as in all DINOv2 models")
+
+
+def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]:
+    """The run's own config decides; released models with registers resample otherwise than those without."""
+    antialias = flag(evidence, "student.interpolate_antialias")
+    offset = number(evidence, "student.interpolate_offset")
+    if antialias is not None and offset is not None and evidence.config is not None:
+        own = Interpolation(float(offset), antialias)
+        return interpolation_setting(evidence.wishes, own, Origin.INFERRED, evidence.config.name)
+    own = TO_SIZE_ANTIALIASED if registers else SCALE_WITH_OFFSET
+    kind = "with" if registers else "without"
+    return interpolation_setting(evidence.wishes, own, Origin.ASSUMED, f"as in released models {kind} registers")
+
+
+def _head_columns(evidence: Evidence, classes: int | None) -> tuple[Setting[str], ...]:
+    if classes is None:
+        return ()
+    return (columns_setting(Features.CLS_MEAN, evidence.head, ("", "linear_head"), "dinov2/hub/classifiers.py"),)
+
+
+def _classes(evidence: Evidence, width: int) -> int | None:
+    """How many classes a one-layer linear head has. Raises UnknownModelError for a head that no class computes."""
+    shape = evidence.shape("linear_head.weight")
+    if shape is None:
+        return None
+    if len(shape) == 2 and shape[1] == 2 * width:
+        return shape[0]
+    layers = "CLS tokens of the last four blocks and a patch mean" if shape[1:] == (5 * width,) else "other features"
+    raise UnknownModelError(
+        "this linear head cannot be converted: no class of Transformers computes its features",
+        where="linear_head.weight",
+        expected=f"{2 * width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
+        found=f"shape {shape_text(shape)}: {layers}",
+        cause="the four-layer variant of the published heads (_linear4_head.pth), or a head of another model",
+        next_step="give the one-layer head (_linear_head.pth), or leave --head out",
+    )
+
+
+FAMILY = Family(
+    name="dinov2",
+    title="DINOv2 ViT",
+    upstream="facebookresearch/dinov2",
+    recognises=recognises,
+    read=read,
+    drops=DROPS,
+    preprocessing=EVALUATION,
+    reference="dinoport.networks.vit2.forward",
+    classifier="linear_head",
+    dialects=(TIMM,),
+)

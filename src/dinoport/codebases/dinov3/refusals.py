@@ -1,0 +1,74 @@
+"""Options of DINOv3's training that no class of Transformers computes, each with the error that it would cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.family import Evidence
+from dinoport.codebases.run import number, text
+from dinoport.errors import UnknownModelError
+from dinoport.tensor import Shape
+
+KEEP = "keep this model in its own code, or train without this option"
+
+COORDINATES = {"max": 0.73, "min": 0.61}
+"""Largest difference of one output at 224×160 pixels if they were normalised per axis instead; square ones agree."""
+
+
+def measured(difference: float) -> str:
+    """How large an error was where it was measured: how large it is in another model, nobody knows."""
+    return f"(by about {difference} in the model that was measured)"
+
+
+def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape]) -> None:
+    """Raise UnknownModelError for norms, rotary options and heads that would be lost or computed otherwise."""
+    if "cls_norm.weight" in shapes:
+        raise _refusal(
+            evidence,
+            where="cls_norm.weight",
+            found="a final norm of its own for CLS token and registers (untie_cls_and_patch_norms)",
+            error=f"CLS token and registers would be off, patches would not {measured(1.9)}",
+        )
+    if "blocks.0.norm1.weight" in shapes and "blocks.0.norm1.bias" not in shapes:
+        raise _refusal(
+            evidence,
+            where="blocks.0.norm1.weight",
+            found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
+            error=f"a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off {measured(1.4)}",
+        )
+    if "linear_head.weight" in shapes:
+        raise UnknownModelError(
+            f"{evidence.where} cannot be converted with a linear head",
+            where="linear_head.weight",
+            expected="a backbone: Transformers has no image classification class for DINOv3",
+            found="a classifier over CLS token and patch mean",
+            next_step="leave --head out; the features are cat(last_hidden_state[:, 0], mean of the patches)",
+        )
+    _refuse_rotary_options(evidence)
+
+
+def _refuse_rotary_options(evidence: Evidence) -> None:
+    coordinates = text(evidence, "student.pos_embed_rope_normalize_coords")
+    if coordinates in COORDINATES:
+        error = f"outputs for pictures that are not square would be off {measured(COORDINATES[coordinates])}"
+        found = f"rotary coordinates normalised by {coordinates} (pos_embed_rope_normalize_coords)"
+        raise _refusal(evidence, _config(evidence), found, error)
+    limits = [name for name in ("min", "max") if number(evidence, f"student.pos_embed_rope_{name}_period") is not None]
+    if limits:
+        found = f"rotary periods between limits (pos_embed_rope_{limits[0]}_period), without a base"
+        raise _refusal(evidence, _config(evidence), found, f"outputs would be off {measured(0.8)}")
+
+
+def _config(evidence: Evidence) -> str:
+    return evidence.config.where if evidence.config else evidence.where
+
+
+def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"{evidence.where} cannot be converted: no class of Transformers computes what this model computes",
+        where=where,
+        expected="an option that DINOv3ViTModel has",
+        found=found,
+        cause=f"an option of the training; written all the same, {error}",
+        next_step=KEEP,
+    )

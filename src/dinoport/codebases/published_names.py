@@ -1,0 +1,88 @@
+"""All published names, and what to say of one that is not among them."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+
+from dinoport.codebases.dino.published import PUBLISHED as DINO
+from dinoport.codebases.dino.published_resnet import PUBLISHED as DINO_RESNET
+from dinoport.codebases.dinov2.published import PUBLISHED as DINOV2
+from dinoport.codebases.dinov3.published import PUBLISHED as DINOV3
+from dinoport.codebases.dinov3.published_convnext import PUBLISHED as DINOV3_CONVNEXT
+from dinoport.codebases.published import Published
+from dinoport.errors import UnknownModelError
+
+PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINOV3_CONVNEXT)
+
+LIKE_A_NAME = re.compile(r"dino[A-Za-z0-9_-]*", re.IGNORECASE)
+"""A source that can only have been meant as a published name, where no file is called so."""
+
+ADAPTERS = (
+    (
+        "_lc",
+        "torch.hub gives it the classifier over four blocks, which no class of Transformers computes; "
+        "--head imagenet adds the one-layer classifier where there is one",
+    ),
+    ("_ld", "a linear depth estimator, which Transformers has no class for"),
+    ("_dd", "a DPT depth estimator, whose head this program does not convert"),
+    ("_de", "a detector, whose head this program does not convert"),
+    ("_ms", "a segmentor, whose head this program does not convert"),
+    ("_chmv2", "a canopy height model, whose head this program does not convert"),
+    ("_dinotxt_tet1280d20h24l", "a pair of vision and text towers, which this program does not convert"),
+    ("_reg4_dinotxt_tet1280d20h24l", "a pair of vision and text towers, which this program does not convert"),
+)
+"""Entries of torch.hub that are a backbone with something on top, by how their names go on."""
+
+
+def model_named(name: str) -> Published | None:
+    """The model of exactly that name."""
+    return next((model for model in PUBLISHED if model.name == name), None)
+
+
+def published(name: str) -> Published | None:
+    """The model of that name; None for a name that is nothing like one.
+
+    Raises UnknownModelError for one that is known and cannot be converted, and for one that is nearly right.
+    """
+    found = model_named(name)
+    if found is not None:
+        if found.refusal is not None:
+            raise UnknownModelError(
+                f"{name} cannot be converted, and was not downloaded",
+                cause=found.refusal,
+                next_step="dinoport models lists what can be converted",
+            )
+        return found
+    for suffix, reason in ADAPTERS:
+        backbone = next((model for model in PUBLISHED if name == f"{model.name}{suffix}"), None)
+        if backbone is not None:
+            raise UnknownModelError(
+                f"{name} cannot be converted, and was not downloaded",
+                cause=backbone.no_head if suffix == "_lc" and backbone.head_url is None else reason,
+                next_step=f"convert its backbone, {backbone.name}",
+            )
+    if LIKE_A_NAME.fullmatch(name):
+        raise _unknown(name)
+    return None
+
+
+def published_file(file_name: str) -> Published | None:
+    """The model whose file is called so."""
+    return next((model for model in PUBLISHED if model.file_name == file_name), None)
+
+
+def published_of_size(size_bytes: int) -> tuple[Published, ...]:
+    """The models whose file may have that size."""
+    return tuple(model for model in PUBLISHED if abs(size_bytes - model.size_bytes) * 100 <= model.size_bytes)
+
+
+def _unknown(name: str) -> UnknownModelError:
+    names = [model.name for model in PUBLISHED if model.refusal is None]
+    # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16.
+    close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.75)
+    return UnknownModelError(
+        f"{name} is neither a file nor a published name",
+        expected=f"did you mean {' or '.join(close)}?" if close else None,
+        next_step="dinoport models lists the published names",
+    )

@@ -1,0 +1,30 @@
+"""What is said of tensors that are recognised as a family's and do not fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dinoport.codebases.family import Family
+from dinoport.errors import PlanError
+from dinoport.finding.unwrap import StateDict
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.resolve import Problem
+
+
+def refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
+    """Every problem in one error, folded: alike names, and alike faults, in one line."""
+    by_what: dict[str, list[str]] = {}
+    told: set[str] = set()
+    for problem in problems:
+        if problem.name not in told:
+            by_what.setdefault(problem.what, []).append(problem.name)
+            told.add(problem.name)
+    lines = [f"{name} {what}" for what, names in by_what.items() for name in fold_names(names)]
+    count, tensors = len(told), "tensor does" if len(told) == 1 else "tensors do"
+    return PlanError(
+        f"{where} cannot be converted as {family.title}: {count} {tensors} not fit",
+        lines,
+        where=state.label if state and state.label else None,
+        cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
+        next_step=f"dinoport inspect {where}",
+    )

@@ -1,0 +1,77 @@
+"""What the config of a training run says about the model: `config.yaml`, as dinov2 and dinov3 write it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+from dinoport.codebases.builder import Said
+from dinoport.codebases.family import Evidence
+from dinoport.codebases.setting import Origin, Setting
+
+Read: TypeAlias = bool | float | tuple[str, ...]
+"""What tensors show of a setting: a flag, a number, or the texts that all go with them."""
+
+
+def said(evidence: Evidence) -> Said:
+    """The builder that the run's config names, under `student`: teacher and student are built alike."""
+    if evidence.config is None:
+        return Said("a config")
+    patch_size = number(evidence, "student.patch_size")
+    return Said(evidence.config.name, text(evidence, "student.arch"), patch_size)
+
+
+def text(evidence: Evidence, name: str) -> str | None:
+    return evidence.config.text(name) if evidence.config else None
+
+
+def number(evidence: Evidence, name: str) -> float | None:
+    return evidence.config.number(name) if evidence.config else None
+
+
+def flag(evidence: Evidence, name: str) -> bool | None:
+    return evidence.config.flag(name) if evidence.config else None
+
+
+def input_size(evidence: Evidence) -> Setting[int] | None:
+    """Pixels along one side of the crops that the run trained on, where they are all alike."""
+    size = number(evidence, CROPS)
+    if evidence.config is None or size is None or not (0 < size < MAX_CROP and size == int(size)):
+        return None
+    return Setting("input size", int(size), Origin.INFERRED, f"{CROPS} in {evidence.config.name}")
+
+
+CROPS = "crops.global_crops_size"
+
+MAX_CROP = 10_000
+"""Pixels; a config is not trusted with more."""
+
+
+def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> tuple[str, ...]:
+    """A remark on each value that the run's config gives and the tensors contradict.
+
+    `tensors` are what they show, by the config's dotted names. What the config does not say contradicts nothing.
+    """
+    return tuple(_contradictions(evidence, tensors))
+
+
+def _contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:
+    for name, read in tensors.items():
+        own: bool | float | str | None
+        if isinstance(read, bool):
+            own, is_alike = flag(evidence, name), flag(evidence, name) is read
+        elif isinstance(read, tuple):
+            own, is_alike = text(evidence, name), text(evidence, name) in read
+        else:
+            own, is_alike = number(evidence, name), number(evidence, name) == read
+        if own is not None and not is_alike and evidence.config is not None:
+            speaker = evidence.config.name
+            yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: not believed"
+
+
+def _shown(value: Read | str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return " or ".join(value)
+    return value if isinstance(value, str) else f"{value:g}"

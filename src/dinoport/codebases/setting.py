@@ -1,0 +1,97 @@
+"""A value that decides what a converted model computes, with where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
+
+T = TypeVar("T", covariant=True)
+
+
+class Origin(str, Enum):
+    """How far a value can be trusted."""
+
+    STORED = "stored"
+    """Read off the file: a shape, the presence of a tensor, the values of a buffer."""
+    INFERRED = "inferred"
+    """Follows from something that the file or a config beside it says about how it was trained."""
+    GIVEN = "given"
+    """The user said so."""
+    CLAIMED = "claimed"
+    """A folder that is verified says so of itself, and nobody else: what is proven is proven on its word."""
+    ASSUMED = "assumed"
+    """Neither stored nor said: what the original's published models use. A wrong one makes another model."""
+
+
+FIELDS = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+"""Settings that a user can give, with the fields of a request that do."""
+
+CLAIMANT = "the folder's dinoport.json"
+CLAIM = f"{CLAIMANT} says so"
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """`name = value`, and in words why: `heads = 6 (width / 64)`.
+
+    `resampling` marks a value that matters only where a position table is resampled.
+    """
+
+    name: str
+    value: T
+    origin: Origin
+    reason: str
+    resampling: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
+
+    `claimed` are the fields that only the folder says that is verified. Only config.json says `rope_theta`: on a way
+    back the periods are made from it.
+    """
+
+    num_heads: int | None = None
+    layer_norm_eps: float | None = None
+    interpolation: str | None = None
+    rope_theta: float | None = None
+    said_by: str | None = None
+    claimed: frozenset[str] = frozenset()
+
+    def speaker(self, field: str) -> str:
+        """Where a value comes from: a file, or the option that set it."""
+        if field in self.claimed:
+            return CLAIMANT
+        return self.said_by or f"--{field.replace('_', '-')}"
+
+    def origin(self, field: str) -> Origin:
+        return Origin.CLAIMED if field in self.claimed else Origin.GIVEN
+
+    def reason(self, field: str) -> str:
+        """The same as `speaker`, as the reason for a setting."""
+        return CLAIM if field in self.claimed else self.speaker(field)
+
+
+def eps_setting(wishes: Wishes, otherwise: float, origin: Origin, reason: str) -> Setting[float]:
+    """LayerNorm's epsilon: the user's word, else `otherwise` with what it rests on."""
+    if wishes.layer_norm_eps is not None:
+        given = wishes.layer_norm_eps
+        return Setting("eps", given, wishes.origin("layer_norm_eps"), wishes.reason("layer_norm_eps"))
+    return Setting("eps", otherwise, origin, reason)
+
+
+def interpolation_setting(
+    wishes: Wishes, otherwise: Interpolation, origin: Origin, reason: str
+) -> Setting[Interpolation]:
+    """How the original resamples its position table: the user's word, else `otherwise` with what it rests on."""
+    if wishes.interpolation is not None:
+        otherwise, origin = INTERPOLATIONS[wishes.interpolation], wishes.origin("interpolation")
+        reason = wishes.reason("interpolation")
+    return Setting("interpolation", otherwise, origin, reason, resampling=True)

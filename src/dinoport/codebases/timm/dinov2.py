@@ -1,0 +1,55 @@
+"""timm's names for DINOv2 (`_convert_dinov2` in `timm/models/vision_transformer.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.dialect import Dialect
+from dinoport.codebases.setting import Wishes
+from dinoport.mapping.rule import Rule, copy, drop_cls_row
+from dinoport.tensor import Shape
+
+# fmt: off
+SHARED: tuple[Rule, ...] = (
+    copy("cls_token",                "cls_token"),
+    copy("patch_embed.proj.{p}",     "patch_embed.proj.{p}"),
+    copy("blocks.{i}.norm{n}.{p}",   "blocks.{i}.norm{n}.{p}"),
+    copy("blocks.{i}.attn.qkv.{p}",  "blocks.{i}.attn.qkv.{p}"),
+    copy("blocks.{i}.attn.proj.{p}", "blocks.{i}.attn.proj.{p}"),
+    copy("blocks.{i}.ls{n}.gamma",   "blocks.{i}.ls{n}.gamma"),
+    copy("norm.{p}",                 "norm.{p}"),
+)
+MLP: tuple[Rule, ...] = (
+    copy("blocks.{i}.mlp.fc{n}.{p}", "blocks.{i}.mlp.fc{n}.{p}"),
+)
+SWIGLU: tuple[Rule, ...] = (
+    copy("blocks.{i}.mlp.w12.{p}",   "blocks.{i}.mlp.fc1.{p}"),
+    copy("blocks.{i}.mlp.w3.{p}",    "blocks.{i}.mlp.fc2.{p}"),
+)
+# With registers, timm's table has no row for the CLS token: the row is part of timm's cls_token.
+REGISTERS: tuple[Rule, ...] = (
+    copy("register_tokens",          "reg_token"),
+    drop_cls_row("pos_embed",        "pos_embed"),
+)
+POSITIONS = copy("pos_embed",        "pos_embed")
+# fmt: on
+
+
+def recognises(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these are names that timm alone gives a DINOv2: registers, or a joint gate under an MLP's names."""
+    scaled = any(name.endswith(".ls1.gamma") for name in shapes)
+    return scaled and "pos_embed" in shapes and ("reg_token" in shapes or _is_gated(shapes))
+
+
+def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    feed_forward = SWIGLU if _is_gated(shapes) else MLP
+    return (*SHARED, *feed_forward, *(REGISTERS if "reg_token" in shapes else (POSITIONS,)))
+
+
+def _is_gated(shapes: Mapping[str, Shape]) -> bool:
+    """Whether the first linear layer gives twice what the second takes: a gate and a value."""
+    first, second = (shapes.get(f"blocks.0.mlp.fc{n}.weight", ()) for n in (1, 2))
+    return len(first) == len(second) == 2 and first[0] == 2 * second[1]
+
+
+TIMM = Dialect("timm", recognises, rules)

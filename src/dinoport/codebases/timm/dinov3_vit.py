@@ -1,0 +1,86 @@
+"""timm's names for DINOv3's ViTs (`checkpoint_filter_fn` in `timm/models/eva.py`).
+
+timm keeps neither periods nor key bias nor mask token: the periods follow from a base that is 100 in all of its
+models, keys have no bias in any released model, and the mask token is used for training alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dinoport.codebases.dialect import Dialect
+from dinoport.codebases.setting import Wishes
+from dinoport.codebases.shapes import count_blocks
+from dinoport.codebases.vit_sizes import MAX_DEPTH
+from dinoport.errors import SettingError
+from dinoport.mapping.constants import Listed, zeros
+from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
+from dinoport.tensor import Shape
+
+# fmt: off
+SHARED: tuple[Rule, ...] = (
+    copy("cls_token",                  "cls_token"),
+    copy("storage_tokens",             "reg_token"),
+    copy("patch_embed.proj.{p}",       "patch_embed.proj.{p}"),
+    copy("blocks.{i}.norm{n}.{p}",     "blocks.{i}.norm{n}.{p}"),
+    copy("blocks.{i}.attn.qkv.weight", "blocks.{i}.attn.qkv.weight"),
+    copy("blocks.{i}.attn.proj.{p}",   "blocks.{i}.attn.proj.{p}"),
+    copy("blocks.{i}.ls{n}.gamma",     "blocks.{i}.gamma_{n}"),
+    copy("norm.{p}",                   "norm.{p}"),
+)
+BIAS = split_rows("blocks.{i}.attn.qkv.bias", ("blocks.{i}.attn.q_bias", None, "blocks.{i}.attn.v_bias"),
+                  because="timm has no bias for keys")
+MLP: tuple[Rule, ...] = (
+    copy("blocks.{i}.mlp.fc{n}.{p}",   "blocks.{i}.mlp.fc{n}.{p}"),
+)
+SWIGLU: tuple[Rule, ...] = (
+    copy("blocks.{i}.mlp.w1.{p}",      "blocks.{i}.mlp.fc1_g.{p}"),
+    copy("blocks.{i}.mlp.w2.{p}",      "blocks.{i}.mlp.fc1_x.{p}"),
+    copy("blocks.{i}.mlp.w3.{p}",      "blocks.{i}.mlp.fc2.{p}"),
+)
+# fmt: on
+
+HEAD_DIMS = {4096: 128}
+"""Width of one head by the model's width; 64 in all others that timm builds."""
+
+
+def recognises(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these are timm's names for a DINOv3 ViT: layer scales as in EVA, registers, no table of positions."""
+    return "blocks.0.gamma_1" in shapes and "reg_token" in shapes and "pos_embed" not in shapes
+
+
+def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    """Raises SettingError where the number of heads does not follow from the width."""
+    bias = (BIAS,) if "blocks.0.attn.q_bias" in shapes else ()
+    feed_forward = SWIGLU if "blocks.0.mlp.fc1_g.weight" in shapes else MLP
+    return (*SHARED, *bias, *feed_forward, *_left_out(shapes, wishes, bool(bias)))
+
+
+def _left_out(shapes: Mapping[str, Shape], wishes: Wishes, bias: bool) -> Iterator[Rule]:
+    width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
+    head_dim = _head_dim(width, wishes)
+    yield drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
+    periods = Listed(tuple(powers(UNKNOWN_BASE, head_dim // 4)), f"the powers of {UNKNOWN_BASE:g}")
+    yield drop("rope_embed.periods", because="the base of all of timm's DINOv3 models", returns=periods)
+    mask = Listed((1.0,) * width + (0.0,) * width + (1.0,) * width, "thirds of 1, 0 and 1")
+    for index in range(min(count_blocks(shapes), MAX_DEPTH) if bias else 0):
+        yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=mask)
+
+
+def _head_dim(width: int, wishes: Wishes) -> int:
+    head_dim = HEAD_DIMS.get(width, 64)
+    if wishes.num_heads and width % wishes.num_heads == 0:
+        head_dim = width // wishes.num_heads
+    if width and width % head_dim == 0 and head_dim % 4 == 0:
+        return head_dim
+    raise SettingError(
+        "the number of attention heads of this model is not known",
+        expected="a width that 64 divides, or --num-heads that gives heads of a multiple of 4",
+        found=f"width {width}",
+        cause="timm leaves out the rotary periods that tell it",
+        next_step="add --num-heads N, with N from timm's model",
+    )
+
+
+TIMM = Dialect("timm", recognises, rules)

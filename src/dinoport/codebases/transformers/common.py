@@ -1,0 +1,92 @@
+"""What the targets share: labels in a config, the choice of an input size, the baked position table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dinoport.codebases.preprocessing import Preprocessing
+from dinoport.codebases.transformers.target import Choices
+from dinoport.errors import SettingError
+from dinoport.mapping.operations import BakeTable
+from dinoport.mapping.rule import Rule, bake, copy
+from dinoport.networks.interpolation import Interpolation
+
+MAX_IMAGE_SIZE = 8192
+"""Pixels: a table for more would be larger than the model."""
+
+
+def label_fields(classes: int, choices: Choices) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: the given names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = choices.labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }
+
+
+def input_size(choices: Choices, stored: int, patch_size: int) -> int:
+    """The input size that the folder is made for. Raises SettingError where patches do not fill it."""
+    size = choices.image_size
+    if size is None:
+        return stored
+    if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
+        raise SettingError(
+            f"--image-size {size} does not fit this model",
+            expected=f"a multiple of its patch size, {patch_size}, up to {MAX_IMAGE_SIZE}",
+            found=str(size),
+            next_step=f"--image-size {max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}",
+        )
+    return size
+
+
+def baked_from(size: int, stored: int) -> int | None:
+    """The input size of the original's own position table, where the folder has it resampled for another."""
+    return stored if size != stored else None
+
+
+def position_rule(target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation) -> Rule:
+    """The position table as it is, or resampled once to another size."""
+    if size == stored:
+        return copy("pos_embed", target)
+    operation = BakeTable(grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias)
+    reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
+    return bake("pos_embed", target, operation, because=reason)
+
+
+def prepared(preprocessing: Preprocessing, size: int, choices: Choices, channels: int) -> Preprocessing:
+    """The original's evaluation transform for one input size, with other statistics where the user gave them.
+
+    Raises SettingError where those are not one for each of the model's channels.
+    """
+    for option, values in (("--image-mean", choices.image_mean), ("--image-std", choices.image_std)):
+        if values is not None and len(values) != channels:
+            raise SettingError(
+                f"{option} does not fit this model",
+                expected=f"{channels} {'number' if channels == 1 else 'numbers'}, one for each channel",
+                found=", ".join(f"{value:g}" for value in values),
+                next_step=f"{option} {','.join(['0.5'] * channels)}, with the values that the model was trained with",
+            )
+    return preprocessing.for_image_size(size).with_statistics(choices.image_mean, choices.image_std)
+
+
+def processed_size(choices: Choices, preprocessing: Preprocessing) -> int:
+    """The input size that the image processor makes: what the original is evaluated at, where none is asked for."""
+    return choices.image_size or preprocessing.size
+
+
+def original_fields(family: str, **facts: object) -> dict[str, object]:
+    """A field of ours in config.json: which original this is, and what the class alone does not tell.
+
+    `classifier` is the name under which the original keeps its classifier, `baked_from` the input size of a position
+    table that was resampled, `without` lists parts that the class has and
+    the original has not. Transformers keeps the field when it saves the model again, and the way back needs it.
+    """
+    return {"dinoport": {"family": family} | {name: fact for name, fact in facts.items() if fact}}
+
+
+def with_losses(config: Mapping[str, object], lost: Sequence[str]) -> dict[str, object]:
+    """The same config, with the parts of the original that the folder has lost for good in our own field."""
+    record = config["dinoport"]
+    if not lost or not isinstance(record, dict):
+        return dict(config)
+    return {**config, "dinoport": {**record, "lost": list(lost)}}

@@ -1,0 +1,70 @@
+"""The sizes that every ViT shows in its shapes: width, depth, patches, channels, and the table of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dinoport.codebases.setting import Origin, Setting
+from dinoport.codebases.shapes import count_blocks, required, square_side
+from dinoport.errors import PlanError
+from dinoport.tensor import Shape, shape_text
+
+MAX_DEPTH = 1000
+"""More blocks than any ViT has: a higher number is a damaged name, not a model."""
+
+PATCHES = "patch_embed.proj.weight"
+
+
+@dataclass(frozen=True)
+class ViTSizes:
+    """Read off the shapes. `grid` is the patches along one side of the position table, 0 for a model without one."""
+
+    width: int
+    depth: int
+    patch_size: int
+    channels: int
+    grid: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """Pixels along one side of the picture that the table was made for."""
+        return self.grid * self.patch_size
+
+    def settings(self, mlp_hidden: int, mlp_name: str) -> tuple[Setting[object], ...]:
+        stored = Origin.STORED
+        found: list[Setting[object]] = [
+            Setting("width", self.width, stored, PATCHES),
+            Setting("depth", self.depth, stored, "numbered blocks"),
+            Setting("MLP width", mlp_hidden, stored, mlp_name),
+            Setting("patch size", self.patch_size, stored, PATCHES),
+            Setting("channels", self.channels, stored, PATCHES),
+        ]
+        if self.grid:
+            reason = f"a table of {self.grid}×{self.grid} patches"
+            found.append(Setting("image size", self.image_size, stored, reason))
+        return tuple(found)
+
+
+def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSizes:
+    """Read a ViT's sizes; `table` says whether it has a position table. Raises PlanError where they make no sense."""
+    patch = required(shapes, PATCHES, 4, where)
+    rows = required(shapes, "pos_embed", 3, where)[1] if table else 0
+    depth = count_blocks(shapes)
+    grid = square_side(rows - 1) if table else 0
+    problems = []
+    if patch[2] != patch[3]:
+        problems.append(f"{PATCHES} has shape {shape_text(patch)}: patches that are not square")
+    if grid is None:
+        problems.append(f"pos_embed has {rows} rows: one for the CLS token and {rows - 1}, which is not a square")
+    if not 0 < depth <= MAX_DEPTH:
+        what = f"blocks are numbered up to {depth - 1}, more than any model has" if depth else "there are no blocks"
+        problems.append(what)
+    if problems:
+        raise PlanError(
+            f"{where} cannot be converted",
+            problems,
+            cause="a model that was changed: no class of Transformers computes it",
+            next_step=f"dinoport inspect {where}",
+        )
+    return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)

@@ -1,0 +1,1 @@
+"""The classic script, by its own options."""

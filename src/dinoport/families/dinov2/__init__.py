@@ -1,1 +1,0 @@
-"""The Vision Transformers of facebookresearch/dinov2."""

@@ -1,1 +1,0 @@
-"""The ConvNeXts of facebookresearch/dinov3."""

@@ -1,0 +1,1 @@
+"""Bytes: local files, links, addresses and ranges, bounded JSON and YAML, and files that are written."""

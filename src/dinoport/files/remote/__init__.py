@@ -1,0 +1,1 @@
+"""Bytes at an address: ranges of a web server, the Hub, stores."""

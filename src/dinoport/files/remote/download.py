@@ -1,0 +1,214 @@
+"""A whole file into a cache: continued after a break, checked, and under its name only when it is complete.
+
+What has come lies in `NAME.part`, and in `NAME.part.json` beside it what the server called that version of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from dinoport.errors import CheckpointError
+from dinoport.files.address import Address
+from dinoport.files.remote.client import BrokenConnectionError, Response
+from dinoport.files.remote.http import Patience, Validators, ask, content_length, content_range
+from dinoport.progress import Progress, silent, stage_of
+
+WAITING = "waiting for another download of this file"
+
+BROKE_OFF = "the connection broke off"
+
+
+def download(
+    address: Address,
+    target: Path,
+    check: Callable[[Path, Address], None],
+    *,
+    sha256_prefix: str | None = None,
+    setting: str = "TORCH_HOME",
+    on_progress: Progress = silent,
+) -> bool:
+    """Fetch `address` to `target`, unless another run has done so meanwhile; whether this one did.
+
+    `check` is called with the complete file and its address before it gets its name, and raises where that is not what
+    was wanted. `setting` is the environment variable that says which disk is written to.
+    Raises CheckpointError for a server or a disk that refuses, and for a file with another hash.
+    """
+    with _disk(target, setting):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target, on_progress):
+            if target.exists():
+                return False
+            part = _Part(address, target, setting, trusts_hash=sha256_prefix is not None)
+            stage = stage_of("downloading", target.name)
+            digest = part.fetch(lambda done, total: on_progress(stage, done, total))
+            try:
+                if sha256_prefix and not digest.startswith(sha256_prefix):
+                    raise wrong_hash(address.shown, sha256_prefix, digest)
+                check(part.path, address)
+            except BaseException:
+                part.discard()
+                raise
+            part.path.replace(target)
+            part.discard()
+            return True
+
+
+def wrong_hash(where: str, expected: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not the file that was published under this name",
+        expected=f"a SHA-256 that begins with {expected}",
+        found=found[: len(expected)],
+        cause="a damaged download, or a file that someone put in its place",
+        next_step="delete it, and fetch it again",
+    )
+
+
+OnBytes: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes done, and the bytes in all; 0 where that is not known."""
+
+
+class _Part:
+    """What has come of a file. With a hash to hold it against, it is continued whatever the server calls it."""
+
+    def __init__(self, address: Address, target: Path, setting: str, *, trusts_hash: bool) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self._note = target.with_name(f"{target.name}.part.json")
+        self._address, self._setting, self._trusts_hash = address, setting, trusts_hash
+        self._digest = hashlib.sha256()
+        self._done = 0
+        self._version = Validators(None, None, None)
+
+    def fetch(self, on_bytes: OnBytes) -> str:
+        """Fetch what is missing, and return the SHA-256 of the whole."""
+        patience = Patience(self._address.shown, "try again later; what has come so far is kept, and continued")
+        with self.path.open("ab+") as file:
+            self._recall(file)
+            while not (self._done and self._done == self._version.size_bytes):
+                if self._fetch_more(file, patience, on_bytes):
+                    break
+            file.flush()
+            os.fsync(file.fileno())
+        return self._digest.hexdigest()
+
+    def discard(self) -> None:
+        for path in (self.path, self._note):
+            path.unlink(missing_ok=True)
+
+    def _fetch_more(self, file: IO[bytes], patience: Patience, on_bytes: OnBytes) -> bool:
+        """Make one request and keep what comes; whether the file is complete."""
+        with ask(self._address, self._headers(), patience) as response:
+            if response.status == 200:
+                self._restart(file)
+                self._remember(Validators.of(response.headers, content_length(response)))
+            elif not self._goes_on(response):
+                self._restart(file)
+                patience.failed(f"the server answers {response.status}, and not with the rest of the file")
+                return False
+            total = self._version.size_bytes
+            self._check_space(total)
+            try:
+                for chunk in response.chunks():
+                    self._keep(file, chunk if total is None else chunk[: total - self._done])
+                    patience.progressed()
+                    on_bytes(self._done, total or 0)
+                    if self._done == total:
+                        break  # whatever else a server sends
+            except BrokenConnectionError as error:
+                patience.failed(str(error))
+                return False
+        if total is not None and self._done < total:
+            patience.failed(BROKE_OFF)
+            return False
+        return True
+
+    def _headers(self) -> dict[str, str]:
+        if not self._done or not (self._version.strong or self._trusts_hash):
+            return {}
+        headers = {"range": f"bytes={self._done}-"}
+        return headers | ({"if-range": self._version.strong} if self._version.strong else {})
+
+    def _goes_on(self, response: Response) -> bool:
+        """Whether an answer is the rest of this version of the file."""
+        start, total = content_range(response)
+        found = Validators.of(response.headers, total)
+        return response.status == 206 and start == self._done and not self._version.contradicts(found)
+
+    def _keep(self, file: IO[bytes], chunk: bytes) -> None:
+        file.write(chunk)
+        self._digest.update(chunk)
+        self._done += len(chunk)
+
+    def _restart(self, file: IO[bytes]) -> None:
+        file.seek(0)
+        file.truncate()
+        self._digest, self._done = hashlib.sha256(), 0
+        self._note.unlink(missing_ok=True)
+
+    def _remember(self, version: Validators) -> None:
+        self._version = version
+        self._note.write_text(json.dumps({"address": self._address.shown, **asdict(version)}), encoding="utf-8")
+
+    def _recall(self, file: IO[bytes]) -> None:
+        """Go on with what an earlier run left, if it can be known to be of one version."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            if note.pop("address") == self._address.shown:
+                self._version = Validators(**note)
+        if self._version.strong or (self._trusts_hash and self._version.size_bytes):
+            file.seek(0)
+            while chunk := file.read(1024 * 1024):
+                self._digest.update(chunk)
+                self._done += len(chunk)
+            if self._done <= (self._version.size_bytes or self._done):
+                return
+        self._restart(file)
+        self._version = Validators(None, None, None)
+
+    def _check_space(self, total: int | None) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if total is not None and total - self._done > free:
+            raise CheckpointError(
+                f"{self.path.parent} has no room for {self._address.shown}",
+                expected=f"{total - self._done} bytes free",
+                found=f"{free}",
+                next_step=f"free some space, or set {self._setting} to a folder on a larger disk",
+            )
+
+
+@contextmanager
+def _locked(target: Path, on_progress: Progress) -> Iterator[None]:
+    """Held by the run that downloads `target`; another waits for it, and then finds the file there."""
+    from filelock import FileLock, Timeout  # 50 ms of imports, not for --help
+
+    lock = FileLock(target.with_name(f"{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_progress(WAITING, 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while held; on Windows the system refuses, and filelock removes it
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+@contextmanager
+def _disk(target: Path, setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{target.parent} cannot hold a download: {error.strerror or error}",
+            where=str(target),
+            next_step=f"set {setting} (or XDG_CACHE_HOME) to a folder that can be written to",
+        ) from error

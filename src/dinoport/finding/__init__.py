@@ -1,0 +1,1 @@
+"""From an open checkpoint to the models in it."""

@@ -1,0 +1,215 @@
+"""The one place that says what a SOURCE is: a path, a published name, or an address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dinoport.codebases.published import Published, file_name, sha256_prefix
+from dinoport.codebases.published_names import model_named, published, published_file, published_of_size
+from dinoport.errors import CheckpointError, SettingError
+from dinoport.files.address import Address, is_address, refuse_empty, shown_source
+from dinoport.files.byte_sources import unreadable
+from dinoport.files.file_hash import hash_file
+from dinoport.files.remote.caches import torch_hub_checkpoints
+from dinoport.files.remote.download import download, wrong_hash
+from dinoport.files.remote.http import RefusedError
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.remote.opening import check_downloaded, open_remote
+from dinoport.progress import Progress, silent
+
+IMAGENET = "imagenet"
+"""The value of --head that means: the linear classifier that was published for this model."""
+
+UNVOUCHED = "where nothing vouches for it"
+"""Any file may lie in torch.hub's cache under a published name, and most of those names carry no hash."""
+
+FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
+"""What no model of the Hub is called like."""
+
+DINOV3_ACCESS = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
+
+
+class PublishedName(str):
+    """A published name that is meant as one, whatever on disk has the same name."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
+
+    `published` is the model whose name, or whose file's name, was given. `by_name` says that this run has the file from
+    its published address, or has held it against the hash that was published with it; that a file is only called so, or
+    lies in a cache under that name, does not count. With `looked_at` nothing is downloaded whole.
+    """
+
+    shown: str
+    path: Path | None = None
+    url: str = ""
+    published: Published | None = None
+    remarks: tuple[str, ...] = ()
+    by_name: bool = False
+    looked_at: bool = False
+
+    def genuine(self, family: str) -> Published | None:
+        """The published model that this is beyond doubt: by where it came from, or by its published hash.
+
+        `family` is what its tensors say. Reads a local file once where its name is that of a published file with a
+        hash, or where it is as large as one of its family under whatever name: no other reading is done for naught.
+        """
+        if self.by_name:
+            return self.published
+        if self.path is None or not self.path.is_file():
+            return None
+        named = (self.published,) if self.published else ()
+        candidates = (*named, *published_of_size(self.path.stat().st_size))
+        prefixes = [
+            (model.sha256_prefix, model) for model in candidates if model.sha256_prefix and model.family == family
+        ]
+        digest = hash_file(self.path)[1] if prefixes else ""
+        return next((model for prefix, model in prefixes if digest.startswith(prefix)), None)
+
+    def open(self, on_progress: Progress = silent) -> Checkpoint:
+        """Open it. The caller closes the checkpoint. Raises CheckpointError."""
+        if self.path is not None:
+            return open_checkpoint(self.path)
+        with _gating(self.published if self.by_name else None):
+            return open_remote(self.url, on_progress, fresh=self.by_name)
+
+
+def locate(
+    source: str | Path, on_progress: Progress = silent, *, look: bool = False, head: str | Path | None = None
+) -> Located:
+    """Find a source, and download it first if it is the name of a published model that torch.hub has not cached.
+
+    To `look` at it, it need not be downloaded: it is read where it is, as far as it is looked at. Nothing is downloaded
+    either where the published `head` that is to go with it does not exist.
+    What is on disk wins over a published name that is not given as a PublishedName. Raises DinoportError for a name
+    that is not known or cannot be converted, and for a download that fails.
+    """
+    refuse_empty("SOURCE", source)
+    if is_address(source):
+        name = shown_source(source)
+        model = published_file(file_name(name.removesuffix("?…")))
+        by_name = model is not None and source == model.url
+        return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
+    path = Path(source)
+    if _is_there(path) and not isinstance(source, PublishedName):
+        model = published_file(path.name)
+        return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
+    model = published(str(source))
+    if model is None:
+        _refuse_hub_name(str(source), path)
+        return Located(str(path), path)
+    if str(head) == IMAGENET:
+        _head_url(model)
+    return _published(model.name, model.url, model, on_progress, look=look)
+
+
+def _refuse_hub_name(source: str, path: Path) -> None:
+    """Raise CheckpointError for what is no path here, and has the form of a name on the Hub: `owner/name`."""
+    is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix.lower() not in FILE_ENDINGS
+    if is_name and not path.parent.exists():
+        raise CheckpointError(
+            f"{source} cannot be read: no such file or folder",
+            cause="a model of the Hub, which is not fetched by its name alone",
+            next_step=f"dinoport convert hf://{source} FOLDER",
+        )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def locate_head(head: str | Path, source: Located, on_progress: Progress = silent) -> Located:
+    """Find a linear head: a path, or `imagenet` for the one that was published for the source's model.
+
+    Raises SettingError where none was published that a class of Transformers can hold.
+    """
+    if str(head) != IMAGENET:
+        return Located(shown_source(head), url=str(head)) if is_address(head) else Located(str(head), Path(head))
+    model = source.published
+    if model is None:
+        raise SettingError(
+            "--head imagenet goes with a published model, and this source is none",
+            expected="a published name, or its file under the name that it was published with",
+            found=source.shown,
+            next_step="give the head's own file: --head FILE",
+        )
+    return _published("the classifier", _head_url(model), model, on_progress, look=source.looked_at)
+
+
+def _head_url(model: Published) -> str:
+    """Where a model's classifier is. Raises SettingError where there is none."""
+    if model.head_url is None:
+        raise SettingError(
+            f"there is no ImageNet classifier for {model.name} that can be converted",
+            cause=model.no_head,
+            next_step="leave --head out",
+        )
+    return model.head_url
+
+
+def _published(name: str, url: str, model: Published, on_progress: Progress, *, look: bool) -> Located:
+    if look and not (torch_hub_checkpoints() / file_name(url)).exists():
+        remark = f"{name} is {url}, looked at where it is"
+        return Located(name, None, url, model, (remark,), by_name=True, looked_at=True)
+    file, vouched = _fetch(url, model, on_progress)
+    kept = f"kept in {file.parent}" if vouched else f"taken from torch.hub's cache, {file.parent}, {UNVOUCHED}"
+    remark = f"{name} is {url}, {kept}"
+    return Located(name, file, published=model, remarks=(remark,), by_name=vouched, looked_at=look)
+
+
+def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, bool]:
+    """The cached file of a published address, downloaded if need be, with the hash that its name announces.
+
+    And whether this run knows it to be that file: it downloaded it, or held it against a hash.
+    """
+    target = torch_hub_checkpoints() / file_name(url)
+    expected = sha256_prefix(url)
+    if target.exists():
+        if expected and not (found := hash_file(target)[1]).startswith(expected):
+            raise wrong_hash(str(target), expected, found)
+        return target, expected is not None
+    with _gating(model):
+        fetched = download(Address.of(url), target, check_downloaded, sha256_prefix=expected, on_progress=on_progress)
+    return target, fetched
+
+
+@contextmanager
+def _gating(model: Published | None) -> Iterator[None]:
+    """Say of a gated model that is refused how to get it."""
+    try:
+        yield
+    except RefusedError as error:
+        if model is None or not model.gated or error.status not in (401, 403):
+            raise
+        raise _gated(model, error) from None
+
+
+def _taken_from_disk(path: Path) -> tuple[str, ...]:
+    """A word where a file hides a published model of the same name."""
+    hidden = model_named(str(path))
+    return (f"{path} was taken from disk, though a published model has the same name",) if hidden else ()
+
+
+def _gated(model: Published, error: RefusedError) -> CheckpointError:
+    return CheckpointError(
+        f"{model.name} is gated: {error.what}",
+        found=error.found,
+        cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
+        next_step=(
+            f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then\n"
+            f"       dinoport convert {model.file_name} FOLDER\n"
+            f"       or put the file into {torch_hub_checkpoints()} and use the name"
+        ),
+    )

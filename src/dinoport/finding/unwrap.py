@@ -1,0 +1,253 @@
+"""From what a file holds to the state dicts in it: which branches there are, and which prefixes their names wear.
+
+Nothing is guessed silently: each candidate says where it was found and what was stripped from its names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dinoport.errors import CheckpointError
+from dinoport.files.names import is_name
+from dinoport.finding.branches import BRANCHES, preference
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.rank_files import refuse_rank_file
+from dinoport.formats.torch.stand_ins import Opaque, short_text
+from dinoport.formats.torch.tensors import MAX_TENSORS, module_state_dict
+from dinoport.tensor import TensorRef
+
+MAX_DEPTH = 16
+"""Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
+
+MAX_SHARING = 8
+"""How many times the file's size its tensors may take together; tied weights and kept copies come to two."""
+
+SMALL_BYTES = 64 * 1024 * 1024
+"""What tensors may take in any case: an expanded buffer in a small file is no attack."""
+
+CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
+"""Leading names that only say that a model follows."""
+
+WRAPPERS = frozenset(
+    {"module", "backbone", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"}
+)
+"""Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile,
+FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
+
+BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+"""DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
+
+CHUNKS_FLATTENED = "block chunks flattened"
+"""How a note of it begins."""
+
+SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
+"""Top-level entries of a training checkpoint that hold tensors, but no model's."""
+
+
+@dataclass(frozen=True)
+class StateDict:
+    """One model's tensors under bare names.
+
+    `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
+    `why` is the reason to prefer this one to all others.
+    """
+
+    branch: str
+    path: str
+    tensors: Mapping[str, TensorRef]
+    notes: tuple[str, ...] = ()
+    originals: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.branch or self.path or "the file's own state dict"
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
+
+    full_name: str
+    name: str
+    removed: str
+    tensor: TensorRef
+
+
+def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
+    """Every state dict in a checkpoint, preferred branches first.
+
+    Raises CheckpointError where there is none, where two names become one once their prefixes are gone, and for the
+    file of one rank of several.
+    """
+    refuse_rank_file(checkpoint)
+    groups: dict[tuple[str, str], list[_Named]] = {}
+    for path, tensors in _tensor_dicts(checkpoint):
+        for full_name, tensor in tensors.items():
+            branch, name, removed = _bare(path, full_name)
+            if branch is not None:
+                groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
+    _check_amounts(checkpoint, groups.values())
+    found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
+    if not found:
+        raise CheckpointError(
+            f"{checkpoint.where} holds no tensors that could be a model's",
+            expected="a state dict: names and their tensors, bare or inside a training checkpoint",
+            found=_describe(checkpoint.tree),
+            next_step="save model.state_dict() with torch.save, and give that file",
+        )
+    return _ranked(checkpoint, found)
+
+
+def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
+    """The `args` that `main_dino.py` stores beside its weights: what of them is a word or a number."""
+    tree = checkpoint.tree
+    args = tree.get("args") if isinstance(tree, dict) else None
+    state = args.state if isinstance(args, Opaque) else args
+    if not isinstance(state, dict):
+        return {}
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str)
+        and (value is None or isinstance(value, (int, float)) or (isinstance(value, str) and is_name(value)))
+    }
+
+
+def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dict[str, TensorRef]]]:
+    """Walk the nested dicts of a checkpoint, each once, without recursion."""
+    where = checkpoint.where
+    pending: list[tuple[tuple[str, ...], object]] = [((), checkpoint.tree)]
+    seen = {id(checkpoint.tree)}
+    while pending:
+        path, node = pending.pop()
+        if len(path) > MAX_DEPTH:
+            raise CheckpointError(
+                f"{where} nests its dicts more than {MAX_DEPTH} deep",
+                expected="a state dict, at most three dicts deep",
+                found=".".join(path[:4]) + " …",
+                cause="the file was not written by a training code",
+                next_step="save the innermost state dict on its own",
+            )
+        children = _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else {}
+        tensors: dict[str, TensorRef] = {}
+        nested: list[tuple[tuple[str, ...], object]] = []
+        for name, child in children.items():
+            if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
+                continue
+            if not is_name(name):
+                raise _unsound(where, f"a name that is none: {short_text(name)}")
+            if isinstance(child, TensorRef):
+                tensors[name] = child
+            elif name not in SKIPPED and id(child) not in seen:
+                seen.add(id(child))
+                nested.append(((*path, name), child))
+        if tensors:
+            yield path, tensors
+        pending += reversed(nested)
+
+
+def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
+    try:
+        return module_state_dict(node)
+    except ValueError as error:
+        raise _unsound(where, str(error)) from error
+
+
+def _unsound(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} holds what no training code saves",
+        found=found,
+        cause="a file that was made to mislead or to exhaust something",
+        next_step="save the state dict of the model on its own",
+    )
+
+
+def _check_amounts(checkpoint: Checkpoint, groups: Iterable[Sequence[_Named]]) -> None:
+    """Tensors may share their values, so that a small file can announce any amount of them."""
+    limit = MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES
+    for names in groups:
+        announced = sum(named.tensor.size_bytes for named in names)
+        if len(names) > MAX_TENSORS or announced > limit:
+            found = f"{len(names)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
+            raise _unsound(checkpoint.where, found)
+
+
+def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
+    """Branch, bare name and stripped prefix of one tensor; a branch of None where it is no model's."""
+    branch = next((part for part in reversed(path) if part in BRANCHES), "")
+    parts = full_name.split(".")
+    removed: list[str] = []
+    while len(parts) > 1 and (parts[0] in CONTAINERS or parts[0] in WRAPPERS or parts[0] in BRANCHES):
+        if parts[0] in BRANCHES:
+            branch = parts[0]
+        removed.append(parts.pop(0))
+    if parts[0] in SKIPPED:
+        return None, full_name, ""
+    kept = [part for part in parts[:-1] if part not in WRAPPERS]
+    removed += [part for part in parts[:-1] if part in WRAPPERS]
+    return branch, ".".join([*kept, parts[-1]]), "".join(f"{part}." for part in removed)
+
+
+def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> StateDict:
+    """One model's tensors. Raises CheckpointError where two names have become one."""
+    notes = [
+        f"prefix {prefix!r} stripped from {_count(count)}"
+        for prefix, count in Counter(named.removed for named in names).items()
+        if prefix
+    ]
+    if _has_block_chunks(names):
+        flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
+        changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
+        notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
+        names = flat
+    tensors: dict[str, TensorRef] = {}
+    originals: dict[str, str] = {}
+    for named in names:
+        if named.name in tensors:
+            raise CheckpointError(
+                f"two tensors of {where} become one once their prefixes are stripped",
+                expected="one tensor for each name of the model",
+                found=f"{originals[named.name]!r} and {named.full_name!r}, both {named.name!r}",
+                cause="two models or a wrapped and an unwrapped copy were merged into one state dict",
+                next_step="save the model that you mean on its own, or remove the other copy's entries",
+            )
+        tensors[named.name] = named.tensor.renamed(named.name)
+        originals[named.name] = named.full_name
+    return StateDict(branch, path, tensors, tuple(notes), originals)
+
+
+def _has_block_chunks(names: Sequence[_Named]) -> bool:
+    """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
+    return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
+
+
+def _count(names: int) -> str:
+    return f"{names} {'name' if names == 1 else 'names'}"
+
+
+def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:
+    """Preferred branches first, of one branch the largest; the first one knows why."""
+    largest = {state.branch: state.tensors for state in sorted(found, key=lambda state: len(state.tensors))}
+    told = checkpoint.run.flag("distillation.enabled") if checkpoint.run else None
+    order, why = preference(largest, told)
+
+    def rank(state: StateDict) -> tuple[int, int]:
+        return order.index(state.branch) if state.branch in order else len(order), -len(state.tensors)
+
+    first, *others = sorted(found, key=rank)
+    return [replace(first, why=why), *others]
+
+
+def _describe(tree: object) -> str:
+    if isinstance(tree, TensorRef):
+        return "a single tensor"
+    if isinstance(tree, dict):
+        keys = ", ".join(short_text(key) for key in list(tree)[:6])
+        return f"a dict with the keys {keys}{' …' if len(tree) > 6 else ''}" if tree else "an empty dict"
+    if isinstance(tree, Opaque):
+        return f"an object of class {tree.name[:100]}"
+    return f"a {type(tree).__name__}"

@@ -1,0 +1,1 @@
+"""Checkpoints as they lie on disk: each format is read and written in one room."""

@@ -1,0 +1,51 @@
+"""An open checkpoint: what the file holds as plain data, with references for tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
+
+    `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
+    training run that wrote an original; None where there is none. `files` are what such a folder is loaded from, by
+    name: small ones as they are, weights as their source. `remarks` are what a user should know of how it was opened.
+    """
+
+    where: str
+    format: str
+    tree: object
+    sources: tuple[ByteSource, ...]
+    config: Mapping[str, object] | None = None
+    report: Mapping[str, object] | None = None
+    run: RunConfig | None = None
+    remarks: tuple[str, ...] = ()
+    files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(source.size_bytes for source in self.sources)
+
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if a file is not what it was when it was opened."""
+        for source in self.sources:
+            source.check_unchanged()
+
+    def close(self) -> None:
+        for source in self.sources:
+            source.close()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

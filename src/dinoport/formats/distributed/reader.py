@@ -1,0 +1,197 @@
+"""Distributed checkpoints: a folder with `.metadata`, and `__<rank>_<n>.distcp` files of tensors' parts.
+
+`torch.distributed.checkpoint` writes them, so DINOv3's training does: `ckpt/<iteration>`, and
+`eval/<iteration>/sharded_teacher_checkpoint`. Each part is a small file of torch.save within a file. Only `.metadata`
+is read to index the folder; a part is opened when its values are first wanted. No process group, no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteRange, ByteSource
+from dinoport.files.folders import Folder
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
+from dinoport.formats.distributed.split_values import Part, SplitValues
+from dinoport.formats.storage import Storage, storages_of
+from dinoport.formats.torch.zip_file import read_torch_zip
+from dinoport.formats.values import byte_ranges
+from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
+
+METADATA = ".metadata"
+SUFFIX = ".distcp"
+
+ZIP_MAGIC = b"PK\3\4"
+
+ZIP_OVERHEAD_BYTES = 400
+"""What torch.save adds at least: the headers of three records, a pickle, and a directory."""
+
+
+def is_distributed_folder(folder: Path) -> bool:
+    return (folder / METADATA).is_file()
+
+
+def read_distributed(folder: Folder) -> Checkpoint:
+    """Open a distributed checkpoint. Its tree is flat: `model.teacher.backbone.cls_token` and so on.
+
+    Raises CheckpointError where `.metadata` contradicts itself or the files beside it.
+    """
+    metadata = folder.open(METADATA)
+    if metadata.size_bytes > MAX_BYTES:
+        raise CheckpointError(
+            f"{metadata.where} is too large to be genuine",
+            expected=f"at most {MAX_BYTES} bytes",
+            found=f"{metadata.size_bytes} bytes",
+            next_step=f"ls -l {folder.where}",
+        )
+    try:
+        tensors = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
+    finally:
+        metadata.close()
+    files = _files(folder, tensors)
+    tree = {tensor.name: _reference(tensor, files) for tensor in tensors}
+    return Checkpoint(folder.where, "distributed checkpoint", tree, (metadata, *files.values()))
+
+
+def refuse_lone_file(path: Path) -> None:
+    """Raise CheckpointError for one file of a distributed checkpoint: the others hold the rest of its tensors."""
+    if path.is_file() and (path.name == METADATA or path.name.endswith(SUFFIX)):
+        raise CheckpointError(
+            f"{path} is one file of a distributed checkpoint",
+            expected=f"the folder, with {METADATA} and all {SUFFIX} files",
+            found="one file",
+            next_step=f"give the folder: {path.parent}",
+        )
+
+
+def refuse_other_layouts(folder: Path, names: Sequence[str]) -> None:
+    """Raise CheckpointError for a folder that torch.distributed.checkpoint wrote, but not in a form to read."""
+    found = ", ".join(names[:6])
+    if any(name.startswith("__") and name.endswith(METADATA) for name in names):
+        raise CheckpointError(
+            f"{folder} is a distributed checkpoint whose ranks did not agree on one {METADATA}",
+            expected=f"{METADATA}, which says what belongs to which tensor",
+            found=found,
+            cause="it was saved with use_collectives=False",
+            next_step="load it as the run would, and save it again without that option",
+        )
+    if any(name.endswith(SUFFIX) for name in names):
+        raise CheckpointError(
+            f"{folder} is a distributed checkpoint without its {METADATA}",
+            expected=f"{METADATA} beside the {SUFFIX} files",
+            found=found,
+            cause=f"a save that was interrupted ({METADATA} is written last), or a copy that left hidden files out",
+            next_step="copy the folder again with its hidden files, or take an earlier checkpoint of the run",
+        )
+    if any(name.startswith("shard-") and name.endswith(".safetensors") for name in names):
+        raise CheckpointError(
+            f"{folder} holds the parts of a model that were not put together",
+            expected="a safetensors file with whole tensors",
+            found=found,
+            cause="torch's HuggingFaceStorageWriter writes such parts with save_distributed=True",
+            next_step="save with enable_consolidation=True, or run torch's consolidate_safetensors_files on the folder",
+        )
+
+
+@dataclass(frozen=True)
+class SavedPart:
+    """The values of one part of `name`, which torch.save wrote on its own. Opened when they are first wanted."""
+
+    name: str
+    dtype: np.dtype[Any]
+    file: ByteSource
+    piece: Piece
+
+    @cached_property
+    def tensor(self) -> TensorRef:
+        """The tensor in the part. Raises CheckpointError where it is not the one that `.metadata` describes."""
+        shape = self.piece.box.sizes
+        where = f"{self.file.where} ({self.name}, {self.piece.box})"
+        source = ByteRange(self.file, where, self.piece.start, self.piece.length)
+        start = source.read(0, len(ZIP_MAGIC))
+        if start != ZIP_MAGIC:
+            raise _not_as_described(where, f"bytes that begin with {start!r}", "a part that torch.save wrote")
+        tensor = read_torch_zip(source)
+        expected = f"a tensor of dtype {dtype_name(self.dtype)} and shape {shape_text(shape)}"
+        if not isinstance(tensor, TensorRef):
+            raise _not_as_described(where, "no tensor", expected)
+        if tensor.dtype != self.dtype or tensor.shape != shape:
+            found = f"a tensor of dtype {dtype_name(tensor.dtype)} and shape {shape_text(tensor.shape)}"
+            raise _not_as_described(where, found, expected)
+        return tensor
+
+    def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        return self.tensor.values.blocks(start, stop, limit)
+
+    def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
+        return byte_ranges(self.tensor.values)
+
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        yield self.file, self.piece.start, self.piece.start + self.piece.length
+
+    def storages(self) -> Iterable[Storage]:
+        return storages_of(self.tensor.values)
+
+
+def _not_as_described(where: str, found: str, expected: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not what {METADATA} says",
+        expected=expected,
+        found=found,
+        cause="files of two checkpoints in one folder, or a damaged file",
+        next_step="copy the folder again from where the training wrote it",
+    )
+
+
+def _reference(tensor: SplitTensor, files: dict[str, ByteSource]) -> TensorRef:
+    parts = [Part(piece.box, _saved_part(tensor, piece, files[piece.file])) for piece in tensor.pieces]
+    values: Values = SplitValues(tensor.dtype, tensor.shape, parts)
+    if len(parts) == 1:
+        values = parts[0].values
+    return TensorRef(tensor.name, tensor.dtype, tensor.shape, values)
+
+
+def _saved_part(tensor: SplitTensor, piece: Piece, file: ByteSource) -> SavedPart:
+    if piece.start + piece.length > file.size_bytes:
+        raise CheckpointError(
+            f"{file.where} ends too early",
+            where=tensor.name,
+            expected=f"{piece.length} bytes at offset {piece.start}, as {METADATA} says",
+            found=f"a file of {file.size_bytes} bytes",
+            cause="a copy that broke off, or a file of another checkpoint",
+            next_step="copy the folder again from where the training wrote it",
+        )
+    size_bytes = piece.box.size * tensor.dtype.itemsize
+    if piece.length < size_bytes + ZIP_OVERHEAD_BYTES:
+        raise CheckpointError(
+            f"{file.where} cannot hold what {METADATA} says",
+            where=f"{tensor.name}, {piece.box}",
+            expected=f"{size_bytes} bytes of values, and what torch.save adds",
+            found=f"{piece.length} bytes",
+            cause="another serialization format than torch.save, or a file that was made to mislead",
+            next_step="save the checkpoint with SerializationFormat.TORCH_SAVE, torch's default",
+        )
+    return SavedPart(tensor.name, tensor.dtype, file, piece)
+
+
+def _files(folder: Folder, tensors: list[SplitTensor]) -> dict[str, ByteSource]:
+    names = list(dict.fromkeys(piece.file for tensor in tensors for piece in tensor.pieces))
+    missing = folder.missing(names)
+    if missing:
+        raise CheckpointError(
+            f"{folder.where} is incomplete: {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''} "
+            f"{'is' if len(missing) == 1 else 'are'} missing",
+            expected=f"the {len(names)} {'file' if len(names) == 1 else 'files'} that {METADATA} names",
+            found=f"{len(names) - len(missing)} of them",
+            cause="a copy that broke off, or ranks that wrote to disks of their own",
+            next_step="copy the files of all ranks into one folder",
+        )
+    return {name: folder.open(name) for name in names}

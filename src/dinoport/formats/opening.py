@@ -1,0 +1,67 @@
+"""Open whatever is at a path: a file, or a folder that holds a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteSource, LocalFile, unreadable
+from dinoport.files.folders import LocalFolder, PooledFolder
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.reader import (
+    is_distributed_folder,
+    read_distributed,
+    refuse_lone_file,
+    refuse_other_layouts,
+)
+from dinoport.formats.run_config import find_run_config
+from dinoport.formats.run_folder import checkpoint_within, choice_remarks
+from dinoport.formats.single_file import read_file
+from dinoport.formats.transformers_folder import is_transformers_folder, read_transformers_folder
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a file, a folder, or the only checkpoint in a run's folder, and index its tensors. The caller closes it.
+
+    Raises CheckpointError, or UnsafeCheckpointError for a file that names code which no checkpoint needs.
+    """
+    try:
+        if path.is_dir():
+            return _open_folder(path)
+        refuse_lone_file(path)
+        return replace(open_bytes(LocalFile(path)), run=find_run_config(path))
+    except OSError as error:  # of looking, where one may not look: reading has messages of its own
+        raise unreadable(Path(error.filename or path), error) from error
+
+
+def open_bytes(source: ByteSource) -> Checkpoint:
+    """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
+    try:
+        format_name, tree = read_file(source)
+    except BaseException:
+        source.close()
+        raise
+    return Checkpoint(source.where, format_name, tree, (source,))
+
+
+def _open_folder(path: Path) -> Checkpoint:
+    if is_transformers_folder(folder := LocalFolder(path)):
+        return read_transformers_folder(folder)
+    if is_distributed_folder(path):
+        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path))
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", next_step=f"ls -ld {path}") from error
+    refuse_other_layouts(path, names)
+    if within := checkpoint_within(path):
+        remarks = choice_remarks(path, within)
+        checkpoint = open_checkpoint(within)
+        return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
+    raise CheckpointError(
+        f"{path} is a folder, but not one that holds a checkpoint",
+        expected="config.json with model.safetensors, or .metadata with .distcp files",
+        found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
+        next_step="give the checkpoint file inside the folder",
+    )

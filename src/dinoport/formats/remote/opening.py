@@ -1,0 +1,161 @@
+"""Open what is at an address, without downloading it where the server allows that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from dinoport.errors import CheckpointError
+from dinoport.files.address import Address, scheme_of, shown
+from dinoport.files.remote.caches import own_cache
+from dinoport.files.remote.download import download
+from dinoport.files.remote.fetching import Fetching
+from dinoport.files.remote.filesystem import FilesystemRanges
+from dinoport.files.remote.folder import RemoteFolder
+from dinoport.files.remote.http import RefusedError, Validators, refuse_offline
+from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
+from dinoport.files.remote.hub import HubFile, hub_file
+from dinoport.files.remote.remote_file import RemoteFile
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.reader import METADATA, read_distributed
+from dinoport.formats.opening import open_bytes, open_checkpoint
+from dinoport.formats.remote.run_config import find_run_config
+from dinoport.formats.transformers_folder import (
+    CONFIG,
+    MAX_JSON_BYTES,
+    WEIGHTS,
+    is_transformers_folder,
+    read_transformers_folder,
+)
+from dinoport.progress import Progress, silent
+
+
+def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = False) -> Checkpoint:
+    """Open the checkpoint at an address of any scheme; the caller closes it. Raises CheckpointError.
+
+    Only what is read is fetched. A repository of the Hub, and an address that ends in a slash, is a folder: of
+    Transformers, or a distributed checkpoint. From a server that does not give out ranges a file is downloaded whole
+    into the cache, and a remark says so; what an earlier run left there will not do where it has to be `fresh`, as a
+    published file has, which has no training run beside it either.
+    """
+    fetching = Fetching(shown(source).removesuffix("?…").rstrip("/").rpartition("/")[2], on_progress)
+    file = hub_file(source)
+    if file.is_folder if file else source.partition("?")[0].endswith("/"):
+        return _open_folder(RemoteFolder(source, fetching), source)
+    if file is not None and (cached := file.cached()):
+        return open_checkpoint(cached)
+    checkpoint = _with_doubts(_open_file(source, file, fetching, on_progress, fresh=fresh))
+    return checkpoint if fresh else _with_run(checkpoint, source)
+
+
+def _open_file(
+    source: str, file: HubFile | None, fetching: Fetching, on_progress: Progress, *, fresh: bool
+) -> Checkpoint:
+    if file is None and scheme_of(source) not in ("http", "https"):
+        return open_bytes(RemoteFile(FilesystemRanges(source), fetching=fetching))
+    address = file.address() if file else Address.of(source)
+    try:
+        ranges = HttpRanges(address)
+    except NoRangesError as error:
+        return _open_whole(address, error.validators, on_progress, fresh=fresh)
+    return open_bytes(RemoteFile(ranges, ranges.beginning, fetching))
+
+
+def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
+    try:
+        if _is_transformers_folder(folder):
+            found = read_transformers_folder(folder)
+        else:
+            found = _with_run(_read_distributed(folder), source)
+        found = _with_doubts(found)
+    except BaseException:
+        folder.close()
+        raise
+    if folder.commit is None or folder.commit in source:
+        return found
+    return replace(found, remarks=(*found.remarks, f"{folder.where} was read at its commit {folder.commit}"))
+
+
+def _is_transformers_folder(folder: RemoteFolder) -> bool:
+    try:
+        return is_transformers_folder(folder)
+    except RefusedError as error:  # a bucket that may not be listed refuses what is not there
+        if _holds_metadata(folder):
+            return False
+        raise error from None
+
+
+def _holds_metadata(folder: RemoteFolder) -> bool:
+    try:
+        return not folder.missing([METADATA])
+    except RefusedError:
+        return False
+
+
+def _read_distributed(folder: RemoteFolder) -> Checkpoint:
+    if not folder.missing([METADATA]):
+        return read_distributed(folder)
+    has_config = folder.read(CONFIG, MAX_JSON_BYTES) is not None
+    if not has_config:
+        refuse_offline(folder.where)
+    raise CheckpointError(
+        f"{folder.where} is not a folder that holds a checkpoint",
+        expected=f"{CONFIG} with {WEIGHTS[0]}, or {METADATA} with .distcp files",
+        found=f"{CONFIG}, and no weights" if has_config else "neither of the two",
+        next_step=f"give the address of the checkpoint file: {folder.named('FILE')}",
+    )
+
+
+def _with_doubts(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, with a remark where a change of a file would not be noticed."""
+    if all(source.tells_versions for source in checkpoint.sources if isinstance(source, RemoteFile)):
+        return checkpoint
+    doubt = "the server tells no versions of a file apart, so a change to as many bytes would not have been noticed"
+    return replace(checkpoint, remarks=(*checkpoint.remarks, doubt))
+
+
+def _with_run(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    return replace(checkpoint, run=find_run_config(source))
+
+
+def check_downloaded(part: Path, address: Address) -> None:
+    """Raise CheckpointError where what came from an address is an error page, or anything else but a checkpoint."""
+    try:
+        open_checkpoint(part).close()
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{address.shown} did not give a checkpoint, and what came was not kept",
+            expected="a torch file, or a safetensors file",
+            found=error.found or error.what.replace(str(part), "a file"),
+            cause="an error page of the server, or of a proxy on the way to it",
+            next_step="open the address in a browser",
+        ) from error
+
+
+def _open_whole(address: Address, offered: Validators, on_progress: Progress, *, fresh: bool) -> Checkpoint:
+    name = _name(address)
+    folder = own_cache() / "downloads" / hashlib.sha256(address.url.encode()).hexdigest()[:16]
+    file, note = folder / name, folder / f"{name}.json"
+    if fresh or _version(note) != offered or offered.strong is None:
+        file.unlink(missing_ok=True)
+    if not file.exists():
+        download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
+        note.write_text(json.dumps(asdict(offered)), encoding="utf-8")
+    remark = f"the server gives no ranges, so the whole file was downloaded into {folder}"
+    return replace(open_checkpoint(file), where=address.shown, remarks=(remark,))
+
+
+def _name(address: Address) -> str:
+    """What to call a file in the cache: what the address calls it, if that can be a file's name."""
+    name = re.sub(r"[^\w.-]", "_", address.shown.removesuffix("?…").rpartition("/")[2])[-100:]
+    return name if name.strip(".") else "file"
+
+
+def _version(note: Path) -> Validators | None:
+    with suppress(OSError, ValueError, TypeError):
+        return Validators(**json.loads(note.read_text(encoding="utf-8")))
+    return None

@@ -1,0 +1,136 @@
+"""The `config.yaml` of a training run of DINOv2 or DINOv3: what the run was told and no tensor shows.
+
+Both codebases write it into the run's output folder, above `eval/<iteration>/teacher_checkpoint.pth` and
+`ckpt/<iteration>/`. It is read as plain data, within limits; one that cannot be read never stops a conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import LocalFile
+from dinoport.files.links import refuse_leaving
+from dinoport.files.names import is_name
+
+NAME = "config.yaml"
+
+RUN_FOLDERS = frozenset({"eval", "ckpt"})
+"""Folders that upstream puts between a run's output folder and its checkpoints."""
+
+MAX_BYTES = 64 * 1024
+"""A genuine one takes 5 kB. PyYAML reads a hundred kilobytes a second where it is made to."""
+
+TOO_LARGE = f"it has more than {MAX_BYTES} bytes"
+
+MAX_EVENTS = 10_000
+MAX_DEPTH = 24
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
+
+MAX_SCALAR_CHARACTERS = 1000
+"""Of one value. A number such as 1:30:59:… takes a time that grows with the square of its length."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The settings in the file `where`, by dotted name. `problem` says why there are none where it cannot be read."""
+
+    where: str
+    values: Mapping[str, object]
+    problem: str | None = None
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def text(self, name: str) -> str | None:
+        """A text, such as `student.arch`; None where it is absent or empty, cannot be shown, or refers elsewhere."""
+        value = self._value(name)
+        return value if isinstance(value, str) and value and is_name(value) and "${" not in value else None
+
+    def number(self, name: str) -> int | float | None:
+        """A number, such as `student.patch_size`; YAML 1.1 takes `1e-6` for text, so texts of numbers count too."""
+        value = self._value(name)
+        if isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError:
+                return None
+        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def flag(self, name: str) -> bool | None:
+        """A yes or no, such as `distillation.enabled`."""
+        value = self._value(name)
+        return value if isinstance(value, bool) else None
+
+    def _value(self, name: str) -> object:
+        node: object = self.values
+        for part in name.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        return node
+
+
+def find_run_config(source: Path) -> RunConfig | None:
+    """The config of the run that wrote a checkpoint; None where there is none, or one of another code's.
+
+    It is looked for beside the checkpoint, and in the output folder above where upstream's layout is recognised.
+    """
+    for folder in run_places(source.absolute(), is_folder=source.is_dir()):
+        path = folder / NAME
+        if path.is_file() and (found := _read(path)):
+            return found
+    return None
+
+
+def run_places(source: AnyPath, *, is_folder: bool) -> list[AnyPath]:
+    """Where the config of the run that wrote a checkpoint may lie, the most likely first."""
+    beside = [source, source.parent] if is_folder else [source.parent]
+    above = [folder.parent for folder in list(source.parents)[:3] if folder.name in RUN_FOLDERS]
+    return list(dict.fromkeys([*beside, *above]))
+
+
+def _is_training_config(values: Mapping[str, object]) -> bool:
+    student = values.get("student")
+    return isinstance(student, Mapping) and "arch" in student and "teacher" in values
+
+
+def _read(path: Path) -> RunConfig | None:
+    try:
+        refuse_leaving(path, path.parent)
+        with closing(LocalFile(path)) as file:
+            if file.size_bytes > MAX_BYTES:
+                return RunConfig(str(path), {}, TOO_LARGE)
+            return parse_run_config(str(path), file.read(0, file.size_bytes))
+    except CheckpointError as error:
+        return RunConfig(str(path), {}, error.what)
+
+
+def parse_run_config(where: str, data: bytes) -> RunConfig | None:
+    """What a file of that name holds, of at most MAX_BYTES; None where it is a config of another code."""
+    values, problem = _parse(data)
+    return RunConfig(where, values, problem) if problem is not None or _is_training_config(values) else None
+
+
+def _parse(data: bytes) -> tuple[Mapping[str, object], str | None]:
+    """The settings, or why they cannot be read."""
+    import yaml
+
+    try:
+        text = data.decode("utf-8")
+        depth = 0
+        for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                return {}, "it refers to its own parts (YAML aliases), which can unfold without end"
+            long = isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR_CHARACTERS
+            if count > MAX_EVENTS or depth > MAX_DEPTH or long:
+                return {}, "it is larger or deeper than any training config"
+        values = yaml.load(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        return {}, " ".join(str(error).split())[:160] or type(error).__name__
+    return (values, None) if isinstance(values, dict) else ({}, "it holds no settings")

@@ -1,0 +1,66 @@
+"""The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dinoport.errors import CheckpointError
+from dinoport.files.links import refuse_leaving
+from dinoport.formats.distributed.reader import is_distributed_folder
+
+TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
+"""Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""
+
+DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
+"""Where DINOv3's training saves folders."""
+
+OTHERS = ("*.rank_0.pth", "*.pth", "*.pt", "*.safetensors")
+"""What else a checkpoint may be called; these count only where none of the above is there."""
+
+BENEATH = tuple(f"*/{pattern}" for pattern in OTHERS)
+"""Where files of other runs lie, if the folder is one of several runs. They are told of, and not chosen."""
+
+MAX_LISTED = 6
+
+FEW = 3
+"""How many names a remark gives."""
+
+
+def checkpoint_within(folder: Path) -> Path | None:
+    """The only checkpoint in a folder, or None where there is none. Raises CheckpointError where there are several."""
+    found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
+    found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
+    found = found or [path for path in _matches(folder, OTHERS) if path.is_file()]
+    for path in found:
+        refuse_leaving(path, folder)
+    if len(found) < 2:
+        return next(iter(found), None)
+    found.sort(key=lambda path: iterations(path.relative_to(folder)), reverse=True)
+    names = [str(path.relative_to(folder)) for path in found]
+    raise CheckpointError(
+        f"{folder} holds {len(found)} checkpoints",
+        expected="one, or its path",
+        found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
+        next_step=f"give the one that you mean: dinoport convert {found[0]} FOLDER",
+    )
+
+
+def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
+    """A word on what was chosen, where more in the folder looks like a checkpoint."""
+    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file()]
+    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
+    others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
+    if not others:
+        return ()
+    listed = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
+    return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed}",)
+
+
+def _matches(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return list(dict.fromkeys(path for pattern in patterns for path in folder.glob(pattern)))
+
+
+def iterations(path: Path) -> tuple[tuple[int, ...], str]:
+    """A key to sort paths by the iterations in them: 9 before 14, then by name."""
+    return tuple(int(digits) for digits in re.findall(r"\d{1,18}", str(path))), str(path)

@@ -1,0 +1,99 @@
+"""One checkpoint file, told by its content and never by its name."""
+
+from __future__ import annotations
+
+from dinoport.errors import CheckpointError, UnsafeCheckpointError
+from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
+from dinoport.formats.torch.legacy import read_torch_legacy
+from dinoport.formats.torch.zip_file import read_torch_zip
+
+START_BYTES = 512
+
+GIVE_THE_CHECKPOINT = "give the PyTorch checkpoint"
+
+KNOWN_OTHERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "git lfs pull"),
+    (b"\x1f\x8b", "gzip data", "gunzip it first"),
+    (b"\xfd7zXZ", "xz data", "unxz it first"),
+    (b"BZh", "bzip2 data", "bunzip2 it first"),
+    (b"\x28\xb5\x2f\xfd", "zstandard data", "unzstd it first"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it, and give the checkpoint inside"),
+    (b"Rar!", "a RAR archive", "unpack it, and give the checkpoint inside"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes them", GIVE_THE_CHECKPOINT),
+    (b"\x93NUMPY", "a NumPy array", GIVE_THE_CHECKPOINT),
+    (b"GGUF", "a GGUF file", GIVE_THE_CHECKPOINT),
+    (b"\x08\x07", "an ONNX graph", GIVE_THE_CHECKPOINT),
+    (b"\x08\x08", "an ONNX graph", GIVE_THE_CHECKPOINT),
+    (b"%PDF", "a PDF", GIVE_THE_CHECKPOINT),
+    (b"\x89PNG", "a PNG picture", GIVE_THE_CHECKPOINT),
+    (b"\xff\xd8\xff", "a JPEG picture", GIVE_THE_CHECKPOINT),
+)
+"""What people give by mistake, by how it begins, with what to do."""
+
+WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
+
+
+def read_file(source: ByteSource) -> tuple[str, object]:
+    """The name of a file's format, and what it holds as plain data with TensorRefs.
+
+    Raises CheckpointError, or UnsafeCheckpointError for a file that names code which no checkpoint needs.
+    """
+    start = source.read(0, min(source.size_bytes, START_BYTES))
+    if not start:
+        raise _not_a_checkpoint(source.where, "an empty file", "fetch it again", "a download that did not begin")
+    if start.startswith(b"PK\3\4"):
+        return "torch zip file", read_torch_zip(source)
+    if start.startswith(b"PK\5\6"):
+        raise _not_a_checkpoint(source.where, "an empty zip file", "fetch it again")
+    if looks_like_safetensors(start):
+        return "safetensors file", read_safetensors(source)
+    for magic, name, next_step in KNOWN_OTHERS:
+        if start.startswith(magic):
+            raise _not_a_checkpoint(source.where, name, next_step)
+    if start.lstrip().lower().startswith(WEB_PAGES):
+        cause = "a download that was refused, or an address of a page about the file"
+        next_step = "open the address in a browser, log in or ask for access, and download again"
+        raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
+    if start[257:262] == b"ustar":
+        raise _not_a_checkpoint(source.where, "a tar archive", "unpack it, and give the checkpoint inside")
+    if start[:1] == b"\x80":
+        return "torch file of the legacy format", read_torch_legacy(source)
+    if source.where.endswith(".safetensors"):  # only to say what is wrong with it
+        return "safetensors file", read_safetensors(source)
+    return _read_text(source, start)
+
+
+def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:
+    """A protocol-0 pickle looks like text: it is looked at for the names in it before it is called text."""
+    if start[:1] in (b"c", b"(", b"]", b"}", b"l", b"d", b"i", b"p") and b"\n" in start:
+        try:
+            return "torch file of the legacy format", read_torch_legacy(source)
+        except UnsafeCheckpointError:
+            raise
+        except CheckpointError:
+            pass
+    kind = "text: " + _excerpt(start) if _is_text(start) else "bytes of no known format"
+    raise _not_a_checkpoint(source.where, kind, "give the .pth, .safetensors or folder that the weights are in")
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        text = start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = start[: error.start].decode("utf-8") if error.start > START_BYTES - 4 else "\0"
+    return all(character.isprintable() or character.isspace() for character in text)
+
+
+def _excerpt(start: bytes) -> str:
+    return repr(" ".join(start[:80].decode("utf-8", "replace").split()))
+
+
+def _not_a_checkpoint(where: str, found: str, next_step: str, cause: str | None = None) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not a checkpoint",
+        expected="a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers",
+        found=found,
+        cause=cause,
+        next_step=next_step,
+    )

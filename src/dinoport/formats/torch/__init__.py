@@ -1,0 +1,1 @@
+"""What torch.save writes: zip files, the legacy format, and the pickle in both."""

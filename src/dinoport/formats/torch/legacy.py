@@ -1,0 +1,156 @@
+"""torch.save's format before 1.6: five pickles one after the other, then the storages' bytes.
+
+The third pickle says which byte order the writing machine had, and is not looked at: storages are little-endian
+whatever it says. Source: PyTorch's `torch/csrc/serialization.cpp`, which converts them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.formats.storage import Storage
+from dinoport.formats.torch.inert_pickle import InertUnpickler
+from dinoport.formats.torch.stand_ins import short_text
+from dinoport.formats.torch.tensors import StorageKey, TypedStorage, builders
+from dinoport.formats.values import are_sizes
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL_VERSION = 1001
+
+MAX_PICKLES_BYTES = 16 * 1024 * 1024
+"""Of the pickles at the beginning, which hold names and shapes, as in a zip file's data.pkl."""
+
+READ_BYTES = (256 * 1024, 2 * 1024 * 1024, MAX_PICKLES_BYTES)
+"""Read at first: as a rule all of the pickles, and little of the storages behind them; then more, if they go on."""
+
+
+def read_torch_legacy(source: ByteSource) -> object:
+    """The objects in a legacy torch file, with TensorRefs for tensors. Reads the pickles only.
+
+    Raises CheckpointError; a bare pickle, which is no torch file, is refused after its globals were looked at.
+    """
+    for size_bytes in READ_BYTES[:-1]:
+        with suppress(_MoreWantedError):
+            return _read(source, source.read(0, min(source.size_bytes, size_bytes)))
+    return _read(source, source.read(0, min(source.size_bytes, READ_BYTES[-1])))
+
+
+COUNT = struct.Struct("<q")
+"""In front of each storage: its number of elements."""
+
+
+class _MoreWantedError(Exception):
+    """The pickles go on behind what was read."""
+
+
+def _read(source: ByteSource, data: bytes) -> object:
+    position = 0
+    offsets: dict[str, int] = {}
+    storages: dict[str, TypedStorage] = {}
+    table = builders(source.where)
+
+    def persistent(key: object) -> object:
+        wanted = StorageKey.of(source.where, key)
+        if wanted.name not in storages:
+            label = f"storage {wanted.name[:100]}"
+            locate = _locator(offsets, wanted.name)
+            storage = Storage(source, label, wanted.size_bytes, locate, extent=_extent(locate, wanted.size_bytes))
+            storages[wanted.name] = TypedStorage(storage, wanted.dtype)
+        root = wanted.checked(source.where, storages[wanted.name])
+        view = key[5] if isinstance(key, tuple) and len(key) == 6 else None
+        return root if view is None else _part(source, root, view)
+
+    def load(use: Callable[[object], object] | None = None) -> object:
+        nonlocal position
+        unpickler = InertUnpickler(data, source.where, table, use, position)
+        try:
+            found = unpickler.load()
+        except CheckpointError:
+            if unpickler.position >= len(data) - 16 and len(data) < min(source.size_bytes, MAX_PICKLES_BYTES):
+                raise _MoreWantedError from None
+            raise
+        position = unpickler.position
+        return found
+
+    if load() != MAGIC_NUMBER:
+        raise CheckpointError(
+            f"{source.where} is a pickle, but not one that torch.save wrote",
+            expected="torch's zip format, or its legacy format with a magic number",
+            found="a pickle of something else",
+            cause="pickle.dump instead of torch.save, or a file of another program",
+            next_step="save the state dict with torch.save or safetensors",
+        )
+    if load() != PROTOCOL_VERSION:
+        raise _broken(source, "an unknown version of the legacy format")
+    load()
+    tree = load(persistent)
+    keys = load()
+    names = [str(key) for key in keys if isinstance(key, (str, int))] if isinstance(keys, list) else []
+    if not isinstance(keys, list) or len(names) != len(keys) or names != list(dict.fromkeys(names)):
+        raise _broken(source, "no sound list of storages")
+    if names != [name for name in names if name in storages] or len(names) != len(storages):
+        raise _broken(source, "a list of storages that are not those of its tensors")
+    _locate_all(source, position, names, storages, offsets)
+    return tree
+
+
+def _part(source: ByteSource, root: TypedStorage, view: object) -> TypedStorage:
+    """A storage that is a part of another: (its own key, offset, number of elements), as torch before 0.4 wrote it."""
+    sound = isinstance(view, tuple) and len(view) == 3 and are_sizes(view[1:])
+    offset, count = view[1:] if isinstance(view, tuple) and sound else (0, -1)
+    first, size_bytes = offset * root.dtype.itemsize, count * root.dtype.itemsize
+    if not sound or first + size_bytes > root.storage.size_bytes:
+        raise _broken(source, f"a view of a storage that lies outside it: {short_text(view)}")
+    part = Storage(source, root.storage.label, size_bytes, lambda: root.storage.offset_bytes + first)
+    return TypedStorage(part, root.dtype)
+
+
+def _locate_all(
+    source: ByteSource,
+    position: int,
+    keys: list[str],
+    storages: dict[str, TypedStorage],
+    offsets: dict[str, int],
+) -> None:
+    """Walk the storages behind the pickles: each is its element count, then its bytes."""
+    counts = []
+    for key in keys:
+        counts.append((position, position + COUNT.size))
+        position = counts[-1][1] + storages[key].storage.size_bytes
+    if isinstance(source, ReadsAhead):
+        source.will_read(span for span in counts if span[1] <= source.size_bytes)
+    for key, (begin, end) in zip(keys, counts, strict=True):
+        (count,) = COUNT.unpack(source.read(begin, COUNT.size))
+        typed = storages[key]
+        if count * typed.dtype.itemsize != typed.storage.size_bytes:
+            raise _broken(source, f"storage {key} holds {count} elements, where its tensors say otherwise")
+        offsets[key] = end
+    if position > source.size_bytes:
+        raise CheckpointError(
+            f"{source.where} ends too early",
+            expected=f"{position} bytes",
+            found=f"{source.size_bytes} bytes",
+            cause="a download or a copy that broke off",
+            next_step="fetch the file again and compare its size with the original's",
+        )
+
+
+def _extent(locate: Callable[[], int], size_bytes: int) -> Callable[[], tuple[int, int]]:
+    return lambda: (locate(), locate() + size_bytes)
+
+
+def _locator(offsets: dict[str, int], name: str) -> Callable[[], int]:
+    return lambda: offsets[name]
+
+
+def _broken(source: ByteSource, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source.where} is not a sound torch file of the legacy format",
+        found=found,
+        cause="a damaged file, or one that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )

@@ -1,0 +1,95 @@
+"""Streaming tensors into a torch file (`.pth`) that holds a plain state dict, made without torch.
+
+The file is a zip of stored records, as torch.save has written since 1.6: a pickle of names and shapes, and one record
+of raw bytes for each tensor, at a multiple of 64 bytes so that torch can map it into memory. Source of the records:
+PyTorch's `caffe2/serialize/inline_container.cc`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from dinoport.files.census import Census
+from dinoport.files.output_file import OutputFile, WrittenFile
+from dinoport.formats.stream import Writable, specs, stream
+from dinoport.formats.torch.pickle_writer import pickle_state_dict
+
+ORIGINAL_FILE = "checkpoint.pth"
+"""What the way back writes, in the folder that it is given."""
+
+ALIGNMENT_BYTES = 64
+
+ZIP64_FROM_BYTES = 2**30
+"""From here on records get 64-bit sizes; zip demands them from 4 GiB, zipfile from 2 GiB."""
+
+
+def write_torch_file(
+    path: Path, tensors: Sequence[Writable], *, on_bytes: Callable[[int], None] = lambda count: None
+) -> WrittenFile:
+    """Write `tensors` to the new file `path` as a state dict in their order, holding one block at a time.
+
+    `on_bytes` is called with the size of each block of values. Raises FolderError where the disk refuses, and leaves
+    no file.
+    """
+    announced = specs(tensors)
+    pickled = pickle_state_dict(announced)
+    census: dict[str, Census] = {}
+    with OutputFile(path, sum(spec.size_bytes for spec in announced)) as file:
+        with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
+            write = _Records(archive, file).write
+            write("data.pkl", [pickled])
+            write("byteorder", [b"little"])
+            for number, tensor in enumerate(tensors):
+                blocks = stream(tensor, census)
+                write(f"data/{number}", blocks, tensor.target.size_bytes, on_bytes)
+            write("version", [b"3\n"])
+            write(".data/serialization_id", [_serialization_id(archive)])
+        return file.finish(census)
+
+
+class _Forwards:
+    """The file as zipfile sees it: not to be rewound, so sizes and checksums go behind each record, as in torch."""
+
+    def __init__(self, file: OutputFile) -> None:
+        self.write = file.write
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Records:
+    """Adds records to a zip, each at a multiple of 64 bytes."""
+
+    def __init__(self, archive: ZipFile, file: OutputFile) -> None:
+        self._archive, self._file = archive, file
+
+    def write(
+        self,
+        name: str,
+        blocks: Iterable[bytes | memoryview],
+        size_bytes: int = 0,
+        on_bytes: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        info = ZipInfo(f"archive/{name}")
+        info.create_system = 3  # as on Linux everywhere, so that equal tensors give equal files
+        zip64 = size_bytes >= ZIP64_FROM_BYTES
+        # The padding goes where torch puts it: into an extra field of the local header.
+        header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
+        padding = -(self._file.size_bytes + header_bytes) % ALIGNMENT_BYTES
+        info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+        with self._archive.open(info, "w", force_zip64=zip64) as record:
+            info.extra = b""
+            for block in blocks:
+                record.write(block)
+                on_bytes(len(block))
+
+
+def _serialization_id(archive: ZipFile) -> bytes:
+    """Forty decimal digits that depend on names and checksums alone, as torch's do (by another hash)."""
+    digest = hashlib.sha256("".join(f"{info.filename} {info.CRC}\n" for info in archive.infolist()).encode())
+    return f"{int(digest.hexdigest(), 16) % 10**40:040d}".encode()

@@ -1,0 +1,95 @@
+"""torch.save's zip format: a pickle of the objects, and beside it one stored record for each storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteSource
+from dinoport.files.crc32 import crc32
+from dinoport.formats.storage import Storage, checksum_error
+from dinoport.formats.torch.inert_pickle import InertUnpickler
+from dinoport.formats.torch.tensors import StorageKey, TypedStorage, builders
+from dinoport.formats.torch.zip_directory import Record, read_directory
+
+MAX_PICKLE_BYTES = 16 * 1024 * 1024
+"""Of data.pkl, which holds names and shapes: 2 MB for the training checkpoint of a 7B model."""
+
+MAX_WORD_BYTES = 64
+"""Of a record that holds one word."""
+
+
+def read_torch_zip(source: ByteSource) -> object:
+    """The objects in a torch zip file, with TensorRefs for tensors. Reads the directory and the pickle only."""
+    records = read_directory(source)
+    top = _top(source, records)
+    big_endian = _is_big_endian(source, records.get(f"{top}/byteorder"))
+    storages: dict[str, TypedStorage] = {}
+
+    def persistent(key: object) -> object:
+        wanted = StorageKey.of(source.where, key)
+        if wanted.name not in storages:
+            record = records.get(f"{top}/data/{wanted.name}")
+            if record is None:
+                raise _broken(source, f"no record {top}/data/{wanted.name}, which a tensor lies in")
+            if record.size_bytes != wanted.size_bytes:
+                found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
+                raise _broken(source, f"{record.name}: {found}")
+            locate = _locator(source, record)
+            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent)
+            storages[wanted.name] = TypedStorage(storage, wanted.dtype, big_endian)
+        return wanted.checked(source.where, storages[wanted.name])
+
+    data = _content(source, records[f"{top}/data.pkl"], MAX_PICKLE_BYTES)
+    return InertUnpickler(data, source.where, builders(source.where), persistent).load()
+
+
+def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
+    """The one folder that all records of a torch file lie in."""
+    tops = sorted({name.partition("/")[0] for name in records})
+    if len(tops) != 1 or f"{tops[0]}/data.pkl" not in records:
+        raise CheckpointError(
+            f"{source.where} is a zip file, but not one that torch.save wrote",
+            expected="one folder in it, with a record data.pkl",
+            found=", ".join(list(records)[:4]) + (" …" if len(records) > 4 else "") or "no records",
+            cause="an archive of another kind (.docx, .npz, a packed folder)",
+            next_step="unpack it, and give the checkpoint inside",
+        )
+    return tops[0]
+
+
+def _is_big_endian(source: ByteSource, record: Record | None) -> bool:
+    """Files of torch before 2.1 have no such record, and are little-endian unless their writer was not."""
+    order = b"little" if record is None else _content(source, record, MAX_WORD_BYTES)
+    if order not in (b"little", b"big"):
+        raise _broken(source, f"a byte order {order[:16]!r}")
+    return order == b"big"
+
+
+def _content(source: ByteSource, record: Record, limit: int) -> bytes:
+    """The whole content of a small record, checked against its checksum."""
+    if record.size_bytes > limit:
+        raise CheckpointError(
+            f"{source.where} holds an uncommonly large {record.name}",
+            expected=f"at most {limit} bytes: names and shapes, with tensors beside them",
+            found=f"{record.size_bytes} bytes",
+            cause="weights that were saved as NumPy arrays or lists, inside the pickle",
+            next_step="turn them into tensors, and save the state dict with torch.save",
+        )
+    data = source.read(record.data_offset(source), record.size_bytes)
+    if record.crc32 is not None and crc32(data) != record.crc32:
+        raise checksum_error(source.where, record.name, record.crc32, crc32(data))
+    return data
+
+
+def _locator(source: ByteSource, record: Record) -> Callable[[], int]:
+    return lambda: record.data_offset(source)
+
+
+def _broken(source: ByteSource, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source.where} is not a sound torch file",
+        found=found,
+        cause="a damaged file, or one that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )

@@ -1,0 +1,120 @@
+"""A folder of Hugging Face Transformers: config.json, and weights in one file or in several with an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from dinoport.files.byte_sources import ByteSource
+from dinoport.files.folders import Folder, LocalFolder, unsound
+from dinoport.files.json_text import parse_object
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.single_file import read_file
+from dinoport.formats.torch.stand_ins import short_text
+from dinoport.tensor import TensorRef
+
+CONFIG, REPORT = "config.json", "dinoport.json"
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""In the order in which Transformers looks for them: what is found first counts."""
+
+MAX_JSON_BYTES = 16 * 1024 * 1024
+"""Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
+
+Files: TypeAlias = dict[str, bytes | ByteSource]
+
+MAX_SHARDS = 1000
+"""Open files at once; a 7B model has a handful of shards."""
+
+
+def is_transformers_folder(folder: Folder) -> bool:
+    return folder.read(CONFIG, MAX_JSON_BYTES) is not None and _first(folder) is not None
+
+
+def read_transformers_folder(folder: Folder) -> Checkpoint:
+    """Open a folder of Transformers. Raises CheckpointError where its files contradict each other."""
+    files: Files = {}
+    config = _object(folder, CONFIG, files)
+    report = _object(folder, REPORT, {})
+    try:
+        tree: object = _weights(folder, files)
+    except BaseException:
+        for source in _sources(files):
+            source.close()
+        raise
+    return Checkpoint(folder.where, "folder of Transformers", tree, _sources(files), config, report, files=files)
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """A JSON object from a file of bounded size. Raises CheckpointError."""
+    found = _object(LocalFolder(path.parent), path.name, {})
+    if found is None:
+        raise unsound(str(path), "no file")
+    return found
+
+
+def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:
+    """A JSON object, which joins the `files`; None where there is no such file."""
+    text = folder.read(name, MAX_JSON_BYTES)
+    if text is None:
+        return None
+    files[name] = text
+    try:
+        return parse_object(text)
+    except ValueError as error:
+        raise unsound(folder.named(name), str(error)) from error
+
+
+def _first(folder: Folder) -> str | None:
+    """The file of weights, or index of several, that counts."""
+    names = (name for pair in zip(WEIGHTS, INDEXES, strict=True) for name in pair)
+    return next((name for name in names if _is_there(folder, name)), None)
+
+
+def _is_there(folder: Folder, name: str) -> bool:
+    return not folder.missing([name]) if name in WEIGHTS else folder.read(name, MAX_JSON_BYTES) is not None
+
+
+def _weights(folder: Folder, files: Files) -> object:
+    name = _first(folder)
+    if name is None:
+        raise unsound(folder.where, "no weights")
+    if name in WEIGHTS:
+        return _read(folder, name, files)
+    return _sharded(folder, name, files)
+
+
+def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
+    where = folder.named(index)
+    weight_map = (_object(folder, index, files) or {}).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise unsound(where, "no weight_map from names to files")
+    shards = list(dict.fromkeys(weight_map.values()))
+    if len(shards) > MAX_SHARDS:
+        raise unsound(where, f"{len(shards)} shards, where at most {MAX_SHARDS} are sound")
+    tensors: dict[str, TensorRef] = {}
+    for shard in shards:
+        if shard in ("", ".", "..") or Path(shard).name != shard or "\\" in shard or not shard.isprintable():
+            raise unsound(where, f"a shard outside the folder: {short_text(shard)}")
+        held = _read(folder, shard, files)
+        if not isinstance(held, dict) or not all(isinstance(ref, TensorRef) for ref in held.values()):
+            raise unsound(folder.named(shard), "something else than a state dict")
+        for name in held:
+            if weight_map.get(name) != shard:
+                raise unsound(folder.named(shard), f"{short_text(name)}, which the index does not place there")
+        tensors |= held
+    missing = [name for name in weight_map if name not in tensors]
+    if missing:
+        listed = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
+        raise unsound(where, f"names without a tensor in any shard ({len(missing)}): {listed}")
+    return tensors
+
+
+def _read(folder: Folder, name: str, files: Files) -> object:
+    files[name] = source = folder.open(name)
+    return read_file(source)[1]
+
+
+def _sources(files: Files) -> tuple[ByteSource, ...]:
+    return tuple(file for file in files.values() if not isinstance(file, bytes))

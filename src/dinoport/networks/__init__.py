@@ -1,0 +1,1 @@
+"""What is computed: sizes, canonical names and shapes, the forward pass."""

@@ -1,0 +1,1 @@
+"""The ConvNeXt of facebookresearch/dinov3."""

@@ -1,0 +1,1 @@
+"""The ViT of facebookresearch/dinov3."""

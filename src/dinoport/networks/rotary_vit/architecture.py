@@ -1,0 +1,72 @@
+"""The Vision Transformer of facebookresearch/dinov3 (`dinov3/models/vision_transformer.py`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dinoport.networks.shapes import attention, layer_scales, linear, mlp, norm, vit_stem
+from dinoport.tensor import Shape
+
+
+@dataclass(frozen=True)
+class DinoV3ViT:
+    """A DINOv3 ViT: rotary positions, no position table. `image_size` is the input's that it is evaluated with.
+
+    `key_bias_mask` says that there is a `bias_mask`: it switches the keys' bias off, unless `live_key_bias`.
+    `rope_rounded` says that the stored periods are `rope_theta`'s rounded to bfloat16.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    mlp_hidden: int
+    patch_size: int
+    channels: int = 3
+    feed_forward: Literal["mlp", "swiglu"] = "mlp"
+    registers: int = 0
+    layer_scale: bool = True
+    qkv_bias: bool = True
+    key_bias_mask: bool = False
+    live_key_bias: bool = False
+    proj_bias: bool = True
+    ffn_bias: bool = True
+    local_cls_norm: bool = False
+    layer_norm_eps: float = 1e-5
+    rope_theta: float = 100.0
+    rope_rounded: bool = False
+    image_size: int = 224
+    classes: int | None = None
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def key_bias(self) -> bool:
+        """Whether keys have a bias that counts."""
+        return self.qkv_bias and (self.live_key_bias or not self.key_bias_mask)
+
+    def tensors(self) -> dict[str, Shape]:
+        """Every tensor of the original's state dict, buffers included, with its shape."""
+        width = self.width
+        shapes = vit_stem(width, self.channels, self.patch_size)
+        shapes |= {"mask_token": (1, width), "rope_embed.periods": (self.head_dim // 4,)}
+        if self.registers:
+            shapes["storage_tokens"] = (1, self.registers, width)
+        for block in (f"blocks.{index}" for index in range(self.depth)):
+            shapes |= attention(block, width, qkv_bias=self.qkv_bias, proj_bias=self.proj_bias)
+            if self.qkv_bias and self.key_bias_mask:
+                shapes[f"{block}.attn.qkv.bias_mask"] = (3 * width,)
+            shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
+            shapes |= layer_scales(block, width) if self.layer_scale else {}
+        return shapes | norm("norm", width) | (norm("local_cls_norm", width) if self.local_cls_norm else {})
+
+    def _feed_forward(self, block: str) -> dict[str, Shape]:
+        width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias
+        if self.feed_forward == "mlp":
+            return mlp(block, width, hidden, bias=bias)
+        gates = linear(f"{block}.mlp.w1", hidden, width, bias=bias) | linear(
+            f"{block}.mlp.w2", hidden, width, bias=bias
+        )
+        return gates | linear(f"{block}.mlp.w3", width, hidden, bias=bias)

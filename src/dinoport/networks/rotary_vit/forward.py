@@ -1,0 +1,156 @@
+"""The forward pass of facebookresearch/dinov3's ViT (`dinov3/models/vision_transformer.py`), under its tensor names.
+
+Written anew; imported only to verify.
+"""
+
+from __future__ import annotations
+
+from math import pi
+from typing import TypeAlias
+
+import torch
+from torch.nn import functional
+
+from dinoport.networks.layers import (
+    State,
+    as_tokens,
+    cls_and_mean,
+    layer_norm,
+    layer_scale,
+    linear,
+    merge_heads,
+    mlp,
+    patch_map,
+    silu,
+    split_heads,
+)
+from dinoport.networks.observing import EMBEDDING, Observer, ignore
+from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+
+Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Sines and cosines, (patches, head dimension) each."""
+
+
+def forward(
+    state: State,
+    architecture: DinoV3ViT,
+    pixels: torch.Tensor,
+    observe: Observer | None = None,
+    *,
+    rope_dtype: torch.dtype = torch.float32,
+    rotation_dtype: torch.dtype | None = None,
+    rotation: Rotation | None = None,
+) -> dict[str, torch.Tensor]:
+    """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
+
+    Tokens are CLS, registers ("storage tokens"), patches row by row. `state` holds the original names without
+    prefixes; pixels and tensors are of one dtype, and so is the result. Logits come from `linear_head`, over CLS
+    token and patch mean, if the architecture has classes.
+
+    Rotary angles come from `rope_embed.periods`, or from the architecture's `rope_theta` if the state has none, and
+    are computed in `rope_dtype`. Queries and keys are rotated in `rotation_dtype`, by default their own, as
+    Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16. `rotation`
+    takes the place of all that.
+    """
+    observe = observe or ignore
+    patches = patch_map(state, pixels, architecture.patch_size)
+    rotation = rotation or _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])
+    rotation_dtype = rotation_dtype or pixels.dtype
+    sines, cosines = (angles.to(rotation_dtype) for angles in rotation)
+    tokens = _embed(state, architecture, as_tokens(patches))
+    observe(EMBEDDING, tokens)
+    for index in range(architecture.depth):
+        tokens = _block(state, architecture, f"blocks.{index}", tokens, (sines, cosines))
+        observe(f"blocks.{index}", tokens)
+    tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
+    outputs = {"tokens": tokens}
+    if architecture.classes is not None and "linear_head.weight" in state:
+        outputs["logits"] = linear_logits(state, architecture, tokens)
+    return outputs
+
+
+def linear_logits(state: State, architecture: DinoV3ViT, tokens: torch.Tensor) -> torch.Tensor:
+    """The logits (batch, classes) of a classifier over CLS token, then patch mean (`dinov3/hub/classifiers.py`)."""
+    features = cls_and_mean(tokens, patches_from=1 + architecture.registers)
+    return linear(state, "linear_head", torch.cat(features, dim=1))
+
+
+def _embed(state: State, architecture: DinoV3ViT, patches: torch.Tensor) -> torch.Tensor:
+    prefix = [state["cls_token"]]
+    if architecture.registers:
+        prefix.append(state["storage_tokens"])
+    return torch.cat([*(token.expand(len(patches), -1, -1) for token in prefix), patches], dim=1)
+
+
+def _periods(state: State, architecture: DinoV3ViT, dtype: torch.dtype) -> torch.Tensor:
+    """One period, in units of half the picture's side, for each pair of dimensions of one axis."""
+    stored = state.get("rope_embed.periods")
+    if stored is not None:
+        return stored.to(dtype)
+    count = architecture.head_dim // 4
+    exponents: torch.Tensor = torch.arange(count, dtype=dtype) * 2 / (architecture.head_dim // 2)
+    return torch.pow(architecture.rope_theta, exponents)
+
+
+def rotation_of_state(state: State, architecture: DinoV3ViT, rows: int, columns: int, dtype: torch.dtype) -> Rotation:
+    """Sines and cosines in `dtype` for the periods that the state holds."""
+    return _rotation(_periods(state, architecture, dtype), rows, columns)
+
+
+def rotation_of_base(architecture: DinoV3ViT, rows: int, columns: int) -> Rotation:
+    """Sines and cosines in float64 for the architecture's base, whatever periods a checkpoint holds."""
+    return _rotation(_periods({}, architecture, torch.float64), rows, columns)
+
+
+def _rotation(periods: torch.Tensor, rows: int, columns: int) -> Rotation:
+    """Patch centres lie in [-1, 1] along each axis; the row's angles come first, and both repeat for the other half.
+
+    Source: `dinov3/layers/rope_position_encoding.py` with coordinates normalised per axis.
+    """
+    centres = [2 * (torch.arange(0.5, side, dtype=periods.dtype) / side) - 1 for side in (rows, columns)]
+    coordinates = torch.cartesian_prod(*centres)
+    angles = (2 * pi * coordinates[:, :, None] / periods).flatten(1).tile(2)
+    return angles.sin(), angles.cos()
+
+
+def _block(state: State, architecture: DinoV3ViT, name: str, tokens: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    eps = architecture.layer_norm_eps
+    normed = layer_norm(state, f"{name}.norm1", tokens, eps)
+    attended = _attention(state, architecture.heads, f"{name}.attn", normed, rotation)
+    tokens = tokens + layer_scale(state, f"{name}.ls1", attended)
+    feed_forward = mlp if architecture.feed_forward == "mlp" else _swiglu
+    mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
+    return tokens + layer_scale(state, f"{name}.ls2", mixed)
+
+
+def _attention(state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    queries, keys, values = queries_keys_values(state, heads, name, inputs, rotation)
+    attended = functional.scaled_dot_product_attention(queries, keys, values)
+    return linear(state, f"{name}.proj", merge_heads(attended))
+
+
+def queries_keys_values(
+    state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What attention is computed of, each (batch, heads, tokens, head dimension), rotated where it is."""
+    bias, mask = state.get(f"{name}.qkv.bias"), state.get(f"{name}.qkv.bias_mask")
+    if bias is not None and mask is not None:
+        bias = bias * mask.to(bias.dtype)
+    queries, keys, values = split_heads(functional.linear(inputs, state[f"{name}.qkv.weight"], bias), heads)
+    return _rotate(queries, rotation), _rotate(keys, rotation), values
+
+
+def _rotate(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """Rotate the patches, which come last; CLS token and registers have no position, but are rounded alike."""
+    sines, cosines = rotation
+    rounded, prefix = vectors.to(sines.dtype), vectors.shape[-2] - len(sines)
+    fixed, moving = rounded[:, :, :prefix], rounded[:, :, prefix:]
+    first, second = moving.chunk(2, dim=-1)
+    moved = moving * cosines + torch.cat([-second, first], dim=-1) * sines
+    return torch.cat([fixed, moved], dim=-2).to(vectors.dtype)
+
+
+def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """`w1` is the gate (`dinov3/layers/ffn_layers.py`)."""
+    hidden = silu(linear(state, f"{name}.w1", inputs)) * linear(state, f"{name}.w2", inputs)
+    return linear(state, f"{name}.w3", hidden)

@@ -1,0 +1,1 @@
+"""What a converted model sees in a picture: attention, masks, components."""

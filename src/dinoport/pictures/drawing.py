@@ -1,0 +1,163 @@
+"""What a converted model sees, as files: attention by head, masks, and the principal components of its patches."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dinoport.errors import FolderError
+from dinoport.files.disk_errors import disk_errors
+from dinoport.pictures.images import Components, heat, png
+from dinoport.pictures.seeing import Seen, holding
+from dinoport.report.text import entry
+from dinoport.tensor import Array
+from dinoport.writing.whole_files import write_whole
+
+DIMMED = 0.25
+"""How bright a picture stays outside of a mask."""
+
+
+SOFTWARE = "dinoport"
+"""What every picture says that it was drawn by."""
+
+MARK = b"tEXtSoftware\0" + SOFTWARE.encode()
+MARKED_WITHIN_BYTES = 256
+"""Where the mark is looked for: it stands before the pixels."""
+
+NAMES = re.compile(r"(picture|pca|(attention|mask)-(mean|head-\d+))\.png")
+
+
+@dataclass(frozen=True)
+class Visualization:
+    """The files that were written, by their names in `folder`, for a picture of (height, width) pixels."""
+
+    folder: Path
+    files: tuple[str, ...]
+    size: tuple[int, int]
+    heads: int
+    mass: float
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """As JSON-ready data."""
+        return {
+            "folder": str(self.folder),
+            "files": list(self.files),
+            "size": list(self.size),
+            "heads": self.heads,
+            "mass": self.mass,
+            "notes": list(self.notes),
+        }
+
+
+def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
+    """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark.
+
+    Raises FolderError, before anything is written, where `folder` is none or a picture's name there is a link.
+    """
+    pictures: dict[str, Array] = {"picture.png": seen.picture}
+    if seen.attention is not None:
+        digits = len(str(len(seen.attention) - 1))
+        pictures["attention-mean.png"] = _attention(seen.attention.mean(axis=0), seen.cell)
+        for head, attention in enumerate(seen.attention):
+            pictures[f"attention-head-{head:0{digits}}.png"] = _attention(attention, seen.cell)
+        pictures["mask-mean.png"] = _masked(seen, holding(seen.attention.mean(axis=0), mass))
+        for head, attention in enumerate(seen.attention):
+            pictures[f"mask-head-{head:0{digits}}.png"] = _masked(seen, holding(attention, mass))
+    if min(seen.patches.shape[0] * seen.patches.shape[1], seen.patches.shape[2]) >= 3:
+        pictures["pca.png"] = _enlarged(Components.of(seen.patches).colours(seen.patches), seen.cell)
+    _refuse_links(folder, pictures)
+    write_whole({folder / name: png(colours, SOFTWARE) for name, colours in pictures.items()})
+    heads = 0 if seen.attention is None else len(seen.attention)
+    return Visualization(folder, tuple(pictures), seen.picture.shape[:2], heads, mass, tuple(_notes(seen)))
+
+
+def check_place(folder: Path) -> None:
+    """Before any work: raise FolderError for a folder that cannot be written, or where pictures of others are named so.
+
+    It need not exist. What it holds under other names is left alone.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    with disk_errors(folder):
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        named = sorted(path for path in folder.iterdir() if NAMES.fullmatch(path.name)) if there == folder else []
+    _refuse_links(folder, [path.name for path in named])
+    foreign = [path.name for path in named if path.is_file() and not _is_ours(path)]
+    if foreign:
+        raise FolderError(
+            f"{foreign[0]} was not drawn by dinoport, and a picture might be written over it",
+            where=str(folder / foreign[0]),
+            found=f"{len(foreign)} such files" if len(foreign) > 1 else None,
+            next_step="move it away, or choose another folder with --out",
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    with disk_errors(path), path.open("rb") as file:
+        return MARK in file.read(MARKED_WITHIN_BYTES)
+
+
+def _refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """What a link leads to is no picture of ours to write over."""
+    links = [name for name in names if (folder / name).is_symlink()]
+    if links:
+        raise FolderError(
+            f"{links[0]} is a link, and a picture would be written over what it leads to",
+            where=str(folder / links[0]),
+            found=f"{len(links)} such links" if len(links) > 1 else None,
+            next_step="remove it, or choose another folder with --out",
+        )
+
+
+def _notes(seen: Seen) -> list[str]:
+    notes = []
+    if seen.attention is None:
+        notes.append(f"a {seen.model_type} has no attention: only the components of its feature map are drawn")
+    if seen.resampled:
+        notes.append("positions were resampled by Transformers' rule: README.md says whether it is the original's")
+    return notes
+
+
+def _attention(attention: Array, cell: int) -> Array:
+    least = attention.min()
+    return _enlarged(heat(attention - least, float(attention.max() - least)), cell)
+
+
+def _masked(seen: Seen, mask: Array) -> Array:
+    brightness = np.where(_enlarged(mask, seen.cell), 1.0, DIMMED)[..., None]
+    dimmed: Array = np.round(seen.picture * brightness).astype(np.uint8)
+    return dimmed
+
+
+def _enlarged(cells: Array, factor: int) -> Array:
+    """Every cell as a square of pixels."""
+    enlarged: Array = cells.repeat(factor, axis=0).repeat(factor, axis=1)
+    return enlarged
+
+
+def visualization_lines(drawn: Visualization) -> Iterator[str]:
+    """What was drawn, as text."""
+    height, width = drawn.size
+    yield from entry("folder", str(drawn.folder))
+    yield from entry("", f"{len(drawn.files)} pictures of {width}×{height} pixels")
+    yield from entry("picture", "picture.png: what the model saw")
+    if drawn.heads:
+        yield from entry(
+            "attention", f"attention-mean.png, attention-head-… of {drawn.heads} heads: the CLS token's, last block"
+        )
+        yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {drawn.mass:.0%} of it")
+    if "pca.png" in drawn.files:
+        yield from entry(
+            "components", "pca.png: the three directions in which patches differ most, as red, green, blue"
+        )
+    for note in drawn.notes:
+        yield from entry("note", note)

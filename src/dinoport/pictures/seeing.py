@@ -1,0 +1,246 @@
+"""What a converted folder sees in a picture: the attention of its last block, and its patch tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dinoport.codebases.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from dinoport.codebases.transformers.original import MODEL_TYPES
+from dinoport.errors import SettingError
+from dinoport.files.folders import LocalFolder
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.transformers_folder import is_transformers_folder, read_json
+from dinoport.proofs.foreign import refuse_foreign
+from dinoport.tensor import Array
+from dinoport.work.returning import folder_tensors
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CONVOLUTIONAL = {"resnet": 32, "dinov3_convnext": 32}
+"""Model types without attention, and the pixels of one cell of their feature map."""
+
+VITS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
+
+MAX_SIZE = 4096
+"""Pixels: attention over more patches takes more memory than machines have."""
+
+MAX_PATCHES = 16_384
+"""The attention of one head takes a gigabyte in float32 there, and grows with the square of their number."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`picture` is what the model saw, (height, width, 3) of 8 bits; `cell` the pixels along a side of one patch.
+
+    `attention` is (heads, rows, columns), None for a model without; `patches` are (rows, columns, width).
+    `resampled` says that positions were resampled for this size, by Transformers' rule.
+    """
+
+    picture: Array
+    cell: int
+    patches: Array
+    attention: Array | None
+    resampled: bool
+    model_type: str
+
+
+def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen:
+    """Run the folder's model on a picture whose shorter side becomes `size` pixels, cut to whole patches.
+
+    `dtype` is what the model computes in. Raises SettingError where the folder holds no model of this family, or one
+    that pictures do not fit.
+    """
+    config = checked_config(folder)
+    kind = str(config["model_type"])
+    cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
+    if not cell <= size <= MAX_SIZE:
+        raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
+    check_count(picture.size, size, cell)
+    levels = fitted(picture, size, cell)
+    mean, std = statistics(folder)
+    values = (levels / 255 - mean) / std
+
+    import torch  # once nothing of the folder is refused any more
+
+    from dinoport.proofs.attention import kept_attention
+    from dinoport.proofs.class_outputs import outputs_of
+
+    model = _load(folder, kind, dtype)
+    images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
+    with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
+        outputs = outputs_of(model, images)
+    grid = (levels.shape[0] // cell, levels.shape[1] // cell)
+    if "feature_map" in outputs:
+        patches = outputs["feature_map"][0].permute(1, 2, 0)
+    else:
+        # CLS token and registers stand first, patches last, in every class.
+        patches = outputs["tokens"][0, -grid[0] * grid[1] :].reshape(*grid, -1)
+    attention = rows[-1][0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy() if rows else None
+    if not patches.isfinite().all() or (attention is not None and not np.isfinite(attention).all()):
+        raise SettingError(
+            f"what the model in {folder} makes of this picture is not finite",
+            cause="its weights hold NaN or infinite values, or values that are too large for float32",
+            next_step="dinoport verify SOURCE FOLDER, which counts them",
+        )
+    native = config.get("image_size")
+    resampled = kind in VITS and kind != "dinov3_vit" and levels.shape[:2] != (native, native)
+    return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
+
+
+def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
+    """Raise SettingError where a picture of these sides would become more patches than fit: a long and narrow one."""
+    count = round(size * size * max(sides) / min(sides)) // cell**2
+    if count <= MAX_PATCHES:
+        return
+    fits = int(cell * (MAX_PATCHES * min(sides) / max(sides)) ** 0.5)
+    raise SettingError(
+        f"--size {size} makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
+        expected=f"at most {MAX_PATCHES}, as attention takes memory and time with the square of their number",
+        next_step=f"--size {fits}, or a part of the picture" if fits >= cell else "cut a part out of the picture",
+    )
+
+
+def fitted(picture: Image, size: int, cell: int) -> Array:
+    """The picture with its shorter side at `size` pixels, cut at the right and at the bottom to whole cells."""
+    from PIL import Image
+
+    width, height = picture.size
+    factor = size / min(width, height)
+    scaled = picture.convert("RGB").resize(
+        (max(round(width * factor), cell), max(round(height * factor), cell)), Image.Resampling.BICUBIC
+    )
+    levels = np.asarray(scaled)
+    rows, columns = levels.shape[0] // cell, levels.shape[1] // cell
+    return levels[: rows * cell, : columns * cell]
+
+
+def holding(attention: Array, mass: float) -> Array:
+    """The fewest patches of one head that hold the share `mass` of its attention, as (rows, columns) of bool."""
+    flat = attention.reshape(-1).astype(np.float64)
+    order = np.argsort(flat)[::-1]
+    held = np.cumsum(flat[order]) / flat.sum()
+    count = int(np.searchsorted(held, mass)) + 1
+    mask = np.zeros(flat.size, dtype=bool)
+    mask[order[:count]] = True
+    return mask.reshape(attention.shape)
+
+
+def checked_config(folder: Path) -> Mapping[str, Any]:
+    if not is_transformers_folder(LocalFolder(folder)):
+        raise SettingError(
+            f"{folder} is not a folder of Transformers",
+            expected="config.json and weights, as dinoport convert writes them",
+            next_step=f"dinoport convert {folder} FOLDER, then visualize FOLDER",
+        )
+    config = read_json(folder / "config.json")
+    if config.get("model_type") not in (*VITS, *CONVOLUTIONAL):
+        raise SettingError(
+            f"{folder} holds no model of the DINO family",
+            expected="one of " + ", ".join((*VITS, *CONVOLUTIONAL)),
+            found=f"model_type {config.get('model_type')!r}",
+        )
+    if config.get("num_channels", 3) != 3:
+        raise SettingError(
+            f"{folder} takes {config['num_channels']} channels, and pictures have three",
+            next_step="run the model on arrays of your own",
+        )
+    with open_checkpoint(folder) as checkpoint:
+        refuse_foreign(folder, config, folder_tensors(checkpoint))
+    return config
+
+
+def _patch_size(config: Mapping[str, Any]) -> int:
+    size = config.get("patch_size", 16)
+    if not isinstance(size, int) or size < 1:
+        raise SettingError("config.json has no patch size", expected="a whole number", found=repr(size))
+    return size
+
+
+def statistics(folder: Path) -> tuple[Array, Array]:
+    """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
+    path = folder / "preprocessor_config.json"
+    found = read_json(path) if path.is_file() else {}
+    values: list[Array] = []
+    for name, default in _DEFAULTS.items():
+        value = found.get(name) or default
+        if not _fits_colours(value, positive=name == "image_std"):
+            raise SettingError(
+                f"{name} of the folder's processor cannot be used",
+                where=str(path),
+                expected=f"three {'positive ' if name == 'image_std' else ''}numbers, one for each colour",
+                found=repr(value),
+                next_step="convert the checkpoint again, with --image-mean and --image-std if its own are others",
+            )
+        values.append(np.array(value, dtype=np.float64))
+    return values[0], values[1]
+
+
+def _fits_colours(value: Any, *, positive: bool) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3 or any(type(each) not in (int, float) for each in value):
+        return False
+    return not positive or min(value) > 0
+
+
+_DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+
+
+def _load(folder: Path, kind: str, dtype: str) -> Any:
+    """The model without its classifier, by its class: AutoModel would take the attention that config.json asks for."""
+    import torch
+    import transformers
+
+    from dinoport.proofs.loading import attention_for, quiet
+
+    class_name = MODEL_TYPES[kind]
+    with quiet(), _refused(folder, "loaded"):
+        model, info = getattr(transformers, class_name).from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            **attention_for(class_name),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # Transformers then names them, and so do we
+        )
+    mismatched = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
+    for words, names in (
+        ("does not fit", mismatched),
+        ("is missing", info["missing_keys"]),
+        ("has no place", info["unexpected_keys"]),
+    ):
+        wrong = sorted(name for name in map(str, names) if not name.startswith(_NOT_DRAWN))
+        if wrong:
+            raise SettingError(
+                f"the model in {folder} is not what its files hold",
+                found=f"{wrong[0]} {words}" + (f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""),
+                cause="config.json was changed, or belongs to another model",
+                next_step=_NEXT_STEP,
+            )
+    return model.eval()
+
+
+_NOT_DRAWN = ("pooler.", "classifier.", "embeddings.mask_token")
+"""What may be missing, where Transformers makes one up, or have no place: nothing that is drawn comes out of it."""
+
+_NEXT_STEP = "convert the checkpoint again, or see what is wrong: dinoport verify SOURCE FOLDER"
+
+
+@contextmanager
+def _refused(folder: Path, what: str) -> Iterator[None]:
+    """Whatever Transformers or torch raises on a folder that is not sound, as a message about the folder."""
+    try:
+        yield
+    except Exception as error:
+        raise SettingError(
+            f"the model in {folder} cannot be {what}",
+            found=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            cause="config.json and weights do not belong together",
+            next_step=_NEXT_STEP,
+        ) from error

@@ -1,0 +1,1 @@
+"""Each of the verbs, from top to bottom as what happens."""

@@ -1,0 +1,93 @@
+"""The files of a folder beside its weights, as a prepared conversion writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from dinoport.codebases.transformers.common import with_losses
+from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
+from dinoport.codebases.transformers.processor import processor_config
+from dinoport.errors import SettingError
+from dinoport.files.json_file import write_json, write_text
+from dinoport.files.output_file import WrittenFile
+from dinoport.finding.sources import IMAGENET
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.proofs.verdict import Verdict
+from dinoport.request import Request
+from dinoport.tensor import FLOAT_DTYPES, dtype_name
+from dinoport.work.preparation import Prepared
+from dinoport.writing.card import CardFacts, card
+from dinoport.writing.licence import LICENCES
+
+REPORT = "dinoport.json"
+
+
+def configs(prepared: Prepared) -> dict[str, dict[str, object]]:
+    """The content of config.json, and of preprocessor_config.json where the model takes pictures of three channels.
+
+    No processor of Transformers is known to do what a training on other channels did: of four, for one, PIL takes the
+    last for transparency, and multiplies the others by it when it resizes.
+    """
+    floats = {step.target.dtype for step in prepared.plan.steps if step.target.dtype in FLOAT_DTYPES.values()}
+    widest = max(floats, key=lambda dtype: dtype.itemsize)
+    config = {**with_losses(prepared.target.config, prepared.plan.lost), "dtype": dtype_name(widest)}
+    if prepared.target.channels != 3:
+        return {"config.json": config}
+    return {"config.json": config, "preprocessor_config.json": processor_config(prepared.target.preprocessing)}
+
+
+def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:
+    return [write_json(folder / name, content) for name, content in configs(prepared).items()]
+
+
+def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
+    """The model card, and the licence's text where the source is a published model beyond doubt."""
+    genuine = prepared.located.genuine(prepared.family.name)
+    licence = LICENCES[genuine.licence] if genuine else None
+    facts = CardFacts(
+        folder=name,
+        family=prepared.family.title,
+        upstream=prepared.family.upstream,
+        verdict=str(verdict),
+        settings=tuple(map(str, prepared.reading.settings)),
+        remarks=prepared.remarks,
+        pooler=prepared.request.pooler == "identity",
+        licence=licence,
+        base_model=genuine.hub if genuine else None,
+    )
+    written = [write_text(folder / "README.md", card(prepared.target, facts))]
+    return [*written, licence.write(folder)] if licence else written
+
+
+def request_of(folder: Checkpoint) -> Request:
+    """What was asked for when a folder was made, from its dinoport.json; nothing where it has none.
+
+    Without the files and addresses that it names.
+    """
+    asked = (folder.report or {}).get("request")
+    if not isinstance(asked, Mapping):
+        return Request()
+    request = Request.from_dict(asked)
+    return replace(request, head=_keyword(request.head, IMAGENET), labels=_keyword(request.labels, IMAGENET_LABELS))
+
+
+def refuse_to_guess(folder: Checkpoint, given: Request | None) -> None:
+    """Raise SettingError where a folder was made with files that `given` does not name: its own word opens none."""
+    asked = (folder.report or {}).get("request")
+    told = asked if isinstance(asked, Mapping) else {}
+    for name, keyword in (("head", IMAGENET), ("labels", IMAGENET_LABELS)):
+        if told.get(name) in (None, keyword) or (given and getattr(given, name) is not None):
+            continue
+        raise SettingError(
+            f"{folder.where} was made with a file of its own for --{name}, which has to be given again",
+            where=f"{REPORT}: request.{name}",
+            cause="a folder may come from a stranger, so no file or address that its report names is opened",
+            next_step=f"add --{name} FILE, with the file that the folder was made with",
+        )
+
+
+def _keyword(value: str | Path | None, keyword: str) -> str | None:
+    """A word that every installation understands alike, and nothing that would have to be opened."""
+    return keyword if value == keyword else None

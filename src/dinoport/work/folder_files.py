@@ -1,0 +1,88 @@
+"""The files of a folder: those that a conversion writes, those that its report lists, and whether they are the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TypeGuard
+
+from dinoport.errors import CheckpointError
+from dinoport.files.file_hash import hash_file
+from dinoport.files.links import refuse_leaving
+from dinoport.files.names import is_name
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.transformers_folder import INDEXES, WEIGHTS
+from dinoport.work.folder import REPORT
+from dinoport.writing.licence import LICENCES
+
+READ_BY_TRANSFORMERS = frozenset(
+    {".json", ".py", ".safetensors", ".bin", ".h5", ".msgpack", ".jinja", ".model", ".txt"}
+)
+"""A file of such a name, that no conversion wrote, may change what a folder loads as."""
+
+CONFIGS = frozenset({"config.json", "preprocessor_config.json"})
+
+DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
+"""What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
+
+OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})
+"""What a conversion writes beside the weights."""
+
+WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
+
+
+def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> Iterator[str]:
+    """Names that are listed, or that Transformers may read, and that no conversion with these `configs` writes."""
+    listed = _listed(folder.report)
+    written = _written(folder) - (CONFIGS - set(configs))
+    for name in sorted(listed | {file.name for file in path.iterdir()}):
+        if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
+            yield name
+
+
+def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[str]:
+    """Files of `dinoport.json` that are not what it says: those that people read, or all others."""
+    files = report.get("files")
+    listed = {REPORT}
+    for entry in files if isinstance(files, list) else []:
+        if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
+            if not documents:
+                yield f"{REPORT} names a file that cannot be in the folder"
+            continue
+        listed.add(name)
+        if (name in DOCUMENTS) != documents:
+            continue
+        try:
+            refuse_leaving(path / name, path)
+            if not (path / name).exists():
+                yield f"{name} is missing"
+                continue
+            size_bytes, sha256 = hash_file(path / name)
+        except CheckpointError as error:
+            yield error.what
+            continue
+        for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
+            if found != entry.get(field):
+                yield f"{name} has another {field} than {REPORT} says"
+                break
+    for file in () if documents else sorted(path.iterdir()):
+        if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
+            yield f"{file.name} is in the folder, and {REPORT} does not list it"
+
+
+def _is_file_name(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
+
+
+def _written(folder: Checkpoint) -> frozenset[str]:
+    """Names that a conversion gives to files, as far as they are weights: of those that are read."""
+    weights = {Path(source.where).name for source in folder.sources}
+    weights = {name for name in weights if WEIGHTS_WRITTEN.fullmatch(name)}
+    return frozenset({*OWN_NAMES, *weights, *(() if WEIGHTS[0] in weights else INDEXES[:1])})
+
+
+def _listed(report: Mapping[str, object] | None) -> set[str]:
+    files = (report or {}).get("files")
+    entries = files if isinstance(files, list) else []
+    return {str(entry["name"]) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}

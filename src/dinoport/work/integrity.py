@@ -1,0 +1,237 @@
+"""Whether the files of a folder, beside the tensors, are what a conversion of this source writes.
+
+Every byte of a folder is held by something: weights, configs and the card by the hashes in dinoport.json, dinoport.json
+by its own. A hash tells what was damaged or edited by hand. It is no signature: who forges the file can forge the hash.
+So whatever can be computed again from the source is computed again, and compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dinoport.codebases.setting import FIELDS, Origin
+from dinoport.errors import CheckpointError, printable
+from dinoport.files.json_file import json_bytes
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.transformers_folder import read_json
+from dinoport.report.as_json import SEAL, seal
+from dinoport.report.report import Report
+from dinoport.units import size_text
+from dinoport.work.folder import REPORT, configs
+from dinoport.work.folder_files import broken_hashes, strange_files
+from dinoport.work.preparation import Prepared
+
+OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
+"""Fields of dinoport.json that another file with the same tensors has otherwise."""
+
+COMPUTED_AGAIN = (
+    ("format",),
+    ("direction",),
+    *OF_THE_FILE,
+    ("model", "family"),
+    ("model", "class"),
+    ("request",),
+    ("accounting", "tensors"),
+    ("accounting", "size_bytes"),
+)
+"""Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
+better, are left to the file's own hash."""
+
+HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
+"""Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
+show what they do; with any other difference nothing of a stranger's config reaches Transformers."""
+
+MAX_SHOWN = 200
+"""Characters of a value that a message quotes."""
+
+WRITTEN_BY_TRANSFORMERS = frozenset({"transformers_version"})
+"""What saving adds to config.json, without a bearing on what is computed."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault of a folder, in words. One that is `harmless` still lets Transformers load the folder."""
+
+    what: str
+    harmless: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
+
+
+def problems_of(prepared: Prepared, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
+    """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold.
+
+    `another` says that the source is another file than the one that was converted.
+    """
+    for name, expected in configs(prepared).items():
+        found = _read_json(path / name)
+        if not isinstance(found, dict):
+            there = (path / name).exists()
+            yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
+            continue
+        for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
+            ours, theirs = expected.get(field), found.get(field)
+            if another and field == "dinoport":  # what did not come along lies in the file that was converted
+                ours, theirs = (_without(("lost",), record) for record in (ours, theirs))
+            if not _same(ours, theirs):
+                harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
+                yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
+    for name in strange_files(path, folder, configs(prepared).keys()):
+        yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
+    if folder.report is not None:
+        yield from (Problem(what, harmless=True) for what in broken_hashes(path, folder.report, documents=False))
+
+
+def shown(value: object, form: Callable[[object], str] = repr) -> str:
+    """A stranger's value, as far as a message needs it."""
+    text = form(value)
+    return f"{text[:MAX_SHOWN]} …" if len(text) > MAX_SHOWN else text
+
+
+def contradictions(
+    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = (), *, another: bool
+) -> Iterator[str]:
+    """What in a folder's dinoport.json is damaged, or is not what the source gives now.
+
+    Of `another` file with the same tensors no more is asked than that it gives the same model. `given` are the fields
+    of the request that the verifier says: what they make of the folder is in its config.
+    """
+    yield from map(printable, _contradictions(path, recorded, fresh, given, another))
+
+
+def _contradictions(
+    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
+) -> Iterator[str]:
+    yield from _broken_seal(path, recorded)
+    expected = fresh.to_dict()
+    left_out = ("head", "labels", *given, *(("dropped",) if another else ()))
+    for keys in COMPUTED_AGAIN:
+        if another and keys in OF_THE_FILE:
+            continue
+        found, computed = (_without(left_out, _at(report, keys)) for report in (recorded, expected))
+        if not _same(found, computed):
+            yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
+    settings, now = (_settings(report) for report in (recorded, expected))
+    for name in sorted(settings.keys() | now.keys()):
+        old, new = settings.get(name), now.get(name)
+        confirmed = old and new and old[0] == new[0] and (another or FIELDS.get(name) in given)
+        if old != new and not confirmed:
+            yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
+    if not another:
+        yield from _changed_source(recorded, fresh)
+
+
+def is_another_file(prepared: Prepared, folder: Checkpoint) -> bool:
+    """Whether the source is evidently another file than the one that was converted: it has another size.
+
+    One of the same size passes for that file, so what differs in it is damage.
+    """
+    if folder.report is None:
+        return False
+    then = [file.get("size_bytes") for file in _source_files(folder.report)]
+    if not then:  # converted with --verify none
+        return bool(_at(folder.report, ("source", "size_bytes")) != prepared.checkpoint.size_bytes)
+    return then != [source.size_bytes for source in prepared.sources]
+
+
+def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
+    """What is not as it was when the folder was made, and makes no other model."""
+    if folder.report is None:
+        return ()
+    changed = [f"{what}; no model is made of it" for what in broken_hashes(path, folder.report, documents=True)]
+    if another:
+        source, exact = fresh.source, fresh.proofs.exact
+        kind, size_bytes = (shown(_at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
+        changed.append(
+            f"{source.where} ({source.format}, {source.size_bytes} bytes) is another file than the one that was "
+            f"converted ({kind}, {size_bytes} bytes); its tensors are {'' if exact and exact.passed else 'not all '}"
+            "equal, and what else that one held was not looked at"
+        )
+    return tuple(map(printable, changed))
+
+
+def problems_of_returned(path: Path) -> Iterator[str]:
+    """What in a folder that was converted back is not what its dinoport.json says."""
+    recorded = read_json(path / REPORT)
+    yield from _broken_seal(path, recorded)
+    yield from map(printable, broken_hashes(path, recorded, documents=False))
+
+
+def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
+    """Whether dinoport.json is not what it was when it was written."""
+    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
+        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+
+
+def _without(names: Collection[str], value: object) -> object:
+    """A request without fields that need not be the same: files lie elsewhere by now, what is in them is pinned."""
+    if isinstance(value, Mapping):
+        return {name: each for name, each in value.items() if name not in names}
+    return value
+
+
+def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
+    """What could not be looked at."""
+    if folder.report is None:
+        return (
+            f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",
+        )
+    if another:
+        return ()  # a warning says so
+    then = [file.get("other_sha256") for file in _source_files(folder.report)]
+    hashes = zip(fresh.source.files, [*then, *[""] * len(fresh.source.files)], strict=False)
+    unpinned = sum(file.other_bytes for file, old in hashes if None in (file.other_sha256, old))
+    if not unpinned:
+        return ()
+    return (f"{size_text(unpinned)} of the source, beside the tensors converted, were not looked at",)
+
+
+def _source_files(recorded: Mapping[str, object]) -> list[dict[str, Any]]:
+    files = _at(recorded, ("source", "files"))
+    return [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+
+
+def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
+    """Bytes beside the tensors that were converted, which no proof compares."""
+    for old, new in zip(_source_files(recorded), fresh.source.files, strict=False):
+        if old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
+            yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
+
+
+def _differ(then: object, now: str | None) -> bool:
+    """Whether two hashes contradict each other: one that was not made, for its size or the distance, does not."""
+    return then is not None and now is not None and then != now
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal as JSON: 1, 1.0 and true are three values."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+    """Value and origin of each setting; what was given to the conversion is a claim where it is not given again."""
+    settings = _at(report, ("model", "settings"))
+    found = [setting for setting in settings if isinstance(setting, dict)] if isinstance(settings, list) else []
+    given = {Origin.CLAIMED.value: Origin.GIVEN.value}
+    return {
+        str(setting.get("name")): (setting.get("value"), given.get(str(setting.get("origin")), setting.get("origin")))
+        for setting in found
+    }
+
+
+def _at(data: object, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def _read_json(path: Path) -> object:
+    try:
+        return read_json(path)
+    except CheckpointError:
+        return None

@@ -1,0 +1,170 @@
+"""What people give for a checkpoint, told by its content, and one clear message for what is none."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.errors import CheckpointError, UnsafeCheckpointError
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.single_file import read_file
+from tests.formats.memory import Memory, torch_zip, zipped
+from tests.fuzz.seeds import seeds
+
+GIVE = "give the .pth, .safetensors or folder that the weights are in"
+GIVE_PYTORCH = "give the PyTorch checkpoint"
+INSIDE = "unpack it, and give the checkpoint inside"
+
+
+def tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"), None)
+    return file.getvalue()
+
+
+def numpy_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.ones(3))
+    return file.getvalue()
+
+
+PAGE = "open the address in a browser, log in or ask for access, and download again"
+
+OTHERS = {
+    "nothing": (b"", "an empty file", "fetch it again"),
+    "an LFS pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "a Git LFS pointer, not the file it points to",
+        "git lfs pull",
+    ),
+    "html": (b"<!DOCTYPE html>\n<html>", "a web page: '<!DOCTYPE html> <html>'", PAGE),
+    "html behind spaces": (b"\n  <HTML><title>x", "a web page: '<HTML><title>x'", PAGE),
+    "xml": (b"<?xml version='1.0'?><Error>", "a web page: \"<?xml version='1.0'?><Error>\"", PAGE),
+    "text": (b"Not found.\n", "text: 'Not found.'", GIVE),
+    "text of other letters": ("日本\n".encode() * 200, "text: '" + "日本 " * 11 + "日'", GIVE),
+    "json": (b'{"a": 1}', "text: '{\"a\": 1}'", GIVE),
+    "text like a pickle": (b"calm down,\nplease\n", "text: 'calm down, please'", GIVE),
+    "bytes": (bytes(range(200, 256)), "bytes of no known format", GIVE),
+    "zeros": (bytes(1000), "bytes of no known format", GIVE),
+    "gzip": (gzip.compress(b"x"), "gzip data", "gunzip it first"),
+    "xz": (b"\xfd7zXZ\0", "xz data", "unxz it first"),
+    "bzip2": (b"BZh9", "bzip2 data", "bunzip2 it first"),
+    "zstandard": (b"\x28\xb5\x2f\xfd", "zstandard data", "unzstd it first"),
+    "7-Zip": (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", INSIDE),
+    "RAR": (b"Rar!\x1a\7", "a RAR archive", INSIDE),
+    "tar": (tar(), "a tar archive", INSIDE),
+    "an empty zip": (zipped({}), "an empty zip file", "fetch it again"),
+    "HDF5": (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them", GIVE_PYTORCH),
+    "npy": (numpy_array(), "a NumPy array", GIVE_PYTORCH),
+    "GGUF": (b"GGUF\3\0\0\0", "a GGUF file", GIVE_PYTORCH),
+    "ONNX": (b"\x08\x07\x12\x07pytorch", "an ONNX graph", GIVE_PYTORCH),
+    "PDF": (b"%PDF-1.7", "a PDF", GIVE_PYTORCH),
+    "PNG": (b"\x89PNG\r\n", "a PNG picture", GIVE_PYTORCH),
+    "JPEG": (b"\xff\xd8\xff\xe0", "a JPEG picture", GIVE_PYTORCH),
+}  # fmt: skip
+
+CAUSES = {
+    "nothing": "a download that did not begin",
+    "html": "a download that was refused, or an address of a page about the file",
+    "html behind spaces": "a download that was refused, or an address of a page about the file",
+    "xml": "a download that was refused, or an address of a page about the file",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_checkpoint(tmp_path, name):
+    data, found, next_step = OTHERS[name]
+    path = tmp_path / "vit_small.pth"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(path)
+    cause = f"  likely cause: {CAUSES[name]}\n" if name in CAUSES else ""
+    assert str(caught.value) == (
+        f"{path} is not a checkpoint\n"
+        "  expected: a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers\n"
+        f"  found: {found}\n{cause}  try: {next_step}"
+    )
+
+
+def test_the_name_does_not_matter():
+    for name in ("a.safetensors", "a.bin", "a", "a.pth.tar"):
+        for format_name, target in (("torch zip file", "zip"), ("safetensors file", "safetensors")):
+            assert read_file(Memory(seeds()[target][0], name))[0] == format_name
+
+
+def test_a_damaged_safetensors_file_is_called_one():
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is not a sound safetensors file"):
+        read_file(Memory(bytes(50), "a.safetensors"))
+
+
+def test_an_old_pickle_that_looks_like_text_is_searched_for_names():
+    with pytest.raises(UnsafeCheckpointError, match=r"names os\.system"):
+        read_file(Memory(b"cos\nsystem\n(S'true'\ntR."))
+
+
+def test_a_folder_of_something_else(tmp_path):
+    for name in "abcdefgh":
+        (tmp_path / f"{name}.png").touch()
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} is a folder, but not one that holds a checkpoint\n"
+        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  found: a.png, b.png, c.png, d.png, e.png, f.png …\n"
+        "  try: give the checkpoint file inside the folder"
+    )
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="found: nothing"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_link_in_a_circle(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="cannot be read: Too many levels of symbolic links"):
+        open_checkpoint(tmp_path / "a")
+
+
+def test_files_are_closed_when_opening_fails(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(torch_zip(b"cos\nsystem\n."))
+    before = open_files()
+    for _ in range(5):
+        with pytest.raises(UnsafeCheckpointError):
+            open_checkpoint(path)
+    assert open_files() == before
+
+
+def open_files() -> int:
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("this system does not list a process's open files")
+    return len(list(folder.iterdir()))
+
+
+def test_a_name_that_no_disk_takes(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read: File name too long"):
+        open_checkpoint(tmp_path / ("a" * 300))
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def refused(path: Path, **options: bool) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/run/config.json cannot be read: Permission denied\n  try: ls -l {tmp_path}/run/config.json"
+    )

@@ -1,0 +1,86 @@
+"""The output folder of a run given for a checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dinoport.errors import CheckpointError
+from dinoport.formats.opening import open_checkpoint
+from tests import goldens
+from tests.formats.distributed_folders import tensors, write_folder
+
+TEACHER = goldens.FOLDER / "dinov2/trained_a/teacher_checkpoint.pth"
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(TEACHER, path))
+
+
+def where(folder: Path) -> str:
+    with open_checkpoint(folder) as checkpoint:
+        return checkpoint.where
+
+
+@pytest.mark.parametrize("path", ["teacher_checkpoint.pth", "eval/training_9/teacher_checkpoint.pth", "last.pth"])
+def test_the_only_checkpoint_is_taken(tmp_path, path) -> None:
+    expected = put(tmp_path / path)
+    (tmp_path / "config.yaml").write_text("a: 1")
+    assert where(tmp_path) == str(expected)
+
+
+def test_a_teacher_goes_before_the_files_of_ranks(tmp_path) -> None:
+    put(tmp_path / "model_final.rank_0.pth")
+    expected = put(tmp_path / "eval/training_9/teacher_checkpoint.pth")
+    assert where(tmp_path) == str(expected)
+
+
+def test_what_else_looks_like_a_checkpoint_is_told_of(tmp_path) -> None:
+    put(tmp_path / "run/teacher_checkpoint.pth")
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.remarks == ()
+    put(tmp_path / "model_final.rank_0.pth")
+    put(tmp_path / "another/model.pth")
+    put(tmp_path / "another/model.pt")
+    write_folder(tmp_path / "third/9", tensors())
+    with open_checkpoint(tmp_path) as checkpoint:
+        assert checkpoint.remarks == (
+            f"run/teacher_checkpoint.pth was chosen; also in {tmp_path}: another/model.pt, another/model.pth, "
+            "model_final.rank_0.pth and 1 more",
+        )
+
+
+@pytest.mark.parametrize("path", ["ckpt/9", "9", "eval/training_9/sharded_teacher_checkpoint"])
+def test_the_only_distributed_checkpoint_is_taken(tmp_path, path) -> None:
+    expected = write_folder(tmp_path / path, tensors())
+    assert where(tmp_path) == str(expected)
+
+
+def test_several_are_listed_latest_first(tmp_path) -> None:
+    for iteration in (9, 119, 29):
+        put(tmp_path / f"eval/training_{iteration}/teacher_checkpoint.pth")
+    write_folder(tmp_path / "ckpt/39", tensors())
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value).replace(str(tmp_path), "RUN") == (
+        "RUN holds 4 checkpoints\n"
+        "  expected: one, or its path\n"
+        "  found: eval/training_119/teacher_checkpoint.pth, ckpt/39, eval/training_29/teacher_checkpoint.pth, "
+        "eval/training_9/teacher_checkpoint.pth\n"
+        "  try: give the one that you mean: dinoport convert RUN/eval/training_119/teacher_checkpoint.pth FOLDER"
+    )
+
+
+def test_a_folder_without_any(tmp_path) -> None:
+    (tmp_path / "log.txt").touch()
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value).replace(str(tmp_path), "RUN") == (
+        "RUN is a folder, but not one that holds a checkpoint\n"
+        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  found: log.txt\n"
+        "  try: give the checkpoint file inside the folder"
+    )
