@@ -109,7 +109,7 @@ def file_steps(path: Path) -> tuple[Callable[[], object], ...]:
     return read, write, check, sha256, look, compare
 
 
-def forward_pass(architecture: material.DinoViT, dtype: str) -> Callable[[], object]:
+def forward_pass(architecture: material.ViT, dtype: str) -> Callable[[], object]:
     """Transformers' class on one picture; the weights do not matter for the time."""
     import torch
     from transformers import ViTConfig, ViTModel

@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests import goldens
 
-from dinoport.codebases.preprocessing import EVALUATION
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.preprocessing import EVALUATION
+from dinoport.networks.vit.architecture import ViT
 from dinoport.networks.vit.forward import forward
 from dinoport.proofs.picture import picture_tensor, synthetic_picture
 
-TRAINED = DinoViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
-MADE_UP = DinoViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)
+TRAINED = ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
+MADE_UP = ViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)
 
 CLASSIC_EPS = 1e-12
 """What ViTConfig has where nobody sets it."""
@@ -63,7 +63,7 @@ def main() -> None:
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def _cls(state: dict[str, torch.Tensor], architecture: DinoViT, pixels: torch.Tensor) -> torch.Tensor:
+def _cls(state: dict[str, torch.Tensor], architecture: ViT, pixels: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return forward(state, architecture, pixels)["tokens"][:, 0]
 

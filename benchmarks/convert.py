@@ -31,7 +31,7 @@ def main() -> None:
     print(start_up(rounds))
 
 
-def conversion(folder: Path, rounds: int, architecture: material.DinoViT) -> str:
+def conversion(folder: Path, rounds: int, architecture: material.ViT) -> str:
     warm_up, source = (material.checkpoint(each, folder) for each in (material.WARM_UP, architecture))
     timing.warm(source)
     run = partial(timing.job, source=source, target=folder / "converted", warm_up=warm_up)

@@ -14,7 +14,7 @@ from pathlib import Path
 import material
 import timing
 from dinoport import convert
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from material import TEACHER_ONLY, WHOLE_RUN
 from timing import judged
 
@@ -43,7 +43,7 @@ def main() -> None:
             print(measure(title, copies, material.V3_SMALL if options.quick else architecture, Path(folder), rounds))
 
 
-def measure(title: str, copies: tuple[str, ...], architecture: DinoV3ViT, folder: Path, rounds: int) -> str:
+def measure(title: str, copies: tuple[str, ...], architecture: RotaryViT, folder: Path, rounds: int) -> str:
     warm_up, source = (
         material.distributed(each, folder, copies, RANKS) for each in (material.V3_WARM_UP, architecture)
     )

@@ -183,7 +183,7 @@ _RENAMED = (
 
 def _check_loads(folder: Path, class_name: str) -> None:
     """A recipe that loses tensors would be a fast one."""
-    from dinoport.proofs.loading import load
+    from dinoport.codebases.transformers.running import load
 
     proof, _ = load(folder, class_name, pooler=False)
     if not proof.passed:

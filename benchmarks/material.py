@@ -14,24 +14,24 @@ import numpy as np
 
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.mapping.plan import TensorSpec
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.tensor import BLOCK_BYTES, Array
 
-VIT_TINY = DinoViT(192, 12, 3, 768, 16, 224)
-VIT_SMALL = DinoViT(384, 12, 6, 1536, 16, 224)
-VIT_BASE = DinoViT(768, 12, 12, 3072, 16, 224)
-VIT_LARGE = DinoViT(1024, 24, 16, 4096, 16, 224)
+VIT_TINY = ViT(192, 12, 3, 768, 16, 224)
+VIT_SMALL = ViT(384, 12, 6, 1536, 16, 224)
+VIT_BASE = ViT(768, 12, 12, 3072, 16, 224)
+VIT_LARGE = ViT(1024, 24, 16, 4096, 16, 224)
 """Not published for DINO; the shapes are timm's."""
-VIT_8GB = DinoViT(2048, 40, 32, 8192, 16, 224)
+VIT_8GB = ViT(2048, 40, 32, 8192, 16, 224)
 """Of nobody's making: what 8 GB of the same tensors would be."""
-WARM_UP = DinoViT(64, 1, 1, 256, 16, 32)
+WARM_UP = ViT(64, 1, 1, 256, 16, 32)
 
-V3_SMALL = DinoV3ViT(384, 12, 6, 1536, 16)
-V3_BASE = DinoV3ViT(768, 12, 12, 3072, 16)
-V3_2GB = DinoV3ViT(1280, 26, 20, 5120, 16)
+V3_SMALL = RotaryViT(384, 12, 6, 1536, 16)
+V3_BASE = RotaryViT(768, 12, 12, 3072, 16)
+V3_2GB = RotaryViT(1280, 26, 20, 5120, 16)
 """Of nobody's making: 2 GB of a backbone alone."""
-V3_WARM_UP = DinoV3ViT(64, 1, 1, 256, 16)
+V3_WARM_UP = RotaryViT(64, 1, 1, 256, 16)
 
 TEACHER_ONLY = ("model.",)
 """What `eval/<iteration>/sharded_teacher_checkpoint` of a DINOv3 run holds."""
@@ -43,7 +43,7 @@ WHOLE_RUN = (
 """What `ckpt/<iteration>` of a DINOv3 run holds: three copies of the model and two moments for each weight."""
 
 
-def checkpoint(architecture: DinoViT, folder: Path) -> Path:
+def checkpoint(architecture: ViT, folder: Path) -> Path:
     """Write a checkpoint into `folder`, holding one block at a time, and return its path.
 
     The file is laid out as torch.save lays it out; that torch reads it is a test of its own.
@@ -56,12 +56,12 @@ def checkpoint(architecture: DinoViT, folder: Path) -> Path:
     return path
 
 
-def size_bytes(architecture: DinoViT) -> int:
+def size_bytes(architecture: ViT) -> int:
     """Of the values; names and padding add a few thousandths."""
     return sum(4 * prod(shape) for shape in architecture.tensors().values())
 
 
-def distributed(architecture: DinoV3ViT, folder: Path, copies: tuple[str, ...], ranks: int) -> Path:
+def distributed(architecture: RotaryViT, folder: Path, copies: tuple[str, ...], ranks: int) -> Path:
     """Write a distributed checkpoint of `ranks` ranks into `folder`, holding one tensor at a time, and return its path.
 
     It is laid out as torch.distributed.checkpoint lays it out, which needs a process for each rank: each part is saved
@@ -89,7 +89,7 @@ def distributed(architecture: DinoV3ViT, folder: Path, copies: tuple[str, ...], 
     return path
 
 
-def _values(copy: str, bare: str, shape: tuple[int, ...], architecture: DinoV3ViT) -> Any:
+def _values(copy: str, bare: str, shape: tuple[int, ...], architecture: RotaryViT) -> Any:
     import torch
 
     if bare == "rope_embed.periods":

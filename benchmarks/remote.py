@@ -75,7 +75,7 @@ def table(served: Served, size_bytes: int, backbone_bytes: int, folder: Path) ->
     return "\n".join([*lines, ""])
 
 
-def training_checkpoint(architecture: material.DinoViT, path: Path) -> tuple[Path, int]:
+def training_checkpoint(architecture: material.ViT, path: Path) -> tuple[Path, int]:
     """Write it, and return its path with the bytes of the teacher's backbone."""
     shapes = architecture.tensors()
     teacher = {f"backbone.{name}": _pattern(shape) for name, shape in shapes.items()}

@@ -15,57 +15,57 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+from dinoport.codebases.transformers.catalogue import choose
+from dinoport.codebases.transformers.target import Choices, Target
 from tests import formula
+from tests.models import dinov2
 
 from dinoport import errors
 from dinoport.cli.commands import app
 from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases.catalogue import FAMILIES
-from dinoport.codebases.family import Evidence, Family
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.probe import Features, Probe
+from dinoport.codebases.codebase import Evidence, Family
 from dinoport.codebases.published_names import PUBLISHED
-from dinoport.codebases.transformers.catalogue import choose
-from dinoport.codebases.transformers.target import Choices, Target
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.networks.resnet.architecture import DinoResNet
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.network import Classifier, Features
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.report.models import models_page
 from dinoport.tensor import ArrayValues, TensorRef
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 80
 
-VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, image_size=224)
-V2 = DinoV2ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=14, image_size=518)
-V3 = DinoV3ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
+VIT = ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, image_size=224)
+V2 = dinov2(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=14, image_size=518)
+V3 = RotaryViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
 
 EXAMPLES: dict[str, Sequence[tuple[str, Any]]] = {
     "dino": (
         ("A backbone", VIT),
-        ("With a classifier of its own", replace(VIT, classes=10)),
-        ("With a linear head over the CLS token (`--head`)", replace(VIT, probe=Probe(Features.CLS, 10))),
+        ("With a classifier of its own", replace(VIT, classifier=Classifier(Features.CLS, 10))),
+        ("With a linear head over the CLS token (`--head`)", replace(VIT, classifier=Classifier(Features.CLS, 10))),
         (
             "With a linear head over CLS token and patch mean (`--head`)",
-            replace(VIT, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 10)),
+            replace(VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 10)),
         ),
     ),
     "dino_resnet": (
-        ("A backbone", DinoResNet()),
-        ("With torchvision's classifier", DinoResNet(classes=10)),
-        ("With a linear head (`--head`)", DinoResNet(linear_classes=10)),
+        ("A backbone", ResNet()),
+        ("With torchvision's classifier", ResNet(classifier=Classifier(Features.POOLED, 10))),
+        ("With a linear head (`--head`)", ResNet(classifier=Classifier(Features.POOLED, 10))),
     ),
     "dinov2": (
         ("A backbone", V2),
         ("With SwiGLU, as ViT-g", replace(V2, feed_forward="swiglu", mlp_hidden=176)),
         ("With registers", replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED)),
-        ("With a linear head (`--head`)", replace(V2, classes=10)),
+        ("With a linear head (`--head`)", replace(V2, classifier=Classifier(Features.CLS_MEAN, 10))),
         (
             "With registers and a linear head (`--head`)",
             replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED, classes=10),
@@ -83,7 +83,7 @@ EXAMPLES: dict[str, Sequence[tuple[str, Any]]] = {
             replace(V3, registers=0, key_bias_mask=False, layer_scale=False),
         ),
     ),
-    "dinov3_convnext": (("A backbone", DinoV3ConvNext(depths=(1, 1, 2, 1), widths=(8, 16, 24, 32))),),
+    "dinov3_convnext": (("A backbone", ConvNeXt(depths=(1, 1, 2, 1), widths=(8, 16, 24, 32))),),
 }
 """Small models that show each table of a family; the tables don't depend on size."""
 

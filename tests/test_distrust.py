@@ -15,11 +15,11 @@ import pytest
 from dinoport import api
 from dinoport.api import convert, verify
 from dinoport.cli import commands as cli
-from dinoport.codebases.preprocessing import IMAGENET_MEAN
 from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import FolderError, SettingError
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.torch.writer import write_torch_file
+from dinoport.networks.preprocessing import IMAGENET_MEAN
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline, report_lines
@@ -71,8 +71,8 @@ def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name
     monkeypatch.chdir(tmp_path)
     Path("secret").write_text("the words of a secret file")
     forge(folder, {name: value})
-    monkeypatch.setattr("dinoport.work.preparation.locate_head", lambda *given: pytest.fail("a head was opened"))
-    monkeypatch.setattr("dinoport.work.preparation.read_labels", lambda *given: pytest.fail("labels were opened"))
+    monkeypatch.setattr("dinoport.work.conversion.locate_head", lambda *given: pytest.fail("a head was opened"))
+    monkeypatch.setattr("dinoport.work.conversion.read_labels", lambda *given: pytest.fail("labels were opened"))
     with pytest.raises(SettingError) as refused:
         verify(source, folder, level="exact")
     assert str(refused.value) == (
@@ -132,7 +132,7 @@ def test_shards_and_their_index_are_what_a_conversion_writes(tmp_path) -> None:
 def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
     made, monkeypatch, name: str, fields: dict[str, object]
 ) -> None:
-    loading = pytest.importorskip("dinoport.proofs.loading")
+    loading = pytest.importorskip("dinoport.codebases.transformers.running")
     source, folder = made
     (folder / name).touch()
     (folder / name).write_text((folder / name).read_text() or "{}")
@@ -271,7 +271,7 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
     made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
 ) -> None:
     seeing = pytest.importorskip("dinoport.pictures.seeing")
-    loading = pytest.importorskip("dinoport.proofs.loading")
+    loading = pytest.importorskip("dinoport.codebases.transformers.running")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made

@@ -43,7 +43,7 @@ def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
 
 
 def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType) -> None:
-    from dinoport.codebases.transformers.original import CLASSES
+    from dinoport.codebases.transformers.reading import CLASSES
 
     assert generate.EXAMPLES.keys() == {family.name for family in generate.FAMILIES}
     shown = {

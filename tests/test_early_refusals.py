@@ -13,7 +13,7 @@ from dinoport import api
 from dinoport.cli.options import statistics
 from dinoport.errors import SettingError, UsageError
 from dinoport.proofs.verdict import Word
-from dinoport.work.preparation import Request
+from dinoport.work.conversion import Request
 from tests import tiny
 from tests.command_line import DEMO, Run
 

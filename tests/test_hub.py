@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import fsspec
 import numpy as np
 import pytest
+from dinoport.work.returning import folder_tensors
 from safetensors.numpy import save
 
 from dinoport import api
@@ -18,8 +19,7 @@ from dinoport.files.remote import fetching, http
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote import copying
 from dinoport.formats.remote.opening import open_remote
-from dinoport.work.preparation import Request
-from dinoport.work.returning import folder_tensors
+from dinoport.work.conversion import Request
 from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DEMO = Path(__file__).parents[1] / "src" / "dinoport" / "demo_checkpoint.pth"
+DEMO = Path(__file__).parents[1] / "src" / "dinoport" / "work" / "demo_checkpoint.pth"
 
 RUN = """
 import sys

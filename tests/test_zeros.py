@@ -96,7 +96,7 @@ def test_one_number_in_one_matrix_is_a_weight(tmp_path: Path) -> None:
 
 def test_zeros_that_a_model_may_have_are_no_exception(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    model = replace(V2, classes=5)
+    model = replace(V2, classifier=Classifier(Features.CLS_MEAN, 5))
     parts = ("mask_token", "cls_token", "linear_head", "bias", "ls1.gamma")
     source = write(tmp_path / "a.pth", zeroed(formula.state_dict(model.tensors()), *parts))
     report = convert(source, tmp_path / "out", Request(num_heads=1))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from tests import formula
 from tests.writing.stub_tensors import Stub, tensor
 
-ARCHITECTURE = DinoViT(width=8, depth=1, heads=2, mlp_hidden=12, patch_size=4, image_size=8)
+ARCHITECTURE = ViT(width=8, depth=1, heads=2, mlp_hidden=12, patch_size=4, image_size=8)
 REQUEST = Request(num_heads=2)
 
 DROPPED = {"head.mlp.0.weight": (6, 8), "head.last_layer.weight_v": (5, 6)}

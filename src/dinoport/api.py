@@ -1,37 +1,33 @@
-"""The functions, and the only place that sees the whole way from a source to a published folder."""
+"""The functions: each is one verb, and the checks of its arguments before any work."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any
 
-from dinoport.codebases.transformers.original import is_known_class
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError, UsageError
 from dinoport.files.address import local_folder, refuse_empty, shown_source
+from dinoport.finding.models import unwrapped
 from dinoport.finding.sources import PublishedName, locate
-from dinoport.finding.unwrap import state_dicts
 from dinoport.progress import Progress, silent
 from dinoport.proofs.genuine import check_reference
-from dinoport.proofs.prove import Level
 from dinoport.proofs.verdict import Proofs, Verdict, Word
-from dinoport.report.build import prepared_report, return_report
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text
-from dinoport.request import DEFAULT_MASS, DEFAULT_SHARD_BYTES, DEFAULT_SIZE, Request
-from dinoport.work.conversion import Job, convert_into, return_into
-from dinoport.work.preparation import prepare, prepare_opened
-from dinoport.work.returning import folder_tensors, prepare_return, refuse_options
-from dinoport.work.verifying import Check, verify_folder, verify_returned, was_returned
+from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request
+from dinoport.work.conversion import prepare, prepare_opened
+from dinoport.work.convert import convert_into
+from dinoport.work.reporting import report_of
+from dinoport.work.verify import verify_place
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import refuse_overlap
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
-
-Direction: TypeAlias = Literal["transformers", "original"]
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -41,113 +37,76 @@ DEMO_HEADS = 2
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
+PLANNED = Verdict(Word.PLANNED)
 
-def inspect(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent) -> Inspection:
+
+def inspect(
+    source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any
+) -> Inspection:
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
     Raises CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
+    request, _ = _asked_for(request, None, asked)
     planned, refusal = None, None
-    located = locate(source, on_progress, look=True, head=request.head if request else None)
+    located = locate(source, on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
-        is_ours = is_known_class(checkpoint.config or {})
-        if is_ours:
-            refuse_options(request)
+        states = unwrapped(checkpoint)
+        if checkpoint.config is not None:
+            request = replace(request, to="original")
         try:
-            if is_ours:
-                planned = return_report(prepare_return(checkpoint), Verdict(Word.PLANNED), Proofs(), "", ())
-            else:
-                with prepare_opened(located, checkpoint, request or Request(), on_progress) as prepared:
-                    planned = prepared_report(prepared, Verdict(Word.PLANNED), Proofs(), "", ())
+            with prepare_opened(located, checkpoint, request, on_progress, again=True) as conversion:
+                planned = report_of(conversion, PLANNED, Proofs(), "")
+        except UsageError:
+            raise
         except DinoportError as error:
             refusal = str(error)
-        states = [] if is_ours else state_dicts(checkpoint)
-        branches = [branch_of(state.label, dict(state.tensors), state.notes) for state in states]
-        if is_ours:
-            branches = [branch_of("a folder of Transformers", folder_tensors(checkpoint), ())]
         return Inspection(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            branches=tuple(branches),
+            branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
         )
 
 
-def plan(
-    source: str | Path,
-    request: Request | None = None,
-    *,
-    to: Direction = "transformers",
-    on_progress: Progress = silent,
-) -> Report:
+def plan(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
-    _require_one_of("to", to, get_args(Direction))
-    planned = Verdict(Word.PLANNED)
-    if to == "original":
-        refuse_options(request)
-        with locate(source, on_progress, look=True).open(on_progress) as checkpoint:
-            return return_report(prepare_return(checkpoint), planned, Proofs(), "", ())
-    with prepare(source, request or Request(), on_progress, look=True) as prepared:
-        return prepared_report(prepared, planned, Proofs(), "", ())
+    request, _ = _asked_for(request, None, asked)
+    with prepare(source, request, on_progress, look=True) as conversion:
+        return report_of(conversion, PLANNED, Proofs(), "")
 
 
 def convert(
     source: str | Path,
     target: str | Path,
     request: Request | None = None,
+    checks: Checks | None = None,
     *,
-    to: Direction = "transformers",
-    level: Level = "full",
-    image: Path | None = None,
-    all_sizes: bool = False,
     force: bool = False,
     merge: bool = False,
-    reference: str | None = None,
     keep_unproven: bool = False,
-    allow_nonfinite: bool = False,
-    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
-    for_page: bool = False,
     on_progress: Progress = silent,
+    **asked: Any,
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
-    `to="original"` takes a folder of Transformers and writes a torch file with the original's own names.
-    Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError where the source
-    cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
+    Fields of `request` and `checks` may be given by their names: `convert(source, target, to="original",
+    level="exact")`. Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError
+    where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
-    `for_page` keeps what a page shows beside the figures: pictures, and the hashes of the source's files. `reference`
-    runs the originals' own code for a second proof of the outputs: from a folder with a hubconf.py, or with `hub` from
-    where torch.hub downloads it.
     """
-    _require_one_of("to", to, get_args(Direction))
-    _require_one_of("level", level, get_args(Level))
+    request, checks = _asked_for(request, checks, asked)
     refuse_empty("SOURCE", source)
-    target, request = local_folder(target), request or Request()
-    _require_packages(level)
-    check_reference(reference, level, to)
-    if to == "original":
-        refuse_options(request)
-        _refuse_shards(max_shard_bytes)
+    target = local_folder(target)
+    _require_packages(checks.level)
+    check_reference(checks.reference, checks.level, request.to)
     if not isinstance(source, PublishedName):
         refuse_overlap(Path(source), target)
-    _check_for_outputs(image, all_sizes, level)
-    job = Job(
-        source=source,
-        target=target,
-        level=level,
-        image=image,
-        all_sizes=all_sizes,
-        reference=reference,
-        allow_nonfinite=allow_nonfinite,
-        max_shard_bytes=max_shard_bytes,
-        for_page=for_page,
-        on_progress=on_progress,
-    )
+    _check_for_outputs(checks)
     with publishing(target, force=force, keep_unproven=keep_unproven, merge=merge) as workspace:
-        back = to == "original"
-        report = return_into(workspace.path, job) if back else convert_into(workspace.path, request, job)
+        report = convert_into(workspace.path, source, target, request, checks, on_progress)
         if report.verdict.failed:
             if keep_unproven:
                 workspace.publish_unproven()
@@ -159,46 +118,40 @@ def verify(
     source: str | Path,
     folder: str | Path,
     request: Request | None = None,
+    checks: Checks | None = None,
     *,
-    level: Level = "full",
-    image: Path | None = None,
-    all_sizes: bool = False,
-    for_page: bool = False,
-    reference: str | None = None,
     on_progress: Progress = silent,
+    **asked: Any,
 ) -> Report:
-    """Prove an existing folder against its source; or what a conversion `to="original"` wrote, against its folder.
+    """Prove an existing folder or file against its source.
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
-    `level` is exact or full. The report's verdict says whether the two are equal. Raises NotProvenError, without
-    a report, for a folder that is too damaged to be compared.
+    The report's verdict says whether the two are equal. Raises NotProvenError, without a report, for a folder that is
+    too damaged to be compared.
     """
-    _require_one_of("level", level, ("exact", "full"))
+    request, checks = _asked_for(request, checks, asked)
+    if checks.level == "none":
+        raise SettingError("level cannot be 'none'", expected="'full' or 'exact'", found="'none'")
     folder = local_folder(folder)
-    _require_packages(level)
-    returned = was_returned(folder)
-    check_reference(reference, level, "original" if returned else "transformers")
-    _check_for_outputs(image, all_sizes, level)
-    check = Check(
-        source=source,
-        folder=folder,
-        request=request,
-        level=level,
-        image=image,
-        all_sizes=all_sizes,
-        for_page=for_page,
-        reference=reference,
-        on_progress=on_progress,
-    )
-    return verify_returned(check) if returned else verify_folder(check)
+    _require_packages(checks.level)
+    check_reference(checks.reference, checks.level)
+    _check_for_outputs(checks)
+    return verify_place(source, folder, request, checks, on_progress)
 
 
-def demo(folder: str | Path, *, force: bool = False, for_page: bool = False, on_progress: Progress = silent) -> Report:
+def demo(
+    folder: str | Path,
+    checks: Checks | None = None,
+    *,
+    force: bool = False,
+    on_progress: Progress = silent,
+    **asked: Any,
+) -> Report:
     """Convert the small genuine training checkpoint that ships with the package."""
-    request = Request(num_heads=DEMO_HEADS)
-    with resources.as_file(resources.files("dinoport") / DEMO_FILE) as path:
-        return convert(path, folder, request, all_sizes=True, force=force, for_page=for_page, on_progress=on_progress)
+    request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
+    with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
+        return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
 
 
 def visualize(
@@ -229,37 +182,43 @@ def visualize(
     return draw(see(local_folder(folder), picture, size), Path(out), mass)
 
 
-def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """A word that is misspelt would otherwise be taken as the default."""
-    if value not in allowed:
-        raise SettingError(f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value))
+OLD_NAMES = {"for_page": "pictures"}
+"""What 0.1 called a field."""
 
 
-def _refuse_shards(max_shard_bytes: int) -> None:
-    if max_shard_bytes != DEFAULT_SHARD_BYTES:
-        raise UsageError(
-            "--max-shard-size goes with a conversion to Transformers, not --to original",
-            cause="an original is one file, however large",
-            next_step="leave --max-shard-size out",
-        )
+def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, Any]) -> tuple[Request, Checks]:
+    """Both objects, with the fields that were given by name in their place. Raises TypeError for an unknown name."""
+    for old, new in OLD_NAMES.items():
+        if old in asked:
+            import warnings
+
+            warnings.warn(f"{old} is now called {new}", DeprecationWarning, stacklevel=3)
+            asked[new] = asked.pop(old)
+    of_request, of_checks = ({field.name for field in fields(cls)} for cls in (Request, Checks))
+    if unknown := asked.keys() - of_request - of_checks:
+        raise TypeError(f"unknown argument {min(unknown)!r}; the fields of Request and Checks are known")
+    return (
+        replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
+        replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
+    )
 
 
-def _check_for_outputs(image: Path | None, all_sizes: bool, level: Level) -> None:
+def _check_for_outputs(checks: Checks) -> None:
     """Before anything is written: a picture that can be opened, and a proof that looks at it and at other sizes."""
-    option = "--image" if image else "--all-sizes"
-    if (image or all_sizes) and level != "full":
+    option = "--image" if checks.image else "--all-sizes"
+    if (checks.image or checks.all_sizes) and checks.level != "full":
         raise UsageError(
-            f"{option} is for the outputs, which --verify {level} leaves out",
+            f"{option} is for the outputs, which --verify {checks.level} leaves out",
             next_step=f"leave --verify out, or {option}",
         )
-    if image is None:
+    if checks.image is None:
         return
     from dinoport.proofs.picture import load_picture
 
-    load_picture(image, "give another --image, or leave it out for a synthetic picture")
+    load_picture(checks.image, "give another --image, or leave it out for a synthetic picture")
 
 
-def _require_packages(level: Level) -> None:
+def _require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
     missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
     if missing:

@@ -18,6 +18,9 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MAX_EPS = 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
+TARGETS = ("transformers", "original")
+LEVELS = ("full", "exact", "none")
+
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
 DEFAULT_SIZE = 480
@@ -43,6 +46,9 @@ class Request:
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
+    to: str = "transformers"
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES
+    allow_nonfinite: bool = False
 
     def __post_init__(self) -> None:
         for name in _FITTING:
@@ -51,8 +57,11 @@ class Request:
                 raise SettingError(
                     f"{name} cannot be {value!r}", expected=expected, next_step=f"leave it out, or give {expected}"
                 )
-        if self.pooler not in POOLERS:
-            raise SettingError(f"pooler cannot be {self.pooler!r}", expected=" or ".join(POOLERS))
+        for name, allowed in (("pooler", POOLERS), ("to", TARGETS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise SettingError(
+                    f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value)
+                )
 
     def updated(self, other: Request | None) -> Request:
         """The same request, with whatever `other` gives in its place."""
@@ -77,6 +86,28 @@ class Request:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What is asked of a proof.
+
+    `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
+    `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
+    `hub` from where torch.hub downloads it. `pictures` keeps what a page shows beside the figures.
+    """
+
+    level: str = "full"
+    image: Path | None = None
+    all_sizes: bool = False
+    reference: str | None = None
+    pictures: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise SettingError(
+                f"level cannot be {self.level!r}", expected=" or ".join(map(repr, LEVELS)), found=repr(self.level)
+            )
+
+
 def what_fits(name: str, value: object) -> str | None:
     """What a field of a request takes, in words, if `value` is no such thing."""
     fits, expected = _FITTING[name]
@@ -86,9 +117,14 @@ def what_fits(name: str, value: object) -> str | None:
 def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     """What was asked for, as options of the command line with their values."""
     return {
-        f"--{name.replace('_', '-')}": ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        option_of(name): ",".join(map(str, value)) if isinstance(value, list) else str(value)
         for name, value in asked.items()
     }
+
+
+def option_of(name: str) -> str:
+    """The option of the command line for a field of a request."""
+    return "--max-shard-size" if name == "max_shard_bytes" else f"--{name.replace('_', '-')}"
 
 
 def _is_count(value: object) -> bool:
@@ -120,6 +156,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "head": (_is_text, "a path"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "dtype": (DTYPES.__contains__, ", ".join(DTYPES)),
+    "max_shard_bytes": (_is_count, "a number of bytes above 0"),
     "image_size": (_is_count, "a whole number of pixels above 0"),
     "num_heads": (_is_count, "a whole number of heads above 0"),
     "layer_norm_eps": (_is_eps, f"a small positive number, {MAX_EPS} at most"),

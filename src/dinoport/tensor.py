@@ -90,6 +90,23 @@ class TensorRef:
         return whole.reshape(self.shape)
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that will be written: its name, dtype and shape."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayValues:
     """Values that are in memory already: declared constants, and tensors in tests."""
@@ -115,3 +132,13 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 def shape_text(shape: Shape) -> str:
     """A shape as people write it: `(384, 3, 16, 16)`, `(384)`, `()`."""
     return f"({', '.join(map(str, shape))})"
+
+
+def size_text(size_bytes: int) -> str:
+    """A size in powers of 1000: `543 bytes`, `86.7 MB`, `4.55 GB`."""
+    value = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"

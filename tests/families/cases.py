@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.codebases.probe import Features, Probe
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.networks.resnet.architecture import DinoResNet
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.network import Classifier, Features
+from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from tests import formula
+from tests.models import dinov2
 
 State = Mapping[str, formula.Array]
 
@@ -113,13 +113,13 @@ def teacher_of_a_run(state: State) -> object:
     return {"teacher": {f"backbone.{name}": values for name, values in state.items()} | heads}
 
 
-VIT = DinoViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=16, image_size=64)
+VIT = ViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=16, image_size=64)
 LINEAR = ("linear.weight", "linear.bias")
 
-V2 = DinoV2ViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=14, image_size=56)
+V2 = dinov2(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=14, image_size=56)
 V2_SWIGLU = replace(V2, mlp_hidden=176, feed_forward="swiglu")
-V3 = DinoV3ViT(width=64, depth=2, heads=2, mlp_hidden=128, patch_size=16, registers=4, key_bias_mask=True)
-CONVNEXT = DinoV3ConvNext(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32))
+V3 = RotaryViT(width=64, depth=2, heads=2, mlp_hidden=128, patch_size=16, registers=4, key_bias_mask=True)
+CONVNEXT = ConvNeXt(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32))
 LINEAR_HEAD = ("linear_head.weight", "linear_head.bias")
 BARE_V2 = replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False)
 SHARP = replace(V2, interpolation=TO_SIZE_ANTIALIASED)
@@ -127,7 +127,7 @@ SHARP = replace(V2, interpolation=TO_SIZE_ANTIALIASED)
 ALIASES = ("norms.3",)
 
 
-def dinov3(name: str, model: DinoV3ViT, wrap: Callable[[State], object] = bare) -> Case:
+def dinov3(name: str, model: RotaryViT, wrap: Callable[[State], object] = bare) -> Case:
     buffers = ("rope_embed.periods", "bias_mask", "local_cls_norm")
     return Case(name, model, "DINOv3ViTModel", wrap=wrap, dropped=buffers, returned=without_masked_keys)
 
@@ -143,30 +143,43 @@ CASES = (
     Case("vit-heads", replace(VIT, width=48, heads=4), "ViTModel", Request(num_heads=4)),
     Case("vit-eps", replace(VIT, layer_norm_eps=1e-5), "ViTModel", Request(layer_norm_eps=1e-5)),
     Case("vit-four-channels", replace(VIT, channels=4), "ViTModel"),
-    Case("vit-classifier", replace(VIT, classes=7), "ViTForImageClassification"),
-    Case("vit-cls-probe", replace(VIT, probe=Probe(Features.CLS, 5)), "ViTForImageClassification", head=LINEAR),
+    Case("vit-classifier", replace(VIT, classifier=Classifier(Features.CLS, 7)), "ViTForImageClassification"),
+    Case(
+        "vit-cls-probe", replace(VIT, classifier=Classifier(Features.CLS, 5)), "ViTForImageClassification", head=LINEAR
+    ),
     Case(
         "vit-interleaved-probe",
-        replace(VIT, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 5)),
+        replace(VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 5)),
         "Dinov2ForImageClassification",
         head=LINEAR,
     ),
-    Case("resnet", DinoResNet(), "ResNetModel", wrap=teacher),
-    Case("resnet-classifier", DinoResNet(classes=9), "ResNetForImageClassification"),
-    Case("resnet-probe", DinoResNet(linear_classes=9), "ResNetForImageClassification", head=LINEAR),
+    Case("resnet", ResNet(), "ResNetModel", wrap=teacher),
+    Case("resnet-classifier", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification"),
+    Case(
+        "resnet-probe", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification", head=LINEAR
+    ),
     Case("dinov2", V2, "Dinov2Model"),
     Case("dinov2-teacher", V2, "Dinov2Model", wrap=teacher_of_a_run),
     Case("dinov2-swiglu", V2_SWIGLU, "Dinov2Model"),
     Case("dinov2-without-options", BARE_V2, "Dinov2Model"),
     Case("dinov2-swiglu-without-bias", replace(V2_SWIGLU, ffn_bias=False), "Dinov2Model"),
     Case("dinov2-resampling-sharply", SHARP, "Dinov2WithRegistersModel", Request(interpolation="size-antialias")),
-    Case("dinov2-classifier", replace(V2, classes=5), "Dinov2ForImageClassification", head=LINEAR_HEAD),
-    Case("dinov2-whole-classifier", replace(V2, classes=5), "Dinov2ForImageClassification"),
+    Case(
+        "dinov2-classifier",
+        replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
+        "Dinov2ForImageClassification",
+        head=LINEAR_HEAD,
+    ),
+    Case(
+        "dinov2-whole-classifier",
+        replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
+        "Dinov2ForImageClassification",
+    ),
     Case("dinov2-registers", replace(V2, registers=4), "Dinov2WithRegistersModel"),
     Case("dinov2-swiglu-registers", replace(V2_SWIGLU, registers=2), "Dinov2WithRegistersModel"),
     Case(
         "dinov2-registers-classifier",
-        replace(V2, registers=4, classes=5),
+        replace(V2, registers=4, classifier=Classifier(Features.CLS_MEAN, 5)),
         "Dinov2WithRegistersForImageClassification",
         head=LINEAR_HEAD,
     ),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.api import convert
-from dinoport.proofs.loading import LoadingProof, load
+from dinoport.codebases.transformers.running import LoadingProof, load
 from tests import formula
 from tests.families.cases import CASES, Case
 

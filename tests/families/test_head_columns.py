@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert
-from dinoport.work.preparation import Request
+from dinoport.work.conversion import Request
 from tests.families.cases import CASES, tensors
 
 torch = pytest.importorskip("torch")

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 import torch
+from dinoport.networks.vit2 import forward as dinov2
 from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from dinoport.codebases.probe import Features, Probe
 from dinoport.networks.convnext import forward as dinov3_convnext
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.networks.network import Classifier, Features
 from dinoport.networks.resnet import forward as dino_resnet
-from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.resnet.architecture import ResNet
 from dinoport.networks.rotary_vit import forward as dinov3
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.torch_interpolation import interpolate_table
 from dinoport.networks.vit import forward as dino
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2 import forward as dinov2
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.vit.architecture import ViT
 from tests import formula, goldens
+from tests.models import dinov2
 
 FLOAT32_TOLERANCE = 1e-5
 """Twice the genuine code's own distance from float64; here both sides agree bit for bit on one machine."""
@@ -99,14 +99,14 @@ def unchunked(state: State) -> State:
 TINY = "dino1/tiny32"
 TEACHER = (f"{TINY}/checkpoint.pth", "teacher", "backbone.")
 STUDENT = (f"{TINY}/checkpoint.pth", "student", "module.backbone.")
-TINY_VIT = DinoViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
-NARROW_VIT = DinoViT(width=64, depth=3, heads=1, mlp_hidden=256, patch_size=8, image_size=224)
-VIT_SMALL = DinoViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)
+TINY_VIT = ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
+NARROW_VIT = ViT(width=64, depth=3, heads=1, mlp_hidden=256, patch_size=8, image_size=224)
+VIT_SMALL = ViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)
 
 V2 = "dinov2/narrow"
-V2_MLP = DinoV2ViT(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=14, image_size=98)
-V2_CHUNKED = DinoV2ViT(width=32, depth=10, heads=2, mlp_hidden=128, patch_size=14, image_size=98)
-V2_REGISTERS = DinoV2ViT(
+V2_MLP = dinov2(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=14, image_size=98)
+V2_CHUNKED = dinov2(width=32, depth=10, heads=2, mlp_hidden=128, patch_size=14, image_size=98)
+V2_REGISTERS = dinov2(
     width=48,
     depth=3,
     heads=3,
@@ -116,8 +116,8 @@ V2_REGISTERS = DinoV2ViT(
     registers=4,
     interpolation=TO_SIZE_ANTIALIASED,
 )
-V2_SWIGLU = DinoV2ViT(width=64, depth=3, heads=1, mlp_hidden=176, patch_size=14, image_size=98, feed_forward="swiglu")
-V2_NO_BIAS = DinoV2ViT(
+V2_SWIGLU = dinov2(width=64, depth=3, heads=1, mlp_hidden=176, patch_size=14, image_size=98, feed_forward="swiglu")
+V2_NO_BIAS = dinov2(
     width=32,
     depth=2,
     heads=2,
@@ -128,20 +128,20 @@ V2_NO_BIAS = DinoV2ViT(
     proj_bias=False,
     ffn_bias=False,
 )
-V2_LINEAR = DinoV2ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=14, image_size=98, classes=1000)
+V2_LINEAR = dinov2(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=14, image_size=98, classes=1000)
 
 V3 = "dinov3/narrow"
-V3_MASKED = DinoV3ViT(
+V3_MASKED = RotaryViT(
     width=64, depth=3, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True, layer_norm_eps=1e-5
 )
-V3_LIVE_KEY_BIAS = DinoV3ViT(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=16, layer_norm_eps=1e-6)
-V3_NO_LAYER_SCALE = DinoV3ViT(
+V3_LIVE_KEY_BIAS = RotaryViT(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=16, layer_norm_eps=1e-6)
+V3_NO_LAYER_SCALE = RotaryViT(
     width=32, depth=3, heads=2, mlp_hidden=128, patch_size=16, layer_scale=False, layer_norm_eps=1e-6
 )
-V3_SWIGLU = DinoV3ViT(
+V3_SWIGLU = RotaryViT(
     width=32, depth=3, heads=2, mlp_hidden=128, patch_size=16, feed_forward="swiglu", registers=4, key_bias_mask=True
 )
-V3_LIKE_7B = DinoV3ViT(
+V3_LIKE_7B = RotaryViT(
     width=32,
     depth=4,
     heads=2,
@@ -152,7 +152,7 @@ V3_LIKE_7B = DinoV3ViT(
     qkv_bias=False,
     local_cls_norm=True,
 )
-V3_NO_BIAS = DinoV3ViT(
+V3_NO_BIAS = RotaryViT(
     width=32,
     depth=2,
     heads=2,
@@ -163,10 +163,10 @@ V3_NO_BIAS = DinoV3ViT(
     ffn_bias=False,
     layer_norm_eps=1e-6,
 )
-V3_TRAINED = DinoV3ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, layer_norm_eps=1e-6)
+V3_TRAINED = RotaryViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, layer_norm_eps=1e-6)
 V3_TEACHER = ("dinov3/trained_a/teacher_checkpoint.pth", "teacher", "backbone.")
 V3_TRAINED_GOLDEN = "dinov3/trained_a/golden_teacher.npz"
-V3_DISTRIBUTED = DinoV3ViT(
+V3_DISTRIBUTED = RotaryViT(
     width=32,
     depth=4,
     heads=2,
@@ -180,7 +180,7 @@ V3_DISTRIBUTED = DinoV3ViT(
 FLOAT64_ROPE = {"rope_dtype": torch.float64}
 BFLOAT16_ROPE = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
 
-CONVNEXT = DinoV3ConvNext(depths=(1, 1, 2, 1), widths=(16, 32, 64, 96))
+CONVNEXT = ConvNeXt(depths=(1, 1, 2, 1), widths=(16, 32, 64, 96))
 
 
 def formula_case(folder: str, reference: ModuleType, architecture: Any) -> Case:
@@ -204,7 +204,7 @@ CASES = {
     "dino linear probe": Case(
         f"{TINY}/golden_linear_n1avg.npz",
         dino,
-        replace(TINY_VIT, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 8)),
+        replace(TINY_VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 8)),
         linear_probe,
     ),
     "dino patches of 8": Case(
@@ -219,7 +219,7 @@ CASES = {
     "dino ResNet-50": Case(
         "dino1/full/golden_resnet50.npz",
         dino_resnet,
-        DinoResNet(),
+        ResNet(),
         lambda: by_formula("dino1/full/keys_resnet50.json"),
     ),
     "dinov2 mlp": formula_case(f"{V2}/mlp_chunks0", dinov2, V2_MLP),
@@ -331,7 +331,7 @@ MUTANTS = {
     "eps 1e-5": ("dino teacher", {"layer_norm_eps": 1e-5}),
     "eps 1e-12": ("dino teacher", {"layer_norm_eps": 1e-12}),
     "table resampled to the exact size": ("dino teacher", {"interpolation": TO_SIZE}),
-    "probe features one after the other": ("dino linear probe", {"probe": Probe(Features.CLS_MEAN, 8)}),
+    "probe features one after the other": ("dino linear probe", {"probe": Classifier(Features.CLS_MEAN, 8)}),
     "eps of batch norm": ("dino ResNet-50", {"batch_norm_eps": 1e-3}),
     "offset for a model with registers": ("dinov2 registers", {"interpolation": SCALE_WITH_OFFSET}),
     "fewer registers": ("dinov2 registers", {"registers": 0}),
@@ -356,11 +356,11 @@ def test_a_key_bias_without_its_mask_misses_the_golden() -> None:
 
 
 def test_a_probe_over_the_cls_token_sees_nothing_else() -> None:
-    probe = Probe(Features.CLS, 5)
+    probe = Classifier(Features.CLS, 5)
     classifier = {"linear.weight": torch.randn(5, 32), "linear.bias": torch.randn(5)}
     state = {**stored(*TEACHER), **classifier}
     pixels = torch.from_numpy(formula.pixel_values(224, 224))
-    outputs = dino.forward(state, replace(TINY_VIT, probe=probe), pixels)
+    outputs = dino.forward(state, replace(TINY_VIT, classifier=probe), pixels)
     expected = outputs["tokens"][:, 0] @ classifier["linear.weight"].T + classifier["linear.bias"]
     torch.testing.assert_close(outputs["logits"], expected)
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.dinov3.vit import FAMILY
-from dinoport.codebases.family import Evidence
 from dinoport.errors import UnknownModelError
 from dinoport.formats.run_config import RunConfig
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 
-MODEL = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
+MODEL = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
 
 
 def refusal(state: Mapping[str, formula.Array], student: Mapping[str, object]) -> str:

@@ -6,12 +6,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.dinov3.vit import FAMILY
-from dinoport.codebases.family import Evidence
-from dinoport.codebases.setting import Setting
 from dinoport.errors import UnknownModelError
 from dinoport.formats.run_config import RunConfig
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.model import Setting
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import find_base
 from dinoport.tensor import Array, ArrayValues, TensorRef
 from tests import formula
@@ -43,7 +43,7 @@ def test_periods_between_limits_follow_from_no_base() -> None:
 
 
 def base_read(periods: Array, said: float | None) -> Setting[object]:
-    model = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=128, patch_size=16)
+    model = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=128, patch_size=16)
     state = formula.state_dict(model.tensors()) | {"rope_embed.periods": periods}
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
     values = {"student": {"pos_embed_rope_base": said}}

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
+from dinoport.codebases.codebase import Evidence, Family, Reading
 from dinoport.codebases.dinov2.vit import FAMILY as DINOV2
 from dinoport.codebases.dinov3.convnext import FAMILY as CONVNEXT
 from dinoport.codebases.dinov3.vit import FAMILY as DINOV3
-from dinoport.codebases.family import Evidence, Family, Reading
-from dinoport.codebases.setting import Setting, Wishes
 from dinoport.formats.run_config import RunConfig
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.model import Setting, Wishes
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
+from tests.models import dinov2
 
-V2 = DinoV2ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=14, image_size=98)
-V3 = DinoV3ViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
+V2 = dinov2(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=14, image_size=98)
+V3 = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
 MODELS: dict[str, tuple[Family, Any]] = {
     "dinov2": (DINOV2, V2),
     "dinov3": (DINOV3, V3),
-    "dinov3_convnext": (CONVNEXT, DinoV3ConvNext(depths=(1, 1, 1, 1), widths=(8, 16, 24, 32))),
+    "dinov3_convnext": (CONVNEXT, ConvNeXt(depths=(1, 1, 1, 1), widths=(8, 16, 24, 32))),
 }
 
 OWN: dict[str, dict[str, object]] = {

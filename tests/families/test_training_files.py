@@ -9,25 +9,25 @@ import pytest
 import torch
 
 from dinoport import convert
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.report.report import Report
 from tests import formula, goldens
 from tests.formats.distributed_folders import grid, rows, write_folder
 
-MODEL = DinoV3ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
-LARGER = DinoV3ViT(width=128, depth=3, heads=2, mlp_hidden=512, patch_size=16, registers=4, key_bias_mask=True)
+MODEL = RotaryViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
+LARGER = RotaryViT(width=128, depth=3, heads=2, mlp_hidden=512, patch_size=16, registers=4, key_bias_mask=True)
 
 CONFIG = "student: {arch: vit_narrow, norm_layer: layernorm}\nteacher: {a: 1}\n"
 
 
-def state(model: DinoV3ViT, shift: float = 0.0) -> dict[str, torch.Tensor]:
+def state(model: RotaryViT, shift: float = 0.0) -> dict[str, torch.Tensor]:
     """Its tensors, moved by `shift` where they are weights, so that no two branches share a value."""
     made = {name: torch.from_numpy(values.copy()) for name, values in formula.state_dict(model.tensors()).items()}
     fixed = (".bias_mask", ".periods")
     return {name: tensor if name.endswith(fixed) else tensor + shift for name, tensor in made.items()}
 
 
-def training(teacher: DinoV3ViT) -> dict[str, torch.Tensor]:
+def training(teacher: RotaryViT) -> dict[str, torch.Tensor]:
     """What `ckpt/<iteration>` of a run holds: three branches with a head each, a loss, and the optimizer's moments."""
     branches = {"student": (MODEL, 1.0), "teacher": (teacher, 2.0), "model_ema": (MODEL, 3.0)}
     made: dict[str, torch.Tensor] = {}

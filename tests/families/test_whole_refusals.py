@@ -11,17 +11,17 @@ import pytest
 from dinoport.api import convert, plan
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from dinoport.tensor import Shape
 from tests import formula, tiny
+from tests.models import dinov2
 from tests.writing.stub_tensors import tensor
 
-NARROW = DinoViT(width=96, depth=1, heads=2, mlp_hidden=12, patch_size=8, image_size=16)
-WIDE = DinoV2ViT(width=64, depth=1, heads=1, mlp_hidden=200, patch_size=14, image_size=28)
-ROTARY = DinoV3ViT(width=128, depth=1, heads=2, mlp_hidden=512, patch_size=16)
+NARROW = ViT(width=96, depth=1, heads=2, mlp_hidden=12, patch_size=8, image_size=16)
+WIDE = dinov2(width=64, depth=1, heads=1, mlp_hidden=200, patch_size=14, image_size=28)
+ROTARY = RotaryViT(width=128, depth=1, heads=2, mlp_hidden=512, patch_size=16)
 
 
 def save(path: Path, shapes: Mapping[str, Shape]) -> Path:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from tests import formula
 
-VIT_7B = DinoV3ViT(
+VIT_7B = RotaryViT(
     width=4096,
     depth=40,
     heads=32,

@@ -9,14 +9,14 @@ from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
-
-from dinoport.codebases.preprocessing import EVALUATION
 from dinoport.codebases.transformers.catalogue import choose
 from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.mapping.RESOLVE import claims_of_source, forwards
+
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.resolve import claims_of_source, forwards
 from dinoport.mapping.rule import Rule
+from dinoport.networks.preprocessing import EVALUATION
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 from tests.fixtures.mapping.cases import Case
 

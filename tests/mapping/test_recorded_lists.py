@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from dinoport.mapping.resolve import forwards
 from tests.fixtures.mapping.cases import CASES, FOLDER, Case
 from tests.mapping.recorded import coded, entries_of, left_out_of, mutants, read_list, target_of
 

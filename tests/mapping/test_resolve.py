@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dinoport.mapping.RESOLVE import backwards, compare_shapes, forwards
 
 from dinoport.mapping.constants import identity, ones, zeros
 from dinoport.mapping.operations import Kind
-from dinoport.mapping.resolve import backwards, compare_shapes, forwards
 from dinoport.mapping.rule import Rule, add_axis, copy, deinterleave, drop, make, split_rows
 from dinoport.tensor import Array, ArrayValues, TensorRef
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
 from tests import formula
@@ -17,7 +17,7 @@ from tests.families.cases import Case, Request, teacher
 
 Tensors = dict[str, formula.Array]
 
-VIT = DinoViT(width=32, depth=11, heads=2, mlp_hidden=64, patch_size=16, image_size=64)
+VIT = ViT(width=32, depth=11, heads=2, mlp_hidden=64, patch_size=16, image_size=64)
 SOURCE = Case("vit", VIT, "ViTModel", Request(num_heads=2, checkpoint_key="teacher"), wrap=teacher)
 
 

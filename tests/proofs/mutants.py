@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.networks.resnet.architecture import DinoResNet
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.proofs.outputs import GATE
 from tests import goldens
+from tests.models import dinov2
 from tests.proofs.planting import Mistake, Original, halves_swapped, rolled, swapped
 
 UNSEEN = 1e-12
@@ -47,21 +47,21 @@ def trained() -> dict[str, Any]:
 
 
 TRAINED = ("dino1/tiny32/checkpoint.pth", "teacher", "backbone.")
-TINY = DinoViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
-VIT = DinoViT(width=32, depth=3, heads=2, mlp_hidden=64, patch_size=8, image_size=64)
-RESNET = DinoResNet(depths=(2, 1, 1, 1), widths=(32, 48, 80, 112))
-V2 = DinoV2ViT(width=32, depth=4, heads=2, mlp_hidden=88, patch_size=14, image_size=56, feed_forward="swiglu")
+TINY = ViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, image_size=224)
+VIT = ViT(width=32, depth=3, heads=2, mlp_hidden=64, patch_size=8, image_size=64)
+RESNET = ResNet(depths=(2, 1, 1, 1), widths=(32, 48, 80, 112))
+V2 = dinov2(width=32, depth=4, heads=2, mlp_hidden=88, patch_size=14, image_size=56, feed_forward="swiglu")
 REGISTERS = replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED)
-V3 = DinoV3ViT(width=32, depth=3, heads=2, mlp_hidden=64, patch_size=16, registers=4, key_bias_mask=True)
+V3 = RotaryViT(width=32, depth=3, heads=2, mlp_hidden=64, patch_size=16, registers=4, key_bias_mask=True)
 GATED = replace(V3, feed_forward="swiglu")
 LIVE = replace(V3, key_bias_mask=False)
-CONVNEXT = DinoV3ConvNext(depths=(2, 1, 1, 1), widths=(8, 16, 24, 32))
+CONVNEXT = ConvNeXt(depths=(2, 1, 1, 1), widths=(8, 16, 24, 32))
 
 TANH = {"hidden_act": "gelu_pytorch_tanh"}
 POSITIONS = "embeddings.position_embeddings"
 
 
-def vit_mutants(model: DinoViT, figures: tuple[float, ...]) -> tuple[Mutant, ...]:
+def vit_mutants(model: ViT, figures: tuple[float, ...]) -> tuple[Mutant, ...]:
     mistakes = (
         ("twice the heads", Mistake(replace(model, heads=2 * model.heads))),
         ("eps 1e-12 for 1e-6", Mistake(replace(model, layer_norm_eps=1e-12))),

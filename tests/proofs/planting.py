@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from dinoport.codebases.transformers.catalogue import choose
+from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.proofs.in_float32 import run_in_float32
 from safetensors.numpy import save_file
 
 from dinoport.codebases.catalogue import FAMILIES
-from dinoport.codebases.family import Architecture, Family
-from dinoport.codebases.preprocessing import EVALUATION
-from dinoport.codebases.transformers.catalogue import choose
-from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.codebases.codebase import Architecture, Family
+from dinoport.codebases.transformers.running import outputs_of
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule
+from dinoport.networks.preprocessing import EVALUATION
+from dinoport.networks.rotary_vit.rotation import kept_rotation
 from dinoport.proofs import exact, loading, outputs
-from dinoport.proofs.class_outputs import outputs_of
 from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.in_float32 import run_in_float32
 from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
-from dinoport.proofs.rotation import kept_rotation
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, ArrayValues, TensorRef
 from tests import formula

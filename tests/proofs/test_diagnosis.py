@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.codebases.probe import Features, Probe
 from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule, copy, split_rows
+from dinoport.networks.network import Classifier, Features
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.prove import Level
 from dinoport.report.page.render import page
@@ -32,7 +32,7 @@ from safetensors.numpy import load_file, save_file
 
 PROBE = Case(
     "probe",
-    replace(VIT, depth=2, probe=Probe(Features.CLS_MEAN_INTERLEAVED, 5)),
+    replace(VIT, depth=2, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 5)),
     "Dinov2ForImageClassification",
     Request(num_heads=2),
     head=("linear.weight", "linear.bias"),

@@ -15,7 +15,6 @@ from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.constants import identity, ones
 from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.resolve import forwards
 from dinoport.mapping.rule import Rule, add_axis, bake, copy, deinterleave, drop, make, split_rows
 from dinoport.proofs.exact import ExactProof, prove
 from dinoport.proofs.verdict import Word

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from dinoport.codebases.hub_entries import HubEntry, hub_entry
 
 from dinoport import api
-from dinoport.codebases.family import Architecture
-from dinoport.codebases.hub_entries import HubEntry, hub_entry
+from dinoport.codebases.codebase import Architecture
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UsageError
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
-from dinoport.networks.resnet.architecture import DinoResNet
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.vit.architecture import ViT
 from dinoport.proofs.genuine import check_reference
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
 from dinoport.work import conversion
 from tests.goldens import state_by_formula
+from tests.models import dinov2
 
 HUBCONF = '''
 """A ViT as facebookresearch/dino's hubconf.py gives one, small."""
@@ -206,12 +206,12 @@ def test_hub_asks_torch_hub_for_the_repository(source: Path, tmp_path: Path, mon
     assert "source" not in options
 
 
-VITS16 = DinoViT(384, 12, 6, 1536, 16, 224)
-VITB14 = DinoV2ViT(768, 12, 12, 3072, 14, 518)
-VITG14 = DinoV2ViT(1536, 40, 24, 4096, 14, 518, feed_forward="swiglu")
-V3_S = DinoV3ViT(384, 12, 6, 1536, 16, registers=4, key_bias_mask=True)
-V3_7B = DinoV3ViT(4096, 40, 32, 8192, 16, feed_forward="swiglu", registers=4, qkv_bias=False)
-CONVNEXT = DinoV3ConvNext((3, 3, 9, 3), (96, 192, 384, 768))
+VITS16 = ViT(384, 12, 6, 1536, 16, 224)
+VITB14 = dinov2(768, 12, 12, 3072, 14, 518)
+VITG14 = dinov2(1536, 40, 24, 4096, 14, 518, feed_forward="swiglu")
+V3_S = RotaryViT(384, 12, 6, 1536, 16, registers=4, key_bias_mask=True)
+V3_7B = RotaryViT(4096, 40, 32, 8192, 16, feed_forward="swiglu", registers=4, qkv_bias=False)
+CONVNEXT = ConvNeXt((3, 3, 9, 3), (96, 192, 384, 768))
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ CONVNEXT = DinoV3ConvNext((3, 3, 9, 3), (96, 192, 384, 768))
     [
         (VITS16, 224, "dino_vits16", {}),
         (replace(VITS16, patch_size=8, image_size=480), 480, "dino_vits8", {"img_size": [480]}),
-        (DinoViT(768, 12, 12, 3072, 8, 224, classes=10), 224, "dino_vitb8", {}),
-        (DinoResNet(), 224, "dino_resnet50", {}),
+        (ViT(768, 12, 12, 3072, 8, 224, classes=10), 224, "dino_vitb8", {}),
+        (ResNet(), 224, "dino_resnet50", {}),
         (VITB14, 518, "dinov2_vitb14", {}),
         (replace(VITB14, registers=4, image_size=224), 224, "dinov2_vitb14_reg", {"img_size": 224}),
         (VITG14, 518, "dinov2_vitg14", {}),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.errors import SettingError
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
 
 RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "pixels" / "torchvision.json").read_text())

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.codebases.transformers.processor import processor_config
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, pil_resize, synthetic_picture
 from tests.with_torchvision import INSTALLED

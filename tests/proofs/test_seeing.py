@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert
+from dinoport.codebases.transformers.running import attention_of_original
 from dinoport.errors import SettingError
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.pictures.seeing import fitted, holding, see
-from dinoport.proofs.attention import attention_of_original
 from dinoport.proofs.picture import synthetic_picture
 from tests.families.cases import CASES, Case
 
@@ -73,7 +73,7 @@ def of_the_original(case: Case, folder: Path, values: Any) -> tuple[Any, Any]:
 
 
 def values_of(picture: Any, case: Case) -> Any:
-    from dinoport.codebases.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
     values = (picture / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())

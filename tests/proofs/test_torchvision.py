@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.codebases.transformers.processor import processor_config
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, synthetic_picture
 from tests.with_torchvision import INSTALLED, needs_torchvision

@@ -10,12 +10,12 @@ from typing import get_args
 
 import pytest
 
-from dinoport.codebases.setting import Origin, Setting
+from dinoport.codebases.transformers.running import LoadingProof
+from dinoport.model import Origin, Setting
+from dinoport.networks.rotary_vit.rotation import RotationProof
 from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.loading import LoadingProof
 from dinoport.proofs.outputs import Difference, OutputsProof
 from dinoport.proofs.pixels import PixelsProof, Status
-from dinoport.proofs.rotation import RotationProof
 from dinoport.proofs.verdict import Proofs, Word, judge
 
 SAME, OTHER = Difference(1e-16, 1e-15), Difference(1e-5, 1e-6)
@@ -172,11 +172,11 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
     from dinoport.api import convert
-    from dinoport.networks.vit.architecture import DinoViT
+    from dinoport.networks.vit.architecture import ViT
     from dinoport.report.text import report_lines
     from tests import formula
 
-    model = DinoViT(width=128, depth=1, heads=4, mlp_hidden=64, patch_size=8, image_size=16)
+    model = ViT(width=128, depth=1, heads=4, mlp_hidden=64, patch_size=8, image_size=16)
     state = {name: torch.from_numpy(values) for name, values in formula.state_dict(model.tensors()).items()}
     torch.save(state, tmp_path / "vit.pth")
     report = convert(tmp_path / "vit.pth", tmp_path / "out")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dinoport.proofs.widening import widen
 
 from dinoport.api import convert
+from dinoport.codebases.transformers.running import blocks_of, outputs_of
 from dinoport.proofs import loading
-from dinoport.proofs.blocks import blocks_of
-from dinoport.proofs.class_outputs import outputs_of
-from dinoport.proofs.widening import widen
 from tests import formula
 from tests.families.cases import CASES, Case
 

@@ -21,7 +21,7 @@ from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.outputs import Difference
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.work.preparation import Request
+from dinoport.work.conversion import Request
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
 from tests.with_torchvision import ONE_GREY_LEVEL
 
@@ -38,7 +38,7 @@ HOSTILE = "</code><script>alert('x')</script><img src=x onerror=alert(1)>"
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     """The demo's report, and its page."""
     folder = tmp_path_factory.mktemp("page")
-    report = api.demo(folder / "out", for_page=True)
+    report = api.demo(folder / "out", pictures=True)
     render.write_page(folder / "report.html", report)
     return report, folder / "report.html"
 
@@ -50,7 +50,7 @@ def failed(made: tuple[Report, Path]) -> Path:
     shutil.copytree(folder / "out", folder / "wrong")
     config = json.loads((folder / "wrong" / "config.json").read_text())
     (folder / "wrong" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 4}))
-    report = api.verify(DEMO, folder / "wrong", for_page=True)
+    report = api.verify(DEMO, folder / "wrong", pictures=True)
     render.write_page(folder / "failed.html", report)
     return folder / "failed.html"
 
@@ -193,7 +193,7 @@ def test_a_hostile_file_is_shown_as_it_is_called(tmp_path: Path) -> None:
     state = torch.load(DEMO, weights_only=False)
     source = tmp_path / "<img src=x onerror=alert(1)>.pth"
     torch.save({"teacher": state["teacher"], "<script>alert(1)</script>": state["student"]}, source)
-    report = api.convert(source, tmp_path / "out", Request(num_heads=2), level="exact", for_page=True)
+    report = api.convert(source, tmp_path / "out", Request(num_heads=2), level="exact", pictures=True)
     html = render.page(report)
     assert "<script" not in html
     assert "<img src=x" not in html
@@ -201,7 +201,7 @@ def test_a_hostile_file_is_shown_as_it_is_called(tmp_path: Path) -> None:
 
 
 def test_without_torch_the_page_has_no_pictures(tmp_path: Path) -> None:
-    report = api.convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact", for_page=True)
+    report = api.convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact", pictures=True)
     words = words_of(render.page(report))
     assert "Transported exactly (outputs not shown), with 3 assumptions" in words
     assert "Outputs not shown — was not tried Pixels not shown — was not tried" in words

@@ -78,7 +78,7 @@ def with_genuine(folder: Path) -> Any:
 
 REPORTS: dict[str, Callable[[Path], Any]] = {
     "demo": lambda folder: api.demo(folder / "out"),
-    "page": lambda folder: api.demo(folder / "out", for_page=True),
+    "page": lambda folder: api.demo(folder / "out", pictures=True),
     "plan": lambda folder: api.plan(DEMO, HEADS),
     "plan of a way back": lambda folder: (back(folder), api.plan(folder / "out", to="original"))[1],
     "exact": lambda folder: api.convert(DEMO, folder / "out", HEADS, level="exact"),

@@ -17,7 +17,7 @@ from tests.with_torchvision import INSTALLED
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "demo_checkpoint.pth"
+DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "work" / "demo_checkpoint.pth"
 
 EQUAL = """\
 verdict     equal at 224×224 pixels, with 2 exceptions and 4 assumptions

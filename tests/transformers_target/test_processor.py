@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.codebases.transformers.processor import processor_config
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION, Preprocessing
 from dinoport.proofs.picture import synthetic_picture
 from tests.with_torchvision import needs_torchvision
 

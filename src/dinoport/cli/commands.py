@@ -111,7 +111,7 @@ def convert(
     max_shard_bytes = size_bytes(max_shard_size)
     if dry_run:
         with progress_bars() as on_progress:
-            planned = api.plan(source, request, to=to, on_progress=on_progress)  # type: ignore[arg-type]  # checked above
+            planned = api.plan(source, request, to=to, on_progress=on_progress)
         show(planned, as_json, with_plan=True)
         return
     check_report(report, source, target)
@@ -123,8 +123,8 @@ def convert(
                     source,
                     target,
                     request,
-                    to=to,  # type: ignore[arg-type]  # checked above
-                    level=verify,  # type: ignore[arg-type]  # checked above
+                    to=to,
+                    level=verify,
                     image=image,
                     all_sizes=all_sizes,
                     reference=reference,
@@ -132,7 +132,7 @@ def convert(
                     keep_unproven=keep_unproven,
                     allow_nonfinite=allow_nonfinite,
                     max_shard_bytes=max_shard_bytes,
-                    for_page=is_page(report),
+                    pictures=is_page(report),
                     on_progress=on_progress,
                 )
             keep_and_show(done, as_json, report, target)
@@ -226,10 +226,10 @@ def verify(
             source,
             target,
             request,
-            level=level,  # type: ignore[arg-type]  # checked above
+            level=level,
             image=image,
             all_sizes=all_sizes,
-            for_page=is_page(report),
+            pictures=is_page(report),
             reference=reference,
             on_progress=on_progress,
         )
@@ -291,7 +291,7 @@ def demo(
     check_report(report, None, target)
     with interruptible(target):
         with progress_bars() as on_progress:
-            done = api.demo(target, force=force, for_page=is_page(report), on_progress=on_progress)
+            done = api.demo(target, force=force, pictures=is_page(report), on_progress=on_progress)
         keep_and_show(done, as_json, report, target)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dinoport.codebases.setting import Origin, Setting, Wishes
 from dinoport.errors import SettingError
+from dinoport.model import Origin, Setting, Wishes
 
 HEAD_DIM = 64
 """Width of one attention head in every ViT that the DINO codebases publish, DINOv3's 7B excepted."""

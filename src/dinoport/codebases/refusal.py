@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dinoport.codebases.family import Family
 from dinoport.errors import PlanError
-from dinoport.finding.unwrap import StateDict
+from dinoport.mapping.claims import Problem
 from dinoport.mapping.folding import fold_names
-from dinoport.mapping.resolve import Problem
+from dinoport.model import Family
 
 
-def refusal(where: str, family: Family, state: StateDict | None, problems: Iterable[Problem]) -> PlanError:
+def refusal(where: str, family: Family, label: str | None, problems: Iterable[Problem]) -> PlanError:
     """Every problem in one error, folded: alike names, and alike faults, in one line."""
     by_what: dict[str, list[str]] = {}
     told: set[str] = set()
@@ -24,7 +23,7 @@ def refusal(where: str, family: Family, state: StateDict | None, problems: Itera
     return PlanError(
         f"{where} cannot be converted as {family.title}: {count} {tensors} not fit",
         lines,
-        where=state.label if state and state.label else None,
+        where=label or None,
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
         next_step=f"dinoport inspect {where}",
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from dinoport.codebases.builder import Said
-from dinoport.codebases.family import Evidence
-from dinoport.codebases.setting import Origin, Setting
+from dinoport.codebases.codebase import Evidence
+from dinoport.model import Origin, Setting
 
 Read: TypeAlias = bool | float | tuple[str, ...]
 """What tensors show of a setting: a flag, a number, or the texts that all go with them."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dinoport.codebases.setting import Origin, Setting
 from dinoport.codebases.shapes import count_blocks, required, square_side
 from dinoport.errors import PlanError
+from dinoport.model import Origin, Setting
 from dinoport.tensor import Shape, shape_text
 
 MAX_DEPTH = 1000

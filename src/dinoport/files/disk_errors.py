@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dinoport.errors import FolderError
-from dinoport.units import size_text
+from dinoport.tensor import size_text
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "ENOSPC": ("the disk is full", "free some space, or choose a folder on another disk"),

@@ -1,47 +1,32 @@
-"""A plan: every step of a conversion, complete and unambiguous, before a byte moves.
-
-Forwards, a plan is the rules applied to the names of an original; backwards, to the names of a target. Both ask the
-same rules, so there is no second table. Whatever does not fit is collected and reported at once.
-"""
+"""A plan: how each tensor is made of others, complete and unambiguous, before a byte moves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
+from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.storage import Storage, storages_of
+from dinoport.formats.values import byte_ranges, extents
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
-from dinoport.tensor import Array, Shape, TensorRef, dtype_name
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor that will be written: its name, dtype and shape."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: Shape
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def size_bytes(self) -> int:
-        return self.size * self.dtype.itemsize
+from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 
 
 @dataclass(frozen=True)
 class Span:
-    """The flattened elements `start` to `stop` of a tensor."""
+    """The flattened elements `start` to `stop` of a tensor. One that is `declared` lies in no file."""
 
     tensor: TensorRef
     start: int
     stop: int
+    is_declared: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
 
 
 @dataclass(frozen=True)
@@ -78,6 +63,9 @@ class Step:
 
     def tensor(self) -> TensorRef:
         """The target as a tensor that can be read, though it is not written yet."""
+        first = self.spans[0] if self.spans else None
+        if first and first.size == self.target.size == first.tensor.size and self.keeps_values:
+            return TensorRef(self.target.name, self.target.dtype, self.target.shape, first.tensor.values)
         return TensorRef(self.target.name, self.target.dtype, self.target.shape, _StepValues(self))
 
     def describe(self) -> str:
@@ -118,6 +106,15 @@ class _StepValues:
     def storages(self) -> Iterator[Storage]:
         for span in self.step.spans:
             yield from storages_of(span.tensor.values)
+
+    def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for span in self.step.spans:
+            if span.size == span.tensor.size:
+                yield from byte_ranges(span.tensor.values)
+
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for span in self.step.spans:
+            yield from extents(span.tensor.values)
 
     def _pass_on(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         """The wanted elements alone, where a step only puts ranges one after the other."""

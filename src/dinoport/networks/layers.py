@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
+
+from dinoport.networks.network import Features
 
 State: TypeAlias = Mapping[str, torch.Tensor]
 Activation: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -86,3 +88,27 @@ def layer_scale(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
 def cls_and_mean(tokens: torch.Tensor, patches_from: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The CLS token and the mean of the patches, each (batch, width): what linear classifiers look at."""
     return tokens[:, 0], tokens[:, patches_from:].mean(dim=1)
+
+
+def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`logits` (batch, classes) of a ViT's classifier, from tokens after the final norm; nothing without one.
+
+    `eval_linear.py` of facebookresearch/dino stacks CLS token and patch mean on a new last axis and flattens, so that
+    the two alternate channel by channel; `dinov2/hub/classifiers.py` and dinov3's put one after the other.
+    """
+    classifier = architecture.classifier
+    if classifier is None or "classifier.weight" not in state:
+        return {}
+    cls, mean = cls_and_mean(tokens, architecture.prefix_tokens)
+    features = {
+        Features.CLS: lambda: cls,
+        Features.CLS_MEAN: lambda: torch.cat([cls, mean], dim=-1),
+        Features.CLS_MEAN_INTERLEAVED: lambda: torch.stack([cls, mean], dim=-1).flatten(1),
+    }
+    return {"logits": linear(state, "classifier", features[classifier.features]())}
+
+
+def cls_attention(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """How much the first token attends to every token, (batch, heads, tokens)."""
+    scores: torch.Tensor = queries[:, :, :1] @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+    return scores.softmax(dim=-1)[:, :, 0]

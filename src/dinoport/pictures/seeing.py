@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoport.codebases.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from dinoport.codebases.transformers.original import MODEL_TYPES
+from dinoport.codebases.transformers.forms import MODEL_TYPES
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import is_transformers_folder, read_json
+from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.proofs.foreign import refuse_foreign
-from dinoport.tensor import Array
-from dinoport.work.returning import folder_tensors
+from dinoport.tensor import Array, TensorRef
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,8 +68,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
 
     import torch  # once nothing of the folder is refused any more
 
-    from dinoport.proofs.attention import kept_attention
-    from dinoport.proofs.class_outputs import outputs_of
+    from dinoport.codebases.transformers.running import kept_attention, outputs_of
 
     model = _load(folder, kind, dtype)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
@@ -152,7 +150,9 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
             next_step="run the model on arrays of your own",
         )
     with open_checkpoint(folder) as checkpoint:
-        refuse_foreign(folder, config, folder_tensors(checkpoint))
+        tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
+        tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+        refuse_foreign(folder, config, tensors)
     return config
 
 
@@ -196,7 +196,7 @@ def _load(folder: Path, kind: str, dtype: str) -> Any:
     import torch
     import transformers
 
-    from dinoport.proofs.loading import attention_for, quiet
+    from dinoport.codebases.transformers.running import attention_for, quiet
 
     class_name = MODEL_TYPES[kind]
     with quiet(), _refused(folder, "loaded"):

@@ -1,16 +1,16 @@
-"""The exact proof: every tensor of the original is found again in the written file, bit for bit, or accounted for.
+"""The exact proof: both sides are read afresh and decoded to canonical tensors, each by its own codebase's table.
 
-It reads both files afresh and goes from right to left, from the names in the written file back to the original's, so
-it does not repeat the plan that wrote them. It proves transport; that the rules themselves are right is pinned by the
-recorded lists in tests/fixtures/mapping.
+These are equal bit for bit, or were declared, dropped or computed again from the source. The encoding that wrote the
+target is not asked. It proves transport; that the tables themselves are right is pinned by the recorded lists in
+tests/fixtures/mapping.
 
-A checksum that the original carries is computed once, over the bytes as they are read in order: by the writer, or here
-where nothing was written before. Either way the bytes that it covers are those that are compared.
+A checksum that a file carries is computed once, over the bytes as they are read in order: by the writer, or here where
+nothing was written before. Either way the bytes that it covers are those that are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +21,10 @@ import numpy as np
 from dinoport.errors import CheckpointError
 from dinoport.files.census import Census, take_census
 from dinoport.formats.storage import Storage, summed_storages
-from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
-from dinoport.mapping.resolve import Claim, claims_of_source, claims_of_target
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.claims import claims_of_source
+from dinoport.mapping.decoding import Decoding, Made
+from dinoport.mapping.operations import Kind, Operation
+from dinoport.mapping.plan import Span, Step
 from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, is_matrix, shape_text
 
 QUIET_NAN = np.uint32(0x7FC0)
@@ -35,10 +36,11 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class ExactProof:
-    """What was found again, counted in tensors of the original (`synthesised`: of the target).
+    """What became of every tensor of both sides, counted in canonical tensors.
 
-    `checksums` are those of the source that hold: on a way back those of the folder, which safetensors has none of.
-    `zero_matrices` are the names of those of its `matrices` that are zero throughout.
+    `found` are equal bit for bit, `recomputed` have no inverse and were computed again from the source, `synthesised`
+    are in one side alone and hold what a codebase declares for them, `dropped` are left out for a reason. `checksums`
+    are those of the source that hold. `zero_matrices` are those of its `matrices` that are zero throughout.
     """
 
     found: int = 0
@@ -63,62 +65,82 @@ class ExactProof:
 
 
 def prove(
-    originals: Mapping[str, TensorRef],
-    written: Mapping[str, TensorRef],
-    rules: Sequence[Rule],
+    source: Decoding,
+    target: Decoding,
     on_bytes: Callable[[int], None] = lambda count: None,
     *,
     cast: np.dtype[Any] | None = None,
-    returned: bool = False,
+    anew: Mapping[str, Operation] | None = None,
 ) -> ExactProof:
-    """Find every tensor of `originals` in `written`, through `rules` read from right to left.
+    """Compare every canonical tensor of both sides.
 
-    `cast` is the dtype that weights were to be rounded to. With `returned` the originals were made from `written`, so
-    what its rules drop and declare is declared there, and a folder may lack what rules would make for it.
+    `cast` is the dtype that weights were to be rounded to, `anew` the operations without an inverse, by canonical name.
     """
-    problems: list[str] = []
-    homes: dict[str, dict[int, tuple[Claim, TensorRef]]] = {}
-    constants: list[tuple[Rule, TensorRef]] = []
-    for name, tensor in written.items():
-        claims = claims_of_target(name, rules)
-        if len(claims) != 1:
-            problems.append(f"{name} of the target is explained by {len(claims)} rules")
-        elif claims[0].source is None:
-            constants.append((claims[0].rule, tensor))
-        elif claims[0].source not in originals:
-            problems.append(f"{name} of the target has no source: {claims[0].source} is not in the original")
-        elif claims[0].part in homes.setdefault(claims[0].source, {}):
-            problems.append(f"{name} of the target is a second tensor for one place of {claims[0].source}")
+    problems = [f"{problem.name} of the target {problem.what}" for problem in target.problems]
+    problems += [f"{name} is not in the target" for name in _unmade(target)]
+    pairs: list[tuple[Step, Step]] = []
+    made: list[tuple[str, TensorRef, TensorRef, str]] = []
+    dropped = len(source.aside)
+    for name, step in source.steps.items():
+        other = target.steps.get(name)
+        if other is None or _is_declared(other):
+            dropped += 1
+            if other is None and not _drops(target, name):
+                problems.append(f"{name} is neither found again nor dropped by a rule")
+        elif _is_declared(step):
+            made.append((name, step.tensor(), other.tensor(), step.reason))
         else:
-            homes[claims[0].source][claims[0].part] = (claims[0], tensor)
-    problems += [] if returned else _missing_constants(rules, written)
-    dropped = [name for name in originals if name not in homes]
-    problems += [text for name in dropped if (text := _check_dropped(name, originals, rules, returned))]
-
-    storages = summed_storages(originals[name] for name in homes)
-    of_source = summed_storages(written.values()) if returned else storages
+            pairs.append((step, other))
+    problems += [
+        f"{_held_as(step)} of the target has no source: {name} is not in the original"
+        for name, step in target.steps.items()
+        if name not in source.steps and not _is_declared(step)
+    ]
+    storages = summed_storages(step.tensor() for step, _ in pairs)
+    of_target = summed_storages(step.tensor() for _, step in pairs)
     with _workers() as pool:
-        pairs = [(originals[name], parts) for name, parts in homes.items()]
-        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, on_bytes), pairs))
-        problems += [text for text in pool.map(checksum_problem, [*storages, *(of_source if returned else ())]) if text]
+        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, anew or {}, on_bytes), pairs))
+        problems += [text for text in pool.map(_checksum_problem, [*storages, *of_target]) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
-    problems += [text for rule, tensor in constants if (text := _check_constant(rule, tensor))]
+    problems += [f"{name} is not what was declared ({why})" for name, one, other, why in made if not _same(one, other)]
+    problems += [text for each in (*source.made, *target.made) if (text := _check_made(each))]
+    matrices = [step.target for step, _ in pairs if is_matrix(step.target.shape)]
     return ExactProof(
         found=sum(not comparison.recomputed for comparison in comparisons),
         recomputed=sum(comparison.recomputed for comparison in comparisons),
-        synthesised=len(constants),
-        dropped=len(dropped),
-        compared_bytes=sum(originals[name].size_bytes for name in homes),
-        checksums=len(of_source),
+        synthesised=len(made) + len(target.made),
+        dropped=dropped,
+        compared_bytes=sum(step.target.size_bytes for step, _ in pairs),
+        checksums=len(storages),
         nonfinite={each.name: each.census.nonfinite for each in comparisons if each.census.nonfinite},
-        matrices=sum(is_matrix(originals[name].shape) for name in homes),
+        matrices=len(matrices),
         zero_matrices=tuple(
             each.name
             for each in comparisons
-            if each.census.all_zero and not each.problems and is_matrix(originals[each.name].shape)
+            if each.census.all_zero and not each.problems and each.name in {spec.name for spec in matrices}
         ),
         problems=tuple(problems),
     )
+
+
+def _is_declared(step: Step) -> bool:
+    """Whether a canonical tensor lies in no file: its codebase has no place for it."""
+    return step.kind is Kind.SYNTHESISED
+
+
+def _drops(target: Decoding, name: str) -> bool:
+    return any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, target.rules))
+
+
+def _unmade(target: Decoding) -> list[str]:
+    """What the target's codebase makes for itself, and the target lacks."""
+    there = {made.tensor.name for made in target.made}
+    wanted = (rule.targets[0].template for rule in target.rules if rule.source is None and rule.targets[0])
+    return [name for name in wanted if name not in there]
+
+
+def _held_as(step: Step) -> str:
+    return ", ".join(dict.fromkeys(span.tensor.name for span in step.spans))
 
 
 @contextmanager
@@ -141,63 +163,65 @@ class _Comparison:
 
 
 def _compare(
-    original: TensorRef,
-    parts: Mapping[int, tuple[Claim, TensorRef]],
+    source: Step,
+    target: Step,
     cast: np.dtype[Any] | None,
+    anew: Mapping[str, Operation],
     on_bytes: Callable[[int], None],
 ) -> _Comparison:
-    """Compare one original with the row ranges of it that the target holds."""
-    rule = next(iter(parts.values()))[0].rule
-    operation = rule.operation
-    size = original.size // operation.parts
+    """Compare one canonical tensor of both sides, over the parts that the target holds."""
+    ours, name = source.tensor(), source.target.name
+    operation = anew.get(name)
+    misfit = _misfit(ours, target, operation, cast)
+    if misfit:
+        return _Comparison(name, False, Census(), (misfit,))
     problems: list[str] = []
-    recomputed, census = 0, Census()
-    for part, pattern in enumerate(rule.targets):
-        if pattern is None:
-            continue
-        if part not in parts:
-            problems.append(f"part {part + 1} of {original.name} is not in the target")
-            continue
-        tensor = parts[part][1]
-        misfit = _misfit(original, operation, tensor, cast)
-        if misfit:
-            problems.append(misfit)
-            continue
-        granule = operation.granule(original.shape)
-        ours = original.blocks(part * size, (part + 1) * size, granule)
-        theirs = tensor.blocks(granule=granule if rule.kind is Kind.BIJECTIVE else 1)
-        if rule.kind is Kind.BIJECTIVE:
-            theirs = (operation.revert(block, original.shape) for block in theirs)
-        else:
-            ours = (operation.apply(block, original.shape) for block in ours)
+    recomputed, census, start = 0, Census(), 0
+    for span in target.spans:
+        stop = start + span.size if len(target.spans) > 1 else ours.size
         compared = 0
-        for left, right in _aligned(ours, theirs):
-            recomputed += left.dtype != right.dtype or rule.kind is Kind.RECOMPUTED
+        for left, right in _aligned(_of_source(ours, start, stop, operation), _of_target(target, span)):
+            recomputed += left.dtype != right.dtype or operation is not None
             census += take_census(np.ascontiguousarray(left))
             differing = _first_rounding(left, right)
             if differing is not None:
-                at = f"element {part * size + compared + differing}"
-                problems.append(f"{original.name} differs from {tensor.name} at {at}")
+                problems.append(f"{name} differs from {span.tensor.name} at element {start + compared + differing}")
                 break
             compared += left.size
             on_bytes(left.nbytes)
         else:
-            if compared != tensor.size:
-                problems.append(f"{tensor.name} has {tensor.size} elements, of which {compared} could be compared")
-    return _Comparison(original.name, recomputed > 0, census, tuple(problems))
+            wanted = span.size if operation else stop - start
+            if compared != wanted and not span.is_declared:
+                problems.append(f"{span.tensor.name} has {span.size} elements, of which {compared} could be compared")
+        start = stop
+    return _Comparison(name, recomputed > 0, census, tuple(problems))
 
 
-def _misfit(original: TensorRef, operation: Operation, tensor: TensorRef, cast: np.dtype[Any] | None) -> str | None:
-    """Whether a tensor of the target has another shape or dtype than it must have."""
-    try:
-        shape = operation.target_shape(original.shape)
-    except ShapeMismatchError as error:
-        return f"{original.name} has a shape that does not fit: {error}"
-    if tensor.shape != shape:
-        return f"{tensor.name} has shape {shape_text(tensor.shape)}, {original.name} gives {shape_text(shape)}"
-    dtype = cast if cast is not None and original.is_float else original.dtype
-    if tensor.dtype != dtype:
-        return f"{tensor.name} is {dtype_name(tensor.dtype)}, where {original.name} gives {dtype_name(dtype)}"
+def _of_source(tensor: TensorRef, start: int, stop: int, operation: Operation | None) -> Iterator[Array]:
+    if operation is None:
+        yield from tensor.blocks(start, stop)
+        return
+    for block in tensor.blocks(start, stop, operation.granule(tensor.shape)):
+        yield operation.apply(block, tensor.shape)
+
+
+def _of_target(step: Step, span: Span) -> Iterator[Array]:
+    """One part of a canonical tensor as the target holds it; nothing of a part that it has no place for."""
+    if span.is_declared:
+        return
+    for block in span.tensor.blocks(span.start, span.stop, step.operation.granule(step.shape) if step.inverted else 1):
+        yield step.operation.revert(block, step.shape) if step.inverted else block
+
+
+def _misfit(ours: TensorRef, target: Step, operation: Operation | None, cast: np.dtype[Any] | None) -> str | None:
+    """Whether the target has another shape or dtype than it must have."""
+    shape, spec = operation.target_shape(ours.shape) if operation else ours.shape, target.target
+    if spec.shape != shape:
+        held = ", ".join(shape_text(span.tensor.shape) for span in target.spans[:1])
+        return f"{_held_as(target)} has shape {held}, which gives {shape_text(spec.shape)} for {shape_text(shape)}"
+    dtype = cast if cast is not None and ours.is_float else ours.dtype
+    if spec.dtype != dtype:
+        return f"{_held_as(target)} is {dtype_name(spec.dtype)}, where {ours.name} gives {dtype_name(dtype)}"
     return None
 
 
@@ -251,33 +275,14 @@ def _first_difference(ours: Array, theirs: Array) -> int | None:
     return None if same.all() else int(np.argmin(same))
 
 
-def _missing_constants(rules: Sequence[Rule], written: Mapping[str, TensorRef]) -> list[str]:
-    made = [rule.targets[0].template for rule in rules if rule.source is None and rule.targets[0]]
-    return [f"{name} is not in the target" for name in made if name not in written]
-
-
-def _check_constant(rule: Rule, tensor: TensorRef) -> str | None:
-    """Whether a synthesised tensor holds what its rule declares."""
-    if rule.constant is None or rule.constant.shape != tensor.shape:
+def _check_made(made: Made) -> str | None:
+    """Whether a tensor that was made for a codebase holds what its rule declares."""
+    constant, tensor = made.rule.constant, made.tensor
+    if constant is None or constant.shape != tensor.shape:
         return f"{tensor.name} has not the shape that was declared for it"
-    declared = rule.constant.tensor(tensor.name, tensor.dtype)
-    pairs = _aligned(declared.blocks(), tensor.blocks())
-    if all(_first_difference(left, right) is None for left, right in pairs):
+    if _same(constant.tensor(tensor.name, tensor.dtype), tensor):
         return None
-    return f"{tensor.name} is not what was declared ({rule.constant})"
-
-
-def _check_dropped(name: str, originals: Mapping[str, TensorRef], rules: Sequence[Rule], returned: bool) -> str | None:
-    """Whether a rule drops this tensor of the original, and what it says of the tensor holds."""
-    claim = next((claim for claim in claims_of_source(name, rules) if claim.rule.kind is Kind.DROPPED), None)
-    if claim is None:
-        return f"{name} is neither found again nor dropped by a rule"
-    if claim.rule.alias is not None:
-        other = claim.rule.alias.fill(claim.bindings)
-        return None if other in originals and _same(originals[name], originals[other]) else f"{name} is not {other}"
-    if returned and claim.rule.constant is not None:
-        return _check_constant(claim.rule, originals[name])
-    return None
+    return f"{tensor.name} is not what was declared ({constant})"
 
 
 def _same(one: TensorRef, other: TensorRef) -> bool:
@@ -286,7 +291,7 @@ def _same(one: TensorRef, other: TensorRef) -> bool:
     return all(_first_difference(left, right) is None for left, right in _aligned(one.blocks(), other.blocks()))
 
 
-def checksum_problem(storage: Storage) -> str | None:
+def _checksum_problem(storage: Storage) -> str | None:
     """What is wrong with bytes that have a checksum in their file."""
     try:
         storage.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dinoport.codebases.transformers.original import is_known_class
+from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import SettingError
 from dinoport.tensor import TensorRef

@@ -6,22 +6,21 @@ weights that it gets are the ones read here, so nothing is unpickled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.hub_entries import HubEntry
+from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.codebase import HubEntry
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageError
 from dinoport.files.address import refuse_empty
-from dinoport.mapping.operations import Kind
-from dinoport.mapping.resolve import claims_of_source
-from dinoport.mapping.rule import Rule
-from dinoport.proofs.class_outputs import outputs_of
+from dinoport.model import Model
+from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.outputs import Comparison, Difference, compare, state_as_written
-from dinoport.proofs.rotation import GATE as ROTATION_GATE
-from dinoport.proofs.rotation import kept_rotation
 from dinoport.proofs.weights import torch_tensor
+from dinoport.request import Checks
 
 HUB = "hub"
 """The value of --reference that means: the repository that torch.hub knows."""
@@ -65,6 +64,25 @@ class GenuineProof:
         return self.failure is None and self.worst <= GATE and rotated
 
 
+def entry_of(model: Model, image_size: int, checks: Checks) -> HubEntry | None:
+    """The entry of the original's own hubconf.py that builds a model; None where it is not asked for.
+
+    Raises SettingError where none builds it. Sizes that an entry takes as arguments are given to it; whatever it fixes
+    must agree, eps and all.
+    """
+    if checks.reference is None:
+        return None
+    entry: HubEntry | None = import_module(FAMILIES[model.family.name]).hub_entry(model.architecture, image_size)
+    if entry is None:
+        raise SettingError(
+            "--reference: no entry of torch.hub builds this model",
+            expected="the sizes and settings of a published model",
+            found=str(model.architecture),
+            next_step="leave --reference out: the proof against our own forward pass covers every size",
+        )
+    return entry
+
+
 def check_reference(where: str | None, level: str, to: str = "transformers") -> None:
     """Raise UsageError or SettingError for a --reference that cannot be meant, before any work."""
     if where is None:
@@ -100,30 +118,32 @@ def _refuse_offline() -> None:
         )
 
 
-def prove(reference: Reference, case: Comparison, rules: Sequence[Rule], images: Any) -> GenuineProof:
+def prove(reference: Reference, case: Comparison, beside: Container[str], images: Any) -> GenuineProof:
     """Build the genuine model, give it the original's weights, and compare on `images` in float64.
 
-    Raises CheckpointError where the code cannot be run; a model that does not take the weights is a failed proof.
+    `beside` are the names of tensors that are no part of the backbone that it builds. Raises CheckpointError where the
+    code cannot be run; a model that does not take the weights is a failed proof.
     """
     import torch
 
     code = str(reference)
     model = _built(reference)
-    weights = {name: torch_tensor(tensor) for name, tensor in case.originals.items() if not tensor.is_float}
+    weights = {name: torch_tensor(tensor) for name, tensor in case.tensors.items() if not tensor.is_float}
     weights |= dict(state_as_written(case))
     model = model.double()
     found = model.load_state_dict(weights, strict=False)
-    surplus = [name for name in found.unexpected_keys if not _is_beside(name, case, rules)]
+    surplus = [name for name in found.unexpected_keys if name not in beside]
     if found.missing_keys or surplus:
         lost = f"misses {', '.join(found.missing_keys[:3])}" if found.missing_keys else ""
         left = f"does not know {', '.join(surplus[:3])}" if surplus else ""
         return GenuineProof(code, failure="it " + " and ".join(filter(None, (lost, left))))
-    with torch.inference_mode(), kept_rotation(case.model) as rotations:
-        theirs = outputs_of(case.model, images)
-        rotation = _rotate_alike(model, rotations, images, case) if rotations else None
+    with torch.inference_mode():
+        theirs = case.runner.run(images)
+        shared = case.shared(theirs)
+        rotation = _rotate_alike(model, shared["rotation"], images, case) if shared else None
         ours = _genuine_outputs(model, images)
     rounded = getattr(case.architecture, "rope_rounded", False)
-    return GenuineProof(code, compare(ours, {name: theirs[name] for name in ours}), rotation, rounded)
+    return GenuineProof(code, compare(ours, {name: theirs.outputs[name] for name in ours}), rotation, rounded)
 
 
 def _built(reference: Reference) -> Any:
@@ -149,17 +169,10 @@ def _built(reference: Reference) -> Any:
     return model.eval()
 
 
-def _is_beside(name: str, case: Comparison, rules: Sequence[Rule]) -> bool:
-    """Whether a tensor is no part of the backbone that torch.hub builds: a classifier, or what the folder drops."""
-    classifier = name.rpartition(".")[0] in ("head", "fc", "linear", case.family.classifier)
-    return classifier or any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, rules))
-
-
-def _rotate_alike(model: Any, rotations: list[tuple[Any, Any]], images: Any, case: Comparison) -> float:
+def _rotate_alike(model: Any, rotation: tuple[Any, Any], images: Any, case: Comparison) -> float:
     """Give the genuine model the class's own sines and cosines, as the outputs proof does; how far its own are off."""
-    sines, cosines = rotations[0]
-    patch = case.architecture.patch_size  # type: ignore[union-attr]  # only a ViT has rotary positions
-    rows, columns = (side // patch for side in images.shape[-2:])
+    sines, cosines = rotation
+    rows, columns = (side // case.architecture.cell for side in images.shape[-2:])
     own = model.rope_embed(H=rows, W=columns)
     model.rope_embed.forward = lambda H, W: (sines.double(), cosines.double())  # noqa: N803  # its own names
     return max(float((a - b).abs().max()) for a, b in zip(own, (sines, cosines), strict=True))

@@ -1,4 +1,4 @@
-"""The outputs proof: the original's forward pass under original names, against the class that Transformers loaded.
+"""The outputs proof: a network's own forward pass over canonical tensors, against a class that a library loaded.
 
 Both run in float64, where equal means a relative difference near 1e-15 and the smallest known mistake (a LayerNorm
 eps of 1e-12 for 1e-6) makes one far above the gate. How far the class in float32 is from the original in float64, all
@@ -7,20 +7,15 @@ of it rounding where the models are equal, is reported and not judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from dinoport.codebases.family import Architecture, Family
-from dinoport.networks.interpolation import Interpolation
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.proofs.blocks import observed_blocks
-from dinoport.proofs.class_outputs import outputs_of
-from dinoport.proofs.in_float32 import InFloat32
-from dinoport.proofs.rotation import Rotation, RotationProof, difference, kept_rotation
+from dinoport.codebases.running import Pass, Runner
+from dinoport.networks.network import Architecture
 from dinoport.proofs.side_by_side import side_by_side
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
@@ -30,6 +25,15 @@ GATE = 1e-9
 
 ROUNDINGS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """One unit in the last place, relative, of each dtype that a table can be stored in."""
+
+NOISE = 1e-13
+"""Relative to what passes a block: rounding of float64 stays below it in all models that were measured (1e-15)."""
+
+ROUNDING_OF_SUM = 2.0**-53
+"""How much of what passes a block is lost when what the block adds is added to it."""
+
+DROWNING = 1e-6
+"""What passes a block is looked at for another input where it becomes less than this of what comes out."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,10 @@ class OutputsProof:
     name and in its order, for what comes out of the embedding and of every block: the proof rests on the outputs,
     blocks say where a difference begins. `other_sizes` holds the largest relative difference in float64 by size;
     `rounding` that of a cast to a smaller dtype; `table` that of a baked position table from the original's own;
-    `rotation` is the proof of DINOv3's rotary positions. `undefined` counts values of the original's own outputs that
+    `rotation` is the proof of rotary positions. `undefined` counts values of the original's own outputs that
     are not finite: they can be compared with nothing. `blind` says that the outputs do not depend on the picture: that
-    they are equal then shows nothing.
+    they are equal then shows nothing. `drowned` are the blocks that add so little to what passes them that nothing is
+    shown of them.
     """
 
     size: tuple[int, int]
@@ -75,9 +80,10 @@ class OutputsProof:
     other_sizes: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
     rounding: Difference | None = None
     table: float | None = None
-    rotation: RotationProof | None = None
+    rotation: Any = None
     undefined: int = 0
     blind: bool = False
+    drowned: tuple[str, ...] = ()
     failure: str | None = None
 
     @property
@@ -108,89 +114,133 @@ class OutputsProof:
 class Comparison:
     """Everything that the outputs proof compares.
 
-    `model` is the loaded class in float64, `in_float32` what it gave on the same pixels before. `written` are the
-    tensors in the folder, `baked` the position table's name there if it was resampled for `image_size`; `cast` the
-    dtype that every weight was rounded to, if any. `zeros` says that a matrix of the original is zero throughout.
+    `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
+    `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
+    rounded to, if any. `zeros` says that a matrix is zero throughout.
     """
 
-    family: Family
     architecture: Architecture
-    originals: Mapping[str, TensorRef]
-    written: Mapping[str, TensorRef]
-    model: Any
-    in_float32: InFloat32
+    tensors: Mapping[str, TensorRef]
+    runner: Runner
     image_size: int
     cast: np.dtype[Any] | None = None
-    baked: str | None = None
+    baked: TensorRef | None = None
     zeros: bool = False
+
+    def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
+        """One pass of the network's own; `shared` is what the other side's pass gives it."""
+        blocks: dict[str, Any] = {}
+        outputs = self.architecture.network.code.forward(
+            state, self.architecture, images, blocks.__setitem__, **(shared or {})
+        )
+        return Pass(outputs, blocks, shared or {})
+
+    def shared(self, theirs: Pass) -> Mapping[str, Any]:
+        """What the other side's pass gives the network's own, where it fits: sines and cosines of its heads."""
+        rotation = theirs.shared.get("rotation")
+        fits = rotation is not None and rotation[0].shape[-1] == getattr(self.architecture, "head_dim", None)
+        return {"rotation": rotation} if fits else {}
 
 
 def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tuple[int, int], ...] = ()) -> OutputsProof:
-    """Run both models on `pixels`, (batch, channels, height, width), and on noise of the other sizes."""
+    """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes."""
     import torch
 
-    forward = import_module(case.family.reference).forward
-    architecture = case.architecture
     height, width = pixels.shape[-2:]
     proof = OutputsProof((height, width), picture, torch.__version__)
     with torch.inference_mode():
-        source = Weights(floats(case.originals))
+        source = Weights(floats(case.tensors))
         state, own = state_as_written(case), None
-        if case.baked:
-            own = _table_of_original(source["pos_embed"], architecture, case.image_size)
-            distance = table_distance(source, state["pos_embed"], architecture, case.image_size)
+        if case.baked is not None and case.architecture.positions:
+            own = _table_of_original(source[case.architecture.positions], case)
+            distance = table_distance(source, state[case.architecture.positions], case)
             proof = replace(proof, table=distance)
-            if distance > ROUNDINGS[case.written[case.baked].dtype.name]:
+            if distance > ROUNDINGS[case.baked.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
-        images = torch.from_numpy(pixels)
-        double = _run(case, state, case.model, images.double())
+        images = torch.from_numpy(pixels).double()
+        ours, narrow, theirs = _both(case, state, pixels)
+        blocks, drowned, failure = compare_blocks(ours, theirs)
         proof = replace(
             proof,
-            float64=compare(double.ours, double.theirs),
-            rotation=_rotation(case, state, double),
-            undefined=sum(int((~output.isfinite()).sum()) for output in double.ours.values()),
-            blind=_is_blind(case, double),
+            float64=compare(ours.outputs, theirs.outputs),
+            float32=compare(ours.outputs, narrow.outputs),
+            blocks={name: (found, _between(ours, narrow, name)) for name, found in blocks.items()},
+            drowned=drowned,
+            failure=failure,
+            rotation=_rotation(case, state, images, theirs),
+            undefined=sum(int((~output.isfinite()).sum()) for output in ours.outputs.values()),
+            blind=_is_blind(case, images, theirs),
         )
         if case.cast is not None:
-            weights = {**source, "pos_embed": own} if case.baked else source
-            exact = forward(weights, architecture, images.double(), **double.arguments)
-            proof = replace(proof, rounding=largest(compare(exact, double.ours)))
-        sizes, stored = {}, Weights(floats(case.originals), case.cast)
+            weights: Mapping[str, Any] = source
+            if own is not None:
+                weights = {**source, str(case.architecture.positions): own}
+            exact = case.forward(weights, images, ours.shared)
+            proof = replace(proof, rounding=largest(compare(exact.outputs, ours.outputs)))
+        sizes, stored = {}, Weights(floats(case.tensors), case.cast)
         for size in other_sizes:
             noise = torch.from_numpy(_noise(pixels.shape[1], size)).double()
-            run = _run(case, stored, case.model, noise)
-            sizes[size] = largest(compare(run.ours, run.theirs))
-    single = case.in_float32
-    in_float64, in_float32 = (
-        _compare_blocks(double.our_blocks, blocks) for blocks in (double.their_blocks, single.blocks)
-    )
-    blocks = {name: (difference, in_float32[name]) for name, difference in in_float64.items()}
-    return replace(proof, float32=compare(double.ours, single.outputs), blocks=blocks, other_sizes=sizes)
+            other = case.runner.run(noise)
+            sizes[size] = largest(compare(case.forward(stored, noise, case.shared(other)).outputs, other.outputs))
+    return replace(proof, other_sizes=sizes)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One input through both models: outputs, what comes out of each block, and what the original was given of the
-    class's: its sines and cosines, where it has any.
-    """
-
-    images: Any
-    ours: Mapping[str, Any]
-    theirs: Mapping[str, Any]
-    our_blocks: Mapping[str, Any]
-    their_blocks: Mapping[str, Any]
-    arguments: Mapping[str, Any]
-
-
-def _is_blind(case: Comparison, run: _Run) -> bool:
-    """Whether the class gives the same for another picture; looked at where there is a sign of it."""
+def _both(case: Comparison, state: Mapping[str, Any], pixels: Array) -> tuple[Pass, Pass, Pass]:
+    """The network's own pass, and the other side's in float32 and in float64."""
     import torch
 
-    if not (case.zeros or _alike(run.theirs)):
+    images = torch.from_numpy(pixels).double()
+    if case.architecture.network.rotation:  # needs the other side's sines and cosines
+        narrow, theirs = case.runner.run_both(pixels)
+        return case.forward(state, images, case.shared(theirs)), narrow, theirs
+    ours, (narrow, theirs) = side_by_side(lambda: case.forward(state, images), lambda: case.runner.run_both(pixels))
+    return ours, narrow, theirs
+
+
+def compare_blocks(ours: Pass, theirs: Pass) -> tuple[dict[str, Difference], tuple[str, ...], str | None]:
+    """How far what comes out of each block differs, which blocks add too little to be seen, and what is wrong.
+
+    A block adds to what passes it. Where that is much less, a difference of what it adds is nearly none of the sum: so
+    it is held against what the block adds, as far as rounding lets it be seen.
+    """
+    found: dict[str, Difference] = {}
+    drowned: list[str] = []
+    failure, before = None, None
+    for name, output in ours.blocks.items():
+        if name not in theirs.blocks:
+            continue
+        found[name] = difference = Difference.between(output, theirs.blocks[name])
+        if before is not None and before.shape == output.shape and bool(output.isfinite().all()):
+            passing, added = float(before.abs().max()), float((output - before).abs().max())
+            rounding = NOISE * max(passing, added)
+            if added * GATE < ROUNDING_OF_SUM * passing:
+                drowned.append(name)
+            if difference.absolute > max(rounding, GATE * added) and difference.relative <= GATE:
+                failure = failure or f"what {name} adds differs by {difference.absolute / max(added, 1e-300):.1e} of it"
+        before = output
+    return found, tuple(drowned), failure
+
+
+def _between(ours: Pass, theirs: Pass, name: str) -> Difference:
+    return Difference.between(ours.blocks[name], theirs.blocks[name])
+
+
+def _is_blind(case: Comparison, images: Any, theirs: Pass) -> bool:
+    """Whether the other side gives the same for another picture; looked at where there is a sign of it."""
+    import torch
+
+    if not (case.zeros or _alike(theirs.outputs) or _drowns(theirs.blocks)):
         return False
-    another = -torch.from_numpy(_noise(run.images.shape[1], run.images.shape[2:])).double()
-    differences = compare(run.theirs, outputs_of(case.model, another))
+    another = -torch.from_numpy(_noise(images.shape[1], images.shape[2:])).double()
+    differences = compare(theirs.outputs, case.runner.run(another).outputs)
     return bool(largest(differences).relative <= GATE)
+
+
+def _drowns(blocks: Mapping[str, Any]) -> bool:
+    """Whether what enters a block is hardly anything of what comes out, so that what came before may be lost there."""
+    outputs = list(blocks.values())
+    pairs = pairwise(outputs)
+    return any(float(before.abs().max()) < DROWNING * float(after.abs().max()) for before, after in pairs)
 
 
 def _alike(outputs: Mapping[str, Any]) -> bool:
@@ -202,69 +252,39 @@ def _alike(outputs: Mapping[str, Any]) -> bool:
     return bool(Difference.between(last, before).relative <= GATE)
 
 
-def _compare_blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
-    return {name: Difference.between(output, theirs[name]) for name, output in ours.items() if name in theirs}
-
-
-def _run(case: Comparison, state: Mapping[str, Any], model: Any, images: Any) -> _Run:
-    forward = import_module(case.family.reference).forward
-    blocks: dict[str, Any] = {}
-    with observed_blocks(model) as seen, kept_rotation(model) as rotations:
-        if isinstance(case.architecture, DinoV3ViT):  # needs the class's sines and cosines
-            theirs = outputs_of(model, images)
-            arguments = rotation_for(case.architecture, rotations)
-            ours = forward(state, case.architecture, images, blocks.__setitem__, **arguments)
-        else:
-            arguments = {}
-            ours, theirs = side_by_side(
-                lambda: forward(state, case.architecture, images, blocks.__setitem__), lambda: outputs_of(model, images)
-            )
-    return _Run(images, ours, theirs, blocks, dict(seen), arguments)
-
-
-def rotation_for(architecture: Architecture, rotations: Sequence[Rotation]) -> dict[str, Any]:
-    """The class's sines and cosines as an argument of the reference, where they fit the original's heads."""
-    fits = rotations and rotations[0][0].shape[-1] == getattr(architecture, "head_dim", None)
-    return {"rotation": rotations[0]} if fits else {}
-
-
-def _rotation(case: Comparison, state: Mapping[str, Any], run: _Run) -> RotationProof | None:
-    """The rotary positions by themselves, and what the stored periods would change."""
-    architecture = case.architecture
-    if not isinstance(architecture, DinoV3ViT) or not run.arguments:
+def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: Pass) -> Any:
+    """The rotary positions by themselves; None without any."""
+    shared, code = case.shared(theirs), case.architecture.network.rotation_code
+    if code is None or not shared:
         return None
-    found = RotationProof(difference(run.arguments["rotation"], architecture, run.images.shape[-2:]))
-    if not architecture.rope_rounded:
-        return found
-    import torch
-
-    forward = import_module(case.family.reference).forward
-    low = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
-    stored, trained = (forward(state, architecture, run.images, **dtypes) for dtypes in ({}, low))
-    moved = [largest(compare(outputs, run.theirs)).relative for outputs in (stored, trained)]
-    return replace(found, stored=moved[0], in_bfloat16=moved[1])
+    return code.proof_of(
+        state,
+        case.architecture,
+        images,
+        shared["rotation"],
+        lambda outputs: largest(compare(outputs, theirs.outputs)).relative,
+    )
 
 
 def state_as_written(case: Comparison) -> Weights:
-    """The original's weights, rounded as the folder's were, with the position table that was baked for it."""
-    baked = {"pos_embed": case.written[case.baked]} if case.baked else {}
-    return Weights({**floats(case.originals), **baked}, case.cast)
+    """The network's weights, rounded as the other side's were, with the position table that was baked for it."""
+    baked = {case.architecture.positions: case.baked} if case.baked is not None and case.architecture.positions else {}
+    return Weights({**floats(case.tensors), **baked}, case.cast)
 
 
-def table_distance(source: Mapping[str, Any], table: Any, architecture: Architecture, image_size: int) -> float:
-    """How far a baked position table is from the original's own for `image_size`, relative to the largest value."""
-    own = _table_of_original(source["pos_embed"], architecture, image_size)
-    return Difference.between(own, table).relative
+def table_distance(source: Mapping[str, Any], table: Any, case: Comparison, architecture: Any = None) -> float:
+    """How far a baked position table is from the original's own for its size, relative to the largest value."""
+    name = case.architecture.positions or ""
+    return Difference.between(_table_of_original(source[name], case, architecture), table).relative
 
 
-def _table_of_original(table: Any, architecture: Architecture, image_size: int) -> Any:
+def _table_of_original(table: Any, case: Comparison, architecture: Any = None) -> Any:
     """The original's own interpolation of its table, computed by PyTorch."""
     from dinoport.networks.torch_interpolation import interpolate_table
 
-    # Only a ViT has a position table, and so a rule for it and a patch size.
-    interpolation: Interpolation = architecture.interpolation  # type: ignore[union-attr]
-    patches = image_size // architecture.patch_size  # type: ignore[union-attr]
-    return interpolate_table(table, patches, patches, interpolation)
+    architecture = architecture or case.architecture
+    patches = case.image_size // architecture.cell
+    return interpolate_table(table, patches, patches, architecture.interpolation)
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:

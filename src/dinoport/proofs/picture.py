@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from dinoport.codebases.preprocessing import Preprocessing
 from dinoport.errors import SettingError
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.proofs.attention import attention_of_original, kept_attention
-from dinoport.proofs.class_outputs import outputs_of
-from dinoport.proofs.outputs import Comparison, rotation_for, state_as_written
-from dinoport.proofs.rotation import kept_rotation
+from dinoport.networks.network import Architecture
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.proofs.outputs import Comparison, state_as_written
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -50,41 +47,36 @@ class Pictures:
 
 
 def take_pictures(
-    case: Comparison, values: Array, folder: Path, picture: Image | None, preprocessing: Preprocessing | None
+    case: Comparison, values: Array, folder: Path | None, picture: Image | None, preprocessing: Preprocessing | None
 ) -> Pictures:
-    """Run both models once more on `values`, (1, channels, height, width), and keep what can be drawn.
+    """Run both sides once more on `values`, (1, channels, height, width), and keep what can be drawn.
 
     `picture` and `preprocessing` are None where the folder's processor is not for this model.
     """
     import torch
 
-    model = case.model
-    state = state_as_written(case)
+    state, architecture = state_as_written(case), case.architecture
     images = torch.from_numpy(values).double()
-    blocks: dict[str, Any] = {}
     with torch.inference_mode():
-        with kept_attention(model) as rows, kept_rotation(model) as rotations:
-            theirs = outputs_of(model, images)
-        given = rotation_for(case.architecture, rotations)
-        ours = import_module(case.family.reference).forward(
-            state, case.architecture, images, blocks.__setitem__, **given
-        )
-        own_row = attention_of_original(state, case.architecture, blocks, given.get("rotation"))
-    grid, prefix = grid_of(ours, case.architecture, values.shape[-2:])
+        theirs, their_row = case.runner.attention(images)
+        shared = case.shared(theirs)
+        ours = case.forward(state, images, shared)
+        own_row = architecture.network.code.last_attention(state, architecture, ours.blocks, **shared)
+    grid, prefix = grid_of(ours.outputs, architecture, values.shape[-2:]), architecture.prefix_tokens
     attention = None
-    if rows and own_row is not None and own_row.shape[-1] == rows[-1].shape[-1]:
-        attention = Pair(*(row[0, :, prefix:].reshape(-1, *grid).numpy() for row in (own_row, rows[-1])))
-    patches = Pair(*(patch_tokens(outputs, grid, prefix) for outputs in (ours, theirs)))
-    pixels = _pixels(folder, picture, preprocessing) if picture and preprocessing else None
+    if their_row is not None and own_row is not None and own_row.shape[-1] == their_row.shape[-1]:
+        attention = Pair(*(row[0, :, prefix:].reshape(-1, *grid).numpy() for row in (own_row, their_row)))
+    patches = Pair(*(patch_tokens(side.outputs, grid, prefix) for side in (ours, theirs)))
+    pixels = _pixels(folder, picture, preprocessing) if folder and picture and preprocessing else None
     return Pictures(attention, patches, pixels, np.asarray(picture.convert("RGB")) if picture else None)
 
 
-def grid_of(outputs: Mapping[str, Any], architecture: Any, size: tuple[int, ...]) -> tuple[tuple[int, int], int]:
-    """Rows and columns of patches, and how many tokens stand before them."""
+def grid_of(outputs: Mapping[str, Any], architecture: Architecture, size: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of patches."""
     if "feature_map" in outputs:
-        return outputs["feature_map"].shape[-2:], 0
-    patch_size = getattr(architecture, "patch_size", 32)
-    return (size[0] // patch_size, size[1] // patch_size), 1 + getattr(architecture, "registers", 0)
+        rows, columns = outputs["feature_map"].shape[-2:]
+        return rows, columns
+    return size[0] // architecture.cell, size[1] // architecture.cell
 
 
 def patch_tokens(outputs: Mapping[str, Any], grid: tuple[int, int], prefix: int) -> Array:

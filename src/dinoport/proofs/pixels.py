@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dinoport.codebases.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs.picture import Resize, picture_tensor, pil_resize, tensor_resize
 from dinoport.tensor import Array
 
@@ -58,7 +58,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
     """Compare the pixel values that the folder's processor gives with the original's. `name` is the picture's."""
     if channels != 3:
         return PixelsProof("not shown", reason=f"no image processor is written for a model of {channels} channels")
-    from dinoport.proofs.loading import quiet
+    from dinoport.codebases.transformers.running import quiet
 
     picture = picture.convert("RGB")
     backend = ""
@@ -80,7 +80,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
 
 def processed(folder: Path, picture: Image) -> Array:
     """The pixel values that the folder's processor gives, in float64. Raises whatever the processor raises."""
-    from dinoport.proofs.loading import quiet
+    from dinoport.codebases.transformers.running import quiet
 
     with quiet():
         return _processed(_load(folder), picture)

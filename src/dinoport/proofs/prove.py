@@ -2,210 +2,204 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoport.codebases.family import Architecture, Family
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.mapping.resolve import backwards, claims_of_source
+from dinoport.codebases.codebase import HubEntry
+from dinoport.codebases.running import Runner
+from dinoport.mapping.claims import claims_of_source
+from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.model import Model
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs import exact
 from dinoport.proofs.diagnosis import diagnosis
-from dinoport.proofs.genuine import Reference
 from dinoport.proofs.verdict import Proofs
+from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
 
 if TYPE_CHECKING:
     from dinoport.proofs import outputs
 
-Level: TypeAlias = Literal["none", "exact", "full"]
+
+@dataclass(frozen=True)
+class Side:
+    """One of two places that should hold the same model. `runner` runs it by a class of its own, if it has one.
+
+    `processor` is the folder whose image processor is to be proven, if there is one.
+    """
+
+    model: Model
+    runner: Runner | None = None
+    processor: Path | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """An original and a folder of Transformers that should be equal.
+    """A source, and what was made of it.
 
-    `preprocessing` is None where the folder's processor is not ours to prove. `cast` is the dtype that weights were
-    rounded to, `baked` the name of a resampled position table. `others` are the source's other copies of the model, by
-    their labels: what a folder may hold by mistake. `returned` says that the original was made from the folder.
-    `reference` is the genuine code to compare outputs with too, where that is asked for.
+    `image_size` is what the target was made for, `preprocessing` the transform that a target with a processor should
+    have. `cast` is the dtype that weights were rounded to, `baked` the operation that resampled the position table.
+    `others` are the source's other copies of the model, by their labels: what a target may hold by mistake. `genuine`
+    is what builds the model in the original's own code, where a comparison with that is asked for.
     """
 
-    family: Family
-    architecture: Architecture
-    originals: Mapping[str, TensorRef]
-    folder: Path
-    written: Mapping[str, TensorRef]
-    rules: Sequence[Rule]
-    class_name: str
+    source: Side
+    target: Side
     image_size: int
-    channels: int
-    pooler: bool = True
     preprocessing: Preprocessing | None = None
     cast: np.dtype[np.generic] | None = None
-    baked: str | None = None
+    baked: BakeTable | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
-    returned: bool = False
-    reference: Reference | None = None
+    genuine: HubEntry | None = None
+
+    @property
+    def ours(self) -> Side:
+        """The side that the network's own forward pass runs: the one that no class runs, if there is one."""
+        return self.source if self.target.runner or not self.source.runner else self.target
+
+    @property
+    def theirs(self) -> Side:
+        return self.target if self.ours is self.source else self.source
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The table of the target, with what was resampled on the way."""
+        own = self.source.model.architecture.positions
+        return tuple(
+            replace(rule, operation=self.baked) if self.baked and rule.source and rule.source.template == own else rule
+            for rule in self.target.model.decoding.rules
+        )
 
 
-def prove(
-    case: Case,
-    level: Level,
-    *,
-    image: Path | None = None,
-    all_sizes: bool = False,
-    pictures: bool = False,
-    on_bytes: Callable[[int], None] = lambda count: None,
-) -> Proofs:
-    """Try the proofs of a level, and find out why where one fails.
+def prove(case: Case, checks: Checks, on_bytes: Callable[[int], None] = lambda count: None) -> Proofs:
+    """Try the proofs that are asked for, and find out why where one fails.
 
     Outputs are computed even where tensors differ, if the class loads: they show where the difference begins.
-    `pictures` keeps what a page draws.
     """
-    if level == "none":
+    if checks.level == "none":
         return Proofs()
-    found = exact.prove(case.originals, case.written, case.rules, on_bytes, cast=case.cast, returned=case.returned)
-    rounded = isinstance(case.architecture, DinoV3ViT) and case.architecture.rope_rounded
+    source, target = case.source.model.decoding, case.target.model.decoding
+    positions = case.source.model.architecture.positions
+    anew = {positions: case.baked} if case.baked and positions else {}
+    found = exact.prove(source, target, on_bytes, cast=case.cast, anew=anew)
+    rounded = getattr(case.source.model.architecture, "rope_rounded", False)
     by_content = None
     if not found.passed:
-        by_content = diagnosis.of_tensors(case.originals, case.written, case.rules, case.others, case.cast)
-    if level == "exact":
-        return Proofs(found, diagnosis=by_content, rounded_periods=rounded)
+        by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
+    proofs = Proofs(found, diagnosis=by_content, rounded_periods=rounded)
+    return proofs if checks.level == "exact" else _run(case, checks, proofs)
 
+
+def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
+    """Load, run and compare."""
     import torch
 
-    from dinoport.proofs import genuine, loading, outputs, pixels
-    from dinoport.proofs.in_float32 import run_in_float32
+    from dinoport.proofs import genuine, outputs, pixels
     from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
-    from dinoport.proofs.widening import widen
+    from dinoport.proofs.running import NetworkRunner
 
-    loaded, model = loading.load(case.folder, case.class_name, pooler=case.pooler, dtype=_widest(case.written))
-    if model is None or not loaded.passed:
-        return Proofs(found, loaded, diagnosis=by_content, rounded_periods=rounded)
-    picture = load_picture(image) if image else synthetic_picture()
-    name = str(image) if image else "a synthetic picture"
-    preprocessing = (case.preprocessing or case.family.preprocessing).for_image_size(case.image_size)
-    if case.channels == 3:
-        values: Array = picture_tensor(picture, preprocessing)
+    runner = case.theirs.runner or NetworkRunner(case.theirs.model)
+    loaded = runner.load(_widest(case.theirs.model))
+    proofs = replace(proofs, loading=loaded)
+    if not loaded.passed:
+        return proofs
+    image = checks.image
+    picture, name = (load_picture(image), str(image)) if image else (synthetic_picture(), "a synthetic picture")
+    architecture = case.source.model.architecture
+    transform = (case.preprocessing or case.source.model.preprocessing).for_image_size(case.image_size)
+    rgb = architecture.channels == 3
+    if rgb:
+        values: Array = picture_tensor(picture, transform)
     else:
-        values, name = outputs.noise_input(case.channels, case.image_size), f"noise of {case.channels} channels"
-    in_float32 = run_in_float32(model, values)
-    widen(model)
+        values = outputs.noise_input(architecture.channels, case.image_size)
+        name = f"noise of {architecture.channels} channels"
     comparison = outputs.Comparison(
-        family=case.family,
-        architecture=case.architecture,
-        originals=_of_the_model(case),
-        written=case.written,
-        model=model,
-        in_float32=in_float32,
+        architecture=case.ours.model.architecture,
+        tensors=case.ours.model.tensors,
+        runner=runner,
         image_size=case.image_size,
-        cast=case.cast,
-        baked=case.baked,
-        zeros=bool(found.zero_matrices),
+        cast=case.cast if case.ours is case.source else None,
+        baked=case.target.model.tensors.get(architecture.positions or "") if case.baked else None,
+        zeros=bool(proofs.exact and proofs.exact.zero_matrices),
     )
-    sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if all_sizes else ()))))
-    by_genuine = None
-    if case.reference is not None:
-        by_genuine = genuine.prove(case.reference, comparison, case.rules, torch.from_numpy(values).double())
+    sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
+    if case.genuine is not None:
+        beside = {name for name in comparison.tensors if _is_beside(case, name)}
+        images = torch.from_numpy(values).double()
+        reference = genuine.Reference(checks.reference or "", case.genuine)
+        proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes)
-    cause = by_content if not computed.differs else _diagnosed(case, comparison, values, computed, by_content)
-    shown = None
-    if case.preprocessing:
-        shown = pixels.prove(case.folder, case.preprocessing, picture, name, case.channels)
-    elif case.returned:
-        shown = pixels.PixelsProof("not shown", reason="a file of the original's has no image processor")
+    cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
+    shown = pixels.PixelsProof("not shown", reason=f"{case.target.model.title} has no image processor")
+    if case.target.processor and case.preprocessing:
+        shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels)
     taken = None
-    if pictures:
+    if checks.pictures:
         from dinoport.proofs.pictures import take_pictures
 
-        rgb = case.channels == 3
-        taken = take_pictures(comparison, values, case.folder, picture if rgb else None, case.preprocessing)
-    return Proofs(
-        exact=found,
-        loading=loaded,
-        outputs=computed,
-        pixels=shown,
-        diagnosis=cause,
-        pictures=taken,
-        genuine=by_genuine,
-        rounded_periods=rounded,
-    )
+        shows = case.preprocessing and case.target.processor and rgb
+        taken = take_pictures(comparison, values, case.target.processor, picture if shows else None, case.preprocessing)
+    return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken)
+
+
+def _is_beside(case: Case, name: str) -> bool:
+    """Whether a tensor is no part of the backbone: a classifier, or what the target has no place for."""
+    step = case.target.model.decoding.steps.get(name)
+    dropped = any(not claim.rule.targets for claim in claims_of_source(name, case.rules))
+    return name.startswith("classifier.") or dropped or step is None
 
 
 def _diagnosed(
-    case: Case,
-    comparison: outputs.Comparison,
-    values: Array,
-    computed: outputs.OutputsProof,
-    by_content: diagnosis.Diagnosis | None,
+    case: Case, comparison: outputs.Comparison, values: Array, computed: outputs.OutputsProof, proofs: Proofs
 ) -> diagnosis.Diagnosis:
     """Where both sides part, and which of the usual mistakes explains it."""
     import torch
 
     from dinoport.proofs import outputs
-    from dinoport.proofs.blocks import observed_blocks
-    from dinoport.proofs.class_outputs import outputs_of
-    from dinoport.proofs.rotation import kept_rotation
     from dinoport.proofs.weights import Weights, floats
 
+    architecture, by_content = case.source.model.architecture, proofs.diagnosis
+    originals = case.source.model.tensors
     # Kept in memory: every mistake that is tried runs on them again.
-    source = dict(Weights(floats(case.originals)))
-    state = dict(outputs.state_as_written(comparison))
-    if computed.failure and case.baked:
-        limit = outputs.ROUNDINGS[case.written[case.baked].dtype.name]
+    source, state = dict(Weights(floats(comparison.tensors))), dict(outputs.state_as_written(comparison))
+    if computed.table is not None and computed.failure and comparison.baked is not None:
         found = diagnosis.of_table(
-            lambda architecture, table: outputs.table_distance(source, table, architecture, case.image_size),
-            state["pos_embed"],
-            case.architecture,
-            limit,
+            lambda other, table: outputs.table_distance(source, table, comparison, other),
+            state[architecture.positions or ""],
+            architecture,
+            outputs.ROUNDINGS[comparison.baked.dtype.name],
         )
-        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
-
-    model = comparison.model
+        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
     images = torch.from_numpy(values).double()
-    with torch.inference_mode(), observed_blocks(model) as blocks, kept_rotation(model) as rotations:
-        theirs = outputs_of(model, images)
-    if computed.worst <= outputs.GATE and rotations and isinstance(case.architecture, DinoV3ViT):
-        return diagnosis.of_rotation(rotations[0], case.architecture, values.shape[-2:])
-    reference = import_module(case.family.reference).forward
+    theirs = comparison.runner.run(images)
+    shared = comparison.shared(theirs)
+    if computed.worst <= outputs.GATE and shared and computed.failure is None:
+        return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
+    forward = architecture.network.code.forward
     sides = diagnosis.Sides(
-        forward=lambda state, architecture, watch: reference(
-            state, architecture, images, watch, **outputs.rotation_for(architecture, rotations)
-        ),
-        outputs=theirs,
-        blocks=blocks,
+        forward=lambda state, other, watch: forward(state, other, images, watch, **shared),
+        outputs=theirs.outputs,
+        blocks=theirs.blocks,
         compare=lambda ours, written: outputs.largest(outputs.compare(ours, written)).relative,
         gate=outputs.GATE,
     )
     others = {label: dict(Weights(floats(tensors))) for label, tensors in case.others.items()}
     held = None
     if by_content:
-        steps = backwards(case.written, case.rules).plan.steps
-        tensors = {step.target.name: step.tensor() for step in steps if step.target.name in state}
-        words = by_content.cause or "the folder's weights are not the original's"
-        held = words, {**state, **Weights(floats(tensors))}
-    found = diagnosis.of_outputs(sides, state, case.architecture, others, held)
-    return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, case.originals, case.rules))
+        own = {name: tensor for name, tensor in case.target.model.tensors.items() if name in state}
+        held = by_content.cause or "the folder's weights are not the original's", {**state, **Weights(floats(own))}
+    found = diagnosis.of_outputs(sides, state, comparison.architecture, others, held)
+    return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
 
 
-def _widest(tensors: Mapping[str, TensorRef]) -> str:
+def _widest(model: Model) -> str:
     """The dtype to load a folder in: float32, unless that would round its weights."""
-    return "float64" if any(tensor.dtype == np.float64 for tensor in tensors.values()) else "float32"
-
-
-def _of_the_model(case: Case) -> Mapping[str, TensorRef]:
-    """The original's tensors without what only training has a use for: a projection head is as large as a ViT-S."""
-    drops = case.family.drops
-    return {name: tensor for name, tensor in case.originals.items() if not claims_of_source(name, drops)}
+    return "float64" if any(tensor.dtype == np.float64 for tensor in model.decoding.stored.values()) else "float32"
 
 
 def _notable_sizes(case: Case) -> list[tuple[int, int]]:
@@ -213,15 +207,16 @@ def _notable_sizes(case: Case) -> list[tuple[int, int]]:
 
     They are the one that the written processor makes of a picture, and the one that a baked table was stored for.
     """
-    sizes = [case.preprocessing.size] if case.preprocessing and case.channels == 3 else []
-    if isinstance(case.architecture, (DinoViT, DinoV2ViT)) and case.baked:
-        sizes.append(case.architecture.image_size)
+    architecture = case.source.model.architecture
+    sizes = [case.preprocessing.size] if case.preprocessing and architecture.channels == 3 else []
+    if case.baked:
+        sizes.append(architecture.image_size)
     return [(size, size) for size in sizes if size != case.image_size]
 
 
 def _other_sizes(case: Case) -> tuple[tuple[int, int], ...]:
     """Two sizes beside the model's own, one of them not square, in whole patches."""
-    patch = getattr(case.architecture, "patch_size", 32)
-    patches = max(case.image_size // patch, 2)
-    larger = (patches + max(patches // 3, 1)) * patch
-    return (larger, larger), (case.image_size, max(patches - max(patches // 4, 1), 1) * patch)
+    cell: int = case.source.model.architecture.cell
+    patches = max(case.image_size // cell, 2)
+    larger = (patches + max(patches // 3, 1)) * cell
+    return (larger, larger), (case.image_size, max(patches - max(patches // 4, 1), 1) * cell)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dinoport.codebases.setting import Setting
+from dinoport.codebases.running import LoadingProof
+from dinoport.mapping.folding import fold_names
+from dinoport.model import Setting
 from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.loading import LoadingProof
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pixels import PixelsProof
 
@@ -152,6 +153,9 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         exceptions.append(f"{rounded}: {moved}, {trained})")
     elif proofs.rounded_periods:
         exceptions.append(f"{rounded}; how far outputs move was not measured)")
+    if outputs and outputs.drowned:
+        names = ", ".join(fold_names(outputs.drowned))
+        exceptions.append(f"for {names}, which add too little to what passes them for anything to be shown of them")
     if outputs and outputs.rounding:
         exceptions.append(f"for rounding (outputs move by {outputs.rounding.relative:.1e})")
     if outputs:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from dinoport.codebases.running import LoadingProof
 from dinoport.files.json_file import json_bytes
 from dinoport.files.output_file import WrittenFile
 from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.genuine import GATE as GENUINE_GATE
 from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.loading import LoadingProof
 from dinoport.proofs.outputs import GATE, Difference, OutputsProof
 from dinoport.proofs.pixels import PixelsProof
 from dinoport.report.report import FORMAT, Report
@@ -49,6 +49,7 @@ def _content(report: Report) -> dict[str, object]:
             "warnings": list(verdict.warnings),
         },
         "direction": report.direction,
+        "ends": list(report.ends),
         "source": {
             "where": report.source.where,
             "format": report.source.format,
@@ -116,7 +117,8 @@ def _loading(proof: LoadingProof | None) -> dict[str, object] | None:
     return {
         "passed": proof.passed,
         "class": proof.class_name,
-        "transformers": proof.transformers_version,
+        "library": proof.library,
+        "version": proof.version,
         "missing": list(proof.missing),
         "unexpected": list(proof.unexpected),
         "mismatched": list(proof.mismatched),
@@ -162,6 +164,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         else None,
         "undefined": proof.undefined,
         "blind": proof.blind,
+        "drowned": list(proof.drowned),
         "failure": proof.failure,
     }
 

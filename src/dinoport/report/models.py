@@ -8,7 +8,7 @@ from textwrap import wrap
 from dinoport.codebases.published import Published
 from dinoport.codebases.published_names import ADAPTERS, PUBLISHED
 from dinoport.files.remote.caches import torch_hub_checkpoints
-from dinoport.units import size_text
+from dinoport.tensor import size_text
 
 COLUMNS = ("name", "size", "licence", "head", "address")
 

@@ -5,19 +5,19 @@ It is printed, kept as `dinoport.json` in the folder, and summarised in the mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dinoport.codebases.setting import FIELDS, Origin
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.pinning import SourceFile
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Dropped, Plan, Step
+from dinoport.model import FIELDS, Origin
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.request import options_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON layout; it grows when a field changes its meaning."""
 
 
@@ -92,8 +92,8 @@ class Accounting:
 class Report:
     """What one conversion or verification did and showed.
 
-    `command` repeats it, without the options that only say what else to compare and report; `usage` is the Python that
-    loads what was written. `claimed` are the fields of the request that only the folder says that is verified.
+    `ends` are what the names of source and target are called. `command` repeats it, without the options that only say
+    what else to compare and report; `usage` is the Python that loads what was written. `claimed` are the fields of the request that only the folder says that is verified.
     `recorded` says that the report lies in the folder too.
     """
 
@@ -102,6 +102,7 @@ class Report:
     source: Source
     family: str
     class_name: str
+    ends: tuple[str, str]
     target: str
     request: Mapping[str, object]
     settings: tuple[Setting, ...]
@@ -118,7 +119,7 @@ class Report:
     @property
     def asked(self) -> dict[str, str]:
         """The options that were given and that no setting names, with their values."""
-        given = {name: value for name, value in self.request.items() if name not in self.claimed}
+        given = {name: value for name, value in self.request.items() if name not in (*self.claimed, "to")}
         named = {setting.reason for setting in self.settings}
         return {option: value for option, value in options_of(given).items() if option not in named}
 
@@ -135,26 +136,35 @@ class Report:
         return report_to_dict(self)
 
 
-def account(plan: Plan) -> Accounting:
-    """Fold a plan into lines that a person can read."""
+def account(plan: Plan, gone: Sequence[Dropped], read: Mapping[str, Step]) -> Accounting:
+    """Fold a plan into lines that a person can read.
+
+    `gone` is what the target does not hold; `read` says of which tensors of the source each canonical one was read.
+    """
+
+    def described(step: Step) -> str:
+        own = read.get(step.spans[0].tensor.name)
+        whole = own and len(step.spans) == 1 and step.spans[0].size == own.target.size and not step.casts
+        return own.describe() if own and whole else step.describe()
+
     made: dict[str, list[str]] = {}
     kept: dict[tuple[str, str], list[Step]] = {}
     for step in plan.steps:
         if step.kind is Kind.SYNTHESISED:
             made.setdefault(step.reason, []).append(step.target.name)
         else:
-            kept.setdefault((without_numbers(step.target.name), without_numbers(step.describe())), []).append(step)
+            kept.setdefault((without_numbers(step.target.name), without_numbers(described(step))), []).append(step)
     dropped: dict[str, list[str]] = {}
-    for tensor in plan.dropped:
+    for tensor in gone:
         dropped.setdefault(tensor.reason, []).append(tensor.name)
     return Accounting(
-        counts={kind.value: count for kind, count in plan.counts().items()},
+        counts={**{kind.value: count for kind, count in plan.counts().items()}, Kind.DROPPED.value: len(gone)},
         size_bytes=plan.size_bytes,
         groups=tuple(_groups(plan)),
         steps=tuple(
             (
                 " ".join(fold_names(step.target.name for step in steps)),
-                " ".join(fold_names(step.describe() for step in steps)),
+                " ".join(fold_names(described(step) for step in steps)),
                 len(steps),
             )
             for steps in kept.values()

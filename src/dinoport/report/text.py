@@ -8,16 +8,16 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dinoport.codebases.setting import CLAIM, Origin
 from dinoport.mapping.folding import fold_names
+from dinoport.model import CLAIM, Origin
+from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.diagnosis.diagnosis import BUDGET_SECONDS, Diagnosis
 from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import GATE, OutputsProof
-from dinoport.proofs.rotation import GATE as ROTATION_GATE
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.inspection import Inspection
 from dinoport.report.report import Accounting, Report, Setting
-from dinoport.units import size_text
+from dinoport.tensor import size_text
 
 WIDTH = 80
 LABEL = 12
@@ -160,8 +160,7 @@ def cause_text(found: Diagnosis) -> str:
 
 
 def _model(report: Report, label: str = "model") -> Iterator[str]:
-    ends = (report.family, report.class_name)
-    yield from entry(label, " → ".join(reversed(ends) if report.direction == "to original" else ends))
+    yield from entry(label, " → ".join(report.ends))
     for origin in Origin:
         settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
         if settings:
@@ -203,7 +202,7 @@ def _proofs(report: Report) -> Iterator[str]:
             yield from entry("", f"{share}: {', '.join(_few(fold_names(exact.zero_matrices)))}")
     if proofs.loading:
         loading = proofs.loading
-        text = f"{loading.class_name}, transformers {loading.transformers_version}"
+        text = f"{loading.class_name}, {loading.library} {loading.version}"
         text += ": no key missing, unexpected or mismatched"
         problems = (
             (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)

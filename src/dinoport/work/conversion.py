@@ -1,222 +1,305 @@
-"""One conversion, there or back: what is written into a workspace, and what is proven of it there."""
+"""A conversion from its source to a plan: open, find, decode, choose a form, encode. Nothing is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from dinoport.codebases.hub_entries import hub_entry
-from dinoport.errors import CheckpointError
-from dinoport.files.address import shown_source
-from dinoport.files.json_file import write_json
-from dinoport.files.output_file import WrittenFile
-from dinoport.finding.sources import Located, locate
-from dinoport.finding.unwrap import state_dicts
-from dinoport.formats.announcing import announce
+import numpy as np
+
+from dinoport.codebases.refusal import refusal
+from dinoport.codebases.target import Target
+from dinoport.codebases.targets import Writing, writing_of
+from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.codebases.transformers.labels import read_labels
+from dinoport.errors import SettingError, UsageError
+from dinoport.files.byte_sources import ByteSource
+from dinoport.finding.models import Head, Provenance, head_of, read_model
+from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.pinning import SourceFile, pinning
-from dinoport.formats.remote.copying import on_disk
-from dinoport.formats.safetensors.writer import write_sharded
-from dinoport.formats.storage import summed_storages
-from dinoport.formats.torch.writer import ORIGINAL_FILE, write_torch_file
-from dinoport.mapping.folding import fold_names
+from dinoport.mapping.claims import Problem
+from dinoport.mapping.encoding import encode
 from dinoport.mapping.operations import BakeTable, Kind
-from dinoport.mapping.plan import Step, carried_whole, sources
-from dinoport.progress import Bar, Progress
-from dinoport.proofs.foreign import refuse_foreign
-from dinoport.proofs.genuine import Reference
-from dinoport.proofs.prove import Case, Level, prove
-from dinoport.proofs.verdict import Proofs, judge
-from dinoport.report.build import prepared_report, return_report, with_hashes
-from dinoport.report.report import Report
-from dinoport.request import DEFAULT_SHARD_BYTES, Request
-from dinoport.tensor import TensorRef, is_matrix
-from dinoport.units import size_text
-from dinoport.work import folder as folders
-from dinoport.work.preparation import Prepared, prepare
-from dinoport.work.returning import PreparedReturn, folder_tensors, prepare_return
+from dinoport.mapping.plan import Dropped, Plan
+from dinoport.model import CLAIM, Model, Origin, Setting
+from dinoport.progress import Progress, silent
+from dinoport.request import Request, options_of
+from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
 
-@dataclass(frozen=True)
-class Job:
-    """One conversion's options, beside what is converted into what."""
+@dataclass
+class Conversion:
+    """A conversion that is planned and can be written: the open source, its model, what it becomes, and by which steps.
 
-    source: str | Path
-    target: Path
-    level: Level
-    image: Path | None
-    all_sizes: bool
-    reference: str | None
-    allow_nonfinite: bool
-    max_shard_bytes: int
-    for_page: bool
-    on_progress: Progress
+    Use it as a context manager: it keeps the source's files open. `claimed` are the fields of the request that only a
+    folder's report gives.
+    """
+
+    request: Request
+    located: Located
+    checkpoint: Checkpoint
+    model: Model
+    provenance: Provenance
+    writing: Writing
+    target: Target
+    plan: Plan
+    head: Checkpoint | None = None
+    claimed: frozenset[str] = frozenset()
+    files: ExitStack = field(default_factory=ExitStack)
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """The words of a command line that change what is written or said in the folder, beside the request's."""
-        shard = ("--max-shard-size", str(self.max_shard_bytes)) if self.max_shard_bytes != DEFAULT_SHARD_BYTES else ()
-        level = ("--verify", self.level) if self.level != "full" else ()
-        return (*level, *shard, *(("--allow-nonfinite",) if self.allow_nonfinite else ()))
+    def cast(self) -> np.dtype[Any] | None:
+        """The dtype that weights are rounded to."""
+        return FLOAT_DTYPES[self.request.dtype] if self.request.dtype else None
 
-    def prove(self, case: Case, size_bytes: int) -> Proofs:
-        bar = Bar("proving", size_bytes, self.on_progress)
-        return prove(
-            case, self.level, image=self.image, all_sizes=self.all_sizes, pictures=self.for_page, on_bytes=bar.add
+    @property
+    def baked(self) -> BakeTable | None:
+        """How the position table was resampled, if it was."""
+        return next((s.operation for s in self.plan.steps if isinstance(s.operation, BakeTable)), None)
+
+    @property
+    def documents(self) -> dict[str, dict[str, object]]:
+        """What the target has beside its weights, as data."""
+        return self.writing.documents(self.target, self.plan, self.lost)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The parts of the original that do not return, by the first word of their names: `dino_head`."""
+        before = self.model.record.get("lost")
+        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
+        gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
+        return tuple(dict.fromkeys([*known, *gone]))
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Everything of the source that the target does not hold."""
+        made = (
+            Dropped(each.tensor.name, each.tensor.dtype, each.tensor.shape, f"{MADE} ({each.rule.reason})", True)
+            for each in self.model.decoding.made
         )
+        return (*made, *self.plan.dropped, *self.model.decoding.aside)
 
-    def check_not_zero(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
-        """Raise CheckpointError where no matrix holds anything: both sides would compute nothing, and be equal.
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
 
-        A token, a bias, a scale or a new classifier may be zero.
+    @property
+    def sources(self) -> tuple[ByteSource, ...]:
+        """Every file that is read: the checkpoint's, and the head's where it is a file of its own."""
+        return (*self.checkpoint.sources, *(self.head.sources if self.head else ()))
+
+    def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
+        """The values that the verdict rests on and that no proof can see, whoever says them.
+
+        `resampled` says that a proof resampled the position table, beside what was baked into the folder.
         """
-        census = {name: found for file in files for name, found in file.census.items()}
-        made = [step for step in steps if step.kind is not Kind.SYNTHESISED and is_matrix(step.target.shape)]
-        names = sources(made)
-        if not names or not all(census[step.target.name].all_zero for step in made):
-            return
-        raise CheckpointError(
-            f"{shown_source(self.source)} holds no weights: every matrix in it is zero throughout",
-            where=", ".join(fold_names(names)[:8]),
-            expected="the weights of a model that was trained",
-            found=f"{len(names)} matrices of zeros, {size_text(sum(tensor.size_bytes for tensor in names.values()))}",
-            cause="a file saved under torch.serialization.skip_data, a copy that was not filled, or a model saved "
-            "before its weights were loaded",
-            next_step="fetch the file again; if its author's is the same, load the weights and save the model again",
-        )
+        settings = self.model.assumed(resampled=resampled or self.target.baked_from is not None)
+        return (*settings, *_said(self.request, self.claimed, self.model))
 
-    def check_finite(self, files: Sequence[WrittenFile], steps: Sequence[Step]) -> None:
-        found = {name: census.nonfinite for file in files for name, census in file.census.items()}
-        counts = {name: count for name, count in found.items() if count}
-        names = sources([step for step in steps if step.target.name in counts])
-        if not counts or self.allow_nonfinite:
-            return
-        raise CheckpointError(
-            f"{shown_source(self.source)} holds weights that are not finite",
-            where=", ".join(fold_names(names)[:8]),
-            found=f"values that are NaN or infinite: {sum(counts.values())}",
-            cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
-            next_step="take an earlier checkpoint; --allow-nonfinite copies them as they are",
-        )
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if a file is not what it was when it was opened."""
+        for source in self.sources:
+            source.check_unchanged()
+
+    def __enter__(self) -> Conversion:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.files.close()
 
 
-def convert_into(workspace: Path, request: Request, job: Job) -> Report:
-    """Write a checkpoint as a folder of Transformers, and prove it; what the proofs say is in the report."""
-    with prepare(job.source, request, job.on_progress) as prepared, pinned_sources(prepared, job.level) as pinned:
-        reference = genuine_code(prepared, job.reference)
-        size_bytes = prepared.plan.size_bytes
-        bar = Bar("writing", size_bytes, job.on_progress)
-        files = [*write_sharded(workspace, prepared.plan.steps, job.max_shard_bytes, bar.add)]
-        job.check_not_zero(files, prepared.plan.steps)  # before checksums: those of skip_data do not hold
-        for storage in summed_storages(sources(prepared.plan.steps).values()):
-            storage.check()
-        job.check_finite(files, prepared.plan.steps)
-        files += folders.write_configs(prepared, workspace)
-        with open_checkpoint(workspace) as folder:
-            case = forward_case(prepared, workspace, folder_tensors(folder), reference)
-            proofs = job.prove(case, size_bytes)
-        files_of_source = pinned()
-        prepared.check_unchanged()
-        verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes))
-        files += folders.write_card(prepared, workspace, job.target.name, verdict)
-        report = prepared_report(prepared, verdict, proofs, str(job.target), files, files_of_source, job.options)
-        report = with_hashes(report, prepared.checkpoint) if job.for_page else report
-    write_json(workspace / folders.REPORT, report.to_dict())
-    return report
+MADE = "made for the class, and no part of the original"
 
 
-def return_into(workspace: Path, job: Job) -> Report:
-    """Write a folder's tensors under the original's names, and prove the file against the folder it came from."""
-    located = locate(job.source, job.on_progress)
-    with located.open(job.on_progress) as folder, planned_return(located, folder, job.level) as (prepared, local):
-        size_bytes = prepared.plan.size_bytes
-        bar = Bar("writing", size_bytes, job.on_progress)
-        path = workspace / ORIGINAL_FILE
-        written = write_torch_file(path, prepared.plan.steps, on_bytes=bar.add)
-        job.check_not_zero([written], prepared.plan.steps)
-        job.check_finite([written], prepared.plan.steps)
-        with open_checkpoint(path) as original:
-            originals = state_dicts(original)[0].tensors
-            proofs = job.prove(return_case(prepared, local, originals), size_bytes)
-        folder.check_unchanged()
-        verdict = judge(proofs, prepared.reading.assumed(resampled=proofs.at_other_sizes))
-        report = return_report(prepared, verdict, proofs, str(job.target), [written], job.options)
-        report = with_hashes(report, folder) if job.for_page else report
-    write_json(workspace / folders.REPORT, report.to_dict())
-    return report
+def prepare(
+    source: str | Path,
+    request: Request,
+    on_progress: Progress = silent,
+    *,
+    look: bool = False,
+    claimed: frozenset[str] = frozenset(),
+    again: bool = False,
+) -> Conversion:
+    """Find, open and plan a conversion. Raises DinoportError with everything that stands in the way.
 
-
-@contextmanager
-def planned_return(located: Located, folder: Checkpoint, level: Level) -> Iterator[tuple[PreparedReturn, Path]]:
-    """Plan the way back of an open folder, and yield where it lies: for the full proof on disk, wherever it is.
-
-    Raises DinoportError for a folder that has no way back, and for one that Transformers is not given.
+    To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it.
     """
-    prepared = prepare_return(folder)
-    announce(sources(prepared.plan.steps).values())
     with ExitStack() as files:
-        local = located.path
-        if level == "full":
-            local = local or files.enter_context(on_disk(folder))
-            refuse_foreign(local, folder.config or {}, prepared.tensors)
-        yield prepared, local or Path(located.shown)
+        located = locate(source, on_progress, look=look, head=request.head)
+        checkpoint = files.enter_context(located.open(on_progress))
+        conversion = prepare_opened(located, checkpoint, request, on_progress, claimed, again=again)
+        conversion.files.push(files.pop_all())
+        return conversion
 
 
-def pinned_sources(prepared: Prepared, level: Level) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
-    """Announce what will be read, and hash what the exact proof does not compare; nothing where nothing is proven."""
-    announce(sources(prepared.plan.steps).values())
-    if level == "none":
-        return nullcontext(tuple)
-    return pinning(prepared.sources, carried_whole(prepared.plan.steps))
+def prepare_opened(
+    located: Located,
+    checkpoint: Checkpoint,
+    request: Request,
+    on_progress: Progress = silent,
+    claimed: frozenset[str] = frozenset(),
+    *,
+    again: bool = False,
+) -> Conversion:
+    """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
+    _refuse_unused(checkpoint, request)
+    with ExitStack() as files:
+        head, opened = None, None
+        if request.head is not None:
+            located_head = locate_head(request.head, located, on_progress)
+            opened = files.enter_context(located_head.open(on_progress))
+            head = _head(opened, located_head)
+        model, provenance = read_model(checkpoint, request, head, claimed)
+        if not again:
+            _refuse_done(checkpoint, model, provenance, request)
+        writing = writing_of(request.to)
+        target = writing.target_of(model, request, _labels(request, model))
+        encoding = encode(
+            model.tensors,
+            target.rules,
+            FLOAT_DTYPES[request.dtype] if request.dtype else None,
+            model.decoding.declared,
+        )
+        problems = (*encoding.problems, *_unreadable(model, encoding.plan))
+        if problems:
+            raise refusal(checkpoint.where, model.family, provenance.label, problems)
+        return Conversion(
+            request=request,
+            located=located,
+            checkpoint=checkpoint,
+            model=model,
+            provenance=provenance,
+            writing=writing,
+            target=target,
+            plan=encoding.plan,
+            head=opened,
+            claimed=claimed,
+            files=files.pop_all(),
+        )
 
 
-def genuine_code(prepared: Prepared, where: str | None) -> Reference | None:
-    """The genuine code to compare with; what no entry of it builds is refused before anything is written."""
-    if where is None:
-        return None
-    return Reference(where, hub_entry(prepared.reading.architecture, prepared.target.image_size))
+def _head(checkpoint: Checkpoint, located: Located) -> Head:
+    from dinoport.codebases.published import file_name
+
+    return head_of(checkpoint, located.remarks or (f"classifier from {file_name(located.shown)}",))
 
 
-def forward_case(
-    prepared: Prepared, folder: Path, written: Mapping[str, TensorRef], reference: Reference | None = None
-) -> Case:
-    """An original, and the folder that was or should have been made of it."""
-    target = prepared.target
-    baked = next((step.target.name for step in prepared.plan.steps if isinstance(step.operation, BakeTable)), None)
-    return Case(
-        family=prepared.family,
-        architecture=prepared.reading.architecture,
-        originals=prepared.tensors,
-        folder=folder,
-        written=written,
-        rules=target.rules,
-        class_name=target.class_name,
-        image_size=target.image_size,
-        channels=target.channels,
-        pooler=prepared.request.pooler == "identity",
-        preprocessing=target.preprocessing,
-        cast=prepared.cast,
-        baked=baked,
-        others={other.label: other.tensors for other in prepared.others},
-        reference=reference,
-    )
+def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
+    """The names of the classes: the user's, else those that the source has."""
+    if request.labels is None:
+        return model.labels
+    classifier = model.architecture.classifier
+    if classifier is None:
+        raise SettingError(
+            "--labels needs a classifier, and this checkpoint has none",
+            expected="a plain classifier in the checkpoint, or --head FILE",
+            found="a backbone",
+            next_step="leave --labels out, or add --head FILE",
+        )
+    return read_labels(request.labels, classifier.classes)
 
 
-def return_case(prepared: PreparedReturn, folder: Path, originals: Mapping[str, TensorRef]) -> Case:
-    architecture = prepared.reading.architecture
-    return Case(
-        family=prepared.family,
-        architecture=architecture,
-        originals=originals,
-        folder=folder,
-        written=prepared.tensors,
-        rules=prepared.back.rules,
-        class_name=prepared.back.class_name,
-        image_size=getattr(architecture, "image_size", 224),
-        channels=architecture.channels,
-        pooler=any(name.startswith("pooler.") for name in prepared.tensors),
-        returned=True,
-    )
+CHANGES = ("dtype", "image_size")
+"""What can be asked of a folder that is of the target's codebase already."""
+
+OF_THE_SOURCE = ("checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation")
+"""What config.json says of a folder, or what a folder has not."""
+
+
+def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
+    """Raise UsageError for options that a folder of Transformers leaves undone."""
+    asked = request.to_dict()
+    of_folder = is_known_class(checkpoint.config or {})
+    names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
+    if request.to == "original" and "max_shard_bytes" in asked:
+        raise UsageError(
+            "--max-shard-size goes with a conversion to Transformers, not --to original",
+            cause="an original is one file, however large",
+            next_step="leave --max-shard-size out",
+        )
+    unused = {name: asked[name] for name in (names if request.to == "original" else OF_THE_SOURCE) if name in asked}
+    if of_folder and unused:
+        raise UsageError(
+            "the way back follows from the folder alone, and takes no options of a conversion"
+            if request.to == "original"
+            else "a folder of Transformers says itself what these options say of a checkpoint",
+            found=", ".join(options_of(unused)),
+            next_step="leave them out; convert the original again for another folder",
+        )
+
+
+def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, request: Request) -> None:
+    """Raise SettingError for a source that is the target's own already, where no change is asked for."""
+    changes = any(getattr(request, name) is not None for name in CHANGES)
+    if is_known_class(checkpoint.config or {}):
+        if request.to == "transformers" and not changes:
+            raise SettingError(
+                f"{checkpoint.where} is a folder of Transformers already",
+                expected="a checkpoint of an original codebase, or --dtype or --image-size for another folder",
+                found="config.json and weights under the names of Transformers",
+                next_step=f"dinoport convert {checkpoint.where} FOLDER --to original, for the original's names",
+            )
+        return
+    bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None
+    if (
+        request.to == "original"
+        and not changes
+        and bare
+        and all(name == span.tensor.name for name, step in model.decoding.steps.items() for span in step.spans)
+    ):
+        raise SettingError(
+            f"{checkpoint.where} has the original's names already",
+            expected="a folder of Transformers, a training checkpoint, or another codebase's names, for --to original",
+            found=f"a {checkpoint.format} of {model.title}",
+            next_step="leave --to original out",
+        )
+
+
+def _said(request: Request, claimed: frozenset[str], model: Model) -> Iterator[Setting[object]]:
+    """What the user or only a folder says of the original, and stands in no architecture.
+
+    What a folder says of itself (dtype, image size, pooler) rests on no one's word: it is compared as it is, and the
+    verdict names what it changes.
+    """
+    ordinary = {"image_mean": model.preprocessing.mean, "image_std": model.preprocessing.std}
+    for name in ("checkpoint_key", "head", "labels", "image_mean", "image_std"):
+        value = getattr(request, name)
+        if value is None or (name == "checkpoint_key" and name not in claimed):
+            continue
+        if name in claimed and value == ordinary.get(name):
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, f"--{name.replace('_', '-')}")
+        yield Setting(name.replace("_", " "), text, origin, reason)
+
+
+def _unreadable(model: Model, plan: Plan) -> list[Problem]:
+    """Tensors that the plan wants and that hold no weights."""
+    problems = []
+    for step in plan.steps if plan.steps else ():
+        for span in step.spans if step.kind is not Kind.SYNTHESISED else ():
+            name = span.tensor.name
+            if not (span.tensor.is_float or name.endswith((".num_batches_tracked", ".bias_mask"))):
+                what = f"holds {dtype_name(span.tensor.dtype)} where weights of a floating dtype were expected"
+                problems.append(Problem(name, what))
+    return list(dict.fromkeys(problems))
+
+
+def _of_channels(target: Target) -> list[str]:
+    if target.channels == 3 or not target.config:
+        return []
+    count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
+    return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
+
+
+def _of_dtypes(plan: Plan) -> list[str]:
+    names = sorted({dtype_name(step.target.dtype) for step in plan.steps if step.target.dtype in FLOAT_DTYPES.values()})
+    if len(names) < 2:
+        return []
+    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]

@@ -1,4 +1,4 @@
-"""The files of a folder beside its weights, as a prepared conversion writes them."""
+"""The files of a target beside its weights, and a target that is there already, as a side of a proof."""
 
 from __future__ import annotations
 
@@ -6,58 +6,76 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dinoport.codebases.transformers.common import with_losses
+from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.targets import writing_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
-from dinoport.codebases.transformers.processor import processor_config
-from dinoport.errors import SettingError
-from dinoport.files.json_file import write_json, write_text
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.finding.sources import IMAGENET
+from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.decoding import decode
+from dinoport.mapping.rule import Rule
+from dinoport.proofs.prove import Side
 from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
-from dinoport.tensor import FLOAT_DTYPES, dtype_name
-from dinoport.work.preparation import Prepared
+from dinoport.tensor import TensorRef
+from dinoport.work.conversion import Conversion
 from dinoport.writing.card import CardFacts, card
 from dinoport.writing.licence import LICENCES
 
 REPORT = "dinoport.json"
 
 
-def configs(prepared: Prepared) -> dict[str, dict[str, object]]:
-    """The content of config.json, and of preprocessor_config.json where the model takes pictures of three channels.
-
-    No processor of Transformers is known to do what a training on other channels did: of four, for one, PIL takes the
-    last for transparency, and multiplies the others by it when it resizes.
-    """
-    floats = {step.target.dtype for step in prepared.plan.steps if step.target.dtype in FLOAT_DTYPES.values()}
-    widest = max(floats, key=lambda dtype: dtype.itemsize)
-    config = {**with_losses(prepared.target.config, prepared.plan.lost), "dtype": dtype_name(widest)}
-    if prepared.target.channels != 3:
-        return {"config.json": config}
-    return {"config.json": config, "preprocessor_config.json": processor_config(prepared.target.preprocessing)}
-
-
-def write_configs(prepared: Prepared, folder: Path) -> list[WrittenFile]:
-    return [write_json(folder / name, content) for name, content in configs(prepared).items()]
+def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
+    """What was written, read afresh and decoded by its own table, as a side of the proof."""
+    form, pooler = conversion.target.form, conversion.target.pooler
+    if written.config is None:
+        found = state_dicts(written)[0]
+        shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
+        rules = canonical_rules(shapes, classifier_of(shapes, conversion.model.family))
+        model = replace(conversion.model, decoding=decode(found.tensors, rules, conversion.model.family.drops))
+        return Side(replace(model, title=conversion.target.title))
+    tree = written.tree if isinstance(written.tree, dict) else {}
+    tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+    model = replace(conversion.model, title=form, decoding=decode(tensors, _table(conversion, written.config)))
+    runner = writing_of("transformers").runner(folder, form, pooler=pooler)
+    return Side(model, runner, folder if conversion.target.channels == 3 else None)
 
 
-def write_card(prepared: Prepared, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
+def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:
+    """The table of a folder, by its own config; by what it should be where its config describes no model."""
+    form = CLASSES.get(class_name(config))
+    try:
+        if form is not None:
+            rules: tuple[Rule, ...] = form.code.sketch("", config)[1]
+            return rules
+    except UnknownModelError:  # what is wrong with the config is said by itself
+        pass
+    return conversion.target.rules
+
+
+def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:
     """The model card, and the licence's text where the source is a published model beyond doubt."""
-    genuine = prepared.located.genuine(prepared.family.name)
+    from dinoport.files.json_file import write_text
+
+    if not conversion.writing.HAS_CARD:
+        return []
+    family = conversion.model.family
+    genuine = conversion.located.genuine(family.name)
     licence = LICENCES[genuine.licence] if genuine else None
     facts = CardFacts(
         folder=name,
-        family=prepared.family.title,
-        upstream=prepared.family.upstream,
+        family=family.title,
+        upstream=family.upstream,
         verdict=str(verdict),
-        settings=tuple(map(str, prepared.reading.settings)),
-        remarks=prepared.remarks,
-        pooler=prepared.request.pooler == "identity",
+        settings=tuple(map(str, conversion.model.settings)),
+        remarks=conversion.remarks,
         licence=licence,
         base_model=genuine.hub if genuine else None,
     )
-    written = [write_text(folder / "README.md", card(prepared.target, facts))]
+    written = [write_text(folder / "README.md", card(conversion.target, facts))]
     return [*written, licence.write(folder)] if licence else written
 
 

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.setting import FIELDS, Origin
 from dinoport.errors import CheckpointError, printable
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import read_json
+from dinoport.model import FIELDS, Origin
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import Report
-from dinoport.units import size_text
-from dinoport.work.folder import REPORT, configs
+from dinoport.tensor import size_text
+from dinoport.work.conversion import Conversion
+from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import broken_hashes, strange_files
-from dinoport.work.preparation import Prepared
 
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
@@ -63,12 +63,12 @@ class Problem:
         object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
 
 
-def problems_of(prepared: Prepared, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
+def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
     """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold.
 
     `another` says that the source is another file than the one that was converted.
     """
-    for name, expected in configs(prepared).items():
+    for name, expected in conversion.documents.items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
@@ -81,7 +81,11 @@ def problems_of(prepared: Prepared, path: Path, folder: Checkpoint, *, another: 
             if not _same(ours, theirs):
                 harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
                 yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
-    for name in strange_files(path, folder, configs(prepared).keys()):
+    if conversion.documents:
+        strange = strange_files(path, folder, conversion.documents.keys())
+    else:
+        strange = iter(())
+    for name in strange:
         yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         yield from (Problem(what, harmless=True) for what in broken_hashes(path, folder.report, documents=False))
@@ -126,7 +130,7 @@ def _contradictions(
         yield from _changed_source(recorded, fresh)
 
 
-def is_another_file(prepared: Prepared, folder: Checkpoint) -> bool:
+def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
     """Whether the source is evidently another file than the one that was converted: it has another size.
 
     One of the same size passes for that file, so what differs in it is damage.
@@ -135,8 +139,8 @@ def is_another_file(prepared: Prepared, folder: Checkpoint) -> bool:
         return False
     then = [file.get("size_bytes") for file in _source_files(folder.report)]
     if not then:  # converted with --verify none
-        return bool(_at(folder.report, ("source", "size_bytes")) != prepared.checkpoint.size_bytes)
-    return then != [source.size_bytes for source in prepared.sources]
+        return bool(_at(folder.report, ("source", "size_bytes")) != conversion.checkpoint.size_bytes)
+    return then != [source.size_bytes for source in conversion.sources]
 
 
 def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:

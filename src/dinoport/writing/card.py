@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from dinoport.codebases.transformers.target import Target
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.writing import auto_class
 from dinoport.writing.licence import Licence
 
 
@@ -22,7 +23,6 @@ class CardFacts:
     verdict: str
     settings: tuple[str, ...]
     remarks: tuple[str, ...]
-    pooler: bool
     licence: Licence | None = None
     base_model: str | None = None
 
@@ -33,7 +33,8 @@ def card(target: Target, facts: CardFacts) -> str:
 
 
 def _metadata(target: Target, facts: CardFacts) -> list[str]:
-    lines = ["---", "library_name: transformers", f"pipeline_tag: {target.pipeline_tag}"]
+    task = "image-classification" if target.classifies else "image-feature-extraction"
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {task}"]
     lines += facts.licence.metadata if facts.licence else ()
     lines += [f"base_model: {facts.base_model}"] if facts.base_model else []
     lines += ["tags:", "- dino", "- vision", f"- {target.model_type}", "- dinoport", "---"]
@@ -44,8 +45,7 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
     lines = [
         f"# {facts.folder}",
         "",
-        f"A {facts.family} ({facts.upstream}) as `{target.class_name}` of Hugging Face Transformers, converted by "
-        "dinoport.",
+        f"A {facts.family} ({facts.upstream}) as `{target.form}` of Hugging Face Transformers, converted by dinoport.",
         "",
         f"**Verdict: {facts.verdict}.** Figures and hashes are in `dinoport.json`.",
         "",
@@ -77,18 +77,18 @@ def usage(target: Target, folder: str) -> list[str]:
         size = f"1, {target.channels}, {target.image_size}, {target.image_size}"
         return [
             "import torch",
-            f"from transformers import {target.auto_class}",
+            f"from transformers import {auto_class(target)}",
             "",
-            f"model = {target.auto_class}.from_pretrained({name})",
+            f"model = {auto_class(target)}.from_pretrained({name})",
             f"outputs = model(torch.zeros({size}))  # {target.channels} channels: bring your own preprocessing",
             *_result(target),
         ]
     return [
         "from PIL import Image",
-        f"from transformers import AutoImageProcessor, {target.auto_class}",
+        f"from transformers import AutoImageProcessor, {auto_class(target)}",
         "",
         f"processor = AutoImageProcessor.from_pretrained({name})",
-        f"model = {target.auto_class}.from_pretrained({name})",
+        f"model = {auto_class(target)}.from_pretrained({name})",
         'inputs = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")',
         "outputs = model(**inputs)",
         *_result(target),
@@ -105,8 +105,8 @@ def _result(target: Target) -> list[str]:
 
 def _cautions(target: Target, facts: CardFacts) -> list[str]:
     lines: list[str] = []
-    if target.class_name == "ViTModel":
-        if facts.pooler:
+    if target.pooler is not None:
+        if target.pooler:
             lines.append(
                 "- `AutoModel` and `ViTModel` load without a missing key: the pooler is an identity, and "
                 "`pooler_output` is the CLS token. With `add_pooling_layer=False` two unused keys are reported."
@@ -117,7 +117,7 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
                 "without it `pooler_output` is noise."
             )
     lines += _sizes(target)
-    if target.preprocessing.crop is None and target.channels == 3:
+    if target.preprocessing and target.preprocessing.crop is None and target.channels == 3:
         lines += _square(target.preprocessing.size)
     if target.channels != 3:
         lines.append(f"- The folder has no image processor: {_own_preprocessing(target)}.")
@@ -127,11 +127,15 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
 def _own_preprocessing(target: Target) -> str:
     """What a user of a model of other than three channels has to do, as far as it is known."""
     given = target.preprocessing
-    values = [
-        f"{name} {', '.join(f'{value:g}' for value in numbers)}"
-        for name, numbers in (("mean", given.mean), ("standard deviation", given.std))
-        if len(numbers) == target.channels
-    ]
+    values = (
+        []
+        if given is None
+        else [
+            f"{name} {', '.join(f'{value:g}' for value in numbers)}"
+            for name, numbers in (("mean", given.mean), ("standard deviation", given.std))
+            if len(numbers) == target.channels
+        ]
+    )
     known = f" (from 0 to 1; {'; '.join(values)})" if values else ""
     return f"scale and normalise the {target.channels} channels as in training{known}"
 
@@ -164,7 +168,7 @@ def _sizes(target: Target) -> list[str]:
         f"resamples the position table by another rule than the original ({target.interpolation}); "
         "`dinoport convert --image-size N` makes a folder for one other size."
     ]
-    size = target.preprocessing.size
+    size = target.preprocessing.size if target.preprocessing else target.image_size
     if size != target.image_size and target.channels == 3:
         lines.append(
             f"- The image processor here makes {size}×{size} pixels, as the original's evaluation does, so this "

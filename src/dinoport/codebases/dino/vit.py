@@ -1,23 +1,21 @@
-"""Recognise a DINO ViT and read its sizes: all of them are in the shapes, but for the number of heads."""
+"""Read a DINO ViT's sizes: all of them are in the shapes, but for the number of heads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from dinoport.codebases.averaging import AVERAGED
-from dinoport.codebases.builder import Said, believe, heads_setting
-from dinoport.codebases.family import Evidence, Family, Reading
-from dinoport.codebases.preprocessing import EVALUATION
-from dinoport.codebases.probe import Features, Probe, columns_setting
-from dinoport.codebases.setting import Setting, eps_setting, interpolation_setting
+from dinoport.codebases.builder import HEAD_DIM, Said, believe, heads_setting
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
-from dinoport.mapping.resolve import compare_shapes
+from dinoport.mapping.claims import compare_shapes
 from dinoport.mapping.rule import drop
+from dinoport.model import Family, Setting, columns_setting, eps_setting, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.tensor import Shape, shape_text
+from dinoport.networks.network import Classifier, Features
+from dinoport.networks.preprocessing import EVALUATION
+from dinoport.networks.vit.architecture import ViT
+from dinoport.tensor import shape_text
 
 BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 """Width and heads of the builders in `vision_transformer.py`, by the `arch` that `main_dino.py` stores."""
@@ -33,25 +31,17 @@ DROPS = (
 )
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these names are a DINO ViT's and no later family's."""
-    later = any(name in shapes for name in ("mask_token", "register_tokens", "rope_embed.periods"))
-    later = later or any(name.endswith((".ls1.gamma", ".w12.weight", ".gamma1")) for name in shapes)
-    return "cls_token" in shapes and any(name.endswith(".attn.qkv.weight") for name in shapes) and not later
-
-
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINO ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
-    shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
+    shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=True)
     hidden = required(shapes, MLP, 2, evidence.where)[0]
-    classifier = shapes.get("head.weight")
     belief = believe(_said(evidence), BUILDERS, sizes.width, sizes.patch_size)
     heads = heads_setting(evidence.where, evidence.wishes, sizes.width, belief)
     from_code = belief.from_code("as in all DINO models")
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     interpolation = interpolation_setting(evidence.wishes, SCALE_WITH_OFFSET, *from_code)
-    architecture = DinoViT(
+    architecture = ViT(
         width=sizes.width,
         depth=sizes.depth,
         heads=heads.value,
@@ -61,38 +51,37 @@ def read(evidence: Evidence) -> Reading:
         channels=sizes.channels,
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_norm_eps=eps.value,
-        classes=classifier[0] if classifier else None,
-        probe=_probe(evidence, sizes.width),
         interpolation=interpolation.value,
+        classifier=_classifier(evidence, sizes.width),
     )
     activation = Setting("activation", "exact gelu", *from_code)
-    columns = _head_columns(evidence, architecture.probe)
+    columns = _head_columns(evidence, architecture.classifier)
     settings = (heads, *sizes.settings(hidden, MLP), eps, activation, interpolation, *columns)
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), belief.remarks)
 
 
-def _head_columns(evidence: Evidence, probe: Probe | None) -> tuple[Setting[str], ...]:
-    if probe is None or probe.features is Features.CLS:
+def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
+    if classifier is None or classifier.features is Features.CLS:
         return ()
-    return (columns_setting(probe.features, evidence.head, ("linear",), "eval_linear.py"),)
+    return (columns_setting(classifier.features.value, evidence.head, ("linear",), "eval_linear.py"),)
 
 
-def _probe(evidence: Evidence, width: int) -> Probe | None:
+def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     """What a linear classifier takes, told by its columns. Raises UnknownModelError where no class computes that."""
-    shape = evidence.shape("linear.weight")
+    shape = evidence.shape("classifier.weight")
     if shape is None:
         return None
     columns = shape[1] if len(shape) == 2 else 0
     if columns == width:
-        return Probe(Features.CLS, shape[0])
+        return Classifier(Features.CLS, shape[0])
     if columns == 2 * width:
-        return Probe(Features.CLS_MEAN_INTERLEAVED, shape[0])
+        return Classifier(Features.CLS_MEAN_INTERLEAVED, shape[0])
     tokens = (
         f"{columns // width} CLS tokens of the last blocks" if columns and columns % width == 0 else "other features"
     )
     raise UnknownModelError(
         "this linear head cannot be converted: no class of Transformers computes its features",
-        where="linear.weight",
+        where=f"{evidence.classifier}.weight",
         expected=f"{width} columns (the CLS token) or {2 * width} (CLS token and patch mean)",
         found=f"shape {shape_text(shape)}: {tokens}",
         cause="facebookresearch/dino trains its ViT-S heads on the CLS tokens of the last four blocks",
@@ -107,14 +96,32 @@ def _said(evidence: Evidence) -> Said:
     return Said("the checkpoint's args", arch, arguments.get("patch_size"))
 
 
+def hub_entry(architecture: ViT, image_size: int) -> HubEntry | None:
+    """The entry of DINO's hubconf.py that builds this model; None where none does."""
+    name = {384: "dino_vits", 768: "dino_vitb"}.get(architecture.width)
+    usual = ViT(
+        width=architecture.width,
+        depth=12,
+        heads=architecture.width // HEAD_DIM,
+        mlp_hidden=4 * architecture.width,
+        patch_size=architecture.patch_size,
+        image_size=architecture.image_size,
+        channels=architecture.channels,
+        interpolation=architecture.interpolation,
+        classifier=architecture.classifier,
+    )
+    if name is None or architecture.patch_size not in (8, 16) or architecture != usual:
+        return None
+    channels = {} if architecture.channels == 3 else {"in_chans": architecture.channels}
+    size = {} if image_size == 224 else {"img_size": [image_size]}
+    return HubEntry("facebookresearch/dino", f"{name}{architecture.patch_size}", {**size, **channels})
+
+
 FAMILY = Family(
     name="dino",
     title="DINO ViT",
     upstream="facebookresearch/dino",
-    recognises=recognises,
-    read=read,
     drops=DROPS,
     preprocessing=EVALUATION,
-    reference="dinoport.networks.vit.forward",
-    classifier="linear",
+    classifiers=("linear", "head"),
 )

@@ -1,25 +1,22 @@
-"""Recognise a DINOv2 ViT and read its sizes, its options and the rule that resamples its position table."""
+"""Read a DINOv2 ViT's sizes, its options and the rule that resamples its position table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from dinoport.codebases.averaging import AVERAGED
-from dinoport.codebases.builder import Belief, believe, heads_setting
-from dinoport.codebases.family import Evidence, Family, Reading
-from dinoport.codebases.preprocessing import EVALUATION
-from dinoport.codebases.probe import Features, columns_setting
+from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
-from dinoport.codebases.setting import Origin, Setting, eps_setting, interpolation_setting
 from dinoport.codebases.shapes import required
-from dinoport.codebases.timm.dinov2 import TIMM
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
-from dinoport.mapping.resolve import compare_shapes
+from dinoport.mapping.claims import compare_shapes
 from dinoport.mapping.rule import drop
+from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
-from dinoport.networks.vit2.architecture import DinoV2ViT
-from dinoport.tensor import Shape, shape_text
+from dinoport.networks.network import Classifier, Features
+from dinoport.networks.preprocessing import EVALUATION
+from dinoport.networks.vit.architecture import ViT
+from dinoport.tensor import shape_text
 
 BUILDERS = {
     "vit_small": (384, 6),
@@ -32,10 +29,6 @@ BUILDERS = {
 PUBLISHED_IMAGE_SIZE = 518
 """Pixels that every released model's position table was made for; all of them are evaluated at 224."""
 
-OWN_PARTS = ("mask_token", "register_tokens")
-OWN_ENDINGS = (".ls1.gamma", ".mlp.w12.weight")
-"""Names by which a DINOv2 is told from a DINO: not all of them are in each."""
-
 HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
 
 DROPS = (
@@ -47,16 +40,9 @@ DROPS = (
 )
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these names are a DINOv2's: a ViT with a position table and a part that DINO does not have."""
-    own = any(part in shapes for part in OWN_PARTS) or any(name.endswith(OWN_ENDINGS) for name in shapes)
-    is_vit = any(name.endswith(".attn.qkv.weight") for name in shapes)
-    return own and is_vit and "pos_embed" in shapes and "rope_embed.periods" not in shapes
-
-
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv2 ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
-    shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
+    shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=True)
     swiglu = "blocks.0.mlp.w12.weight" in shapes
     mlp = "blocks.0.mlp.w3.weight" if swiglu else "blocks.0.mlp.fc1.weight"
@@ -67,7 +53,7 @@ def read(evidence: Evidence) -> Reading:
     from_code = belief.from_code("as in all DINOv2 models")
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     interpolation = _interpolation(evidence, registers)
-    architecture = DinoV2ViT(
+    architecture = ViT(
         width=sizes.width,
         depth=sizes.depth,
         heads=heads.value,
@@ -84,7 +70,8 @@ def read(evidence: Evidence) -> Reading:
         ffn_bias=mlp.replace(".weight", ".bias") in shapes,
         layer_norm_eps=eps.value,
         interpolation=interpolation.value,
-        classes=_classes(evidence, sizes.width),
+        float32_table=True,
+        classifier=_classifier(evidence, sizes.width),
     )
     size = input_size(evidence)
     if size is not None and size.value != sizes.image_size:
@@ -97,7 +84,7 @@ def read(evidence: Evidence) -> Reading:
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
         interpolation,
         *((size,) if size else ()),
-        *_head_columns(evidence, architecture.classes),
+        *_head_columns(evidence, architecture.classifier),
     )
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
     preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else sizes.image_size)
@@ -106,7 +93,7 @@ def read(evidence: Evidence) -> Reading:
     return Reading(architecture, settings, problems, remarks, preprocessing)
 
 
-def _as_in_config(architecture: DinoV2ViT) -> dict[str, Read]:
+def _as_in_config(architecture: ViT) -> dict[str, Read]:
     """What the tensors show of the settings in a run's config (`dinov2/configs/ssl_default_config.yaml`)."""
     return {
         "student.patch_size": architecture.patch_size,
@@ -137,23 +124,24 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
     return interpolation_setting(evidence.wishes, own, Origin.ASSUMED, f"as in released models {kind} registers")
 
 
-def _head_columns(evidence: Evidence, classes: int | None) -> tuple[Setting[str], ...]:
-    if classes is None:
+def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
+    if classifier is None:
         return ()
-    return (columns_setting(Features.CLS_MEAN, evidence.head, ("", "linear_head"), "dinov2/hub/classifiers.py"),)
+    own = ("", "linear_head")
+    return (columns_setting(classifier.features.value, evidence.head, own, "dinov2/hub/classifiers.py"),)
 
 
-def _classes(evidence: Evidence, width: int) -> int | None:
-    """How many classes a one-layer linear head has. Raises UnknownModelError for a head that no class computes."""
-    shape = evidence.shape("linear_head.weight")
+def _classifier(evidence: Evidence, width: int) -> Classifier | None:
+    """A one-layer linear head, if there is one. Raises UnknownModelError for a head that no class computes."""
+    shape = evidence.shape("classifier.weight")
     if shape is None:
         return None
     if len(shape) == 2 and shape[1] == 2 * width:
-        return shape[0]
+        return Classifier(Features.CLS_MEAN, shape[0])
     layers = "CLS tokens of the last four blocks and a patch mean" if shape[1:] == (5 * width,) else "other features"
     raise UnknownModelError(
         "this linear head cannot be converted: no class of Transformers computes its features",
-        where="linear_head.weight",
+        where=f"{evidence.classifier}.weight",
         expected=f"{2 * width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
         found=f"shape {shape_text(shape)}: {layers}",
         cause="the four-layer variant of the published heads (_linear4_head.pth), or a head of another model",
@@ -161,15 +149,49 @@ def _classes(evidence: Evidence, width: int) -> int | None:
     )
 
 
+SIZES = {
+    384: ("dinov2_vits14", 12),
+    768: ("dinov2_vitb14", 12),
+    1024: ("dinov2_vitl14", 24),
+    1536: ("dinov2_vitg14", 40),
+}
+"""The entry of the hubconf.py and the depth, by width."""
+
+
+def hub_entry(architecture: ViT, image_size: int) -> HubEntry | None:
+    """The entry of DINOv2's hubconf.py that builds this model; None where none does."""
+    name, depth = SIZES.get(architecture.width, ("", 0))
+    giant = architecture.width == 1536
+    usual = ViT(
+        width=architecture.width,
+        depth=depth,
+        heads=architecture.width // HEAD_DIM,
+        mlp_hidden=4096 if giant else 4 * architecture.width,
+        patch_size=architecture.patch_size,
+        image_size=architecture.image_size,
+        channels=architecture.channels,
+        feed_forward="swiglu" if giant else "mlp",
+        registers=architecture.registers,
+        layer_scale=True,
+        mask_token=True,
+        interpolation=architecture.interpolation,
+        float32_table=True,
+        classifier=architecture.classifier,
+    )
+    if not name or architecture != usual:
+        return None
+    arguments: dict[str, object] = {} if architecture.channels == 3 else {"in_chans": architecture.channels}
+    arguments |= {} if image_size == PUBLISHED_IMAGE_SIZE else {"img_size": image_size}
+    arguments |= {} if architecture.patch_size == 14 else {"patch_size": architecture.patch_size}
+    arguments |= {} if architecture.registers in (0, 4) else {"num_register_tokens": architecture.registers}
+    return HubEntry("facebookresearch/dinov2", f"{name}_reg" if architecture.registers else name, arguments)
+
+
 FAMILY = Family(
     name="dinov2",
     title="DINOv2 ViT",
     upstream="facebookresearch/dinov2",
-    recognises=recognises,
-    read=read,
     drops=DROPS,
     preprocessing=EVALUATION,
-    reference="dinoport.networks.vit2.forward",
-    classifier="linear_head",
-    dialects=(TIMM,),
+    classifiers=("linear_head",),
 )

@@ -1,33 +1,24 @@
-"""Recognise a DINOv3 ConvNeXt: all of its sizes are in the shapes."""
+"""Read a DINOv3 ConvNeXt: all of its sizes are in the shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.vit import DROPS
-from dinoport.codebases.family import Evidence, Family, Reading
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR
 from dinoport.codebases.run import contradictions, input_size
-from dinoport.codebases.setting import Origin, Setting, eps_setting
 from dinoport.codebases.shapes import count_blocks, required
-from dinoport.codebases.timm.dinov3_convnext import TIMM
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import PlanError
-from dinoport.mapping.resolve import compare_shapes
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
-from dinoport.tensor import Shape
+from dinoport.mapping.claims import compare_shapes
+from dinoport.model import Family, Origin, Setting, eps_setting
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
 STAGES = 4
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these names are a DINOv3 ConvNeXt's; `norms.3` tells it from the ConvNeXts of other codebases."""
-    return "downsample_layers.0.0.weight" in shapes and "norms.3.weight" in shapes
-
-
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv3 ConvNeXt. Raises PlanError where its sizes cannot be read."""
-    shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
+    shapes = evidence.shapes
     stem = required(shapes, "downsample_layers.0.0.weight", 4, evidence.where)
     later = [f"downsample_layers.{stage}.1.weight" for stage in range(1, STAGES)]
     widths = (stem[0], *(required(shapes, name, 4, evidence.where)[0] for name in later))
@@ -35,15 +26,17 @@ def read(evidence: Evidence) -> Reading:
     if max(depths) > MAX_DEPTH:
         problem = f"blocks are numbered up to {max(depths) - 1}, more than any model has"
         raise PlanError(f"{evidence.where} cannot be converted", [problem])
+    size = input_size(evidence)
+    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else DINOV3_PROCESSOR.size)
     eps = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, "as in all DINOv3 ConvNeXts")
-    architecture = DinoV3ConvNext(
+    architecture = ConvNeXt(
         depths=depths,
         widths=widths,
         channels=stem[1],
         layer_scale="stages.0.0.gamma" in shapes,
         layer_norm_eps=eps.value,
+        image_size=preprocessing.size,
     )
-    size = input_size(evidence)
     settings: tuple[Setting[object], ...] = (
         Setting("depths", "-".join(map(str, depths)), Origin.STORED, "numbered blocks"),
         Setting("widths", "-".join(map(str, widths)), Origin.STORED, "downsample_layers"),
@@ -54,19 +47,30 @@ def read(evidence: Evidence) -> Reading:
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     remarks = contradictions(evidence, {"student.in_chans": architecture.channels})
-    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else DINOV3_PROCESSOR.size)
     return Reading(architecture, settings, problems, remarks, preprocessing)
+
+
+BACKBONES = {
+    "dinov3_convnext_tiny": (96, (3, 3, 9, 3)),
+    "dinov3_convnext_small": (96, (3, 3, 27, 3)),
+    "dinov3_convnext_base": (128, (3, 3, 27, 3)),
+    "dinov3_convnext_large": (192, (3, 3, 27, 3)),
+}
+"""First width and depths, as `dinov3/hub/backbones.py` has them."""
+
+
+def hub_entry(architecture: ConvNeXt, image_size: int) -> HubEntry | None:
+    """The entry of DINOv3's hubconf.py that builds this model; None where none does."""
+    usual = ConvNeXt(architecture.depths, architecture.widths, image_size=architecture.image_size)
+    sizes = (architecture.widths[0], architecture.depths)
+    names = [name for name, known in BACKBONES.items() if known == sizes and architecture == usual]
+    return HubEntry("facebookresearch/dinov3", names[0]) if names else None
 
 
 FAMILY = Family(
     name="dinov3_convnext",
     title="DINOv3 ConvNeXt",
     upstream="facebookresearch/dinov3",
-    recognises=recognises,
-    read=read,
     drops=DROPS,
     preprocessing=DINOV3_PROCESSOR,
-    reference="dinoport.networks.convnext.forward",
-    classifier="linear_head",
-    dialects=(TIMM,),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.family import Evidence
+from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.run import number, text
 from dinoport.errors import UnknownModelError
 from dinoport.tensor import Shape
@@ -36,7 +36,7 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
             error=f"a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off {measured(1.4)}",
         )
-    if "linear_head.weight" in shapes:
+    if "classifier.weight" in shapes:
         raise UnknownModelError(
             f"{evidence.where} cannot be converted with a linear head",
             where="linear_head.weight",

@@ -1,4 +1,4 @@
-"""Recognise a DINOv3 ViT and read its sizes and options. Its heads and its rotary base are in `rope_embed.periods`."""
+"""Read a DINOv3 ViT's sizes and options. Its heads and its rotary base are in `rope_embed.periods`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import believe, checked_heads
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
-from dinoport.codebases.family import Evidence, Family, Reading
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
+from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.run import Read, contradictions, input_size, number, said, text
-from dinoport.codebases.setting import Origin, Setting, eps_setting
 from dinoport.codebases.shapes import required
-from dinoport.codebases.timm.dinov3_vit import TIMM
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.mapping.resolve import Problem, compare_shapes
+from dinoport.mapping.claims import Problem, compare_shapes
 from dinoport.mapping.rule import drop
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.model import Family, Origin, Setting, eps_setting
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
 from dinoport.tensor import Shape
 
@@ -36,7 +36,6 @@ BUILDERS = {
 }
 """Width and heads of the builders in `dinov3/models/vision_transformer.py`, by a config's `student.arch`."""
 
-PERIODS = "rope_embed.periods"
 ROPE_BASE = "student.pos_embed_rope_base"
 
 EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
@@ -55,18 +54,13 @@ DROPS = (
 )
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these names are a DINOv3 ViT's: rotary periods, and no table of positions."""
-    return PERIODS in shapes and any(name.endswith(".attn.qkv.weight") for name in shapes)
-
-
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv3 ViT.
 
     Raises PlanError where sizes cannot be read, UnknownModelError for options that no class of Transformers computes,
     SettingError where the user's word contradicts the tensors.
     """
-    shapes = {name: tensor.shape for name, tensor in evidence.tensors.items()}
+    shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=False)
     refuse_what_no_class_computes(evidence, shapes)
     rope = _rope(evidence)
@@ -80,7 +74,7 @@ def read(evidence: Evidence) -> Reading:
     eps = _eps(evidence, registers, mask == "keys" or not qkv_bias)
     size = input_size(evidence)
     preprocessing, statistics = _preprocessing(evidence, sizes, shapes, size)
-    architecture = DinoV3ViT(
+    architecture = RotaryViT(
         width=sizes.width,
         depth=sizes.depth,
         heads=heads.value,
@@ -117,7 +111,7 @@ def read(evidence: Evidence) -> Reading:
     return Reading(architecture, settings, problems, remarks, preprocessing)
 
 
-def _as_in_config(evidence: Evidence, architecture: DinoV3ViT) -> dict[str, Read]:
+def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read]:
     """What the tensors show of the settings in a run's config (`dinov3/configs/ssl_default_config.yaml`)."""
     mlp = architecture.feed_forward == "mlp"
     shown: dict[str, Read] = {
@@ -281,15 +275,46 @@ def _preprocessing(
     )
 
 
+BACKBONES = {
+    "dinov3_vits16": (384, 12, 6, 1536, "mlp", True),
+    "dinov3_vits16plus": (384, 12, 6, 1536, "swiglu", True),
+    "dinov3_vitb16": (768, 12, 12, 3072, "mlp", True),
+    "dinov3_vitl16": (1024, 24, 16, 4096, "mlp", True),
+    "dinov3_vitl16plus": (1024, 24, 16, 4096, "swiglu", True),
+    "dinov3_vith16plus": (1280, 32, 20, 5120, "swiglu", True),
+    "dinov3_vit7b16": (4096, 40, 32, 8192, "swiglu", False),
+}
+"""Width, depth, heads, MLP width and kind, biases of queries, keys and values: from `dinov3/hub/backbones.py`."""
+
+
+def hub_entry(architecture: RotaryViT, image_size: int) -> HubEntry | None:
+    """The entry of DINOv3's hubconf.py that builds this model; None where none does."""
+    for name, (width, depth, heads, hidden, feed_forward, bias) in BACKBONES.items():
+        usual = RotaryViT(
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp_hidden=hidden,
+            patch_size=16,
+            feed_forward="swiglu" if feed_forward == "swiglu" else "mlp",
+            registers=RELEASED_REGISTERS,
+            qkv_bias=bias,
+            key_bias_mask=bias,
+            local_cls_norm=architecture.local_cls_norm,
+            rope_rounded=architecture.rope_rounded,
+            image_size=architecture.image_size,
+            classifier=architecture.classifier,
+        )
+        if architecture == usual:
+            return HubEntry("facebookresearch/dinov3", name)
+    return None
+
+
 FAMILY = Family(
     name="dinov3",
     title="DINOv3 ViT",
     upstream="facebookresearch/dinov3",
-    recognises=recognises,
-    read=read,
     drops=DROPS,
     preprocessing=DINOV3_PROCESSOR,
-    reference="dinoport.networks.rotary_vit.forward",
-    classifier="linear_head",
-    dialects=(TIMM,),
+    classifiers=("linear_head",),
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.dialect import Dialect
-from dinoport.codebases.setting import Wishes
+from dinoport.codebases.dinov2.vit import FAMILY, hub_entry, read
+from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.rule import Rule, copy, drop_cls_row
+from dinoport.model import Wishes
 from dinoport.tensor import Shape
+
+__all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -35,21 +38,6 @@ POSITIONS = copy("pos_embed",        "pos_embed")
 # fmt: on
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are names that timm alone gives a DINOv2: registers, or a joint gate under an MLP's names."""
-    scaled = any(name.endswith(".ls1.gamma") for name in shapes)
-    return scaled and "pos_embed" in shapes and ("reg_token" in shapes or _is_gated(shapes))
-
-
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    feed_forward = SWIGLU if _is_gated(shapes) else MLP
+    feed_forward = SWIGLU if is_gated(shapes) else MLP
     return (*SHARED, *feed_forward, *(REGISTERS if "reg_token" in shapes else (POSITIONS,)))
-
-
-def _is_gated(shapes: Mapping[str, Shape]) -> bool:
-    """Whether the first linear layer gives twice what the second takes: a gate and a value."""
-    first, second = (shapes.get(f"blocks.0.mlp.fc{n}.weight", ()) for n in (1, 2))
-    return len(first) == len(second) == 2 and first[0] == 2 * second[1]
-
-
-TIMM = Dialect("timm", recognises, rules)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.dialect import Dialect
-from dinoport.codebases.setting import Wishes
+from dinoport.codebases.dinov3.convnext import FAMILY, hub_entry, read
 from dinoport.mapping.rule import Rule, copy, drop_alias
+from dinoport.model import Wishes
 from dinoport.tensor import Shape
+
+__all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -26,13 +28,5 @@ RULES: tuple[Rule, ...] = (
 # fmt: on
 
 
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are timm's names for a ConvNeXt without a classifier."""
-    return "stem.0.weight" in shapes and "stages.0.blocks.0.conv_dw.weight" in shapes and "head.norm.weight" in shapes
-
-
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     return RULES
-
-
-TIMM = Dialect("timm", recognises, rules)

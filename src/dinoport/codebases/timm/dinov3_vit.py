@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.dialect import Dialect
-from dinoport.codebases.setting import Wishes
+from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import Listed, zeros
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.model import Wishes
 from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
 from dinoport.tensor import Shape
+
+__all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -43,11 +45,6 @@ SWIGLU: tuple[Rule, ...] = (
 
 HEAD_DIMS = {4096: 128}
 """Width of one head by the model's width; 64 in all others that timm builds."""
-
-
-def recognises(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are timm's names for a DINOv3 ViT: layer scales as in EVA, registers, no table of positions."""
-    return "blocks.0.gamma_1" in shapes and "reg_token" in shapes and "pos_embed" not in shapes
 
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
@@ -81,6 +78,3 @@ def _head_dim(width: int, wishes: Wishes) -> int:
         cause="timm leaves out the rotary periods that tell it",
         next_step="add --num-heads N, with N from timm's model",
     )
-
-
-TIMM = Dialect("timm", recognises, rules)

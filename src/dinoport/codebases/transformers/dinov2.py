@@ -7,12 +7,10 @@ own heads over CLS token and patch mean live here too: the backbone computes the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.dino.vit import FAMILY as DINO
-from dinoport.codebases.dinov2.vit import FAMILY as DINOV2
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.common import (
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.fields import (
     baked_from,
     input_size,
     label_fields,
@@ -21,13 +19,16 @@ from dinoport.codebases.transformers.common import (
     prepared,
     processed_size,
 )
-from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.codebases.transformers.forms import class_name
+from dinoport.codebases.transformers.stated_sizes import count_of, record_of, recorded, size_of
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.rule import Rule, copy, deinterleave, make, split_rows, without_bias
+from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
-from dinoport.networks.vit.architecture import DinoViT
-from dinoport.networks.vit2.architecture import DinoV2ViT
+from dinoport.networks.network import Classifier, Features
+from dinoport.networks.vit.architecture import ViT
+from dinoport.request import Request
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -57,11 +58,11 @@ LAYER_SCALES: tuple[Rule, ...] = (
 MASK_TOKEN = copy("mask_token",       "embeddings.mask_token")
 REGISTERS = copy("register_tokens",   "embeddings.register_tokens")
 CLASSIFIER: tuple[Rule, ...] = (
-    copy("linear_head.{p}",           "classifier.{p}"),
+    copy("classifier.{p}",            "classifier.{p}"),
 )
 INTERLEAVED_CLASSIFIER: tuple[Rule, ...] = (
-    deinterleave("linear.weight",     "classifier.weight"),
-    copy("linear.bias",               "classifier.bias"),
+    deinterleave("classifier.weight", "classifier.weight"),
+    copy("classifier.bias",           "classifier.bias"),
 )
 # fmt: on
 
@@ -73,165 +74,163 @@ UNMASKED = "the original has no mask token, and the class no way to leave it out
 NO_REGISTERS = "no registers: the class is taken for the way it resamples the position table"
 
 MAX_MLP_RATIO = 64
+MAX_DEPTH = 1000
+"""More than any model has; config.json is not trusted with more."""
 
 OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
+"""What the class has and a model may lack: the folder records it, and the way back leaves it out again."""
 
 
-def target(model: DinoV2ViT, preprocessing: Preprocessing, choices: Choices) -> Target:
-    """The Transformers class for a DINOv2, with its one-layer classifier if it has one."""
-    size = input_size(choices, model.image_size, model.patch_size)
-    registers = with_registers(model)
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
+    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, vit.image_size, vit.patch_size)
+    registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
     base = "Dinov2WithRegisters" if registers else "Dinov2"
-    class_name = f"{base}ForImageClassification" if model.classes else f"{base}Model"
+    name = f"{base}ForImageClassification" if classes else f"{base}Model"
+    processed = size if vit.is_plain else processed_size(request, model.preprocessing)
+    own = model.classifier if vit.is_plain else None
     config: dict[str, object] = {
-        "architectures": [class_name],
+        "architectures": [name],
         "model_type": "dinov2_with_registers" if registers else "dinov2",
-        **_sizes(model, size),
-        "mlp_ratio": mlp_ratio(model),
-        "use_swiglu_ffn": model.feed_forward == "swiglu",
-        **({"num_register_tokens": model.registers} if registers else {"use_mask_token": model.mask_token}),
-        **(label_fields(model.classes, choices) if model.classes else {}),
-        **original_fields("dinov2", without=_left_out(model), baked_from=baked_from(size, model.image_size)),
-    }
-    positions = position_rule(POSITIONS, size, model.image_size, model.patch_size, model.interpolation)
-    return Target(
-        class_name=class_name,
-        config=config,
-        rules=(*rules(model, positions), *DINOV2.drops),
-        preprocessing=prepared(preprocessing, processed_size(choices, preprocessing), choices, model.channels),
-        image_size=size,
-        channels=model.channels,
-        baked_from=baked_from(size, model.image_size),
-        interpolation=model.interpolation,
-        resamples_alike=model.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
-    )
-
-
-def rules(model: DinoV2ViT, positions: Rule) -> tuple[Rule, ...]:
-    """The table of one model: copies for what it has, constants for what it lacks and the class wants."""
-    feed_forward = SWIGLU if model.feed_forward == "swiglu" else MLP
-    backbone = [positions, *SHARED, *(PROJECTION if model.proj_bias else without_bias(PROJECTION))]
-    backbone += feed_forward if model.ffn_bias else without_bias(feed_forward)
-    backbone += LAYER_SCALES if model.layer_scale else ()
-    backbone += [MASK_TOKEN] if model.mask_token else ()
-    backbone += [REGISTERS] if model.registers else ()
-    backbone += _constants(model)
-    if not model.classes:
-        return tuple(backbone)
-    prefix = "dinov2_with_registers." if with_registers(model) else "dinov2."
-    return (*(rule.under(prefix) for rule in backbone), *CLASSIFIER)
-
-
-def with_registers(model: DinoV2ViT) -> bool:
-    """Whether the class with registers is the right one: it also is where the original resamples as it does."""
-    return model.registers > 0 or model.interpolation == TO_SIZE_ANTIALIASED
-
-
-def _constants(model: DinoV2ViT) -> Iterator[Rule]:
-    if with_registers(model) and not model.registers:
-        yield make("embeddings.register_tokens", zeros(1, 0, model.width), because=NO_REGISTERS)
-    if with_registers(model) and not model.mask_token:
-        yield make("embeddings.mask_token", zeros(1, model.width), because=UNMASKED)
-    for i in range(model.depth):
-        layer = f"encoder.layer.{i}"
-        if not model.layer_scale:
-            yield from _unit_scales(layer, model.width)
-        if not model.proj_bias:
-            yield make(f"{layer}.attention.output.dense.bias", zeros(model.width), because=NO_BIAS)
-        if not model.ffn_bias:
-            for name, length in _feed_forward(model):
-                yield make(f"{layer}.mlp.{name}.bias", zeros(length), because=NO_BIAS)
-
-
-def _unit_scales(layer: str, width: int) -> Iterator[Rule]:
-    for n in (1, 2):
-        yield make(f"{layer}.layer_scale{n}.lambda1", ones(width), because=NO_LAYER_SCALE)
-
-
-def _feed_forward(model: DinoV2ViT) -> tuple[tuple[str, int], tuple[str, int]]:
-    """The two linear layers of the class, by name and number of outputs."""
-    if model.feed_forward == "swiglu":
-        return ("weights_in", 2 * model.mlp_hidden), ("weights_out", model.width)
-    return ("fc1", model.mlp_hidden), ("fc2", model.width)
-
-
-def _left_out(model: DinoV2ViT) -> list[str]:
-    """The parts that this model lacks and the class has: the way back must leave them out again."""
-    return [part for part in OPTIONAL_PARTS if not getattr(model, part)]
-
-
-def _sizes(model: DinoV2ViT | DinoViT, size: int) -> dict[str, object]:
-    return {
-        "hidden_size": model.width,
-        "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
         "hidden_act": "gelu",
-        "layer_norm_eps": model.layer_norm_eps,
+        "layer_norm_eps": vit.layer_norm_eps,
         "image_size": size,
-        "patch_size": model.patch_size,
-        "num_channels": model.channels,
-        "qkv_bias": model.qkv_bias,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "qkv_bias": vit.qkv_bias,
         "layerscale_value": 1.0,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "drop_path_rate": 0.0,
         "initializer_range": 0.02,
+        "mlp_ratio": mlp_ratio(vit),
+        "use_swiglu_ffn": vit.feed_forward == "swiglu",
+        **({"num_register_tokens": vit.registers} if registers else {"use_mask_token": vit.mask_token}),
+        **(label_fields(classes, labels) if classes else {}),
+        **original_fields(
+            model.family.name,
+            classifier=own,
+            without=[] if vit.is_plain else [part for part in OPTIONAL_PARTS if not getattr(vit, part)],
+            baked_from=baked_from(size, vit.image_size),
+        ),
     }
-
-
-def target_for_probe(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Target:
-    """A DINO ViT with its linear classifier over CLS token and patch mean."""
-    if model.probe is None:
-        raise ValueError("a DINO ViT without a probe belongs to ViTModel")
-    size = input_size(choices, model.image_size, model.patch_size)
-    config: dict[str, object] = {
-        "architectures": ["Dinov2ForImageClassification"],
-        "model_type": "dinov2",
-        **_sizes(model, size),
-        "mlp_ratio": mlp_ratio(model),
-        "use_swiglu_ffn": False,
-        "use_mask_token": False,
-        **label_fields(model.probe.classes, choices),
-        **original_fields("dino", classifier="linear", baked_from=baked_from(size, model.image_size)),
-    }
-    positions = position_rule(POSITIONS, size, model.image_size, model.patch_size, model.interpolation)
+    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
+    prefix = _prefix(vit)
     return Target(
-        class_name="Dinov2ForImageClassification",
+        form=name,
+        title=name,
         config=config,
-        rules=(*probe_rules(positions, model.width, model.depth), *DINO.drops),
-        preprocessing=prepared(preprocessing, size, choices, model.channels),
+        rules=rules(vit, positions),
+        preprocessing=prepared(model.preprocessing, processed, request, vit.channels),
         image_size=size,
-        channels=model.channels,
-        baked_from=baked_from(size, model.image_size),
-        interpolation=model.interpolation,
-        resamples_alike=model.interpolation == TO_SIZE,
+        channels=vit.channels,
+        baked_from=baked_from(size, vit.image_size),
+        table=prefix + POSITIONS,
+        interpolation=vit.interpolation,
+        resamples_alike=vit.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
+        classifies=classes is not None,
     )
 
 
-def probe_rules(positions: Rule, width: int, depth: int) -> tuple[Rule, ...]:
-    scales = (rule for i in range(depth) for rule in _unit_scales(f"encoder.layer.{i}", width))
-    return (
-        *(rule.under("dinov2.") for rule in (positions, *SHARED, *PROJECTION, *MLP, *scales)),
-        *INTERLEAVED_CLASSIFIER,
+def rules(vit: ViT, positions: Rule) -> tuple[Rule, ...]:
+    """The table of one model: copies for what it has, constants for what it lacks and the class wants."""
+    feed_forward = SWIGLU if vit.feed_forward == "swiglu" else MLP
+    backbone = [positions, *SHARED, *(PROJECTION if vit.proj_bias else without_bias(PROJECTION))]
+    backbone += feed_forward if vit.ffn_bias else without_bias(feed_forward)
+    backbone += LAYER_SCALES if vit.layer_scale else ()
+    backbone += [MASK_TOKEN] if vit.mask_token else ()
+    backbone += [REGISTERS] if vit.registers else ()
+    backbone += _constants(vit)
+    if vit.classifier is None:
+        return tuple(backbone)
+    interleaved = vit.classifier.features is Features.CLS_MEAN_INTERLEAVED
+    return (*(rule.under(_prefix(vit)) for rule in backbone), *(INTERLEAVED_CLASSIFIER if interleaved else CLASSIFIER))
+
+
+def with_registers(vit: ViT) -> bool:
+    """Whether the class with registers is the right one: it also is where the original resamples as it does."""
+    return vit.registers > 0 or (vit.interpolation == TO_SIZE_ANTIALIASED and not vit.is_plain)
+
+
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names: a DINO with a linear head records that."""
+    plain = record_of(config).get("family") == "dino"
+    registers = class_name(config).startswith("Dinov2WithRegisters")
+    width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
+    hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
+    parts = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
+    if not registers and not plain:
+        parts["mask_token"] = config.get("use_mask_token") is not False
+    if plain:
+        parts |= {"proj_bias": True, "ffn_bias": True}
+    features = Features.CLS_MEAN_INTERLEAVED if plain else Features.CLS_MEAN
+    vit = ViT(
+        width=width,
+        depth=size_of(where, config, "num_hidden_layers", MAX_DEPTH),
+        heads=1,
+        mlp_hidden=swiglu_hidden(hidden) if swiglu else hidden,
+        patch_size=1,
+        image_size=1,
+        feed_forward="swiglu" if swiglu else "mlp",
+        registers=count_of(where, {"num_register_tokens": 4, **config}, "num_register_tokens") if registers else 0,
+        interpolation=TO_SIZE_ANTIALIASED if registers else TO_SIZE,
+        classifier=Classifier(features, 1) if class_name(config).endswith("ForImageClassification") else None,
+        **parts,
     )
+    return "dino" if plain else "dinov2", rules(vit, copy(ViT.positions, POSITIONS))
 
 
-def mlp_ratio(model: DinoV2ViT | DinoViT) -> int:
+def _prefix(vit: ViT) -> str:
+    """What stands before the backbone's names in a class with a classifier."""
+    if vit.classifier is None:
+        return ""
+    return "dinov2_with_registers." if with_registers(vit) else "dinov2."
+
+
+def _constants(vit: ViT) -> Iterator[Rule]:
+    if with_registers(vit) and not vit.registers:
+        yield make("embeddings.register_tokens", zeros(1, 0, vit.width), because=NO_REGISTERS)
+    if with_registers(vit) and not vit.mask_token:
+        yield make("embeddings.mask_token", zeros(1, vit.width), because=UNMASKED)
+    for i in range(vit.depth):
+        layer = f"encoder.layer.{i}"
+        if not vit.layer_scale:
+            for n in (1, 2):
+                yield make(f"{layer}.layer_scale{n}.lambda1", ones(vit.width), because=NO_LAYER_SCALE)
+        if not vit.proj_bias:
+            yield make(f"{layer}.attention.output.dense.bias", zeros(vit.width), because=NO_BIAS)
+        if not vit.ffn_bias:
+            for name, length in _feed_forward(vit):
+                yield make(f"{layer}.mlp.{name}.bias", zeros(length), because=NO_BIAS)
+
+
+def _feed_forward(vit: ViT) -> tuple[tuple[str, int], tuple[str, int]]:
+    """The two linear layers of the class, by name and number of outputs."""
+    if vit.feed_forward == "swiglu":
+        return ("weights_in", 2 * vit.mlp_hidden), ("weights_out", vit.width)
+    return ("fc1", vit.mlp_hidden), ("fc2", vit.width)
+
+
+def mlp_ratio(vit: ViT) -> int:
     """The classes know the hidden width by a whole ratio only. Raises SettingError where none gives it.
 
     For SwiGLU they take two thirds of width × ratio, rounded up to a multiple of 8.
     """
-    swiglu = isinstance(model, DinoV2ViT) and model.feed_forward == "swiglu"
+    swiglu = vit.feed_forward == "swiglu"
     for ratio in range(1, MAX_MLP_RATIO + 1):
-        hidden = model.width * ratio
-        if (swiglu_hidden(hidden) if swiglu else hidden) == model.mlp_hidden:
+        hidden = vit.width * ratio
+        if (swiglu_hidden(hidden) if swiglu else hidden) == vit.mlp_hidden:
             return ratio
     raise SettingError(
         "Dinov2Config cannot express the hidden width of this model's feed-forward layers",
-        expected=f"two thirds of a multiple of {model.width}, rounded up to a multiple of 8"
+        expected=f"two thirds of a multiple of {vit.width}, rounded up to a multiple of 8"
         if swiglu
-        else f"a whole multiple of {model.width}",
-        found=str(model.mlp_hidden),
+        else f"a whole multiple of {vit.width}",
+        found=str(vit.mlp_hidden),
         cause="transformers 5 takes mlp_ratio as a whole number only",
         next_step="no class of Transformers fits this model",
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.dinov3.convnext import FAMILY
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.common import input_size, original_fields, prepared
-from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.fields import input_size, original_fields, prepared
+from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, recorded, unsized
 from dinoport.mapping.constants import ones
 from dinoport.mapping.rule import Rule, copy, drop_alias, make
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.model import Model
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.request import Request
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -24,44 +25,60 @@ SHARED: tuple[Rule, ...] = (
 LAYER_SCALE = copy("stages.{s}.{b}.gamma", "stages.{s}.layers.{b}.gamma")
 # fmt: on
 
+MAX_DEPTH = 1000
+
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 
 
-def target(model: DinoV3ConvNext, preprocessing: Preprocessing, choices: Choices) -> Target:
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The Transformers class for a DINOv3 ConvNeXt."""
-    size = input_size(choices, preprocessing.size, 1)
+    network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, network.image_size, 1)
     config: dict[str, object] = {
         "architectures": ["DINOv3ConvNextModel"],
         "model_type": "dinov3_convnext",
-        "num_channels": model.channels,
-        "hidden_sizes": list(model.widths),
-        "depths": list(model.depths),
+        "num_channels": network.channels,
+        "hidden_sizes": list(network.widths),
+        "depths": list(network.depths),
         "hidden_act": "gelu",
-        "layer_norm_eps": model.layer_norm_eps,
+        "layer_norm_eps": network.layer_norm_eps,
         "layer_scale_init_value": 1e-6,
         "drop_path_rate": 0.0,
         "image_size": size,
         "initializer_range": 0.02,
-        **original_fields("dinov3_convnext", without=[] if model.layer_scale else ["layer_scale"]),
+        **original_fields(model.family.name, without=[] if network.layer_scale else ["layer_scale"]),
     }
     return Target(
-        class_name="DINOv3ConvNextModel",
+        form="DINOv3ConvNextModel",
+        title="DINOv3ConvNextModel",
         config=config,
-        rules=(*rules(model), *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices, model.channels),
+        rules=rules(network),
+        preprocessing=prepared(model.preprocessing, size, request, network.channels),
         image_size=size,
-        channels=model.channels,
+        channels=network.channels,
         resamples_alike=True,
     )
 
 
-def rules(model: DinoV3ConvNext) -> tuple[Rule, ...]:
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    depths, widths = config.get("depths", [3, 3, 9, 3]), config.get("hidden_sizes", [96, 192, 384, 768])
+    if not isinstance(depths, list) or not isinstance(widths, list) or len(depths) != 4 or len(widths) != 4:
+        raise unsized(where, "depths and hidden_sizes", "four whole numbers each", (depths, widths))
+    for values, limit in ((depths, MAX_DEPTH), (widths, MAX_WIDTH)):
+        if any(type(value) is not int or not 0 < value <= limit for value in values):
+            raise unsized(where, "depths and hidden_sizes", f"whole numbers from 1 to {limit}", values)
+    scales = "layer_scale" not in recorded(config, "without")
+    return "dinov3_convnext", rules(ConvNeXt(tuple(depths), tuple(widths), layer_scale=scales))
+
+
+def rules(network: ConvNeXt) -> tuple[Rule, ...]:
     """The table of one model; without layer scale the class gets ones."""
-    scales = (LAYER_SCALE,) if model.layer_scale else tuple(_unit_scales(model))
+    scales = (LAYER_SCALE,) if network.layer_scale else tuple(_unit_scales(network))
     return (*SHARED, *scales, drop_alias("norms.3.{p}", of="norm.{p}"))
 
 
-def _unit_scales(model: DinoV3ConvNext) -> Iterator[Rule]:
-    for stage, (depth, width) in enumerate(zip(model.depths, model.widths, strict=True)):
+def _unit_scales(network: ConvNeXt) -> Iterator[Rule]:
+    for stage, (depth, width) in enumerate(zip(network.depths, network.widths, strict=True)):
         for block in range(depth):
             yield make(f"stages.{stage}.layers.{block}.gamma", ones(width), because=NO_LAYER_SCALE)

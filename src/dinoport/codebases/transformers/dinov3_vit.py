@@ -6,18 +6,20 @@ register tokens, if none of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dinoport.codebases.dinov3.vit import FAMILY, PERIODS
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.common import input_size, original_fields, prepared
-from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.fields import input_size, original_fields, prepared
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, record_of, recorded, size_of, unsized
 from dinoport.mapping.constants import Listed, ones, zeros
 from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.model import Model
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import powers
+from dinoport.request import Request
 from dinoport.tensor import BFLOAT16
 
 MASKED = "the mask beside it switches the keys' bias off; the class has no place for one"
@@ -56,6 +58,9 @@ LAYER_SCALES: tuple[Rule, ...] = (
 REGISTERS = copy("storage_tokens",    "embeddings.register_tokens")
 # fmt: on
 
+MAX_DEPTH = 1000
+"""More than any model has; config.json is not trusted with more."""
+
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 NO_REGISTERS = "the original has no storage tokens: an empty tensor keeps the class from missing them"
 COMPUTED = "the class computes them from its base"
@@ -63,79 +68,105 @@ IN_CONFIG = "the config says it: key_bias"
 UNUSED = "a norm for the local crops of training; evaluation never uses it"
 
 
-def target(model: DinoV3ViT, preprocessing: Preprocessing, choices: Choices) -> Target:
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The Transformers class for a DINOv3 ViT."""
-    size = input_size(choices, model.image_size, model.patch_size)
+    vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, vit.image_size, vit.patch_size)
     config: dict[str, object] = {
         "architectures": ["DINOv3ViTModel"],
         "model_type": "dinov3_vit",
-        "hidden_size": model.width,
-        "intermediate_size": model.mlp_hidden,
-        "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "hidden_act": "silu" if model.feed_forward == "swiglu" else "gelu",
-        "use_gated_mlp": model.feed_forward == "swiglu",
-        "layer_norm_eps": model.layer_norm_eps,
+        "hidden_size": vit.width,
+        "intermediate_size": vit.mlp_hidden,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "hidden_act": "silu" if vit.feed_forward == "swiglu" else "gelu",
+        "use_gated_mlp": vit.feed_forward == "swiglu",
+        "layer_norm_eps": vit.layer_norm_eps,
         "image_size": size,
-        "patch_size": model.patch_size,
-        "num_channels": model.channels,
-        "num_register_tokens": model.registers,
-        "query_bias": model.qkv_bias,
-        "key_bias": model.key_bias,
-        "value_bias": model.qkv_bias,
-        "proj_bias": model.proj_bias,
-        "mlp_bias": model.ffn_bias,
-        "rope_theta": float(model.rope_theta),
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "num_register_tokens": vit.registers,
+        "query_bias": vit.qkv_bias,
+        "key_bias": vit.key_bias,
+        "value_bias": vit.qkv_bias,
+        "proj_bias": vit.proj_bias,
+        "mlp_bias": vit.ffn_bias,
+        "rope_theta": float(vit.rope_theta),
         "layerscale_value": 1.0,
         "attention_dropout": 0.0,
         "drop_path_rate": 0.0,
         "initializer_range": 0.02,
         **original_fields(
-            "dinov3",
-            without=[] if model.layer_scale else ["layer_scale"],
-            open_key_mask=model.live_key_bias,
-            rounded_periods=model.rope_rounded,
+            model.family.name,
+            without=[] if vit.layer_scale else ["layer_scale"],
+            open_key_mask=vit.live_key_bias,
+            rounded_periods=vit.rope_rounded,
         ),
     }
     return Target(
-        class_name="DINOv3ViTModel",
+        form="DINOv3ViTModel",
+        title="DINOv3ViTModel",
         config=config,
-        rules=(*rules(model), *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices, model.channels),
+        rules=rules(vit),
+        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
         image_size=size,
-        channels=model.channels,
+        channels=vit.channels,
         resamples_alike=True,
     )
 
 
-def rules(model: DinoV3ViT) -> tuple[Rule, ...]:
-    """The table of one model: copies for what it has, constants for what it lacks and the class wants."""
-    found = [*SHARED, *(SWIGLU if model.feed_forward == "swiglu" else MLP)]
-    if model.qkv_bias:
-        found.append(LIVE_KEY_BIAS if model.key_bias else MASKED_KEY_BIAS)
-    found += LAYER_SCALES if model.layer_scale else ()
-    found += [REGISTERS] if model.registers else ()
-    return (*found, *_constants(model), *_buffers(model), drop("local_cls_norm.{p}", because=UNUSED))
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    width, theta = size_of(where, config, "hidden_size"), config.get("rope_theta", 100.0)
+    if not isinstance(theta, (int, float)) or not 0 < theta < MAX_THETA:
+        raise unsized(where, "rope_theta", "a number above 0", theta)
+    live = config.get("key_bias") is True
+    vit = RotaryViT(
+        width=width,
+        depth=size_of(where, config, "num_hidden_layers", MAX_DEPTH),
+        heads=size_of(where, config, "num_attention_heads", width),
+        mlp_hidden=1,
+        patch_size=1,
+        feed_forward="swiglu" if config.get("use_gated_mlp") is True else "mlp",
+        registers=count_of(where, config, "num_register_tokens"),
+        layer_scale="layer_scale" not in recorded(config, "without"),
+        qkv_bias=config.get("query_bias") is not False,
+        key_bias_mask=not live or record_of(config).get("open_key_mask") is True,
+        live_key_bias=live,
+        rope_theta=float(theta),
+        rope_rounded=record_of(config).get("rounded_periods") is True,
+    )
+    return "dinov3", rules(vit)
 
 
-def _constants(model: DinoV3ViT) -> Iterator[Rule]:
-    if not model.registers:
-        yield make("embeddings.register_tokens", zeros(1, 0, model.width), because=NO_REGISTERS)
-    for i in range(0 if model.layer_scale else model.depth):
+def rules(vit: RotaryViT) -> tuple[Rule, ...]:
+    """The table of one vit: copies for what it has, constants for what it lacks and the class wants."""
+    found = [*SHARED, *(SWIGLU if vit.feed_forward == "swiglu" else MLP)]
+    if vit.qkv_bias:
+        found.append(LIVE_KEY_BIAS if vit.key_bias else MASKED_KEY_BIAS)
+    found += LAYER_SCALES if vit.layer_scale else ()
+    found += [REGISTERS] if vit.registers else ()
+    return (*found, *_constants(vit), *_buffers(vit), drop("local_cls_norm.{p}", because=UNUSED))
+
+
+def _constants(vit: RotaryViT) -> Iterator[Rule]:
+    if not vit.registers:
+        yield make("embeddings.register_tokens", zeros(1, 0, vit.width), because=NO_REGISTERS)
+    for i in range(0 if vit.layer_scale else vit.depth):
         for n in (1, 2):
-            yield make(f"layer.{i}.layer_scale{n}.lambda1", ones(model.width), because=NO_LAYER_SCALE)
+            yield make(f"layer.{i}.layer_scale{n}.lambda1", ones(vit.width), because=NO_LAYER_SCALE)
 
 
-def _buffers(model: DinoV3ViT) -> Iterator[Rule]:
+def _buffers(vit: RotaryViT) -> Iterator[Rule]:
     """What the class has no tensor for and the original keeps as buffers: they return as what they follow from."""
-    values = powers(model.rope_theta, model.head_dim // 4)
-    words = f"the powers of {model.rope_theta:g}"
-    if model.rope_rounded:
+    values = powers(vit.rope_theta, vit.head_dim // 4)
+    words = f"the powers of {vit.rope_theta:g}"
+    if vit.rope_rounded:
         values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
     periods = Listed(tuple(values), words)
     yield drop(PERIODS, because=COMPUTED, returns=periods)
-    if model.qkv_bias and model.key_bias_mask:
-        thirds = (1.0, 1.0 if model.live_key_bias else 0.0, 1.0)
-        mask = Listed(tuple(value for value in thirds for _ in range(model.width)), f"thirds of {thirds}")
-        for i in range(model.depth):
+    if vit.qkv_bias and vit.key_bias_mask:
+        thirds = (1.0, 1.0 if vit.live_key_bias else 0.0, 1.0)
+        mask = Listed(tuple(value for value in thirds for _ in range(vit.width)), f"thirds of {thirds}")
+        for i in range(vit.depth):
             yield drop(f"blocks.{i}.attn.qkv.bias_mask", because=IN_CONFIG, returns=mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import Preprocessing
 
 PIL_RESAMPLING = {"bilinear": 2, "bicubic": 3}
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.dino.resnet import FAMILY
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.common import input_size, label_fields, original_fields, prepared
-from dinoport.codebases.transformers.target import Choices, Target
+from collections.abc import Mapping
+
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.fields import input_size, label_fields, original_fields, prepared
+from dinoport.codebases.transformers.forms import class_name
 from dinoport.mapping.rule import Rule, copy
-from dinoport.networks.resnet.architecture import STEM_WIDTH, DinoResNet
+from dinoport.model import Model
+from dinoport.networks.resnet.architecture import STEM_WIDTH, ResNet
+from dinoport.request import Request
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -20,43 +23,43 @@ RULES: tuple[Rule, ...] = (
 )
 # fmt: on
 
-EVALUATION_SIZE = 224
-"""Pixels of the crop that DINO evaluates with; a ResNet itself takes any size."""
 
-
-def target(model: DinoResNet, preprocessing: Preprocessing, choices: Choices) -> Target:
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The Transformers class for DINO's ResNet-50, with its classifier if it has one."""
-    size = input_size(choices, EVALUATION_SIZE, 1)
-    classes = model.classes or model.linear_classes
-    original_name = "fc" if model.classes else "linear"
-    class_name = "ResNetForImageClassification" if classes else "ResNetModel"
+    network: ResNet = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, network.image_size, 1)
+    classes = network.classifier.classes if network.classifier else None
+    name = "ResNetForImageClassification" if classes else "ResNetModel"
     config: dict[str, object] = {
-        "architectures": [class_name],
+        "architectures": [name],
         "model_type": "resnet",
-        "num_channels": model.channels,
+        "num_channels": network.channels,
         "embedding_size": STEM_WIDTH,
-        "hidden_sizes": list(model.widths),
-        "depths": list(model.depths),
+        "hidden_sizes": list(network.widths),
+        "depths": list(network.depths),
         "layer_type": "bottleneck",
         "hidden_act": "relu",
         "downsample_in_first_stage": False,
-        "downsample_in_bottleneck": not model.stride_in_3x3,
-        **original_fields("dino_resnet", classifier=original_name if classes else None),
+        "downsample_in_bottleneck": not network.stride_in_3x3,
+        **original_fields(model.family.name, classifier=model.classifier),
+        **(label_fields(classes, labels) if classes else {}),
     }
-    rules = RULES
-    if classes:
-        config |= label_fields(classes, choices)
-        rules = classifying(original_name)
     return Target(
-        class_name=class_name,
+        form=name,
+        title=name,
         config=config,
-        rules=(*rules, *FAMILY.drops),
-        preprocessing=prepared(preprocessing, size, choices, model.channels),
+        rules=CLASSIFYING if classes else RULES,
+        preprocessing=prepared(model.preprocessing, size, request, network.channels),
         image_size=size,
-        channels=model.channels,
+        channels=network.channels,
+        classifies=classes is not None,
     )
 
 
-def classifying(original_name: str) -> tuple[Rule, ...]:
-    """The rules of ResNetForImageClassification; its classifier comes from `fc` or `linear` of the original."""
-    return (*(rule.under("resnet.") for rule in RULES), copy(f"{original_name}.{{p}}", "classifier.1.{p}"))
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    return "dino_resnet", CLASSIFYING if class_name(config).endswith("ForImageClassification") else RULES
+
+
+CLASSIFYING = (*(rule.under("resnet.") for rule in RULES), copy("classifier.{p}", "classifier.1.{p}"))
+"""The rules of ResNetForImageClassification."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 
-from dinoport.errors import SettingError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.tensor import TensorRef
 
 SMALL = 1024
@@ -52,3 +52,44 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
 def _integers(value: object) -> list[int]:
     values = value if isinstance(value, list) else [value]
     return [each for each in values if type(each) is int]
+
+
+MAX_WIDTH = 65_536
+"""More than any model has; config.json is not trusted with more."""
+
+MAX_THETA = 1e300
+"""Of rotary positions: a whole number of JSON may be larger than any float."""
+
+
+def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
+    """The field that we write into config.json; empty in a folder that we did not make."""
+    record = config.get("dinoport")
+    return record if isinstance(record, dict) else {}
+
+
+def recorded(config: Mapping[str, object], field: str) -> list[object]:
+    """A list of our own field."""
+    found = record_of(config).get(field)
+    return found if isinstance(found, list) else []
+
+
+def count_of(where: str, config: Mapping[str, object], field: str) -> int:
+    return 0 if config.get(field, 0) in (0, None) else size_of(where, config, field)
+
+
+def size_of(where: str, config: Mapping[str, object], field: str, limit: int = MAX_WIDTH) -> int:
+    """A size that a config states. Raises UnknownModelError where it is not a whole number up to `limit`."""
+    value = config.get(field)
+    if type(value) is int and 0 < value <= limit:
+        return value
+    raise unsized(where, field, f"a whole number from 1 to {limit}", value)
+
+
+def unsized(where: str, field: str, expected: str, found: object) -> UnknownModelError:
+    return UnknownModelError(
+        f"{where} cannot go back: its config.json does not say how large the model is",
+        where=f"config.json: {field}",
+        expected=expected,
+        found=repr(found)[:80],
+        next_step="save the model again with save_pretrained",
+    )

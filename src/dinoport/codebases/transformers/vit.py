@@ -5,11 +5,10 @@ Names on disk are the same in transformers 4.57 and 5.x; names in memory are not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from dinoport.codebases.dino.vit import FAMILY
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.common import (
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.fields import (
     baked_from,
     input_size,
     label_fields,
@@ -17,11 +16,14 @@ from dinoport.codebases.transformers.common import (
     position_rule,
     prepared,
 )
-from dinoport.codebases.transformers.target import Choices, Target
+from dinoport.codebases.transformers.forms import class_name
+from dinoport.codebases.transformers.stated_sizes import size_of
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows
+from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit.architecture import ViT
+from dinoport.request import Request
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -43,62 +45,64 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
-def target(model: DinoViT, preprocessing: Preprocessing, choices: Choices) -> Target:
-    """The Transformers class for a DINO ViT, with its classifier if it has a plain one."""
-    size = input_size(choices, model.image_size, model.patch_size)
-    classes = model.classes or (model.probe.classes if model.probe else None)
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """ViTModel, or ViTForImageClassification for a model with a classifier over the CLS token."""
+    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, vit.image_size, vit.patch_size)
+    classes = vit.classifier.classes if vit.classifier else None
+    pooler = classes is None and request.pooler == "identity"
+    class_name = "ViTForImageClassification" if classes else "ViTModel"
     config: dict[str, object] = {
-        "architectures": ["ViTForImageClassification" if classes else "ViTModel"],
+        "architectures": [class_name],
         "model_type": "vit",
-        "hidden_size": model.width,
-        "num_hidden_layers": model.depth,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.mlp_hidden,
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "intermediate_size": vit.mlp_hidden,
         "hidden_act": "gelu",
-        "layer_norm_eps": model.layer_norm_eps,
+        "layer_norm_eps": vit.layer_norm_eps,
         "image_size": size,
-        "patch_size": model.patch_size,
-        "num_channels": model.channels,
-        "qkv_bias": model.qkv_bias,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "qkv_bias": vit.qkv_bias,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
-        "encoder_stride": model.patch_size,
-        **original_fields(
-            "dino",
-            classifier="head" if model.classes else "linear" if model.probe else None,
-            baked_from=baked_from(size, model.image_size),
-        ),
+        "encoder_stride": vit.patch_size,
+        **original_fields(model.family.name, classifier=model.classifier, baked_from=baked_from(size, vit.image_size)),
+        **(label_fields(classes, labels) if classes else {}),
+        **({"pooler_act": "linear", "pooler_output_size": vit.width} if pooler else {}),
     }
-    if classes:
-        config |= label_fields(classes, choices)
-    elif choices.pooler == "identity":
-        config |= {"pooler_act": "linear", "pooler_output_size": model.width}
+    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
+    backbone = (positions, *RULES)
     return Target(
-        class_name="ViTForImageClassification" if classes else "ViTModel",
+        form=class_name,
+        title=class_name,
         config=config,
-        rules=rules_for(model, choices, size),
-        preprocessing=prepared(preprocessing, size, choices, model.channels),
+        rules=classifying(backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ())),
+        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
         image_size=size,
-        channels=model.channels,
-        baked_from=baked_from(size, model.image_size),
-        interpolation=model.interpolation,
-        resamples_alike=model.interpolation == TO_SIZE,
+        channels=vit.channels,
+        baked_from=baked_from(size, vit.image_size),
+        table=f"vit.{POSITIONS}" if classes else POSITIONS,
+        interpolation=vit.interpolation,
+        resamples_alike=vit.interpolation == TO_SIZE,
+        pooler=None if classes else pooler,
+        classifies=classes is not None,
     )
 
 
-def rules_for(model: DinoViT, choices: Choices, size: int) -> tuple[Rule, ...]:
-    positions = position_rule(POSITIONS, size, model.image_size, model.patch_size, model.interpolation)
-    if model.classes or model.probe:
-        return (*classifying((positions, *RULES), "head" if model.classes else "linear"), *FAMILY.drops)
-    pooler = pooler_rules(model.width) if choices.pooler == "identity" else ()
-    return (positions, *RULES, *pooler, *FAMILY.drops)
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    backbone = (copy(ViT.positions, POSITIONS), *RULES)
+    if class_name(config).endswith("ForImageClassification"):
+        return "dino", classifying(backbone)
+    return "dino", (*backbone, *pooler_rules(size_of(where, config, "hidden_size")))
 
 
-def classifying(backbone: Iterable[Rule], original_name: str) -> tuple[Rule, ...]:
-    """The rules of ViTForImageClassification; its classifier comes from `head` or `linear` of the original."""
-    classifier = copy(f"{original_name}.{{p}}", "classifier.{p}")
-    return (*(rule.under("vit.") for rule in backbone), classifier)
+def classifying(backbone: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules of ViTForImageClassification."""
+    return (*(rule.under("vit.") for rule in backbone), copy("classifier.{p}", "classifier.{p}"))
 
 
 def pooler_rules(width: int) -> tuple[Rule, ...]:

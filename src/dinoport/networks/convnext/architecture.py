@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from dinoport.networks.network import Network
 from dinoport.networks.shapes import linear, norm
 from dinoport.tensor import Shape
 
 
 @dataclass(frozen=True)
-class DinoV3ConvNext:
+class ConvNeXt:
     """A ConvNeXt of four stages; `depths` in blocks, `widths` in channels."""
+
+    network: ClassVar[Network] = Network("convnext", "ConvNeXt", "dinoport.networks.convnext.forward")
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     channels: int = 3
     layer_scale: bool = True
     layer_norm_eps: float = 1e-6
+    image_size: int = 224
+    classifier: ClassVar[None] = None
+    positions: ClassVar[None] = None
+    prefix_tokens: ClassVar[int] = 1
+    cell: ClassVar[int] = 32
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, with its shape."""

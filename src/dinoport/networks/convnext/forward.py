@@ -8,19 +8,18 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from dinoport.networks.convnext.architecture import DinoV3ConvNext
+from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.layers import State, as_tokens, gelu, layer_norm, linear
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
 
 
 def forward(
-    state: State, architecture: DinoV3ConvNext, pixels: torch.Tensor, observe: Observer | None = None
+    state: State, architecture: ConvNeXt, pixels: torch.Tensor, observe: Observer = ignore
 ) -> dict[str, torch.Tensor]:
     """`tokens` (batch, 1 + rows·columns, width): the mean of the last map, then the map row by row, all normed.
 
     `state` holds the original names without prefixes; pixels and tensors are of one dtype, and so is the result.
     """
-    observe = observe or ignore
     features = pixels
     for stage, depth in enumerate(architecture.depths):
         features = _downsample(state, architecture, stage, features)
@@ -32,7 +31,11 @@ def forward(
     return {"tokens": layer_norm(state, "norm", tokens, architecture.layer_norm_eps)}
 
 
-def _downsample(state: State, architecture: DinoV3ConvNext, stage: int, features: torch.Tensor) -> torch.Tensor:
+def last_attention(state: State, architecture: ConvNeXt, blocks: object) -> None:
+    """A network of convolutions has no attention."""
+
+
+def _downsample(state: State, architecture: ConvNeXt, stage: int, features: torch.Tensor) -> torch.Tensor:
     """The stem convolves, then norms; the later ones norm first."""
     name, eps = f"downsample_layers.{stage}", architecture.layer_norm_eps
     if stage == 0:
@@ -40,7 +43,7 @@ def _downsample(state: State, architecture: DinoV3ConvNext, stage: int, features
     return _convolve(state, f"{name}.1", _norm_channels(state, f"{name}.0", features, eps), stride=2)
 
 
-def _block(state: State, architecture: DinoV3ConvNext, name: str, features: torch.Tensor) -> torch.Tensor:
+def _block(state: State, architecture: ConvNeXt, name: str, features: torch.Tensor) -> torch.Tensor:
     width = features.shape[1]
     weight, bias = state[f"{name}.dwconv.weight"], state[f"{name}.dwconv.bias"]
     mixed = functional.conv2d(features, weight, bias, padding=3, groups=width).permute(0, 2, 3, 1)

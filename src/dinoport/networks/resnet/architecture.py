@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from dinoport.networks.network import Classifier, Network
+from dinoport.networks.shapes import linear
 from dinoport.tensor import Shape
 
 DEPTHS = (3, 4, 6, 3)
@@ -14,21 +17,25 @@ BOTTLENECK = 4
 
 
 @dataclass(frozen=True)
-class DinoResNet:
+class ResNet:
     """A bottleneck ResNet for images of `channels`.
 
-    `classes` counts the rows of torchvision's classifier (`fc`), `linear_classes` those of one that DINO's
-    `eval_linear.py` trained on the pooled features (`linear`). `stride_in_3x3` is true of everything that DINO trained;
-    the first edition of ResNet had the stride in the 1×1 before.
+    `stride_in_3x3` is true of everything that DINO trained; the first edition of ResNet had the stride in the 1×1
+    before. Of a picture of any size it makes one vector; `image_size` is what DINO evaluates with.
     """
+
+    network: ClassVar[Network] = Network("resnet", "ResNet-50", "dinoport.networks.resnet.forward")
 
     channels: int = 3
     batch_norm_eps: float = 1e-5
-    classes: int | None = None
-    linear_classes: int | None = None
+    classifier: Classifier | None = None
+    image_size: int = 224
     depths: tuple[int, ...] = DEPTHS
     widths: tuple[int, ...] = WIDTHS
     stride_in_3x3: bool = True
+    positions: ClassVar[None] = None
+    prefix_tokens: ClassVar[int] = 0
+    cell: ClassVar[int] = 32
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor of the original's state dict, with its shape."""
@@ -45,10 +52,7 @@ class DinoResNet:
                     shapes |= {f"{block}.downsample.0.weight": (width, before, 1, 1)}
                     shapes |= _batch_norm(f"{block}.downsample.1", width)
                 before = width
-        for name, classes in (("fc", self.classes), ("linear", self.linear_classes)):
-            if classes is not None:
-                shapes |= {f"{name}.weight": (classes, before), f"{name}.bias": (classes,)}
-        return shapes
+        return shapes | (linear("classifier", self.classifier.classes, before) if self.classifier else {})
 
 
 def _batch_norm(name: str, width: int) -> dict[str, Shape]:

@@ -10,19 +10,17 @@ from torch.nn import functional
 
 from dinoport.networks.layers import State, linear
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
-from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.resnet.architecture import ResNet
 
 
 def forward(
-    state: State, architecture: DinoResNet, pixels: torch.Tensor, observe: Observer | None = None
+    state: State, architecture: ResNet, pixels: torch.Tensor, observe: Observer = ignore
 ) -> dict[str, torch.Tensor]:
     """`feature_map` (batch, channels, rows, columns), `pooled` (batch, channels) and `logits` (batch, classes).
 
     `state` holds the original names without prefixes; pixels and tensors are of one dtype, and so is the result.
-    Logits come from torchvision's classifier `fc`, else from `linear`, which DINO's `eval_linear.py` trained on the
-    pooled features; without either they are left out.
+    Logits are left out without a classifier.
     """
-    observe = observe or ignore
     eps = architecture.batch_norm_eps
     features = functional.conv2d(pixels, state["conv1.weight"], stride=2, padding=3)
     features = functional.relu(_batch_norm(state, "bn1", features, eps))
@@ -35,11 +33,15 @@ def forward(
             strides = (1, stride) if architecture.stride_in_3x3 else (stride, 1)
             features = _bottleneck(state, name, features, strides, eps)
             observe(name, features)
-    outputs = {"feature_map": features, "pooled": features.mean(dim=(2, 3))}
-    for name, classes in (("fc", architecture.classes), ("linear", architecture.linear_classes)):
-        if classes is not None and f"{name}.weight" in state:
-            outputs.setdefault("logits", linear(state, name, outputs["pooled"]))
+    pooled = features.mean(dim=(2, 3))
+    outputs = {"feature_map": features, "pooled": pooled}
+    if architecture.classifier and "classifier.weight" in state:
+        outputs["logits"] = linear(state, "classifier", pooled)
     return outputs
+
+
+def last_attention(state: State, architecture: ResNet, blocks: object) -> None:
+    """A network of convolutions has no attention."""
 
 
 def _bottleneck(state: State, name: str, inputs: torch.Tensor, strides: tuple[int, int], eps: float) -> torch.Tensor:

@@ -1,21 +1,29 @@
-"""The Vision Transformer of facebookresearch/dinov3 (`dinov3/models/vision_transformer.py`)."""
+"""The Vision Transformer with rotary positions of facebookresearch/dinov3 (`dinov3/models/vision_transformer.py`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from dinoport.networks.network import Classifier, Network
 from dinoport.networks.shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
 
 @dataclass(frozen=True)
-class DinoV3ViT:
-    """A DINOv3 ViT: rotary positions, no position table. `image_size` is the input's that it is evaluated with.
+class RotaryViT:
+    """A ViT with rotary positions and no position table. `image_size` is the input's that it is evaluated with.
 
     `key_bias_mask` says that there is a `bias_mask`: it switches the keys' bias off, unless `live_key_bias`.
     `rope_rounded` says that the stored periods are `rope_theta`'s rounded to bfloat16.
     """
+
+    network: ClassVar[Network] = Network(
+        "rotary_vit",
+        "ViT with rotary positions",
+        "dinoport.networks.rotary_vit.forward",
+        rotation="dinoport.networks.rotary_vit.rotation",
+    )
 
     width: int
     depth: int
@@ -36,7 +44,16 @@ class DinoV3ViT:
     rope_theta: float = 100.0
     rope_rounded: bool = False
     image_size: int = 224
-    classes: int | None = None
+    classifier: Classifier | None = None
+    positions: ClassVar[None] = None
+
+    @property
+    def cell(self) -> int:
+        return self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        return 1 + self.registers
 
     @property
     def head_dim(self) -> int:
@@ -60,7 +77,8 @@ class DinoV3ViT:
                 shapes[f"{block}.attn.qkv.bias_mask"] = (3 * width,)
             shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
             shapes |= layer_scales(block, width) if self.layer_scale else {}
-        return shapes | norm("norm", width) | (norm("local_cls_norm", width) if self.local_cls_norm else {})
+        shapes |= norm("norm", width) | (norm("local_cls_norm", width) if self.local_cls_norm else {})
+        return shapes | (linear("classifier", self.classifier.classes, 2 * width) if self.classifier else {})
 
     def _feed_forward(self, block: str) -> dict[str, Shape]:
         width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias

@@ -5,6 +5,7 @@ Written anew; imported only to verify.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import pi
 from typing import TypeAlias
 
@@ -14,10 +15,11 @@ from torch.nn import functional
 from dinoport.networks.layers import (
     State,
     as_tokens,
-    cls_and_mean,
+    cls_attention,
     layer_norm,
     layer_scale,
     linear,
+    logits_of,
     merge_heads,
     mlp,
     patch_map,
@@ -25,7 +27,7 @@ from dinoport.networks.layers import (
     split_heads,
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 
 Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Sines and cosines, (patches, head dimension) each."""
@@ -33,9 +35,9 @@ Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 def forward(
     state: State,
-    architecture: DinoV3ViT,
+    architecture: RotaryViT,
     pixels: torch.Tensor,
-    observe: Observer | None = None,
+    observe: Observer = ignore,
     *,
     rope_dtype: torch.dtype = torch.float32,
     rotation_dtype: torch.dtype | None = None,
@@ -44,15 +46,13 @@ def forward(
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
     Tokens are CLS, registers ("storage tokens"), patches row by row. `state` holds the original names without
-    prefixes; pixels and tensors are of one dtype, and so is the result. Logits come from `linear_head`, over CLS
-    token and patch mean, if the architecture has classes.
+    prefixes; pixels and tensors are of one dtype, and so is the result. Logits are left out without a classifier.
 
     Rotary angles come from `rope_embed.periods`, or from the architecture's `rope_theta` if the state has none, and
     are computed in `rope_dtype`. Queries and keys are rotated in `rotation_dtype`, by default their own, as
     Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16. `rotation`
     takes the place of all that.
     """
-    observe = observe or ignore
     patches = patch_map(state, pixels, architecture.patch_size)
     rotation = rotation or _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])
     rotation_dtype = rotation_dtype or pixels.dtype
@@ -63,26 +63,28 @@ def forward(
         tokens = _block(state, architecture, f"blocks.{index}", tokens, (sines, cosines))
         observe(f"blocks.{index}", tokens)
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
-    outputs = {"tokens": tokens}
-    if architecture.classes is not None and "linear_head.weight" in state:
-        outputs["logits"] = linear_logits(state, architecture, tokens)
-    return outputs
+    return {"tokens": tokens, **logits_of(state, architecture, tokens)}
 
 
-def linear_logits(state: State, architecture: DinoV3ViT, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits (batch, classes) of a classifier over CLS token, then patch mean (`dinov3/hub/classifiers.py`)."""
-    features = cls_and_mean(tokens, patches_from=1 + architecture.registers)
-    return linear(state, "linear_head", torch.cat(features, dim=1))
+def last_attention(
+    state: State, architecture: RotaryViT, blocks: Mapping[str, torch.Tensor], rotation: Rotation
+) -> torch.Tensor:
+    """How much the CLS token attends to every token in the last block: (batch, heads, tokens)."""
+    name = f"blocks.{architecture.depth - 1}"
+    entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
+    normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
+    queries, keys, _ = queries_keys_values(state, architecture.heads, f"{name}.attn", normed, rotation)
+    return cls_attention(queries, keys)
 
 
-def _embed(state: State, architecture: DinoV3ViT, patches: torch.Tensor) -> torch.Tensor:
+def _embed(state: State, architecture: RotaryViT, patches: torch.Tensor) -> torch.Tensor:
     prefix = [state["cls_token"]]
     if architecture.registers:
         prefix.append(state["storage_tokens"])
     return torch.cat([*(token.expand(len(patches), -1, -1) for token in prefix), patches], dim=1)
 
 
-def _periods(state: State, architecture: DinoV3ViT, dtype: torch.dtype) -> torch.Tensor:
+def _periods(state: State, architecture: RotaryViT, dtype: torch.dtype) -> torch.Tensor:
     """One period, in units of half the picture's side, for each pair of dimensions of one axis."""
     stored = state.get("rope_embed.periods")
     if stored is not None:
@@ -92,12 +94,12 @@ def _periods(state: State, architecture: DinoV3ViT, dtype: torch.dtype) -> torch
     return torch.pow(architecture.rope_theta, exponents)
 
 
-def rotation_of_state(state: State, architecture: DinoV3ViT, rows: int, columns: int, dtype: torch.dtype) -> Rotation:
+def rotation_of_state(state: State, architecture: RotaryViT, rows: int, columns: int, dtype: torch.dtype) -> Rotation:
     """Sines and cosines in `dtype` for the periods that the state holds."""
     return _rotation(_periods(state, architecture, dtype), rows, columns)
 
 
-def rotation_of_base(architecture: DinoV3ViT, rows: int, columns: int) -> Rotation:
+def rotation_of_base(architecture: RotaryViT, rows: int, columns: int) -> Rotation:
     """Sines and cosines in float64 for the architecture's base, whatever periods a checkpoint holds."""
     return _rotation(_periods({}, architecture, torch.float64), rows, columns)
 
@@ -113,7 +115,7 @@ def _rotation(periods: torch.Tensor, rows: int, columns: int) -> Rotation:
     return angles.sin(), angles.cos()
 
 
-def _block(state: State, architecture: DinoV3ViT, name: str, tokens: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+def _block(state: State, architecture: RotaryViT, name: str, tokens: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     eps = architecture.layer_norm_eps
     normed = layer_norm(state, f"{name}.norm1", tokens, eps)
     attended = _attention(state, architecture.heads, f"{name}.attn", normed, rotation)

@@ -1,22 +1,28 @@
-"""The Vision Transformer of facebookresearch/dino (`vision_transformer.py`)."""
+"""The plain Vision Transformer: of facebookresearch/dino and dinov2, and of whatever computes the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from dinoport.codebases.probe import Features, Probe
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, Interpolation
-from dinoport.networks.shapes import attention, linear, mlp, norm, vit_stem
+from dinoport.networks.network import Classifier, Features, Network
+from dinoport.networks.shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
+
+POSITIONS = "pos_embed"
 
 
 @dataclass(frozen=True)
-class DinoViT:
-    """A DINO ViT. Sizes in pixels are of the square image that the position table was made for.
+class ViT:
+    """A ViT with a table of positions, pre-norm blocks and a final norm.
 
-    `classes` counts the rows of a classifier that is part of the model (`head`); `probe` is one that `eval_linear.py`
-    trained on top of it (`linear`).
+    Sizes in pixels are of the square image that the table was made for. `mask_token` is a tensor that only training
+    uses. `float32_table` says that the table is resampled in float32 whatever the model's dtype, and that a picture has
+    to be whole patches: so it is in facebookresearch/dinov2.
     """
+
+    network: ClassVar[Network] = Network("vit", "ViT", "dinoport.networks.vit.forward")
 
     width: int
     depth: int
@@ -25,28 +31,59 @@ class DinoViT:
     patch_size: int
     image_size: int
     channels: int = 3
+    feed_forward: Literal["mlp", "swiglu"] = "mlp"
+    registers: int = 0
+    layer_scale: bool = False
+    mask_token: bool = False
     qkv_bias: bool = True
+    proj_bias: bool = True
+    ffn_bias: bool = True
     layer_norm_eps: float = 1e-6
-    classes: int | None = None
-    probe: Probe | None = None
     interpolation: Interpolation = SCALE_WITH_OFFSET
+    float32_table: bool = False
+    classifier: Classifier | None = None
+    positions: ClassVar[str] = POSITIONS
 
     @property
     def grid(self) -> int:
         """Patches along one side of the stored position table."""
         return self.image_size // self.patch_size
 
+    @property
+    def cell(self) -> int:
+        return self.patch_size
+
+    @property
+    def prefix_tokens(self) -> int:
+        return 1 + self.registers
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has nothing that the first ViT has not, but for a missing bias of queries, keys and values."""
+        parts = self.registers or self.layer_scale or self.mask_token or self.feed_forward != "mlp"
+        return not parts and self.proj_bias and self.ffn_bias
+
     def tensors(self) -> dict[str, Shape]:
-        """Every tensor of the original's state dict, with its shape."""
+        """Every tensor with its shape, blocks not chunked."""
         width = self.width
-        shapes = vit_stem(width, self.channels, self.patch_size) | {"pos_embed": (1, self.grid**2 + 1, width)}
+        shapes = vit_stem(width, self.channels, self.patch_size) | {POSITIONS: (1, self.grid**2 + 1, width)}
+        if self.registers:
+            shapes["register_tokens"] = (1, self.registers, width)
+        if self.mask_token:
+            shapes["mask_token"] = (1, width)
         for block in (f"blocks.{index}" for index in range(self.depth)):
-            shapes |= attention(block, width, qkv_bias=self.qkv_bias)
-            shapes |= norm(f"{block}.norm2", width) | mlp(block, width, self.mlp_hidden)
+            shapes |= attention(block, width, qkv_bias=self.qkv_bias, proj_bias=self.proj_bias)
+            shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
+            shapes |= layer_scales(block, width) if self.layer_scale else {}
         shapes |= norm("norm", width)
-        if self.classes is not None:
-            shapes |= linear("head", self.classes, width)
-        if self.probe is not None:
-            columns = width if self.probe.features is Features.CLS else 2 * width
-            shapes |= linear("linear", self.probe.classes, columns)
+        if self.classifier is not None:
+            columns = width if self.classifier.features is Features.CLS else 2 * width
+            shapes |= linear("classifier", self.classifier.classes, columns)
         return shapes
+
+    def _feed_forward(self, block: str) -> dict[str, Shape]:
+        width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias
+        if self.feed_forward == "mlp":
+            return mlp(block, width, hidden, bias=bias)
+        gate = linear(f"{block}.mlp.w12", 2 * hidden, width, bias=bias)
+        return gate | linear(f"{block}.mlp.w3", width, hidden, bias=bias)

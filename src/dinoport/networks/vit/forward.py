@@ -1,94 +1,102 @@
-"""The forward pass of facebookresearch/dino's ViT (`vision_transformer.py`), written anew under its tensor names.
+"""The forward pass of the plain ViT, written anew under upstream's tensor names.
 
-Imported only to verify.
+Sources: `vision_transformer.py` of facebookresearch/dino and `dinov2/models/vision_transformer.py`. Imported only to
+verify.
 """
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
-from dinoport.codebases.probe import Features, Probe
+import torch
+from torch.nn import functional
+
 from dinoport.networks.layers import (
     State,
     as_tokens,
-    cls_and_mean,
+    cls_attention,
     layer_norm,
+    layer_scale,
     linear,
+    logits_of,
     merge_heads,
     mlp,
     patch_map,
+    silu,
     split_heads,
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
 from dinoport.networks.torch_interpolation import interpolate_table
-from dinoport.networks.vit.architecture import DinoViT
+from dinoport.networks.vit.architecture import ViT
 
 
 def forward(
-    state: State, architecture: DinoViT, pixels: torch.Tensor, observe: Observer | None = None
+    state: State, architecture: ViT, pixels: torch.Tensor, observe: Observer = ignore
 ) -> dict[str, torch.Tensor]:
-    """`tokens` (batch, 1 + patches, width), CLS first, all after the final norm, and `logits` (batch, classes).
+    """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
-    `state` holds the original names without prefixes; pixels and tensors are of one dtype, and so is the result.
-    Logits come from the model's own classifier, else from the probe; without either they are left out.
+    Tokens are CLS, registers, patches row by row. `state` holds canonical names; pixels and tensors are of one dtype,
+    and so is the result. Logits are left out without a classifier. Raises ValueError where a model that takes whole
+    patches alone gets a picture of another size.
     """
-    observe = observe or ignore
     tokens = _embed(state, architecture, pixels)
     observe(EMBEDDING, tokens)
     for index in range(architecture.depth):
         tokens = _block(state, architecture, f"blocks.{index}", tokens)
         observe(f"blocks.{index}", tokens)
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
-    outputs = {"tokens": tokens}
-    if architecture.classes is not None and "head.weight" in state:
-        outputs["logits"] = linear(state, "head", tokens[:, 0])
-    elif architecture.probe is not None and "linear.weight" in state:
-        outputs["logits"] = linear_logits(state, architecture.probe, tokens)
-    return outputs
+    return {"tokens": tokens, **logits_of(state, architecture, tokens)}
 
 
-def linear_logits(state: State, probe: Probe, tokens: torch.Tensor) -> torch.Tensor:
-    """The logits (batch, classes) of a classifier that `eval_linear.py` trained, from tokens after the final norm.
-
-    With `--avgpool_patchtokens` it stacks CLS token and patch mean on a new last axis and flattens, so that the two
-    alternate channel by channel.
-    """
-    cls, mean = cls_and_mean(tokens, patches_from=1)
-    if probe.features is Features.CLS:
-        features = cls
-    elif probe.features is Features.CLS_MEAN_INTERLEAVED:
-        features = torch.stack([cls, mean], dim=-1).flatten(1)
-    else:
-        features = torch.cat([cls, mean], dim=-1)
-    return linear(state, "linear", features)
+def last_attention(state: State, architecture: ViT, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """How much the CLS token attends to every token in the last block: (batch, heads, tokens)."""
+    name = f"blocks.{architecture.depth - 1}"
+    entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
+    normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
+    queries, keys, _ = split_heads(linear(state, f"{name}.attn.qkv", normed), architecture.heads)
+    return cls_attention(queries, keys)
 
 
-def _embed(state: State, architecture: DinoViT, pixels: torch.Tensor) -> torch.Tensor:
+def _embed(state: State, architecture: ViT, pixels: torch.Tensor) -> torch.Tensor:
+    batch, _, height, width = pixels.shape
+    if architecture.float32_table and (height % architecture.patch_size or width % architecture.patch_size):
+        raise ValueError(f"a picture of {height}×{width} pixels is not whole patches of {architecture.patch_size}")
     patches = patch_map(state, pixels, architecture.patch_size)
-    cls = state["cls_token"].expand(len(pixels), -1, -1)
-    return torch.cat([cls, as_tokens(patches)], dim=1) + _positions(state, architecture, pixels, patches)
+    cls = state["cls_token"].expand(batch, -1, -1)
+    positions = _positions(state, architecture, patches, is_square=height == width)
+    tokens = torch.cat([cls, as_tokens(patches)], dim=1) + positions
+    if not architecture.registers:
+        return tokens
+    registers = state["register_tokens"].expand(batch, -1, -1)
+    return torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
 
 
-def _positions(state: State, architecture: DinoViT, pixels: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-    table = state["pos_embed"]
-    height, width = pixels.shape[-2:]
+def _positions(state: State, architecture: ViT, patches: torch.Tensor, *, is_square: bool) -> torch.Tensor:
+    table = state[architecture.positions]
     rows, columns = patches.shape[-2:]
     # Pixels, not patches, decide whether the picture is square: 224×230 is resampled, if only by the 0.1.
-    if rows * columns == table.shape[1] - 1 and height == width:
+    if rows * columns == table.shape[1] - 1 and is_square:
         return table
-    return interpolate_table(table, rows, columns, architecture.interpolation)
+    dtype = torch.float32 if architecture.float32_table else table.dtype
+    return interpolate_table(table.to(dtype), rows, columns, architecture.interpolation).to(patches.dtype)
 
 
-def _block(state: State, architecture: DinoViT, name: str, tokens: torch.Tensor) -> torch.Tensor:
+def _block(state: State, architecture: ViT, name: str, tokens: torch.Tensor) -> torch.Tensor:
     eps = architecture.layer_norm_eps
-    tokens = tokens + _attention(
-        state, architecture.heads, f"{name}.attn", layer_norm(state, f"{name}.norm1", tokens, eps)
-    )
-    return tokens + mlp(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
+    attended = _attention(state, architecture.heads, f"{name}.attn", layer_norm(state, f"{name}.norm1", tokens, eps))
+    tokens = tokens + layer_scale(state, f"{name}.ls1", attended)
+    feed_forward = mlp if architecture.feed_forward == "mlp" else _swiglu
+    mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
+    return tokens + layer_scale(state, f"{name}.ls2", mixed)
 
 
 def _attention(state: State, heads: int, name: str, inputs: torch.Tensor) -> torch.Tensor:
     queries, keys, values = split_heads(linear(state, f"{name}.qkv", inputs), heads)
-    # Spelled out as upstream spells it: the fused kernel rounds differently in float32.
-    weights = (queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5).softmax(dim=-1)
-    return linear(state, f"{name}.proj", merge_heads(weights @ values))
+    attended = functional.scaled_dot_product_attention(queries, keys, values)
+    return linear(state, f"{name}.proj", merge_heads(attended))
+
+
+def _swiglu(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
+    """The first half of `w12` is the gate (`dinov2/layers/swiglu_ffn.py`)."""
+    gate, value = linear(state, f"{name}.w12", inputs).chunk(2, dim=-1)
+    return linear(state, f"{name}.w3", silu(gate) * value)

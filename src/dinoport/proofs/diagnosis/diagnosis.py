@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.mapping.resolve import claims_of_source
+from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.rule import Rule
+from dinoport.networks.network import ROTATION_GATE
 from dinoport.networks.observing import AFTER, EMBEDDING
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
 from dinoport.proofs.diagnosis.misplaced import block_of, find_misplaced
 from dinoport.tensor import TensorRef
 
@@ -128,14 +128,13 @@ def of_outputs(
     return replace(explained, tried=search.tried, out_of_time=search.out_of_time)
 
 
-def of_rotation(rotation: Any, architecture: DinoV3ViT, size: tuple[int, int]) -> Diagnosis:
+def of_rotation(rotation: Any, architecture: Any, size: tuple[int, int]) -> Diagnosis:
     """Look for another base that the folder's rotary positions have, for a picture of (height, width) pixels."""
-    from dinoport.proofs.rotation import GATE, bases_of, difference
-
+    code = architecture.network.rotation_code
     tried = 0
-    for tried, theta in enumerate((*THETAS, *bases_of(rotation, architecture, size)), start=1):
-        remaining = difference(rotation, replace(architecture, rope_theta=theta), size)
-        if theta != architecture.rope_theta and remaining <= GATE:
+    for tried, theta in enumerate((*THETAS, *code.bases_of(rotation, architecture, size)), start=1):
+        remaining = code.difference(rotation, replace(architecture, rope_theta=theta), size)
+        if theta != architecture.rope_theta and remaining <= ROTATION_GATE:
             words = f"the folder computes with {theta:g}, the original with {architecture.rope_theta:g}"
             cause = f"the base of the rotary positions: {words}"
             return Diagnosis(ROTATION, cause=cause, remaining=remaining, tried=tried)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dinoport.mapping.claims import claims_of_target
+from dinoport.mapping.encoding import encode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Step
-from dinoport.mapping.resolve import claims_of_target, forwards
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import FLOAT_DTYPES, Array, TensorRef, dtype_name
 
@@ -42,7 +43,7 @@ def find_misplaced(
     dtype: np.dtype[Any] | None = None,
 ) -> Misplaced:
     """Compare what every tensor of the folder holds with what belongs there, there and in the `others`."""
-    steps = {step.target.name: step for step in forwards(originals, rules, dtype).plan.steps}
+    steps = {step.target.name: step for step in encode(originals, rules, dtype).plan.steps}
     belongs = {
         name: _digest(block.astype(written[name].dtype, copy=False) for block in step.blocks())
         for name, step in steps.items()
@@ -101,7 +102,7 @@ def _digests_of_others(
             for name, tensor in originals.items()
             if name in tensors and tensors[name].shape == tensor.shape
         }
-        for step in forwards(same, rules, dtype).plan.steps:
+        for step in encode(same, rules, dtype).plan.steps:
             found.setdefault((step.target.name, _digest(step.blocks())), label)
     return found
 

@@ -14,9 +14,8 @@ from typing import TypeAlias
 import torch
 from torch.nn import functional
 
-from dinoport.codebases.probe import Features, Probe
 from dinoport.networks.layers import Activation, State
-from dinoport.networks.resnet.architecture import DinoResNet
+from dinoport.networks.network import Features
 from dinoport.proofs.diagnosis.misordered import block_order, other_positions, other_registers, swapped_blocks
 from dinoport.proofs.diagnosis.trial import Trial, everywhere_and
 
@@ -52,7 +51,7 @@ def other_heads(base: Trial, block: str) -> Iterator[Trial]:
     own = getattr(base.architecture, "heads", None)
     if own is None:
         return
-    width = base.architecture.width  # type: ignore[union-attr]  # what has heads has a width
+    width = base.architecture.width
     for heads in range(1, MAX_HEADS + 1):
         if heads != own and width % heads == 0:
             words = f"the number of heads: the folder computes with {heads}, the original with {own}"
@@ -129,7 +128,7 @@ def swapped_parameters(base: Trial, block: str) -> Iterator[Trial]:
 
 
 def other_stride(base: Trial, block: str) -> Iterator[Trial]:
-    if isinstance(base.architecture, DinoResNet):
+    if hasattr(base.architecture, "stride_in_3x3"):
         words = "the stride of a bottleneck: the folder has it in the first 1×1 convolution, the original in the 3×3"
         yield base.computed_as(words, stride_in_3x3=not base.architecture.stride_in_3x3)
 
@@ -155,13 +154,12 @@ def left_out(base: Trial, block: str) -> Iterator[Trial]:
 
 
 def other_features(base: Trial, block: str) -> Iterator[Trial]:
-    probe = getattr(base.architecture, "probe", None)
-    if not isinstance(probe, Probe):
-        return
-    for features in Features:
-        if features is not probe.features and (features is Features.CLS) == (probe.features is Features.CLS):
-            words = f"the classifier takes {features.value}, the original's {probe.features.value}"
-            yield base.computed_as(words, probe=replace(probe, features=features))
+    own = base.architecture.classifier
+    both = (Features.CLS_MEAN, Features.CLS_MEAN_INTERLEAVED)
+    for features in both if own and own.features in both else ():
+        if own and features is not own.features:
+            words = f"the classifier takes {features.value}, the original's {own.features.value}"
+            yield base.computed_as(words, classifier=replace(own, features=features))
 
 
 def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import torch
 
-from dinoport.codebases.family import Architecture
 from dinoport.networks.layers import Activation, State
 
 TokenOrder: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -26,7 +25,7 @@ class Trial:
     """
 
     state: State
-    architecture: Architecture
+    architecture: Any
     words: str = ""
     activation: Activation | None = None
     order: TokenOrder | None = None

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.errors import MissingPackageError
+from dinoport.networks.network import ROTATION_GATE
 from dinoport.pictures.images import Components, Picture, embedded, heat, reduced
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
-from dinoport.proofs.rotation import GATE as ROTATION_GATE
 from dinoport.proofs.verdict import Proofs, Word
 from dinoport.report.page.chart import block_chart, size_rows
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, headline
-from dinoport.tensor import Array
-from dinoport.units import size_text
+from dinoport.tensor import Array, size_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -111,7 +110,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     loading = proofs.loading
     if loading:
         count = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
-        limit = f"missing, unexpected or mismatched in transformers {loading.transformers_version}"
+        limit = f"missing, unexpected or mismatched in transformers {loading.version}"
         tiles.append(Tile("Loading", _judged(loading.passed), f"{count} keys", limit))
     else:
         tiles.append(Tile("Loading", "not shown", "—", "was not tried"))

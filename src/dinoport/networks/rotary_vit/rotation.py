@@ -1,4 +1,4 @@
-"""DINOv3's rotary positions, apart from everything else that the outputs proof compares.
+"""Rotary positions, apart from everything else that the outputs proof compares.
 
 Transformers computes the angles in float32, whatever the model's dtype, from a base that the config holds; upstream
 takes the periods that the checkpoint holds. So outputs are compared with the class's own sines and cosines on both
@@ -8,16 +8,12 @@ sides, which leaves float64's precision to all the rest, and the sines and cosin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from dinoport.networks.rotary_vit.architecture import DinoV3ViT
-
-GATE = 1e-5
-"""Largest difference of a sine or cosine that counts as equal. Angles reach 2π, so float32 gives 4e-7 (measured);
-periods that bfloat16 rounded give 1e-2, a base of 100.1 for 100 gives 1e-4."""
+from dinoport.networks.network import ROTATION_GATE
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 
 Rotation: TypeAlias = "tuple[Any, Any]"
 """Sines and cosines, (patches, head dimension) each."""
@@ -38,26 +34,33 @@ class RotationProof:
 
     @property
     def passed(self) -> bool:
-        return self.difference <= GATE
+        return self.difference <= ROTATION_GATE
 
 
-@contextmanager
-def kept_rotation(model: Any) -> Iterator[list[Rotation]]:
-    """Yield a list that a forward pass of `model` adds its sines and cosines to; it stays empty without any."""
-    found: list[Rotation] = []
-    modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output: found.append((output[1], output[0])))
-        for module in modules
-    ]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
+def proof_of(
+    state: Mapping[str, Any],
+    architecture: RotaryViT,
+    images: Any,
+    theirs: Rotation,
+    moved: Callable[[Mapping[str, Any]], float],
+) -> RotationProof:
+    """The rotary positions by themselves, and what the stored periods would change.
+
+    `moved` says how far outputs are from those of the class, relative to the largest.
+    """
+    found = RotationProof(difference(theirs, architecture, images.shape[-2:]))
+    if not architecture.rope_rounded:
+        return found
+    import torch
+
+    from dinoport.networks.rotary_vit.forward import forward
+
+    low: dict[str, Any] = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
+    stored, trained = (moved(forward(state, architecture, images, **dtypes)) for dtypes in (dict[str, Any](), low))
+    return replace(found, stored=stored, in_bfloat16=trained)
 
 
-def difference(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int]) -> float:
+def difference(theirs: Rotation, architecture: RotaryViT, size: tuple[int, int]) -> float:
     """How far sines and cosines are from those of the architecture's base for a picture of (height, width) pixels."""
     from dinoport.networks.rotary_vit.forward import rotation_of_base
 
@@ -68,7 +71,7 @@ def difference(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int])
     return max(float((one - other.double()).abs().max()) for one, other in zip(own, theirs, strict=True))
 
 
-def bases_of(theirs: Rotation, architecture: DinoV3ViT, size: tuple[int, int]) -> Iterator[float]:
+def bases_of(theirs: Rotation, architecture: RotaryViT, size: tuple[int, int]) -> Iterator[float]:
     """The base that sines and cosines were computed with, read from their angles, to more and more digits.
 
     The last angle of the first row below the middle, which is far below π, is 2π · y / base^(1 - 1/n),

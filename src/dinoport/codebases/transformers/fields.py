@@ -1,32 +1,32 @@
-"""What the targets share: labels in a config, the choice of an input size, the baked position table."""
+"""What the forms share: labels in a config, the choice of an input size, the baked position table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dinoport.codebases.preprocessing import Preprocessing
-from dinoport.codebases.transformers.target import Choices
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule, bake, copy
 from dinoport.networks.interpolation import Interpolation
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import Request
 
 MAX_IMAGE_SIZE = 8192
 """Pixels: a table for more would be larger than the model."""
 
 
-def label_fields(classes: int, choices: Choices) -> dict[str, object]:
-    """`id2label` and `label2id` of a classifier: the given names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
-    names = choices.labels or {index: f"LABEL_{index}" for index in range(classes)}
+def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
     return {
         "id2label": {str(index): names[index] for index in range(classes)},
         "label2id": {names[index]: index for index in range(classes)},
     }
 
 
-def input_size(choices: Choices, stored: int, patch_size: int) -> int:
+def input_size(request: Request, stored: int, patch_size: int) -> int:
     """The input size that the folder is made for. Raises SettingError where patches do not fill it."""
-    size = choices.image_size
+    size = request.image_size
     if size is None:
         return stored
     if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
@@ -53,12 +53,12 @@ def position_rule(target: str, size: int, stored: int, patch_size: int, interpol
     return bake("pos_embed", target, operation, because=reason)
 
 
-def prepared(preprocessing: Preprocessing, size: int, choices: Choices, channels: int) -> Preprocessing:
+def prepared(preprocessing: Preprocessing, size: int, request: Request, channels: int) -> Preprocessing:
     """The original's evaluation transform for one input size, with other statistics where the user gave them.
 
     Raises SettingError where those are not one for each of the model's channels.
     """
-    for option, values in (("--image-mean", choices.image_mean), ("--image-std", choices.image_std)):
+    for option, values in (("--image-mean", request.image_mean), ("--image-std", request.image_std)):
         if values is not None and len(values) != channels:
             raise SettingError(
                 f"{option} does not fit this model",
@@ -66,12 +66,12 @@ def prepared(preprocessing: Preprocessing, size: int, choices: Choices, channels
                 found=", ".join(f"{value:g}" for value in values),
                 next_step=f"{option} {','.join(['0.5'] * channels)}, with the values that the model was trained with",
             )
-    return preprocessing.for_image_size(size).with_statistics(choices.image_mean, choices.image_std)
+    return preprocessing.for_image_size(size).with_statistics(request.image_mean, request.image_std)
 
 
-def processed_size(choices: Choices, preprocessing: Preprocessing) -> int:
+def processed_size(request: Request, preprocessing: Preprocessing) -> int:
     """The input size that the image processor makes: what the original is evaluated at, where none is asked for."""
-    return choices.image_size or preprocessing.size
+    return request.image_size or preprocessing.size
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:

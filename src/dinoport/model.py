@@ -1,12 +1,21 @@
-"""A value that decides what a converted model computes, with where it came from."""
+"""The model in the middle: what a source holds, whoever named it, and what any target is written from.
+
+Every value that decides what it computes is a setting, with where it came from.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
+from dinoport.mapping.decoding import Decoding
+from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
+from dinoport.networks.network import Architecture
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.tensor import TensorRef
 
 T = TypeVar("T", covariant=True)
 
@@ -95,3 +104,70 @@ def interpolation_setting(
         otherwise, origin = INTERPOLATIONS[wishes.interpolation], wishes.origin("interpolation")
         reason = wishes.reason("interpolation")
     return Setting("interpolation", otherwise, origin, reason, resampling=True)
+
+
+def columns_setting(features: str, head: str | None, own: Container[str], source: str) -> Setting[str]:
+    """Which columns of a head belong to which feature: no shape tells. `own` is what `source` calls the layer."""
+    if head is None or head in own:
+        return Setting("head columns", features, Origin.INFERRED, f"named as {source} names it")
+    return Setting("head columns", features, Origin.ASSUMED, f"as {source} writes them")
+
+
+NOT_SHOWN = (Origin.ASSUMED, Origin.CLAIMED, Origin.GIVEN)
+"""Origins of values that no proof can see: a wrong one is wrong on both sides."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind, by the codebase that trains them.
+
+    `drops` are the tensors that training keeps beside the backbone, `classifiers` the names that a classifier can have,
+    first the one that a head from a file of its own gets.
+    """
+
+    name: str
+    title: str
+    upstream: str
+    drops: tuple[Rule, ...]
+    preprocessing: Preprocessing
+    classifiers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.upstream})"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of a source. `decoding` holds its tensors under canonical names, and says what became of all others.
+
+    `title` is what its names are called: a family's, or a class's. `classifier` is what the original calls that part,
+    `record` what the folder that it was read from keeps of its original. `preprocessing` is the transform that it is
+    evaluated with.
+    """
+
+    where: str
+    title: str
+    family: Family
+    architecture: Architecture
+    decoding: Decoding
+    settings: tuple[Setting[object], ...]
+    preprocessing: Preprocessing
+    classifier: str | None = None
+    labels: Mapping[int, str] | None = None
+    record: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> Mapping[str, TensorRef]:
+        return self.decoding.tensors
+
+    def assumed(self, *, resampled: bool) -> tuple[Setting[object], ...]:
+        """What the source does not show, and matters: a proof computes both sides with it, whoever says it.
+
+        `resampled` says whether a position table was resampled.
+        """
+        return tuple(
+            setting
+            for setting in self.settings
+            if setting.origin in NOT_SHOWN and (resampled or not setting.resampling)
+        )

@@ -1,0 +1,131 @@
+"""Who names a network: how a codebase's files are told apart, its table, and what it says beside its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
+
+from dinoport.mapping.claims import Problem
+from dinoport.mapping.rule import Rule, copy
+from dinoport.model import Family, Setting, Wishes
+from dinoport.networks.network import Architecture
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.tensor import Shape, TensorRef
+
+
+class RunConfig(Protocol):
+    """A training run's config. Values are asked for by dotted names; None where there is none of that type."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
+
+    def text(self, name: str) -> str | None: ...
+
+    def number(self, name: str) -> float | None: ...
+
+    def flag(self, name: str) -> bool | None: ...
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a family has to go by: canonical tensors, what the training keeps beside them, and the user's word.
+
+    `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
+    tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
+    layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
+    """
+
+    where: str
+    tensors: Mapping[str, TensorRef]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    wishes: Wishes = field(default_factory=Wishes)
+    config: RunConfig | None = None
+    declared: frozenset[str] = frozenset()
+    classifier: str | None = None
+    head: str | None = None
+
+    def shape(self, name: str) -> Shape | None:
+        tensor = self.tensors.get(name)
+        return tensor.shape if tensor else None
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The model that tensors are: its architecture, where each value came from, and what does not fit.
+
+    `preprocessing` is None where it is the family's own.
+    """
+
+    architecture: Architecture
+    settings: tuple[Setting[object], ...]
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class HubEntry:
+    """`torch.hub.load(repo, name, **arguments)`, beside `pretrained=False`."""
+
+    repo: str
+    name: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How one codebase names the tensors of one network.
+
+    `module` is imported once a file is recognised. It has `FAMILY`, whose models these are; `read(evidence)`, which
+    gives the settings of one from its canonical tensors; `hub_entry(architecture, image_size)`, the entry of the
+    codebase's own hubconf.py that builds it, or None; and, where the names are not the canonical ones,
+    `rules(shapes, wishes)`, which lead from those to the codebase's.
+    """
+
+    codebase: str
+    module: str
+    recognises: Callable[[Mapping[str, Shape]], bool]
+
+    @property
+    def code(self) -> Any:
+        return import_module(self.module)
+
+    def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+        """The table for a model of these shapes. Raises SettingError where it needs what nobody says."""
+        if hasattr(self.code, "rules"):
+            table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
+            return table
+        return canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+
+
+def classifier_of(shapes: Mapping[str, Shape], family: Family) -> str | None:
+    """What the family's classifier is called in a file of these names; None without one."""
+    return next((name for name in reversed(family.classifiers) if f"{name}.weight" in shapes), None)
+
+
+def canonical_rules(names: Sequence[str] | Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The table of a codebase whose names are the canonical ones, but for what it calls its `classifier`."""
+    own = {f"{classifier}.weight", f"{classifier}.bias"} if classifier else set()
+    templates = dict.fromkeys(_template(name) for name in names if name not in own)
+    renamed = (copy("classifier.{p}", f"{classifier}.{{p}}"),) if classifier else ()
+    return (*(copy(template, template) for template in templates), *renamed)
+
+
+_PLACEHOLDERS = "abcdefghijklmno"
+_NUMBER = re.compile(r"(?<=\.)(?:0|[1-9][0-9]{0,5})(?=\.)")
+
+
+def _template(name: str) -> str:
+    """A name with a placeholder for each number in its path, so that one rule stands for all blocks."""
+    letters = iter(_PLACEHOLDERS)
+    return _NUMBER.sub(lambda found: f"{{{letter}}}" if (letter := next(letters, None)) else found[0], name)

@@ -1,0 +1,23 @@
+"""How the models of facebookresearch/dino are told from others, by names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.tensor import Shape
+
+
+def is_vit(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these names are a DINO ViT's and no later family's."""
+    later = any(name in shapes for name in ("mask_token", "register_tokens", "rope_embed.periods"))
+    later = later or any(name.endswith((".ls1.gamma", ".w12.weight", ".gamma1")) for name in shapes)
+    return "cls_token" in shapes and any(name.endswith(".attn.qkv.weight") for name in shapes) and not later
+
+
+def is_resnet(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these names are a torchvision ResNet's with bottleneck blocks."""
+    return "conv1.weight" in shapes and "layer1.0.conv3.weight" in shapes
+
+
+def is_xcit(shapes: Mapping[str, Shape]) -> bool:
+    return any(".attn.temperature" in name or ".local_mp." in name or "cls_attn_blocks." in name for name in shapes)

@@ -1,0 +1,73 @@
+"""A model under the names of the codebase that trains it: one torch file, which that codebase loads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dinoport.codebases.codebase import canonical_rules
+from dinoport.codebases.target import Target
+from dinoport.errors import SettingError
+from dinoport.files.output_file import WrittenFile
+from dinoport.formats.torch.writer import ORIGINAL_FILE, write_torch_file
+from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.rule import copy
+from dinoport.model import Model
+from dinoport.request import Request
+
+HAS_CARD = False
+
+
+def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """The file of a model. Raises SettingError for a request that such a file has no place for."""
+    unheld = [
+        name for name in ("image_size", "labels", "image_mean", "image_std") if getattr(request, name) is not None
+    ]
+    if unheld:
+        raise SettingError(
+            f"{unheld[0]} has no place in a file of the original's",
+            found=", ".join(unheld),
+            next_step="leave it out",
+        )
+    architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
+    classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
+    names = [name for name in model.tensors if not name.startswith("classifier.")]
+    return Target(
+        form=model.title,
+        title=str(model.family),
+        rules=(*canonical_rules(names, None), *classifier),
+        image_size=architecture.image_size,
+        channels=architecture.channels,
+        classifies=architecture.classifier is not None,
+    )
+
+
+def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+    """A state dict is all that an original's code loads."""
+    return {}
+
+
+def write(
+    folder: Path,
+    steps: Sequence[Step],
+    contents: Mapping[str, Mapping[str, object]],
+    max_shard_bytes: int,
+    on_bytes: Callable[[int], None],
+) -> list[WrittenFile]:
+    """Write the weights into one file, however large. Raises FolderError where the disk refuses."""
+    return [write_torch_file(folder / ORIGINAL_FILE, steps, on_bytes=on_bytes)]
+
+
+def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
+    """No class of a library runs it: the network's own forward pass does."""
+
+
+def usage(target: Target, folder: str) -> tuple[str, ...]:
+    """Three lines of Python that load the file."""
+    name = json.dumps(str(Path(folder) / ORIGINAL_FILE), ensure_ascii=False)
+    return (
+        "import torch",
+        f"weights = torch.load({name}, weights_only=True)",
+        f"model.load_state_dict(weights)  # a model of {target.title.partition('(')[2].rstrip(')')}",
+    )

@@ -1,0 +1,39 @@
+"""What a model becomes in a codebase: one form of it, with the rules to its names, ready to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dinoport.mapping.rule import Rule
+from dinoport.networks.interpolation import Interpolation
+from dinoport.networks.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Target:
+    """One form, such as a class of Transformers, or the original's own file.
+
+    `rules` lead from the canonical names to those of the form, `config` is the content of its config.json without the
+    dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
+    was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
+    does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
+    """
+
+    form: str
+    title: str
+    rules: tuple[Rule, ...]
+    image_size: int
+    channels: int
+    config: Mapping[str, object] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    baked_from: int | None = None
+    table: str | None = None
+    interpolation: Interpolation | None = None
+    resamples_alike: bool = False
+    pooler: bool | None = None
+    classifies: bool = False
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config["model_type"])

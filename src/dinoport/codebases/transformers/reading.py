@@ -1,0 +1,142 @@
+"""Transformers as a source: which model a folder holds, by its config.json, and by whose settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.refusal import refusal
+from dinoport.codebases.transformers.forms import CLASSES, class_name
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
+from dinoport.errors import UnknownModelError
+from dinoport.mapping.decoding import Decoding, decode
+from dinoport.mapping.folding import fold_names
+from dinoport.model import Model, Wishes
+from dinoport.request import DTYPES
+from dinoport.tensor import TensorRef
+
+LOSSES = {
+    "local_cls_norm": "a norm for the local crops of training",
+    "head": "the projection head of training",
+    "dino_head": "a projection head of training",
+    "ibot_head": "a projection head of training",
+    "n_averaged": "a counter of training",
+}
+"""What a folder can have lost of its original, and what that is."""
+
+
+def read_folder(
+    where: str,
+    config: Mapping[str, object],
+    tensors: Mapping[str, TensorRef],
+    asked: Mapping[str, object] | None = None,
+    stripped: object = None,
+) -> Model:
+    """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
+
+    `asked` is what the folder's report says that it was made with, `stripped` what the names of its source wore: they
+    are only told. Raises UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
+    """
+    name = class_name(config)
+    form = CLASSES.get(name)
+    if form is None:
+        raise UnknownModelError(
+            f"{where} holds a {name or 'model without a class'}, which did not come from a DINO codebase",
+            where="config.json: architectures",
+            expected=", ".join(CLASSES),
+            found=name or "no architectures and no known model_type",
+            next_step="give a folder that holds one of these classes",
+        )
+    family_name, rules = form.code.sketch(where, config)
+    refuse_larger(where, config, tensors)
+    code = import_module(FAMILIES[family_name])
+    decoding = decode(tensors, rules)
+    if decoding.problems:
+        raise refusal(where, code.FAMILY, None, decoding.problems)
+    reading = code.read(Evidence(where, decoding.tensors, wishes=_wishes(config), classifier=_classifier(config, name)))
+    if reading.problems:
+        raise refusal(where, code.FAMILY, None, reading.problems)
+    record = record_of(config)
+    told = _unlike(reading.architecture, record, asked or {}, stripped)
+    return Model(
+        where=where,
+        title=name,
+        family=code.FAMILY,
+        architecture=reading.architecture,
+        decoding=decoding,
+        settings=reading.settings,
+        preprocessing=reading.preprocessing or code.FAMILY.preprocessing,
+        classifier=_classifier(config, name),
+        labels=_labels(config),
+        record=record,
+        remarks=(*reading.remarks, *_zeroed(decoding), *told, *_lost(config)),
+    )
+
+
+def _wishes(config: Mapping[str, object]) -> Wishes:
+    heads, eps = config.get("num_attention_heads"), config.get("layer_norm_eps")
+    theta = config.get("rope_theta")
+    return Wishes(
+        num_heads=heads if type(heads) is int else None,
+        rope_theta=float(theta) if isinstance(theta, (int, float)) and 0 < theta < MAX_THETA else None,
+        layer_norm_eps=float(eps) if isinstance(eps, (int, float)) and 0 < eps < 1 else None,
+        said_by="config.json",
+    )
+
+
+def _classifier(config: Mapping[str, object], name: str) -> str | None:
+    """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
+    if not name.endswith("ForImageClassification"):
+        return None
+    own, otherwise = record_of(config).get("classifier"), {"vit": "head", "resnet": "fc"}
+    known = isinstance(own, str) and own in ("head", "fc", "linear", "linear_head")
+    return str(own) if known else otherwise.get(str(config.get("model_type")), "linear_head")
+
+
+def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
+    """The names of a classifier's classes, where a config has some: not Transformers' own LABEL_0, LABEL_1 …"""
+    found = config.get("id2label")
+    if not isinstance(found, dict):
+        return None
+    labels = {int(index): name for index, name in found.items() if str(index).isdecimal() and isinstance(name, str)}
+    made_up = all(name == f"LABEL_{index}" for index, name in labels.items())
+    return None if made_up or sorted(labels) != [*range(len(found))] else labels
+
+
+def _zeroed(decoding: Decoding) -> Iterator[str]:
+    """What is taken as zeros, because the folder has no place for it."""
+    for rule in decoding.rules:
+        parts = [part for part, target in enumerate(rule.targets, start=1) if target is None]
+        names = [name for name in decoding.steps if rule.source and rule.source.match(name)]
+        if parts and names:
+            what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
+            yield f"{what} returns as zeros: {rule.reason}"
+
+
+def _lost(config: Mapping[str, object]) -> Iterator[str]:
+    for name in recorded(config, "lost"):
+        if isinstance(name, str) and name in LOSSES:
+            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
+
+
+def _unlike(
+    architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
+) -> Iterator[str]:
+    """What is otherwise than the original had it, as far as the folder tells: in words of ours, not in its own."""
+    if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
+        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+    if type(baked_from := record.get("baked_from")) is int:
+        size = getattr(architecture, "image_size", None)
+        yield (
+            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
+            f"{baked_from}, is not in the folder"
+        )
+    if asked.get("dtype") in DTYPES:
+        yield f"the folder was made with --dtype {asked['dtype']}: weights return so, whatever the original stored"
+    if getattr(architecture, "rope_rounded", False):
+        yield (
+            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
+            "in which dtype the original stored them the folder does not say"
+        )

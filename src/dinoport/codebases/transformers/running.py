@@ -1,0 +1,256 @@
+"""Loading a folder into its class of Transformers, and running it in float64 and float32.
+
+Names of modules in memory changed between Transformers 4.57 and 5, so blocks are found by how they are held: as the
+list of a model's layers, or stage by stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from dinoport.codebases.running import LoadingProof, Pass
+from dinoport.codebases.transformers.sweeping import both_precisions, widened
+from dinoport.networks.observing import EMBEDDING
+from dinoport.tensor import Array
+
+KEEPING = "dinoport_keeps_attention"
+"""The name under which Transformers calls our attention function."""
+
+
+class ClassRunner:
+    """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel."""
+
+    def __init__(self, folder: Path, class_name: str, *, pooler: bool = True) -> None:
+        self.folder, self.class_name, self._pooler = folder, class_name, pooler
+        self.model: Any = None
+
+    def load(self, dtype: str = "float64") -> LoadingProof:
+        """Load in a dtype that holds the weights, with scaled dot product attention where the class has a choice."""
+        import torch
+        import transformers
+
+        cls = getattr(transformers, self.class_name)
+        arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
+        arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
+        if not self._pooler:
+            arguments["add_pooling_layer"] = False
+        version = transformers.__version__
+        with quiet():
+            try:
+                model, info = cls.from_pretrained(self.folder, **arguments)
+            except Exception as error:  # whatever a class raises on a bad folder is the proof's finding
+                failure = f"{type(error).__name__}: {error}".strip()
+                return LoadingProof(self.class_name, version, failure=failure)
+        self.model = model.eval()
+        return LoadingProof(
+            self.class_name,
+            version,
+            missing=tuple(sorted(map(str, info["missing_keys"]))),
+            unexpected=tuple(sorted(map(str, info["unexpected_keys"]))),
+            mismatched=tuple(sorted(map(str, info["mismatched_keys"]))),
+            failure="; ".join(map(str, info.get("error_msgs") or ())) or None,
+        )
+
+    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
+        import torch
+
+        images = torch.from_numpy(pixels)
+        if self.model.dtype != torch.float32:  # wider weights: what they are in float32 is a model of its own
+            narrow = ClassRunner(self.folder, self.class_name, pooler=self._pooler)
+            narrow.model = copy.deepcopy(self.model).float()
+            return narrow._pass(images.float()), self.run(images.double())
+        return both_precisions(self.model, list(blocks_of(self.model).values()), self._pass, images)
+
+    def run(self, images: Any) -> Pass:
+        with widened(self.model, list(blocks_of(self.model).values())):
+            return self._pass(images)
+
+    def attention(self, images: Any) -> tuple[Pass, Any]:
+        with kept_attention(self.model) as rows:
+            found = self.run(images)
+        return found, rows[-1] if rows else None
+
+    def _pass(self, images: Any) -> Pass:
+        import torch
+
+        with torch.inference_mode(), observed_blocks(self.model) as blocks, kept_rotation(self.model) as rotations:
+            outputs = outputs_of(self.model, images)
+        return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
+
+
+def of_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook that sees the passes of this thread alone: two may go through one model in turn."""
+    own = get_ident()
+
+    def guarded(*arguments: Any) -> None:
+        if get_ident() == own:
+            hook(*arguments)
+
+    return guarded
+
+
+def attention_for(class_name: str) -> dict[str, object]:
+    """PyTorch's own attention, whatever config.json asks for, in classes that have attention."""
+    return {} if class_name.startswith(("ResNet", "DINOv3ConvNext")) else {"attn_implementation": "sdpa"}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Transformers' own reports and progress bars off the terminal: what they say is in the proof."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def outputs_of(model: Any, images: Any) -> dict[str, Any]:
+    """The outputs of a Transformers model, under the names that the networks use, from one forward pass."""
+    arguments = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+    seen: list[Any] = []
+    hook = model.base_model.register_forward_hook(of_this_thread(lambda module, inputs, output: seen.append(output)))
+    try:
+        result = model(images, **arguments)
+    finally:
+        hook.remove()
+    backbone = seen[0] if "logits" in result else result
+    if model.config.model_type == "resnet":
+        outputs = {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1)}
+    else:
+        outputs = {"tokens": backbone.last_hidden_state}
+        if backbone.pooler_output is not None:
+            outputs["pooled"] = backbone.pooler_output
+    return outputs | ({"logits": result.logits} if "logits" in result else {})
+
+
+@contextmanager
+def observed_blocks(model: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield a mapping that a forward pass of `model` fills: the embedding, and what comes out of every block.
+
+    It stays empty for a model whose blocks are not found.
+    """
+    seen: dict[str, Any] = {}
+    with ExitStack() as hooks:
+        for name, block in blocks_of(model).items():
+            hooks.callback(block.register_forward_hook(of_this_thread(_keep_output(seen, name))).remove)
+        for name, block in _entries(model).items():
+            hook = block.register_forward_pre_hook(of_this_thread(_keep_input(seen, name)), with_kwargs=True)
+            hooks.callback(hook.remove)
+        yield seen
+
+
+def blocks_of(model: Any) -> dict[str, Any]:
+    """Every block by its canonical name."""
+    kind = model.config.model_type
+    if kind == "resnet":
+        return {f"layer{s + 1}.{b}": block for s, stage in enumerate(_stages(model)) for b, block in enumerate(stage)}
+    if kind == "dinov3_convnext":
+        return {f"stages.{s}.{b}": block for s, stage in enumerate(_stages(model)) for b, block in enumerate(stage)}
+    return {f"blocks.{index}": block for index, block in enumerate(_layers(model))}
+
+
+def _entries(model: Any) -> dict[str, Any]:
+    """The blocks whose inputs are compared too, because something stands before them."""
+    kind = model.config.model_type
+    if kind in ("resnet", "dinov3_convnext"):
+        firsts = [stage[0] for stage in _stages(model)]
+        later = {f"downsample_layers.{s}": block for s, block in enumerate(firsts) if s}
+        return {EMBEDDING: firsts[0], **(later if kind == "dinov3_convnext" else {})} if firsts else {}
+    layers = _layers(model)
+    return {EMBEDDING: layers[0]} if layers else {}
+
+
+def _layers(model: Any) -> list[Any]:
+    """The blocks of a ViT: the one list of modules that is as long as the model is deep."""
+    from torch.nn import ModuleList
+
+    lists = (module for module in model.modules() if isinstance(module, ModuleList))
+    return next((list(found) for found in lists if len(found) == model.config.num_hidden_layers), [])
+
+
+def _stages(model: Any) -> list[list[Any]]:
+    """The blocks of a convolutional network, stage by stage."""
+    stages = next((module for name, module in model.named_modules() if name.split(".")[-1] == "stages"), ())
+    return [list(stage.layers) for stage in stages]
+
+
+def _keep_output(seen: dict[str, Any], name: str) -> Callable[..., None]:
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        seen[name] = output[0] if isinstance(output, tuple) else output
+
+    return hook
+
+
+def _keep_input(seen: dict[str, Any], name: str) -> Callable[..., None]:
+    def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        seen[name] = inputs[0] if inputs else next(iter(keywords.values()))
+
+    return hook
+
+
+@contextmanager
+def kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
+    """Yield a list that a forward pass of `model` adds its sines and cosines to; it stays empty without any."""
+    found: list[tuple[Any, Any]] = []
+    modules = [module for name, module in model.named_modules() if name.split(".")[-1] == "rope_embeddings"]
+    hooks = [
+        module.register_forward_hook(of_this_thread(lambda module, inputs, output: found.append(output[::-1])))
+        for module in modules
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def kept_attention(model: Any) -> Iterator[list[Any]]:
+    """Yield a list to which a forward pass adds, block by block, the CLS token's attention: (batch, heads, tokens).
+
+    The queries and keys are the model's own, after rotation where there is one. `output_attentions` would hold all
+    tokens' attention of all blocks, which are gigabytes at larger sizes. Empty for a model without attention.
+    """
+    import torch
+    from transformers import AttentionInterface
+
+    rows: list[Any] = []
+
+    def attend(
+        module: Any,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any = None,
+        scaling: float | None = None,
+        **others: Any,
+    ) -> tuple[Any, None]:
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        rows.append((query[:, :, :1] @ key.transpose(-2, -1) * scaling).softmax(dim=-1)[:, :, 0])
+        attended = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=scaling)
+        return attended.transpose(1, 2).contiguous(), None
+
+    before = model.config._attn_implementation
+    if model.config.model_type in ("resnet", "dinov3_convnext"):
+        yield rows
+        return
+    AttentionInterface.register(KEEPING, attend)
+    model.set_attn_implementation(KEEPING)
+    try:
+        yield rows
+    finally:
+        model.set_attn_implementation(before)

@@ -1,0 +1,172 @@
+"""From an open checkpoint to the model that is meant: under canonical names, with its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dinoport.codebases.codebase import Evidence, Naming, classifier_of
+from dinoport.codebases.refusal import refusal
+from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.errors import SettingError
+from dinoport.finding.choosing import Found, choose
+from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.claims import Problem
+from dinoport.mapping.decoding import Decoding, decode
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.rule import copy
+from dinoport.model import Model, Wishes
+from dinoport.request import Request
+from dinoport.tensor import TensorRef
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear head from a file of its own: what the file calls its layer, its tensors, and where it is from."""
+
+    layer: str
+    tensors: Mapping[str, TensorRef]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels."""
+
+    label: str
+    notes: tuple[str, ...] = ()
+    others: Mapping[str, Mapping[str, TensorRef]] | None = None
+
+
+def read_model(
+    checkpoint: Checkpoint, request: Request, head: Head | None = None, claimed: frozenset[str] = frozenset()
+) -> tuple[Model, Provenance]:
+    """The model of a checkpoint that `request` means, and where in it that lies.
+
+    `claimed` are the fields of the request that only a folder says. Raises DinoportError where there is none, or where
+    its settings are not known.
+    """
+    if is_known_class(checkpoint.config or {}):
+        return _of_folder(checkpoint)
+    found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
+    wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
+    naming, state = found.naming, found.state
+    family = naming.code.FAMILY
+    shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
+    decoding = decode(state.tensors, naming.rules(shapes, wishes), family.drops)
+    if decoding.problems:
+        raise refusal(checkpoint.where, family, state.label, decoding.problems)
+    classifier = classifier_of(shapes, family)
+    if head is not None:
+        if classifier is not None:
+            raise SettingError(
+                f"{checkpoint.where} has a classifier of its own, and --head would put another in its place",
+                found=f"{classifier}.weight",
+                next_step="leave --head out",
+            )
+        classifier = family.classifiers[0] if family.classifiers else "head"
+        decoding = _with_head(decoding, head)
+    reading = naming.code.read(
+        Evidence(
+            where=checkpoint.where,
+            tensors=decoding.tensors,
+            arguments=training_arguments(checkpoint),
+            wishes=wishes,
+            config=checkpoint.run,
+            declared=frozenset(decoding.declared),
+            classifier=classifier,
+            head=head.layer if head else None,
+        )
+    )
+    if reading.problems:
+        raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    remarks = (
+        *checkpoint.remarks,
+        *_of_names(naming, decoding),
+        *(head.remarks if head else ()),
+        *reading.remarks,
+        *_of_branches(found, request.checkpoint_key),
+        *_of_the_run(checkpoint),
+    )
+    others = {other.label: other.tensors for other in found.others}
+    return Model(
+        where=checkpoint.where,
+        title=str(family),
+        family=family,
+        architecture=reading.architecture,
+        decoding=decoding,
+        settings=reading.settings,
+        preprocessing=reading.preprocessing or family.preprocessing,
+        classifier=classifier,
+        remarks=remarks,
+    ), Provenance(state.label, state.notes, others)
+
+
+def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:
+    """Every state dict of a checkpoint: what it is called, its tensors, and what was stripped from their names."""
+    if is_known_class(checkpoint.config or {}):
+        tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
+        tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+        return [("a folder of Transformers", tensors, ())]
+    return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
+
+
+def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
+    """The linear layer that is all that a file holds. Raises SettingError where it is anything else."""
+    states = state_dicts(checkpoint)
+    for state in states:
+        layers = {full_name.rpartition(".")[0] for full_name in state.tensors}
+        leaves = {full_name.rpartition(".")[2]: tensor for full_name, tensor in state.tensors.items()}
+        if len(layers) == 1 and leaves.keys() == {"weight", "bias"}:
+            return Head(layers.pop(), leaves, remarks)
+    names = [full_name for state in states for full_name in state.tensors]
+    raise SettingError(
+        f"{checkpoint.where} is not a linear head",
+        expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
+        found=", ".join(fold_names(names)[:6]),
+        next_step="give the file of one linear classifier, or leave --head out",
+    )
+
+
+def _of_folder(checkpoint: Checkpoint) -> tuple[Model, Provenance]:
+    from dinoport.codebases.transformers.reading import read_folder
+
+    tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
+    tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+    report = checkpoint.report or {}
+    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    model = read_folder(checkpoint.where, checkpoint.config or {}, tensors, asked, source.get("stripped"))
+    return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
+
+
+def _with_head(decoding: Decoding, head: Head) -> Decoding:
+    layer = {f"classifier.{leaf}": tensor.renamed(f"classifier.{leaf}") for leaf, tensor in head.tensors.items()}
+    own = decode(layer, (copy("classifier.{p}", "classifier.{p}"),))
+    return replace(decoding, steps={**decoding.steps, **own.steps})
+
+
+def _under_own_names(problems: Sequence[Problem], classifier: str | None) -> list[Problem]:
+    own = {f"classifier.{leaf}": f"{classifier}.{leaf}" for leaf in ("weight", "bias")}
+    return [replace(problem, name=own.get(problem.name, problem.name)) for problem in problems]
+
+
+def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
+    if not hasattr(naming.code, "rules"):
+        return []
+    declared = {name: why for name, why in decoding.declared.items() if "." not in name}
+    kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
+    return [f"read through the names of {naming.codebase}", *kept]
+
+
+def _of_branches(found: Found, key: str | None) -> list[str]:
+    names = [state.label for state in found.others]
+    if not names:
+        return []
+    chosen = "as asked" if key else found.state.why or "the first that a family recognises"
+    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} (--checkpoint-key)"]
+
+
+def _of_the_run(checkpoint: Checkpoint) -> list[str]:
+    run = checkpoint.run
+    return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []

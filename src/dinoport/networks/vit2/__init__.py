@@ -1,1 +1,0 @@
-"""The ViT of facebookresearch/dinov2."""

@@ -1,0 +1,38 @@
+"""A side that no library has a class for: the network's own forward pass over its canonical tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dinoport.codebases.running import LoadingProof, Pass
+from dinoport.model import Model
+from dinoport.proofs.weights import Weights, floats
+from dinoport.tensor import Array
+
+
+class NetworkRunner:
+    """Runs a model in float64; in float32 nobody runs it this way, so that pass is the same."""
+
+    def __init__(self, model: Model) -> None:
+        self._architecture, self._state = model.architecture, Weights(floats(model.tensors))
+        self._title = model.title
+
+    def load(self, dtype: str) -> LoadingProof:
+        from importlib.metadata import version
+
+        return LoadingProof(self._title, version("dinoport"), library="dinoport")
+
+    def run(self, images: Any) -> Pass:
+        blocks: dict[str, Any] = {}
+        network = self._architecture.network
+        return Pass(network.code.forward(self._state, self._architecture, images, blocks.__setitem__), blocks)
+
+    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
+        import torch
+
+        wide = self.run(torch.from_numpy(pixels).double())
+        return wide, wide
+
+    def attention(self, images: Any) -> tuple[Pass, Any]:
+        found = self.run(images)
+        return found, None

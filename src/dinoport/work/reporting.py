@@ -1,0 +1,105 @@
+"""From a conversion and its proofs to the report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from dinoport.files.file_hash import hash_file
+from dinoport.files.output_file import WrittenFile
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.pinning import SourceFile
+from dinoport.model import NOT_SHOWN
+from dinoport.model import Setting as FamilySetting
+from dinoport.proofs.verdict import Proofs, Verdict
+from dinoport.report.report import Report, Setting, Source, account
+from dinoport.request import Checks, options_of
+from dinoport.work.conversion import Conversion
+
+
+def report_of(
+    conversion: Conversion,
+    verdict: Verdict,
+    proofs: Proofs,
+    target: str,
+    files: Sequence[WrittenFile] = (),
+    pinned: Sequence[SourceFile] = (),
+    checks: Checks | None = None,
+) -> Report:
+    """The report of a conversion, planned or done. `pinned` are the source's files, as `pinning` found them."""
+    model, provenance, request = conversion.model, conversion.provenance, conversion.request
+    others = tuple(provenance.others or ())
+    source = _source(conversion.checkpoint, provenance.label, provenance.notes, others)
+    return Report(
+        verdict=verdict,
+        direction=f"to {request.to}",
+        source=replace(source, files=tuple(pinned)),
+        family=str(model.family),
+        class_name=conversion.target.form,
+        ends=(model.title, conversion.target.title),
+        target=target,
+        request=request.to_dict(),
+        settings=_settings(model.settings, conversion.assumed(resampled=proofs.at_other_sizes)),
+        accounting=account(conversion.plan, conversion.dropped, model.decoding.steps),
+        proofs=proofs,
+        files=tuple(files),
+        claimed=tuple(name for name in request.to_dict() if name in conversion.claimed),
+        recorded=bool(files),
+        remarks=conversion.remarks,
+        versions=_versions(),
+        command=_command(conversion, target, checks or Checks()),
+        usage=conversion.writing.usage(conversion.target, target),
+    )
+
+
+def _command(conversion: Conversion, target: str, checks: Checks) -> str:
+    """The command that makes the same folder again."""
+    words = ["dinoport", "convert", conversion.checkpoint.where, target]
+    for option, value in options_of(conversion.request.to_dict()).items():
+        words += [option, value] if value != "True" else [option]
+    words += ["--verify", checks.level] if checks.level != "full" else []
+    return shlex.join(words)
+
+
+def _source(checkpoint: Checkpoint, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:
+    return Source(
+        checkpoint.where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), tuple(map(str, others))
+    )
+
+
+def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = None) -> Report:
+    """The report with hashes of whole files, for people to compare: the source's, and an existing folder's."""
+    hashed = replace(report, source=replace(report.source, hashes=hashed_files(source)))
+    return replace(hashed, files=hashed_files(folder)) if folder else hashed
+
+
+def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
+    """A checkpoint's files on this machine, with their hashes: those that hold its weights."""
+    paths = [path for source in checkpoint.sources if (path := Path(source.where)).is_file()]
+    return tuple(WrittenFile(path.name, *hash_file(path)) for path in paths)
+
+
+def _settings(
+    settings: Sequence[FamilySetting[object]], assumed: Sequence[FamilySetting[object]]
+) -> tuple[Setting, ...]:
+    """The settings as words. What is `assumed` stands in the verdict; what could be, and is not, was of no use."""
+    return tuple(
+        Setting(
+            setting.name,
+            str(setting.value),
+            setting.origin.value,
+            setting.reason,
+            used=setting.origin not in NOT_SHOWN or setting in assumed,
+        )
+        for setting in settings
+    )
+
+
+def _versions() -> Mapping[str, str]:
+    """Of what took part: torch and Transformers only where a proof imported them."""
+    names = ["dinoport", "numpy", *(name for name in ("torch", "transformers") if name in sys.modules)]
+    return {name: metadata.version(name) for name in names}

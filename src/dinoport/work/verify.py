@@ -1,0 +1,135 @@
+"""`verify`: whether a folder or a file holds what its source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
+from dinoport.files.address import shown_source
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.torch.writer import ORIGINAL_FILE
+from dinoport.formats.transformers_folder import CONFIG, read_json
+from dinoport.progress import Progress
+from dinoport.proofs.genuine import entry_of
+from dinoport.proofs.verdict import Verdict, Word, judge
+from dinoport.report.report import Report
+from dinoport.request import Checks, Request
+from dinoport.work import integrity
+from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.convert import case_of, pinned_sources, proven, source_side
+from dinoport.work.folder import REPORT, decoded_target, refuse_to_guess, request_of
+from dinoport.work.reporting import report_of, with_hashes
+from dinoport.writing.place import WAY_BACK, is_of_a_model
+
+ORDER = "give the source first, then the folder: dinoport verify SOURCE FOLDER"
+
+
+def verify_place(
+    source: str | Path, place: Path, request: Request | None, checks: Checks, on_progress: Progress
+) -> Report:
+    """Prove a folder or a file against the source that it was, or might have been, made from."""
+    with _opened(place, source) as target:
+        asked = _asked(place, source, target)
+        refuse_to_guess(target, request)
+        to = "transformers" if target.config is not None else "original"
+        given = (request or Request()).to_dict().keys()
+        asked = replace(asked.updated(request), to=to)
+        claimed = frozenset(asked.to_dict().keys() - given - {"to"})
+        with prepare(source, asked, on_progress, claimed=claimed, again=True) as conversion:
+            return _verified(conversion, place, target, given, checks, on_progress)
+
+
+def _verified(
+    conversion: Conversion,
+    place: Path,
+    target: Checkpoint,
+    given: Collection[str],
+    checks: Checks,
+    on_progress: Progress,
+) -> Report:
+    checked = checks
+    withheld: tuple[str, ...] = ()
+    with ExitStack() as stack:
+        pinned = stack.enter_context(pinned_sources(conversion, checks))
+        another = integrity.is_another_file(conversion, target)
+        found = [*integrity.problems_of(conversion, place, target, another=another)]
+        problems = list(dict.fromkeys(problem.what for problem in found))
+        if checks.level == "full" and not all(problem.harmless for problem in found):
+            checked = replace(checks, level="exact")
+            withheld = (f"{place} was not given to Transformers, as its files are not what a conversion writes",)
+        side = stack.enter_context(source_side(conversion, checked))
+        entry = entry_of(conversion.model, conversion.target.image_size, checked)
+        case = case_of(conversion, side, decoded_target(conversion, target, place), entry)
+        proofs = proven(case, checked, conversion.plan.size_bytes, on_progress)
+        fresh = report_of(conversion, Verdict(Word.PLANNED), proofs, str(place), (), pinned(), checks)
+    if target.report is not None:
+        problems += integrity.contradictions(place, target.report, fresh, given, another=another)
+    conversion.check_unchanged()
+    target.check_unchanged()
+    verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems)
+    verdict = replace(verdict, warnings=integrity.warnings_of(place, target, fresh, another=another))
+    remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
+    report = replace(fresh, verdict=verdict, remarks=remarks)
+    return with_hashes(report, conversion.checkpoint, target) if checks.pictures else report
+
+
+def was_returned(folder: Path) -> bool:
+    """Whether a folder is one that `convert --to original` writes."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return names >= WAY_BACK and CONFIG not in names
+
+
+@contextmanager
+def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
+    """The place that is to be proven. Raises NotProvenError for one whose files are too damaged to be compared."""
+    returned = was_returned(place)
+    path = place / ORIGINAL_FILE if returned else place
+    try:
+        checkpoint = open_checkpoint(path)
+        if returned:
+            checkpoint = replace(checkpoint, report=read_json(place / REPORT))
+    except CheckpointError as error:
+        refused = isinstance(error, UnsafeCheckpointError) or isinstance(error.__cause__, OSError)
+        if not refused and place.is_dir() and not is_of_a_model(place):
+            raise _not_converted(place, error.what) from error
+        if not place.exists():
+            raise _not_converted(place, "nothing under this name") from error
+        if refused or not is_of_a_model(place):
+            raise
+        raise _damaged(place, source, error) from error
+    with checkpoint:
+        if checkpoint.config is None and not returned and is_of_a_model(place):
+            raise _damaged(place, source, _not_converted(place, f"a {checkpoint.format}"))
+        yield checkpoint
+
+
+def _not_converted(folder: Path, found: str) -> SettingError:
+    return SettingError(
+        f"{folder}, given as FOLDER, is not a folder that was converted",
+        expected="config.json and weights, or what --to original wrote",
+        found=found,
+        next_step=ORDER,
+    )
+
+
+def _asked(place: Path, source: str | Path, target: Checkpoint) -> Request:
+    """What the folder's report says that it was made with. What no conversion can mean is damage."""
+    try:
+        return request_of(target)
+    except SettingError as error:
+        raise _damaged(place, source, SettingError(f"{REPORT}: {error.what}", found=error.found)) from error
+
+
+def _damaged(place: Path, source: str | Path, error: CheckpointError | SettingError) -> NotProvenError:
+    return NotProvenError(
+        f"{place} is damaged, and so not equal to {shown_source(source)}",
+        where=error.where,
+        expected=error.expected,
+        found=f"{error.what}: {error.found}" if error.found else error.what,
+        cause="a copy or a download that broke off, a failing disk, or files that were edited or removed",
+        next_step="fetch the folder again, or convert the source again",
+    )
