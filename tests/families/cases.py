@@ -70,6 +70,7 @@ class Case:
     wrap: Callable[[State], object] = bare
     head: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    classifier: str = ""
     returned: Callable[[State], State] = as_it_was
 
     def found(self) -> list[str]:
@@ -77,7 +78,10 @@ class Case:
         return [name for name in self.state() if not any(part in name for part in self.dropped)]
 
     def state(self) -> dict[str, formula.Array]:
-        return formula.state_dict(self.architecture.tensors())
+        """Every tensor by the original's own name."""
+        shapes = self.architecture.tensors()
+        own = {name.replace("classifier.", f"{self.classifier}."): shape for name, shape in shapes.items()}
+        return formula.state_dict(own)
 
     def write(self, folder: Path) -> tuple[Path, Request]:
         """Save the checkpoint (and its head, where that is a file of its own) as upstream would."""
@@ -143,20 +147,20 @@ CASES = (
     Case("vit-heads", replace(VIT, width=48, heads=4), "ViTModel", Request(num_heads=4)),
     Case("vit-eps", replace(VIT, layer_norm_eps=1e-5), "ViTModel", Request(layer_norm_eps=1e-5)),
     Case("vit-four-channels", replace(VIT, channels=4), "ViTModel"),
-    Case("vit-classifier", replace(VIT, classifier=Classifier(Features.CLS, 7)), "ViTForImageClassification"),
+    Case("vit-classifier", replace(VIT, classifier=Classifier(Features.CLS, 7)), "ViTForImageClassification", classifier="head"),
     Case(
-        "vit-cls-probe", replace(VIT, classifier=Classifier(Features.CLS, 5)), "ViTForImageClassification", head=LINEAR
+        "vit-cls-probe", replace(VIT, classifier=Classifier(Features.CLS, 5)), "ViTForImageClassification", head=LINEAR, classifier="linear"
     ),
     Case(
         "vit-interleaved-probe",
         replace(VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 5)),
         "Dinov2ForImageClassification",
-        head=LINEAR,
+        head=LINEAR, classifier="linear",
     ),
     Case("resnet", ResNet(), "ResNetModel", wrap=teacher),
-    Case("resnet-classifier", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification"),
+    Case("resnet-classifier", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification", classifier="fc"),
     Case(
-        "resnet-probe", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification", head=LINEAR
+        "resnet-probe", ResNet(classifier=Classifier(Features.POOLED, 9)), "ResNetForImageClassification", head=LINEAR, classifier="linear"
     ),
     Case("dinov2", V2, "Dinov2Model"),
     Case("dinov2-teacher", V2, "Dinov2Model", wrap=teacher_of_a_run),
@@ -168,20 +172,19 @@ CASES = (
         "dinov2-classifier",
         replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
         "Dinov2ForImageClassification",
-        head=LINEAR_HEAD,
+        head=LINEAR_HEAD, classifier="linear_head",
     ),
     Case(
         "dinov2-whole-classifier",
         replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
-        "Dinov2ForImageClassification",
-    ),
+        "Dinov2ForImageClassification", classifier="linear_head"),
     Case("dinov2-registers", replace(V2, registers=4), "Dinov2WithRegistersModel"),
     Case("dinov2-swiglu-registers", replace(V2_SWIGLU, registers=2), "Dinov2WithRegistersModel"),
     Case(
         "dinov2-registers-classifier",
         replace(V2, registers=4, classifier=Classifier(Features.CLS_MEAN, 5)),
         "Dinov2WithRegistersForImageClassification",
-        head=LINEAR_HEAD,
+        head=LINEAR_HEAD, classifier="linear_head",
     ),
     dinov3("dinov3", V3),
     dinov3("dinov3-teacher", V3, wrap=teacher_of_a_run),

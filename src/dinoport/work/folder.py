@@ -50,7 +50,8 @@ def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, 
     try:
         if form is not None:
             rules: tuple[Rule, ...] = form.code.sketch("", config)[1]
-            return rules
+            # A folder without a pooler, as was asked for, has nothing that is made for the class.
+            return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
     except UnknownModelError:  # what is wrong with the config is said by itself
         pass
     return conversion.target.rules
