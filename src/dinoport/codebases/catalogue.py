@@ -13,18 +13,14 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("timm", "dinoport.codebases.timm.dinov2", timm.is_dinov2),
     Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
-    Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit),
-    Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet),
-    Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit),
-    Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit),
-    Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.convnext", dinov3.is_convnext),
+    Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit, "dino"),
+    Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet, "dino_resnet"),
+    Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit, "dinov2"),
+    Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit, "dinov3"),
+    Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.convnext", dinov3.is_convnext, "dinov3_convnext"),
 )
 
-FAMILIES = {
-    "dino": "dinoport.codebases.dino.vit",
-    "dino_resnet": "dinoport.codebases.dino.resnet",
-    "dinov2": "dinoport.codebases.dinov2.vit",
-    "dinov3": "dinoport.codebases.dinov3.vit",
-    "dinov3_convnext": "dinoport.codebases.dinov3.convnext",
-}
-"""The module of each family, by the name that folders record."""
+
+def naming_of(family: str) -> Naming | None:
+    """The codebase whose own models a family is; None for a name that is not known."""
+    return next((naming for naming in NAMINGS if naming.family == family), None)

@@ -87,14 +87,16 @@ class Naming:
     """How one codebase names the tensors of one network.
 
     `module` is imported once a file is recognised. It has `FAMILY`, whose models these are; `read(evidence)`, which
-    gives the settings of one from its canonical tensors; `hub_entry(architecture, image_size)`, the entry of the
-    codebase's own hubconf.py that builds it, or None; and, where the names are not the canonical ones,
-    `rules(shapes, wishes)`, which lead from those to the codebase's.
+    gives the settings of one from its canonical tensors; and, where its names are not the canonical ones, the table from
+    those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the model. It may have
+    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a model, or None.
+    `family` is the name of the family where it is this codebase that trains it.
     """
 
     codebase: str
     module: str
     recognises: Callable[[Mapping[str, Shape]], bool]
+    family: str = ""
 
     @property
     def code(self) -> Any:
@@ -105,7 +107,13 @@ class Naming:
         if hasattr(self.code, "rules"):
             table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
             return table
-        return canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+        return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+
+    @property
+    def table(self) -> tuple[Rule, ...]:
+        """The one table of all its models; empty where its names are canonical, or it has several."""
+        found: tuple[Rule, ...] = getattr(self.code, "RULES", ())
+        return found
 
 
 def classifier_of(shapes: Mapping[str, Shape], family: Family) -> str | None:

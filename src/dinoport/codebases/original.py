@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules
 from dinoport.codebases.target import Target
 from dinoport.errors import SettingError
@@ -33,10 +34,12 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
     classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
     names = [name for name in model.tensors if not name.startswith("classifier.")]
+    naming = naming_of(model.family.name)
+    own_rules = naming.table if naming else ()
     return Target(
         form=model.title,
         title=str(model.family),
-        rules=(*canonical_rules(names, None), *classifier),
+        rules=own_rules or (*canonical_rules(names, None), *classifier),
         image_size=architecture.image_size,
         channels=architecture.channels,
         classifies=architecture.classifier is not None,
@@ -54,6 +57,7 @@ def write(
     contents: Mapping[str, Mapping[str, object]],
     max_shard_bytes: int,
     on_bytes: Callable[[int], None],
+    on_shard: Callable[[Path], None],
 ) -> list[WrittenFile]:
     """Write the weights into one file, however large. Raises FolderError where the disk refuses."""
     return [write_torch_file(folder / ORIGINAL_FILE, steps, on_bytes=on_bytes)]

@@ -36,7 +36,10 @@ class Writing(Protocol):
         contents: Mapping[str, Mapping[str, object]],
         max_shard_bytes: int,
         on_bytes: Callable[[int], None],
-    ) -> list[WrittenFile]: ...
+        on_shard: Callable[[Path], None],
+    ) -> list[WrittenFile]:
+        """Write weights and documents; `on_shard` is called with each of several weight files that is whole."""
+        ...
 
     def runner(self, folder: Path, form: str, *, pooler: bool | None) -> Runner | None: ...
 

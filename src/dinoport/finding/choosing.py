@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino.signs import is_xcit
 from dinoport.errors import SettingError, UnknownModelError
@@ -40,11 +40,11 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None) -> Foun
     for state in chosen:
         shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
         _refuse_known(where, shapes)
-        naming = next((naming for naming in NAMINGS if naming.recognises(shapes)), None)
+        naming = next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
     names = list(chosen[0].tensors)
-    families = dict.fromkeys(str(naming.code.FAMILY) for naming in NAMINGS)
+    families = dict.fromkeys(str(naming.code.FAMILY) for naming in catalogue.NAMINGS)
     raise UnknownModelError(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,

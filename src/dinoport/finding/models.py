@@ -152,7 +152,7 @@ def _under_own_names(problems: Sequence[Problem], classifier: str | None) -> lis
 
 
 def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
-    if not hasattr(naming.code, "rules"):
+    if naming.family:
         return []
     declared = {name: why for name, why in decoding.declared.items() if "." not in name}
     kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]

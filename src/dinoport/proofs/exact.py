@@ -71,10 +71,12 @@ def prove(
     *,
     cast: np.dtype[Any] | None = None,
     anew: Mapping[str, Operation] | None = None,
+    known: Mapping[str, Comparison] | None = None,
 ) -> ExactProof:
     """Compare every canonical tensor of both sides.
 
     `cast` is the dtype that weights were to be rounded to, `anew` the operations without an inverse, by canonical name.
+    `known` are those that were compared before, while their file was in memory.
     """
     problems = [f"{problem.name} of the target {problem.what}" for problem in target.problems]
     problems += [f"{name} is not in the target" for name in _unmade(target)]
@@ -96,10 +98,15 @@ def prove(
         for name, step in target.steps.items()
         if name not in source.steps and not _is_declared(step)
     ]
+
+    def one_of(step: Step, other: Step) -> Comparison:
+        before = (known or {}).get(step.target.name)
+        return before or _compare(step, other, cast, anew or {}, on_bytes)
+
     storages = summed_storages(step.tensor() for step, _ in pairs)
     of_target = summed_storages(step.tensor() for _, step in pairs)
     with _workers() as pool:
-        comparisons = list(pool.map(lambda pair: _compare(pair[0], pair[1], cast, anew or {}, on_bytes), pairs))
+        comparisons = list(pool.map(lambda pair: one_of(pair[0], pair[1]), pairs))
         problems += [text for text in pool.map(_checksum_problem, [*storages, *of_target]) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [f"{name} is not what was declared ({why})" for name, one, other, why in made if not _same(one, other)]
@@ -121,6 +128,27 @@ def prove(
         ),
         problems=tuple(problems),
     )
+
+
+def compare_whole(
+    source: Decoding,
+    target: Decoding,
+    on_bytes: Callable[[int], None],
+    *,
+    cast: np.dtype[Any] | None = None,
+    anew: Mapping[str, Operation] | None = None,
+) -> dict[str, Comparison]:
+    """Compare those canonical tensors that `target`, a part of what is written, holds whole."""
+    whole = {name: step for name, step in target.steps.items() if name in source.steps and _is_whole(target, step)}
+    pairs = [(source.steps[name], step) for name, step in whole.items() if not _is_declared(source.steps[name])]
+    with _workers() as pool:
+        found = pool.map(lambda pair: _compare(pair[0], pair[1], cast, anew or {}, on_bytes), pairs)
+        return {comparison.name: comparison for comparison in found}
+
+
+def _is_whole(target: Decoding, step: Step) -> bool:
+    """Whether no part of a canonical tensor is missing."""
+    return not _is_declared(step) and len(step.spans) == max(step.operation.parts, 1)
 
 
 def _is_declared(step: Step) -> bool:
@@ -155,7 +183,9 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class Comparison:
+    """What was found of one canonical tensor."""
+
     name: str
     recomputed: bool
     census: Census
@@ -168,13 +198,13 @@ def _compare(
     cast: np.dtype[Any] | None,
     anew: Mapping[str, Operation],
     on_bytes: Callable[[int], None],
-) -> _Comparison:
+) -> Comparison:
     """Compare one canonical tensor of both sides, over the parts that the target holds."""
     ours, name = source.tensor(), source.target.name
     operation = anew.get(name)
     misfit = _misfit(ours, target, operation, cast)
     if misfit:
-        return _Comparison(name, False, Census(), (misfit,))
+        return Comparison(name, False, Census(), (misfit,))
     problems: list[str] = []
     recomputed, census, start = 0, Census(), 0
     for span in target.spans:
@@ -194,7 +224,7 @@ def _compare(
             if compared != wanted and not span.is_declared:
                 problems.append(f"{span.tensor.name} has {span.size} elements, of which {compared} could be compared")
         start = stop
-    return _Comparison(name, recomputed > 0, census, tuple(problems))
+    return Comparison(name, recomputed > 0, census, tuple(problems))
 
 
 def _of_source(tensor: TensorRef, start: int, stop: int, operation: Operation | None) -> Iterator[Array]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import HubEntry
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageError
 from dinoport.files.address import refuse_empty
@@ -72,7 +71,9 @@ def entry_of(model: Model, image_size: int, checks: Checks) -> HubEntry | None:
     """
     if checks.reference is None:
         return None
-    entry: HubEntry | None = import_module(FAMILIES[model.family.name]).hub_entry(model.architecture, image_size)
+    naming = naming_of(model.family.name)
+    build = getattr(naming.code, "hub_entry", None) if naming else None
+    entry: HubEntry | None = build(model.architecture, image_size) if build else None
     if entry is None:
         raise SettingError(
             "--reference: no entry of torch.hub builds this model",

@@ -45,7 +45,8 @@ class Case:
     `image_size` is what the target was made for, `preprocessing` the transform that a target with a processor should
     have. `cast` is the dtype that weights were rounded to, `baked` the operation that resampled the position table.
     `others` are the source's other copies of the model, by their labels: what a target may hold by mistake. `genuine`
-    is what builds the model in the original's own code, where a comparison with that is asked for.
+    is what builds the model in the original's own code, where a comparison with that is asked for. `known` is what was
+    compared while the target was written.
     """
 
     source: Side
@@ -56,6 +57,7 @@ class Case:
     baked: BakeTable | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     genuine: HubEntry | None = None
+    known: Mapping[str, exact.Comparison] = field(default_factory=dict)
 
     @property
     def ours(self) -> Side:
@@ -65,6 +67,12 @@ class Case:
     @property
     def theirs(self) -> Side:
         return self.target if self.ours is self.source else self.source
+
+    @property
+    def anew(self) -> Mapping[str, BakeTable]:
+        """The operations without an inverse, by canonical name."""
+        positions = self.source.model.architecture.positions
+        return {positions: self.baked} if self.baked and positions else {}
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -84,9 +92,7 @@ def prove(case: Case, checks: Checks, on_bytes: Callable[[int], None] = lambda c
     if checks.level == "none":
         return Proofs()
     source, target = case.source.model.decoding, case.target.model.decoding
-    positions = case.source.model.architecture.positions
-    anew = {positions: case.baked} if case.baked and positions else {}
-    found = exact.prove(source, target, on_bytes, cast=case.cast, anew=anew)
+    found = exact.prove(source, target, on_bytes, cast=case.cast, anew=case.anew, known=case.known)
     rounded = getattr(case.source.model.architecture, "rope_rounded", False)
     by_content = None
     if not found.passed:

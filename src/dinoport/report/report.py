@@ -93,8 +93,9 @@ class Report:
     """What one conversion or verification did and showed.
 
     `ends` are what the names of source and target are called. `command` repeats it, without the options that only say
-    what else to compare and report; `usage` is the Python that loads what was written. `claimed` are the fields of the request that only the folder says that is verified.
-    `recorded` says that the report lies in the folder too.
+    what else to compare and report; `usage` is the Python that loads what was written.
+    `claimed` are the fields of the request that only the folder says that is verified. `recorded` says that the report
+    lies in the folder too.
     """
 
     verdict: Verdict

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.targets import writing_of
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import CheckpointError
 from dinoport.files.address import shown_source
+from dinoport.files.byte_sources import LocalFile
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.announcing import announce
-from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.remote.copying import on_disk
 from dinoport.formats.storage import summed_storages
@@ -22,6 +24,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.progress import Bar, Progress
+from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import Case, Side, prove
 from dinoport.proofs.verdict import Proofs, judge
@@ -41,10 +44,10 @@ def convert_into(
         entry = entry_of(conversion.model, conversion.target.image_size, checks)
         with ExitStack() as stack:
             runner_of_source = stack.enter_context(source_side(conversion, checks))
-            files = _written(conversion, workspace, source, on_progress)
+            files, known = _written(conversion, workspace, source, checks, on_progress)
             with open_checkpoint(workspace if conversion.writing.HAS_CARD else workspace / files[0].name) as written:
                 side = decoded_target(conversion, written, workspace)
-                case = case_of(conversion, runner_of_source, side, entry)
+                case = replace(case_of(conversion, runner_of_source, side, entry), known=known)
                 proofs = proven(case, checks, conversion.plan.size_bytes, on_progress)
         files_of_source = pinned()
         conversion.check_unchanged()
@@ -56,17 +59,35 @@ def convert_into(
     return report
 
 
-def _written(conversion: Conversion, workspace: Path, source: str | Path, on_progress: Progress) -> list[WrittenFile]:
-    """Write weights and documents. Raises CheckpointError for weights that are zero, damaged or not finite."""
+def _written(
+    conversion: Conversion, workspace: Path, source: str | Path, checks: Checks, on_progress: Progress
+) -> tuple[list[WrittenFile], dict[str, Comparison]]:
+    """Write weights and documents, and compare each of several weight files while it is still in memory.
+
+    Raises CheckpointError for weights that are zero, damaged or not finite.
+    """
     steps, request = conversion.plan.steps, conversion.request
     bar = Bar("writing", conversion.plan.size_bytes, on_progress)
-    files = conversion.writing.write(workspace, steps, conversion.documents, request.max_shard_bytes, bar.add)
+    known: dict[str, Comparison] = {}
+
+    def compare(shard: Path) -> None:
+        with open_bytes(LocalFile(shard)) as written:
+            part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
+            anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
+            known.update(
+                compare_whole(
+                    conversion.model.decoding, part.model.decoding, lambda count: None, cast=conversion.cast, anew=anew
+                )
+            )
+
+    on_shard = compare if checks.level != "none" else lambda shard: None
+    files = conversion.writing.write(workspace, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard)
     _refuse_zeros(source, files, steps)  # before checksums: those of skip_data do not hold
     for storage in summed_storages(sources(steps).values()):
         storage.check()
     if not request.allow_nonfinite:
         _refuse_nonfinite(source, files, steps)
-    return files
+    return files, known
 
 
 def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManager[Side]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
 from dinoport.codebases.targets import writing_of
 from dinoport.codebases.transformers.forms import CLASSES, class_name
@@ -34,8 +35,10 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
     if written.config is None:
         found = state_dicts(written)[0]
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
-        rules = canonical_rules(shapes, classifier_of(shapes, conversion.model.family))
-        model = replace(conversion.model, decoding=decode(found.tensors, rules, conversion.model.family.drops))
+        family = conversion.model.family
+        naming = naming_of(family.name)
+        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
+        model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
     tree = written.tree if isinstance(written.tree, dict) else {}
     tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}

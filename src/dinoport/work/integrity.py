@@ -81,11 +81,7 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
             if not _same(ours, theirs):
                 harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
                 yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
-    if conversion.documents:
-        strange = strange_files(path, folder, conversion.documents.keys())
-    else:
-        strange = iter(())
-    for name in strange:
+    for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
         yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         yield from (Problem(what, harmless=True) for what in broken_hashes(path, folder.report, documents=False))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 
-from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import CLASSES, class_name
@@ -49,13 +48,22 @@ def read_folder(
             found=name or "no architectures and no known model_type",
             next_step="give a folder that holds one of these classes",
         )
-    family_name, rules = form.code.sketch(where, config)
+    usual, rules = form.code.sketch(where, config)
     refuse_larger(where, config, tensors)
-    code = import_module(FAMILIES[family_name])
+    naming = naming_of(str(record_of(config).get("family"))) or naming_of(usual)
+    if naming is None:
+        raise ValueError(f"no codebase has the family {usual}")
+    code = naming.code
     decoding = decode(tensors, rules)
     if decoding.problems:
         raise refusal(where, code.FAMILY, None, decoding.problems)
     reading = code.read(Evidence(where, decoding.tensors, wishes=_wishes(config), classifier=_classifier(config, name)))
+    if reading.architecture.network.name != form.network:
+        raise UnknownModelError(
+            f"{where} says that its {name} came from a {code.FAMILY.title}, which is another network",
+            where="config.json: dinoport.family",
+            next_step="remove the field dinoport from config.json",
+        )
     if reading.problems:
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)

@@ -41,9 +41,10 @@ def write(
     contents: Mapping[str, Mapping[str, object]],
     max_shard_bytes: int,
     on_bytes: Callable[[int], None],
+    on_shard: Callable[[Path], None],
 ) -> list[WrittenFile]:
     """Write weights and documents. Raises FolderError where the disk refuses."""
-    weights = write_sharded(folder, steps, max_shard_bytes, on_bytes)
+    weights = write_sharded(folder, steps, max_shard_bytes, on_bytes, on_shard)
     return [*weights, *(write_json(folder / name, content) for name, content in contents.items())]
 
 

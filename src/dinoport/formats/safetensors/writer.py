@@ -62,11 +62,12 @@ def write_sharded(
     tensors: Sequence[Writable],
     max_shard_bytes: int,
     on_bytes: Callable[[int], None] = lambda count: None,
+    on_shard: Callable[[Path], None] = lambda path: None,
 ) -> tuple[WrittenFile, ...]:
     """Write `model.safetensors`, or shards of at most `max_shard_bytes` of values and their index.
 
-    Shards are filled in the order of `tensors`; one that is larger than a shard gets one of its own. Raises as
-    `write_safetensors` does.
+    Shards are filled in the order of `tensors`; one that is larger than a shard gets one of its own. `on_shard` is
+    called with each that is whole. Raises as `write_safetensors` does.
     """
     shards = _shards(tensors, max_shard_bytes)
     if len(shards) == 1:
@@ -77,6 +78,7 @@ def write_sharded(
     for number, shard in enumerate(shards, start=1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         files.append(write_safetensors(folder / name, shard, on_bytes=on_bytes))
+        on_shard(folder / name)
         weight_map |= {tensor.target.name: name for tensor in shard}
     total = {
         "total_parameters": sum(tensor.target.size for tensor in tensors),
