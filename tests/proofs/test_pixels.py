@@ -51,7 +51,8 @@ def prove(
 @pytest.mark.usefixtures("pil")
 @pytest.mark.parametrize("sides", SAME_CROP)
 def test_equal_means_no_difference_at_all(sides: tuple[int, int], tmp_path: Path) -> None:
-    assert prove(tmp_path, sides=sides) == pixels.PixelsProof("equal", "PIL", 0.0, 0.0, "a picture")
+    found = replace(prove(tmp_path, sides=sides), classes=())
+    assert found == pixels.PixelsProof("equal", "PIL", 0.0, 0.0, "a picture")
 
 
 @pytest.mark.usefixtures("pil")

@@ -126,10 +126,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
     if genuine and not genuine.passed:
         differ = genuine.failure or f"outputs differ by {max(genuine.worst, genuine.rotation or 0.0):.1e}"
         failures.append(f"the genuine code, {genuine.code}, says otherwise: {differ}")
-    if proofs.pixels and proofs.pixels.status == "different":
-        levels = proofs.pixels.max_grey_levels
-        differ = f"differ by up to {levels:.1f} grey levels" if levels is not None else "were not compared"
-        failures.append(f"pixel values {differ}" + (f": {proofs.pixels.reason}" if proofs.pixels.reason else ""))
+    failures += proofs.pixels.failures if proofs.pixels else ()
     return tuple(failures)
 
 
@@ -164,10 +161,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 baked = outputs.table is not None
                 known = "the table, baked for one size, is moved" if baked else RESAMPLED
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
-    if pixels and pixels.status in ("one grey level", "two grey levels"):
-        exceptions.append(f"for pixel values ({pixels.status}, {pixels.backend})")
-    if pixels and pixels.status == "one pixel":
-        exceptions.append("for the crop (this picture is cropped one pixel aside)")
+    exceptions += pixels.exceptions if pixels else ()
     if pixels is None or pixels.status == "not shown":
         not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))
     return tuple(exceptions), tuple(not_shown)

@@ -170,7 +170,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
 
 
 def _pixels(proof: PixelsProof | None) -> dict[str, Any] | None:
-    return asdict(proof) if proof else None
+    return {**asdict(proof), "classes": [asdict(one) for one in proof.classes]} if proof else None
 
 
 def _diagnosis(found: Diagnosis | None) -> dict[str, object] | None:

@@ -217,8 +217,13 @@ def _proofs(report: Report) -> Iterator[str]:
         text = pixels.status + (f" ({pixels.backend})" if pixels.backend else "")
         text += f" on {pixels.picture}" if pixels.picture else ""
         text += f": {pixels.reason}" if pixels.reason else ""
-        judged = {"different": "failed: ", "not shown": ""}.get(pixels.status, "passed: ")
+        judged = "failed: " if pixels.failures else "" if pixels.status == "not shown" else "passed: "
         yield from entry("pixels", judged + text)
+        if pixels.classes:
+            sizes = sum(one.share is not None for one in pixels.classes)
+            alike = sum(one.status == "equal" for one in pixels.classes)
+            compared = f"{sizes} classes of sizes and {len(pixels.classes) - sizes} kinds of pictures compared"
+            yield from entry("", f"{compared}: {alike} are equal")
 
 
 def _outputs(proof: OutputsProof) -> Iterator[str]:

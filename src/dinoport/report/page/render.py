@@ -138,7 +138,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     if pixels and pixels.status != "not shown":
         levels = "—" if pixels.max_grey_levels is None else f"{pixels.max_grey_levels:.2g}"
         limit = f"grey levels of 255, {pixels.backend}: {pixels.status}"
-        tiles.append(Tile("Pixels", _judged(pixels.status != "different"), levels, limit))
+        tiles.append(Tile("Pixels", _judged(not pixels.failures), levels, limit))
     else:
         tiles.append(Tile("Pixels", "not shown", "—", (pixels.reason if pixels else None) or "was not tried"))
     return tiles
