@@ -35,7 +35,13 @@ class Origin(str, Enum):
     """Neither stored nor said: what the original's published models use. A wrong one makes another model."""
 
 
-FIELDS = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+FIELDS = {
+    "heads": "num_heads",
+    "eps": "layer_norm_eps",
+    "interpolation": "interpolation",
+    "pixel mean": "image_mean",
+    "pixel std": "image_std",
+}
 """Settings that a user can give, with the fields of a request that do."""
 
 CLAIMANT = "the folder's dinoport.json"
@@ -46,7 +52,8 @@ CLAIM = f"{CLAIMANT} says so"
 class Setting(Generic[T]):
     """`name = value`, and in words why: `heads = 6 (width / 64)`.
 
-    `resampling` marks a value that matters only where a position table is resampled.
+    `resampling` marks a value that matters only where a position table is resampled, `doubted` one that the verdict's
+    first line names though nobody gave it: candidates differ in it, or something contradicts it.
     """
 
     name: str
@@ -54,6 +61,12 @@ class Setting(Generic[T]):
     origin: Origin
     reason: str
     resampling: bool = False
+    doubted: bool = False
+
+    @property
+    def named(self) -> bool:
+        """Whether the verdict's first line names it, and does not only count it."""
+        return self.doubted or self.origin in (Origin.GIVEN, Origin.CLAIMED)
 
     def __str__(self) -> str:
         return f"{self.name} = {self.value} ({self.reason})"
@@ -104,6 +117,11 @@ def interpolation_setting(
         otherwise, origin = INTERPOLATIONS[wishes.interpolation], wishes.origin("interpolation")
         reason = wishes.reason("interpolation")
     return Setting("interpolation", otherwise, origin, reason, resampling=True)
+
+
+def fixed(values: Mapping[str, object], origin: Origin, reason: str) -> tuple[Setting[object], ...]:
+    """What an original's code has the same for all models, and no tensor shows."""
+    return tuple(Setting(name, value, origin, reason) for name, value in values.items())
 
 
 def columns_setting(features: str, head: str | None, own: Container[str], source: str) -> Setting[str]:

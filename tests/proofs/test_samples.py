@@ -15,8 +15,8 @@ import torch
 import transformers
 from PIL import Image, ImageOps
 
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, EVALUATION, Preprocessing
 from dinoport.codebases.transformers.processor import processor_config
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, EVALUATION, Preprocessing
 from dinoport.proofs import pixels
 from dinoport.proofs.picture import picture_tensor, synthetic_picture
 from dinoport.proofs.samples import class_name, kind_samples, shares, size_classes, size_samples

@@ -84,7 +84,7 @@ def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Set
             cause="the head count is in no tensor's shape, and a wrong one loads without an error",
             next_step="add --num-heads N, with N from the code or config that trained the model",
         )
-    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}")
+    return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}", doubted=True)
 
 
 def checked_heads(where: str, wishes: Wishes, width: int, given: int) -> int:

@@ -23,7 +23,8 @@ class Preprocessing:
     With a `crop`, the shortest side becomes `resize` pixels and the centre is cropped; without one the picture becomes
     a square of `resize` pixels, whatever its proportions. All originals resize 8-bit values, with antialiasing: dino
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
-    where the picture is enlarged, and scale otherwise, which is the last bit of a float32.
+    where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `reason` says in words whose
+    transform it is.
     """
 
     resize: int
@@ -32,6 +33,7 @@ class Preprocessing:
     resizes: Literal["picture", "tensor"] = "picture"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    reason: str = "as in facebookresearch/dino's eval transform"
 
     @property
     def size(self) -> int:
@@ -52,13 +54,26 @@ class Preprocessing:
 
 
 EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")
-"""`eval_linear.py` and `eval_knn.py` of facebookresearch/dino; `make_classification_eval_transform` in
-`dinov2/data/transforms.py` of facebookresearch/dinov2."""
+"""`eval_linear.py` and `eval_knn.py` of facebookresearch/dino."""
 
-DINOV3_PROCESSOR = Preprocessing(resize=224, crop=None, resample="bilinear", resizes="tensor")
+DINOV2_EVALUATION = replace(EVALUATION, reason="as in facebookresearch/dinov2's eval transform")
+"""`make_classification_eval_transform` in `dinov2/data/transforms.py` of facebookresearch/dinov2: the same."""
+
+DINOV3_PROCESSOR = Preprocessing(
+    resize=224,
+    crop=None,
+    resample="bilinear",
+    resizes="tensor",
+    reason="as in DINOv3's official image processors",
+)
 """`make_transform` in the README of facebookresearch/dinov3, which resizes to 256, at the 224 pixels of the official
 Transformers repositories' preprocessor_config.json."""
 
-DINOV3_SAT = replace(DINOV3_PROCESSOR, mean=SATELLITE_MEAN, std=SATELLITE_STD)
+DINOV3_SAT = replace(
+    DINOV3_PROCESSOR,
+    mean=SATELLITE_MEAN,
+    std=SATELLITE_STD,
+    reason="as in the README of facebookresearch/dinov3 for satellite models",
+)
 """The README's `make_transform` for SAT-493M weights. `convert_dinov3_vit_to_hf.py` of Transformers would write
 ImageNet's statistics for them too."""

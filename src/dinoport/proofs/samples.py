@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoport.codebases.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs.picture import synthetic_picture
 from dinoport.tensor import Array
 

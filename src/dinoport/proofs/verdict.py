@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,10 @@ class Verdict:
     not_shown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     """What is not as it was when the folder was made, and makes no other model."""
+    named: tuple[str, ...] = ()
+    """The assumptions that the first line names: given, claimed, contradicted, or other in other candidates."""
+    upstream: str = "the original"
+    """Whose code the other assumptions are taken from."""
 
     @property
     def failed(self) -> bool:
@@ -76,14 +80,31 @@ class Verdict:
         text += f" {self.shown}" if self.shown else ""
         text += ", except " + "; ".join(self.exceptions) if self.exceptions else ""
         text += ": " + "; ".join(self.failures[:3]) if self.failures else ""
-        if self.assumptions and not self.failed:
-            text += ", assuming " + ", ".join(self.assumptions)
-        return text
+        return f"{text}, {self.assuming}" if self.assuming and not self.failed else text
+
+    @property
+    def assuming(self) -> str:
+        """The assumptions in one line: the named ones, and how many others there are."""
+        rest = len(self.assumptions) - len(self.named)
+        counted = [f"{rest} {'value' if rest == 1 else 'values'} as in {self.upstream}"] if rest else []
+        if self.named and rest:
+            counted = [f"{rest} as in {self.upstream}"]
+        *others, last = [*self.named, *counted] or [""]
+        return f"assuming {', '.join(others)} and {last}" if others else f"assuming {last}" if last else ""
 
 
-def judge(proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence[str] = ()) -> Verdict:
-    """The strongest word that the proofs allow. `problems` are faults of the folder that no proof looks at."""
-    assumptions = tuple(map(str, assumed))
+def judge(
+    proofs: Proofs, assumed: Sequence[Setting[object]], problems: Sequence[str] = (), upstream: str = "the original"
+) -> Verdict:
+    """The strongest word that the proofs allow.
+
+    `problems` are faults of the folder that no proof looks at, `upstream` is whose code tells what is assumed.
+    """
+    named = tuple(str(setting) for setting in assumed if setting.named)
+    return replace(_judged(proofs, tuple(map(str, assumed)), problems), named=named, upstream=upstream)
+
+
+def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str]) -> Verdict:
     failures = (*problems, *_failures(proofs))
     if failures:
         return Verdict(Word.NOT_EQUAL, failures=failures, assumptions=assumptions)

@@ -111,7 +111,7 @@ def _verdict(report: Report) -> Iterator[str]:
     for label, lines in (
         ("because", _few(verdict.failures)),
         ("except", verdict.exceptions),
-        ("assuming", () if verdict.failed else verdict.assumptions),
+        ("assuming", () if verdict.failed else folded(verdict.assumptions)),
         ("not shown", verdict.not_shown),
         ("warning", verdict.warnings),
     ):
@@ -119,16 +119,22 @@ def _verdict(report: Report) -> Iterator[str]:
 
 
 def headline(verdict: Verdict) -> str:
-    """The verdict in one line, which says that there is more to it where there is."""
+    """The verdict in one line, which says that there is more to it where there is, and names what may be other."""
     word = Word.EQUAL if verdict.word is Word.EQUAL_EXCEPT else verdict.word
-    assumed = () if verdict.failed else verdict.assumptions
-    kinds = {"exception": verdict.exceptions, "assumption": assumed, "warning": verdict.warnings}
+    kinds = {"exception": verdict.exceptions, "warning": verdict.warnings}
     parts = [f"{len(lines)} {kind}{'s' if lines[1:] else ''}" for kind, lines in kinds.items() if lines]
     text = f"{word.value} {verdict.shown}".rstrip()
-    if not parts:
-        return text
-    *others, last = parts
-    return f"{text}, with {', '.join(others)} and {last}" if others else f"{text}, with {last}"
+    text += f", with {' and '.join(parts)}" if parts else ""
+    return f"{text}, {verdict.assuming}" if verdict.assuming and not verdict.failed else text
+
+
+def folded(assumptions: Sequence[str]) -> list[str]:
+    """Assumptions, those of one reason together: `eps = 1e-06, activation = exact gelu (as in all DINO models)`."""
+    by_reason: dict[str, list[str]] = {}
+    for assumption in assumptions:
+        value, _, reason = assumption.partition(" (")
+        by_reason.setdefault(reason, []).append(value)
+    return [f"{', '.join(values)}{f' ({reason}' if reason else ''}" for reason, values in by_reason.items()]
 
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
@@ -164,7 +170,9 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
     for origin in Origin:
         settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
         if settings:
-            yield from entry("", f"{origin.value}: {', '.join(map(_setting, settings))}")
+            texts = [*map(_setting, settings)]
+            listed = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
+            yield from entry("", f"{origin.value}: {listed}")
     unused = [setting for setting in report.settings if not setting.used]
     if unused:
         yield from entry("", f"not used here: {', '.join(map(_setting, unused))}")

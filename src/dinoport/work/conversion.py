@@ -14,6 +14,7 @@ import numpy as np
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing, writing_of
+from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import SettingError, UsageError
@@ -98,7 +99,17 @@ class Conversion:
         `resampled` says that a proof resampled the position table, beside what was baked into the folder.
         """
         settings = self.model.assumed(resampled=resampled or self.target.baked_from is not None)
-        return (*settings, *_said(self.request, self.claimed, self.model))
+        return (*settings, *self.transform, *_said(self.request, self.claimed))
+
+    @property
+    def transform(self) -> tuple[Setting[object], ...]:
+        """How pictures become the target's input."""
+        return transform_settings(self.target.preprocessing, self.target.channels, self.request, self.claimed)
+
+    @property
+    def settings(self) -> tuple[Setting[object], ...]:
+        """Every value that decides what is computed, of the model and of what is before it."""
+        return (*self.model.settings, *self.transform)
 
     def check_unchanged(self) -> None:
         """Raise CheckpointError if a file is not what it was when it was opened."""
@@ -261,22 +272,18 @@ def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, r
         )
 
 
-def _said(request: Request, claimed: frozenset[str], model: Model) -> Iterator[Setting[object]]:
+def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]]:
     """What the user or only a folder says of the original, and stands in no architecture.
 
     What a folder says of itself (dtype, image size, pooler) rests on no one's word: it is compared as it is, and the
     verdict names what it changes.
     """
-    ordinary = {"image_mean": model.preprocessing.mean, "image_std": model.preprocessing.std}
-    for name in ("checkpoint_key", "head", "labels", "image_mean", "image_std"):
+    for name in ("checkpoint_key", "head", "labels"):
         value = getattr(request, name)
         if value is None or (name == "checkpoint_key" and name not in claimed):
             continue
-        if name in claimed and value == ordinary.get(name):
-            continue
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, f"--{name.replace('_', '-')}")
-        yield Setting(name.replace("_", " "), text, origin, reason)
+        yield Setting(name.replace("_", " "), str(value), origin, reason)
 
 
 def _unreadable(model: Model, plan: Plan) -> list[Problem]:

@@ -51,7 +51,8 @@ def convert_into(
                 proofs = proven(case, checks, conversion.plan.size_bytes, on_progress)
         files_of_source = pinned()
         conversion.check_unchanged()
-        verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes))
+        upstream = conversion.model.family.upstream
+        verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)
         files += write_card(conversion, workspace, target.name, verdict)
         report = report_of(conversion, verdict, proofs, str(target), files, files_of_source, checks)
         report = with_hashes(report, conversion.checkpoint) if checks.pictures else report

@@ -74,7 +74,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         family=family.title,
         upstream=family.upstream,
         verdict=str(verdict),
-        settings=tuple(map(str, conversion.model.settings)),
+        settings=tuple(map(str, conversion.settings)),
         remarks=conversion.remarks,
         licence=licence,
         base_model=genuine.hub if genuine else None,

@@ -120,7 +120,7 @@ def _contradictions(
     for name in sorted(settings.keys() | now.keys()):
         old, new = settings.get(name), now.get(name)
         confirmed = old and new and old[0] == new[0] and (another or FIELDS.get(name) in given)
-        if old != new and not confirmed:
+        if old is not None and old != new and not confirmed:  # an earlier dinoport named fewer settings
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     if not another:
         yield from _changed_source(recorded, fresh)

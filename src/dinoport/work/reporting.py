@@ -43,7 +43,7 @@ def report_of(
         ends=(model.title, conversion.target.title),
         target=target,
         request=request.to_dict(),
-        settings=_settings(model.settings, conversion.assumed(resampled=proofs.at_other_sizes)),
+        settings=_settings(conversion.settings, conversion.assumed(resampled=proofs.at_other_sizes)),
         accounting=account(conversion.plan, conversion.dropped, model.decoding.steps),
         proofs=proofs,
         files=tuple(files),

@@ -70,7 +70,8 @@ def _verified(
         problems += integrity.contradictions(place, target.report, fresh, given, another=another)
     conversion.check_unchanged()
     target.check_unchanged()
-    verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems)
+    upstream = conversion.model.family.upstream
+    verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     verdict = replace(verdict, warnings=integrity.warnings_of(place, target, fresh, another=another))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)

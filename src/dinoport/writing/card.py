@@ -74,15 +74,7 @@ def usage(target: Target, folder: str) -> list[str]:
     """Python that loads the folder and runs it on a picture."""
     name = json.dumps(folder, ensure_ascii=False)
     if target.channels != 3:
-        size = f"1, {target.channels}, {target.image_size}, {target.image_size}"
-        return [
-            "import torch",
-            f"from transformers import {auto_class(target)}",
-            "",
-            f"model = {auto_class(target)}.from_pretrained({name})",
-            f"outputs = model(torch.zeros({size}))  # {target.channels} channels: bring your own preprocessing",
-            *_result(target),
-        ]
+        return _usage_of_channels(target, name)
     return [
         "from PIL import Image",
         f"from transformers import AutoImageProcessor, {auto_class(target)}",
@@ -93,6 +85,34 @@ def usage(target: Target, folder: str) -> list[str]:
         "outputs = model(**inputs)",
         *_result(target),
     ]
+
+
+def _usage_of_channels(target: Target, name: str) -> list[str]:
+    """The same for other than three channels: no processor fits them, and these lines apply what is known."""
+    numbers = {field: list(values) for field, values in _statistics(target).items()}
+    normalised = "picture - mean" if "mean" in numbers else "picture"
+    if "std" in numbers:
+        normalised = f"({normalised}) / std" if "mean" in numbers else "picture / std"
+    comment = f"yours: {target.channels} channels, values from 0 to 1"
+    return [
+        "import numpy as np",
+        "import torch",
+        f"from transformers import {auto_class(target)}",
+        "",
+        f"model = {auto_class(target)}.from_pretrained({name})",
+        f"picture = np.zeros(({target.image_size}, {target.image_size}, {target.channels}))  # {comment}",
+        *(f"{field} = {values}" for field, values in numbers.items()),
+        f"pixels = np.asarray({normalised}, dtype=np.float32).transpose(2, 0, 1)[None]",
+        "outputs = model(torch.tensor(pixels))",
+        *_result(target),
+    ]
+
+
+def _statistics(target: Target) -> dict[str, tuple[float, ...]]:
+    """Mean and deviation of each channel, where the user gave one for each."""
+    given = target.preprocessing
+    known = {"mean": given.mean, "std": given.std} if given else {}
+    return {name: values for name, values in known.items() if len(values) == target.channels}
 
 
 def _result(target: Target) -> list[str]:
@@ -121,21 +141,20 @@ def _cautions(target: Target, facts: CardFacts) -> list[str]:
         lines += _square(target.preprocessing.size)
     if target.channels != 3:
         lines.append(f"- The folder has no image processor: {_own_preprocessing(target)}.")
+    else:
+        lines.append(
+            "- Open pictures with PIL and convert them to RGB, as above and as the original does. Transformers 5 lays "
+            "transparent pictures on white instead, and a path or an address is turned by its orientation tag."
+        )
     return ["## Mind", "", *lines, ""] if lines else []
 
 
 def _own_preprocessing(target: Target) -> str:
     """What a user of a model of other than three channels has to do, as far as it is known."""
-    given = target.preprocessing
-    values = (
-        []
-        if given is None
-        else [
-            f"{name} {', '.join(f'{value:g}' for value in numbers)}"
-            for name, numbers in (("mean", given.mean), ("standard deviation", given.std))
-            if len(numbers) == target.channels
-        ]
-    )
+    words = {"mean": "mean", "std": "standard deviation"}
+    values = [
+        f"{words[name]} {', '.join(f'{value:g}' for value in numbers)}" for name, numbers in _statistics(target).items()
+    ]
     known = f" (from 0 to 1; {'; '.join(values)})" if values else ""
     return f"scale and normalise the {target.channels} channels as in training{known}"
 

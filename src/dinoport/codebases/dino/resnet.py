@@ -6,10 +6,13 @@ from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.vit import DROPS
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import compare_shapes
-from dinoport.model import Family, Origin, Setting
+from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.resnet.architecture import ResNet
+
+FIXED = {"stride": "in the 3×3", "dilation": "none", "BatchNorm eps": 1e-5}
+"""What torchvision's ResNet-50 computes with, and no tensor shows."""
 
 
 def read(evidence: Evidence) -> Reading:
@@ -21,8 +24,7 @@ def read(evidence: Evidence) -> Reading:
     settings = (
         Setting("channels", stem[1], Origin.STORED, "conv1.weight"),
         Setting("depths", "3-4-6-3", Origin.STORED, "numbered blocks"),
-        Setting("stride", "in the 3×3", Origin.ASSUMED, "as in torchvision's ResNet-50"),
-        Setting("BatchNorm eps", 1e-5, Origin.ASSUMED, "as in torchvision's ResNet-50"),
+        *fixed(FIXED, Origin.ASSUMED, "as in torchvision's ResNet-50"),
     )
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())))
 

@@ -10,7 +10,7 @@ from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
 from dinoport.mapping.rule import drop
-from dinoport.model import Family, Setting, columns_setting, eps_setting, interpolation_setting
+from dinoport.model import Family, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
@@ -19,6 +19,9 @@ from dinoport.tensor import shape_text
 
 BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 """Width and heads of the builders in `vision_transformer.py`, by the `arch` that `main_dino.py` stores."""
+
+FIXED = {"activation": "exact gelu", "qk scale": "head_dim ** -0.5"}
+"""What `vision_transformer.py` computes with, and no tensor shows."""
 
 MLP = "blocks.0.mlp.fc1.weight"
 
@@ -54,9 +57,8 @@ def read(evidence: Evidence) -> Reading:
         interpolation=interpolation.value,
         classifier=_classifier(evidence, sizes.width),
     )
-    activation = Setting("activation", "exact gelu", *from_code)
     columns = _head_columns(evidence, architecture.classifier)
-    settings = (heads, *sizes.settings(hidden, MLP), eps, activation, interpolation, *columns)
+    settings = (heads, *sizes.settings(hidden, MLP), eps, *fixed(FIXED, *from_code), interpolation, *columns)
     return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), belief.remarks)
 
 

@@ -11,10 +11,10 @@ from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
 from dinoport.mapping.rule import drop
-from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, interpolation_setting
+from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Classifier, Features
-from dinoport.networks.preprocessing import EVALUATION
+from dinoport.networks.preprocessing import DINOV2_EVALUATION
 from dinoport.networks.vit.architecture import ViT
 from dinoport.tensor import shape_text
 
@@ -25,6 +25,9 @@ BUILDERS = {
     "vit_giant2": (1536, 24),
 }
 """Width and heads of the builders in `dinov2/models/vision_transformer.py`, by a config's `student.arch`."""
+
+FIXED = {"qk scale": "head_dim ** -0.5"}
+"""What `dinov2/layers/attention.py` computes with, and no tensor shows."""
 
 PUBLISHED_IMAGE_SIZE = 518
 """Pixels that every released model's position table was made for; all of them are evaluated at 224."""
@@ -82,12 +85,13 @@ def read(evidence: Evidence) -> Reading:
         Setting("registers", registers, Origin.STORED, "register_tokens" if registers else "no register_tokens"),
         eps,
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
+        *fixed(FIXED, *from_code),
         interpolation,
         *((size,) if size else ()),
         *_head_columns(evidence, architecture.classifier),
     )
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
-    preprocessing = EVALUATION.for_image_size(EVALUATION.size if published else sizes.image_size)
+    preprocessing = DINOV2_EVALUATION.for_image_size(DINOV2_EVALUATION.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     remarks = belief.remarks + contradictions(evidence, _as_in_config(architecture))
     return Reading(architecture, settings, problems, remarks, preprocessing)
@@ -192,6 +196,6 @@ FAMILY = Family(
     title="DINOv2 ViT",
     upstream="facebookresearch/dinov2",
     drops=DROPS,
-    preprocessing=EVALUATION,
+    preprocessing=DINOV2_EVALUATION,
     classifiers=("linear_head",),
 )

@@ -9,11 +9,14 @@ from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import PlanError
 from dinoport.mapping.claims import compare_shapes
-from dinoport.model import Family, Origin, Setting, eps_setting
+from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
 STAGES = 4
+
+FIXED = {"activation": "exact gelu", "resized features": "none"}
+"""What `convnext.py` computes with, and no tensor shows. With a patch size it resizes its feature maps to a ViT's."""
 
 
 def read(evidence: Evidence) -> Reading:
@@ -42,7 +45,7 @@ def read(evidence: Evidence) -> Reading:
         Setting("widths", "-".join(map(str, widths)), Origin.STORED, "downsample_layers"),
         Setting("channels", stem[1], Origin.STORED, "downsample_layers.0.0.weight"),
         eps,
-        Setting("activation", "exact gelu", Origin.ASSUMED, "as in all DINOv3 ConvNeXts"),
+        *fixed(FIXED, Origin.ASSUMED, "as in all DINOv3 ConvNeXts"),
         *((size,) if size else ()),
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))

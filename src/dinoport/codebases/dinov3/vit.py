@@ -19,7 +19,7 @@ from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
 from dinoport.mapping.rule import drop
-from dinoport.model import Family, Origin, Setting, eps_setting
+from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
@@ -40,6 +40,9 @@ ROPE_BASE = "student.pos_embed_rope_base"
 
 EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 """By a config's `student.norm_layer`."""
+
+FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
+"""What `vision_transformer.py` and `attention.py` compute with, and no tensor shows. Training runs RoPE in bfloat16."""
 
 RELEASED_REGISTERS = 4
 """Of every released model. Upstream's default config trains without any, and with the other eps."""
@@ -101,6 +104,7 @@ def read(evidence: Evidence) -> Reading:
         Setting("registers", registers, Origin.STORED, "storage_tokens" if registers else "no storage_tokens"),
         _base(evidence, rope),
         _coordinates(evidence),
+        *fixed(FIXED, Origin.ASSUMED, "as in all released DINOv3 ViTs"),
         eps,
         Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu)),
         statistics,

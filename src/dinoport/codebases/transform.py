@@ -1,0 +1,45 @@
+"""How a picture becomes an input, as settings: no tensor shows it, and every value moves what the model is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dinoport.model import Origin, Setting, Wishes
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import Request
+
+
+def transform_settings(
+    transform: Preprocessing | None, channels: int, request: Request, claimed: frozenset[str]
+) -> tuple[Setting[object], ...]:
+    """Statistics, resize, crop and filter of what is written, each with its origin.
+
+    Of other than three channels only what was given is known. `claimed` are the fields of the request that only a
+    folder says.
+    """
+    return tuple(_settings(transform, channels, request, Wishes(claimed=claimed)))
+
+
+def _settings(
+    transform: Preprocessing | None, channels: int, request: Request, wishes: Wishes
+) -> Iterator[Setting[object]]:
+    known = transform if channels == 3 else None
+    for name, field in (("pixel mean", "image_mean"), ("pixel std", "image_std")):
+        given: tuple[float, ...] | None = getattr(request, field)
+        if given is not None:
+            yield Setting(name, _text(given), wishes.origin(field), wishes.reason(field))
+        elif known is not None:
+            yield Setting(name, _text(known.mean if field == "image_mean" else known.std), Origin.ASSUMED, known.reason)
+    if known is not None:
+        square = f"{known.resize}×{known.resize}"
+        yield Setting("resize", square if known.crop is None else f"shorter side to {known.resize}", *_assumed(known))
+        yield Setting("crop", f"centre {known.crop}×{known.crop}" if known.crop else "none", *_assumed(known))
+        yield Setting("filter", f"{known.resample}, antialiased", *_assumed(known))
+
+
+def _assumed(transform: Preprocessing) -> tuple[Origin, str]:
+    return Origin.ASSUMED, transform.reason
+
+
+def _text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
