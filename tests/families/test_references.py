@@ -7,28 +7,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from dinoport.networks.vit2 import forward as dinov2
 from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from dinoport.networks.convnext import forward as dinov3_convnext
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
-from dinoport.networks.resnet import forward as dino_resnet
-from dinoport.networks.resnet.architecture import ResNet
-from dinoport.networks.rotary_vit import forward as dinov3
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.torch_interpolation import interpolate_table
-from dinoport.networks.vit import forward as dino
 from dinoport.networks.vit.architecture import ViT
+from dinoport.networks.vit.forward import forward
 from tests import formula, goldens
-from tests.models import dinov2
+from tests.models import CLS_MEAN, RESNET, classifying, dinov2, renamed
 
 FLOAT32_TOLERANCE = 1e-5
 """Twice the genuine code's own distance from float64; here both sides agree bit for bit on one machine."""
@@ -44,7 +38,6 @@ class Case:
     """One golden. `arguments` go to the reference, those of `in_float64` beside them or in their place."""
 
     golden: str
-    reference: ModuleType
     architecture: Any
     state: Callable[[], State]
     group: str = ""
@@ -57,7 +50,7 @@ class Case:
             for name, tensor in self.state().items()
         }
         with torch.inference_mode():
-            outputs: dict[str, torch.Tensor] = self.reference.forward(state, self.architecture, pixels, **arguments)
+            outputs: dict[str, torch.Tensor] = self.code.forward(state, self.architecture, pixels, **arguments)
         return outputs
 
 
