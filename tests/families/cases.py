@@ -130,7 +130,7 @@ def dinov3(name: str, model: RotaryViT, wrap: Callable[[State], object] = bare) 
 
 
 def convnext(name: str, **sizes: Any) -> Case:
-    return Case(name, replace(CONVNEXT, **sizes), "DINOv3ConvNextModel", dropped=("norms.3",))
+    return Case(name, replace(CONVNEXT, **sizes), "DINOv3ConvNextModel")
 
 
 CASES = (
