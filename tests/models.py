@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.resnet.architecture import ResNet
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
+
+T = TypeVar("T")
 
 CLS, CLS_MEAN = Features.CLS, Features.CLS_MEAN
 
@@ -31,3 +34,9 @@ RESNET = ResNet()
 def classifying(model: Any, classes: int, features: Features = CLS) -> Any:
     """The same model with a classifier."""
     return replace(model, classifier=Classifier(features, classes))
+
+
+def renamed(tensors: Mapping[str, T], layer: str, name: str) -> dict[str, T]:
+    """The same tensors with another name for a layer: for the one that an original does not call `classifier`."""
+    own = f"{layer}."
+    return {f"{name}.{key.removeprefix(own)}" if key.startswith(own) else key: each for key, each in tensors.items()}

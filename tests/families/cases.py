@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.networks.network import Classifier, Features
-from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.network import Features
 from dinoport.networks.rotary_vit.architecture import RotaryViT
-from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from tests import formula
-from tests.models import dinov2
+from tests.models import CLS_MEAN, CONVNEXT, RESNET, V2, V2_BARE, V2_SWIGLU, V3, VIT, classifying, renamed
 
 State = Mapping[str, formula.Array]
 
@@ -79,9 +76,7 @@ class Case:
 
     def state(self) -> dict[str, formula.Array]:
         """Every tensor by the original's own name."""
-        shapes = self.architecture.tensors()
-        own = {name.replace("classifier.", f"{self.classifier}."): shape for name, shape in shapes.items()}
-        return formula.state_dict(own)
+        return formula.state_dict(renamed(self.architecture.tensors(), "classifier", self.classifier))
 
     def write(self, folder: Path) -> tuple[Path, Request]:
         """Save the checkpoint (and its head, where that is a file of its own) as upstream would."""
@@ -117,23 +112,25 @@ def teacher_of_a_run(state: State) -> object:
     return {"teacher": {f"backbone.{name}": values for name, values in state.items()} | heads}
 
 
-VIT = ViT(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=16, image_size=64)
-LINEAR = ("linear.weight", "linear.bias")
-
-V2 = dinov2(width=64, depth=2, heads=1, mlp_hidden=128, patch_size=14, image_size=56)
-V2_SWIGLU = replace(V2, mlp_hidden=176, feed_forward="swiglu")
-V3 = RotaryViT(width=64, depth=2, heads=2, mlp_hidden=128, patch_size=16, registers=4, key_bias_mask=True)
-CONVNEXT = ConvNeXt(depths=(1, 2, 1, 1), widths=(8, 16, 24, 32))
-LINEAR_HEAD = ("linear_head.weight", "linear_head.bias")
-BARE_V2 = replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False)
+LINEAR, LINEAR_HEAD = (tuple(f"{layer}.{p}" for p in ("weight", "bias")) for layer in ("linear", "linear_head"))
+INTERLEAVED = Features.CLS_MEAN_INTERLEAVED
+RESNET_PROBE = classifying(RESNET, 9, Features.POOLED)
+V2_PROBE = classifying(V2, 5, CLS_MEAN)
 SHARP = replace(V2, interpolation=TO_SIZE_ANTIALIASED)
 
-ALIASES = ("norms.3",)
+
+def probe(name: str, model: Any, class_name: str, head: tuple[str, ...]) -> Case:
+    """A classifier that lies in a file of its own."""
+    return Case(name, model, class_name, head=head, classifier=head[0].partition(".")[0])
 
 
 def dinov3(name: str, model: RotaryViT, wrap: Callable[[State], object] = bare) -> Case:
     buffers = ("rope_embed.periods", "bias_mask", "local_cls_norm")
     return Case(name, model, "DINOv3ViTModel", wrap=wrap, dropped=buffers, returned=without_masked_keys)
+
+
+def convnext(name: str, **sizes: Any) -> Case:
+    return Case(name, replace(CONVNEXT, **sizes), "DINOv3ConvNextModel")
 
 
 CASES = (
@@ -147,67 +144,27 @@ CASES = (
     Case("vit-heads", replace(VIT, width=48, heads=4), "ViTModel", Request(num_heads=4)),
     Case("vit-eps", replace(VIT, layer_norm_eps=1e-5), "ViTModel", Request(layer_norm_eps=1e-5)),
     Case("vit-four-channels", replace(VIT, channels=4), "ViTModel"),
-    Case(
-        "vit-classifier",
-        replace(VIT, classifier=Classifier(Features.CLS, 7)),
-        "ViTForImageClassification",
-        classifier="head",
-    ),
-    Case(
-        "vit-cls-probe",
-        replace(VIT, classifier=Classifier(Features.CLS, 5)),
-        "ViTForImageClassification",
-        head=LINEAR,
-        classifier="linear",
-    ),
-    Case(
-        "vit-interleaved-probe",
-        replace(VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 5)),
-        "Dinov2ForImageClassification",
-        head=LINEAR,
-        classifier="linear",
-    ),
-    Case("resnet", ResNet(), "ResNetModel", wrap=teacher),
-    Case(
-        "resnet-classifier",
-        ResNet(classifier=Classifier(Features.POOLED, 9)),
-        "ResNetForImageClassification",
-        classifier="fc",
-    ),
-    Case(
-        "resnet-probe",
-        ResNet(classifier=Classifier(Features.POOLED, 9)),
-        "ResNetForImageClassification",
-        head=LINEAR,
-        classifier="linear",
-    ),
+    Case("vit-classifier", classifying(VIT, 7), "ViTForImageClassification", classifier="head"),
+    probe("vit-cls-probe", classifying(VIT, 5), "ViTForImageClassification", LINEAR),
+    probe("vit-interleaved-probe", classifying(VIT, 5, INTERLEAVED), "Dinov2ForImageClassification", LINEAR),
+    Case("resnet", RESNET, "ResNetModel", wrap=teacher),
+    Case("resnet-classifier", RESNET_PROBE, "ResNetForImageClassification", classifier="fc"),
+    probe("resnet-probe", RESNET_PROBE, "ResNetForImageClassification", LINEAR),
     Case("dinov2", V2, "Dinov2Model"),
     Case("dinov2-teacher", V2, "Dinov2Model", wrap=teacher_of_a_run),
     Case("dinov2-swiglu", V2_SWIGLU, "Dinov2Model"),
-    Case("dinov2-without-options", BARE_V2, "Dinov2Model"),
+    Case("dinov2-without-options", V2_BARE, "Dinov2Model"),
     Case("dinov2-swiglu-without-bias", replace(V2_SWIGLU, ffn_bias=False), "Dinov2Model"),
     Case("dinov2-resampling-sharply", SHARP, "Dinov2WithRegistersModel", Request(interpolation="size-antialias")),
-    Case(
-        "dinov2-classifier",
-        replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
-        "Dinov2ForImageClassification",
-        head=LINEAR_HEAD,
-        classifier="linear_head",
-    ),
-    Case(
-        "dinov2-whole-classifier",
-        replace(V2, classifier=Classifier(Features.CLS_MEAN, 5)),
-        "Dinov2ForImageClassification",
-        classifier="linear_head",
-    ),
+    probe("dinov2-classifier", V2_PROBE, "Dinov2ForImageClassification", LINEAR_HEAD),
+    Case("dinov2-whole-classifier", V2_PROBE, "Dinov2ForImageClassification", classifier="linear_head"),
     Case("dinov2-registers", replace(V2, registers=4), "Dinov2WithRegistersModel"),
     Case("dinov2-swiglu-registers", replace(V2_SWIGLU, registers=2), "Dinov2WithRegistersModel"),
-    Case(
+    probe(
         "dinov2-registers-classifier",
-        replace(V2, registers=4, classifier=Classifier(Features.CLS_MEAN, 5)),
+        replace(V2_PROBE, registers=4),
         "Dinov2WithRegistersForImageClassification",
-        head=LINEAR_HEAD,
-        classifier="linear_head",
+        LINEAR_HEAD,
     ),
     dinov3("dinov3", V3),
     dinov3("dinov3-teacher", V3, wrap=teacher_of_a_run),
@@ -216,6 +173,7 @@ CASES = (
     dinov3("dinov3-no-bias", replace(V3, qkv_bias=False, key_bias_mask=False, heads=1)),
     dinov3("dinov3-no-layer-scale", replace(V3, layer_scale=False)),
     dinov3("dinov3-few-biases", replace(V3, proj_bias=False, ffn_bias=False)),
-    Case("dinov3-convnext", CONVNEXT, "DINOv3ConvNextModel", dropped=ALIASES),
-    Case("dinov3-convnext-no-scale", replace(CONVNEXT, layer_scale=False), "DINOv3ConvNextModel", dropped=ALIASES),
+    convnext("dinov3-convnext"),
+    convnext("dinov3-convnext-no-scale", layer_scale=False),
 )
+BY_NAME = {case.name: case for case in CASES}

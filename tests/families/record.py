@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from dinoport.api import convert
-from dinoport.codebases.transformers.running import LoadingProof, load
+from dinoport.codebases.running import LoadingProof
+from dinoport.codebases.transformers.running import ClassRunner
 from tests import formula
 from tests.families.cases import CASES, Case
 
@@ -24,7 +25,9 @@ VERSION = "version.json"
 
 
 def load_case(case: Case, folder: Path) -> tuple[LoadingProof, Any]:
-    return load(folder, case.class_name, pooler=case.request.pooler != "none")
+    """What a case's class says when it loads a folder in float64, and the model."""
+    runner = ClassRunner(folder, case.class_name, pooler=case.request.pooler != "none")
+    return runner.load(), runner.model
 
 
 def outputs(model: Any) -> dict[str, formula.Array]:

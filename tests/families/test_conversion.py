@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from dinoport.api import convert, verify
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests.families.cases import CASES, Case
+from tests.models import renamed
 from tests.with_torchvision import ONE_GREY_LEVEL
 
 torch = pytest.importorskip("torch")
@@ -47,11 +47,10 @@ def test_every_block_was_compared(converted: tuple[Case, Path, Path]) -> None:
     case, _, folder = converted
     seen: dict[str, object] = {}
     state = {name: torch.from_numpy(values) for name, values in case.state().items()}
-    side = getattr(case.architecture, "image_size", 32)
-    reference = import_module(case.architecture.__module__.replace("architecture", "reference"))
-    reference.forward(
-        state, case.architecture, torch.zeros(1, case.architecture.channels, side, side), seen.__setitem__
-    )
+    architecture = case.architecture
+    pixels = torch.zeros(1, architecture.channels, architecture.image_size, architecture.image_size)
+    canonical = renamed(state, case.classifier, "classifier")
+    architecture.network.code.forward(canonical, architecture, pixels, seen.__setitem__)
     blocks = json.loads((folder / "dinoport.json").read_text())["proofs"]["outputs"]["blocks"]
     assert [block["name"] for block in blocks] == list(seen)
     assert all(block["float64"]["relative"] < 1e-12 for block in blocks)

@@ -7,28 +7,22 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from dinoport.networks.vit2 import forward as dinov2
 from torch.distributed.checkpoint import FileSystemReader, load
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from dinoport.networks.convnext import forward as dinov3_convnext
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
-from dinoport.networks.resnet import forward as dino_resnet
-from dinoport.networks.resnet.architecture import ResNet
-from dinoport.networks.rotary_vit import forward as dinov3
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.torch_interpolation import interpolate_table
-from dinoport.networks.vit import forward as dino
 from dinoport.networks.vit.architecture import ViT
+from dinoport.networks.vit.forward import forward
 from tests import formula, goldens
-from tests.models import dinov2
+from tests.models import CLS_MEAN, RESNET, classifying, dinov2, renamed
 
 FLOAT32_TOLERANCE = 1e-5
 """Twice the genuine code's own distance from float64; here both sides agree bit for bit on one machine."""
@@ -41,10 +35,9 @@ State = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """One golden. `arguments` go to the reference, those of `in_float64` beside them or in their place."""
+    """One golden. `arguments` go to the forward pass, those of `in_float64` beside them or in their place."""
 
     golden: str
-    reference: ModuleType
     architecture: Any
     state: Callable[[], State]
     group: str = ""
@@ -57,7 +50,8 @@ class Case:
             for name, tensor in self.state().items()
         }
         with torch.inference_mode():
-            outputs: dict[str, torch.Tensor] = self.reference.forward(state, self.architecture, pixels, **arguments)
+            code = self.architecture.network.code
+            outputs: dict[str, torch.Tensor] = code.forward(state, self.architecture, pixels, **arguments)
         return outputs
 
 
@@ -104,68 +98,17 @@ NARROW_VIT = ViT(width=64, depth=3, heads=1, mlp_hidden=256, patch_size=8, image
 VIT_SMALL = ViT(width=384, depth=12, heads=6, mlp_hidden=1536, patch_size=16, image_size=224)
 
 V2 = "dinov2/narrow"
-V2_MLP = dinov2(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=14, image_size=98)
 V2_CHUNKED = dinov2(width=32, depth=10, heads=2, mlp_hidden=128, patch_size=14, image_size=98)
-V2_REGISTERS = dinov2(
-    width=48,
-    depth=3,
-    heads=3,
-    mlp_hidden=192,
-    patch_size=14,
-    image_size=98,
-    registers=4,
-    interpolation=TO_SIZE_ANTIALIASED,
+V2_MLP = replace(V2_CHUNKED, width=64, depth=4, heads=4, mlp_hidden=256)
+V2_REGISTERS = replace(
+    V2_CHUNKED, width=48, depth=3, heads=3, mlp_hidden=192, registers=4, interpolation=TO_SIZE_ANTIALIASED
 )
-V2_SWIGLU = dinov2(width=64, depth=3, heads=1, mlp_hidden=176, patch_size=14, image_size=98, feed_forward="swiglu")
-V2_NO_BIAS = dinov2(
-    width=32,
-    depth=2,
-    heads=2,
-    mlp_hidden=128,
-    patch_size=14,
-    image_size=98,
-    qkv_bias=False,
-    proj_bias=False,
-    ffn_bias=False,
-)
-V2_LINEAR = dinov2(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=14, image_size=98, classes=1000)
+V2_SWIGLU = replace(V2_CHUNKED, width=64, depth=3, heads=1, mlp_hidden=176, feed_forward="swiglu")
+V2_NO_BIAS = replace(V2_CHUNKED, depth=2, qkv_bias=False, proj_bias=False, ffn_bias=False)
+V2_LINEAR = classifying(replace(V2_CHUNKED, depth=4), 1000, CLS_MEAN)
 
 V3 = "dinov3/narrow"
-V3_MASKED = RotaryViT(
-    width=64, depth=3, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True, layer_norm_eps=1e-5
-)
-V3_LIVE_KEY_BIAS = RotaryViT(width=64, depth=4, heads=4, mlp_hidden=256, patch_size=16, layer_norm_eps=1e-6)
-V3_NO_LAYER_SCALE = RotaryViT(
-    width=32, depth=3, heads=2, mlp_hidden=128, patch_size=16, layer_scale=False, layer_norm_eps=1e-6
-)
-V3_SWIGLU = RotaryViT(
-    width=32, depth=3, heads=2, mlp_hidden=128, patch_size=16, feed_forward="swiglu", registers=4, key_bias_mask=True
-)
-V3_LIKE_7B = RotaryViT(
-    width=32,
-    depth=4,
-    heads=2,
-    mlp_hidden=64,
-    patch_size=16,
-    feed_forward="swiglu",
-    registers=4,
-    qkv_bias=False,
-    local_cls_norm=True,
-)
-V3_NO_BIAS = RotaryViT(
-    width=32,
-    depth=2,
-    heads=2,
-    mlp_hidden=128,
-    patch_size=16,
-    qkv_bias=False,
-    proj_bias=False,
-    ffn_bias=False,
-    layer_norm_eps=1e-6,
-)
 V3_TRAINED = RotaryViT(width=32, depth=4, heads=2, mlp_hidden=128, patch_size=16, layer_norm_eps=1e-6)
-V3_TEACHER = ("dinov3/trained_a/teacher_checkpoint.pth", "teacher", "backbone.")
-V3_TRAINED_GOLDEN = "dinov3/trained_a/golden_teacher.npz"
 V3_DISTRIBUTED = RotaryViT(
     width=32,
     depth=4,
@@ -177,71 +120,72 @@ V3_DISTRIBUTED = RotaryViT(
     key_bias_mask=True,
     local_cls_norm=True,
 )
+V3_SWIGLU = replace(V3_DISTRIBUTED, depth=3, local_cls_norm=False)
+V3_MASKED = replace(V3_SWIGLU, width=64, heads=1, mlp_hidden=256, feed_forward="mlp")
+V3_LIVE_KEY_BIAS = replace(V3_TRAINED, width=64, heads=4, mlp_hidden=256)
+V3_NO_LAYER_SCALE = replace(V3_TRAINED, depth=3, layer_scale=False)
+V3_LIKE_7B = replace(V3_DISTRIBUTED, mlp_hidden=64, qkv_bias=False, key_bias_mask=False)
+V3_NO_BIAS = replace(V3_TRAINED, depth=2, qkv_bias=False, proj_bias=False, ffn_bias=False)
+V3_TEACHER = ("dinov3/trained_a/teacher_checkpoint.pth", "teacher", "backbone.")
+V3_TRAINED_GOLDEN = "dinov3/trained_a/golden_teacher.npz"
 FLOAT64_ROPE = {"rope_dtype": torch.float64}
 BFLOAT16_ROPE = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
 
 CONVNEXT = ConvNeXt(depths=(1, 1, 2, 1), widths=(16, 32, 64, 96))
 
 
-def formula_case(folder: str, reference: ModuleType, architecture: Any) -> Case:
-    in_float64 = FLOAT64_ROPE if reference is dinov3 else {}
+def formula_case(folder: str, architecture: Any) -> Case:
     return Case(
         f"{folder}/golden.npz",
-        reference,
         architecture,
         lambda: unchunked(by_formula(f"{folder}/keys.json")),
-        in_float64=in_float64,
+        in_float64=FLOAT64_ROPE if isinstance(architecture, RotaryViT) else {},
     )
 
 
 def linear_probe() -> State:
-    return {**stored(*TEACHER), **stored(f"{TINY}/linear_n1avg.pth.tar", "state_dict", "module.")}
+    head = stored(f"{TINY}/linear_n1avg.pth.tar", "state_dict", "module.")
+    return {**stored(*TEACHER), **renamed(head, "linear", "classifier")}
+
+
+def with_linear_head() -> State:
+    listed = by_formula("dinov2/lc/keys.json").items()
+    return renamed({name.removeprefix("backbone."): t for name, t in listed}, "linear_head", "classifier")
 
 
 CASES = {
-    "dino teacher": Case(f"{TINY}/golden_teacher.npz", dino, TINY_VIT, lambda: stored(*TEACHER)),
-    "dino student": Case(f"{TINY}/golden_student.npz", dino, TINY_VIT, lambda: stored(*STUDENT)),
+    "dino teacher": Case(f"{TINY}/golden_teacher.npz", TINY_VIT, lambda: stored(*TEACHER)),
+    "dino student": Case(f"{TINY}/golden_student.npz", TINY_VIT, lambda: stored(*STUDENT)),
     "dino linear probe": Case(
         f"{TINY}/golden_linear_n1avg.npz",
-        dino,
         replace(TINY_VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 8)),
         linear_probe,
     ),
     "dino patches of 8": Case(
         "dino1/formula/golden_narrow_e64_h1_p8.npz",
-        dino,
         NARROW_VIT,
         lambda: by_formula("dino1/formula/keys_narrow_e64_h1_p8.json"),
     ),
     "dino ViT-S/16": Case(
-        "dino1/full/golden_vit_small16.npz", dino, VIT_SMALL, lambda: by_formula("dino1/full/keys_vit_small16.json")
+        "dino1/full/golden_vit_small16.npz", VIT_SMALL, lambda: by_formula("dino1/full/keys_vit_small16.json")
     ),
     "dino ResNet-50": Case(
-        "dino1/full/golden_resnet50.npz",
-        dino_resnet,
-        ResNet(),
-        lambda: by_formula("dino1/full/keys_resnet50.json"),
+        "dino1/full/golden_resnet50.npz", RESNET, lambda: by_formula("dino1/full/keys_resnet50.json")
     ),
-    "dinov2 mlp": formula_case(f"{V2}/mlp_chunks0", dinov2, V2_MLP),
-    "dinov2 chunked": formula_case(f"{V2}/mlp_chunks4_depth10", dinov2, V2_CHUNKED),
-    "dinov2 registers": formula_case(f"{V2}/mlp_reg4_chunks0", dinov2, V2_REGISTERS),
-    "dinov2 swiglu": formula_case(f"{V2}/swiglu_chunks0_h1", dinov2, V2_SWIGLU),
-    "dinov2 no biases": formula_case(f"{V2}/mlp_nobias", dinov2, V2_NO_BIAS),
-    "dinov2 linear head": Case(
-        "dinov2/lc/golden_narrow_lc_layers1.npz",
-        dinov2,
-        V2_LINEAR,
-        lambda: {name.removeprefix("backbone."): t for name, t in by_formula("dinov2/lc/keys.json").items()},
-    ),
-    "dinov3 masked key bias": formula_case(f"{V3}/mlp_storage4_maskk_h1", dinov3, V3_MASKED),
-    "dinov3 live key bias": formula_case(f"{V3}/mlp_storage0", dinov3, V3_LIVE_KEY_BIAS),
-    "dinov3 no layer scale": formula_case(f"{V3}/mlp_nolayerscale", dinov3, V3_NO_LAYER_SCALE),
-    "dinov3 swiglu": formula_case(f"{V3}/swiglu_storage4_maskk", dinov3, V3_SWIGLU),
-    "dinov3 like 7B": formula_case(f"{V3}/swiglu64_7blike", dinov3, V3_LIKE_7B),
-    "dinov3 no biases": formula_case(f"{V3}/nobias", dinov3, V3_NO_BIAS),
+    "dinov2 mlp": formula_case(f"{V2}/mlp_chunks0", V2_MLP),
+    "dinov2 chunked": formula_case(f"{V2}/mlp_chunks4_depth10", V2_CHUNKED),
+    "dinov2 registers": formula_case(f"{V2}/mlp_reg4_chunks0", V2_REGISTERS),
+    "dinov2 swiglu": formula_case(f"{V2}/swiglu_chunks0_h1", V2_SWIGLU),
+    "dinov2 no biases": formula_case(f"{V2}/mlp_nobias", V2_NO_BIAS),
+    "dinov2 linear head": Case("dinov2/lc/golden_narrow_lc_layers1.npz", V2_LINEAR, with_linear_head),
+    "dinov3 masked key bias": formula_case(f"{V3}/mlp_storage4_maskk_h1", V3_MASKED),
+    "dinov3 live key bias": formula_case(f"{V3}/mlp_storage0", V3_LIVE_KEY_BIAS),
+    "dinov3 no layer scale": formula_case(f"{V3}/mlp_nolayerscale", V3_NO_LAYER_SCALE),
+    "dinov3 swiglu": formula_case(f"{V3}/swiglu_storage4_maskk", V3_SWIGLU),
+    "dinov3 like 7B": formula_case(f"{V3}/swiglu64_7blike", V3_LIKE_7B),
+    "dinov3 no biases": formula_case(f"{V3}/nobias", V3_NO_BIAS),
     "dinov3 as trained, bfloat16 rope": Case(
         V3_TRAINED_GOLDEN,
-        dinov3,
         V3_TRAINED,
         lambda: stored(*V3_TEACHER),
         group="upstream_eval_bf16rope/",
@@ -250,7 +194,6 @@ CASES = {
     ),
     "dinov3 stored periods": Case(
         V3_TRAINED_GOLDEN,
-        dinov3,
         V3_TRAINED,
         lambda: stored(*V3_TEACHER),
         group="fp32rope_stored_periods/",
@@ -258,7 +201,6 @@ CASES = {
     ),
     "dinov3 periods from theta": Case(
         V3_TRAINED_GOLDEN,
-        dinov3,
         V3_TRAINED,
         lambda: without(stored(*V3_TEACHER), "rope_embed.periods"),
         group="fp32rope_exact_periods/",
@@ -266,13 +208,12 @@ CASES = {
     ),
     "dinov3 distributed, stored periods": Case(
         "dinov3/dcp/golden_teacher_2rank_t27.npz",
-        dinov3,
         V3_DISTRIBUTED,
         lambda: distributed("dinov3/dcp/teacher_2rank_t27", "model.backbone."),
         group="fp32rope_stored_periods/",
         in_float64=FLOAT64_ROPE,
     ),
-    "dinov3 ConvNeXt": formula_case(f"{V3}/convnext_narrow", dinov3_convnext, CONVNEXT),
+    "dinov3 ConvNeXt": formula_case(f"{V3}/convnext_narrow", CONVNEXT),
 }
 
 
@@ -331,7 +272,7 @@ MUTANTS = {
     "eps 1e-5": ("dino teacher", {"layer_norm_eps": 1e-5}),
     "eps 1e-12": ("dino teacher", {"layer_norm_eps": 1e-12}),
     "table resampled to the exact size": ("dino teacher", {"interpolation": TO_SIZE}),
-    "probe features one after the other": ("dino linear probe", {"probe": Classifier(Features.CLS_MEAN, 8)}),
+    "probe features one after the other": ("dino linear probe", {"classifier": Classifier(CLS_MEAN, 8)}),
     "eps of batch norm": ("dino ResNet-50", {"batch_norm_eps": 1e-3}),
     "offset for a model with registers": ("dinov2 registers", {"interpolation": SCALE_WITH_OFFSET}),
     "fewer registers": ("dinov2 registers", {"registers": 0}),
@@ -355,27 +296,17 @@ def test_a_key_bias_without_its_mask_misses_the_golden() -> None:
     assert max(difference for _, difference in differences(replace(case, state=lambda: unmasked))) > 1e-3
 
 
-def test_a_probe_over_the_cls_token_sees_nothing_else() -> None:
-    probe = Classifier(Features.CLS, 5)
-    classifier = {"linear.weight": torch.randn(5, 32), "linear.bias": torch.randn(5)}
-    state = {**stored(*TEACHER), **classifier}
+def test_a_classifier_of_the_cls_token_sees_nothing_else() -> None:
+    classifier = {"classifier.weight": torch.randn(5, 32), "classifier.bias": torch.randn(5)}
     pixels = torch.from_numpy(formula.pixel_values(224, 224))
-    outputs = dino.forward(state, replace(TINY_VIT, classifier=probe), pixels)
-    expected = outputs["tokens"][:, 0] @ classifier["linear.weight"].T + classifier["linear.bias"]
-    torch.testing.assert_close(outputs["logits"], expected)
-
-
-def test_a_plain_classifier_takes_the_cls_token() -> None:
-    classifier = {"head.weight": torch.randn(5, 32), "head.bias": torch.randn(5)}
-    pixels = torch.from_numpy(formula.pixel_values(224, 224))
-    outputs = dino.forward({**stored(*TEACHER), **classifier}, replace(TINY_VIT, classes=5), pixels)
-    expected = outputs["tokens"][:, 0] @ classifier["head.weight"].T + classifier["head.bias"]
+    outputs = forward({**stored(*TEACHER), **classifier}, classifying(TINY_VIT, 5), pixels)
+    expected = outputs["tokens"][:, 0] @ classifier["classifier.weight"].T + classifier["classifier.bias"]
     torch.testing.assert_close(outputs["logits"], expected)
 
 
 def test_a_model_without_a_classifier_has_no_logits() -> None:
     pixels = torch.from_numpy(formula.pixel_values(224, 224))
-    assert set(dino.forward(stored(*TEACHER), TINY_VIT, pixels)) == {"tokens"}
+    assert set(forward(stored(*TEACHER), TINY_VIT, pixels)) == {"tokens"}
 
 
 OBSERVED = {
@@ -404,7 +335,7 @@ OBSERVED = {
 def test_every_block_can_be_observed(name: str) -> None:
     case = CASES[name]
     seen: dict[str, torch.Tensor] = {}
-    side = 98 if case.reference is dinov2 else 64
+    side = 98 if "dinov2" in name else 64
     outputs = case.run(torch.from_numpy(formula.pixel_values(side, side)), observe=seen.__setitem__)
     assert list(seen) == OBSERVED[name]
     last = seen[OBSERVED[name][-1]]
@@ -423,10 +354,10 @@ def test_pixels_decide_whether_a_dino_table_is_resampled() -> None:
 def _first_tokens(state: State, pixels: torch.Tensor) -> float:
     """How far the positions in the embedding's output are from the stored table."""
     seen: dict[str, torch.Tensor] = {}
-    dino.forward(state, TINY_VIT, pixels, seen.__setitem__)
+    forward(state, TINY_VIT, pixels, seen.__setitem__)
     blank = {**state, "pos_embed": torch.zeros_like(state["pos_embed"])}
     unplaced: dict[str, torch.Tensor] = {}
-    dino.forward(blank, TINY_VIT, pixels, unplaced.__setitem__)
+    forward(blank, TINY_VIT, pixels, unplaced.__setitem__)
     return float((seen["embedding"] - unplaced["embedding"] - state["pos_embed"]).abs().max())
 
 

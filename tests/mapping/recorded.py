@@ -1,22 +1,31 @@
-"""What a plan does with every element, told from the values that come out of it, in the words of the recorded lists."""
+"""What a plan does with every element, told from the values that come out of it, in the words of the recorded lists.
+
+A list leads from an original's own names to a class's: so do the table of its codebase, read from right to left, and
+that of the class, one after the other.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeAlias
 
 import numpy as np
-from dinoport.codebases.transformers.catalogue import choose
-from dinoport.codebases.transformers.target import Choices, Target
-from dinoport.mapping.RESOLVE import claims_of_source, forwards
 
+from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import target_of as form_of
+from dinoport.mapping.claims import claims_of_source
+from dinoport.mapping.decoding import decode
+from dinoport.mapping.encoding import encode
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.rule import Rule
+from dinoport.model import Model, Wishes
 from dinoport.networks.preprocessing import EVALUATION
+from dinoport.request import Request
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 from tests.fixtures.mapping.cases import Case
 
@@ -26,8 +35,21 @@ ELEMENTS = 2**24
 """More than any tensor has here: element e of tensor t holds the value t · ELEMENTS + e."""
 
 
-def target_of(case: Case) -> Target:
-    return choose(case.architecture, EVALUATION, Choices())
+def read(case: Case) -> Model:
+    """The model of a case, read from tensors in which every element says where it lies, by the original's own names."""
+    shapes = case.shapes()
+    naming = next(naming for naming in NAMINGS if naming.recognises(shapes))
+    family = naming.code.FAMILY
+    assert family.name == case.family
+    decoding = decode(coded(shapes), naming.rules(shapes, Wishes()), family.drops)
+    assert not decoding.problems
+    assert not decoding.aside
+    assert decoding.tensors.keys() == case.architecture.tensors().keys()
+    return Model("", "", family, case.architecture, decoding, (), EVALUATION, case.classifier or None)
+
+
+def target_of(model: Model) -> Target:
+    return form_of(model, Request(), None)
 
 
 def read_list(case: Case) -> dict[str, Any]:
@@ -45,7 +67,7 @@ def coded(shapes: Mapping[str, Shape]) -> dict[str, TensorRef]:
 
 
 def entries_of(plan: Plan, shapes: Mapping[str, Shape]) -> list[Entry]:
-    """The entries of a plan for `coded` tensors, by target."""
+    """The entries of a plan for `coded` tensors of these names, by target."""
     names = list(shapes)
     found = []
     for step in plan.steps:
@@ -103,10 +125,10 @@ def left_out_of(plan: Plan, shapes: Mapping[str, Shape]) -> list[Entry]:
     return sorted(found, key=lambda entry: list(shapes).index(entry["source"]))
 
 
-def unfolded(rules: Sequence[Rule], shapes: Mapping[str, Shape]) -> list[Rule]:
+def unfolded(rules: Sequence[Rule], names: Iterable[str]) -> list[Rule]:
     """The table with one rule for each tensor, without placeholders."""
     concrete = [rule for rule in rules if rule.source is None]
-    for name in shapes:
+    for name in names:
         for claim in claims_of_source(name, rules):
             targets = tuple(
                 Pattern(pattern.fill(claim.bindings)) if pattern else None for pattern in claim.rule.targets
@@ -124,10 +146,10 @@ class Mutant:
     rules: Sequence[Rule]
 
 
-def mutants(rules: Sequence[Rule], shapes: Mapping[str, Shape]) -> Iterator[Mutant]:
+def mutants(rules: Sequence[Rule], tensors: Mapping[str, TensorRef]) -> Iterator[Mutant]:
     """Every mutant of a table but for those that are none: a constant in the place of an equal one."""
-    table = unfolded(rules, shapes)
-    target_shapes = forwards(coded(shapes), table).plan.shapes()
+    table = unfolded(rules, tensors)
+    target_shapes = encode(tensors, table).plan.shapes()
     places = [
         (index, part, pattern.template)
         for index, rule in enumerate(table)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dinoport.mapping.encoding import encode
 from tests.fixtures.mapping.cases import CASES, FOLDER, Case
-from tests.mapping.recorded import coded, entries_of, left_out_of, mutants, read_list, target_of
+from tests.mapping.recorded import entries_of, left_out_of, mutants, read, read_list, target_of
 
 MUTANTS = {"dino": 150, "dino_resnet": 150, "dinov2": 150, "dinov3": 150, "dinov3_convnext": 60}
 """How many mutants there are at least, so that a test of none is noticed."""
@@ -31,19 +32,19 @@ def test_every_list_has_a_case_and_every_class_a_list() -> None:
 
 @cases
 def test_the_table_does_what_was_recorded(case: Case) -> None:
-    shapes = case.architecture.tensors()
-    target, listed = target_of(case), read_list(case)
-    resolution = forwards(coded(shapes), target.rules)
-    assert resolution.problems == ()
-    assert (target.class_name, case.family) == (listed["class"], listed["family"])
-    assert entries_of(resolution.plan, shapes) == listed["entries"]
+    model, listed = read(case), read_list(case)
+    target = target_of(model)
+    encoding = encode(model.tensors, target.rules)
+    assert encoding.problems == ()
+    assert (target.form, model.family.name) == (listed["class"], listed["family"])
+    assert entries_of(encoding.plan, case.shapes()) == listed["entries"]
     recorded = [{key: line[key] for key in line if key != "outputs_depend_on_it"} for line in listed["left_out"]]
-    assert left_out_of(resolution.plan, shapes) == recorded
+    assert left_out_of(encoding.plan, case.shapes()) == recorded
 
 
 @cases
 def test_the_config_says_what_the_list_was_recorded_with(case: Case) -> None:
-    config = target_of(case).config
+    config = target_of(read(case)).config
     expected = {field: value for field, value in case.config.items() if field != "num_labels"}
     assert {field: config.get(field) for field in expected} == expected
 
@@ -58,13 +59,13 @@ def test_nothing_is_left_out_that_outputs_depend_on(case: Case) -> None:
 @cases
 def test_no_mutant_of_a_table_passes(case: Case) -> None:
     """Two targets of one shape swapped, all pairs. Only the rules that differ are applied: the others give the same."""
-    shapes = case.architecture.tensors()
-    originals, listed = coded(shapes), {entry["target"]: entry for entry in read_list(case)["entries"]}
+    model, shapes = read(case), case.shapes()
+    originals, listed = model.tensors, {entry["target"]: entry for entry in read_list(case)["entries"]}
     count = 0
-    for mutant in mutants(target_of(case).rules, shapes):
+    for mutant in mutants(target_of(model).rules, originals):
         sources = {rule.source.template for rule in mutant.rules if rule.source}
-        resolution = forwards({name: originals[name] for name in originals if name in sources}, mutant.rules)
-        assert resolution.problems == ()
-        assert any(entry != listed[entry["target"]] for entry in entries_of(resolution.plan, shapes)), mutant.swapped
+        encoding = encode({name: originals[name] for name in originals if name in sources}, mutant.rules)
+        assert encoding.problems == ()
+        assert any(entry != listed[entry["target"]] for entry in entries_of(encoding.plan, shapes)), mutant.swapped
         count += 1
     assert count >= MUTANTS[case.family]
