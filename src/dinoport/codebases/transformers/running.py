@@ -39,7 +39,7 @@ class ClassRunner:
         cls = getattr(transformers, self.class_name)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
-        if not self._pooler:
+        if not self._pooler and self.class_name == "ViTModel":  # no other class has the choice
             arguments["add_pooling_layer"] = False
         version = transformers.__version__
         with quiet():
