@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from dinoport import api
+from dinoport import api, work
 
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
+DEMO = Path(work.__file__).with_name(api.DEMO_FILE)
 HEADS = ("--num-heads", "2")
 EXACT = ("--verify", "exact")
 

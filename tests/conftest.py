@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dinoport.formats.safetensors import writer
 from tests.command_line import Done, Run
 
 
@@ -29,6 +31,21 @@ def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
     yield mount
     for folder in folders:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def miswriting(monkeypatch) -> None:
+    """Let the last value of each weight file be written wrong."""
+    write = writer.write_safetensors
+
+    def miswrite(path: Path, *arguments: object, **options: object) -> object:
+        file = write(path, *arguments, **options)
+        with path.open("r+b") as wrong:
+            wrong.seek(-3, os.SEEK_END)
+            wrong.write(b"\x01")
+        return file
+
+    monkeypatch.setattr(writer, "write_safetensors", miswrite)
 
 
 @pytest.fixture

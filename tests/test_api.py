@@ -12,9 +12,9 @@ import pytest
 import dinoport
 from dinoport import api
 from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError, SettingError
+from dinoport.formats.torch.writer import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
-from dinoport.work import conversion
 from tests import tiny
 
 
@@ -84,25 +84,17 @@ def test_there_and_back(source: Path, tmp_path) -> None:
     api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
     back = api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
     assert back.direction == "to original"
-    again = api.convert(tmp_path / "back" / conversion.ORIGINAL_FILE, tmp_path / "again", tiny.REQUEST, level="exact")
+    again = api.convert(tmp_path / "back" / ORIGINAL_FILE, tmp_path / "again", tiny.REQUEST, level="exact")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "again")]
     assert weights[0] == weights[1]
     assert again.verdict.word is Word.TRANSPORTED
 
 
-def test_a_failed_proof_raises_with_its_report(source: Path, tmp_path, monkeypatch) -> None:
-    write = conversion.write_sharded
-
-    def miswrite(folder: Path, *arguments):
-        files = write(folder, *arguments)
-        content = bytearray((folder / "model.safetensors").read_bytes())
-        content[-5] ^= 1
-        (folder / "model.safetensors").write_bytes(content)
-        return files
-
-    monkeypatch.setattr(conversion, "write_sharded", miswrite)
+@pytest.mark.usefixtures("miswriting")
+@pytest.mark.parametrize("max_shard_bytes", [1000, 1 << 20], ids=["shards", "one file"])
+def test_a_failed_proof_raises_with_its_report(source: Path, tmp_path, max_shard_bytes: int) -> None:
     with pytest.raises(NotProvenError) as caught:
-        api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+        api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact", max_shard_bytes=max_shard_bytes)
     assert caught.value.report.verdict.word is Word.NOT_EQUAL
     assert not (tmp_path / "out").exists()
 
@@ -167,8 +159,8 @@ def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> Non
     [
         (lambda source, out: api.convert(source, out, to="bogus"), "to", "'transformers' or 'original'"),
         (lambda source, out: api.plan(source, to="bogus"), "to", "'transformers' or 'original'"),
-        (lambda source, out: api.convert(source, out, level="bogus"), "level", "'none' or 'exact' or 'full'"),
-        (lambda source, out: api.verify(source, out, level="bogus"), "level", "'exact' or 'full'"),
+        (lambda source, out: api.convert(source, out, level="bogus"), "level", "'full' or 'exact' or 'none'"),
+        (lambda source, out: api.verify(source, out, level="bogus"), "level", "'full' or 'exact'"),
     ],
     ids=["convert to", "plan to", "convert level", "verify level"],
 )

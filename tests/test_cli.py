@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.work import conversion
 from tests import formula
 from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 from tests.families.cases import VIT
@@ -301,18 +299,9 @@ def test_inspect_plans_with_the_interpolation_that_was_given(run: Run) -> None:
     assert "--interpolation takes one of offset, size, size-antialias" in wrong.err
 
 
-def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path, monkeypatch) -> None:
-    """The writer is made to write one wrong value: nothing is published, the figures are kept, the folder on demand."""
-    write = conversion.write_sharded
-
-    def miswrite(folder: Path, *arguments):
-        files = write(folder, *arguments)
-        with (folder / "model.safetensors").open("r+b") as file:
-            file.seek(-3, os.SEEK_END)
-            file.write(b"\x01")
-        return files
-
-    monkeypatch.setattr(conversion, "write_sharded", miswrite)
+@pytest.mark.usefixtures("miswriting")
+def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path) -> None:
+    """Nothing is published, the figures are kept, the folder on demand."""
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json", "--report", tmp_path / "report.json")
     assert done.code == 3
     assert json.loads(done.out)["verdict"]["word"] == "not equal"
@@ -350,9 +339,9 @@ def test_the_command_of_a_report_makes_the_folder_again(run: Run, tmp_path: Path
     options = ("--verify", "none", "--max-shard-size", "100kB", "--allow-nonfinite", "--pooler", "none")
     run("convert", DEMO, out, *HEADS, *options)
     command = json.loads((out / "dinoport.json").read_text())["command"]
-    words = ("--num-heads", "2", "--pooler", "none", "--verify", "none")
     assert shlex.split(command) == [
-        "dinoport", "convert", str(DEMO), str(out), *words, "--max-shard-size", "100000", "--allow-nonfinite"
+        "dinoport", "convert", str(DEMO), str(out), "--num-heads", "2", "--pooler", "none",
+        "--max-shard-size", "100000", "--allow-nonfinite", "--verify", "none",
     ]  # fmt: skip
     run(*shlex.split(command.replace(str(out), str(again)))[1:])
     assert names(again) == names(out)

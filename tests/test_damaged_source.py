@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,14 @@ from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
+from tests.command_line import DEMO
 
 REQUEST = Request(num_heads=2)
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    with resources.as_file(resources.files("dinoport") / "demo_checkpoint.pth") as path:
-        return Path(shutil.copy(path, tmp_path / "checkpoint.pth"))
+    return Path(shutil.copy(DEMO, tmp_path / "checkpoint.pth"))
 
 
 def flip_a_bit_of_a_weight(path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from dinoport import api
 from tests import goldens
+from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED, ONE_GREY_LEVEL
 
 torch = pytest.importorskip("torch")
@@ -28,7 +29,7 @@ def demo(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
 
 
 def test_the_demo_is_the_genuine_training_checkpoint() -> None:
-    assert Path(api.__file__).with_name(api.DEMO_FILE).read_bytes() == GOLDEN_CHECKPOINT.read_bytes()
+    assert DEMO.read_bytes() == GOLDEN_CHECKPOINT.read_bytes()
 
 
 def test_it_shows_a_report_that_reads_equal(demo) -> None:

@@ -25,6 +25,7 @@ from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline, report_lines
 from dinoport.request import Request
 from tests import formula, tiny
+from tests.command_line import DEMO
 from tests.writing.stub_tensors import tensor
 
 
@@ -132,13 +133,13 @@ def test_shards_and_their_index_are_what_a_conversion_writes(tmp_path) -> None:
 def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
     made, monkeypatch, name: str, fields: dict[str, object]
 ) -> None:
-    loading = pytest.importorskip("dinoport.codebases.transformers.running")
+    running = pytest.importorskip("dinoport.codebases.transformers.running")
     source, folder = made
     (folder / name).touch()
     (folder / name).write_text((folder / name).read_text() or "{}")
     edit(folder / name, **fields)
     forge(folder)
-    monkeypatch.setattr(loading, "load", lambda *given, **options: pytest.fail("it was loaded"))
+    monkeypatch.setattr(running.ClassRunner, "load", lambda *given: pytest.fail("it was loaded"))
     report = verify(source, folder)
     assert report.verdict.word is Word.NOT_EQUAL
     assert any(name in failure for failure in report.verdict.failures)
@@ -241,13 +242,12 @@ def test_what_the_verifier_gives_is_given(made) -> None:
 
 
 def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_path) -> None:
-    demo = Path(api.__file__).parent / api.DEMO_FILE
-    convert(demo, tmp_path / "out", Request(num_heads=2, checkpoint_key="student"), level="exact")
-    verdict = verify(demo, tmp_path / "out", Request(num_heads=2), level="exact").verdict
+    convert(DEMO, tmp_path / "out", Request(num_heads=2, checkpoint_key="student"), level="exact")
+    verdict = verify(DEMO, tmp_path / "out", Request(num_heads=2), level="exact").verdict
     assert said("checkpoint key = student") in verdict.assumptions
     ordinary = Request(num_heads=2, image_mean=IMAGENET_MEAN)
-    convert(demo, tmp_path / "ordinary", ordinary, level="exact")
-    assumptions = verify(demo, tmp_path / "ordinary", Request(num_heads=2), level="exact").verdict.assumptions
+    convert(DEMO, tmp_path / "ordinary", ordinary, level="exact")
+    assumptions = verify(DEMO, tmp_path / "ordinary", Request(num_heads=2), level="exact").verdict.assumptions
     assert not any("mean" in assumption for assumption in assumptions)
 
 
@@ -271,13 +271,13 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
     made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
 ) -> None:
     seeing = pytest.importorskip("dinoport.pictures.seeing")
-    loading = pytest.importorskip("dinoport.codebases.transformers.running")
+    running = pytest.importorskip("dinoport.codebases.transformers.running")
     from dinoport.proofs.picture import synthetic_picture
 
     _, folder = made
     edit(folder / "config.json", **fields)
     monkeypatch.setattr(seeing, "_load", lambda *given, **options: pytest.fail("it was loaded"))
-    monkeypatch.setattr(loading, "load", lambda *given, **options: pytest.fail("it was loaded"))
+    monkeypatch.setattr(running.ClassRunner, "load", lambda *given: pytest.fail("it was loaded"))
     if command != "visualize" and "architectures" in fields:
         return  # what is no class of the family has no way back at all
     run = {
@@ -304,18 +304,24 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
 
 def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     pytest.importorskip("torch")
+    from dinoport.codebases.transformers.running import ClassRunner, attention_for
     from dinoport.pictures import seeing
-    from dinoport.proofs import loading
 
     _, folder = made
     edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")
-    _, model = loading.load(folder, "ViTModel")
-    assert model.config._attn_implementation == "sdpa"
+    runner = ClassRunner(folder, "ViTModel")
+    assert runner.load().passed
+    assert runner.model.config._attn_implementation == "sdpa"
     assert seeing._load(folder, "vit", "float32").config._attn_implementation == "sdpa"
-    assert loading.attention_for("ResNetModel") == loading.attention_for("DINOv3ConvNextModel") == {}
+    assert attention_for("ResNetModel") == attention_for("DINOv3ConvNextModel") == {}
 
 
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
+@pytest.mark.parametrize("field", ["attn_implementation", "kernel_config", "auto_map", "quantization_config", "mine"])
+def test_what_a_strangers_config_asks_for_does_not_come_along(made, tmp_path: Path, field: str) -> None:
+    _, folder = made
+    edit(folder / "config.json", **{field: {"AutoModel": "evil.Model"}})
+    assert convert(folder, tmp_path / "half", dtype="float16", level="exact").verdict.word is Word.TRANSPORTED
+    assert field not in json.loads((tmp_path / "half" / "config.json").read_text())
 
 
 def test_a_value_that_was_assumed_can_be_confirmed(tmp_path: Path) -> None:

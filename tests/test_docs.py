@@ -15,6 +15,7 @@ import typer.main
 
 from dinoport import api, errors
 from dinoport.cli.commands import app
+from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED
 
 ROOT = Path(__file__).parents[1]
@@ -140,7 +141,7 @@ def test_modules_named_in_the_tour_exist() -> None:
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch, capsys) -> None:
-    (tmp_path / "checkpoint.pth").write_bytes(Path(api.__file__).with_name(api.DEMO_FILE).read_bytes())
+    (tmp_path / "checkpoint.pth").write_bytes(DEMO.read_bytes())
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"^```python\n(.*?)^```$", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own page
@@ -159,7 +160,7 @@ def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> N
     shown = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- end of demo -->", text, re.DOTALL)
     assert shown is not None
     printed = "\n".join(report_lines(api.demo("dinoport-demo"))) + "\n"
-    source = os.fspath(Path(api.__file__).with_name(api.DEMO_FILE))
+    source = os.fspath(DEMO)
     assert without_figures(printed.replace(source, "demo_checkpoint.pth")) == without_figures(shown[1]), "make docs"
 
 

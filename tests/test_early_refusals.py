@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 from dinoport import api
 from dinoport.cli.options import statistics
 from dinoport.errors import SettingError, UsageError
+from dinoport.formats.torch.writer import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
-from dinoport.work.conversion import Request
+from dinoport.request import Request
 from tests import tiny
 from tests.command_line import DEMO, Run
 
@@ -61,11 +62,32 @@ def test_statistics_of_bytes() -> None:
     assert "likely cause: numbers from 0 to 255: divide them by 255" in str(error.value)
 
 
-def test_a_checkpoint_on_the_way_back(source: Path, tmp_path: Path) -> None:
+def test_what_has_the_originals_names_already_is_no_source_for_them(source: Path, tmp_path: Path) -> None:
+    """A checkpoint of training is one: it holds more than the model."""
+    api.convert(source, tmp_path / "model", tiny.REQUEST, to="original", level="exact")
+    bare = tmp_path / "model" / ORIGINAL_FILE
     with pytest.raises(SettingError) as error:
-        api.convert(source, tmp_path / "out", to="original", level="exact")
-    assert "is no folder of Transformers" in str(error.value)
-    assert "leave --to original out: a checkpoint of the original codebase has its names already" in str(error.value)
+        api.convert(bare, tmp_path / "again", tiny.REQUEST, to="original", level="exact")
+    assert str(error.value) == (
+        f"{bare} has the original's names already\n"
+        "  expected: a folder of Transformers, a training checkpoint, or another codebase's names, for --to original\n"
+        "  found: a torch zip file of DINO ViT (facebookresearch/dino)\n"
+        "  try: leave --to original out"
+    )
+    api.convert(bare, tmp_path / "half", tiny.REQUEST, to="original", dtype="float16", level="exact")
+
+
+def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    api.convert(source, folder, tiny.REQUEST, level="exact")
+    with pytest.raises(SettingError) as error:
+        api.convert(folder, tmp_path / "again", level="exact")
+    assert str(error.value) == (
+        f"{folder} is a folder of Transformers already\n"
+        "  expected: a checkpoint of an original codebase, or --dtype or --image-size for another folder\n"
+        "  found: config.json and weights under the names of Transformers\n"
+        f"  try: dinoport convert {folder} FOLDER --to original, for the original's names"
+    )
 
 
 def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
@@ -144,9 +166,12 @@ def test_a_folder_to_verify_that_is_none_is_called_so(
     )
 
 
-def test_a_checkpoint_given_as_the_folder_to_verify(run: Run, source: Path) -> None:
-    done = run("verify", DEMO, source, "--verify", "exact")
-    assert done.err.endswith("  try: give the source first, then the folder: dinoport verify SOURCE FOLDER\n")
+def test_source_and_folder_in_the_wrong_order(run: Run, source: Path, tmp_path: Path) -> None:
+    """A file is a place to verify as well: each can be the source of the other."""
+    api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    done = run("verify", tmp_path / "out", source, "--verify", "exact")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("verdict     transported exactly (outputs not shown)")
 
 
 def tried(run: Run, *arguments: object) -> str:

@@ -19,7 +19,7 @@ from dinoport.files.remote import fetching, http
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote import copying
 from dinoport.formats.remote.opening import open_remote
-from dinoport.work.conversion import Request
+from dinoport.request import Request
 from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then

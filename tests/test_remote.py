@@ -15,7 +15,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.remote import http
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
-from dinoport.work.conversion import Request
+from dinoport.request import Request
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, then
 

@@ -130,9 +130,10 @@ def verify(
     The report's verdict says whether the two are equal. Raises NotProvenError, without a report, for a folder that is
     too damaged to be compared.
     """
+    level = asked.get("level", checks.level if checks else "full")
+    if level not in ("full", "exact"):
+        raise SettingError(f"level cannot be {level!r}", expected="'full' or 'exact'", found=repr(level))
     request, checks = _asked_for(request, checks, asked)
-    if checks.level == "none":
-        raise SettingError("level cannot be 'none'", expected="'full' or 'exact'", found="'none'")
     folder = local_folder(folder)
     _require_packages(checks.level)
     check_reference(checks.reference, checks.level)

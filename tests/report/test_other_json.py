@@ -14,9 +14,9 @@ import pytest
 
 from dinoport import api
 from dinoport.proofs.picture import synthetic_picture
+from tests.command_line import DEMO
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
 
 
 def printed(folder: Path, *arguments: str) -> Any:

@@ -21,7 +21,8 @@ from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.outputs import Difference
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.work.conversion import Request
+from dinoport.request import Request
+from tests.command_line import DEMO
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
 from tests.with_torchvision import ONE_GREY_LEVEL
 
@@ -30,7 +31,6 @@ pytest.importorskip("transformers")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
 HOSTILE = "</code><script>alert('x')</script><img src=x onerror=alert(1)>"
 
 

@@ -18,13 +18,13 @@ from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import Difference
 from dinoport.report import as_json
 from dinoport.request import Request
+from tests.command_line import DEMO
 from tests.families.cases import CASES
 
 jsonschema = pytest.importorskip("jsonschema")
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-DEMO = Path(api.__file__).with_name(api.DEMO_FILE)
 SCHEMA = json.loads(Path(as_json.__file__).with_name("schema.json").read_text())
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "report.md"
 HEADS = Request(num_heads=2)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-DEMO = Path(__file__).parents[2] / "src" / "dinoport" / "work" / "demo_checkpoint.pth"
 
 EQUAL = """\
 verdict     equal at 224×224 pixels, with 2 exceptions and 4 assumptions

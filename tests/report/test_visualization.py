@@ -18,6 +18,7 @@ from dinoport.pictures import seeing
 from dinoport.pictures.images import heat
 from dinoport.pictures.seeing import check_count, holding, see
 from dinoport.proofs.picture import synthetic_picture
+from tests.command_line import DEMO
 from tests.families.cases import CASES
 
 pytest.importorskip("torch")
@@ -29,7 +30,7 @@ pytest.importorskip("matplotlib")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo, converted, beside a picture."""
     folder = tmp_path_factory.mktemp("visualization")
-    api.convert(Path(api.__file__).with_name(api.DEMO_FILE), folder / "demo", api.Request(num_heads=2), level="none")
+    api.convert(DEMO, folder / "demo", api.Request(num_heads=2), level="none")
     synthetic_picture().save(folder / "picture.jpg")
     return folder
 

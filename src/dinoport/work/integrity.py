@@ -19,7 +19,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import read_json
 from dinoport.model import FIELDS, Origin
 from dinoport.report.as_json import SEAL, seal
-from dinoport.report.report import Report
+from dinoport.report.report import FORMAT, Report
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
@@ -28,8 +28,10 @@ from dinoport.work.folder_files import broken_hashes, strange_files
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
 
+FORMATS = (1, FORMAT)
+"""Layouts that a folder's report can have: 1 is that of 0.1, whose request does not say what `direction` says."""
+
 COMPUTED_AGAIN = (
-    ("format",),
     ("direction",),
     *OF_THE_FILE,
     ("model", "family"),
@@ -109,7 +111,9 @@ def _contradictions(
 ) -> Iterator[str]:
     yield from _broken_seal(path, recorded)
     expected = fresh.to_dict()
-    left_out = ("head", "labels", *given, *(("dropped",) if another else ()))
+    if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
+        yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
+    left_out = ("to", "head", "labels", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
         if another and keys in OF_THE_FILE:
             continue
@@ -177,6 +181,8 @@ def _without(names: Collection[str], value: object) -> object:
 
 def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
     """What could not be looked at."""
+    if path.is_file():
+        return (f"of {fresh.source.where} and {path} nothing beside the tensors was looked at",)
     if folder.report is None:
         return (
             f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",

@@ -66,6 +66,8 @@ def _verified(
         case = case_of(conversion, side, decoded_target(conversion, target, place), entry)
         proofs = proven(case, checked, conversion.plan.size_bytes, on_progress)
         fresh = report_of(conversion, Verdict(Word.PLANNED), proofs, str(place), (), pinned(), checks)
+        if place.is_file():  # no conversion wrote it
+            fresh = replace(fresh, command="", usage=())
     if target.report is not None:
         problems += integrity.contradictions(place, target.report, fresh, given, another=another)
     conversion.check_unchanged()
@@ -90,9 +92,9 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
     returned = was_returned(place)
     path = place / ORIGINAL_FILE if returned else place
     try:
+        report = read_json(place / REPORT) if returned else None
         checkpoint = open_checkpoint(path)
-        if returned:
-            checkpoint = replace(checkpoint, report=read_json(place / REPORT))
+        checkpoint = replace(checkpoint, report=report) if returned else checkpoint
     except CheckpointError as error:
         refused = isinstance(error, UnsafeCheckpointError) or isinstance(error.__cause__, OSError)
         if not refused and place.is_dir() and not is_of_a_model(place):
