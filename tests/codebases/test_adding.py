@@ -47,13 +47,13 @@ def test_without_its_line_it_is_refused(source: Path, tmp_path) -> None:
 def test_it_converts_is_proven_and_returns(source: Path, tmp_path) -> None:
     out, back = tmp_path / "out", tmp_path / "back"
     report = api.convert(source, out)
-    assert report.verdict.word is Word.EQUAL
+    assert report.verdict.word is Word.EQUAL_EXCEPT  # for the crop of some sizes
     assert report.ends == ("Lab ViT (lab/vision)", "ViTModel")
     assert any(text.startswith("eps = 1e-12 (as in the lab's code)") for text in report.verdict.assumptions)
     assert [line.names for line in report.accounting.dropped] == ["decoder.weight"]
     config = json.loads((out / "config.json").read_text())
     assert (config["layer_norm_eps"], config["dinoport"]["family"]) == (1e-12, "lab")
-    assert api.verify(source, out).verdict.word is Word.EQUAL
+    assert api.verify(source, out).verdict.word is Word.EQUAL_EXCEPT
 
     returned = api.convert(out, back, to="original")
     assert returned.verdict.word is Word.EQUAL
