@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.fields import input_size, original_fields, prepared
+from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
 from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, recorded, unsized
 from dinoport.mapping.constants import ones
 from dinoport.mapping.rule import Rule, copy, drop_alias, make

@@ -12,7 +12,7 @@ import numpy as np
 
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.fields import input_size, original_fields, prepared
+from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, record_of, recorded, size_of, unsized
 from dinoport.mapping.constants import Listed, ones, zeros
 from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows

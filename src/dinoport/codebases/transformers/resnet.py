@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.fields import input_size, label_fields, original_fields, prepared
+from dinoport.codebases.transformers.shared import input_size, label_fields, original_fields, prepared
 from dinoport.codebases.transformers.forms import class_name
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model

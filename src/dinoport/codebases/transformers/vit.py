@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.fields import (
+from dinoport.codebases.transformers.shared import (
     baked_from,
     input_size,
     label_fields,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.fields import with_losses
+from dinoport.codebases.transformers.shared import with_losses
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
 from dinoport.codebases.transformers.running import ClassRunner
