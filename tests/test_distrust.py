@@ -311,7 +311,7 @@ def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")
     _, model = loading.load(folder, "ViTModel")
     assert model.config._attn_implementation == "sdpa"
-    assert seeing._load(folder, "vit", "float32").config._attn_implementation == "sdpa"
+    assert seeing._load(folder, "vit", "float32", folder).config._attn_implementation == "sdpa"
     assert loading.attention_for("ResNetModel") == loading.attention_for("DINOv3ConvNextModel") == {}
 
 

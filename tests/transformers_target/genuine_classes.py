@@ -16,7 +16,7 @@ Outcome = Literal["same", "moved", "keys", "refused"]
 MOVED = 1e-9
 """Relative, in float64: what counts as other outputs. A float32 rounded to float16 moves them by 1e-4."""
 
-ADDED_SIDE = 2
+ADDED_PATCHES = 2
 """Patches by which the second picture is larger than the model's own size."""
 
 _VIT = {
@@ -148,7 +148,7 @@ class Genuine:
         try:
             model = _load(self.class_name, self.folder)
             outputs = _outputs(model)
-        except _Keys:
+        except KeysError:
             return "keys"
         except Exception:  # whatever a class raises: it does not load or run with this value
             return "refused"
@@ -159,7 +159,7 @@ class Genuine:
         return "moved" if any(map(_differ, self.outputs, outputs)) else "same"
 
 
-class _Keys(Exception):
+class KeysError(Exception):
     pass
 
 
@@ -167,11 +167,9 @@ def _load(class_name: str, folder: Path) -> Any:
     import transformers
 
     auto = transformers.AutoModelForImageClassification if "Class" in class_name else transformers.AutoModel
-    model, info = auto.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
-    )
+    model, info = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False, output_loading_info=True)
     if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
-        raise _Keys
+        raise KeysError
     if type(model).__name__ != class_name:
         raise TypeError(type(model).__name__)
     return model.double().eval()
@@ -181,16 +179,18 @@ def _outputs(model: Any) -> tuple[Any, ...]:
     """The values of all outputs for two sizes of picture, also where the config asks for tuples."""
     import torch
 
-    side = 64 if not hasattr(model.config, "patch_size") else 12
-    sides = (side, side + 4 * ADDED_SIDE)
-    found = []
-    for each in sides:
+    side = CONFIGS[type(model).__name__].get("image_size", 64)
+    found: list[Any] = []
+    for each in (side, side + 4 * ADDED_PATCHES):
         noise = np.random.default_rng(each).standard_normal((1, 3, each, each))
-        options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+        options = {"interpolate_pos_encoding": True} if type(model).__name__.startswith("ViT") else {}
         with torch.inference_mode():
-            made = model(torch.from_numpy(noise), return_dict=True, **options)
-        names = ("last_hidden_state", "pooler_output", "logits")
-        found += [made[name] for name in names if made.get(name) is not None]
+            made = model(torch.from_numpy(noise), **options)
+        if isinstance(made, tuple):
+            found += [value for value in made[:2] if isinstance(value, torch.Tensor)]
+        else:
+            names = ("last_hidden_state", "pooler_output", "logits")
+            found += [made[name] for name in names if made.get(name) is not None]
     return tuple(found)
 
 

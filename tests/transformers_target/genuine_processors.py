@@ -60,8 +60,7 @@ class GenuineProcessor:
         except Exception:  # whatever a processor raises: it does not load or run with this value
             return "refused"
         moved = any(
-            one.shape != other.shape or not (one == other).all()
-            for one, other in zip(self.pixels, pixels, strict=True)
+            one.shape != other.shape or not (one == other).all() for one, other in zip(self.pixels, pixels, strict=True)
         )
         return "moved" if moved else "same"
 

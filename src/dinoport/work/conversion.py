@@ -26,7 +26,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.progress import Bar, Progress
-from dinoport.proofs.foreign import refuse_foreign
+from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import Reference
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, judge
@@ -161,7 +161,7 @@ def planned_return(located: Located, folder: Checkpoint, level: Level) -> Iterat
         local = located.path
         if level == "full":
             local = local or files.enter_context(on_disk(folder))
-            refuse_foreign(local, folder.config or {}, prepared.tensors)
+            local = files.enter_context(known_folder(local, folder.config or {}, prepared.tensors))
         yield prepared, local or Path(located.shown)
 
 

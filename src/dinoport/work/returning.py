@@ -17,6 +17,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.resolve import backwards
 from dinoport.mapping.rule import Rule
+from dinoport.proofs.foreign import refuse_foreign
 from dinoport.request import DTYPES, Request, options_of
 from dinoport.tensor import TensorRef
 
@@ -57,6 +58,7 @@ def prepare_return(checkpoint: Checkpoint) -> PreparedReturn:
     tensors = folder_tensors(checkpoint)
     back = way_back(where, checkpoint.config)
     refuse_larger(where, checkpoint.config, tensors)
+    refuse_foreign(where, checkpoint.config, tensors)
     family = next(family for family in FAMILIES if family.name == back.family)
     resolution = backwards(tensors, back.rules)
     originals = {step.target.name: step.tensor() for step in resolution.plan.steps}

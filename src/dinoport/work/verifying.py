@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.writer import ORIGINAL_FILE
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.progress import Bar, Progress
+from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.prove import Case, Level, prove
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.build import prepared_report, return_report, with_hashes
@@ -67,18 +68,26 @@ def verify_folder(check: Check) -> Report:
             if level == "full" and not all(problem.harmless for problem in found):
                 level = "exact"
                 withheld = (f"{folder} was not given to Transformers, as its files are not what a conversion writes",)
-            case = forward_case(prepared, folder, folder_tensors(target), genuine_code(prepared, check.reference))
-            proofs = check.prove(case, level, prepared.plan.size_bytes)
+            with _given(folder, target, level) as known:
+                case = forward_case(prepared, known, folder_tensors(target), genuine_code(prepared, check.reference))
+                proofs = check.prove(case, level, prepared.plan.size_bytes)
             fresh = prepared_report(prepared, Verdict(Word.PLANNED), proofs, str(folder), (), pinned())
             if target.report is not None:
                 problems += integrity.contradictions(folder, target.report, fresh, given, another=another)
             prepared.check_unchanged()
             target.check_unchanged()
             verdict = judge(proofs, prepared.assumed(resampled=proofs.at_other_sizes), problems)
-            verdict = replace(verdict, warnings=integrity.warnings_of(folder, target, fresh, another=another))
+            listed = integrity.listed_of(prepared, folder, target)
+            warnings = (*integrity.warnings_of(folder, target, fresh, another=another), *listed)
+            verdict = replace(verdict, warnings=warnings)
             remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(folder, target, fresh, another=another))
             report = replace(fresh, verdict=verdict, remarks=remarks)
             return with_hashes(report, prepared.checkpoint, target) if check.for_page else report
+
+
+def _given(folder: Path, target: Checkpoint, level: Level) -> AbstractContextManager[Path]:
+    """What Transformers is given of a folder: what is known of it, and not the folder itself."""
+    return known_folder(folder, target.config or {}, folder_tensors(target)) if level == "full" else nullcontext(folder)
 
 
 def verify_returned(check: Check) -> Report:

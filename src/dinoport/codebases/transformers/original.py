@@ -57,7 +57,7 @@ class Return:
 
 def way_back(where: str, config: Mapping[str, object]) -> Return:
     """Read config.json's word for the class. Raises UnknownModelError for a class that no family here becomes."""
-    class_name = _class_name(config)
+    class_name = class_name_of(config)
     build = CLASSES.get(class_name)
     if build is None:
         raise UnknownModelError(
@@ -82,10 +82,10 @@ def way_back(where: str, config: Mapping[str, object]) -> Return:
 
 def is_known_class(config: Mapping[str, object]) -> bool:
     """Whether config.json is that of a class that an original here becomes."""
-    return _class_name(config) in CLASSES
+    return class_name_of(config) in CLASSES
 
 
-def _class_name(config: Mapping[str, object]) -> str:
+def class_name_of(config: Mapping[str, object]) -> str:
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
         return architectures[0]
@@ -109,10 +109,10 @@ def _dinov2(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, 
     """DINOv2, or a DINO with a linear head that our own field tells of."""
     width, depth = _size(where, config, "hidden_size"), _size(where, config, "num_hidden_layers", MAX_LAYERS)
     positions = copy("pos_embed", dinov2.POSITIONS)
-    classifies = _class_name(config).endswith("ForImageClassification")
+    classifies = class_name_of(config).endswith("ForImageClassification")
     if classifies and _record(config).get("family") == "dino":
         return "dino", dinov2.probe_rules(positions, width, depth)
-    registers = _class_name(config).startswith("Dinov2WithRegisters")
+    registers = class_name_of(config).startswith("Dinov2WithRegisters")
     swiglu = config.get("use_swiglu_ffn") is True
     hidden = width * _size(where, {"mlp_ratio": 4, **config}, "mlp_ratio", dinov2.MAX_MLP_RATIO)
     without = _listed(config, "without")
