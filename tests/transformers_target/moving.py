@@ -15,7 +15,7 @@ GENERATIONS = ("4", "5")
 
 @dataclass(frozen=True)
 class Measured:
-    """`outcomes` are signs by type of value: `=` same, `M` moved, `K` keys, `R` refused; `default` where there is one."""
+    """`outcomes` are signs by type of value: `=` same, `M` moved, `K` keys, `R` refused."""
 
     outcomes: Mapping[str, str]
     default: Any = None

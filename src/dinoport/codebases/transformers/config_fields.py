@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from dinoport.codebases.transformers.fields import ALWAYS, Effect, Finding, is_plain, opens, same_json
+from dinoport.codebases.transformers.fields import Effect, Finding, is_plain, opens, same_json
 
-Kind = Literal["count", "counts", "size", "tokens", "share", "positive", "number", "switch", "word", "stages"]
+Kind = Literal[
+    "count", "counts", "size", "tokens", "side", "whole", "share", "rate", "positive", "number", "unset", "switch",
+    "word", "stages", "plain",
+]  # fmt: skip
 """What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
 
 Role = Literal["shapes", "outputs", "nothing"]
@@ -42,13 +45,13 @@ def _fields(*rows: tuple[str, object, Kind, Role]) -> dict[str, Field]:
 # fmt: off
 _TRAINING = _fields(
     ("hidden_dropout_prob",          0.0,     "share",    NOTHING),
-    ("attention_probs_dropout_prob", 0.0,     "share",    NOTHING),
+    ("attention_probs_dropout_prob", 0.0,     "rate",     NOTHING),
     ("initializer_range",            0.02,    "number",   NOTHING),
 )
 _BACKBONE = _fields(
     ("out_features",                 None,    "stages",   NOTHING),
     ("out_indices",                  None,    "stages",   NOTHING),
-    ("stage_names",                  None,    "stages",   NOTHING),
+    ("stage_names",                  None,    "plain",    NOTHING),
 )
 _NORMED_BACKBONE = _BACKBONE | _fields(
     ("apply_layernorm",              True,    "switch",   NOTHING),
@@ -68,9 +71,9 @@ _VIT = _TOWER | _TRAINING | _fields(
     ("layer_norm_eps",               1e-12,   "positive", OUTPUTS),
     ("intermediate_size",            3072,    "count",    SHAPES),
     ("qkv_bias",                     True,    "switch",   SHAPES),
-    ("encoder_stride",               16,      "count",    NOTHING),
+    ("encoder_stride",               16,      "whole",    NOTHING),
     ("pooler_act",                   "tanh",  "word",     NOTHING),
-    ("pooler_output_size",           None,    "count",    NOTHING),
+    ("pooler_output_size",           None,    "whole",    NOTHING),
 )
 _VIT_MODEL = _VIT | _fields(
     ("pooler_act",                   "tanh",  "word",     OUTPUTS),
@@ -83,7 +86,7 @@ _DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
     ("use_swiglu_ffn",               False,   "switch",   SHAPES),
     ("use_mask_token",               True,    "switch",   SHAPES),
     ("layerscale_value",             1.0,     "number",   NOTHING),
-    ("drop_path_rate",               0.0,     "share",    NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
 )
 _WITH_REGISTERS = {name: field for name, field in _DINOV2.items() if name != "use_mask_token"} | _fields(
     ("patch_size",                   16,      "size",     SHAPES),
@@ -96,7 +99,7 @@ _DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
     ("use_gated_mlp",                False,   "switch",   SHAPES),
     ("layer_norm_eps",               1e-5,    "positive", OUTPUTS),
     ("rope_theta",                   100.0,   "positive", OUTPUTS),
-    ("image_size",                   224,     "size",     NOTHING),
+    ("image_size",                   224,     "side",     NOTHING),
     ("num_register_tokens",          0,       "tokens",   SHAPES),
     ("query_bias",                   True,    "switch",   SHAPES),
     ("key_bias",                     False,   "switch",   SHAPES),
@@ -104,12 +107,12 @@ _DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
     ("proj_bias",                    True,    "switch",   SHAPES),
     ("mlp_bias",                     True,    "switch",   SHAPES),
     ("layerscale_value",             1.0,     "number",   NOTHING),
-    ("attention_dropout",            0.0,     "share",    NOTHING),
-    ("drop_path_rate",               0.0,     "share",    NOTHING),
+    ("attention_dropout",            0.0,     "rate",     NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
     ("initializer_range",            0.02,    "number",   NOTHING),
     ("pos_embed_shift",              None,    "number",   NOTHING),
     ("pos_embed_jitter",             None,    "number",   NOTHING),
-    ("pos_embed_rescale",            2.0,     "number",   NOTHING),
+    ("pos_embed_rescale",            2.0,     "unset",    NOTHING),
 )
 _CONVNEXT = _BACKBONE | _fields(
     ("num_channels",                 3,       "count",    SHAPES),
@@ -118,8 +121,8 @@ _CONVNEXT = _BACKBONE | _fields(
     ("hidden_act",                   "gelu",  "word",     OUTPUTS),
     ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
     ("layer_scale_init_value",       1e-6,    "number",   NOTHING),
-    ("drop_path_rate",               0.0,     "share",    NOTHING),
-    ("image_size",                   224,     "size",     NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
+    ("image_size",                   224,     "side",     NOTHING),
     ("initializer_range",            0.02,    "number",   NOTHING),
 )
 _RESNET = _BACKBONE | _fields(
@@ -154,6 +157,9 @@ ATTENTION = (None, "sdpa", "eager")
 
 PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 
+RUN_WITHOUT = ("ViTModel", "ResNetModel", "ResNetForImageClassification")
+"""Classes that run in both generations where `return_dict` is false, and return a tuple of the same values."""
+
 OURS = "dinoport"
 """Our own field, which no class reads."""
 
@@ -164,7 +170,7 @@ PRECISION = ("dtype", "torch_dtype")
 # fmt: off
 INERT = frozenset((
     "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",
-    "tokenizer_class", "output_attentions", "output_hidden_states", "torchscript", "gradient_checkpointing",
+    "tokenizer_class", "output_attentions", "torchscript", "gradient_checkpointing",
     "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings", "tie_encoder_decoder",
     "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
     "cross_attention_hidden_size", "task_specific_params", "bos_token_id", "eos_token_id", "pad_token_id",
@@ -180,6 +186,7 @@ INERT = frozenset((
 
 # fmt: off
 ASKED = frozenset((
+    "_attn_implementation_internal", "use_return_dict",
     "_create_id_label_maps", "_encode_special_floats", "_experts_implementation",
     "_experts_implementation_internal", "_get_global_generation_defaults",
     "_getattr_without_heterogeneous_validation", "_heterogeneity_spec", "_out_features", "_out_indices",
@@ -205,10 +212,10 @@ def compare_config(class_name: str, expected: Mapping[str, object], found: Mappi
     ours, theirs = (_effective(class_name, config) for config in (expected, found))
     for name in sorted({*ours, *theirs} - {OURS, "transformers_version"}):
         one, other = ours.get(name), theirs.get(name)
-        if same_json(one, other) and not (name in ALWAYS and name in {*found} - {*expected}):
-            continue
         effect = "outputs" if name in IDENTITY else effect_of(class_name, name, found.get(name, other), found)
-        findings.append(Finding(name, expected.get(name, one), found.get(name, other), effect))
+        null = one is other is None and name in found and name not in expected and effect != "none"
+        if null or not same_json(one, other):
+            findings.append(Finding(name, expected.get(name, one), found.get(name, other), effect))
     return tuple(findings)
 
 
@@ -218,18 +225,20 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
     if field is not None:
         fits = KINDS[field.kind](value) or value is None is field.default
         if field.kind == "stages":
-            fits = value is None or _fits_stages(class_name, name, value, config)
+            fits = value is None or _fits_stages(class_name, value, config)
         return "none" if fits and field.role == NOTHING else "outputs"
     if name in PRECISION:
         return "outputs"
     if name in LABELS:
-        return "outputs" if class_name.endswith("ForImageClassification") or not _are_labels(value) else "none"
+        return "none" if _is_sound(name, value) and not class_name.endswith("ForImageClassification") else "outputs"
     if name == "problem_type":
         return "none" if value in PROBLEMS else "outputs"
     if name == "pruned_heads":
         return "none" if value in (None, {}) else "outputs"
-    if name == "return_dict":  # some classes do not run without
-        return "none" if value in (None, True) else "outputs"
+    if name == "return_dict":
+        return "none" if value is True or (value is False and class_name in RUN_WITHOUT) else "outputs"
+    if name == "output_hidden_states":
+        return "none" if value is None or isinstance(value, int) else "outputs"
     if name.endswith("attn_implementation"):
         return "none" if value in ATTENTION else "opens"
     if name in INERT:
@@ -259,7 +268,7 @@ def strange_fields(class_name: str, config: Mapping[str, object]) -> Iterator[tu
         if field is not None and field.role != NOTHING:
             strange = not KINDS[field.kind](value) and not (value is None is field.default)
         elif name in LABELS:
-            strange = not _are_labels(value)
+            strange = value is not None and not _is_sound(name, value)
         elif name == "model_type":
             strange = value != MODEL_TYPE[class_name]
         elif field is not None or name in (*IDENTITY, *PRECISION, OURS):
@@ -312,12 +321,17 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "counts": lambda value: isinstance(value, list) and bool(value) and all(map(is_count, value)),
     "size": lambda value: is_count(value) or _is_pair(value),
     "tokens": lambda value: type(value) is int and value >= 0,
+    "side": lambda value: type(value) is int or _is_pair(value),
+    "whole": lambda value: type(value) is int,
     "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]
+    "rate": lambda value: type(value) is int or _is_number(value),
+    "unset": lambda value: value is None or _is_number(value),
     "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]
     "number": _is_number,
     "switch": lambda value: type(value) is bool,
     "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,
     "stages": lambda value: isinstance(value, list),
+    "plain": is_plain,
 }
 
 
@@ -334,14 +348,14 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     precision = [config.get(name) for name in PRECISION]
     whole["dtype"] = precision[0] if precision[0] is not None else precision[1]
     if class_name.endswith("ForImageClassification"):
-        whole |= _labels(config)
-    elif all(_are_labels(config.get(name)) for name in LABELS):
+        whole = {name: value for name, value in whole.items() if name != "num_labels"} | _labels(config)
+    elif all(_is_sound(name, config[name]) for name in LABELS if name in config):
         whole = {name: value for name, value in whole.items() if name not in LABELS}
     if "out_features" in fields and is_count(depth := _depth(whole)):
         stages = _stages(depth)
         derived = {"stage_names": stages, "out_features": stages[-1:], "out_indices": [depth]}
         whole |= {name: value for name, value in derived.items() if whole[name] is None}
-    return {name: value for name, value in whole.items() if name not in ("torch_dtype", "num_labels")}
+    return {name: value for name, value in whole.items() if name != "torch_dtype"}
 
 
 def class_name_without(config: Mapping[str, object]) -> str:
@@ -362,19 +376,20 @@ def _labels(config: Mapping[str, object]) -> dict[str, object]:
     inverse = config.get("label2id")
     if inverse is None and isinstance(given, dict):
         inverse = {name: int(index) for index, name in given.items() if str(index).isdecimal()}
-    return {"id2label": given, "label2id": inverse}
+    fits = "num_labels" not in config or (isinstance(given, dict) and same_json(count, len(given)))
+    return {"id2label": given, "label2id": inverse, **({} if fits else {"num_labels": count})}
 
 
 MAX_LABELS = 1_000_000
 
 
-def _are_labels(value: object) -> bool:
-    """Whether a value of one of the three fields of labels is sound: absent, a count, or names by index."""
-    if value is None or (type(value) is int and 0 <= value <= MAX_LABELS):
-        return True
-    return isinstance(value, dict) and all(
-        isinstance(name, str) and type(each) in (int, str) for name, each in value.items()
-    )
+def _is_sound(name: str, value: object) -> bool:
+    """Whether a value of one of the three fields of labels is sound: a count, or names by index."""
+    if name == "num_labels":
+        return isinstance(value, int) and 0 <= value <= MAX_LABELS
+    if value is None or not isinstance(value, dict):
+        return value is None
+    return all(isinstance(one, str) and type(other) in (int, str) for one, other in value.items())
 
 
 def _depth(config: Mapping[str, object]) -> int:
@@ -388,14 +403,10 @@ def _stages(depth: int) -> list[str]:
     return ["stem", *(f"stage{index}" for index in range(1, depth + 1))]
 
 
-def _fits_stages(class_name: str, name: str, value: object, config: Mapping[str, object]) -> bool:
+def _fits_stages(class_name: str, value: object, config: Mapping[str, object]) -> bool:
     """Whether the class takes these stages: some of its own, in order, and the same by name and by index."""
     whole = {field: known.default for field, known in FIELDS[class_name].items()} | dict(config)
     stages = _stages(_depth(whole))
-    if not isinstance(value, list):
-        return False
-    if name == "stage_names":
-        return all(isinstance(each, str) for each in value)
     names, indices = whole.get("out_features"), whole.get("out_indices")
     places = _places(stages, value)
     both = all(isinstance(each, list) for each in (names, indices))

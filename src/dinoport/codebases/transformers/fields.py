@@ -39,7 +39,8 @@ class Finding:
 
 def opens(name: str, value: object) -> bool:
     """Whether a field that no class declares has the name of one that opens something, and is switched on."""
-    return name in ALWAYS or bool(OPENING.search(name)) and not (value is None or value is False or type(value) in (int, float))
+    switched_off = value is None or value is False or type(value) in (int, float)
+    return name in ALWAYS or (bool(OPENING.search(name)) and not switched_off)
 
 
 def is_plain(value: object) -> bool:

@@ -86,8 +86,8 @@ FIXED: Mapping[str, tuple[object, ...]] = {
 # fmt: off
 INERT = frozenset((
     "default_to_square", "disable_grouping", "image_seq_length", "processor_class", "_processor_class",
-    "feature_extractor_type", "_valid_processor_keys", "crop_pct", "reduce_labels", "do_reduce_labels", "do_pad", "return_tensors",
-    "input_data_format",
+    "feature_extractor_type", "_valid_processor_keys", "crop_pct", "reduce_labels", "do_reduce_labels", "do_pad",
+    "return_tensors", "input_data_format",
 ))
 # fmt: on
 """Fields that processors write or wrote, and that none of these reads for a picture."""
