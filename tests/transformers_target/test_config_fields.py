@@ -259,7 +259,7 @@ def test_a_field_of_another_type_is_strange(class_name: str) -> None:
             if field.role != NOTHING and not KINDS[field.kind](value) and not value is None is field.default:
                 checked += 1
                 assert (name, value) in [*strange_fields(class_name, {**config_of(class_name), name: value})]
-    assert checked > 50
+    assert checked > 30
 
 
 def test_a_harmless_field_is_told_with_both_values() -> None:

@@ -108,7 +108,11 @@ def _findings(
 def _differs(finding: Finding) -> str:
     if finding.effect in ("none", "outputs"):
         return f"is {shown(finding.theirs)}, expected {shown(finding.ours)}"
-    by = "by which Transformers may open something" if finding.effect == "opens" else "which is not known here"
+    by = (
+        "by which Transformers may open something else"
+        if finding.effect == "opens"
+        else "in a field that no class knows"
+    )
     return f"is {shown(finding.theirs)}, {by}"
 
 

@@ -152,13 +152,22 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
-ATTENTION = (None, "sdpa", "eager")
+ATTENTION = (None, "eager", "sdpa")
 """Two ways to compute the same attention; any other may be a kernel from elsewhere."""
 
 PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 
-RUN_WITHOUT = ("ViTModel", "ResNetModel", "ResNetForImageClassification")
-"""Classes that run in both generations where `return_dict` is false, and return a tuple of the same values."""
+RUN_WITHOUT = frozenset(
+    {
+        *((False, name) for name in ("ViTModel", "ResNetModel", "ResNetForImageClassification")),
+        *(
+            (None, name)
+            for name in FIELDS
+            if not (name.startswith("Dinov2") and name.endswith("ForImageClassification"))
+        ),
+    }
+)
+"""Values of `return_dict` with which a class runs in both generations: a tuple of the same values comes of it."""
 
 OURS = "dinoport"
 """Our own field, which no class reads."""
@@ -225,7 +234,7 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
     if field is not None:
         fits = KINDS[field.kind](value) or value is None is field.default
         if field.kind == "stages":
-            fits = value is None or _fits_stages(class_name, value, config)
+            fits = value is None or _fits_stages(class_name, name, config)
         return "none" if fits and field.role == NOTHING else "outputs"
     if name in PRECISION:
         return "outputs"
@@ -236,11 +245,16 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
     if name == "pruned_heads":
         return "none" if value in (None, {}) else "outputs"
     if name == "return_dict":
-        return "none" if value is True or (value is False and class_name in RUN_WITHOUT) else "outputs"
+        return (
+            "none"
+            if value is True or (isinstance(value, bool | None) and (value, class_name) in RUN_WITHOUT)
+            else "outputs"
+        )
     if name == "output_hidden_states":
         return "none" if value is None or isinstance(value, int) else "outputs"
     if name.endswith("attn_implementation"):
-        return "none" if value in ATTENTION else "opens"
+        convolutional = FIELDS[class_name] in (_CONVNEXT, _RESNET)  # which do not load with the other one
+        return "none" if value in ATTENTION[: 2 if convolutional else 3] else "opens"
     if name in INERT:
         return "none" if isinstance(value, str) or is_plain(value) else "unknown"
     if opens(name, value):
@@ -340,7 +354,7 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     fields = FIELDS[class_name]
     whole = {name: field.default for name, field in fields.items()} | dict(config)
     whole["architectures"] = _first(config.get("architectures")) or class_name_without(config)
-    if fields.get("pooler_output_size") and not whole["pooler_output_size"]:
+    if "pooler_output_size" in fields and whole["pooler_output_size"] is None:
         whole["pooler_output_size"] = whole["hidden_size"]
     for name in ("image_size", "patch_size"):
         if _is_pair(value := whole.get(name)) and value[0] == value[1]:  # type: ignore[index]
@@ -351,7 +365,7 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
         whole = {name: value for name, value in whole.items() if name != "num_labels"} | _labels(config)
     elif all(_is_sound(name, config[name]) for name in LABELS if name in config):
         whole = {name: value for name, value in whole.items() if name not in LABELS}
-    if "out_features" in fields and is_count(depth := _depth(whole)):
+    if "out_features" in fields and is_count(depth := _depth(class_name, whole)):
         stages = _stages(depth)
         derived = {"stage_names": stages, "out_features": stages[-1:], "out_indices": [depth]}
         whole |= {name: value for name, value in derived.items() if whole[name] is None}
@@ -392,10 +406,10 @@ def _is_sound(name: str, value: object) -> bool:
     return all(isinstance(one, str) and type(other) in (int, str) for one, other in value.items())
 
 
-def _depth(config: Mapping[str, object]) -> int:
+def _depth(class_name: str, config: Mapping[str, object]) -> int:
     """How many stages a backbone has beside its stem."""
-    layers, depths = config.get("num_hidden_layers"), config.get("depths")
-    found = len(depths) if isinstance(depths, list) else layers
+    found = config.get("depths" if "depths" in FIELDS[class_name] else "num_hidden_layers")
+    found = len(found) if isinstance(found, list) else found
     return found if type(found) is int and 0 < found <= 10_000 else 0
 
 
@@ -403,23 +417,22 @@ def _stages(depth: int) -> list[str]:
     return ["stem", *(f"stage{index}" for index in range(1, depth + 1))]
 
 
-def _fits_stages(class_name: str, value: object, config: Mapping[str, object]) -> bool:
+def _fits_stages(class_name: str, name: str, config: Mapping[str, object]) -> bool:
     """Whether the class takes these stages: some of its own, in order, and the same by name and by index."""
     whole = {field: known.default for field, known in FIELDS[class_name].items()} | dict(config)
-    stages = _stages(_depth(whole))
+    stages = _stages(_depth(class_name, whole))
     names, indices = whole.get("out_features"), whole.get("out_indices")
-    places = _places(stages, value)
-    both = all(isinstance(each, list) for each in (names, indices))
-    return bool(places) and (not both or _places(stages, names) == _places(stages, indices))
+    named, counted = _places(stages, names, by_index=False), _places(stages, indices, by_index=True)
+    return bool(named if name == "out_features" else counted) and (None in (names, indices) or named == counted)
 
 
-def _places(stages: list[str], values: object) -> list[int]:
+def _places(stages: list[str], values: object, *, by_index: bool) -> list[int]:
     """Of names or indices of stages, in order and each once; empty for what is none."""
     found = []
     for value in values if isinstance(values, list) else []:
-        if isinstance(value, str) and value in stages:
+        if isinstance(value, str) and value in stages and not by_index:
             found.append(stages.index(value))
-        elif type(value) is int and -len(stages) <= value < len(stages):
+        elif by_index and type(value) is int and -len(stages) <= value < len(stages):
             found.append(value % len(stages))
         else:
             return []

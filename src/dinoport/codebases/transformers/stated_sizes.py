@@ -49,7 +49,7 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
     largest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
     limit, sound = max(largest, SMALL), True
     for name, value in {**sizes, "num_labels": config.get("num_labels")}.items():
-        if value is None:
+        if value is None and (name not in fields or fields[name].default is None):
             continue
         unfit = name in fields and not KINDS[fields[name].kind](value)
         large = not unfit and _is_large(name, value, config, limit, len(tensors))
