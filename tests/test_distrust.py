@@ -150,7 +150,7 @@ def test_a_value_of_any_length_is_quoted_in_part(made) -> None:
     source, folder = made
     edit(folder / "config.json", added="x" * 100_000)
     [failure, *_] = verify(source, folder, level="exact").verdict.failures
-    assert failure == f"config.json: added is '{'x' * 199} …, expected None"
+    assert failure == f"config.json: added is '{'x' * 199} …, in a field that no class knows"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
@@ -258,6 +258,14 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
         ({"_attn_implementation": "evil-org/kernel"}, "_attn_implementation = 'evil-org/kernel'"),
         ({"kernel_config": {"ViTLayer": "evil-org/kernel"}}, "kernel_config = {'ViTLayer': 'evil-org/kernel'}"),
         ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map = {'AutoModel': 'evil.Model'}"),
+        ({"configuration_files": ["config.4.0.0.json"]}, "configuration_files = ['config.4.0.0.json']"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights = 'other.safetensors'"),
+        ({"fusion_config": {"patch_embeddings": True}}, "fusion_config = {'patch_embeddings': True}"),
+        ({"use_kernels": True}, "use_kernels = True"),
+        ({"backbone": "resnet50"}, "backbone = 'resnet50'"),
+        ({"is_causal": True}, "is_causal = True"),
+        ({"a_field_of_tomorrow": "../elsewhere.json"}, "a_field_of_tomorrow = '../elsewhere.json'"),
+        ({"hidden_act": "evil/activation"}, "hidden_act = 'evil/activation'"),
         ({"quantization_config": {"quant_method": "evil"}}, "quantization_config = {'quant_method': 'evil'}"),
         ({"architectures": ["EvilModel"]}, "a class that is none of the family's: ['EvilModel']"),
         ({"num_hidden_layers": 100_000}, "num_hidden_layers = 100000, with "),
@@ -266,7 +274,7 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
         ({"image_size": 10**6}, "image_size = 1000000, where no tensor is larger than "),
     ],
 )
-@pytest.mark.parametrize("command", ["visualize", "convert --to original"])
+@pytest.mark.parametrize("command", ["visualize", "convert --to original", "the same, exact"])
 def test_a_strangers_config_is_bounded_before_it_is_loaded(
     made, tmp_path, monkeypatch, fields: dict[str, object], found: str, command: str
 ) -> None:
@@ -283,6 +291,7 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
     run = {
         "visualize": lambda: seeing.see(folder, synthetic_picture(), 64),
         "convert --to original": lambda: convert(folder, tmp_path / "back", to="original"),
+        "the same, exact": lambda: convert(folder, tmp_path / "back", to="original", level="exact"),
     }[command]
     with pytest.raises(SettingError) as refused:
         run()
@@ -302,6 +311,74 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
         seeing.see(folder, synthetic_picture(), 64)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"auto_map": {"AutoImageProcessor": "evil.Processor"}}, {"image_processor_type": "EvilProcessor"}],
+    ids=str,
+)
+def test_a_strangers_processor_is_refused(made, tmp_path, fields: dict[str, object]) -> None:
+    seeing = pytest.importorskip("dinoport.pictures.seeing")
+    from dinoport.proofs.picture import synthetic_picture
+
+    _, folder = made
+    edit(folder / "preprocessor_config.json", **fields)
+    [name] = fields
+    for run in (
+        lambda: seeing.see(folder, synthetic_picture(), 64),
+        lambda: convert(folder, tmp_path / "back", to="original"),
+    ):
+        with pytest.raises(SettingError) as refused:
+            run()
+        assert str(refused.value) == (
+            f"{folder} is not given to Transformers\n"
+            "  where: preprocessor_config.json\n"
+            "  expected: a class of the DINO family, as large as its weights, that needs nothing from elsewhere\n"
+            f"  found: {name} = {fields[name]!r}\n"
+            "  likely cause: a folder that another program made, or a stranger's\n"
+            "  try: convert the original again: dinoport convert SOURCE FOLDER"
+        )
+    assert not (tmp_path / "back").exists()
+
+
+def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch) -> None:
+    """A harmless field, and one that says nothing to anybody, stay in the stranger's folder."""
+    loading = pytest.importorskip("dinoport.proofs.loading")
+    source, folder = made
+    edit(
+        folder / "config.json",
+        initializer_range=0.5,
+        notes="mine",
+        transformers_version="9.9.9",
+        attn_implementation="eager",
+    )
+    given: list[Path] = []
+    own = loading.load
+
+    def load(known: Path, *rest: Any, **options: Any) -> Any:
+        given.append(known)
+        config = json.loads((known / "config.json").read_text())
+        assert not config.keys() & {
+            "initializer_range",
+            "notes",
+            "transformers_version",
+            "attn_implementation",
+            "dinoport",
+        }
+        assert {path.name for path in known.iterdir()} == {
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+        }
+        return own(known, *rest, **options)
+
+    monkeypatch.setattr(loading, "load", load)
+    verdict = verify(source, folder, tiny.REQUEST).verdict
+    assert not verdict.failed, str(verdict)
+    assert "config.json: notes is 'mine', and moves no output" in verdict.warnings
+    assert [known.exists() for known in given] == [False]
+    assert given[0] != folder
+
+
 def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     pytest.importorskip("torch")
     from dinoport.codebases.transformers.running import ClassRunner, attention_for
@@ -312,7 +389,7 @@ def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     runner = ClassRunner(folder, "ViTModel")
     assert runner.load().passed
     assert runner.model.config._attn_implementation == "sdpa"
-    assert seeing._load(folder, "vit", "float32").config._attn_implementation == "sdpa"
+    assert seeing._load(folder, "vit", "float32", folder).config._attn_implementation == "sdpa"
     assert attention_for("ResNetModel") == attention_for("DINOv3ConvNextModel") == {}
 
 

@@ -106,9 +106,7 @@ def read_model(
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:
     """Every state dict of a checkpoint: what it is called, its tensors, and what was stripped from their names."""
     if is_known_class(checkpoint.config or {}):
-        tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-        tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
-        return [("a folder of Transformers", tensors, ())]
+        return [("a folder of Transformers", checkpoint.tensors, ())]
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
 
 
@@ -132,11 +130,9 @@ def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
 def _of_folder(checkpoint: Checkpoint) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
-    tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-    tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
-    model = read_folder(checkpoint.where, checkpoint.config or {}, tensors, asked, source.get("stripped"))
+    model = read_folder(checkpoint.where, checkpoint.config or {}, checkpoint.tensors, asked, source.get("stripped"))
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 

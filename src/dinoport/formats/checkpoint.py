@@ -8,6 +8,7 @@ from types import TracebackType
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.run_config import RunConfig
+from dinoport.tensor import TensorRef
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Checkpoint:
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()
     files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> dict[str, TensorRef]:
+        """The tensors of a folder, or of a file that holds nothing else, by name."""
+        tree = self.tree if isinstance(self.tree, dict) else {}
+        return {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
 
     @property
     def size_bytes(self) -> int:

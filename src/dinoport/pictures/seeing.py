@@ -16,8 +16,8 @@ from dinoport.files.folders import LocalFolder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from dinoport.proofs.foreign import refuse_foreign
-from dinoport.tensor import Array, TensorRef
+from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
+from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,7 +70,8 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
 
     from dinoport.codebases.transformers.running import kept_attention, outputs_of
 
-    model = _load(folder, kind, dtype)
+    with open_checkpoint(folder) as checkpoint, known_folder(folder, config, checkpoint.tensors) as known:
+        model = _load(known, kind, dtype, folder)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)
@@ -150,9 +151,8 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
             next_step="run the model on arrays of your own",
         )
     with open_checkpoint(folder) as checkpoint:
-        tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-        tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
-        refuse_foreign(folder, config, tensors)
+        refuse_foreign(folder, config, checkpoint.tensors)
+    refuse_beside(folder)
     return config
 
 
@@ -191,8 +191,8 @@ def _fits_colours(value: Any, *, positive: bool) -> bool:
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 
 
-def _load(folder: Path, kind: str, dtype: str) -> Any:
-    """The model without its classifier, by its class: AutoModel would take the attention that config.json asks for."""
+def _load(known: Path, kind: str, dtype: str, folder: Path) -> Any:
+    """The model without its classifier, by its class, from what is `known` of the folder."""
     import torch
     import transformers
 
@@ -201,7 +201,7 @@ def _load(folder: Path, kind: str, dtype: str) -> Any:
     class_name = MODEL_TYPES[kind]
     with quiet(), _refused(folder, "loaded"):
         model, info = getattr(transformers, class_name).from_pretrained(
-            folder,
+            known,
             local_files_only=True,
             use_safetensors=True,
             dtype=getattr(torch, dtype),

@@ -1,42 +1,128 @@
-"""A folder that no proof has judged: what its config may ask of Transformers before it is loaded."""
+"""A folder that no proof has judged: what Transformers is given of it.
+
+Transformers never sees the folder itself. It is given one of ours, with the fields of its configs that are known for
+this class, and links to its weights. A file of pickles is not given either: its tensors are written out as we read
+them, so no pickle of a stranger's reaches `torch.load`, and both sides of a proof read the same values.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.codebases.transformers.config_fields import known_config, strange_fields
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class
+from dinoport.codebases.transformers.processor_fields import known_processor, strange_processor_fields
 from dinoport.codebases.transformers.stated_sizes import too_large
-from dinoport.errors import SettingError
-from dinoport.tensor import TensorRef
+from dinoport.errors import CheckpointError, SettingError, printable
+from dinoport.files.json_file import write_json
+from dinoport.formats.safetensors.writer import write_safetensors
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, WEIGHTS, read_json
+from dinoport.tensor import Array, TensorRef, TensorSpec
 
-ATTENTION = ("sdpa", "eager", None)
+PROCESSOR = "preprocessor_config.json"
 
-OPENING = ("auto_map", "quantization_config", "backbone", "backbone_config", "use_timm_backbone")
-"""Fields by which Transformers imports other code, or fetches it."""
+READ_BESIDE = ("adapter_config.json", "processor_config.json")
+"""Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
+
+SHOWN = 5
+MAX_SHOWN = 80
 
 
-def refuse_foreign(folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
+def refuse_foreign(where: object, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
     """Raise SettingError for a config that opens something, or whose sizes are not those of the folder's `tensors`."""
-    problems = [*_opening(folder, config), *too_large(config, tensors)]
-    if problems:
-        raise SettingError(
-            f"{folder} is not given to Transformers",
-            where="config.json",
-            expected="a class of the DINO family, as large as its weights, that needs nothing from elsewhere",
-            found="; ".join(problems[:5]),
-            cause="a folder that another program made, or a stranger's",
-            next_step="convert the original again: dinoport convert SOURCE FOLDER",
-        )
-
-
-def _opening(folder: Path, config: Mapping[str, object]) -> Iterator[str]:
     if not is_known_class(config):
-        yield f"a class that is none of the family's: {str(config.get('architectures'))[:80]}"
-    for field, value in config.items():
-        implementation = "attn_implementation" in field and type(value) is not bool and value not in ATTENTION
-        kernel = "kernel" in field and not isinstance(value, int | float)
-        if implementation or kernel or (field in OPENING and value not in (None, False)):
-            yield f"{field} = {value!r}"[:80]
-    if (folder / "adapter_config.json").exists():
-        yield "adapter_config.json beside it"
+        found = [f"a class that is none of the family's: {str(config.get('architectures'))[:MAX_SHOWN]}"]
+        raise _refusal(where, CONFIG, found)
+    strange = [_shown(name, value) for name, value in strange_fields(class_name_of(config), config)]
+    if problems := [*too_large(config, tensors), *strange]:
+        raise _refusal(where, CONFIG, problems)
+
+
+def refuse_beside(folder: Path) -> None:
+    """Raise SettingError for what else Transformers reads in a folder: adapters, and processors that open something."""
+    if beside := [f"{name} beside it" for name in READ_BESIDE if os.path.lexists(folder / name)]:
+        raise _refusal(folder, CONFIG, beside)
+    if strange := [_shown(name, value) for name, value in strange_processor_fields(_processor(folder) or PLAIN)]:
+        raise _refusal(folder, PROCESSOR, strange)
+
+
+PLAIN = {"image_processor_type": "BitImageProcessor"}
+"""Stands for a processor that a folder does not have."""
+
+
+@contextmanager
+def known_folder(folder: Path, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[Path]:
+    """A folder of ours with what is known of a stranger's `folder`, for Transformers to load; removed afterwards.
+
+    Raises SettingError as `refuse_foreign` and `refuse_beside` do.
+    """
+    refuse_foreign(folder, config, tensors)
+    refuse_beside(folder)
+    with tempfile.TemporaryDirectory(prefix="dinoport-known-", ignore_cleanup_errors=True) as name:
+        known = Path(name)
+        write_json(known / CONFIG, known_config(class_name_of(config), config))
+        if processor := known_processor(_processor(folder) or {}):
+            write_json(known / PROCESSOR, processor)
+        _give_weights(folder, known, tensors)
+        yield known
+
+
+def _processor(folder: Path) -> dict[str, object] | None:
+    """The folder's processor as it is read; None where it has none, or none that can be read."""
+    with suppress(CheckpointError):
+        return read_json(folder / PROCESSOR)
+    return None
+
+
+def _give_weights(folder: Path, known: Path, tensors: Mapping[str, TensorRef]) -> None:
+    if (folder / WEIGHTS[0]).exists():
+        _link(folder / WEIGHTS[0], known / WEIGHTS[0])
+    elif (folder / INDEXES[0]).exists():
+        weight_map = read_json(folder / INDEXES[0])["weight_map"]
+        for shard in sorted(set(weight_map.values())):  # type: ignore[attr-defined]  # the open folder was checked
+            _link(folder / shard, known / shard)
+        write_json(known / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
+    else:
+        write_safetensors(known / WEIGHTS[0], [_AsRead(tensor.renamed(name)) for name, tensor in tensors.items()])
+
+
+def _link(path: Path, link: Path) -> None:
+    try:
+        link.symlink_to(path.resolve())
+    except OSError:  # on Windows, links are a privilege
+        shutil.copyfile(path, link)
+
+
+@dataclass(frozen=True)
+class _AsRead:
+    """A tensor on its way into a file, as it lies in another."""
+
+    tensor: TensorRef
+
+    @property
+    def target(self) -> TensorSpec:
+        return TensorSpec(self.tensor.name, self.tensor.dtype, self.tensor.shape)
+
+    def blocks(self) -> Iterator[Array]:
+        return self.tensor.blocks()
+
+
+def _shown(name: str, value: object) -> str:
+    return printable(f"{name} = {value!r}"[:MAX_SHOWN])
+
+
+def _refusal(folder: object, where: str, problems: list[str]) -> SettingError:
+    return SettingError(
+        f"{folder} is not given to Transformers",
+        where=where,
+        expected="a class of the DINO family, as large as its weights, that needs nothing from elsewhere",
+        found="; ".join(problems[:SHOWN]),
+        cause="a folder that another program made, or a stranger's",
+        next_step="convert the original again: dinoport convert SOURCE FOLDER",
+    )

@@ -28,6 +28,7 @@ from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.progress import Progress, silent
+from dinoport.proofs.foreign import refuse_foreign
 from dinoport.request import Request, options_of
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
@@ -160,6 +161,8 @@ def prepare_opened(
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
+    if is_known_class(checkpoint.config or {}):
+        refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
     with ExitStack() as files:
         head, opened = None, None
         if request.head is not None:

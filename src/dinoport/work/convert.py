@@ -25,6 +25,7 @@ from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Step, carried_whole, sources
 from dinoport.progress import Bar, Progress
 from dinoport.proofs.exact import Comparison, compare_whole
+from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import Case, Side, prove
 from dinoport.proofs.verdict import Proofs, judge
@@ -109,10 +110,8 @@ class _SourceSide(ExitStack):
         config, model = conversion.checkpoint.config or {}, conversion.model
         if self._checks.level != "full" or not is_known_class(config) or conversion.request.to == "transformers":
             return Side(model)
-        from dinoport.proofs.foreign import refuse_foreign
-
         local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
-        refuse_foreign(local, config, model.decoding.stored)
+        local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
         pooler = any(name.startswith("pooler.") for name in model.decoding.stored)
         return Side(model, writing_of("transformers").runner(local, model.title, pooler=pooler))
 

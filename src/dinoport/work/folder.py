@@ -9,7 +9,7 @@ from pathlib import Path
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
 from dinoport.codebases.targets import writing_of
-from dinoport.codebases.transformers.forms import CLASSES, class_name
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
@@ -21,7 +21,6 @@ from dinoport.mapping.rule import Rule
 from dinoport.proofs.prove import Side
 from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
-from dinoport.tensor import TensorRef
 from dinoport.work.conversion import Conversion
 from dinoport.writing.card import CardFacts, card
 from dinoport.writing.licence import LICENCES
@@ -40,16 +39,14 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
-    tree = written.tree if isinstance(written.tree, dict) else {}
-    tensors = {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
-    model = replace(conversion.model, title=form, decoding=decode(tensors, _table(conversion, written.config)))
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
     runner = writing_of("transformers").runner(folder, form, pooler=pooler)
     return Side(model, runner, folder if conversion.target.channels == 3 else None)
 
 
 def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:
     """The table of a folder, by its own config; by what it should be where its config describes no model."""
-    form = CLASSES.get(class_name(config))
+    form = CLASSES.get(class_name_of(config))
     try:
         if form is not None:
             rules: tuple[Rule, ...] = form.code.sketch("", config)[1]

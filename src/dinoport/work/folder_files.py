@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,7 +13,7 @@ from dinoport.files.file_hash import hash_file
 from dinoport.files.links import refuse_leaving
 from dinoport.files.names import is_name
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import INDEXES, WEIGHTS
+from dinoport.formats.transformers_folder import INDEXES
 from dinoport.work.folder import REPORT
 from dinoport.writing.licence import LICENCES
 
@@ -29,7 +30,8 @@ DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.
 OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})
 """What a conversion writes beside the weights."""
 
-WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors")
+WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|pytorch_model(-[0-9]{5}-of-[0-9]{5})?\.bin")
+"""Names that a conversion gives to weights, or Transformers where it saves a folder again."""
 
 
 def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> Iterator[str]:
@@ -41,14 +43,22 @@ def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> I
             yield name
 
 
-def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[str]:
+@dataclass(frozen=True)
+class Broken:
+    """A file that is not what dinoport.json says of it, in words; `name` is empty where that is no file's name."""
+
+    name: str
+    what: str
+
+
+def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[Broken]:
     """Files of `dinoport.json` that are not what it says: those that people read, or all others."""
     files = report.get("files")
     listed = {REPORT}
     for entry in files if isinstance(files, list) else []:
         if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
             if not documents:
-                yield f"{REPORT} names a file that cannot be in the folder"
+                yield Broken("", f"{REPORT} names a file that cannot be in the folder")
             continue
         listed.add(name)
         if (name in DOCUMENTS) != documents:
@@ -56,19 +66,19 @@ def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) 
         try:
             refuse_leaving(path / name, path)
             if not (path / name).exists():
-                yield f"{name} is missing"
+                yield Broken(name, f"{name} is missing")
                 continue
             size_bytes, sha256 = hash_file(path / name)
         except CheckpointError as error:
-            yield error.what
+            yield Broken("", error.what)
             continue
         for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
             if found != entry.get(field):
-                yield f"{name} has another {field} than {REPORT} says"
+                yield Broken(name, f"{name} has another {field} than {REPORT} says")
                 break
     for file in () if documents else sorted(path.iterdir()):
         if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
-            yield f"{file.name} is in the folder, and {REPORT} does not list it"
+            yield Broken(file.name, f"{file.name} is in the folder, and {REPORT} does not list it")
 
 
 def _is_file_name(name: object) -> TypeGuard[str]:
@@ -76,10 +86,19 @@ def _is_file_name(name: object) -> TypeGuard[str]:
 
 
 def _written(folder: Checkpoint) -> frozenset[str]:
-    """Names that a conversion gives to files, as far as they are weights: of those that are read."""
-    weights = {Path(source.where).name for source in folder.sources}
-    weights = {name for name in weights if WEIGHTS_WRITTEN.fullmatch(name)}
-    return frozenset({*OWN_NAMES, *weights, *(() if WEIGHTS[0] in weights else INDEXES[:1])})
+    """Names that a conversion or Transformers gives to files, as far as they are weights: of those that are read."""
+    return frozenset({*OWN_NAMES, *weights_read(folder)})
+
+
+def weights_read(folder: Checkpoint) -> frozenset[str]:
+    """The names of a folder's weights that were read, and of their index."""
+    names = {Path(source.where).name for source in folder.sources}
+    weights = {name for name in names if WEIGHTS_WRITTEN.fullmatch(name)}
+    return frozenset({*weights, *(index for index in INDEXES if weights and index in folder.files)})
+
+
+def is_weights(name: str) -> bool:
+    return bool(WEIGHTS_WRITTEN.fullmatch(name)) or name in INDEXES
 
 
 def _listed(report: Mapping[str, object] | None) -> set[str]:

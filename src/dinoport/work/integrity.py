@@ -7,23 +7,27 @@ So whatever can be computed again from the source is computed again, and compare
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.transformers.config_fields import OURS, compare_config, strange_fields
+from dinoport.codebases.transformers.fields import Finding, same_json
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class
+from dinoport.codebases.transformers.processor_fields import compare_processor
+from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import read_json
+from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.report import FORMAT, Report
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import broken_hashes, strange_files
+from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
 
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
@@ -43,15 +47,8 @@ COMPUTED_AGAIN = (
 """Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
 better, are left to the file's own hash."""
 
-HARMLESS = frozenset({"num_attention_heads", "layer_norm_eps", "hidden_act", "rope_theta"})
-"""Fields of config.json that make no model larger and open nothing. A folder that differs in them alone is loaded, to
-show what they do; with any other difference nothing of a stranger's config reaches Transformers."""
-
 MAX_SHOWN = 200
 """Characters of a value that a message quotes."""
-
-WRITTEN_BY_TRANSFORMERS = frozenset({"transformers_version"})
-"""What saving adds to config.json, without a bearing on what is computed."""
 
 
 @dataclass(frozen=True)
@@ -66,27 +63,87 @@ class Problem:
 
 
 def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
-    """What in the two configs is not what a conversion writes, files that none writes, and hashes that do not hold.
+    """What in the two configs makes another model, files that nobody writes there, and hashes that do not hold.
 
     `another` says that the source is another file than the one that was converted.
     """
+    safe = _is_safe(folder)
     for name, expected in conversion.documents.items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
             yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
-        for field in sorted((expected.keys() | found.keys()) - WRITTEN_BY_TRANSFORMERS):
-            ours, theirs = expected.get(field), found.get(field)
-            if another and field == "dinoport":  # what did not come along lies in the file that was converted
-                ours, theirs = (_without(("lost",), record) for record in (ours, theirs))
-            if not _same(ours, theirs):
-                harmless = name == "config.json" and field in HARMLESS and type(ours) is type(theirs)
-                yield Problem(f"{name}: {field} is {shown(theirs)}, expected {shown(ours)}", harmless)
+        for finding in _findings(conversion, name, expected, found):
+            if finding.effect != "none":
+                harmless = safe and finding.effect == "outputs"
+                yield Problem(f"{name}: {finding.field} {_differs(finding)}", harmless)
+        ours, theirs = (_without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
+        if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
+            yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
+    if not safe:
+        yield from map(Problem, too_large(folder.config or {}, folder.tensors))
     for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
         yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
-        yield from (Problem(what, harmless=True) for what in broken_hashes(path, folder.report, documents=False))
+        broken = broken_hashes(path, folder.report, documents=False)
+        yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
+
+
+def _is_safe(folder: Checkpoint) -> bool:
+    """Whether Transformers may be given what is known of a folder: to show what other values do."""
+    config = folder.config or {}
+    if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
+        return False
+    return not [*too_large(config, folder.tensors)]
+
+
+def _findings(
+    conversion: Conversion, name: str, expected: Mapping[str, object], found: Mapping[str, object]
+) -> tuple[Finding, ...]:
+    if name == CONFIG:
+        return compare_config(conversion.target.form, expected, found)
+    return compare_processor(expected, found)
+
+
+def _differs(finding: Finding) -> str:
+    if finding.effect in ("none", "outputs"):
+        return f"is {shown(finding.theirs)}, expected {shown(finding.ours)}"
+    by = (
+        "by which Transformers may open something else"
+        if finding.effect == "opens"
+        else "in a field that no class knows"
+    )
+    return f"is {shown(finding.theirs)}, {by}"
+
+
+def _compared(folder: Checkpoint) -> frozenset[str]:
+    """Files of which everything that has a meaning is compared, so that a hash says no more."""
+    return CONFIGS | weights_read(folder) | {name for name in _listed_weights(folder) if weights_read(folder)}
+
+
+def _listed_weights(folder: Checkpoint) -> Iterator[str]:
+    """Weights that the report lists: where others are read, those were saved again under another name."""
+    files = (folder.report or {}).get("files")
+    names = (file.get("name") for file in files if isinstance(file, dict)) if isinstance(files, list) else ()
+    return (name for name in names if isinstance(name, str) and is_weights(name))
+
+
+def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[str, ...]:
+    """What is not as a conversion writes it, and makes no other model: fields without effect, files saved again."""
+    listed = []
+    for name, expected in conversion.documents.items():
+        found = _read_json(path / name)
+        if not isinstance(found, dict):
+            continue
+        moved = "output" if name == CONFIG else "pixel"
+        findings = [finding for finding in _findings(conversion, name, expected, found) if finding.effect == "none"]
+        listed += [f"{name}: {each.field} is {shown(each.theirs)}, and moves no {moved}" for each in findings]
+        if OURS in expected and OURS not in found:
+            listed.append(f"{name} has no field {OURS!r}, which no class reads; --to original needs it")
+    broken = broken_hashes(path, folder.report, documents=False) if folder.report is not None else ()
+    listed += [f"{each.what}; what it holds was compared" for each in broken if each.name in _compared(folder)]
+    return tuple(map(printable, listed))
 
 
 def shown(value: object, form: Callable[[object], str] = repr) -> str:
@@ -118,7 +175,7 @@ def _contradictions(
         if another and keys in OF_THE_FILE:
             continue
         found, computed = (_without(left_out, _at(report, keys)) for report in (recorded, expected))
-        if not _same(found, computed):
+        if not same_json(found, computed):
             yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
@@ -147,7 +204,7 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     """What is not as it was when the folder was made, and makes no other model."""
     if folder.report is None:
         return ()
-    changed = [f"{what}; no model is made of it" for what in broken_hashes(path, folder.report, documents=True)]
+    changed = [f"{each.what}; no model is made of it" for each in broken_hashes(path, folder.report, documents=True)]
     if another:
         source, exact = fresh.source, fresh.proofs.exact
         kind, size_bytes = (shown(_at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
@@ -163,7 +220,7 @@ def problems_of_returned(path: Path) -> Iterator[str]:
     """What in a folder that was converted back is not what its dinoport.json says."""
     recorded = read_json(path / REPORT)
     yield from _broken_seal(path, recorded)
-    yield from map(printable, broken_hashes(path, recorded, documents=False))
+    yield from map(printable, (each.what for each in broken_hashes(path, recorded, documents=False)))
 
 
 def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
@@ -212,11 +269,6 @@ def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[s
 def _differ(then: object, now: str | None) -> bool:
     """Whether two hashes contradict each other: one that was not made, for its size or the distance, does not."""
     return then is not None and now is not None and then != now
-
-
-def _same(one: object, other: object) -> bool:
-    """Equal as JSON: 1, 1.0 and true are three values."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.writer import ORIGINAL_FILE
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.progress import Progress
+from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
@@ -63,7 +64,8 @@ def _verified(
             withheld = (f"{place} was not given to Transformers, as its files are not what a conversion writes",)
         side = stack.enter_context(source_side(conversion, checked))
         entry = entry_of(conversion.model, conversion.target.image_size, checked)
-        case = case_of(conversion, side, decoded_target(conversion, target, place), entry)
+        known = stack.enter_context(_given(place, target, checked))
+        case = case_of(conversion, side, decoded_target(conversion, target, known), entry)
         proofs = proven(case, checked, conversion.plan.size_bytes, on_progress)
         fresh = report_of(conversion, Verdict(Word.PLANNED), proofs, str(place), (), pinned(), checks)
         if place.is_file():  # no conversion wrote it
@@ -74,10 +76,18 @@ def _verified(
     target.check_unchanged()
     upstream = conversion.model.family.upstream
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
-    verdict = replace(verdict, warnings=integrity.warnings_of(place, target, fresh, another=another))
+    warnings = integrity.warnings_of(place, target, fresh, another=another)
+    verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)
     return with_hashes(report, conversion.checkpoint, target) if checks.pictures else report
+
+
+def _given(place: Path, target: Checkpoint, checks: Checks) -> AbstractContextManager[Path]:
+    """What Transformers is given of a folder: what is known of it, and not the folder itself."""
+    if checks.level != "full" or target.config is None:
+        return nullcontext(place)
+    return known_folder(place, target.config, target.tensors)
 
 
 def was_returned(folder: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.codebases.transformers.shared import (
     baked_from,
     input_size,
@@ -19,7 +20,6 @@ from dinoport.codebases.transformers.shared import (
     prepared,
     processed_size,
 )
-from dinoport.codebases.transformers.forms import class_name
 from dinoport.codebases.transformers.stated_sizes import count_of, record_of, recorded, size_of
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
@@ -159,7 +159,7 @@ def with_registers(vit: ViT) -> bool:
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names: a DINO with a linear head records that."""
     plain = record_of(config).get("family") == "dino"
-    registers = class_name(config).startswith("Dinov2WithRegisters")
+    registers = class_name_of(config).startswith("Dinov2WithRegisters")
     width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
     hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
     parts = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
@@ -178,7 +178,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
         feed_forward="swiglu" if swiglu else "mlp",
         registers=count_of(where, {"num_register_tokens": 4, **config}, "num_register_tokens") if registers else 0,
         interpolation=TO_SIZE_ANTIALIASED if registers else TO_SIZE,
-        classifier=Classifier(features, 1) if class_name(config).endswith("ForImageClassification") else None,
+        classifier=Classifier(features, 1) if class_name_of(config).endswith("ForImageClassification") else None,
         **parts,
     )
     return "dino" if plain else "dinov2", rules(vit, copy(ViT.positions, POSITIONS))

@@ -64,7 +64,7 @@ MODEL_TYPES = {model_type: name for form in FORMS for model_type, name in form.m
 """The class of a config that names none."""
 
 
-def class_name(config: Mapping[str, object]) -> str:
+def class_name_of(config: Mapping[str, object]) -> str:
     """The class that a config names, or means; empty without one."""
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
@@ -74,7 +74,7 @@ def class_name(config: Mapping[str, object]) -> str:
 
 def is_known_class(config: Mapping[str, object]) -> bool:
     """Whether config.json is that of a class that is read here."""
-    return class_name(config) in CLASSES
+    return class_name_of(config) in CLASSES
 
 
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.transformers.forms import CLASSES, class_name
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
@@ -38,7 +38,7 @@ def read_folder(
     `asked` is what the folder's report says that it was made with, `stripped` what the names of its source wore: they
     are only told. Raises UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
     """
-    name = class_name(config)
+    name = class_name_of(config)
     form = CLASSES.get(name)
     if form is None:
         raise UnknownModelError(

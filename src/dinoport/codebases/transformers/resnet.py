@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.codebases.transformers.shared import input_size, label_fields, original_fields, prepared
-from dinoport.codebases.transformers.forms import class_name
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
 from dinoport.networks.resnet.architecture import STEM_WIDTH, ResNet
@@ -58,7 +58,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names."""
-    return "dino_resnet", CLASSIFYING if class_name(config).endswith("ForImageClassification") else RULES
+    return "dino_resnet", CLASSIFYING if class_name_of(config).endswith("ForImageClassification") else RULES
 
 
 CLASSIFYING = (*(rule.under("resnet.") for rule in RULES), copy("classifier.{p}", "classifier.1.{p}"))

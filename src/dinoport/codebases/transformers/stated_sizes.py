@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from math import prod
 
+from dinoport.codebases.transformers.config_fields import FIELDS, KINDS
+from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.tensor import TensorRef
 
 SMALL = 1024
-"""No size up to this costs much, however small the weights are."""
+"""No size up to this costs much by itself, however small the weights are."""
 
-TABLES = ("vit", "dinov2", "dinov2_with_registers")
-"""Model types with a table of positions, whose length follows from image_size."""
+SMALL_MODEL = 1 << 20
+"""Parameters that a model may have beyond twice those of its weights: a pooler, say, that is made up."""
+
+SIZES = ("count", "counts", "size", "tokens")
+
+LAYERS = ("num_hidden_layers", "depths")
+
+FREE = ("encoder_stride",)
+"""A size that takes no memory."""
 
 
 def refuse_larger(where: str, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
@@ -30,23 +40,73 @@ def refuse_larger(where: str, config: Mapping[str, object], tensors: Mapping[str
 
 
 def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
-    """What in a config, in words, is larger than its weights."""
+    """What in a config, in words, is larger than its weights, or is no size at all."""
+    class_name = class_name_of(config)
+    if class_name not in FIELDS:
+        return
+    fields = {name: field for name, field in FIELDS[class_name].items() if field.kind in SIZES}
+    sizes = {name: config.get(name, field.default) for name, field in fields.items()}
     largest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
-    limit = max(largest, SMALL)
-    for field, value in config.items():
-        if field in ("num_hidden_layers", "depths"):
-            if sum(_integers(value)) > len(tensors):
-                yield f"{field} = {str(value)[:40]}, with {len(tensors)} tensors"
-        elif field != "image_size" and max(_integers(value), default=0) > limit:
-            yield f"{field} = {str(value)[:40]}, where no tensor is larger than {largest}"
-    hidden, ratio = config.get("hidden_size"), config.get("mlp_ratio")
-    if isinstance(hidden, int) and isinstance(ratio, int | float) and not hidden * ratio <= limit:
-        yield f"mlp_ratio = {ratio}, where no tensor is larger than {largest}"
-    sides = _integers(config.get("image_size")) or [0]
-    patch = min(_integers(config.get("patch_size")), default=16)
-    positions = prod(side // max(patch, 1) for side in (sides * 2 if len(sides) == 1 else sides))
-    if config.get("model_type") in TABLES and positions > limit:
-        yield f"image_size = {str(config.get('image_size'))[:40]}, where no tensor is larger than {largest}"
+    limit, sound = max(largest, SMALL), True
+    for name, value in {**sizes, "num_labels": config.get("num_labels")}.items():
+        if value is None and (name not in fields or fields[name].default is None):
+            continue
+        unfit = name in fields and not KINDS[fields[name].kind](value)
+        large = not unfit and _is_large(name, value, config, limit, len(tensors))
+        sound = sound and not unfit and not large
+        if unfit:
+            yield f"{name} = {_short(value)}, which is no size"
+        elif large and name in LAYERS:
+            yield f"{name} = {_short(value)}, with {len(tensors)} tensors"
+        elif large:
+            yield f"{name} = {_short(value)}, where no tensor is larger than {largest}"
+    if sound:
+        stated, held = _parameters(class_name, sizes, config), sum(tensor.size for tensor in tensors.values())
+        if stated > 2 * held + SMALL_MODEL:
+            yield f"{stated} parameters by its sizes, where the weights hold {held}"
+
+
+def _is_large(name: str, value: object, config: Mapping[str, object], limit: int, tensors: int) -> bool:
+    if name in LAYERS:
+        return sum(_integers(value)) > tensors
+    if name == "image_size":  # only a table of positions grows with it
+        has_table = config.get("model_type") in ("vit", "dinov2", "dinov2_with_registers")
+        return has_table and _positions(value, config.get("patch_size", 16)) > limit
+    return name not in FREE and max(_integers(value), default=0) > limit
+
+
+def _positions(image_size: object, patch_size: object) -> int:
+    sides, patches = (_integers(value) or [1] for value in (image_size, patch_size))
+    return prod(side // max(patch, 1) for side, patch in zip(_both(sides), _both(patches), strict=True))
+
+
+def _both(sides: list[int]) -> list[int]:
+    return sides[:2] if len(sides) > 1 else sides * 2
+
+
+def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[str, object]) -> int:
+    """Of the large matrices alone: never more than the class makes."""
+    count = {name: max(_integers(value), default=0) for name, value in sizes.items()}
+    widths, depths = _integers(sizes.get("hidden_sizes")), _integers(sizes.get("depths"))
+    labels = config.get("id2label")
+    classes = len(labels) if isinstance(labels, dict) else max(_integers(config.get("num_labels")), default=2)
+    classifier = classes if class_name.endswith("ForImageClassification") else 0
+    if class_name.startswith("ResNet"):
+        stem = count["embedding_size"] * count["num_channels"] * 49
+        inner = 9 * 2 if config.get("layer_type") == "basic" else 1  # a bottleneck's 3×3 has a quarter of the channels
+        blocks = sum(depth * width * width * inner for depth, width in zip(depths, widths, strict=False))
+        return stem + blocks // 2 + sum(one * two for one, two in pairwise(widths)) + classifier * widths[-1]
+    if class_name.startswith("DINOv3ConvNext"):
+        stem = widths[0] * count["num_channels"] * 16
+        blocks = sum(depth * width * (8 * width + 49) for depth, width in zip(depths, widths, strict=False))
+        return stem + blocks + sum(4 * one * two for one, two in pairwise(widths))
+    width, patch = count["hidden_size"], prod(_both(_integers(sizes["patch_size"])))
+    hidden = count.get("intermediate_size") or width * count["mlp_ratio"]
+    layer = 4 * width * width + 2 * width * hidden
+    table = 0 if class_name.startswith("DINOv3") else _positions(sizes["image_size"], sizes["patch_size"])
+    tokens = table + count.get("num_register_tokens", 0) + patch * count["num_channels"]
+    pooler = max(_integers(config.get("pooler_output_size")), default=0) if class_name == "ViTModel" else 0
+    return count["num_hidden_layers"] * layer + width * (tokens + classifier + pooler)
 
 
 def _integers(value: object) -> list[int]:
@@ -93,3 +153,7 @@ def unsized(where: str, field: str, expected: str, found: object) -> UnknownMode
         found=repr(found)[:80],
         next_step="save the model again with save_pretrained",
     )
+
+
+def _short(value: object) -> str:
+    return str(value)[:40]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.codebases.transformers.shared import (
     baked_from,
     input_size,
@@ -16,7 +17,6 @@ from dinoport.codebases.transformers.shared import (
     position_rule,
     prepared,
 )
-from dinoport.codebases.transformers.forms import class_name
 from dinoport.codebases.transformers.stated_sizes import size_of
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows
@@ -95,7 +95,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names."""
     backbone = (copy(ViT.positions, POSITIONS), *RULES)
-    if class_name(config).endswith("ForImageClassification"):
+    if class_name_of(config).endswith("ForImageClassification"):
         return "dino", classifying(backbone)
     return "dino", (*backbone, *pooler_rules(size_of(where, config, "hidden_size")))
 

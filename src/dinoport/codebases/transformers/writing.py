@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import with_losses
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
 from dinoport.codebases.transformers.running import ClassRunner
+from dinoport.codebases.transformers.shared import with_losses
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.safetensors.writer import write_sharded
