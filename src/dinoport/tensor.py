@@ -90,6 +90,23 @@ class TensorRef:
         return whole.reshape(self.shape)
 
 
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that will be written: its name, dtype and shape."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
 @dataclass(frozen=True, slots=True)
 class ArrayValues:
     """Values that are in memory already: declared constants, and tensors in tests."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import ml_dtypes
 import numpy as np
 
-from dinoport.mapping.plan import TensorSpec
+from dinoport.tensor import TensorSpec
 
 BLOCK = 7
 """Elements in a block: small and odd, so that blocks never end where rows do."""

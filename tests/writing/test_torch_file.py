@@ -14,7 +14,7 @@ from dinoport.files.census import Census
 from dinoport.formats.torch import writer as torch_file
 from dinoport.formats.torch.pickle_writer import pickle_state_dict
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.plan import TensorSpec
+from dinoport.tensor import TensorSpec
 from tests.writing.stub_tensors import Stub, arrays, tensor
 
 

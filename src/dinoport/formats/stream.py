@@ -10,8 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from dinoport.files.census import Census, take_census
-from dinoport.mapping.plan import TensorSpec
-from dinoport.tensor import Array, dtype_name
+from dinoport.tensor import Array, TensorSpec, dtype_name
 
 
 class Writable(Protocol):

@@ -8,31 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
-from dinoport.tensor import Array, Shape, TensorRef, dtype_name
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor that will be written: its name, dtype and shape."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: Shape
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def size_bytes(self) -> int:
-        return self.size * self.dtype.itemsize
+from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.operations import Kind, ShapeMismatchError
 from dinoport.mapping.pattern import Bindings, Pattern
-from dinoport.mapping.plan import Dropped, Plan, Span, Step, TensorSpec
+from dinoport.mapping.plan import Dropped, Plan, Span, Step
 from dinoport.mapping.rule import Rule
-from dinoport.tensor import Shape, TensorRef
+from dinoport.tensor import Shape, TensorRef, TensorSpec
 
 
 @dataclass(frozen=True)

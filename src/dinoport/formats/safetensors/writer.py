@@ -18,8 +18,7 @@ from dinoport.files.census import Census
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import OutputFile, WrittenFile
 from dinoport.formats.stream import Writable, specs, stream
-from dinoport.mapping.plan import TensorSpec
-from dinoport.tensor import BFLOAT16, dtype_name
+from dinoport.tensor import BFLOAT16, TensorSpec, dtype_name
 
 PYTORCH_METADATA = {"format": "pt"}
 """Without it Transformers refuses the file, or takes the tensors for TensorFlow's."""

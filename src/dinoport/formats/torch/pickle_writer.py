@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import FolderError
-from dinoport.mapping.plan import TensorSpec
-from dinoport.tensor import BFLOAT16, Shape, dtype_name
+from dinoport.tensor import BFLOAT16, Shape, TensorSpec, dtype_name
 
 _STORAGES: dict[np.dtype[Any], str] = {
     np.dtype(np.float64): "DoubleStorage",
