@@ -12,7 +12,7 @@ import torch
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.torch.tensors import TORCH_DTYPES
+from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.tensor import TensorRef
 from tests import goldens
 from tests.formats.distributed_folders import QKV, refused, rows, tensors, write_folder

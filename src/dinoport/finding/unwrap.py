@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dinoport.errors import CheckpointError
-from dinoport.files.names import is_name
+from dinoport.files.names import is_name, short_text
 from dinoport.finding.branches import BRANCHES, preference
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.rank_files import refuse_rank_file
-from dinoport.formats.torch.stand_ins import Opaque, short_text
-from dinoport.formats.torch.tensors import MAX_TENSORS, module_state_dict
+from dinoport.formats.torch.modules import module_state_dict
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.tensors import MAX_TENSORS
 from dinoport.tensor import TensorRef
 
 MAX_DEPTH = 16

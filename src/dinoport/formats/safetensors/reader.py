@@ -13,9 +13,8 @@ import numpy as np
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.json_text import parse_object
-from dinoport.files.names import MAX_NAME_CHARACTERS, is_name
+from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.stand_ins import short_text
 from dinoport.formats.values import MAX_AXES, are_sizes, stored_tensor
 from dinoport.tensor import TensorRef, dtype_name, shape_text
 

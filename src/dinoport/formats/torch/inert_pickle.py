@@ -56,6 +56,10 @@ class InertUnpickler:
     def position(self) -> int:
         return self._machine.bytes.position
 
+    def touched(self) -> dict[int, str]:
+        """Storages, by identity, that a step which is not understood may have changed, and the step."""
+        return self._machine.touched()
+
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
         machine = self._machine
@@ -69,11 +73,14 @@ class InertUnpickler:
                     raise machine.broken("an end within a pickle,") from None
                 unread.position += 1
                 if opcode == STOP:
+                    machine.check_frame(stopped=True)
                     return machine.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
                     raise machine.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(machine)
+                if machine.frame_end is not None:
+                    machine.check_frame()
                 if opcode in _MAKING:
                     machine.count(1)
                 if self._counts_memory and opcode in _PUSHING:
@@ -103,7 +110,7 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("("): PickleMachine.mark,
     ord("0"): PickleMachine.discard,
     ord("1"): PickleMachine.pop_to_mark,
-    ord("2"): lambda machine: machine.push(machine.stack[-1]),
+    ord("2"): PickleMachine.duplicate,
     ord("B"): lambda machine: machine.push(machine.bytes.counted(4)),
     ord("C"): lambda machine: machine.push(machine.bytes.counted(1)),
     ord("F"): lambda machine: machine.push(machine.bytes.float_text()),
@@ -142,8 +149,8 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("t"): lambda machine: machine.push(tuple(machine.pop_to_mark())),
     ord(")"): lambda machine: machine.push(()),
     ord("u"): lambda machine: machine.set_items(machine.pop_to_mark()),
-    0x80: lambda machine: machine.bytes.unsigned(1),
-    0x81: PickleMachine.call,
+    0x80: PickleMachine.set_protocol,
+    0x81: PickleMachine.new,
     0x85: lambda machine: machine.make_tuple(1),
     0x86: lambda machine: machine.make_tuple(2),
     0x87: lambda machine: machine.make_tuple(3),
@@ -155,12 +162,12 @@ _HANDLERS: Mapping[int, Handler] = {
     0x8D: lambda machine: machine.push(machine.bytes.text(8)),
     0x8E: lambda machine: machine.push(machine.bytes.counted(8)),
     0x8F: lambda machine: machine.push(set()),
-    0x90: lambda machine: machine.extend(machine.pop_to_mark()),
+    0x90: lambda machine: machine.add(machine.pop_to_mark()),
     0x91: PickleMachine.make_frozenset,
-    0x92: PickleMachine.call_with_keywords,
+    0x92: PickleMachine.new_with_keywords,
     0x93: PickleMachine.name_from_stack,
     0x94: PickleMachine.put_next,
-    0x95: lambda machine: machine.bytes.unsigned(8),
+    0x95: PickleMachine.begin_frame,
     0x96: lambda machine: machine.push(bytearray(machine.bytes.counted(8))),
 }
 """Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""

@@ -74,6 +74,21 @@ GADGETS = (
 """Beginnings of third-party names that load, compile or run something, and that no state dict needs."""
 
 
+MAX_PROTOCOL = 5
+
+FORMER_NAMES_PROTOCOL = 2
+"""Up to this protocol, names of Python 2 stand for those of Python 3."""
+
+TORCH_FUNCTIONS = frozenset({"torch.device", "torch.serialization._get_layout"})
+"""Functions of torch that make a value and do nothing else, beside those that rebuild tensors."""
+
+
+def is_torch_function(name: str) -> bool:
+    """Whether a call of this name is one of a function of torch, which may do anything to a tensor."""
+    last = name.rpartition(".")[2].lstrip("_")
+    return name.startswith("torch.") and not last[:1].isupper() and name not in TORCH_FUNCTIONS
+
+
 def dotted_name(module: str, name: str) -> str:
     """The name as Python 3 has it; protocols up to 2 say `__builtin__` and `copy_reg`."""
     return f"{SAME_MODULES.get(module, module)}.{name}"
