@@ -59,8 +59,8 @@ class SplitTensor:
     pieces: tuple[Piece, ...]
 
 
-def parse_metadata(data: bytes, where: str) -> list[SplitTensor]:
-    """Every tensor that `.metadata` lists, its pieces proven to cover it exactly. Objects that are no tensors are left.
+def parse_metadata(data: bytes, where: str) -> tuple[list[SplitTensor], dict[str, Opaque]]:
+    """Every tensor that `.metadata` lists, its pieces proven to cover it exactly; and stand-ins for other objects.
 
     Raises CheckpointError for what is not sound, UnsafeCheckpointError for a pickle that names code.
     """
@@ -83,19 +83,21 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def tensors(self, tree: object) -> list[SplitTensor]:
+    def tensors(self, tree: object) -> tuple[list[SplitTensor], dict[str, Opaque]]:
         metadata = self._fields(tree, "Metadata")
         places = self._places(metadata.get("storage_data"))
         entries = metadata.get("state_dict_metadata")
         if not isinstance(entries, dict):
             raise self._broken("no state_dict_metadata")
-        found = []
+        found, others = [], {}
         for name, entry in entries.items():
             if not isinstance(name, str) or not isinstance(entry, Opaque):
                 raise self._broken(f"an entry {short_text(name)} that describes nothing")
-            if _short(entry.name) != "BytesStorageMetadata":
+            if _short(entry.name) == "BytesStorageMetadata":
+                others[name] = Opaque(entry.name)
+            else:
                 found.append(self._tensor(name, self._fields(entry, "TensorStorageMetadata"), places))
-        return found
+        return found, others
 
     def _places(self, stored: object) -> dict[str, _StorageInfo]:
         """Where each part lies, by tensor and offset, as `torch.distributed.checkpoint` looks it up."""

@@ -41,6 +41,19 @@ def read_torch_legacy(source: ByteSource) -> object:
     return _read(source, source.read(0, min(source.size_bytes, READ_BYTES[-1])))
 
 
+def begins_torch_legacy(source: ByteSource) -> bool:
+    """Whether torch.load takes a file for its legacy format: whether the first pickle in it is the magic number.
+
+    True where the pickle does not end soon, and so may be that number; bytes of another format are none at once.
+    """
+    data = source.read(0, min(source.size_bytes, READ_BYTES[0]))
+    unpickler = InertUnpickler(data, source.where, builders(source.where))
+    try:
+        return unpickler.load() == MAGIC_NUMBER
+    except CheckpointError:
+        return unpickler.position >= len(data) - 16
+
+
 COUNT = struct.Struct("<q")
 """In front of each storage: its number of elements."""
 

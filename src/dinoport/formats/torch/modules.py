@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
-from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.stand_ins import Opaque, reached
 from dinoport.formats.torch.tensors import MAX_TENSORS
 from dinoport.tensor import TensorRef
 
@@ -58,3 +58,28 @@ def _children(state: Mapping[str, object], kind: str) -> Mapping[str, object]:
     if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
         raise ValueError(f"{kind} that are no dict of names")
     return children
+
+
+def unread_parts(tree: object) -> Iterator[tuple[str, str]]:
+    """Objects in the dicts of a file that hold tensors and are no modules: where each lies, and what it is."""
+    pending, seen = [("", tree, 0)], set[int]()
+    while pending:
+        path, node, depth = pending.pop()
+        if isinstance(node, dict) and depth < MAX_MODULE_DEPTH and id(node) not in seen:
+            seen.add(id(node))
+            for name, child in node.items():
+                text = name if isinstance(name, str) else short_text(name)
+                pending.append((f"{path}.{text}" if path else text, child, depth + 1))
+        elif isinstance(node, Opaque) and not _is_module(node) and any(map(_is_tensor, reached([node], seen))):
+            yield (
+                path[:MAX_NAME_CHARACTERS] or "the file",
+                f"an object of the class {node.name[:100]} with tensors in it",
+            )
+
+
+def _is_module(node: Opaque) -> bool:
+    return isinstance(node.state, dict) and "_parameters" in node.state
+
+
+def _is_tensor(node: object) -> bool:
+    return isinstance(node, TensorRef) or (isinstance(node, Opaque) and node.is_tensor)
