@@ -40,12 +40,13 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     longest = min(MAX_HEADER_BYTES, source.size_bytes - LENGTH_BYTES)
     if length > longest:
         raise _broken(source, f"a header that is said to take {length} bytes", f"at most {longest}")
-    if not looks_like_safetensors(source.read(0, min(LENGTH_BYTES + 1, source.size_bytes))):
-        raise _broken(source, "a header that does not begin with a brace", "a JSON object")
+    text = source.read(LENGTH_BYTES, length)
     try:
-        header = parse_object(source.read(LENGTH_BYTES, length))
+        header = parse_object(text)
     except ValueError as error:
         raise _broken(source, f"in its header, {error}", "a JSON object") from error
+    if not text.startswith(b"{"):
+        raise _broken(source, "a header that begins with spaces", "a JSON object")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise _broken(source, f"the metadata {short_text(metadata)}", "texts by name")

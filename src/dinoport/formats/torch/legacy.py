@@ -51,7 +51,7 @@ def begins_torch_legacy(source: ByteSource) -> bool:
     try:
         return unpickler.load() == MAGIC_NUMBER
     except CheckpointError:
-        return unpickler.position >= len(data) - 16
+        return unpickler.position >= len(data) - 16 and len(data) < source.size_bytes
 
 
 COUNT = struct.Struct("<q")

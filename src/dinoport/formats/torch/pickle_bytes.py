@@ -18,6 +18,8 @@ DECIMAL = re.compile(rb"0|-?[1-9][0-9]*")
 FLOAT = re.compile(rb"-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?|-?inf|nan")
 """Numbers as Python writes them. Of other spellings (010, +1, 1_000) each unpickler has an opinion of its own."""
 
+MAX_INDEX_CHARACTERS = 24
+
 MAX_LINE_BYTES = 65_536
 """Of one text line in the text opcodes: names and numbers."""
 
@@ -53,7 +55,8 @@ class PickleBytes:
     def line(self, limit: int = MAX_LINE_BYTES) -> bytes:
         end = self.data.find(b"\n", self.position, self.position + limit)
         if end < 0:
-            begin, self.position = self.position, min(self.position + limit, len(self.data))
+            begin = self.position
+            self.position = len(self.data) if limit == MAX_LINE_BYTES else min(begin + limit, len(self.data))
             raise self.broken(f"a text line without an end at byte {begin}")
         line = self.data[self.position : end]
         self.position = end + 1
@@ -91,8 +94,15 @@ class PickleBytes:
             raise self.broken(f"the integer {text[:40]!r} at byte {self.position}")
         return int(text)
 
+    def long_text(self) -> int:
+        return self.integer(self.line(MAX_INTEGER_BYTES + 3).removesuffix(b"L"))
+
+    def index(self) -> int:
+        """The number of a memo entry, as text."""
+        return self.integer(self.line(MAX_INDEX_CHARACTERS))
+
     def integer_or_bool(self) -> int:
-        text = self.line()
+        text = self.line(MAX_INTEGER_BYTES + 2)
         return {b"00": False, b"01": True}[text] if text in (b"00", b"01") else self.integer(text)
 
     def long_integer(self, count: int) -> int:

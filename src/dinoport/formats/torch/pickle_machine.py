@@ -291,6 +291,11 @@ class PickleMachine:
             raise self.broken("a reference to something outside")
         self.push(self._persistent(key))
 
+    def persist_line(self) -> None:
+        if self._persistent is None:
+            raise self.broken("a reference to something outside")
+        self.persist(self.bytes.line().decode())
+
     def get(self, index: int) -> None:
         self.push(self._memo.get(index))
 

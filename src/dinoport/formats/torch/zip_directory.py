@@ -73,12 +73,28 @@ class Record:
 
     def data_offset(self, source: ByteSource) -> int:
         """Where the record's bytes begin. Raises CheckpointError where its header contradicts the directory."""
-        header = source.read(self.header_offset, LOCAL_HEADER.size)
-        signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
-        name = source.read(self.header_offset + LOCAL_HEADER.size, min(name_bytes, MAX_NAME_BYTES))
-        if signature != b"PK\3\4" or name != self.name.encode() or method or flags & ENCRYPTED:
+        return self._data_offset(source, source.read(self.header_offset, self._header_bytes))
+
+    def content(self, source: ByteSource) -> bytes:
+        """All bytes of a record, which is small: read at once with its header."""
+        begin, end = self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)
+        data = source.read(begin, end - begin)
+        offset = self._data_offset(source, data) - begin
+        if offset + self.size_bytes > len(data):
+            return source.read(begin + offset, self.size_bytes)
+        return data[offset : offset + self.size_bytes]
+
+    @property
+    def _header_bytes(self) -> int:
+        return LOCAL_HEADER.size + len(self.name.encode())
+
+    def _data_offset(self, source: ByteSource, header: bytes) -> int:
+        signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack_from(header)
+        name = self.name.encode()
+        same = name_bytes == len(name) and header[LOCAL_HEADER.size : self._header_bytes] == name
+        if signature != b"PK\3\4" or not same or method or flags & ENCRYPTED:
             raise _broken(source, f"{self.name} is not where the directory says")
-        offset = self.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
+        offset = self.header_offset + self._header_bytes + extra_bytes
         behind = self.limit - offset - self.size_bytes
         if behind < 0:
             raise _broken(source, f"{self.name} reaches into what comes after it")

@@ -100,7 +100,7 @@ def _content(source: ByteSource, record: Record, limit: int) -> bytes:
             cause="weights that were saved as NumPy arrays or lists, inside the pickle",
             next_step="turn them into tensors, and save the state dict with torch.save",
         )
-    data = source.read(record.data_offset(source), record.size_bytes)
+    data = record.content(source)
     if record.crc32 is not None and crc32(data) != record.crc32:
         raise checksum_error(source.where, record.name, record.crc32, crc32(data))
     return data
