@@ -79,14 +79,20 @@ MAX_PROTOCOL = 5
 FORMER_NAMES_PROTOCOL = 2
 """Up to this protocol, names of Python 2 stand for those of Python 3."""
 
-TORCH_FUNCTIONS = frozenset({"torch.device", "torch.serialization._get_layout"})
-"""Functions of torch that make a value and do nothing else, beside those that rebuild tensors."""
-
 
 def is_torch_function(name: str) -> bool:
-    """Whether a call of this name is one of a function of torch, which may do anything to a tensor."""
-    last = name.rpartition(".")[2].lstrip("_")
-    return name.startswith("torch.") and not last[:1].isupper() and name not in TORCH_FUNCTIONS
+    """Whether a call of this name may do anything to a tensor: functions of torch, its modules, tensors and storages.
+
+    Objects of these classes are made without a call, and get their attributes afterwards.
+    """
+    last = name.rpartition(".")[2]
+    called_never = name.startswith("torch.nn.") or last.endswith(("Tensor", "Storage", "Parameter", "Buffer"))
+    return name.startswith("torch.") and (called_never or not last.lstrip("_")[:1].isupper())
+
+
+def is_class(name: str) -> bool:
+    """Whether a name of torch can be that of a class: its functions and dtypes are in small letters."""
+    return not name.startswith("torch.") or not name.rpartition(".")[2][:1].islower()
 
 
 def dotted_name(module: str, name: str) -> str:

@@ -21,6 +21,7 @@ from dinoport.formats.torch.pickle_globals import (
     MAX_PROTOCOL,
     SAME_MODULES,
     dotted_name,
+    is_class,
     is_forbidden,
     is_torch_function,
 )
@@ -169,8 +170,10 @@ class PickleMachine:
         name = function.name
         if name == "builtins.getattr":
             return self._nested_class(name, args)
-        if name == "copyreg._reconstructor" and args[1:] == (Global("builtins.object"), None):
-            return self._new(args[0], ())
+        if name == "copyreg._reconstructor":
+            kind, base, state = args
+            if (base, state) == (Global("builtins.object"), None):
+                return self._new(kind, ())
         if name == "copyreg.__newobj__":
             return self._new(args[0], args[1:])
         made = self._built(name, args)
@@ -180,6 +183,8 @@ class PickleMachine:
         """What stands for `kind.__new__(kind, *args)`."""
         if not isinstance(args, tuple) or not isinstance(kind, Global):
             raise self.broken(f"a new {type(kind).__name__}")
+        if not is_class(kind.name) or (kind.name in self._builders and "._" in kind.name):
+            raise self.broken(f"a new {kind.name}, which is no class,")
         if args and kind.name in self._builders and kind.name not in NEW_BY_CALL:
             raise self.broken(f"a new {kind.name} with arguments, which it ignores,")
         made = self._built(kind.name, args)

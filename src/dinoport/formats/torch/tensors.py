@@ -14,7 +14,7 @@ from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.pickle_machine import Builder
 from dinoport.formats.torch.pickle_tables import MAX_KEY_INTEGER
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.torch.storages import TypedStorage, broken
+from dinoport.formats.torch.storages import DEVICE, TypedStorage, broken
 from dinoport.formats.values import are_sizes, stored_tensor
 from dinoport.tensor import Array, TensorRef
 
@@ -24,18 +24,24 @@ MAX_TENSORS = 50_000
 TENSOR_CLASSES = frozenset({"torch.Tensor", "torch._tensor.Tensor"})
 PARAMETER_CLASSES = frozenset({"torch.nn.parameter.Parameter", "torch.nn.Parameter"})
 
+LAYOUTS = frozenset(
+    f"torch.{name}"
+    for name in ("strided", "jagged", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "_mkldnn")
+)
+
 SETTERS = frozenset({
     "data", "grad", "_grad", "requires_grad", "names", "real", "imag", "retains_grad", "_backward_hooks",
     "_post_accumulate_grad_hooks",
 })  # fmt: skip
 """Attributes of a tensor whose setting changes the tensor."""
 
-OTHER_FORMS = frozenset({
-    "_rebuild_qtensor", "_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor", "_rebuild_nested_tensor",
-    "_rebuild_wrapper_subclass", "_rebuild_device_tensor_from_numpy", "_rebuild_device_tensor_from_cpu_tensor",
-    "_rebuild_xla_tensor", "_rebuild_mlc_tensor", "_rebuild_ort_tensor",
-})  # fmt: skip
-"""Of torch._utils: tensors that are not runs of plain numbers."""
+OTHER_FORMS = {
+    "_utils._rebuild_qtensor": 7, "_utils._rebuild_sparse_tensor": 2, "_utils._rebuild_sparse_csr_tensor": 2,
+    "_utils._rebuild_nested_tensor": 4, "_utils._rebuild_wrapper_subclass": 8, "_tensor._rebuild_from_type": 4,
+    "_utils._rebuild_device_tensor_from_numpy": 4, "_utils._rebuild_device_tensor_from_cpu_tensor": 4,
+    "_utils._rebuild_xla_tensor": 4,
+}  # fmt: skip
+"""Functions of torch for tensors that are not runs of plain numbers, and how many arguments each has."""
 
 
 def _lazy(where: str, metadata: object) -> CheckpointError:
@@ -201,15 +207,21 @@ def builders(where: str) -> dict[str, Builder]:
             next_step="load it where you trust it, and save the state dict with torch.save",
         )
 
-    def other_form(name: str) -> Builder:
-        return lambda *args: Opaque(name, args, is_tensor=True)
+    def other_form(name: str, arguments: int) -> Builder:
+        def made(*args: object) -> Opaque:
+            if len(args) != arguments:
+                raise ValueError("too few or too many arguments")
+            return Opaque(name, args, is_tensor=True)
+
+        return made
 
     return {
         **rebuilding.functions(),
-        **{f"torch._utils.{name}": other_form(f"torch._utils.{name}") for name in OTHER_FORMS},
+        **{f"torch.{name}": other_form(f"torch.{name}", count) for name, count in OTHER_FORMS.items()},
         **dict.fromkeys(PARAMETER_CLASSES, rebuilding.parameter),
         "torch._tensor._rebuild_from_type_v2": rebuilding.subclass,
-        "torch._tensor._rebuild_from_type": other_form("torch._tensor._rebuild_from_type"),
+        "torch.device": _device,
+        "torch.serialization._get_layout": _layout,
         "torch.storage._load_from_bytes": nested,
         "torch.Size": _size,
         "collections.OrderedDict": _ordered,
@@ -225,6 +237,7 @@ def builders(where: str) -> dict[str, Builder]:
         "builtins.bytes": lambda *args: _bytes(*args),
         "builtins.bytearray": lambda *args: bytearray(_bytes(*args)),
         "builtins.complex": _complex,
+        "builtins.object": lambda: Opaque("builtins.object"),
         "numpy.dtype": lambda text, *rest: Opaque("numpy.dtype", (text,)),
         "numpy.core.multiarray.scalar": _numpy_scalar,
         "numpy._core.multiarray.scalar": _numpy_scalar,
@@ -247,6 +260,18 @@ def _hashable(values: object) -> Sequence[object]:
 
 def _is_large(value: object) -> bool:
     return isinstance(value, int) and abs(value) > MAX_KEY_INTEGER
+
+
+def _device(kind: str, index: int = 0) -> Opaque:
+    if not DEVICE.fullmatch(kind) and kind != "meta":
+        raise ValueError("a device that is none")
+    return Opaque("torch.device", (kind, index))
+
+
+def _layout(name: str) -> Opaque:
+    if name not in LAYOUTS:
+        raise ValueError("a layout that is none")
+    return Opaque("torch.layout", (name,))
 
 
 def _size(sizes: object = ()) -> tuple[object, ...]:
