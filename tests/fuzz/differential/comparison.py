@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,11 @@ from typing import Any
 
 from dinoport.errors import DinoportError
 from dinoport.finding.unwrap import SKIPPED, state_dicts
-from dinoport.formats.opening import open_bytes
+from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.torch.tensors import NoValues
 from dinoport.tensor import TensorRef
-from tests.formats.memory import Memory
 from tests.fuzz.differential.mutator import NAMES
 
 MAX_ELEMENTS = 100_000
@@ -44,18 +44,30 @@ class Answer:
     outside: bool = False
 
 
-class TorchReader:
-    """torch_reader.py under the interpreter of one environment, kept running. Restarted when it dies."""
+class GenuineReader:
+    """A script that asks the genuine library, in an environment of its own, kept running; started anew when it dies.
 
-    def __init__(self, python: str | Path = sys.executable) -> None:
-        self._python = str(python)
+    `modes` are tried in this order; the first that reads a file counts.
+    """
+
+    def __init__(
+        self,
+        script: str = "torch_reader.py",
+        modes: Sequence[str] = ("safe", "unsafe"),
+        python: str | Path = sys.executable,
+        path: Path | None = None,
+        names: Sequence[str] = (*NAMES, *ALSO_IN_THE_CORPUS),
+    ) -> None:
+        alone = ["unshare", "--map-root-user", "--net"] if _can_unshare() else []
+        self._command = [*alone, str(python), str(Path(__file__).with_name(script)), *modes]
+        self._environment = {**os.environ, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
+        self._modes, self._names = modes, names
         self._start()
 
     def _start(self) -> None:
-        alone = ["unshare", "--map-root-user", "--net"] if _can_unshare() else []
-        command = [*alone, self._python, str(Path(__file__).with_name("torch_reader.py"))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.version: str = self._ask([*NAMES, *ALSO_IN_THE_CORPUS])["torch"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(self._command, env=self._environment, **pipes)
+        self.version: str = self._ask(self._names)["version"]
 
     def _ask(self, wish: object) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -64,8 +76,9 @@ class TorchReader:
         return dict(json.loads(self._process.stdout.readline()))
 
     def read(self, path: Path) -> Answer:
-        """By the safe mode, and by the unsafe one where that alone reads it."""
-        for mode in ("safe", "unsafe"):
+        """By the first mode that reads it."""
+        found: dict[str, Any] = {}
+        for mode in self._modes:
             try:
                 found = self._ask({"path": str(path), "mode": mode})
             except (OSError, ValueError):
@@ -87,10 +100,10 @@ def _can_unshare() -> bool:
     return bool(shutil.which("unshare")) and not subprocess.run(tried, capture_output=True).returncode
 
 
-def ours(data: bytes) -> Answer:
+def ours(path: Path) -> Answer:
     """What dinoport reads, once it has not refused what stands under a model's names."""
     try:
-        with open_bytes(Memory(data)) as checkpoint:
+        with open_checkpoint(path) as checkpoint:
             tensors = _flat(checkpoint.tree)
             if any(described[2] != "meta" for described in tensors.values()):
                 state_dicts(checkpoint)
@@ -133,13 +146,13 @@ def difference(mine: Answer, theirs: Sequence[Answer]) -> str | None:
     for answer in theirs:
         if answer.tensors is None:
             if not answer.outside and any(found[2] not in ("unread", "meta") for found in mine.tensors.values()):
-                return f"read here alone: torch says {answer.reason}"
+                return f"read here alone: the genuine reader says {answer.reason}"
             continue
         for name in sorted(mine.tensors.keys() | answer.tensors.keys()):
             here, there = mine.tensors.get(name), answer.tensors.get(name)
             if here == there or _may_differ(name, here, there):
                 continue
-            return f"{name!r}: {here} here, {there} by torch ({answer.reason})"
+            return f"{name!r}: {here} here, {there} by the genuine reader ({answer.reason})"
     return None
 
 

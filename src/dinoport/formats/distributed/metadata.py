@@ -38,6 +38,9 @@ MIN_MEMORY_BYTES = 64 * 1024 * 1024
 
 MAX_AXES = 16
 
+MEMORY_FORMATS = (0, 1, 2, 3)
+"""Numbers of torch's memory formats, of which the metadata tells each tensor's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -64,15 +67,19 @@ def parse_metadata(data: bytes, where: str) -> tuple[list[SplitTensor], dict[str
 
     Raises CheckpointError for what is not sound, UnsafeCheckpointError for a pickle that names code.
     """
-    tree = InertUnpickler(
+    unpickler = InertUnpickler(
         data,
         where,
         builders(where),
         max_opcodes=MAX_OPCODES,
         max_objects=MAX_OBJECTS,
         max_memory_bytes=max(MIN_MEMORY_BYTES, MEMORY_OF_A_BYTE * len(data)),
-    ).load()
-    return _Reader(where).tensors(tree)
+    )
+    tree = unpickler.load()
+    reader = _Reader(where)
+    for step, (made, *_) in unpickler.unknown_steps:
+        reader.check_step(step, made)
+    return reader.tensors(tree)
 
 
 _StorageInfo: TypeAlias = tuple[object, ...]
@@ -82,6 +89,16 @@ _STORAGE_INFO = ("relative_path", "offset", "length", "transform_descriptors")
 class _Reader:
     def __init__(self, where: str) -> None:
         self._where = where
+
+    def check_step(self, step: str, made: object) -> None:
+        """Refuse what the writer's own classes do not do: torch would stop there, or make something else of it."""
+        args = made.args if isinstance(made, Opaque) else ()
+        name = made.name if isinstance(made, Opaque) else ""
+        known = name.startswith("pathlib.") and all(type(arg) is str for arg in args)
+        known |= _short(name) == "_MEM_FORMAT_ENCODING" and len(args) == 1 and args[0] in MEMORY_FORMATS
+        known |= _short(name) == "TensorProperties" and isinstance(made, Opaque) and _is_five(made.state)
+        if not known or not step.startswith(("a call of", "the state of")):
+            raise self._broken(f"{step}, which its writer has no use for")
 
     def tensors(self, tree: object) -> tuple[list[SplitTensor], dict[str, Opaque]]:
         metadata = self._fields(tree, "Metadata")
@@ -188,6 +205,11 @@ class _Reader:
             cause="a damaged file, or one that was made to mislead",
             next_step="copy the folder again from where the training wrote it",
         )
+
+
+def _is_five(state: object) -> bool:
+    """Whether a state is that of TensorProperties: dtype, layout, gradient, memory format, pinned."""
+    return isinstance(state, tuple) and len(state) == 5
 
 
 def _place(name: str, offsets: Shape) -> str:

@@ -8,7 +8,7 @@ does not know becomes an `Opaque`, whose arguments and state can be read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from dinoport.formats.torch.pickle_bytes import PickleBytes
@@ -55,6 +55,11 @@ class InertUnpickler:
     @property
     def position(self) -> int:
         return self._machine.bytes.position
+
+    @property
+    def unknown_steps(self) -> Sequence[tuple[str, tuple[object, ...]]]:
+        """Steps of what was read that are not understood, and the objects that they reach."""
+        return self._machine.unknown_steps
 
     def touched(self) -> dict[int, str]:
         """Storages, by identity, that a step which is not understood may have changed, and the step."""

@@ -46,7 +46,8 @@ Builder: TypeAlias = Callable[..., object]
 class PickleMachine:
     """The state of one pickle that is being read, and the steps that opcodes ask for.
 
-    `bytes` are what is still to be read, `stack` is what waits. Raises UnsafeCheckpointError for a forbidden global,
+    `bytes` are what is still to be read, `stack` is what waits, `unknown_steps` may change what can be reached from
+    the objects beside them. Raises UnsafeCheckpointError for a forbidden global,
     CheckpointError for what no sound pickle does, and any error of Python's own for a step that does not fit.
     """
 
@@ -70,7 +71,7 @@ class PickleMachine:
         self._marks: list[int] = []
         self._protocol = 0
         self.frame_end: int | None = None
-        self._unknown_steps: list[tuple[str, object]] = []
+        self.unknown_steps: list[tuple[str, tuple[object, ...]]] = []
         self._memo = PickleMemo()
 
     def broken(self, found: str) -> CheckpointError:
@@ -132,7 +133,7 @@ class PickleMachine:
         """The storages that a step which is not understood may have changed, by identity, and which step that was."""
         found: dict[int, str] = {}
         seen: set[int] = set()
-        for step, root in self._unknown_steps:
+        for step, root in self.unknown_steps:
             for node in reached([root], seen):
                 if storage := _storage_of(node):
                     found.setdefault(id(storage), step)
@@ -140,7 +141,7 @@ class PickleMachine:
 
     def _note(self, step: str, *roots: object) -> None:
         """Keep a step that may change whatever can be reached from these, when the pickle has been read."""
-        self._unknown_steps.append((step, roots))
+        self.unknown_steps.append((step, roots))
 
     def _global(self, module: str, name: str) -> Global:
         if is_forbidden(module, name):
@@ -196,7 +197,7 @@ class PickleMachine:
             return None
         self.count(len(args) + sum(_copied(arg) for arg in args))
         made = builder(*args)
-        return self._unknown(made) if isinstance(made, Opaque) else made
+        return self._unknown(made) if isinstance(made, Opaque) and made.is_tensor else made
 
     def _unknown_call(self, name: str, args: tuple[object, ...]) -> Opaque:
         if is_torch_function(name):

@@ -11,6 +11,7 @@ import numpy as np
 from dinoport.errors import CheckpointError
 from dinoport.files.names import short_text
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
+from dinoport.formats.torch.pickle_globals import is_class
 from dinoport.formats.torch.pickle_machine import Builder
 from dinoport.formats.torch.pickle_tables import MAX_KEY_INTEGER
 from dinoport.formats.torch.stand_ins import Global, Opaque
@@ -295,7 +296,7 @@ def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
 
 
 def _default(factory: object = None, pairs: object = ()) -> OrderedDict[object, object]:
-    if factory is not None and not isinstance(factory, (Global, Opaque)):
+    if factory is not None and not (isinstance(factory, Global) and is_class(factory.name)):
         raise ValueError("a factory that cannot be called")
     return _ordered(pairs)
 
@@ -314,11 +315,11 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
-def _bytes(data: object = b"", encoding: str = "latin-1") -> bytes:
+def _bytes(data: object = b"", encoding: str | None = None) -> bytes:
     """Bytes from bytes, or from text, as protocol 2 writes a bytearray; never from a number, which is a size."""
     if isinstance(data, str) and encoding == "latin-1":
         return data.encode("latin-1")
-    if not isinstance(data, (bytes, bytearray)):
+    if not isinstance(data, (bytes, bytearray)) or encoding is not None:
         raise ValueError("bytes of something else")
     return bytes(data)
 

@@ -24,7 +24,13 @@ MAX_WORD_BYTES = 64
 VERSION = re.compile(rb"([1-9]|10)\n?")
 """Of torch's zip format: 10 is the highest that it reads."""
 
-NUMBER = re.compile(rb"[0-9]{1,9}")
+WORDS = {
+    ".data/version": VERSION,
+    "version": VERSION,
+    ".storage_alignment": re.compile(rb"[0-9]{1,9}"),
+    ".data/serialization_id": re.compile(rb"[0-9]*"),
+}
+"""Records of one word that torch reads of each file which has them."""
 
 
 def read_torch_zip(source: ByteSource) -> object:
@@ -74,7 +80,7 @@ def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
 
 def _check_version(source: ByteSource, top: str, records: Mapping[str, Record]) -> None:
     """Torch reads no file without these, and none that it takes for newer than itself."""
-    for name, sound in ((".data/version", VERSION), ("version", VERSION), (".storage_alignment", NUMBER)):
+    for name, sound in WORDS.items():
         record = records.get(f"{top}/{name}")
         if record is not None and not sound.fullmatch(found := _content(source, record, MAX_WORD_BYTES)):
             raise _broken(source, f"a record {name} that says {found[:16]!r}")
