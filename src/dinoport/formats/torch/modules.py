@@ -9,6 +9,9 @@ from dinoport.formats.torch.stand_ins import Opaque, reached
 from dinoport.formats.torch.tensors import MAX_TENSORS
 from dinoport.tensor import TensorRef
 
+KINDS = frozenset({"_parameters", "_buffers", "_modules"})
+"""What an nn.Module keeps its tensors and other modules in."""
+
 MAX_MODULE_DEPTH = 64
 """Modules in modules of a pickled nn.Module; a ViT has five."""
 
@@ -33,6 +36,8 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
         if twice := named.keys() & found.keys():
             raise ValueError(f"two tensors of the name {min(twice)[:100]}")
         found |= named
+        if not all(child is None or is_module(child) for child in modules.values()):
+            raise ValueError(f"a module within {prefix or 'a module'} that is none")
         pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(modules.items()))]
     return found
 
@@ -70,15 +75,15 @@ def unread_parts(tree: object) -> Iterator[tuple[str, str]]:
             for name, child in node.items():
                 text = name if isinstance(name, str) else short_text(name)
                 pending.append((f"{path}.{text}" if path else text, child, depth + 1))
-        elif isinstance(node, Opaque) and not _is_module(node) and any(map(_is_tensor, reached([node], seen))):
+        elif isinstance(node, Opaque) and not is_module(node) and any(map(_is_tensor, reached([node], seen))):
             yield (
                 path[:MAX_NAME_CHARACTERS] or "the file",
                 f"an object of the class {node.name[:100]} with tensors in it",
             )
 
 
-def _is_module(node: Opaque) -> bool:
-    return isinstance(node.state, dict) and "_parameters" in node.state
+def is_module(node: object) -> bool:
+    return isinstance(node, Opaque) and isinstance(node.state, dict) and bool(KINDS & node.state.keys())
 
 
 def _is_tensor(node: object) -> bool:
