@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.metadata import (
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
+from dinoport.tensor import TensorRef
 
 Slices = tuple[slice, ...]
 
@@ -55,7 +56,8 @@ def open_folder(folder: Path, read: bool) -> None:
     with open_checkpoint(folder) as checkpoint:
         assert isinstance(checkpoint.tree, dict)
         for tensor in checkpoint.tree.values() if read else ():
-            tensor.read()
+            if isinstance(tensor, TensorRef):
+                tensor.read()
 
 
 def refused(folder: Path, read: bool = False) -> str:

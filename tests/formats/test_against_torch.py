@@ -308,6 +308,9 @@ def test_a_lazy_view_is_told_and_resolving_it_helps(tmp_path, form, bit, view):
     torch.save({"a": lazy}, path, **FORMATS[form])
     with pytest.raises(CheckpointError) as refused:
         open_checkpoint(path)
+    if "legacy" in form and lazy.dtype == torch.float8_e5m2:  # which torch writes there, and cannot read
+        assert "a storage of the unknown type torch.storage.UntypedStorage" in str(refused.value)
+        return
     assert str(refused.value) == (
         f"{path} holds a tensor whose stored values are not its own: torch changes them whenever it reads them\n"
         "  expected: values as they lie in the file\n"

@@ -12,7 +12,7 @@ import torch
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.torch.tensors import TORCH_DTYPES
+from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.tensor import TensorRef
 from tests import goldens
 from tests.formats.distributed_folders import QKV, refused, rows, tensors, write_folder
@@ -328,9 +328,9 @@ def test_bytes_flipped_anywhere_in_the_metadata_end_in_a_message_or_a_reading(tm
         (folder / ".metadata").write_bytes(data)
         try:
             with open_checkpoint(folder) as checkpoint:
-                for tensor in checkpoint.tree.values():
-                    assert isinstance(tensor, TensorRef)
-                    tensor.read()
+                for entry in checkpoint.tree.values():
+                    if isinstance(entry, TensorRef):
+                        entry.read()
             outcomes.add("read")
         except CheckpointError as error:
             outcomes.add(type(error).__name__)

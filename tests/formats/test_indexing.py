@@ -46,8 +46,9 @@ def write_sparse(path: Path, branches: tuple[str, ...], tensors: dict[str, tuple
     pickled = b"\x80\2}(" + b"".join(entries) + b"u."
     with path.open("wb") as file:
         directory = []
-        for name, size in {"archive/data.pkl": len(pickled), **records}.items():
-            data = pickled if name.endswith(".pkl") else b""
+        small = {"archive/data.pkl": pickled, "archive/version": b"3"}
+        for name, size in {**{name: len(data) for name, data in small.items()}, **records}.items():
+            data = small.get(name, b"")
             directory.append(entry(name, zlib.crc32(data), size, file.tell()))
             file.write(
                 struct.pack("<4s5H3I2H", b"PK\3\4", 45, 0, 0, 0, 0, 0, 0, 0, len(name), 0) + name.encode() + data

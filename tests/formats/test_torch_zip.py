@@ -51,7 +51,12 @@ def test_big_endian_storages():
     """As written on s390x; without a byteorder record, as before torch 2.1, they are little-endian."""
     data = torch_zip(one(), {"0": VALUES.astype(">f4").tobytes()}).replace(b"little", b"big")
     assert "ends at byte" in _message(data)  # a shorter record moves the directory: made properly below
-    records = {"a/data.pkl": one(), "a/data/0": VALUES.astype(">f4").tobytes(), "a/byteorder": b"big"}
+    records = {
+        "a/data.pkl": one(),
+        "a/data/0": VALUES.astype(">f4").tobytes(),
+        "a/byteorder": b"big",
+        "a/version": b"3\n",
+    }
     assert read_torch_zip(Memory(zipped(records)))["a"].read().tolist() == VALUES.reshape(4, 4).tolist()
     del records["a/byteorder"]
     assert read_torch_zip(Memory(zipped(records)))["a"].read()[0, 0] == VALUES[:1].byteswap()[0]
@@ -64,7 +69,7 @@ def _message(data: bytes) -> str:
 
 
 def test_a_byte_order_that_is_none():
-    records = {"a/data.pkl": one(), "a/data/0": VALUES.tobytes(), "a/byteorder": b"middle"}
+    records = {"a/data.pkl": one(), "a/data/0": VALUES.tobytes(), "a/byteorder": b"middle", "a/version": b"3\n"}
     assert _message(zipped(records)) == unsound("a byte order b'middle'")
 
 

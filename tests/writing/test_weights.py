@@ -169,8 +169,8 @@ def test_a_dtype_that_the_format_lacks_is_refused_by_name(tmp_path):
         write_safetensors(tmp_path / "a", [tensor("a", np.ones(3, np.complex128))])
     assert str(caught.value) == (
         "a has a dtype that safetensors files do not hold\n"
-        "  expected: bool, uint8, uint16, uint32, uint64, int8, int16, int32, int64, float16, bfloat16, float32, "
-        "float64\n"
+        "  expected: float64, float32, float16, bfloat16, int64, int32, int16, int8, uint64, uint32, uint16, uint8, "
+        "bool\n"
         "  found: complex128\n"
         "  try: store it as one of these in the source"
     )

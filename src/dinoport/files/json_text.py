@@ -68,6 +68,8 @@ def _twice(names: Iterable[str]) -> str:
 
 
 def _integer(text: str) -> int:
+    if text == "-0":  # which is a float for other readers
+        raise ValueError("the number -0")
     return int(_short(text))
 
 

@@ -1,6 +1,8 @@
-"""Which texts of a file may name a tensor, and be shown in a line."""
+"""Which texts of a file may name a tensor, and what a message shows of any value: one line, however large it is."""
 
 from __future__ import annotations
+
+import reprlib
 
 MAX_NAME_CHARACTERS = 1000
 """Of a tensor's name; those of the DINO family have sixty at most."""
@@ -9,3 +11,13 @@ MAX_NAME_CHARACTERS = 1000
 def is_name(text: str) -> bool:
     """Whether a text is short and has no control characters, which could rewrite what a terminal shows."""
     return len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+
+
+def short_text(value: object) -> str:
+    """What a message shows of a value from a file: a line, however large, deep or shared the value is."""
+    return _SHORT.repr(value)[:200]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2
+_SHORT.maxother = _SHORT.maxstring = 60

@@ -9,14 +9,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
 
 from dinoport.errors import CheckpointError
-from dinoport.files.names import is_name
+from dinoport.files.names import is_name, short_text
 from dinoport.finding.branches import BRANCHES, preference
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.rank_files import refuse_rank_file
-from dinoport.formats.torch.stand_ins import Opaque, short_text
-from dinoport.formats.torch.tensors import MAX_TENSORS, module_state_dict
+from dinoport.formats.torch.modules import module_state_dict
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.tensors import MAX_TENSORS
+from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
 
 MAX_DEPTH = 16
@@ -45,6 +49,13 @@ CHUNKS_FLATTENED = "block chunks flattened"
 
 SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
+
+
+TENSOR_NAME = re.compile(r"(.*\.)?(weight|bias|gamma|\w*tokens?|\w*embed(ding)?s?)")
+"""Names that only tensors have, in the networks that are converted."""
+
+EXTRA_STATE = "_extra_state"
+"""What a module of torch may save beside its tensors, under this name."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,9 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
     _check_amounts(checkpoint, groups.values())
+    for named in chain.from_iterable(groups.values()):
+        if isinstance(named.tensor.values, StoredValues):
+            named.tensor.values.storage.refuse_doubt()
     found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
     if not found:
         raise CheckpointError(
@@ -132,9 +146,12 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
                 cause="the file was not written by a training code",
                 next_step="save the innermost state dict on its own",
             )
-        children = _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else {}
+        children: Mapping[Any, object] = (
+            _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else {}
+        )
         tensors: dict[str, TensorRef] = {}
         nested: list[tuple[tuple[str, ...], object]] = []
+        _refuse_unread(where, children)
         for name, child in children.items():
             if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
                 continue
@@ -148,6 +165,44 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
         if tensors:
             yield path, tensors
         pending += reversed(nested)
+
+
+def _refuse_unread(where: str, children: Mapping[Any, object]) -> None:
+    """Raise CheckpointError where a name that a model could have stands for something that is not read as a tensor."""
+    names = [name for name, child in children.items() if isinstance(name, str) and _is_tensor(child)]
+    dotted = [name for name in names if "." in name]
+    if not names:
+        return
+    for name, child in children.items():
+        if not isinstance(name, str):
+            if isinstance(child, TensorRef) or isinstance(name, Opaque):
+                raise _unsound(where, f"tensors by name, and beside them one by the key {short_text(name)}")
+        elif isinstance(child, (TensorRef, dict)) or name.split(".")[0] in SKIPPED or name.endswith(EXTRA_STATE):
+            continue
+        elif TENSOR_NAME.fullmatch(name) or (dotted and _is_tensor(child)) or _is_beside(name, dotted):
+            raise CheckpointError(
+                f"{where} holds {name[:200]} in a form that is not read",
+                expected="a tensor, as the names beside it have",
+                found=f"{_describe(child)}",
+                cause="an array, a sparse or quantised tensor, or a value that stands where a tensor belongs",
+                next_step="load it where you trust it, make it a plain tensor, and save the state dict with torch.save",
+            )
+
+
+def _is_tensor(child: object) -> bool:
+    return isinstance(child, TensorRef) or (isinstance(child, Opaque) and child.is_tensor)
+
+
+def _is_beside(name: str, dotted: Iterable[str]) -> bool:
+    """Whether a name lies in a module of which there are tensors."""
+    parent = name.rpartition(".")[0]
+    return bool(parent) and any(other.startswith(f"{parent}.") for other in dotted)
+
+
+def gaps(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Why a tensor that is not found may have been saved all the same; nothing where the checkpoint is known whole."""
+    unread = [f"{path} is not read: {what}" for path, what in checkpoint.unread if path.split(".")[0] not in SKIPPED]
+    return (*checkpoint.gaps, *unread)
 
 
 def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:

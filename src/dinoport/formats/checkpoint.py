@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import TracebackType
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.run_config import RunConfig
+from dinoport.formats.torch.modules import unread_parts
 from dinoport.tensor import TensorRef
 
 
@@ -18,6 +20,7 @@ class Checkpoint:
     `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
     training run that wrote an original; None where there is none. `files` are what such a folder is loaded from, by
     name: small ones as they are, weights as their source. `remarks` are what a user should know of how it was opened.
+    `gaps` say why other files may hold more of it.
     """
 
     where: str
@@ -29,6 +32,17 @@ class Checkpoint:
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()
     files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a tensor that is not found in it was surely not saved."""
+        return not self.gaps and not self.unread
+
+    @cached_property
+    def unread(self) -> tuple[tuple[str, str], ...]:
+        """Parts that hold tensors and are not read: where each lies, and what it is."""
+        return tuple(unread_parts(self.tree))
 
     @property
     def tensors(self) -> dict[str, TensorRef]:

@@ -17,6 +17,7 @@ from dinoport.formats.distributed.reader import (
 )
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import checkpoint_within, choice_remarks
+from dinoport.formats.shards import gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.formats.transformers_folder import is_transformers_folder, read_transformers_folder
 
@@ -38,11 +39,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def open_bytes(source: ByteSource) -> Checkpoint:
     """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
     try:
+        refuse_lone_shard(source.where)
         format_name, tree = read_file(source)
     except BaseException:
         source.close()
         raise
-    return Checkpoint(source.where, format_name, tree, (source,))
+    checkpoint = Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
+    remarks = tuple(f"not read: {path}, {what}" for path, what in checkpoint.unread)
+    return replace(checkpoint, remarks=remarks)
 
 
 def _open_folder(path: Path) -> Checkpoint:

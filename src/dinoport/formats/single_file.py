@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tarfile import BLOCKSIZE, HeaderError, TarInfo
+
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
-from dinoport.formats.torch.legacy import read_torch_legacy
+from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
 
 START_BYTES = 512
@@ -42,6 +44,8 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     start = source.read(0, min(source.size_bytes, START_BYTES))
     if not start:
         raise _not_a_checkpoint(source.where, "an empty file", "fetch it again", "a download that did not begin")
+    if looks_like_safetensors(start) and (start.startswith(b"PK\3\4") or begins_torch_legacy(source)):
+        raise _two_formats(source.where, "a safetensors file and a torch file")
     if start.startswith(b"PK\3\4"):
         return "torch zip file", read_torch_zip(source)
     if start.startswith(b"PK\5\6"):
@@ -55,13 +59,32 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         cause = "a download that was refused, or an address of a page about the file"
         next_step = "open the address in a browser, log in or ask for access, and download again"
         raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
-    if start[257:262] == b"ustar":
+    if _is_tar(start):
         raise _not_a_checkpoint(source.where, "a tar archive", "unpack it, and give the checkpoint inside")
     if start[:1] == b"\x80":
         return "torch file of the legacy format", read_torch_legacy(source)
     if source.where.endswith(".safetensors"):  # only to say what is wrong with it
         return "safetensors file", read_safetensors(source)
     return _read_text(source, start)
+
+
+def _is_tar(start: bytes) -> bool:
+    """Whether torch.load takes these bytes for a tar archive, which it tries before its own legacy format."""
+    try:
+        TarInfo.frombuf(start[:BLOCKSIZE], "utf-8", "surrogateescape")
+    except HeaderError:
+        return start[257:262] == b"ustar"
+    return True
+
+
+def _two_formats(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} can be read in two ways, as files of two formats",
+        expected="a file of one format",
+        found=found,
+        cause="a file that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:

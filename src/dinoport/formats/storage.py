@@ -21,7 +21,8 @@ class Storage:
     """`size_bytes` bytes of `source`. Where they begin is found out when they are first wanted.
 
     `crc32` is the checksum that the file itself holds for them. `extent` gives a span of the source that surely holds
-    them, and hardly more, where that is known without reading.
+    them, and hardly more, where that is known without reading. `doubt` names a step of the file that may change the
+    bytes as it is loaded: then they are not what a tensor holds, and are not read.
     """
 
     source: ByteSource
@@ -30,11 +31,13 @@ class Storage:
     locate: Callable[[], int] = field(repr=False)
     crc32: int | None = None
     extent: Callable[[], tuple[int, int]] | None = field(default=None, repr=False)
+    doubt: Callable[[], str | None] = field(default=lambda: None, repr=False)
     _sum: _RunningSum = field(default_factory=lambda: _RunningSum(), repr=False)
 
     @cached_property
     def offset_bytes(self) -> int:
         """Where the storage begins in its source. Raises CheckpointError where the file contradicts itself."""
+        self.refuse_doubt()
         offset = self.locate()
         if offset + self.size_bytes > self.source.size_bytes:
             raise CheckpointError(
@@ -46,6 +49,18 @@ class Storage:
                 next_step="fetch the file again and compare its size with the original's",
             )
         return offset
+
+    def refuse_doubt(self) -> None:
+        """Raise CheckpointError where loading the file may change these bytes."""
+        if step := self.doubt():
+            raise CheckpointError(
+                f"{self.source.where} may change a tensor while it is loaded",
+                where=self.label,
+                expected="tensors that stay what their bytes in the file are",
+                found=f"{step}, which can reach the tensor; what it does is not known here",
+                cause="a training loop's object that was saved with the weights, or a file that was made to mislead",
+                next_step="load it where you trust it, and save the state dict alone with torch.save",
+            )
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of the storage, and carry its checksum on where these bytes come next."""

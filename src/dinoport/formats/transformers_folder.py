@@ -8,9 +8,9 @@ from typing import TypeAlias
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.folders import Folder, LocalFolder, unsound
 from dinoport.files.json_text import parse_object
+from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.single_file import read_file
-from dinoport.formats.torch.stand_ins import short_text
 from dinoport.tensor import TensorRef
 
 CONFIG, REPORT = "config.json", "dinoport.json"

@@ -12,8 +12,8 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteRange, ByteSource
+from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.stand_ins import short_text
 from dinoport.tensor import BLOCK_BYTES, Array, Shape, TensorRef, Values, shape_text
 
 MAX_GATHER_BYTES = 256 * 1024 * 1024
@@ -146,20 +146,25 @@ def stored_tensor(
     shape: Sequence[int],
     strides: Sequence[int],
     *,
+    origin: int = 0,
+    count: int | None = None,
     big_endian: bool = False,
 ) -> TensorRef:
-    """A tensor over a storage, once it is certain that it lies inside. Raises CheckpointError; allocates nothing."""
+    """A tensor over a storage, once it is certain that it lies inside. Raises CheckpointError; allocates nothing.
+
+    `first` counts from `origin`, and `count` elements from there on may belong to the tensor: all, unless it is given.
+    """
     if len(shape) != len(strides) or not (are_sizes(shape) and are_sizes(strides) and are_sizes([first])):
         found = f"shape {short_text(shape)}, strides {short_text(strides)}, offset {short_text(first)}"
         raise _impossible(storage, found, f"whole numbers, none negative, for {MAX_AXES} axes at most")
     if prod(shape):
         last = first + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
-        held = storage.size_bytes // dtype.itemsize
+        held = storage.size_bytes // dtype.itemsize if count is None else count
         if last >= held:
             raise _impossible(
                 storage, f"shape {shape_text(tuple(shape))}, so elements up to {last}", f"{held} elements"
             )
-    values = StoredValues(storage, dtype, first, tuple(shape), tuple(strides), big_endian)
+    values = StoredValues(storage, dtype, origin + first, tuple(shape), tuple(strides), big_endian)
     return TensorRef(name, dtype, tuple(shape), values)
 
 

@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dinoport.errors import CheckpointError
-from dinoport.files.names import is_name
+from dinoport.files.names import is_name, short_text
 from dinoport.formats.distributed.split_values import Box, tiling_problem
+from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.inert_pickle import InertUnpickler
-from dinoport.formats.torch.stand_ins import Global, Opaque, short_text
-from dinoport.formats.torch.tensors import TORCH_DTYPES, builders
+from dinoport.formats.torch.stand_ins import Global, Opaque
+from dinoport.formats.torch.tensors import builders
 from dinoport.formats.values import are_sizes
 from dinoport.tensor import Shape, shape_text
 
@@ -36,6 +37,9 @@ MIN_MEMORY_BYTES = 64 * 1024 * 1024
 """What a file may ask for however small it is."""
 
 MAX_AXES = 16
+
+MEMORY_FORMATS = (0, 1, 2, 3)
+"""Numbers of torch's memory formats, of which the metadata tells each tensor's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +62,24 @@ class SplitTensor:
     pieces: tuple[Piece, ...]
 
 
-def parse_metadata(data: bytes, where: str) -> list[SplitTensor]:
-    """Every tensor that `.metadata` lists, its pieces proven to cover it exactly. Objects that are no tensors are left.
+def parse_metadata(data: bytes, where: str) -> tuple[list[SplitTensor], dict[str, Opaque]]:
+    """Every tensor that `.metadata` lists, its pieces proven to cover it exactly; and stand-ins for other objects.
 
     Raises CheckpointError for what is not sound, UnsafeCheckpointError for a pickle that names code.
     """
-    tree = InertUnpickler(
+    unpickler = InertUnpickler(
         data,
         where,
         builders(where),
         max_opcodes=MAX_OPCODES,
         max_objects=MAX_OBJECTS,
         max_memory_bytes=max(MIN_MEMORY_BYTES, MEMORY_OF_A_BYTE * len(data)),
-    ).load()
-    return _Reader(where).tensors(tree)
+    )
+    tree = unpickler.load()
+    reader = _Reader(where)
+    for step, (made, *_) in unpickler.unknown_steps:
+        reader.check_step(step, made)
+    return reader.tensors(tree)
 
 
 _StorageInfo: TypeAlias = tuple[object, ...]
@@ -82,19 +90,31 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def tensors(self, tree: object) -> list[SplitTensor]:
+    def check_step(self, step: str, made: object) -> None:
+        """Refuse what the writer's own classes do not do: torch would stop there, or make something else of it."""
+        args = made.args if isinstance(made, Opaque) else ()
+        name = made.name if isinstance(made, Opaque) else ""
+        known = name.startswith("pathlib.") and all(type(arg) is str for arg in args)
+        known |= _short(name) == "_MEM_FORMAT_ENCODING" and len(args) == 1 and args[0] in MEMORY_FORMATS
+        known |= _short(name) == "TensorProperties" and isinstance(made, Opaque) and _is_five(made.state)
+        if not known or not step.startswith(("a call of", "the state of")):
+            raise self._broken(f"{step}, which its writer has no use for")
+
+    def tensors(self, tree: object) -> tuple[list[SplitTensor], dict[str, Opaque]]:
         metadata = self._fields(tree, "Metadata")
         places = self._places(metadata.get("storage_data"))
         entries = metadata.get("state_dict_metadata")
         if not isinstance(entries, dict):
             raise self._broken("no state_dict_metadata")
-        found = []
+        found, others = [], {}
         for name, entry in entries.items():
             if not isinstance(name, str) or not isinstance(entry, Opaque):
                 raise self._broken(f"an entry {short_text(name)} that describes nothing")
-            if _short(entry.name) != "BytesStorageMetadata":
+            if _short(entry.name) == "BytesStorageMetadata":
+                others[name] = Opaque(entry.name)
+            else:
                 found.append(self._tensor(name, self._fields(entry, "TensorStorageMetadata"), places))
-        return found
+        return found, others
 
     def _places(self, stored: object) -> dict[str, _StorageInfo]:
         """Where each part lies, by tensor and offset, as `torch.distributed.checkpoint` looks it up."""
@@ -185,6 +205,11 @@ class _Reader:
             cause="a damaged file, or one that was made to mislead",
             next_step="copy the folder again from where the training wrote it",
         )
+
+
+def _is_five(state: object) -> bool:
+    """Whether a state is that of TensorProperties: dtype, layout, gradient, memory format, pinned."""
+    return isinstance(state, tuple) and len(state) == 5
 
 
 def _place(name: str, offsets: Shape) -> str:

@@ -53,11 +53,11 @@ def read_distributed(folder: Folder) -> Checkpoint:
             next_step=f"ls -l {folder.where}",
         )
     try:
-        tensors = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
+        tensors, others = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)
     finally:
         metadata.close()
     files = _files(folder, tensors)
-    tree = {tensor.name: _reference(tensor, files) for tensor in tensors}
+    tree = {**others, **{tensor.name: _reference(tensor, files) for tensor in tensors}}
     return Checkpoint(folder.where, "distributed checkpoint", tree, (metadata, *files.values()))
 
 

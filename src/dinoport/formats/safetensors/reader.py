@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.json_text import parse_object
-from dinoport.files.names import MAX_NAME_CHARACTERS, is_name
+from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
+from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.stand_ins import short_text
 from dinoport.formats.values import MAX_AXES, are_sizes, stored_tensor
 from dinoport.tensor import TensorRef, dtype_name, shape_text
 
@@ -26,14 +25,6 @@ MAX_TENSORS = 50_000
 """In one file: a 7B model has some five hundred. One takes 1.5 kB of memory here."""
 
 LENGTH_BYTES = 8
-
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "F64": np.dtype("f8"), "F32": np.dtype("f4"), "F16": np.dtype("f2"), "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype("i8"), "I32": np.dtype("i4"), "I16": np.dtype("i2"), "I8": np.dtype("i1"),
-    "U64": np.dtype("u8"), "U32": np.dtype("u4"), "U16": np.dtype("u2"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
-}  # fmt: skip
-"""The format's dtypes, by the names in its header."""
 
 
 def looks_like_safetensors(start: bytes) -> bool:
@@ -49,11 +40,16 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     longest = min(MAX_HEADER_BYTES, source.size_bytes - LENGTH_BYTES)
     if length > longest:
         raise _broken(source, f"a header that is said to take {length} bytes", f"at most {longest}")
+    text = source.read(LENGTH_BYTES, length)
     try:
-        header = parse_object(source.read(LENGTH_BYTES, length))
+        header = parse_object(text)
     except ValueError as error:
         raise _broken(source, f"in its header, {error}", "a JSON object") from error
-    header.pop("__metadata__", None)
+    if not text.startswith(b"{"):
+        raise _broken(source, "a header that begins with spaces", "a JSON object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise _broken(source, f"the metadata {short_text(metadata)}", "texts by name")
     if len(header) > MAX_TENSORS:
         raise _broken(source, f"{len(header)} tensors", f"at most {MAX_TENSORS}")
     base = LENGTH_BYTES + length

@@ -9,28 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import OutputFile, WrittenFile
+from dinoport.formats.safetensors.dtypes import NAMES
 from dinoport.formats.stream import Writable, specs, stream
-from dinoport.tensor import BFLOAT16, TensorSpec, dtype_name
+from dinoport.tensor import TensorSpec, dtype_name
 
 PYTORCH_METADATA = {"format": "pt"}
 """Without it Transformers refuses the file, or takes the tensors for TensorFlow's."""
-
-_DTYPE_NAMES: dict[np.dtype[Any], str] = {
-    np.dtype(np.bool_): "BOOL",
-    **{np.dtype(f"{kind}{bits // 8}"): f"{kind.upper()}{bits}" for kind in "ui" for bits in (8, 16, 32, 64)},
-    np.dtype(np.float16): "F16",
-    BFLOAT16: "BF16",
-    np.dtype(np.float32): "F32",
-    np.dtype(np.float64): "F64",
-}
 
 
 def write_safetensors(
@@ -114,11 +103,11 @@ def _header(ordered: Sequence[TensorSpec], metadata: Mapping[str, str]) -> bytes
 
 
 def _dtype_name(spec: TensorSpec) -> str:
-    if spec.dtype not in _DTYPE_NAMES:
+    if spec.dtype not in NAMES:
         raise FolderError(
             f"{spec.name} has a dtype that safetensors files do not hold",
-            expected=", ".join(dtype_name(dtype) for dtype in _DTYPE_NAMES),
+            expected=", ".join(dtype_name(dtype) for dtype in NAMES),
             found=dtype_name(spec.dtype),
             next_step="store it as one of these in the source",
         )
-    return _DTYPE_NAMES[spec.dtype]
+    return NAMES[spec.dtype]

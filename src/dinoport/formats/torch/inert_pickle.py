@@ -8,7 +8,7 @@ does not know becomes an `Opaque`, whose arguments and state can be read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from dinoport.formats.torch.pickle_bytes import PickleBytes
@@ -56,6 +56,15 @@ class InertUnpickler:
     def position(self) -> int:
         return self._machine.bytes.position
 
+    @property
+    def unknown_steps(self) -> Sequence[tuple[str, tuple[object, ...]]]:
+        """Steps of what was read that are not understood, and the objects that they reach."""
+        return self._machine.unknown_steps
+
+    def touched(self) -> dict[int, str]:
+        """Storages, by identity, that a step which is not understood may have changed, and the step."""
+        return self._machine.touched()
+
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
         machine = self._machine
@@ -69,11 +78,14 @@ class InertUnpickler:
                     raise machine.broken("an end within a pickle,") from None
                 unread.position += 1
                 if opcode == STOP:
+                    machine.check_frame(stopped=True)
                     return machine.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
                     raise machine.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(machine)
+                if machine.frame_end is not None:
+                    machine.check_frame()
                 if opcode in _MAKING:
                     machine.count(1)
                 if self._counts_memory and opcode in _PUSHING:
@@ -103,7 +115,7 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("("): PickleMachine.mark,
     ord("0"): PickleMachine.discard,
     ord("1"): PickleMachine.pop_to_mark,
-    ord("2"): lambda machine: machine.push(machine.stack[-1]),
+    ord("2"): PickleMachine.duplicate,
     ord("B"): lambda machine: machine.push(machine.bytes.counted(4)),
     ord("C"): lambda machine: machine.push(machine.bytes.counted(1)),
     ord("F"): lambda machine: machine.push(machine.bytes.float_text()),
@@ -111,10 +123,10 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("I"): lambda machine: machine.push(machine.bytes.integer_or_bool()),
     ord("J"): lambda machine: machine.push(machine.bytes.signed(4)),
     ord("K"): lambda machine: machine.push(machine.bytes.unsigned(1)),
-    ord("L"): lambda machine: machine.push(machine.bytes.integer(machine.bytes.line().removesuffix(b"L"))),
+    ord("L"): lambda machine: machine.push(machine.bytes.long_text()),
     ord("M"): lambda machine: machine.push(machine.bytes.unsigned(2)),
     ord("N"): lambda machine: machine.push(None),
-    ord("P"): lambda machine: machine.persist(machine.bytes.line().decode()),
+    ord("P"): PickleMachine.persist_line,
     ord("Q"): lambda machine: machine.persist(machine.pop()),
     ord("R"): PickleMachine.call,
     ord("S"): lambda machine: machine.push(machine.bytes.quoted_line()),
@@ -128,22 +140,22 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("d"): PickleMachine.make_dict,
     ord("}"): lambda machine: machine.push({}),
     ord("e"): lambda machine: machine.extend(machine.pop_to_mark()),
-    ord("g"): lambda machine: machine.get(machine.bytes.integer(machine.bytes.line())),
+    ord("g"): lambda machine: machine.get(machine.bytes.index()),
     ord("h"): lambda machine: machine.get(machine.bytes.unsigned(1)),
     ord("i"): PickleMachine.call_name_in_lines,
     ord("j"): lambda machine: machine.get(machine.bytes.unsigned(4)),
     ord("l"): lambda machine: machine.push(machine.pop_to_mark()),
     ord("]"): lambda machine: machine.push([]),
     ord("o"): PickleMachine.call_to_mark,
-    ord("p"): lambda machine: machine.put(machine.bytes.integer(machine.bytes.line())),
+    ord("p"): lambda machine: machine.put(machine.bytes.index()),
     ord("q"): lambda machine: machine.put(machine.bytes.unsigned(1)),
     ord("r"): lambda machine: machine.put(machine.bytes.unsigned(4)),
     ord("s"): PickleMachine.set_item,
     ord("t"): lambda machine: machine.push(tuple(machine.pop_to_mark())),
     ord(")"): lambda machine: machine.push(()),
     ord("u"): lambda machine: machine.set_items(machine.pop_to_mark()),
-    0x80: lambda machine: machine.bytes.unsigned(1),
-    0x81: PickleMachine.call,
+    0x80: PickleMachine.set_protocol,
+    0x81: PickleMachine.new,
     0x85: lambda machine: machine.make_tuple(1),
     0x86: lambda machine: machine.make_tuple(2),
     0x87: lambda machine: machine.make_tuple(3),
@@ -155,12 +167,12 @@ _HANDLERS: Mapping[int, Handler] = {
     0x8D: lambda machine: machine.push(machine.bytes.text(8)),
     0x8E: lambda machine: machine.push(machine.bytes.counted(8)),
     0x8F: lambda machine: machine.push(set()),
-    0x90: lambda machine: machine.extend(machine.pop_to_mark()),
+    0x90: lambda machine: machine.add(machine.pop_to_mark()),
     0x91: PickleMachine.make_frozenset,
-    0x92: PickleMachine.call_with_keywords,
+    0x92: PickleMachine.new_with_keywords,
     0x93: PickleMachine.name_from_stack,
     0x94: PickleMachine.put_next,
-    0x95: lambda machine: machine.bytes.unsigned(8),
+    0x95: PickleMachine.begin_frame,
     0x96: lambda machine: machine.push(bytearray(machine.bytes.counted(8))),
 }
 """Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""

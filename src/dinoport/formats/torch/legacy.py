@@ -12,10 +12,12 @@ from contextlib import suppress
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.inert_pickle import InertUnpickler
-from dinoport.formats.torch.stand_ins import short_text
-from dinoport.formats.torch.tensors import StorageKey, TypedStorage, builders
+from dinoport.formats.torch.stand_ins import Global
+from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
+from dinoport.formats.torch.tensors import builders
 from dinoport.formats.values import are_sizes
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -39,6 +41,19 @@ def read_torch_legacy(source: ByteSource) -> object:
     return _read(source, source.read(0, min(source.size_bytes, READ_BYTES[-1])))
 
 
+def begins_torch_legacy(source: ByteSource) -> bool:
+    """Whether torch.load takes a file for its legacy format: whether the first pickle in it is the magic number.
+
+    True where the pickle does not end soon, and so may be that number; bytes of another format are none at once.
+    """
+    data = source.read(0, min(source.size_bytes, READ_BYTES[0]))
+    unpickler = InertUnpickler(data, source.where, builders(source.where))
+    try:
+        return unpickler.load() == MAGIC_NUMBER
+    except CheckpointError:
+        return unpickler.position >= len(data) - 16 and len(data) < source.size_bytes
+
+
 COUNT = struct.Struct("<q")
 """In front of each storage: its number of elements."""
 
@@ -51,18 +66,22 @@ def _read(source: ByteSource, data: bytes) -> object:
     position = 0
     offsets: dict[str, int] = {}
     storages: dict[str, TypedStorage] = {}
+    views: dict[str, tuple[str, object, object]] = {}
+    doubts = Doubts()
     table = builders(source.where)
 
     def persistent(key: object) -> object:
-        wanted = StorageKey.of(source.where, key)
+        if isinstance(key, tuple) and len(key) == 4 and key[0] == "module" and isinstance(key[1], Global):
+            return key[1]  # a class, with its source code
+        wanted = StorageKey.of(source.where, key, 6, untyped=False)
         if wanted.name not in storages:
-            label = f"storage {wanted.name[:100]}"
-            locate = _locator(offsets, wanted.name)
-            storage = Storage(source, label, wanted.size_bytes, locate, extent=_extent(locate, wanted.size_bytes))
-            storages[wanted.name] = TypedStorage(storage, wanted.dtype)
+            label, locate = f"storage {wanted.name[:100]}", _locator(offsets, wanted.name)
+            extent = _extent(locate, wanted.size_bytes)
+            storage = Storage(source, label, wanted.size_bytes, locate, None, extent, doubts.of(wanted.name))
+            storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count)
         root = wanted.checked(source.where, storages[wanted.name])
-        view = key[5] if isinstance(key, tuple) and len(key) == 6 else None
-        return root if view is None else _part(source, root, view)
+        view = key[5] if isinstance(key, tuple) else None
+        return root if view is None else _part(source, root, view, wanted.name, views)
 
     def load(use: Callable[[object], object] | None = None) -> object:
         nonlocal position
@@ -74,6 +93,8 @@ def _read(source: ByteSource, data: bytes) -> object:
                 raise _MoreWantedError from None
             raise
         position = unpickler.position
+        if use is not None:
+            doubts.settle(storages, unpickler.touched())
         return found
 
     if load() != MAGIC_NUMBER:
@@ -89,24 +110,31 @@ def _read(source: ByteSource, data: bytes) -> object:
     load()
     tree = load(persistent)
     keys = load()
-    names = [str(key) for key in keys if isinstance(key, (str, int))] if isinstance(keys, list) else []
+    names = [key for key in keys if type(key) is str] if isinstance(keys, list) else []
     if not isinstance(keys, list) or len(names) != len(keys) or names != list(dict.fromkeys(names)):
         raise _broken(source, "no sound list of storages")
     if names != [name for name in names if name in storages] or len(names) != len(storages):
         raise _broken(source, "a list of storages that are not those of its tensors")
+    if views.keys() & storages.keys():
+        raise _broken(source, "a view of a storage that has the name of another storage")
     _locate_all(source, position, names, storages, offsets)
     return tree
 
 
-def _part(source: ByteSource, root: TypedStorage, view: object) -> TypedStorage:
-    """A storage that is a part of another: (its own key, offset, number of elements), as torch before 0.4 wrote it."""
-    sound = isinstance(view, tuple) and len(view) == 3 and are_sizes(view[1:])
-    offset, count = view[1:] if isinstance(view, tuple) and sound else (0, -1)
-    first, size_bytes = offset * root.dtype.itemsize, count * root.dtype.itemsize
-    if not sound or first + size_bytes > root.storage.size_bytes:
+def _part(
+    source: ByteSource, root: TypedStorage, view: object, name: str, views: dict[str, tuple[str, object, object]]
+) -> TypedStorage:
+    """A storage that is a part of another: (its own key, offset, number of elements), as torch before 0.4 wrote it.
+
+    torch keeps one view for each key, and takes the first for all.
+    """
+    sound = isinstance(view, tuple) and len(view) == 3 and type(view[0]) is str and are_sizes(view[1:])
+    key, offset, count = view if isinstance(view, tuple) and sound else ("", 0, -1)
+    if not sound or offset + count > root.count:
         raise _broken(source, f"a view of a storage that lies outside it: {short_text(view)}")
-    part = Storage(source, root.storage.label, size_bytes, lambda: root.storage.offset_bytes + first)
-    return TypedStorage(part, root.dtype)
+    if views.setdefault(key, (name, offset, count)) != (name, offset, count):
+        raise _broken(source, f"two views of one key: {short_text(view)}")
+    return TypedStorage(root.storage, root.dtype, count, first=offset)
 
 
 def _locate_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import struct
 
 from dinoport.errors import CheckpointError
@@ -12,6 +13,12 @@ MAX_INTEGER_BYTES = 1024
 
 MAX_FLOAT_CHARACTERS = 64
 """Of a float as text: repr takes 24, and parsing thousands of digits is quadratic too."""
+
+DECIMAL = re.compile(rb"0|-?[1-9][0-9]*")
+FLOAT = re.compile(rb"-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?|-?inf|nan")
+"""Numbers as Python writes them. Of other spellings (010, +1, 1_000) each unpickler has an opinion of its own."""
+
+MAX_INDEX_CHARACTERS = 24
 
 MAX_LINE_BYTES = 65_536
 """Of one text line in the text opcodes: names and numbers."""
@@ -33,18 +40,24 @@ class PickleBytes:
             next_step="fetch the file again; a genuine checkpoint comes from torch.save",
         )
 
-    def take(self, count: int) -> bytes:
-        end = self.position + count
+    def end_of(self, count: int) -> int:
+        """Where the next `count` bytes end. Where there are fewer, the position is the end of all."""
+        begin, end = self.position, self.position + count
         if count < 0 or end > len(self.data):
-            raise self.broken(f"{count} bytes wanted at byte {self.position} of {len(self.data)}")
-        taken = self.data[self.position : end]
-        self.position = end
-        return taken
+            self.position = len(self.data)
+            raise self.broken(f"{count} bytes wanted at byte {begin} of {len(self.data)}")
+        return end
+
+    def take(self, count: int) -> bytes:
+        begin, self.position = self.position, self.end_of(count)
+        return self.data[begin : self.position]
 
     def line(self, limit: int = MAX_LINE_BYTES) -> bytes:
         end = self.data.find(b"\n", self.position, self.position + limit)
         if end < 0:
-            raise self.broken(f"a text line without an end at byte {self.position}")
+            begin = self.position
+            self.position = len(self.data) if limit == MAX_LINE_BYTES else min(begin + limit, len(self.data))
+            raise self.broken(f"a text line without an end at byte {begin}")
         line = self.data[self.position : end]
         self.position = end + 1
         return line
@@ -64,23 +77,32 @@ class PickleBytes:
         return self.counted(size).decode("utf-8", "surrogatepass")
 
     def old_text(self, count: int) -> str:
-        """A str of Python 2, which may be text or bytes."""
-        return self.take(count).decode("latin-1")
+        """A str of Python 2, which torch takes for UTF-8."""
+        return self.take(count).decode()
 
     def quoted_line(self) -> str:
         text = self.line()
         if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
             raise self.broken(f"a string without quotes at byte {self.position}")
         decoded, _ = codecs.escape_decode(text[1:-1])
-        return decoded.decode("latin-1")
+        return decoded.decode()
 
     def integer(self, text: bytes) -> int:
         if len(text) > MAX_INTEGER_BYTES:
             raise self.broken(f"an integer of {len(text)} digits at byte {self.position}")
+        if not DECIMAL.fullmatch(text):
+            raise self.broken(f"the integer {text[:40]!r} at byte {self.position}")
         return int(text)
 
+    def long_text(self) -> int:
+        return self.integer(self.line(MAX_INTEGER_BYTES + 3).removesuffix(b"L"))
+
+    def index(self) -> int:
+        """The number of a memo entry, as text."""
+        return self.integer(self.line(MAX_INDEX_CHARACTERS))
+
     def integer_or_bool(self) -> int:
-        text = self.line()
+        text = self.line(MAX_INTEGER_BYTES + 2)
         return {b"00": False, b"01": True}[text] if text in (b"00", b"01") else self.integer(text)
 
     def long_integer(self, count: int) -> int:
@@ -89,7 +111,10 @@ class PickleBytes:
         return int.from_bytes(self.take(count), "little", signed=True)
 
     def float_text(self) -> float:
-        return float(self.line(MAX_FLOAT_CHARACTERS))
+        text = self.line(MAX_FLOAT_CHARACTERS)
+        if not FLOAT.fullmatch(text):
+            raise self.broken(f"the number {text!r} at byte {self.position}")
+        return float(text)
 
     def float_bytes(self) -> float:
         return float(struct.unpack(">d", self.take(8))[0])

@@ -74,6 +74,27 @@ GADGETS = (
 """Beginnings of third-party names that load, compile or run something, and that no state dict needs."""
 
 
+MAX_PROTOCOL = 5
+
+FORMER_NAMES_PROTOCOL = 2
+"""Up to this protocol, names of Python 2 stand for those of Python 3."""
+
+
+def is_torch_function(name: str) -> bool:
+    """Whether a call of this name may do anything to a tensor: functions of torch, its modules, tensors and storages.
+
+    Objects of these classes are made without a call, and get their attributes afterwards.
+    """
+    last = name.rpartition(".")[2]
+    called_never = name.startswith("torch.nn.") or last.endswith(("Tensor", "Storage", "Parameter", "Buffer"))
+    return name.startswith("torch.") and (called_never or not last.lstrip("_")[:1].isupper())
+
+
+def is_class(name: str) -> bool:
+    """Whether a name of torch can be that of a class: its functions and dtypes are in small letters."""
+    return not name.startswith("torch.") or not name.rpartition(".")[2][:1].islower()
+
+
 def dotted_name(module: str, name: str) -> str:
     """The name as Python 3 has it; protocols up to 2 say `__builtin__` and `copy_reg`."""
     return f"{SAME_MODULES.get(module, module)}.{name}"

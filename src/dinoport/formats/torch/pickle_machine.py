@@ -2,19 +2,34 @@
 
 It builds plain data alone: a name becomes a `Global`, an object of a class that it does not know an `Opaque`, whose
 arguments and state can be read. Nothing is imported and nothing called but the builders that it is given.
+
+Each step is understood as torch understands it, or refused, or noted: a call of an unknown class or function may change
+whatever it can reach. Filling the attributes of a plain object changes nothing else, so that is not noted.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
+from dinoport.formats.storage import Storage
 from dinoport.formats.torch.pickle_bytes import PickleBytes
-from dinoport.formats.torch.pickle_globals import dotted_name, is_forbidden
-from dinoport.formats.torch.pickle_keys import KeyCheck
-from dinoport.formats.torch.pickle_memo import PickleMemo
-from dinoport.formats.torch.stand_ins import Global, Opaque
+from dinoport.formats.torch.pickle_globals import (
+    FORMER_NAMES_PROTOCOL,
+    MAX_PROTOCOL,
+    SAME_MODULES,
+    dotted_name,
+    is_class,
+    is_forbidden,
+    is_torch_function,
+)
+from dinoport.formats.torch.pickle_tables import KeyCheck, PickleMemo
+from dinoport.formats.torch.stand_ins import Global, Opaque, reached, stand_in
+from dinoport.formats.torch.storages import TypedStorage
+from dinoport.formats.values import StoredValues
+from dinoport.tensor import TensorRef
 
 BYTES_OF_AN_OBJECT = 128
 """What counts as one object where text or bytes are copied."""
@@ -22,13 +37,17 @@ BYTES_OF_AN_OBJECT = 128
 MAX_MEMO_INDEX = 2**31
 """Beyond, an index could be chosen to collide with others in a dict's hash table."""
 
+NEW_BY_CALL = frozenset({"torch.nn.parameter.Parameter", "torch.nn.Parameter"})
+"""Classes whose `__new__` does all that a call does; that of a container ignores its arguments."""
+
 Builder: TypeAlias = Callable[..., object]
 
 
 class PickleMachine:
     """The state of one pickle that is being read, and the steps that opcodes ask for.
 
-    `bytes` are what is still to be read, `stack` is what waits. Raises UnsafeCheckpointError for a forbidden global,
+    `bytes` are what is still to be read, `stack` is what waits, `unknown_steps` may change what can be reached from
+    the objects beside them. Raises UnsafeCheckpointError for a forbidden global,
     CheckpointError for what no sound pickle does, and any error of Python's own for a step that does not fit.
     """
 
@@ -50,6 +69,9 @@ class PickleMachine:
         self._max_memory_bytes, self._memory_bytes = max_memory_bytes, 0
         self._keys = KeyCheck()
         self._marks: list[int] = []
+        self._protocol = 0
+        self.frame_end: int | None = None
+        self.unknown_steps: list[tuple[str, tuple[object, ...]]] = []
         self._memo = PickleMemo()
 
     def broken(self, found: str) -> CheckpointError:
@@ -70,6 +92,13 @@ class PickleMachine:
     def push(self, value: object) -> None:
         self.stack.append(value)
 
+    @property
+    def top(self) -> Any:
+        """What lies on top of the stack, above the last mark."""
+        if len(self.stack) <= (self._marks[-1] if self._marks else 0):
+            raise self.broken("an empty stack")
+        return self.stack[-1]
+
     def pop(self) -> Any:
         if self._marks and self._marks[-1] >= len(self.stack):
             raise self.broken("an empty stack")
@@ -81,9 +110,44 @@ class PickleMachine:
         del self.stack[start:]
         return values
 
+    def set_protocol(self) -> None:
+        self._protocol = self.bytes.unsigned(1)
+        if self._protocol > MAX_PROTOCOL:
+            raise self.broken(f"protocol {self._protocol}")
+
+    def begin_frame(self) -> None:
+        size_bytes = self.bytes.unsigned(8)
+        if self.frame_end is not None:
+            raise self.broken("a frame within a frame")
+        self.frame_end = self.bytes.end_of(size_bytes)
+
+    def check_frame(self, *, stopped: bool = False) -> None:
+        """A frame is read at once, so one that reaches beyond its pickle swallows what comes after it."""
+        if self.frame_end is None or (self.bytes.position < self.frame_end and not stopped):
+            return
+        if self.bytes.position != self.frame_end:
+            raise self.broken("a frame that ends elsewhere than what is in it")
+        self.frame_end = None
+
+    def touched(self) -> dict[int, str]:
+        """The storages that a step which is not understood may have changed, by identity, and which step that was."""
+        found: dict[int, str] = {}
+        seen: set[int] = set()
+        for step, root in self.unknown_steps:
+            for node in reached([root], seen):
+                if storage := _storage_of(node):
+                    found.setdefault(id(storage), step)
+        return found
+
+    def _note(self, step: str, *roots: object) -> None:
+        """Keep a step that may change whatever can be reached from these, when the pickle has been read."""
+        self.unknown_steps.append((step, roots))
+
     def _global(self, module: str, name: str) -> Global:
         if is_forbidden(module, name):
             raise self._unsafe(f"{module}.{name}")
+        if not module or not name or (module in SAME_MODULES and self._protocol > FORMER_NAMES_PROTOCOL):
+            raise self.broken(f"the name {module[:100]}.{name[:100]} under protocol {self._protocol}")
         return Global(dotted_name(module, name))
 
     def _unsafe(self, name: str) -> UnsafeCheckpointError:
@@ -100,17 +164,56 @@ class PickleMachine:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
             raise self.broken("arguments that are no tuple")
-        if isinstance(function, Global):
-            if function.name == "builtins.getattr":
-                return self._nested_class(function.name, args)
-            builder = self._builders.get(function.name)
-            if builder is None:
-                return Opaque(function.name, args)
-            self.count(len(args) + sum(_copied(arg) for arg in args))
-            return builder(*args)
         if isinstance(function, Opaque):
-            return Opaque(function.name, args)
-        raise self.broken(f"a call of a {type(function).__name__}")
+            return self._unknown(Opaque(function.name, args), function)
+        if not isinstance(function, Global):
+            raise self.broken(f"a call of a {type(function).__name__}")
+        name = function.name
+        if name == "builtins.getattr":
+            return self._nested_class(name, args)
+        if name == "copyreg._reconstructor":
+            kind, base, state = args
+            if (base, state) == (Global("builtins.object"), None):
+                return self._new(kind, ())
+        if name == "copyreg.__newobj__":
+            return self._new(args[0], args[1:])
+        made = self._built(name, args)
+        return self._unknown_call(name, args) if made is None else made
+
+    def _new(self, kind: object, args: object) -> object:
+        """What stands for `kind.__new__(kind, *args)`."""
+        if not isinstance(args, tuple) or not isinstance(kind, Global):
+            raise self.broken(f"a new {type(kind).__name__}")
+        if not is_class(kind.name) or (kind.name in self._builders and "._" in kind.name):
+            raise self.broken(f"a new {kind.name}, which is no class,")
+        if args and kind.name in self._builders and kind.name not in NEW_BY_CALL:
+            raise self.broken(f"a new {kind.name} with arguments, which it ignores,")
+        made = self._built(kind.name, args)
+        return self._unknown(stand_in(kind.name, args)) if made is None else made
+
+    def _built(self, name: str, args: tuple[object, ...]) -> object:
+        builder = self._builders.get(name)
+        if builder is None:
+            return None
+        self.count(len(args) + sum(_copied(arg) for arg in args))
+        made = builder(*args)
+        return self._unknown(made) if isinstance(made, Opaque) and made.is_tensor else made
+
+    def _unknown_call(self, name: str, args: tuple[object, ...]) -> Opaque:
+        if is_torch_function(name):
+            raise CheckpointError(
+                f"{self._where} has {name[:200]} called while it is loaded",
+                expected="tensors, numbers, text and objects of classes",
+                found="a function of torch, of which it is not known here what it does to the tensors",
+                cause="a file that was made to mislead, or that another program than torch.save wrote",
+                next_step="load it where you trust it, and save the state dict alone with torch.save",
+            )
+        return self._unknown(stand_in(name, args))
+
+    def _unknown(self, made: Opaque, *others: object) -> Opaque:
+        if made.args or others:
+            self._note(f"a call of {made.name[:200]}", made, *others)
+        return made
 
     def _nested_class(self, name: str, args: tuple[object, ...]) -> Global:
         """What stands for `getattr(Outer, "Inner")`, the only attribute that old protocols have to look up."""
@@ -122,28 +225,49 @@ class PickleMachine:
 
     def _build(self, state: object) -> None:
         """What stands for setting an object's state."""
-        target = self.stack[-1]
-        if isinstance(target, Opaque):
-            target.state = state
-        elif not isinstance(target, (dict, Global)) and not hasattr(target, "values"):
+        target = self.top
+        if isinstance(target, Opaque) and target.state is None:
+            target.state = self._attributes(state)
+            if target.is_tensor or target.state is state:
+                self._note(f"the state of {target.name[:200]}", target)
+        elif not isinstance(target, OrderedDict) or not _is_metadata(state):
             raise self.broken(f"state for a {type(target).__name__}")
 
+    def _attributes(self, state: object) -> object:
+        """A copy of attributes by their names, which is what an object keeps of a dict; any other state as it is."""
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        copies: list[dict[object, object] | None] = []
+        for part in parts:
+            if not (part is None or (isinstance(part, dict) and all(type(key) is str for key in part))):
+                return state
+            self.count(len(part or ()))
+            copies.append(None if part is None else dict(part))
+        return tuple(copies) if isinstance(state, tuple) else copies[0]
+
     def extend(self, values: list[object]) -> None:
-        target = self.stack[-1]
+        target = self.top
         before = target.__sizeof__()
-        if isinstance(target, list):
+        if type(target) is list:
             target.extend(values)
-        elif isinstance(target, set):
+        elif isinstance(target, Opaque):
+            self._add_items(target, values)
+        else:
+            raise self.broken(f"items for a {type(target).__name__}")
+        self.take(target.__sizeof__() - before)
+
+    def add(self, values: list[object]) -> None:
+        target = self.top
+        before = target.__sizeof__()
+        if type(target) is set:
             target.update(self._key(value) for value in values)
         elif isinstance(target, Opaque):
-            target.items = target.items or []
-            target.items.extend(values)
+            self._add_items(target, values)
         else:
             raise self.broken(f"items for a {type(target).__name__}")
         self.take(target.__sizeof__() - before)
 
     def set_items(self, values: list[object]) -> None:
-        target = self.stack[-1]
+        target = self.top
         before = target.__sizeof__()
         if len(values) % 2:
             raise self.broken("a key without a value")
@@ -152,11 +276,15 @@ class PickleMachine:
             target.update((self._key(key), value) for key, value in pairs)
         elif isinstance(target, Opaque):
             self.count(len(values) // 2)
-            target.items = target.items or []
-            target.items.extend(pairs)
+            self._add_items(target, list(pairs))
         else:
             raise self.broken(f"keys for a {type(target).__name__}")
         self.take(target.__sizeof__() - before)
+
+    def _add_items(self, target: Opaque, values: list[object]) -> None:
+        target.items = target.items or []
+        target.items += values
+        self._note(f"the items of {target.name[:200]}", target)
 
     def _key(self, key: object) -> Any:
         problem = self._keys.problem(key)
@@ -169,13 +297,18 @@ class PickleMachine:
             raise self.broken("a reference to something outside")
         self.push(self._persistent(key))
 
+    def persist_line(self) -> None:
+        if self._persistent is None:
+            raise self.broken("a reference to something outside")
+        self.persist(self.bytes.line().decode())
+
     def get(self, index: int) -> None:
         self.push(self._memo.get(index))
 
     def put(self, index: int) -> None:
         if not 0 <= index < MAX_MEMO_INDEX:
             raise self.broken(f"a memo of {index:.3g} entries")
-        self._memo.put(index, self.stack[-1])
+        self._memo.put(index, self.top)
 
     def put_next(self) -> None:
         self.put(len(self._memo))
@@ -202,12 +335,18 @@ class PickleMachine:
         args, function = self.pop(), self.pop()
         self.push(self._called(function, args))
 
-    def call_with_keywords(self) -> None:
-        kwargs, args, function = self.pop(), self.pop(), self.pop()
-        made = self._called(function, args)
-        if kwargs and isinstance(made, Opaque):
-            made.state = kwargs
-        self.push(made)
+    def new(self) -> None:
+        args, kind = self.pop(), self.pop()
+        self.push(self._new(kind, args))
+
+    def new_with_keywords(self) -> None:
+        keywords, args, kind = self.pop(), self.pop(), self.pop()
+        if not isinstance(keywords, dict) or not isinstance(args, tuple):
+            raise self.broken("keywords that are no dict")
+        self.push(self._new(kind, (*args, keywords) if keywords else args))
+
+    def duplicate(self) -> None:
+        self.push(self.top)
 
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
@@ -247,3 +386,16 @@ def _copied(arg: object) -> int:
     if isinstance(arg, (list, tuple, dict, set, frozenset)):
         return len(arg)
     return len(arg) // BYTES_OF_AN_OBJECT if isinstance(arg, (str, bytes, bytearray)) else 0
+
+
+def _storage_of(node: object) -> Storage | None:
+    if isinstance(node, TensorRef):
+        node = node.values
+    return node.storage if isinstance(node, (StoredValues, TypedStorage)) else None
+
+
+def _is_metadata(state: object) -> bool:
+    """Whether this is the attribute that nn.Module.state_dict() gives its dict. Others could stand for its methods."""
+    if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
+        return False
+    return not any(isinstance(node, Opaque) or _storage_of(node) for node in reached(state.values(), set()))

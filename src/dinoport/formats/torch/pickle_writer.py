@@ -10,25 +10,10 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from dinoport.errors import FolderError
-from dinoport.tensor import BFLOAT16, Shape, TensorSpec, dtype_name
-
-_STORAGES: dict[np.dtype[Any], str] = {
-    np.dtype(np.float64): "DoubleStorage",
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float16): "HalfStorage",
-    BFLOAT16: "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-    np.dtype(np.int32): "IntStorage",
-    np.dtype(np.int16): "ShortStorage",
-    np.dtype(np.int8): "CharStorage",
-    np.dtype(np.uint8): "ByteStorage",
-    np.dtype(np.bool_): "BoolStorage",
-}
+from dinoport.formats.torch.dtypes import WRITTEN_STORAGES
+from dinoport.tensor import Shape, TensorSpec, dtype_name
 
 
 def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
@@ -41,14 +26,14 @@ def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
 
 
 def _tensor(spec: TensorSpec, record: int) -> bytes:
-    if spec.dtype not in _STORAGES:
+    if spec.dtype not in WRITTEN_STORAGES:
         raise FolderError(
             f"{spec.name} has a dtype that torch files do not hold in every version of torch",
-            expected=", ".join(dtype_name(dtype) for dtype in _STORAGES),
+            expected=", ".join(dtype_name(dtype) for dtype in WRITTEN_STORAGES),
             found=dtype_name(spec.dtype),
             next_step="store it as one of these in the source",
         )
-    storage_class = _name("torch", _STORAGES[spec.dtype])
+    storage_class = _name("torch", WRITTEN_STORAGES[spec.dtype])
     storage = _tuple(_text("storage"), storage_class, _text(str(record)), _text("cpu"), _int(spec.size))
     shape = _tuple(*map(_int, spec.shape))
     strides = _tuple(*map(_int, _strides(spec.shape)))

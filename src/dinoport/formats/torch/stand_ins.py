@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import reprlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -15,22 +15,47 @@ class Global:
 
 @dataclass(eq=False, slots=True, repr=False)
 class Opaque:
-    """A stand-in for an object of a class that nobody imported. `args` built it, `state` was set on it."""
+    """A stand-in for an object of a class that nobody imported. `args` built it, `state` was set on it.
+
+    `is_tensor` where it would be a tensor or an array, in a form that is not read here.
+    """
 
     name: str
     args: tuple[object, ...] = ()
     state: object = None
     items: list[object] | None = None
+    is_tensor: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
 
-def short_text(value: object) -> str:
-    """What a message shows of a value from a file: a line, however large, deep or shared the value is."""
-    return _SHORT.repr(value)[:200]
+TENSOR_CLASSES = ("Tensor", "Parameter", "Buffer")
+ARRAYS = frozenset({
+    "numpy.ndarray", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer", "numpy.memmap", "numpy.ma.core._mareconstruct",
+})  # fmt: skip
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel = 2
-_SHORT.maxother = _SHORT.maxstring = 60
+def stand_in(name: str, args: tuple[object, ...] = ()) -> Opaque:
+    """A stand-in for what a call of this name makes."""
+    is_tensor = name.startswith("torch.") and name.endswith(TENSOR_CLASSES)
+    return Opaque(name, args, is_tensor=is_tensor or name in ARRAYS)
+
+
+def reached(roots: Iterable[object], seen: set[int]) -> Iterator[object]:
+    """Every object that can be reached from these, each once, but for what was `seen` by identity before."""
+    pending = list(roots)
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, dict):
+            pending += node.keys()
+            pending += node.values()
+        elif isinstance(node, (list, tuple, set, frozenset)):
+            pending += node
+        elif isinstance(node, Opaque):
+            pending += (node.args, node.state, node.items)

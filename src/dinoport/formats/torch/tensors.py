@@ -2,107 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from dinoport.errors import CheckpointError
-from dinoport.files.names import MAX_NAME_CHARACTERS
-from dinoport.formats.storage import Storage
-from dinoport.formats.torch.pickle_keys import MAX_KEY_INTEGER
+from dinoport.files.names import short_text
+from dinoport.formats.torch.dtypes import TORCH_DTYPES
+from dinoport.formats.torch.pickle_globals import is_class
 from dinoport.formats.torch.pickle_machine import Builder
-from dinoport.formats.torch.stand_ins import Global, Opaque, short_text
+from dinoport.formats.torch.pickle_tables import MAX_KEY_INTEGER
+from dinoport.formats.torch.stand_ins import Global, Opaque
+from dinoport.formats.torch.storages import DEVICE, TypedStorage, broken
 from dinoport.formats.values import are_sizes, stored_tensor
 from dinoport.tensor import Array, TensorRef
-
-STORAGE_DTYPES: Mapping[str, np.dtype[Any]] = {
-    "DoubleStorage": np.dtype("f8"),
-    "FloatStorage": np.dtype("f4"),
-    "HalfStorage": np.dtype("f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "LongStorage": np.dtype("i8"),
-    "IntStorage": np.dtype("i4"),
-    "ShortStorage": np.dtype("i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-    "ComplexFloatStorage": np.dtype("c8"),
-    "ComplexDoubleStorage": np.dtype("c16"),
-    "UntypedStorage": np.dtype("u1"),
-}
-"""torch's typed storages, by the names in its pickles."""
-
-TORCH_DTYPES: Mapping[str, np.dtype[Any]] = {
-    "torch.float64": np.dtype("f8"), "torch.double": np.dtype("f8"),
-    "torch.float32": np.dtype("f4"), "torch.float": np.dtype("f4"),
-    "torch.float16": np.dtype("f2"), "torch.half": np.dtype("f2"),
-    "torch.bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "torch.float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn), "torch.float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
-    "torch.int64": np.dtype("i8"), "torch.int32": np.dtype("i4"), "torch.int16": np.dtype("i2"),
-    "torch.int8": np.dtype("i1"), "torch.uint8": np.dtype("u1"), "torch.bool": np.dtype("?"),
-    "torch.uint16": np.dtype("u2"), "torch.uint32": np.dtype("u4"), "torch.uint64": np.dtype("u8"),
-    "torch.complex64": np.dtype("c8"), "torch.complex128": np.dtype("c16"),
-}  # fmt: skip
-"""torch's dtypes, by the names under which a pickle or a checkpoint's metadata mentions them."""
 
 MAX_TENSORS = 50_000
 """In one file: a training checkpoint of a 7B model holds some five thousand. One takes 1.5 kB of memory here."""
 
-MAX_MODULE_DEPTH = 64
-"""Modules in modules of a pickled nn.Module; a ViT has five."""
+TENSOR_CLASSES = frozenset({"torch.Tensor", "torch._tensor.Tensor"})
+PARAMETER_CLASSES = frozenset({"torch.nn.parameter.Parameter", "torch.nn.Parameter"})
 
+LAYOUTS = frozenset(
+    f"torch.{name}"
+    for name in ("strided", "jagged", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "_mkldnn")
+)
 
-@dataclass(frozen=True, eq=False, slots=True)
-class TypedStorage:
-    """A storage as a pickle hands it to its tensors: with the dtype of its elements."""
+SETTERS = frozenset({
+    "data", "grad", "_grad", "requires_grad", "names", "real", "imag", "retains_grad", "_backward_hooks",
+    "_post_accumulate_grad_hooks",
+})  # fmt: skip
+"""Attributes of a tensor whose setting changes the tensor."""
 
-    storage: Storage
-    dtype: np.dtype[Any]
-    big_endian: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StorageKey:
-    """What a pickle says of a storage that lies outside it: name, dtype of its elements, and their number."""
-
-    name: str
-    dtype: np.dtype[Any]
-    count: int
-
-    @property
-    def size_bytes(self) -> int:
-        return self.count * self.dtype.itemsize
-
-    @classmethod
-    def of(cls, where: str, key: object) -> StorageKey:
-        """From the persistent id that torch.save writes. Raises CheckpointError for any other."""
-        if not isinstance(key, tuple) or len(key) not in (5, 6) or key[0] != "storage" or type(key[1]) is not Global:
-            raise _broken(where, f"a reference that names no storage: {short_text(key)}")
-        kind, name, count = key[1].name, key[2], key[4]
-        dtype = STORAGE_DTYPES.get(kind.rpartition(".")[2]) if kind.startswith("torch.") else None
-        if dtype is None:
-            raise _broken(where, f"a storage of the unknown type {kind[:100]}")
-        if not isinstance(name, (str, int)) or type(count) is not int or not 0 <= count < 2**63:
-            raise _broken(where, f"a storage without a name or a size: {short_text(key)}")
-        return cls(str(name), dtype, count)
-
-    def checked(self, where: str, storage: TypedStorage) -> TypedStorage:
-        """The storage that was found under this name, unless it was named before as another."""
-        if storage.dtype != self.dtype or storage.storage.size_bytes != self.size_bytes:
-            raise _broken(where, f"a storage {self.name[:100]} that is declared twice, and differently")
-        return storage
-
-
-def _broken(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} is not a sound torch file",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+OTHER_FORMS = {
+    "_utils._rebuild_qtensor": 7, "_utils._rebuild_sparse_tensor": 2, "_utils._rebuild_sparse_csr_tensor": 2,
+    "_utils._rebuild_nested_tensor": 4, "_utils._rebuild_wrapper_subclass": 8, "_tensor._rebuild_from_type": 4,
+    "_utils._rebuild_device_tensor_from_numpy": 4, "_utils._rebuild_device_tensor_from_cpu_tensor": 4,
+    "_utils._rebuild_xla_tensor": 4,
+}  # fmt: skip
+"""Functions of torch for tensors that are not runs of plain numbers, and how many arguments each has."""
 
 
 def _lazy(where: str, metadata: object) -> CheckpointError:
@@ -131,42 +71,133 @@ class NoValues:
         )
 
 
-def builders(where: str) -> dict[str, Builder]:
-    """The closed table of calls that mean data, by dotted name. For one file: tensors are counted."""
-    count = 0
+class _Rebuilding:
+    """The tensors of one file, as the functions in PyTorch's `torch/_utils.py` put them together; they are counted."""
 
-    def tensor(storage: object, first: int, shape: object, strides: object, *rest: object) -> object:
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._count = 0
+
+    def tensor(self, storage: object, first: int, shape: object, strides: object) -> object:
         if isinstance(storage, Opaque):
-            return Opaque("torch.Tensor")
+            return Opaque("torch.Tensor", (storage,), is_tensor=True)
         if not isinstance(storage, TypedStorage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
             raise ValueError("a tensor over something that is no storage")
-        nonlocal count
-        count += 1
-        if count > MAX_TENSORS:
-            raise _broken(where, f"more than {MAX_TENSORS} tensors")
-        if len(rest) > 2 and rest[2]:
-            raise _lazy(where, rest[2])
-        return stored_tensor("", storage.storage, storage.dtype, first, shape, strides, big_endian=storage.big_endian)
+        self._count += 1
+        if self._count > MAX_TENSORS:
+            raise broken(self._where, f"more than {MAX_TENSORS} tensors")
+        return stored_tensor(
+            "",
+            storage.storage,
+            storage.dtype,
+            first,
+            shape,
+            strides,
+            origin=storage.first,
+            count=storage.count,
+            big_endian=storage.big_endian,
+        )
 
-    def tensor_v3(
+    def tensor_v2(
+        self,
         storage: object,
         first: int,
         shape: object,
         strides: object,
-        grad: object,
+        gradient: object,
+        hooks: object,
+        metadata: object = None,
+    ) -> object:
+        if metadata not in (None, {}):
+            raise _lazy(self._where, metadata)
+        return _with_gradient(self.tensor(storage, first, shape, strides), gradient, hooks)
+
+    def tensor_v3(
+        self,
+        storage: object,
+        first: int,
+        shape: object,
+        strides: object,
+        gradient: object,
         hooks: object,
         dtype: object,
-        *rest: object,
+        metadata: object = None,
     ) -> object:
-        if not isinstance(storage, TypedStorage) or not isinstance(dtype, Global):
+        if isinstance(storage, Opaque) or not isinstance(dtype, Global) or dtype.name not in TORCH_DTYPES:
+            return Opaque("torch.Tensor", (storage, dtype), is_tensor=True)
+        if not isinstance(storage, TypedStorage):
             raise ValueError("a tensor over something that is no storage")
-        typed = TypedStorage(storage.storage, TORCH_DTYPES[dtype.name], storage.big_endian)
-        return tensor(typed, first, shape, strides, grad, hooks, *rest)
+        own = TORCH_DTYPES[dtype.name]
+        if storage.dtype != own and (storage.big_endian or storage.first):
+            raise broken(self._where, f"a tensor of {own} over a storage of {storage.dtype} in another byte order")
+        typed = TypedStorage(storage.storage, own, storage.storage.size_bytes // own.itemsize, storage.big_endian)
+        return self.tensor_v2(typed, first, shape, strides, gradient, hooks, metadata)
 
-    def meta(dtype: object, shape: object, strides: object, grad: object = None) -> object:
+    def meta(self, dtype: object, shape: object, strides: object, gradient: object) -> object:
         if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not are_sizes(shape):
             raise ValueError("a meta tensor without dtype or shape")
-        return TensorRef("", TORCH_DTYPES[dtype.name], shape, NoValues(where))
+        return TensorRef("", TORCH_DTYPES[dtype.name], shape, NoValues(self._where))
+
+    def parameter(self, data: object = None, gradient: object = True) -> object:
+        if isinstance(data, Opaque):
+            return Opaque(PARAMETER, (data,), is_tensor=True)
+        if not isinstance(data, TensorRef):
+            raise ValueError("a parameter of something that is no tensor")
+        return _with_gradient(data, gradient, None)
+
+    def parameter_with_state(self, data: object, gradient: object, hooks: object, state: object) -> object:
+        return self._with_attributes(_with_gradient(self.parameter(data, gradient), gradient, hooks), state)
+
+    def subclass(self, function: object, kind: object, args: object, state: object) -> object:
+        """A tensor that got attributes, or one of another class, which may hold its values in another way."""
+        own = self.functions().get(function.name) if isinstance(function, Global) else None
+        made = own(*args) if own and isinstance(args, tuple) else None
+        if not isinstance(kind, Global) or kind.name not in TENSOR_CLASSES | PARAMETER_CLASSES or made is None:
+            name = kind.name if isinstance(kind, Global) else "torch.Tensor"
+            return Opaque(name, (function, args, state), is_tensor=True)
+        return self._with_attributes(made, state)
+
+    def _with_attributes(self, tensor: object, state: object) -> object:
+        """The tensor itself, where its attributes are plain and none of them changes it."""
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        for part in parts:
+            if part is not None and not (isinstance(part, dict) and all(map(_is_harmless, part, part.values()))):
+                raise broken(self._where, f"a tensor whose state is set: {short_text(state)}")
+        return tensor
+
+    def functions(self) -> dict[str, Builder]:
+        return {
+            "torch._utils._rebuild_tensor": self.tensor,
+            "torch._utils._rebuild_tensor_v2": self.tensor_v2,
+            "torch._utils._rebuild_tensor_v3": self.tensor_v3,
+            "torch._utils._rebuild_parameter": lambda data, gradient, hooks: _with_gradient(
+                self.parameter(data, gradient), gradient, hooks
+            ),
+            "torch._utils._rebuild_parameter_with_state": self.parameter_with_state,
+            "torch._utils._rebuild_meta_tensor_no_storage": self.meta,
+        }
+
+
+PARAMETER = "torch.nn.parameter.Parameter"
+
+
+def _is_harmless(name: object, value: object) -> bool:
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("__") and name not in SETTERS and plain
+
+
+def _with_gradient(tensor: object, gradient: object, hooks: object) -> object:
+    """The tensor itself. Raises ValueError for what torch refuses: whole numbers have no gradient."""
+    if type(gradient) is not bool or not (hooks is None or isinstance(hooks, dict)):
+        raise ValueError("a gradient or hooks that are none")
+    if gradient and isinstance(tensor, TensorRef) and not (tensor.is_float or tensor.dtype.kind in "cV"):
+        raise ValueError("a gradient of whole numbers")
+    return tensor
+
+
+def builders(where: str) -> dict[str, Builder]:
+    """The closed table of calls that mean data, by dotted name. For one file: tensors are counted."""
+    rebuilding = _Rebuilding(where)
 
     def nested(*args: object) -> object:
         raise CheckpointError(
@@ -177,30 +208,37 @@ def builders(where: str) -> dict[str, Builder]:
             next_step="load it where you trust it, and save the state dict with torch.save",
         )
 
+    def other_form(name: str, arguments: int) -> Builder:
+        def made(*args: object) -> Opaque:
+            if len(args) != arguments:
+                raise ValueError("too few or too many arguments")
+            return Opaque(name, args, is_tensor=True)
+
+        return made
+
     return {
+        **rebuilding.functions(),
+        **{f"torch.{name}": other_form(f"torch.{name}", count) for name, count in OTHER_FORMS.items()},
+        **dict.fromkeys(PARAMETER_CLASSES, rebuilding.parameter),
+        "torch._tensor._rebuild_from_type_v2": rebuilding.subclass,
+        "torch.device": _device,
+        "torch.serialization._get_layout": _layout,
         "torch.storage._load_from_bytes": nested,
-        "torch._utils._rebuild_tensor": tensor,
-        "torch._utils._rebuild_tensor_v2": tensor,
-        "torch._utils._rebuild_tensor_v3": tensor_v3,
-        "torch._utils._rebuild_parameter": lambda data, *rest: data,
-        "torch._utils._rebuild_parameter_with_state": lambda data, *rest: data,
-        "torch._tensor._rebuild_from_type_v2": lambda function, kind, args, state: (
-            tensor(*args)
-            if isinstance(function, Global) and function.name == "torch._utils._rebuild_tensor_v2"
-            else Opaque(kind.name if isinstance(kind, Global) else "torch.Tensor", (args,))
-        ),
-        "torch._utils._rebuild_meta_tensor_no_storage": meta,
-        "torch.Size": lambda sizes=(): tuple(_sequence(sizes)),
-        "collections.OrderedDict": _dict,
-        "_collections.OrderedDict": _dict,
-        "collections.defaultdict": lambda factory=None, pairs=(): _dict(pairs),
-        "collections.Counter": _dict,
+        "torch.Size": _size,
+        "collections.OrderedDict": _ordered,
+        "_collections.OrderedDict": _ordered,
+        "collections.defaultdict": _default,
+        "collections.Counter": _counter,
         "_codecs.encode": _encoded,
-        "builtins.set": lambda values=(): list(_sequence(values)),
-        "builtins.frozenset": lambda values=(): list(_sequence(values)),
-        "builtins.bytes": _bytes,
-        "builtins.bytearray": _bytes,
+        "builtins.dict": lambda pairs=(): dict(_ordered(pairs)),
+        "builtins.list": lambda values=(): list(_sequence(values)),
+        "builtins.tuple": lambda values=(): tuple(_sequence(values)),
+        "builtins.set": lambda values=(): set(_hashable(values)),
+        "builtins.frozenset": lambda values=(): frozenset(_hashable(values)),
+        "builtins.bytes": lambda *args: _bytes(*args),
+        "builtins.bytearray": lambda *args: bytearray(_bytes(*args)),
         "builtins.complex": _complex,
+        "builtins.object": lambda: Opaque("builtins.object"),
         "numpy.dtype": lambda text, *rest: Opaque("numpy.dtype", (text,)),
         "numpy.core.multiarray.scalar": _numpy_scalar,
         "numpy._core.multiarray.scalar": _numpy_scalar,
@@ -213,33 +251,77 @@ def _sequence(values: object) -> Sequence[object]:
     return values
 
 
-def _dict(pairs: object = ()) -> dict[object, object]:
+def _hashable(values: object) -> Sequence[object]:
+    """Items of a set. Tuples as members occur nowhere, and their hashes can be made to collide."""
+    for value in _sequence(values):
+        if not (value is None or isinstance(value, (str, int, float, bytes))) or _is_large(value):
+            raise ValueError("a member of a set that is neither text nor a number")
+    return _sequence(values)
+
+
+def _is_large(value: object) -> bool:
+    return isinstance(value, int) and abs(value) > MAX_KEY_INTEGER
+
+
+def _device(kind: str, index: int = 0) -> Opaque:
+    if not DEVICE.fullmatch(kind) and kind != "meta":
+        raise ValueError("a device that is none")
+    return Opaque("torch.device", (kind, index))
+
+
+def _layout(name: str) -> Opaque:
+    if name not in LAYOUTS:
+        raise ValueError("a layout that is none")
+    return Opaque("torch.layout", (name,))
+
+
+def _size(sizes: object = ()) -> tuple[object, ...]:
+    found = tuple(_sequence(sizes))
+    if not are_sizes(found):
+        raise ValueError("sizes that are none")
+    return found
+
+
+def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
     """A dict from another, or from pairs as Python 2 wrote them."""
     if isinstance(pairs, dict):
-        return dict(pairs)
-    found: dict[object, object] = {}
+        return OrderedDict(pairs)
+    found: OrderedDict[object, object] = OrderedDict()
     for pair in _sequence(pairs):
         key, value = _sequence(pair)
-        if not isinstance(key, (str, int)) or abs(key if isinstance(key, int) else 0) > MAX_KEY_INTEGER:
+        if not isinstance(key, (str, int)) or _is_large(key):
             raise ValueError("a key that is neither text nor a number")
         found[key] = value
     return found
 
 
-def _encoded(text: str, encoding: str = "latin1") -> bytes:
+def _default(factory: object = None, pairs: object = ()) -> OrderedDict[object, object]:
+    if factory is not None and not (isinstance(factory, Global) and is_class(factory.name)):
+        raise ValueError("a factory that cannot be called")
+    return _ordered(pairs)
+
+
+def _counter(counts: object = None) -> OrderedDict[object, object]:
+    """A Counter of a dict; that of a list would count what is in it."""
+    if counts is not None and not isinstance(counts, dict):
+        raise ValueError("counts that are no dict")
+    return OrderedDict(counts or {})
+
+
+def _encoded(text: str, encoding: str) -> bytes:
     """Bytes, as protocol 2 writes them."""
-    if encoding != "latin1":
+    if encoding not in ("latin1", "latin-1"):
         raise ValueError("bytes in an encoding that pickle does not use")
     return text.encode("latin-1")
 
 
-def _bytes(data: object = b"", encoding: str = "latin-1") -> bytes:
+def _bytes(data: object = b"", encoding: str | None = None) -> bytes:
     """Bytes from bytes, or from text, as protocol 2 writes a bytearray; never from a number, which is a size."""
     if isinstance(data, str) and encoding == "latin-1":
         return data.encode("latin-1")
-    if not isinstance(data, bytes):
+    if not isinstance(data, (bytes, bytearray)) or encoding is not None:
         raise ValueError("bytes of something else")
-    return data
+    return bytes(data)
 
 
 def _complex(real: object, imaginary: object = 0.0) -> complex:
@@ -259,31 +341,3 @@ def _numpy_scalar(dtype: object, data: object = b"") -> object:
     if text not in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1") or len(raw) != int(text[1]):
         return Opaque("numpy.scalar", (text, raw))
     return np.frombuffer(raw, dtype=np.dtype(order + text))[0].item()
-
-
-def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
-    """The tensors of a pickled nn.Module under the names that its state_dict would have; empty for other objects.
-
-    Raises ValueError where modules nest or share more than modules do.
-    """
-    found: dict[str, TensorRef] = {}
-    pending: list[tuple[str, object, int]] = [("", module, 0)]
-    steps = 0
-    while pending:
-        prefix, node, depth = pending.pop()
-        state = node.state if isinstance(node, Opaque) else None
-        if not isinstance(state, dict):
-            continue
-        for kind in ("_parameters", "_buffers", "_modules"):
-            children = state.get(kind)
-            if not isinstance(children, dict):
-                continue
-            steps += len(children)
-            if steps > MAX_TENSORS or depth > MAX_MODULE_DEPTH or len(prefix) > MAX_NAME_CHARACTERS:
-                raise ValueError("modules that nest too deep or share too much")
-            named = [(prefix + name, child) for name, child in children.items() if isinstance(name, str)]
-            if kind == "_modules":
-                pending += [(f"{name}.", child, depth + 1) for name, child in reversed(named)]
-            else:
-                found |= {name: child for name, child in named if isinstance(child, TensorRef)}
-    return found

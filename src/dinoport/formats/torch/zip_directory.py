@@ -36,8 +36,15 @@ END64 = struct.Struct("<4sQ2H2I4Q")
 LOCATOR64 = struct.Struct("<4sIQI")
 """Signature, disk, offset of END64, number of disks."""
 
-ENTRY = struct.Struct("<4s2x3H4x3I3H8xI")
-"""Signature, version, flags, method, CRC-32, packed size, size, lengths of name, extra and comment, header offset."""
+ENTRY = struct.Struct("<4s2x3H4x3I4H2xII")
+"""Signature, version, flags, method, CRC-32, packed size, size, lengths of name, extra and comment, disk, attributes,
+header offset."""
+
+FOLDER = 0x10
+"""MS-DOS's attribute of a folder: torch reads nothing of a record that has it."""
+
+DESCRIPTORS = frozenset({0, 12, 16, 20, 24})
+"""Bytes behind a record: none, or its checksum and sizes with or without a signature. torch may count on them."""
 
 MAX_HEADER_BYTES = 2048
 """Of a record of torch.save's: a hundred, with a name of MAX_NAME_BYTES at most."""
@@ -46,8 +53,8 @@ LOCAL_HEADER = struct.Struct("<4s2x2H16x2H")
 """Signature, flags, method, then the lengths of name and extra field."""
 
 ZIP64_EXTRA = 1
-ENCRYPTED = 0x2041
-"""Flags: encrypted, strongly encrypted, masked."""
+ENCRYPTED = 0x2061
+"""Flags: encrypted, a patch, strongly encrypted, masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,33 @@ class Record:
 
     def data_offset(self, source: ByteSource) -> int:
         """Where the record's bytes begin. Raises CheckpointError where its header contradicts the directory."""
-        header = source.read(self.header_offset, LOCAL_HEADER.size)
-        signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
-        name = source.read(self.header_offset + LOCAL_HEADER.size, min(name_bytes, MAX_NAME_BYTES))
-        if signature != b"PK\3\4" or name != self.name.encode() or method or flags & ENCRYPTED:
+        return self._data_offset(source, source.read(self.header_offset, self._header_bytes))
+
+    def content(self, source: ByteSource) -> bytes:
+        """All bytes of a record, which is small: read at once with its header."""
+        begin, end = self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)
+        data = source.read(begin, end - begin)
+        offset = self._data_offset(source, data) - begin
+        if offset + self.size_bytes > len(data):
+            return source.read(begin + offset, self.size_bytes)
+        return data[offset : offset + self.size_bytes]
+
+    @property
+    def _header_bytes(self) -> int:
+        return LOCAL_HEADER.size + len(self.name.encode())
+
+    def _data_offset(self, source: ByteSource, header: bytes) -> int:
+        signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack_from(header)
+        name = self.name.encode()
+        same = name_bytes == len(name) and header[LOCAL_HEADER.size : self._header_bytes] == name
+        if signature != b"PK\3\4" or not same or method or flags & ENCRYPTED:
             raise _broken(source, f"{self.name} is not where the directory says")
-        offset = self.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
-        if offset + self.size_bytes > self.limit:
+        offset = self.header_offset + self._header_bytes + extra_bytes
+        behind = self.limit - offset - self.size_bytes
+        if behind < 0:
             raise _broken(source, f"{self.name} reaches into what comes after it")
+        if behind not in DESCRIPTORS:
+            raise _broken(source, f"{behind} bytes behind {self.name} that belong to no record")
         return int(offset)
 
 
@@ -96,9 +122,13 @@ def read_directory(source: ByteSource) -> Mapping[str, Record]:
     # Zero everywhere: torch.serialization.set_crc32_options(False) writes files without checksums.
     has_checksums = any(entry.crc32 for entry in entries)
     records: dict[str, Record] = {}
+    taken: set[str] = set()
     for entry in entries:
-        if entry.name in records:
+        if (lowered := entry.name.lower()) in taken:  # torch finds a record without regard to case
             raise _broken(source, f"two records of one name: {entry.name}")
+        taken.add(lowered)
+        if entry.is_folder and entry.size_bytes:
+            raise _broken(source, f"{entry.name} is marked as a folder, and holds {entry.size_bytes} bytes")
         limit = limits[entry.header_offset]
         crc32 = entry.crc32 if has_checksums else None
         records[entry.name] = Record(entry.name, entry.size_bytes, crc32, entry.header_offset, limit)
@@ -113,6 +143,7 @@ class _Entry:
     packed_bytes: int
     size_bytes: int
     header_offset: int
+    is_folder: bool
 
 
 def _end(source: ByteSource, tail: bytes) -> tuple[int, int, int]:
@@ -146,18 +177,21 @@ def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[_Entry]:
     for _ in range(count):
         if position + ENTRY.size > len(data):
             raise _broken(source, f"a directory that announces {count} records and holds fewer")
-        signature, _, flags, method, crc32, packed, size, name_bytes, extra_bytes, comment_bytes, offset = (
-            ENTRY.unpack_from(data, position)
+        signature, _, flags, method, crc32, packed, size, *lengths, disk, attributes, offset = ENTRY.unpack_from(
+            data, position
         )
+        name_bytes, extra_bytes, comment_bytes = lengths
         name_end = position + ENTRY.size + name_bytes
         name = _name(source, data[position + ENTRY.size : name_end], name_bytes)
         if signature != b"PK\1\2":
             raise _broken(source, "a directory whose entries are damaged")
         if flags & ENCRYPTED:
             raise _broken(source, f"{name} is encrypted")
+        if disk:
+            raise _broken(source, f"{name} is on another disk")
         extra = data[name_end : name_end + extra_bytes]
         size, packed, offset = _long_sizes(source, extra, (size, packed, offset))
-        yield _Entry(name, method, crc32, packed, size, offset)
+        yield _Entry(name, method, crc32, packed, size, offset, name.endswith("/") or bool(attributes & FOLDER))
         position = name_end + extra_bytes + comment_bytes
     if position != len(data):
         raise _broken(source, f"a directory that announces {count} records and holds more")
@@ -183,6 +217,8 @@ def _long_sizes(source: ByteSource, extra: bytes, short: tuple[int, int, int]) -
     position = 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, position)
+        if position + 4 + length > len(extra):
+            raise _broken(source, "a record whose extra field is cut off")
         if kind == ZIP64_EXTRA:
             long = extra[position + 4 : position + 4 + length]
             break

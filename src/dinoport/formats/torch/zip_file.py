@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from dinoport.errors import CheckpointError
@@ -9,7 +10,8 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.crc32 import crc32
 from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.inert_pickle import InertUnpickler
-from dinoport.formats.torch.tensors import StorageKey, TypedStorage, builders
+from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
+from dinoport.formats.torch.tensors import builders
 from dinoport.formats.torch.zip_directory import Record, read_directory
 
 MAX_PICKLE_BYTES = 16 * 1024 * 1024
@@ -19,15 +21,29 @@ MAX_WORD_BYTES = 64
 """Of a record that holds one word."""
 
 
+VERSION = re.compile(rb"([1-9]|10)\n?")
+"""Of torch's zip format: 10 is the highest that it reads."""
+
+WORDS = {
+    ".data/version": VERSION,
+    "version": VERSION,
+    ".storage_alignment": re.compile(rb"[0-9]{1,9}"),
+    ".data/serialization_id": re.compile(rb"[0-9]*"),
+}
+"""Records of one word that torch reads of each file which has them."""
+
+
 def read_torch_zip(source: ByteSource) -> object:
     """The objects in a torch zip file, with TensorRefs for tensors. Reads the directory and the pickle only."""
     records = read_directory(source)
     top = _top(source, records)
+    _check_version(source, top, records)
     big_endian = _is_big_endian(source, records.get(f"{top}/byteorder"))
     storages: dict[str, TypedStorage] = {}
+    doubts = Doubts()
 
     def persistent(key: object) -> object:
-        wanted = StorageKey.of(source.where, key)
+        wanted = StorageKey.of(source.where, key, 5, untyped=True)
         if wanted.name not in storages:
             record = records.get(f"{top}/data/{wanted.name}")
             if record is None:
@@ -36,12 +52,16 @@ def read_torch_zip(source: ByteSource) -> object:
                 found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
                 raise _broken(source, f"{record.name}: {found}")
             locate = _locator(source, record)
-            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent)
-            storages[wanted.name] = TypedStorage(storage, wanted.dtype, big_endian)
+            doubt = doubts.of(wanted.name)
+            storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent, doubt)
+            storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count, big_endian)
         return wanted.checked(source.where, storages[wanted.name])
 
     data = _content(source, records[f"{top}/data.pkl"], MAX_PICKLE_BYTES)
-    return InertUnpickler(data, source.where, builders(source.where), persistent).load()
+    unpickler = InertUnpickler(data, source.where, builders(source.where), persistent)
+    tree = unpickler.load()
+    doubts.settle(storages, unpickler.touched())
+    return tree
 
 
 def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
@@ -56,6 +76,16 @@ def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
             next_step="unpack it, and give the checkpoint inside",
         )
     return tops[0]
+
+
+def _check_version(source: ByteSource, top: str, records: Mapping[str, Record]) -> None:
+    """Torch reads no file without these, and none that it takes for newer than itself."""
+    for name, sound in WORDS.items():
+        record = records.get(f"{top}/{name}")
+        if record is not None and not sound.fullmatch(found := _content(source, record, MAX_WORD_BYTES)):
+            raise _broken(source, f"a record {name} that says {found[:16]!r}")
+    if not {f"{top}/.data/version", f"{top}/version"} & records.keys():
+        raise _broken(source, "no record of the format's version")
 
 
 def _is_big_endian(source: ByteSource, record: Record | None) -> bool:
@@ -76,7 +106,7 @@ def _content(source: ByteSource, record: Record, limit: int) -> bytes:
             cause="weights that were saved as NumPy arrays or lists, inside the pickle",
             next_step="turn them into tensors, and save the state dict with torch.save",
         )
-    data = source.read(record.data_offset(source), record.size_bytes)
+    data = record.content(source)
     if record.crc32 is not None and crc32(data) != record.crc32:
         raise checksum_error(source.where, record.name, record.crc32, crc32(data))
     return data

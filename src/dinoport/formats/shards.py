@@ -1,0 +1,35 @@
+"""Files whose names say that they are one of several: what is not in one may be in another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+from dinoport.errors import CheckpointError
+
+SHARD = re.compile(r"(?P<start>.*?)-?(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<end>\..+)?", re.ASCII)
+"""As Transformers and safetensors name shards: model-00001-of-00002.safetensors."""
+
+RANK = re.compile(r"(.*[._-])?rank[._-]?\d+([._-].*)?", re.ASCII | re.IGNORECASE)
+"""As training codes name the file of one process: model.rank_0.pth, model_world_size_8_rank_0.pt."""
+
+
+def refuse_lone_shard(where: str) -> None:
+    """Raise CheckpointError for one shard of several: the others hold the rest of the model."""
+    name = PurePath(where).name
+    match = SHARD.fullmatch(name)
+    if match and int(match["count"]) > 1:
+        index = f"{match['start']}{match['end'] or ''}.index.json"
+        raise CheckpointError(
+            f"{where} is one shard of {int(match['count'])}",
+            expected=f"all of them, with the index {index} that says what is in which",
+            found="one file",
+            cause="a large model that was saved in several files",
+            next_step=f"give the folder that they are in: {PurePath(where).parent}",
+        )
+
+
+def gaps_of(where: str) -> tuple[str, ...]:
+    """Why a file may not be all of a checkpoint."""
+    name = PurePath(where).name
+    return (f"{name} is named as the file of one rank of several",) if RANK.fullmatch(name) else ()

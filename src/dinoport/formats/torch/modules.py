@@ -1,0 +1,90 @@
+"""A pickled nn.Module, read as data: the tensors under the names that its state_dict would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
+from dinoport.formats.torch.stand_ins import Opaque, reached
+from dinoport.formats.torch.tensors import MAX_TENSORS
+from dinoport.tensor import TensorRef
+
+KINDS = frozenset({"_parameters", "_buffers", "_modules"})
+"""What an nn.Module keeps its tensors and other modules in."""
+
+MAX_MODULE_DEPTH = 64
+"""Modules in modules of a pickled nn.Module; a ViT has five."""
+
+
+def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
+    """The tensors of a pickled nn.Module by name; empty for other objects.
+
+    Raises ValueError where modules nest or share more than modules do, and for what is not read as a tensor.
+    """
+    found: dict[str, TensorRef] = {}
+    pending: list[tuple[str, object, int]] = [("", module, 0)]
+    steps = 0
+    while pending:
+        prefix, node, depth = pending.pop()
+        if not isinstance(node, Opaque) or not isinstance(node.state, dict):
+            continue
+        own, modules = _own_tensors(node.state), _children(node.state, "_modules")
+        steps += len(own) + len(modules)
+        if steps > MAX_TENSORS or depth > MAX_MODULE_DEPTH or len(prefix) > MAX_NAME_CHARACTERS:
+            raise ValueError("modules that nest too deep or share too much")
+        named = {f"{prefix}{name}": child for name, child in own.items()}
+        if twice := named.keys() & found.keys():
+            raise ValueError(f"two tensors of the name {min(twice)[:100]}")
+        found |= named
+        if not all(child is None or is_module(child) for child in modules.values()):
+            raise ValueError(f"a module within {prefix or 'a module'} that is none")
+        pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(modules.items()))]
+    return found
+
+
+def _own_tensors(state: Mapping[str, object]) -> dict[str, TensorRef]:
+    """Parameters and buffers, but for those buffers that a state_dict leaves out."""
+    left_out = state.get("_non_persistent_buffers_set") or ()
+    if not isinstance(left_out, (set, list, tuple)):
+        raise ValueError("buffers that are marked by something else than a set")
+    found: dict[str, TensorRef] = {}
+    for kind in ("_parameters", "_buffers"):
+        for name, child in _children(state, kind).items():
+            if child is None or (kind == "_buffers" and name in left_out):
+                continue
+            if not isinstance(child, TensorRef) or name in found:
+                raise ValueError(f"a {kind[1:-1]} {name[:100]} that is not read as a tensor: {short_text(child)}")
+            found[name] = child
+    return found
+
+
+def _children(state: Mapping[str, object], kind: str) -> Mapping[str, object]:
+    children = state.get(kind) or {}
+    if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
+        raise ValueError(f"{kind} that are no dict of names")
+    return children
+
+
+def unread_parts(tree: object) -> Iterator[tuple[str, str]]:
+    """Objects in the dicts of a file that hold tensors and are no modules: where each lies, and what it is."""
+    pending, seen = [("", tree, 0)], set[int]()
+    while pending:
+        path, node, depth = pending.pop()
+        if isinstance(node, dict) and depth < MAX_MODULE_DEPTH and id(node) not in seen:
+            seen.add(id(node))
+            for name, child in node.items():
+                text = name if isinstance(name, str) else short_text(name)
+                pending.append((f"{path}.{text}" if path else text, child, depth + 1))
+        elif isinstance(node, Opaque) and not is_module(node) and any(map(_is_tensor, reached([node], seen))):
+            yield (
+                path[:MAX_NAME_CHARACTERS] or "the file",
+                f"an object of the class {node.name[:100]} with tensors in it",
+            )
+
+
+def is_module(node: object) -> bool:
+    return isinstance(node, Opaque) and isinstance(node.state, dict) and bool(KINDS & node.state.keys())
+
+
+def _is_tensor(node: object) -> bool:
+    return isinstance(node, TensorRef) or (isinstance(node, Opaque) and node.is_tensor)

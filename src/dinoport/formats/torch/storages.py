@@ -1,0 +1,98 @@
+"""What a torch pickle refers to outside itself: the storages of its tensors, by persistent ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dinoport.errors import CheckpointError
+from dinoport.files.names import short_text
+from dinoport.formats.storage import Storage
+from dinoport.formats.torch.dtypes import STORAGE_DTYPES, UNTYPED
+from dinoport.formats.torch.stand_ins import Global
+
+DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|xla|mtia|musa)(:\d{1,3})?")
+"""Where a storage lay when it was saved. On "meta" torch leaves the values out; a name it does not know it refuses."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TypedStorage:
+    """A storage as a pickle hands it to its tensors: with the dtype of its elements.
+
+    Where it is a part of another, as torch before 0.4 wrote them, `first` is where it begins, in elements.
+    """
+
+    storage: Storage
+    dtype: np.dtype[Any]
+    count: int
+    big_endian: bool = False
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageKey:
+    """What a pickle says of a storage that lies outside it: name, dtype of its elements, and their number."""
+
+    name: str
+    dtype: np.dtype[Any]
+    count: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.count * self.dtype.itemsize
+
+    @classmethod
+    def of(cls, where: str, key: object, parts: int, *, untyped: bool) -> StorageKey:
+        """From the persistent id that torch.save writes, of so many parts. Raises CheckpointError for any other."""
+        if not isinstance(key, tuple) or len(key) != parts or key[0] != "storage" or type(key[1]) is not Global:
+            raise broken(where, f"a reference that names no storage: {short_text(key)}")
+        kind, name, device, count = key[1].name, *key[2:5]
+        dtype = _dtype(kind, untyped=untyped)
+        if dtype is None:
+            raise broken(where, f"a storage of the unknown type {kind[:100]}")
+        if type(name) is not str or type(count) is not int or not 0 <= count < 2**63:
+            raise broken(where, f"a storage without a name or a size: {short_text(key)}")
+        if type(device) is not str or not DEVICE.fullmatch(device):
+            raise broken(where, f"a storage on the device {short_text(device)}")
+        return cls(name, dtype, count)
+
+    def checked(self, where: str, storage: TypedStorage) -> TypedStorage:
+        """The storage that was found under this name, unless it was named before as another."""
+        if storage.dtype != self.dtype or storage.count != self.count:
+            raise broken(where, f"a storage {self.name[:100]} that is declared twice, and differently")
+        return storage
+
+
+def _dtype(kind: str, *, untyped: bool) -> np.dtype[Any] | None:
+    module, _, name = kind.rpartition(".")
+    if untyped and kind in (f"torch.{UNTYPED}", f"torch.storage.{UNTYPED}"):
+        return np.dtype("u1")
+    return STORAGE_DTYPES.get(name) if module in ("torch", "torch.cuda") else None
+
+
+class Doubts:
+    """Which storages of a file may be changed by a step of its pickle. Known when the pickle has been read."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, str] = {}
+
+    def of(self, name: str) -> Callable[[], str | None]:
+        return lambda: self._steps.get(name)
+
+    def settle(self, storages: Mapping[str, TypedStorage], touched: Mapping[int, str]) -> None:
+        """Take over the steps that touched storages, which `touched` gives by identity."""
+        found = {name: touched.get(id(typed.storage)) for name, typed in storages.items()} if touched else {}
+        self._steps = {name: step for name, step in found.items() if step is not None}
+
+
+def broken(where: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} is not a sound torch file",
+        found=found,
+        cause="a damaged file, or one that was made to mislead",
+        next_step="fetch the file again from where it came",
+    )
