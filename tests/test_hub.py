@@ -10,16 +10,17 @@ from types import SimpleNamespace
 import fsspec
 import numpy as np
 import pytest
-from dinoport.work.returning import folder_tensors
 from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.remote import fetching, http
+from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote import copying
 from dinoport.formats.remote.opening import open_remote
 from dinoport.request import Request
+from dinoport.tensor import TensorRef
 from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then
@@ -41,6 +42,10 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("made") / "sharded"
     api.convert(TINY, made, Request(num_heads=2), level="exact", max_shard_bytes=150_000)
     return made
+
+
+def tensors_of(checkpoint: Checkpoint) -> dict[str, TensorRef]:
+    return {name: tensor for name, tensor in checkpoint.tree.items() if isinstance(tensor, TensorRef)}
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -108,8 +113,8 @@ def test_an_inspection_reads_the_headers(hub: Hub, sharded: Path) -> None:
     assert (found.where, found.format, found.refusal) == (REPO, "folder of Transformers", None)
     assert hub.asked()[:3] == ["main/config.json", *hub.asked()[1:3]]
     with open_checkpoint(sharded) as local, open_remote(REPO) as remote:
-        for name, tensor in folder_tensors(local).items():
-            np.testing.assert_array_equal(folder_tensors(remote)[name].read(), tensor.read())
+        for name, tensor in tensors_of(local).items():
+            np.testing.assert_array_equal(tensors_of(remote)[name].read(), tensor.read())
 
 
 @pytest.mark.parametrize(
@@ -135,7 +140,7 @@ def test_ways_to_name_a_repository(hub: Hub, folder: Path, address: str, revisio
 def test_a_folder_in_a_repository(hub: Hub, folder: Path) -> None:
     hub.commit("a", {f"runs/last/{name}": data for name, data in files_of(folder).items()})
     with open_remote(f"{REPO}/runs/last/") as checkpoint:
-        assert len(folder_tensors(checkpoint)) == 72
+        assert len(tensors_of(checkpoint)) == 72
 
 
 def test_a_branch_that_moves_on_does_not_mix_two_commits(hub: Hub, folder: Path, sharded: Path) -> None:
@@ -265,7 +270,7 @@ def test_what_is_cached_of_a_commit_is_not_fetched(hub: Hub, folder: Path, tmp_p
     commit = hub.commit("a", files_of(folder))
     snapshot(tmp_path, commit, {"model.safetensors": files_of(folder)["model.safetensors"]})
     with open_remote(REPO) as checkpoint:
-        assert len(folder_tensors(checkpoint)) == 72
+        assert len(tensors_of(checkpoint)) == 72
     assert hub.store.requests == []
 
 
@@ -292,7 +297,7 @@ def test_a_folder_of_transformers_in_a_store(folder: Path, tmp_path: Path) -> No
     try:
         with open_remote("memory://bucket/made/") as remote:
             assert remote.format == "folder of Transformers"
-            assert len(folder_tensors(remote)) == 72
+            assert len(tensors_of(remote)) == 72
         store.rm("/bucket/made/config.json")
         with pytest.raises(CheckpointError, match="is not a folder that holds a checkpoint"):
             open_remote("memory://bucket/made/")

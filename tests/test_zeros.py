@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,9 @@ from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Word
 from dinoport.report.text import report_lines
 from dinoport.request import Request
-from dinoport.work.conversion import Job
 from tests import formula, tiny
-from tests.families.cases import BARE_V2, CASES, CONVNEXT, V2, V3, VIT, Case, tensors
+from tests.families.cases import CASES, Case, tensors
+from tests.models import CONVNEXT, RESNET, V2_BARE, V3, VIT
 from tests.writing.stub_tensors import tensor
 
 MODELS = [case for case in CASES if case.name in ("vit", "resnet", "dinov2", "dinov3", "dinov3-convnext")]
@@ -96,9 +95,9 @@ def test_one_number_in_one_matrix_is_a_weight(tmp_path: Path) -> None:
 
 def test_zeros_that_a_model_may_have_are_no_exception(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    model = replace(V2, classifier=Classifier(Features.CLS_MEAN, 5))
+    case = next(case for case in CASES if case.name == "dinov2-whole-classifier")
     parts = ("mask_token", "cls_token", "linear_head", "bias", "ls1.gamma")
-    source = write(tmp_path / "a.pth", zeroed(formula.state_dict(model.tensors()), *parts))
+    source = write(tmp_path / "a.pth", zeroed(case.state(), *parts))
     report = convert(source, tmp_path / "out", Request(num_heads=1))
     assert report.verdict.word is Word.EQUAL, str(report.verdict)
     assert report.proofs.exact.zero_matrices == ("linear_head.weight",)
@@ -113,10 +112,10 @@ def test_zeros_that_a_model_may_have_are_no_exception(tmp_path: Path) -> None:
         (VIT, ("patch_embed.proj.weight",)),
         (VIT, ("pos_embed", "patch_embed.proj.weight")),
         (VIT, ("norm.weight",)),
-        (BARE_V2, ("patch_embed.proj.weight",)),
+        (V2_BARE, ("patch_embed.proj.weight",)),
         (V3, ("patch_embed.proj.weight",)),
         (CONVNEXT, ("downsample_layers.0.0.weight",)),
-        (next(case for case in MODELS if case.name == "resnet").architecture, ("conv1.weight",)),
+        (RESNET, ("conv1.weight",)),
     ],
     ids=["vit", "vit-without-positions", "vit-last-norm", "dinov2", "dinov3", "convnext", "resnet"],
 )
@@ -148,7 +147,7 @@ def test_a_folder_of_zeros_verifies_as_no_more_than_that_and_does_not_return(tmp
     pytest.importorskip("transformers")
     source = write(tmp_path / "a.pth", zeroed(formula.state_dict(VIT.tensors()), ""))
     with monkeypatch.context() as patch:
-        patch.setattr(Job, "check_not_zero", lambda *given: None)
+        patch.setattr("dinoport.work.convert._refuse_zeros", lambda *given: None)
         convert(source, tmp_path / "out", level="none")
         convert(tmp_path / "out", tmp_path / "back", to="original", level="none")
     verdict = verify(source, tmp_path / "out").verdict

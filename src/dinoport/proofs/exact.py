@@ -40,7 +40,8 @@ class ExactProof:
 
     `found` are equal bit for bit, `recomputed` have no inverse and were computed again from the source, `synthesised`
     are in one side alone and hold what a codebase declares for them, `dropped` are left out for a reason. `checksums`
-    are those of the source that hold. `zero_matrices` are those of its `matrices` that are zero throughout.
+    are those of the source that hold. `zero_matrices` are those of its `matrices` that are zero throughout; they and
+    `nonfinite` have the source's own names.
     """
 
     found: int = 0
@@ -111,7 +112,8 @@ def prove(
     problems += [text for comparison in comparisons for text in comparison.problems]
     problems += [f"{name} is not what was declared ({why})" for name, one, other, why in made if not _same(one, other)]
     problems += [text for each in (*source.made, *target.made) if (text := _check_made(each))]
-    matrices = [step.target for step, _ in pairs if is_matrix(step.target.shape)]
+    own = {step.target.name: _held_as(step) for step, _ in pairs}
+    matrices = {step.target.name for step, _ in pairs if is_matrix(step.target.shape)}
     return ExactProof(
         found=sum(not comparison.recomputed for comparison in comparisons),
         recomputed=sum(comparison.recomputed for comparison in comparisons),
@@ -119,12 +121,12 @@ def prove(
         dropped=dropped,
         compared_bytes=sum(step.target.size_bytes for step, _ in pairs),
         checksums=len(storages),
-        nonfinite={each.name: each.census.nonfinite for each in comparisons if each.census.nonfinite},
+        nonfinite={own[each.name]: each.census.nonfinite for each in comparisons if each.census.nonfinite},
         matrices=len(matrices),
         zero_matrices=tuple(
-            each.name
+            own[each.name]
             for each in comparisons
-            if each.census.all_zero and not each.problems and each.name in {spec.name for spec in matrices}
+            if each.census.all_zero and not each.problems and each.name in matrices
         ),
         problems=tuple(problems),
     )
