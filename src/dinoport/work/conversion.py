@@ -16,7 +16,6 @@ from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing, writing_of
 from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Head, Provenance, head_of, read_model
@@ -213,6 +212,8 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
             found="a backbone",
             next_step="leave --labels out, or add --head FILE",
         )
+    from dinoport.codebases.transformers.labels import read_labels
+
     return read_labels(request.labels, classifier.classes)
 
 
