@@ -389,7 +389,7 @@ def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     runner = ClassRunner(folder, "ViTModel")
     assert runner.load().passed
     assert runner.model.config._attn_implementation == "sdpa"
-    assert seeing._load(folder, "vit", "float32", folder).config._attn_implementation == "sdpa"
+    assert seeing._load(folder, "ViTModel", "float32", folder).config._attn_implementation == "sdpa"
     assert attention_for("ResNetModel") == attention_for("DINOv3ConvNextModel") == {}
 
 

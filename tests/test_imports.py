@@ -1,4 +1,4 @@
-"""What a command imports: nothing heavy for what needs nothing heavy. In processes of their own."""
+"""What a command imports: what it runs, and nothing else. In processes of their own."""
 
 from __future__ import annotations
 
@@ -8,20 +8,44 @@ from pathlib import Path
 
 import pytest
 
+from dinoport.formats.torch.writer import write_torch_file
+from tests import formula, models
+from tests.writing.stub_tensors import tensor
+
 DEMO = Path(__file__).parents[1] / "src" / "dinoport" / "work" / "demo_checkpoint.pth"
 
 RUN = """
 import sys
-from dinoport.cli.commands import main
+from dinoport.__main__ import main
 sys.argv = ["dinoport", *sys.argv[1:]]
 try:
     main()
 except SystemExit as exit:
     assert not exit.code, exit.code
-print("imported:", *sorted({name.split(".")[0] for name in sys.modules}), file=sys.stderr)
+print("imported:", *sorted(sys.modules), file=sys.stderr)
 """
 
-HEAVY = {"torch", "transformers", "PIL", "torchvision", "scipy", "matplotlib", "jinja2", "huggingface_hub", "requests"}
+OTHERS = {"numpy", "ml_dtypes", "filelock", "zlib_ng"}
+"""All that a local conversion needs beside the standard library."""
+
+NEVER_LOCAL = ("ssl", "socket", "http", "email", "importlib.metadata", "tempfile", "rich", "yaml", "pydantic", "typer")
+"""What takes long, and is for addresses, a run's config, or progress on a terminal."""
+
+SIGNS = {f"dinoport.codebases.{name}.signs" for name in ("dino", "dinov2", "dinov3", "timm")}
+
+PUBLISHED = {
+    "dinoport.codebases.published_names",
+    "dinoport.codebases.dino.published",
+    "dinoport.codebases.dino.published_resnet",
+    "dinoport.codebases.dinov2.published",
+    "dinoport.codebases.dinov3.published",
+    "dinoport.codebases.dinov3.published_convnext",
+}
+"""The table of published models: for a card, which says whether the source is one of them."""
+
+EXACT = {f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "importing", "genuine", "outputs")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("weights", "side_by_side", "diagnosis.diagnosis")}
+EXACT |= {"dinoport.proofs.diagnosis.misplaced"}
 
 
 def imported(*arguments: str | Path) -> set[str]:
@@ -31,26 +55,99 @@ def imported(*arguments: str | Path) -> set[str]:
     return set(done.stderr.splitlines()[-1].split()[1:])
 
 
-@pytest.mark.parametrize("command", [(), ("convert",), ("inspect",), ("verify",), ("demo",)])
+def roots(names: set[str]) -> set[str]:
+    """Packages that are neither ours nor Python's own, nor brought by how this Python starts."""
+    found = {name.partition(".")[0] for name in names}
+    ours = {"dinoport", "sitecustomize", "usercustomize", "_distutils_hack", "_virtualenv", "cython_runtime"}
+    return {name for name in found - sys.stdlib_module_names - ours if not name.startswith(("__", "_cython"))}
+
+
+def within(names: set[str], *rooms: str) -> set[str]:
+    """Modules of a room: what lies in it, without the packages that hold them."""
+    packages = {name.rpartition(".")[0] for name in names}
+    return {name for name in names - packages if name.startswith(tuple(f"dinoport.{room}." for room in rooms))}
+
+
+def assert_local(names: set[str]) -> None:
+    assert roots(names) <= OTHERS
+    assert not [name for name in names if name.startswith(NEVER_LOCAL) and name.partition(".")[0] != "numpy"]
+    assert within(names, "files.remote", "formats.remote") <= {"dinoport.files.remote.caches"}
+    assert within(names, "formats.distributed") <= {"dinoport.formats.distributed.signs"}
+
+
+@pytest.mark.parametrize("command", [(), ("convert",), ("inspect",), ("verify",), ("demo",), ("visualize",)])
 def test_help_imports_not_even_numpy(command: tuple[str, ...]) -> None:
-    assert not imported(*command, "--help") & (HEAVY | {"numpy", "safetensors", "filelock"})
+    names = imported(*command, "--help")
+    assert roots(names) == set()
+    assert {name.split(".")[1] for name in names if name.startswith("dinoport.")} == {
+        "cli", "errors", "files", "progress", "request", "__main__"
+    }  # fmt: skip
 
 
-def test_inspect_imports_nothing_heavy() -> None:
-    assert not imported("inspect", DEMO) & HEAVY
+def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> None:
+    names = imported("inspect", DEMO, "--num-heads", "2")
+    assert_local(names)
+    assert within(names, "codebases.dino", "codebases.dinov2", "codebases.dinov3", "codebases.timm") == {
+        *SIGNS, "dinoport.codebases.dino.vit"
+    }  # fmt: skip
+    assert within(names, "networks.vit", "networks.rotary_vit", "networks.resnet", "networks.convnext") == {
+        "dinoport.networks.vit.architecture"
+    }
+    assert within(names, "codebases.transformers") == {
+        f"dinoport.codebases.transformers.{name}" for name in ("forms", "vit", "fields", "processor", "writing", "stated_sizes")
+    }  # fmt: skip
+    assert within(names, "proofs") == {"dinoport.proofs.verdict"}
+    assert not within(names, "writing", "pictures")
 
 
-def test_an_exact_conversion_and_its_verification_import_nothing_heavy(tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "codebase", "network", "form"),
+    [
+        (models.RESNET, "dino.resnet", "resnet", "resnet"),
+        (models.V2, "dinov2.vit", "vit", "dinov2"),
+        (models.V3, "dinov3.vit", "rotary_vit", "dinov3_vit"),
+        (models.CONVNEXT, "dinov3.convnext", "convnext", "dinov3_convnext"),
+    ],
+)
+def test_whatever_the_file_holds(tmp_path: Path, architecture: object, codebase: str, network: str, form: str) -> None:
+    state = architecture.tensors()  # type: ignore[attr-defined]
+    write_torch_file(tmp_path / "a.pth", [tensor(name, formula.tensor(name, shape)) for name, shape in state.items()])
+    names = imported("inspect", tmp_path / "a.pth")
+    assert_local(names)
+    read = {name for name in within(names, "codebases") if name.endswith((".vit", ".resnet", ".convnext"))}
+    assert f"dinoport.codebases.{codebase}" in read
+    assert {name.split(".")[2] for name in within(names, "networks") if name.count(".") == 3} == {network}
+    assert f"dinoport.codebases.transformers.{form}" in names
+
+
+def test_a_conversion_without_a_proof_imports_none(tmp_path: Path) -> None:
+    names = imported("convert", DEMO, tmp_path / "out", "--num-heads", "2", "--verify", "none")
+    assert_local(names)
+    assert within(names, "proofs") == {"dinoport.proofs.verdict"}
+    assert within(names, "codebases.dino", "codebases.dinov2", "codebases.dinov3", "codebases.timm") == {
+        *SIGNS, *PUBLISHED - {"dinoport.codebases.published_names"}, "dinoport.codebases.dino.vit"
+    }  # fmt: skip
+
+
+def test_an_exact_conversion_and_its_verification_import_the_exact_proof(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert not imported("convert", DEMO, out, "--num-heads", "2", "--verify", "exact") & HEAVY
-    assert not imported("verify", DEMO, out, "--verify", "exact") & HEAVY
-    assert not imported("convert", out, tmp_path / "back", "--to", "original", "--verify", "exact") & HEAVY
+    for names in (
+        imported("convert", DEMO, out, "--num-heads", "2", "--verify", "exact"),
+        imported("verify", DEMO, out, "--verify", "exact"),
+        imported("convert", out, tmp_path / "back", "--to", "original", "--verify", "exact"),
+    ):
+        assert_local(names)
+        assert within(names, "proofs") <= EXACT
 
 
-def test_a_dry_run_imports_nothing_heavy(tmp_path) -> None:
-    assert not imported("convert", DEMO, tmp_path / "out", "--num-heads", "2", "--dry-run") & HEAVY
+def test_a_dry_run_imports_what_inspect_does(tmp_path: Path) -> None:
+    names = imported("convert", DEMO, tmp_path / "out", "--num-heads", "2", "--dry-run")
+    assert_local(names)
+    assert within(names, "proofs") == {"dinoport.proofs.verdict"}
 
 
-def test_a_full_proof_imports_what_the_others_do_not(tmp_path) -> None:
+def test_a_full_proof_imports_what_the_others_do_not(tmp_path: Path) -> None:
     """The check itself can fail: here is what it looks for."""
-    assert {"torch", "transformers"} <= imported("convert", DEMO, tmp_path / "out", "--num-heads", "2")
+    names = imported("convert", DEMO, tmp_path / "out", "--num-heads", "2")
+    assert {"torch", "transformers", "PIL"} <= roots(names)
+    assert within(names, "proofs") > EXACT

@@ -1,4 +1,4 @@
-"""Imports run one way. Read from the source text, so imports inside functions count too."""
+"""Imports run one way, in no circle, and facts stand where they belong. Read from the source text."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import dinoport
 
 PACKAGE = Path(dinoport.__file__).parent
 
-LAYERS = (
+ROOMS = (
+    "__init__",  # hands out the API's names when they are asked for, and imports nothing until then
     "errors",
-    "units",  # figures as people read them
     "progress",
-    "request",  # what the user asked for: plain values
     "tensor",
     "files",  # bytes, wherever they lie, and files that are written
+    "request",  # what the user asked for: plain values
     "formats",  # checkpoints as they lie on disk
     "mapping",
     "networks",  # what is computed
+    "model",  # the thing in the middle
     "codebases",  # who names it
     "finding",  # what a SOURCE is, and which models are in it
     "writing",
@@ -34,70 +35,184 @@ LAYERS = (
     "convert_dino_to_pytorch",  # the same, by the options of the classic script
     "__main__",
 )
-"""Lowest first; a module imports from its own layer and from those before it."""
+"""Lowest first; a module imports from its own room and from those before it."""
 
-LAZY = "__init__"
-"""The package itself hands out the API's names when they are asked for, and imports nothing until then."""
+ARCHITECTURES = {"ViT", "RotaryViT", "ResNet", "ConvNeXt"}
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+OF_TRANSFORMERS = ("ViT", "Dinov2", "DINOv3", "ResNet")
+"""How the classes of Transformers that are used here begin."""
+
+MODEL_TYPES = {"vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "resnet"}
+
+MODULES = {
+    ".".join(["dinoport", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
-def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(module: str) -> str:
+    return [*module.split("."), "__init__"][1]
 
 
-def imported_layers(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and layer of every import of this package."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and module of every import of this package, in functions too."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}:{node.lineno} is relative"
-            whole = node.module == "dinoport"
-            names = [f"dinoport.{alias.name}" for alias in node.names] if whole else [node.module or ""]
+            assert not node.level, f"line {node.lineno} is relative"
+            within = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [name if name in MODULES else str(node.module) for name in within]
         else:
             continue
-        for name in names:
-            if name.split(".")[0] == "dinoport":
-                yield node.lineno, [*name.split("."), LAZY][1]
+        yield from ((node.lineno, name) for name in found if name.split(".")[0] == "dinoport")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_downwards_only(path: Path) -> None:
-    own = LAYERS.index(layer_of(path))
-    upwards = [(line, layer) for line, layer in imported_layers(path) if LAYERS.index(layer) > own]
-    assert not upwards, f"imports of higher layers (line, layer): {upwards}"
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def test_every_layer_exists() -> None:
-    assert {layer_of(path) for path in MODULES} == set(LAYERS)
+def at_run_time(tree: ast.Module) -> ast.Module:
+    """A module without what only a type checker imports."""
+    return ast.Module([node for node in tree.body if not is_for_types(node)], [])
 
 
-def test_the_package_itself_imports_nothing_heavy() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    at_import = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of a circle; none where there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return path[path.index(name) :]
+        if name in done:
+            return []
+        for other in sorted(graph[name]):
+            if found := visit(other, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in graph if (found := visit(name, []))), [])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_downwards_only(module: str) -> None:
+    if module == "dinoport":
+        return
+    own = ROOMS.index(room_of(module))
+    upwards = [(line, name) for line, name in imports(TREES[module]) if ROOMS.index(room_of(name)) > own]
+    assert not upwards, f"imports of higher rooms (line, module): {upwards}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        name: {other for _, other in imports(at_run_time(tree)) if other != name}
+        for name, tree in TREES.items()
+        if name != "dinoport"  # asked for an attribute, it imports the API
+    }
+    for others in graph.values():
+        others.discard("dinoport")
+    assert sum(map(len, graph.values())) > 500
+    assert not circle(graph), " imports ".join(circle(graph))
+    graph["dinoport.errors"] = {"dinoport.api"}
+    assert circle(graph), "the check finds one that was made"
+
+
+def test_every_room_exists_and_eight_files_lie_loose_at_most() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+    loose = [path.name for path in PACKAGE.glob("*.py")]
+    assert len(loose) <= 8, loose
+
+
+def test_no_room_bears_the_name_of_a_public_function() -> None:
+    """An imported room would take the function's place in the package."""
+    assert not {name for name in ROOMS if name != "__init__"} & set(dinoport.__all__)
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    at_import = [node for node in TREES["dinoport"].body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [ast.unparse(node) for node in at_import] == [
         "from __future__ import annotations",
         "from typing import TYPE_CHECKING",
     ]
 
 
+def outside(*rooms: str) -> dict[str, ast.Module]:
+    return {name: tree for name, tree in TREES.items() if not name.startswith(tuple(f"dinoport.{r}." for r in rooms))}
+
+
+def switches_on_an_architecture(tree: ast.AST) -> Iterator[str]:
+    """What asks for the type of an architecture: isinstance, issubclass, type() is, and match."""
+    for node in ast.walk(tree):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = list(node.args[1:])
+        elif isinstance(node, ast.Compare) and any(isinstance(part, ast.Name) for part in node.comparators):
+            asked = list(node.comparators)
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        names = {part.id for each in asked for part in ast.walk(each) if isinstance(part, ast.Name)}
+        if names & ARCHITECTURES:
+            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+
+
+def switches_on_a_class(tree: ast.AST) -> Iterator[str]:
+    """What compares with the name of a class of Transformers, or with a model_type."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".startswith", ".endswith")):
+            asked = [node.func, *node.args]
+        elif isinstance(node, ast.MatchValue):
+            asked = [node.value]
+        else:
+            continue
+        parts = [part for each in asked for part in ast.walk(each)]
+        texts = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+        named = any(text in MODEL_TYPES or text.startswith(OF_TRANSFORMERS) for text in texts)
+        if named or any("model_type" in ast.unparse(each) for each in asked):
+            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", outside("networks", "codebases"))
+def test_nobody_else_asks_what_type_an_architecture_is(module: str) -> None:
+    assert not list(switches_on_an_architecture(TREES[module]))
+
+
+@pytest.mark.parametrize("module", outside("codebases.transformers"))
+def test_nobody_else_compares_names_of_transformers(module: str) -> None:
+    assert not list(switches_on_a_class(TREES[module]))
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("isinstance(found, ViT)", switches_on_an_architecture),
+        ("isinstance(found, (str, networks | ResNet))", switches_on_an_architecture),
+        ("type(found) is ConvNeXt", switches_on_an_architecture),
+        ("match found:\n    case RotaryViT(depth=2): pass", switches_on_an_architecture),
+        ("name == 'ViTModel'", switches_on_a_class),
+        ("name.startswith('Dinov2')", switches_on_a_class),
+        ("kind in ('dinov3_vit', 'other')", switches_on_a_class),
+        ("config['model_type'] in known", switches_on_a_class),
+        ("match kind:\n    case 'resnet': pass", switches_on_a_class),
+    ],
+)
+def test_the_checks_find_what_they_look_for(code: str, found: object) -> None:
+    assert list(found(ast.parse(code)))  # type: ignore[operator]
+
+
 def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
-    """At the top of a module only in the references, which are imported to verify."""
+    """At the top of a module only in forward passes, and in what tries mistakes: both are imported to verify."""
     at_top = {
-        str(path.relative_to(PACKAGE))
-        for path in MODULES
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-        if name.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
+        name
+        for name, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for imported in ([str(node.module)] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        if imported.split(".")[0] in ("torch", "transformers", "PIL", "torchvision")
     }
-    helpers = {"networks/layers.py", "networks/torch_interpolation.py"}
-    helpers |= {f"proofs/diagnosis/{name}.py" for name in ("mistakes", "misordered", "trial")}
-    references = {name for name in at_top if name.startswith("networks/") and name.endswith("/forward.py")}
-    assert at_top == references | helpers
+    forward = {name for name in at_top if name.startswith("dinoport.networks.")}
+    assert all(name.endswith((".forward", ".layers", ".torch_interpolation")) for name in forward)
+    assert at_top - forward == {f"dinoport.proofs.diagnosis.{name}" for name in ("mistakes", "misordered", "trial")}

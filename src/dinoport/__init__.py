@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dinoport.api import convert, inspect, plan, verify, visualize
-    from dinoport.request import Request
+    from dinoport.request import Checks, Request
 
-__all__ = ["Request", "convert", "inspect", "plan", "verify", "visualize"]
+__version__ = "0.2.0"
+
+__all__ = ["Checks", "Request", "__version__", "convert", "inspect", "plan", "verify", "visualize"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the API when it is first asked for: `dinoport --help` must not wait for NumPy."""
-    if name == "Request":
-        from dinoport.request import Request
+    """Import the API when it is first asked for: `dinoport --help` does not wait for NumPy."""
+    if name in ("Checks", "Request"):
+        from dinoport import request
 
-        return Request
+        return getattr(request, name)
     if name in __all__:
         from dinoport import api
 

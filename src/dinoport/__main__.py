@@ -1,5 +1,29 @@
-"""`python -m dinoport` is `dinoport`."""
+"""The program: `dinoport`, or `python -m dinoport`."""
 
-from dinoport.cli.commands import main
+from __future__ import annotations
 
-main()
+import os
+import signal
+from types import FrameType
+
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def main() -> None:
+    """Run the command line. Whoever stops it while it is being imported finds nothing to clean up."""
+    for name in STOPPING:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, _leave)
+    from dinoport.cli.commands import main as command_line
+
+    command_line()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

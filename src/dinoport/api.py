@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, SettingError, UsageError
+from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty, shown_source
-from dinoport.finding.models import unwrapped
-from dinoport.finding.sources import PublishedName, locate
 from dinoport.progress import Progress, silent
-from dinoport.proofs.genuine import check_reference
-from dinoport.proofs.verdict import Proofs, Verdict, Word
-from dinoport.report.inspection import Inspection, branch_of
-from dinoport.report.report import Report
-from dinoport.report.text import cause_text
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request
-from dinoport.work.conversion import prepare, prepare_opened
-from dinoport.work.convert import convert_into
-from dinoport.work.reporting import report_of
-from dinoport.work.verify import verify_place
-from dinoport.writing.commit import publishing
-from dinoport.writing.place import refuse_overlap
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
+    from dinoport.report.inspection import Inspection
+    from dinoport.report.report import Report
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -36,8 +24,6 @@ DEMO_HEADS = 2
 """What the demo was trained with; its args name a builder that was narrowed, so they are not believed."""
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
-
-PLANNED = Verdict(Word.PLANNED)
 
 
 def inspect(
@@ -48,6 +34,12 @@ def inspect(
     Raises CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
     request, _ = _asked_for(request, None, asked)
+    from dinoport.finding.models import unwrapped
+    from dinoport.finding.sources import locate
+    from dinoport.report.inspection import Inspection, branch_of
+    from dinoport.work.conversion import prepare_opened
+    from dinoport.work.reporting import planned_report
+
     planned, refusal = None, None
     located = locate(source, on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
@@ -56,7 +48,7 @@ def inspect(
             request = replace(request, to="original")
         try:
             with prepare_opened(located, checkpoint, request, on_progress, again=True) as conversion:
-                planned = report_of(conversion, PLANNED, Proofs(), "")
+                planned = planned_report(conversion)
         except UsageError:
             raise
         except DinoportError as error:
@@ -74,8 +66,11 @@ def inspect(
 def plan(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     request, _ = _asked_for(request, None, asked)
+    from dinoport.work.conversion import prepare
+    from dinoport.work.reporting import planned_report
+
     with prepare(source, request, on_progress, look=True) as conversion:
-        return report_of(conversion, PLANNED, Proofs(), "")
+        return planned_report(conversion)
 
 
 def convert(
@@ -98,13 +93,16 @@ def convert(
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
     """
     request, checks = _asked_for(request, checks, asked)
+    from dinoport.work.convert import convert_into
+    from dinoport.writing.commit import publishing
+    from dinoport.writing.place import refuse_overlap
+
     refuse_empty("SOURCE", source)
     target = local_folder(target)
     _require_packages(checks.level)
-    check_reference(checks.reference, checks.level, request.to)
-    if not isinstance(source, PublishedName):
+    _check_for_outputs(checks, request.to)
+    if type(source) is str or isinstance(source, Path):  # no published name that is meant as one
         refuse_overlap(Path(source), target)
-    _check_for_outputs(checks)
     with publishing(target, force=force, keep_unproven=keep_unproven, merge=merge) as workspace:
         report = convert_into(workspace.path, source, target, request, checks, on_progress)
         if report.verdict.failed:
@@ -132,12 +130,13 @@ def verify(
     """
     level = asked.get("level", checks.level if checks else "full")
     if level not in ("full", "exact"):
-        raise SettingError(f"level cannot be {level!r}", expected="'full' or 'exact'", found=repr(level))
+        raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = _asked_for(request, checks, asked)
     folder = local_folder(folder)
     _require_packages(checks.level)
-    check_reference(checks.reference, checks.level)
     _check_for_outputs(checks)
+    from dinoport.work.verify import verify_place
+
     return verify_place(source, folder, request, checks, on_progress)
 
 
@@ -150,6 +149,8 @@ def demo(
     **asked: Any,
 ) -> Report:
     """Convert the small genuine training checkpoint that ships with the package."""
+    from importlib import resources
+
     request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
         return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
@@ -176,8 +177,12 @@ def visualize(
     from dinoport.proofs.picture import load_picture
 
     refuse_empty("--out", out)
-    if not 0 < mass < 1:
-        raise SettingError(f"mass cannot be {mass!r}", expected="a number between 0 and 1, such as 0.6")
+    if not isinstance(mass, int | float) or not 0 < mass < 1:
+        found = f"{mass:g}" if isinstance(mass, int | float) else repr(mass)
+        raise UsageError("`mass` takes a share of the attention", expected="a number between 0 and 1", found=found)
+    if type(size) is not int or size < 1:
+        expected = "480, or another number above 0"
+        raise UsageError("`size` takes a number of pixels", expected=expected, found=str(size))
     picture = load_picture(Path(image))
     check_place(Path(out))
     return draw(see(local_folder(folder), picture, size), Path(out), mass)
@@ -204,8 +209,12 @@ def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, 
     )
 
 
-def _check_for_outputs(checks: Checks) -> None:
-    """Before anything is written: a picture that can be opened, and a proof that looks at it and at other sizes."""
+def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
+    """Before anything is written: a picture and code that can be opened, and a proof that looks at them."""
+    if checks.reference is not None:
+        from dinoport.proofs.genuine import check_reference
+
+        check_reference(checks.reference, checks.level, to)
     option = "--image" if checks.image else "--all-sizes"
     if (checks.image or checks.all_sizes) and checks.level != "full":
         raise UsageError(
@@ -230,6 +239,8 @@ def _require_packages(level: str) -> None:
 
 
 def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
+    from dinoport.report.text import cause_text
+
     diagnosis, exact = report.proofs.diagnosis, report.proofs.exact
     if diagnosis and diagnosis.cause:
         cause = cause_text(diagnosis)

@@ -106,7 +106,7 @@ class MissingPackageError(DinoportError):
     """An extra that is needed and not installed."""
 
 
-class UsageError(DinoportError):
+class UsageError(SettingError):
     """A command line that cannot be meant: an option's value that it does not take, or two that exclude each other."""
 
     exit_code = 2

@@ -8,6 +8,19 @@ from typing import TypeAlias
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the bytes done, and the bytes in all; 0 where that is not known."""
 
+STARTING = "starting"
+READING = "reading"
+WRITING = "writing"
+CHECKSUMS = "checking checksums"
+COMPARING = "comparing tensors"
+IMPORTING = "importing torch"
+LOADING = "loading the model"
+BLOCKS = "comparing block"
+PIXELS = "comparing pixels"
+
+COUNTED = (BLOCKS,)
+"""Stages that count something else than bytes."""
+
 MAX_NAME_CHARACTERS = 32
 """Of a file's name beside its bar, on a terminal of 80 columns."""
 
@@ -23,11 +36,12 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 class Bar:
-    """Adds up bytes from any thread and passes them on."""
+    """Adds up bytes from any thread and passes them on, beginning with none."""
 
     def __init__(self, stage: str, total: int, on_progress: Progress) -> None:
         self._stage, self._total, self._on_progress = stage, total, on_progress
         self._done = 0
+        self.add(0)
 
     def add(self, count: int) -> None:
         self._done += count

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dinoport.errors import SettingError
+from dinoport.errors import UsageError
 from dinoport.files.address import shown_source
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -21,6 +20,12 @@ MAX_EPS = 0.1
 TARGETS = ("transformers", "original")
 LEVELS = ("full", "exact", "none")
 
+CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
+"""The fields that take one of a few names."""
+
+ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
+"""Names of dtypes elsewhere, which are not taken: a refusal names what is meant."""
+
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
 DEFAULT_SIZE = 480
@@ -32,7 +37,7 @@ DEFAULT_MASS = 0.6
 class Request:
     """What the user asked for, beyond source and target. None means: as the source has it.
 
-    Raises SettingError for a value that no conversion can mean, wherever it came from.
+    Raises UsageError for a value that no conversion can mean, wherever it came from.
     """
 
     checkpoint_key: str | None = None
@@ -51,17 +56,7 @@ class Request:
     allow_nonfinite: bool = False
 
     def __post_init__(self) -> None:
-        for name in _FITTING:
-            value = getattr(self, name)
-            if expected := what_fits(name, value):
-                raise SettingError(
-                    f"{name} cannot be {value!r}", expected=expected, next_step=f"leave it out, or give {expected}"
-                )
-        for name, allowed in (("pooler", POOLERS), ("to", TARGETS)):
-            if (value := getattr(self, name)) not in allowed:
-                raise SettingError(
-                    f"{name} cannot be {value!r}", expected=" or ".join(map(repr, allowed)), found=repr(value)
-                )
+        _check(self)
 
     def updated(self, other: Request | None) -> Request:
         """The same request, with whatever `other` gives in its place."""
@@ -102,16 +97,32 @@ class Checks:
     pictures: bool = False
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise SettingError(
-                f"level cannot be {self.level!r}", expected=" or ".join(map(repr, LEVELS)), found=repr(self.level)
-            )
+        _check(self)
 
 
-def what_fits(name: str, value: object) -> str | None:
-    """What a field of a request takes, in words, if `value` is no such thing."""
-    fits, expected = _FITTING[name]
-    return None if value is None or fits(value) else expected
+def _check(asked: Request | Checks) -> None:
+    """Raise UsageError for the first field whose value cannot be meant."""
+    for field in fields(asked):
+        value = getattr(asked, field.name)
+        fits, expected = _FITTING.get(field.name, (None, ""))
+        if fits is None or value == field.default or fits(value):
+            continue
+        in_bytes = isinstance(value, tuple) and any(isinstance(each, int | float) and each > 1 for each in value)
+        raise UsageError(
+            f"`{field.name}` takes {expected}",
+            expected="0.485,0.456,0.406" if fits in (_is_statistics, _is_deviation) else None,
+            found=repr(value) if value != "" else "nothing",
+            cause="numbers from 0 to 255: divide them by 255" if in_bytes else None,
+            next_step=f"`{field.name}={meant(str(value), CHOICES[field.name])}`" if field.name in CHOICES else None,
+        )
+
+
+def meant(word: str, names: Sequence[str]) -> str:
+    """The name that is most like a word that is none of them."""
+    from difflib import get_close_matches
+
+    known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}
+    return known[(get_close_matches(word, known, n=1) or [names[0]])[0]]
 
 
 def options_of(asked: Mapping[str, object]) -> dict[str, str]:
@@ -122,9 +133,13 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+OPTIONS = {"max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
+"""Fields that the command line calls otherwise."""
+
+
 def option_of(name: str) -> str:
-    """The option of the command line for a field of a request."""
-    return "--max-shard-size" if name == "max_shard_bytes" else f"--{name.replace('_', '-')}"
+    """The option of the command line for a field."""
+    return OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
 
 def _is_count(value: object) -> bool:
@@ -139,12 +154,12 @@ def _is_statistics(value: object) -> bool:
     return (
         isinstance(value, tuple)
         and bool(value)
-        and all(type(each) in (int, float) and math.isfinite(each) for each in value)
+        and all(type(each) in (int, float) and 0 <= each <= 1 for each in value)
     )
 
 
 def _is_deviation(value: Any) -> bool:
-    return _is_statistics(value) and all(each > 0 for each in value)
+    return _is_statistics(value) and 0 not in value
 
 
 def _is_text(value: object) -> bool:
@@ -155,13 +170,12 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "head": (_is_text, "a path"),
     "labels": (_is_text, "a path, or imagenet-1k"),
-    "dtype": (DTYPES.__contains__, ", ".join(DTYPES)),
     "max_shard_bytes": (_is_count, "a number of bytes above 0"),
     "image_size": (_is_count, "a whole number of pixels above 0"),
     "num_heads": (_is_count, "a whole number of heads above 0"),
     "layer_norm_eps": (_is_eps, f"a small positive number, {MAX_EPS} at most"),
-    "interpolation": (INTERPOLATIONS.__contains__, ", ".join(INTERPOLATIONS)),
-    "image_mean": (_is_statistics, "one number for each channel"),
-    "image_std": (_is_deviation, "one positive number for each channel"),
+    "image_mean": (_is_statistics, "one number for each channel, from 0 to 1"),
+    "image_std": (_is_deviation, "one number for each channel, above 0 and up to 1"),
+    **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},
 }
-"""For each value that may be left out: what can be meant by it, in code and in words."""
+"""For each field that does not take everything: what can be meant by it, in code and in words."""

@@ -12,8 +12,8 @@ import pytest
 
 from dinoport.api import convert, demo, plan
 from dinoport.files.json_file import json_bytes
-from dinoport.report.as_json import SEAL, seal
-from dinoport.report.report import FORMAT, Report
+from dinoport.report.as_json import FORMAT, SEAL, seal
+from dinoport.report.report import Report
 from tests import tiny
 
 EXACT_FIELDS = {

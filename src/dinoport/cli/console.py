@@ -1,60 +1,95 @@
-"""What the terminal shows beside data: progress bars on stderr, and a verdict in colour where there is a terminal."""
+"""What the terminal shows beside data: how far the work is, in one line on stderr, and a verdict in colour."""
 
 from __future__ import annotations
 
+import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
+from dinoport.progress import COUNTED, STARTING, Progress, silent
+
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bars
 
-SHOW_AFTER_SECONDS = 1.0
-"""Shorter work shows no bar."""
+SHOW_AFTER_SECONDS = 0.5
+"""Shorter work shows nothing."""
 
-VERDICT_STYLES = {"equal": "green", "equal except": "green", "not equal": "red"}
+BOLD, DIM, RED, GREEN, YELLOW, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+
+VERDICT_COLOURS = {"equal": GREEN, "equal except": GREEN, "not equal": RED}
 """Colours of the verdict's word; every other one is yellow: something was not looked at."""
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function of (stage, bytes done, bytes in all) that draws a bar once the work has lasted a second."""
-    bars: Progress | None = None
-    tasks: dict[str, TaskID] = {}
-    begun = time.monotonic()
-    on_terminal = sys.stderr.isatty()
-    lock = Lock()
-
-    def show(stage: str, done: int, total: int) -> None:
-        nonlocal bars
-        if not on_terminal or time.monotonic() - begun < SHOW_AFTER_SECONDS:
-            return
-        with lock:
-            if bars is None:
-                bars = _started_bars()
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=None)
-            bars.update(tasks[stage], completed=done, total=total or None)  # which may grow
-
+def progress_bars(quiet: bool = False) -> Iterator[Progress]:
+    """Yield a function of (stage, done, in all) that shows the stage at hand with its bar and time, on a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield silent
+        return
+    line = _Line()
     try:
-        yield show
+        yield line.tell
     finally:
-        on_terminal = False  # a thread that is still fetching draws nothing after the end
-        if bars is not None:
-            bars.stop()
+        line.end()
 
 
-def _started_bars() -> Progress:
-    from rich.console import Console  # 60 ms of imports, not for work that is done by then
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+class _Line:
+    """One line for the stage at hand. It appears late, from a thread of its own: the work may stand still for long."""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=Console(stderr=True), transient=True)
-    bars.start()
-    return bars
+    def __init__(self) -> None:
+        self._now = (STARTING, 0, 0)
+        self._bars: Bars | None = None
+        self._lock, self._ended = Lock(), Event()
+        self._thread = Thread(target=self._appear, name="dinoport-progress", daemon=True)
+        self._thread.start()
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        with self._lock:
+            is_new, self._now = stage != self._now[0], (stage, done, total)
+            if self._bars is not None:
+                self._show(is_new)
+
+    def end(self) -> None:
+        self._ended.set()
+        self._thread.join()  # which may be importing the bars
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+
+    def _appear(self) -> None:
+        if self._ended.wait(SHOW_AFTER_SECONDS):
+            return
+        from rich.console import Console  # 60 ms of imports, not for work that is done by then
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+        bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+        with self._lock:
+            if not self._ended.is_set():
+                self._bars = bars
+                bars.start()
+                self._show(is_new=True)
+
+    def _show(self, is_new: bool) -> None:
+        """The stage at hand in the place of the one before."""
+        (stage, done, total), bars = self._now, self._bars
+        if bars is None:
+            return
+        if is_new:
+            for task in bars.task_ids:
+                bars.remove_task(task)
+            bars.add_task(stage, total=None, count="")
+        count = f"{done} of {total}" if stage in COUNTED else _bytes(done, total)
+        bars.update(bars.task_ids[0], completed=done, total=total or None, count=count if done or total else "")
+
+
+def _bytes(done: int, total: int) -> str:
+    unit, size = next((each for each in (("GB", 10**9), ("MB", 10**6)) if max(done, total) >= each[1]), ("kB", 1000))
+    return f"{done / size:.1f}/{total / size:.1f} {unit}" if total else f"{done / size:.1f} {unit}"
 
 
 def print_report(lines: Iterable[str], word: str) -> None:
@@ -62,22 +97,17 @@ def print_report(lines: Iterable[str], word: str) -> None:
 
     Colour repeats what the words say; without a terminal, or with NO_COLOR, the same lines are printed plainly.
     """
-    if not sys.stdout.isatty():
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or os.name == "nt":
         print("\n".join(lines))
         return
-    from rich.console import Console
-    from rich.text import Text
-
     from dinoport.report.text import LABEL
 
-    console = Console(highlight=False, soft_wrap=True)
     label = ""
     for line in lines:
         label = line[:LABEL].strip() or (label if line.strip() else "")
-        text = Text(line)
         if label == "verdict":
-            text.stylize(f"bold {VERDICT_STYLES.get(word, 'yellow')}")
-        elif label in ("because", "cause") or line[LABEL:].startswith("failed:"):
-            text.stylize("red", LABEL)
-        text.stylize("dim", 0, LABEL)
-        console.print(text)
+            colour = BOLD + VERDICT_COLOURS.get(word, YELLOW)
+        else:
+            colour = RED if label in ("because", "cause") or line[LABEL:].startswith("failed:") else ""
+        print(f"{DIM}{line[:LABEL]}{PLAIN}{colour}{line[LABEL:]}{PLAIN}" if line else "")

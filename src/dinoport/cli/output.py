@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from dinoport.errors import DinoportError, UsageError
 
 if TYPE_CHECKING:
     from dinoport.report.report import Report
+    from dinoport.request import Checks
 
 PUBLISHED = "was published before, and is whole"
 """Of a folder, where what comes after is cut short: the report's own file, or what is printed."""
@@ -45,18 +46,22 @@ def keep_and_show(report: Report, as_json: bool, path: Path | None, published: P
         raise
 
 
-def print_json(data: object) -> None:
+def print_json(data: object, worded: Callable[[str], str] = str) -> None:
+    """Print data on stdout; `worded` goes over the text."""
+    import json
+
     shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
-    print(json.dumps(data, indent=2, ensure_ascii=not shows_all))
+    print(worded(json.dumps(data, indent=2, ensure_ascii=not shows_all)))
 
 
-def announce_code(reference: str | None, level: str, to: str = "transformers") -> None:
+def announce_code(checks: Checks, to: str = "transformers") -> None:
     """Say that code will be run, unless it is refused. Raises as `check_reference` does."""
-    if reference is not None:
+    if checks.reference is not None:
         from dinoport.proofs.genuine import check_reference
 
-        check_reference(reference, level, to)
-        where = "the original's repository, through torch.hub" if reference == "hub" else reference
+        check_reference(checks.reference, checks.level, to)
+        hub = checks.reference == "hub"
+        where = "the original's repository, through torch.hub" if hub else checks.reference
         print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import textwrap
-import traceback
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import enumerate as running_threads
 from types import FrameType
 from typing import NoReturn
 
+from dinoport.cli.options import as_options
 from dinoport.cli.output import PUBLISHED, print_json
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
-from dinoport.errors import DinoportError, OutputError, UsageError
+from dinoport.errors import DinoportError, OutputError
+from dinoport.progress import IMPORTING
 
 WIDTH = 80
 
@@ -25,17 +29,14 @@ INTERRUPTED = 130
 UNHEARD = 141
 """What a shell gives for a program whose reader went away, as with `| head`: 128 and the number of SIGPIPE."""
 
-
-PLAINLY = {
-    "Input should be a valid integer, unable to parse string as an integer": "a whole number is needed.",
-    "Input should be a valid number, unable to parse string as a number": "a number is needed.",
-}
-"""What Pydantic says of an option's value, and what is said instead."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 RETRY_SECONDS = 0.01
 
-_asked_to_stop: set[int] = set()
-"""The signals that have asked this run to stop."""
+PATIENCE_SECONDS = 0.5
+"""How long an import may go on after it was asked to stop."""
+
+API = str(Path("dinoport", "api.py"))
 
 
 class Interrupted(BaseException):
@@ -56,39 +57,82 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
-    _asked_to_stop.clear()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
     with watched_stdout() as stdout:
-        code = _code_of(command, stdout, as_json)
+        code = _Session(stdout, as_json).code_of(command)
+    if any(thread.name == IMPORTING for thread in running_threads()):
+        os._exit(code)  # in the middle of native code, which Python cannot end
     sys.exit(code)
 
 
-def _code_of(command: Callable[[], object], stdout: Stdout, as_json: bool) -> int:
-    try:
-        code = command()
-        stdout.flush()
-        return code if isinstance(code, int) else 0
-    except Unheard:
-        return UNHEARD
-    except Exception as error:
-        failure = _refused_by_click(error) or (error if isinstance(error, DinoportError) else _own_fault(error))
-        if _asked_to_stop and not isinstance(error, DinoportError):
-            failure = StoppedError("interrupted")  # which some code in between made an error of its own of
-    except Interrupted as stop:
-        failure = StoppedError(f"interrupted{stop}")
-    if not isinstance(failure, _RefusedByClickError):
+class _Session:
+    """One run: what was asked of it, and how it ends."""
+
+    def __init__(self, stdout: Stdout, as_json: bool) -> None:
+        self._stdout, self._as_json = stdout, as_json
+        self._asked_to_stop = False
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, self._interrupt)
+
+    def code_of(self, command: Callable[[], object]) -> int:
+        """Run a command to its end, and say what went wrong."""
+        try:
+            code = command()
+            self._stdout.flush()
+            return code if isinstance(code, int) else 0
+        except Unheard:
+            return UNHEARD
+        except Exception as error:
+            failure = error if isinstance(error, DinoportError) else _own_fault(error)
+            if self._asked_to_stop and not isinstance(error, DinoportError):
+                failure = StoppedError("interrupted")  # which some code in between made an error of its own of
+        except Interrupted as stop:
+            failure = StoppedError(f"interrupted{stop}")
+        return self._ended(failure)
+
+    def _ended(self, failure: DinoportError) -> int:
         _say(failure)
-    if not isinstance(failure, OutputError):
-        _finish(stdout, failure if as_json else None)
-    return failure.exit_code
+        if not isinstance(failure, OutputError):
+            _finish(self._stdout, failure if self._as_json else None)
+        return failure.exit_code
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Raise Interrupted, or as soon as no module is being imported any more.
+
+        Native code that imports, as NumPy's does, prints what is raised in there with its traceback, and goes on.
+        """
+        self._asked_to_stop = True
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_IGN)  # what is cleaned up now must not be stopped halfway
+        self._raise_soon(frame, time.monotonic() + PATIENCE_SECONDS)
+
+    def _raise_soon(self, frame: FrameType | None, until: float) -> None:
+        files = _files_on(frame)
+        is_importing = any(file.startswith("<frozen importlib") for file in files)
+        if is_importing and not any(file.endswith(API) for file in files):
+            os._exit(self._ended(StoppedError("interrupted")))  # no verb has begun, so there is nothing to clean up
+        if is_importing and hasattr(signal, "setitimer") and time.monotonic() < until:
+            signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            return
+        raise Interrupted
+
+
+def _files_on(frame: FrameType | None) -> list[str]:
+    """The files of the functions that are running, from the innermost to `run`."""
+    files = []
+    while frame is not None and frame.f_code is not _Session.code_of.__code__:
+        if frame.f_code.co_name != "<module>":
+            files.append(frame.f_code.co_filename)
+        frame = frame.f_back
+    return files
 
 
 def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
     """Print an error as JSON, where a command has printed nothing, and whatever waits to be written."""
     try:
         if failure and not stdout.used:
-            print_json(failure.to_dict())
+            print_json(failure.to_dict(), as_options)
         stdout.flush()
     except OutputError as error:
         _say(error)
@@ -104,7 +148,7 @@ def _say(error: DinoportError) -> None:
 
 def _shown(error: DinoportError) -> str:
     """The message as it is; on a terminal in lines of at most 80 columns."""
-    lines = (str(error) if isinstance(error, StoppedError) else f"error: {error}").split("\n")
+    lines = as_options(str(error) if isinstance(error, StoppedError) else f"error: {error}").split("\n")
     if not sys.stderr.isatty():
         return "\n".join(lines)
     wrapped = (
@@ -112,30 +156,6 @@ def _shown(error: DinoportError) -> str:
         for line in lines
     )
     return "\n".join(part for parts in wrapped for part in parts)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise Interrupted, or as soon as no module is being imported any more: see `_is_importing`."""
-    _asked_to_stop.add(number)
-    for other in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(other, signal.SIG_IGN)  # what is cleaned up now must not be stopped halfway
-    if _is_importing(frame) and hasattr(signal, "setitimer"):
-        signal.signal(signal.SIGALRM, _interrupt)
-        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-        return
-    raise Interrupted
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    """Whether a command's module is half imported where a signal came.
-
-    Native code that imports, as NumPy's does, prints what is raised in there with its traceback, and goes on.
-    """
-    while frame is not None and frame.f_code is not _code_of.__code__:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 @contextmanager
@@ -158,32 +178,18 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-class _RefusedByClickError(UsageError):
-    """What Click says of a command line, in its own way."""
-
-
-def _refused_by_click(error: Exception) -> UsageError | None:
-    if not hasattr(error, "format_message"):  # Typer brings a copy of Click, whose exceptions have no public name
-        return None
-    # Of such an exception mypy knows only that it is one: it has a message, and shows itself.
-    text = str(getattr(error, "message", ""))
-    for long, short in PLAINLY.items():
-        if long in text:
-            error.message = text.replace(long, short)  # type: ignore[attr-defined]
-    with suppress(OSError):
-        error.show()  # type: ignore[attr-defined]
-    return _RefusedByClickError(error.format_message())
-
-
 def _own_fault(error: Exception) -> DinoportError:
     """An error that no one foresaw, in the form of those that were."""
     if isinstance(error, MemoryError):
-        return DinoportError("the memory of this machine is used up", next_step="--verify exact, which needs the least")
+        next_step = "`level='exact'`, which needs the least"
+        return DinoportError("the memory of this machine is used up", next_step=next_step)
     if isinstance(error, OSError) and error.filename and error.strerror:
         path = str(error.filename)
         return DinoportError(
             f"{path} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}", next_step=f"ls -ld {path}"
         )
+    import traceback
+
     at = traceback.extract_tb(error.__traceback__)[-1]
     return DinoportError(
         f"dinoport met what it did not expect: {type(error).__name__}: {error}",

@@ -11,7 +11,8 @@ from dinoport.codebases.codebase import canonical_rules
 from dinoport.codebases.target import Target
 from dinoport.errors import SettingError
 from dinoport.files.output_file import WrittenFile
-from dinoport.formats.torch.writer import ORIGINAL_FILE, write_torch_file
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.mapping.plan import Plan, Step
 from dinoport.mapping.rule import copy
 from dinoport.model import Model
@@ -65,6 +66,11 @@ def write(
 
 def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
     """No class of a library runs it: the network's own forward pass does."""
+
+
+def classes(target: Target) -> tuple[str, ...]:
+    """None: see `runner`."""
+    return ()
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 
 from dinoport.codebases.dino.published import PUBLISHED as DINO
 from dinoport.codebases.dino.published_resnet import PUBLISHED as DINO_RESNET
@@ -78,6 +77,8 @@ def published_of_size(size_bytes: int) -> tuple[Published, ...]:
 
 
 def _unknown(name: str) -> UnknownModelError:
+    from difflib import get_close_matches
+
     names = [model.name for model in PUBLISHED if model.refusal is None]
     # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16.
     close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.75)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from dinoport.codebases.running import Runner
-from dinoport.codebases.target import Target
-from dinoport.files.output_file import WrittenFile
 from dinoport.mapping.plan import Plan, Step
 from dinoport.model import Model
 from dinoport.request import Request
+
+if TYPE_CHECKING:
+    from dinoport.codebases.running import Runner
+    from dinoport.codebases.target import Target
+    from dinoport.files.output_file import WrittenFile
 
 MODULES = {
     "transformers": "dinoport.codebases.transformers.writing",
@@ -42,6 +44,10 @@ class Writing(Protocol):
         ...
 
     def runner(self, folder: Path, form: str, *, pooler: bool | None) -> Runner | None: ...
+
+    def classes(self, target: Target) -> tuple[str, ...]:
+        """What Transformers is asked for to run the folder."""
+        ...
 
     def usage(self, target: Target, folder: str) -> tuple[str, ...]: ...
 

@@ -9,21 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoport.codebases.published import Published, file_name, sha256_prefix
-from dinoport.codebases.published_names import model_named, published, published_file, published_of_size
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.address import Address, is_address, refuse_empty, shown_source
 from dinoport.files.byte_sources import unreadable
-from dinoport.files.file_hash import hash_file
 from dinoport.files.remote.caches import torch_hub_checkpoints
-from dinoport.files.remote.download import download, wrong_hash
-from dinoport.files.remote.http import RefusedError
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.remote.opening import check_downloaded, open_remote
 from dinoport.progress import Progress, silent
 
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
+
+LIKE_A_NAME = "dino"
+"""How every published model and its file are called."""
 
 UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name, and most of those names carry no hash."""
@@ -67,6 +65,9 @@ class Located:
             return self.published
         if self.path is None or not self.path.is_file():
             return None
+        from dinoport.codebases.published_names import published_of_size
+        from dinoport.files.file_hash import hash_file
+
         named = (self.published,) if self.published else ()
         candidates = (*named, *published_of_size(self.path.stat().st_size))
         prefixes = [
@@ -79,6 +80,8 @@ class Located:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
         if self.path is not None:
             return open_checkpoint(self.path)
+        from dinoport.formats.remote.opening import open_remote
+
         with _gating(self.published if self.by_name else None):
             return open_remote(self.url, on_progress, fresh=self.by_name)
 
@@ -96,13 +99,15 @@ def locate(
     refuse_empty("SOURCE", source)
     if is_address(source):
         name = shown_source(source)
-        model = published_file(file_name(name.removesuffix("?…")))
+        model = _published_file(file_name(name.removesuffix("?…")))
         by_name = model is not None and source == model.url
         return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
     path = Path(source)
     if _is_there(path) and not isinstance(source, PublishedName):
-        model = published_file(path.name)
+        model = _published_file(path.name)
         return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
+    from dinoport.codebases.published_names import published
+
     model = published(str(source))
     if model is None:
         _refuse_hub_name(str(source), path)
@@ -174,6 +179,10 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
 
     And whether this run knows it to be that file: it downloaded it, or held it against a hash.
     """
+    from dinoport.files.file_hash import hash_file
+    from dinoport.files.remote.download import download, wrong_hash
+    from dinoport.formats.remote.opening import check_downloaded
+
     target = torch_hub_checkpoints() / file_name(url)
     expected = sha256_prefix(url)
     if target.exists():
@@ -188,6 +197,8 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
 @contextmanager
 def _gating(model: Published | None) -> Iterator[None]:
     """Say of a gated model that is refused how to get it."""
+    from dinoport.files.remote.http import RefusedError
+
     try:
         yield
     except RefusedError as error:
@@ -198,11 +209,24 @@ def _gating(model: Published | None) -> Iterator[None]:
 
 def _taken_from_disk(path: Path) -> tuple[str, ...]:
     """A word where a file hides a published model of the same name."""
+    if not str(path).startswith(LIKE_A_NAME):
+        return ()
+    from dinoport.codebases.published_names import model_named
+
     hidden = model_named(str(path))
     return (f"{path} was taken from disk, though a published model has the same name",) if hidden else ()
 
 
-def _gated(model: Published, error: RefusedError) -> CheckpointError:
+def _published_file(name: str) -> Published | None:
+    """The model whose file is called so. The table of them is read for a name that may be in it alone."""
+    if not name.startswith(LIKE_A_NAME):
+        return None
+    from dinoport.codebases.published_names import published_file
+
+    return published_file(name)
+
+
+def _gated(model: Published, error: CheckpointError) -> CheckpointError:
     return CheckpointError(
         f"{model.name} is gated: {error.what}",
         found=error.found,

@@ -16,7 +16,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.finding.branches import BRANCHES, preference
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.distributed.rank_files import refuse_rank_file
+from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.torch.tensors import MAX_TENSORS
@@ -94,7 +94,10 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     Raises CheckpointError where there is none, where two names become one once their prefixes are gone, and for the
     file of one rank of several.
     """
-    refuse_rank_file(checkpoint)
+    if sharded := list(sharded_names(checkpoint.tree)):
+        from dinoport.formats.distributed.rank_files import rank_file_error
+
+        raise rank_file_error(checkpoint, sharded)
     groups: dict[tuple[str, str], list[_Named]] = {}
     for path, tensors in _tensor_dicts(checkpoint):
         for full_name, tensor in tensors.items():

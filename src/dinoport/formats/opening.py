@@ -9,12 +9,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.distributed.reader import (
-    is_distributed_folder,
-    read_distributed,
-    refuse_lone_file,
-    refuse_other_layouts,
-)
+from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import checkpoint_within, choice_remarks
 from dinoport.formats.shards import gaps_of, refuse_lone_shard
@@ -53,6 +48,8 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(folder := LocalFolder(path)):
         return read_transformers_folder(folder)
     if is_distributed_folder(path):
+        from dinoport.formats.distributed.reader import read_distributed
+
         return replace(read_distributed(PooledFolder(path)), run=find_run_config(path))
     try:
         names = sorted(entry.name for entry in path.iterdir())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.links import refuse_leaving
-from dinoport.formats.distributed.reader import is_distributed_folder
+from dinoport.formats.distributed.signs import is_distributed_folder
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
 """Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""

@@ -15,6 +15,9 @@ from dinoport.tensor import TensorRef
 
 CONFIG, REPORT = "config.json", "dinoport.json"
 
+ORIGINAL_FILE = "checkpoint.pth"
+"""What a folder with an original's names holds in their place."""
+
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """In the order in which Transformers looks for them: what is found first counts."""

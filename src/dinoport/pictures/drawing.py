@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.pictures.images import Components, heat, png
 from dinoport.pictures.seeing import Seen, holding
-from dinoport.report.text import entry
 from dinoport.tensor import Array
 from dinoport.writing.whole_files import write_whole
 
@@ -142,22 +141,3 @@ def _enlarged(cells: Array, factor: int) -> Array:
     """Every cell as a square of pixels."""
     enlarged: Array = cells.repeat(factor, axis=0).repeat(factor, axis=1)
     return enlarged
-
-
-def visualization_lines(drawn: Visualization) -> Iterator[str]:
-    """What was drawn, as text."""
-    height, width = drawn.size
-    yield from entry("folder", str(drawn.folder))
-    yield from entry("", f"{len(drawn.files)} pictures of {width}×{height} pixels")
-    yield from entry("picture", "picture.png: what the model saw")
-    if drawn.heads:
-        yield from entry(
-            "attention", f"attention-mean.png, attention-head-… of {drawn.heads} heads: the CLS token's, last block"
-        )
-        yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {drawn.mass:.0%} of it")
-    if "pca.png" in drawn.files:
-        yield from entry(
-            "components", "pca.png: the three directions in which patches differ most, as red, green, blue"
-        )
-    for note in drawn.notes:
-        yield from entry("note", note)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dinoport.codebases.transformers.forms import MODEL_TYPES
+from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
 from dinoport.formats.opening import open_checkpoint
@@ -21,11 +21,6 @@ from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-CONVOLUTIONAL = {"resnet": 32, "dinov3_convnext": 32}
-"""Model types without attention, and the pixels of one cell of their feature map."""
-
-VITS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 
 MAX_SIZE = 4096
 """Pixels: attention over more patches takes more memory than machines have."""
@@ -58,7 +53,8 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     """
     config = checked_config(folder)
     kind = str(config["model_type"])
-    cell = CONVOLUTIONAL.get(kind) or _patch_size(config)
+    form = OF_MODEL_TYPE[kind]
+    cell = form.cell or _patch_size(config)
     if not cell <= size <= MAX_SIZE:
         raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
     check_count(picture.size, size, cell)
@@ -71,7 +67,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     from dinoport.codebases.transformers.running import kept_attention, outputs_of
 
     with open_checkpoint(folder) as checkpoint, known_folder(folder, config, checkpoint.tensors) as known:
-        model = _load(known, kind, dtype, folder)
+        model = _load(known, form.model_types[kind], dtype, folder)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)
@@ -89,7 +85,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
             next_step="dinoport verify SOURCE FOLDER, which counts them",
         )
     native = config.get("image_size")
-    resampled = kind in VITS and kind != "dinov3_vit" and levels.shape[:2] != (native, native)
+    resampled = form.has_table and levels.shape[:2] != (native, native)
     return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
 
 
@@ -139,10 +135,11 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
             next_step=f"dinoport convert {folder} FOLDER, then visualize FOLDER",
         )
     config = read_json(folder / "config.json")
-    if config.get("model_type") not in (*VITS, *CONVOLUTIONAL):
+    kind = str(config.get("model_type"))
+    if kind not in OF_MODEL_TYPE:
         raise SettingError(
             f"{folder} holds no model of the DINO family",
-            expected="one of " + ", ".join((*VITS, *CONVOLUTIONAL)),
+            expected="one of " + ", ".join(OF_MODEL_TYPE),
             found=f"model_type {config.get('model_type')!r}",
         )
     if config.get("num_channels", 3) != 3:
@@ -191,14 +188,13 @@ def _fits_colours(value: Any, *, positive: bool) -> bool:
 _DEFAULTS = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
 
 
-def _load(known: Path, kind: str, dtype: str, folder: Path) -> Any:
+def _load(known: Path, class_name: str, dtype: str, folder: Path) -> Any:
     """The model without its classifier, by its class, from what is `known` of the folder."""
     import torch
     import transformers
 
     from dinoport.codebases.transformers.running import attention_for, quiet
 
-    class_name = MODEL_TYPES[kind]
     with quiet(), _refused(folder, "loaded"):
         model, info = getattr(transformers, class_name).from_pretrained(
             known,

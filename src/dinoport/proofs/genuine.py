@@ -18,14 +18,12 @@ from dinoport.files.address import refuse_empty
 from dinoport.model import Model
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.outputs import Comparison, Difference, compare, state_as_written
+from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import torch_tensor
 from dinoport.request import Checks
 
 HUB = "hub"
 """The value of --reference that means: the repository that torch.hub knows."""
-
-GATE = 1e-9
-"""As for the outputs proof: largest relative difference in float64."""
 
 
 @dataclass(frozen=True)

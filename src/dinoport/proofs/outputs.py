@@ -7,7 +7,7 @@ of it rounding where the models are equal, is reported and not judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -17,11 +17,9 @@ import numpy as np
 from dinoport.codebases.running import Pass, Runner
 from dinoport.networks.network import Architecture
 from dinoport.proofs.side_by_side import side_by_side
+from dinoport.proofs.verdict import GATE as GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
-
-GATE = 1e-9
-"""Largest relative difference in float64 that counts as equal."""
 
 ROUNDINGS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """One unit in the last place, relative, of each dtype that a table can be stored in."""
@@ -116,7 +114,7 @@ class Comparison:
 
     `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
     `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
-    rounded to, if any. `zeros` says that a matrix is zero throughout.
+    rounded to, if any. `zeros` says that a matrix is zero throughout. `on_block` hears of every block that is done.
     """
 
     architecture: Architecture
@@ -126,13 +124,17 @@ class Comparison:
     cast: np.dtype[Any] | None = None
     baked: TensorRef | None = None
     zeros: bool = False
+    on_block: Callable[[str], None] = lambda name: None
 
     def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
         """One pass of the network's own; `shared` is what the other side's pass gives it."""
         blocks: dict[str, Any] = {}
-        outputs = self.architecture.network.code.forward(
-            state, self.architecture, images, blocks.__setitem__, **(shared or {})
-        )
+
+        def observe(name: str, output: Any) -> None:
+            blocks[name] = output
+            self.on_block(name)
+
+        outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))
         return Pass(outputs, blocks, shared or {})
 
     def shared(self, theirs: Pass) -> Mapping[str, Any]:

@@ -12,12 +12,17 @@ import numpy as np
 from dinoport.codebases.codebase import HubEntry
 from dinoport.codebases.running import Runner
 from dinoport.mapping.claims import claims_of_source
+from dinoport.mapping.folding import numbered_module
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
+from dinoport.networks.network import Architecture
+from dinoport.networks.observing import EMBEDDING
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
 from dinoport.proofs.diagnosis import diagnosis
+from dinoport.proofs.importing import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
@@ -84,7 +89,7 @@ class Case:
         )
 
 
-def prove(case: Case, checks: Checks, on_bytes: Callable[[int], None] = lambda count: None) -> Proofs:
+def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     """Try the proofs that are asked for, and find out why where one fails.
 
     Outputs are computed even where tensors differ, if the class loads: they show where the difference begins.
@@ -92,17 +97,20 @@ def prove(case: Case, checks: Checks, on_bytes: Callable[[int], None] = lambda c
     if checks.level == "none":
         return Proofs()
     source, target = case.source.model.decoding, case.target.model.decoding
-    found = exact.prove(source, target, on_bytes, cast=case.cast, anew=case.anew, known=case.known)
+    bar = Bar(COMPARING, sum(tensor.size_bytes for tensor in target.stored.values()), on_progress)
+    found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known)
     rounded = getattr(case.source.model.architecture, "rope_rounded", False)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
     proofs = Proofs(found, diagnosis=by_content, rounded_periods=rounded)
-    return proofs if checks.level == "exact" else _run(case, checks, proofs)
+    return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
 
 
-def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
+def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> Proofs:
     """Load, run and compare."""
+    on_progress(IMPORTING, 0, 0)
+    importing(("AutoImageProcessor",) if case.theirs.runner else ()).join()
     import torch
 
     from dinoport.proofs import genuine, outputs, pixels
@@ -110,6 +118,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
     from dinoport.proofs.running import NetworkRunner
 
     runner = case.theirs.runner or NetworkRunner(case.theirs.model)
+    on_progress(LOADING, 0, 0)
     loaded = runner.load(_widest(case.theirs.model))
     proofs = replace(proofs, loading=loaded)
     if not loaded.passed:
@@ -132,6 +141,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
         cast=case.cast if case.ours is case.source else None,
         baked=case.target.model.tensors.get(architecture.positions or "") if case.baked else None,
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
+        on_block=_counted(case.ours.model.architecture, on_progress),
     )
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
@@ -143,6 +153,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
     cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
     shown = pixels.PixelsProof("not shown", reason=f"{case.target.model.title} has no image processor")
     if case.target.processor and case.preprocessing:
+        on_progress(PIXELS, 0, 0)
         shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels)
     taken = None
     if checks.pictures:
@@ -151,6 +162,19 @@ def _run(case: Case, checks: Checks, proofs: Proofs) -> Proofs:
         shows = case.preprocessing and case.target.processor and rgb
         taken = take_pictures(comparison, values, case.target.processor, picture if shows else None, case.preprocessing)
     return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken)
+
+
+def _counted(architecture: Architecture, on_progress: Progress) -> Callable[[str], None]:
+    """Tell of every block that a pass comes out of which it is; every pass begins with the embedding."""
+    total = len({numbered_module(name) for name in architecture.tensors()} - {""})
+    done = 0
+
+    def tell(name: str) -> None:
+        nonlocal done
+        done = 0 if name == EMBEDDING else done + 1
+        on_progress(BLOCKS, min(done, total), total)
+
+    return tell
 
 
 def _is_beside(case: Case, name: str) -> bool:

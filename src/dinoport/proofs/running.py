@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dinoport import __version__
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.model import Model
 from dinoport.proofs.weights import Weights, floats
@@ -18,9 +19,7 @@ class NetworkRunner:
         self._title = model.title
 
     def load(self, dtype: str) -> LoadingProof:
-        from importlib.metadata import version
-
-        return LoadingProof(self._title, version("dinoport"), library="dinoport")
+        return LoadingProof(self._title, __version__, library="dinoport")
 
     def run(self, images: Any) -> Pass:
         blocks: dict[str, Any] = {}

@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from dinoport.codebases.running import LoadingProof
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Setting
-from dinoport.proofs.diagnosis.diagnosis import Diagnosis
-from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.outputs import GATE, OutputsProof
-from dinoport.proofs.pixels import PixelsProof
 
 if TYPE_CHECKING:
+    from dinoport.codebases.running import LoadingProof
+    from dinoport.proofs.diagnosis.diagnosis import Diagnosis
+    from dinoport.proofs.exact import ExactProof
+    from dinoport.proofs.genuine import GenuineProof
+    from dinoport.proofs.outputs import OutputsProof
     from dinoport.proofs.pictures import Pictures
+    from dinoport.proofs.pixels import PixelsProof
+
+GATE = 1e-9
+"""Largest relative difference of outputs in float64 that counts as equal."""
 
 
 class Word(str, Enum):

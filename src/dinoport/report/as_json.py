@@ -6,18 +6,23 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dinoport.codebases.running import LoadingProof
 from dinoport.files.json_file import json_bytes
-from dinoport.files.output_file import WrittenFile
-from dinoport.proofs.diagnosis.diagnosis import Diagnosis
-from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.genuine import GATE as GENUINE_GATE
-from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.outputs import GATE, Difference, OutputsProof
-from dinoport.proofs.pixels import PixelsProof
-from dinoport.report.report import FORMAT, Report
+from dinoport.proofs.verdict import GATE
+
+if TYPE_CHECKING:
+    from dinoport.codebases.running import LoadingProof
+    from dinoport.files.output_file import WrittenFile
+    from dinoport.proofs.diagnosis.diagnosis import Diagnosis
+    from dinoport.proofs.exact import ExactProof
+    from dinoport.proofs.genuine import GenuineProof
+    from dinoport.proofs.outputs import Difference, OutputsProof
+    from dinoport.proofs.pixels import PixelsProof
+    from dinoport.report.report import Report
+
+FORMAT = 2
+"""Version of the JSON layout; it grows when a field changes its meaning."""
 
 SEAL = "sha256"
 """The last field of a report: the hash of all before it."""
@@ -132,7 +137,7 @@ def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
     return {
         "passed": proof.passed,
         "code": proof.code,
-        "gate_relative": GENUINE_GATE,
+        "gate_relative": GATE,
         "float64": _differences(proof.differences),
         "rotation": _finite(proof.rotation),
         "failure": proof.failure,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dinoport.files.output_file import WrittenFile
-from dinoport.formats.pinning import SourceFile
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Dropped, Plan, Step
@@ -17,8 +16,9 @@ from dinoport.model import FIELDS, Origin
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.request import options_of
 
-FORMAT = 2
-"""Version of the JSON layout; it grows when a field changes its meaning."""
+if TYPE_CHECKING:
+    from dinoport.files.output_file import WrittenFile
+    from dinoport.formats.pinning import SourceFile
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.networks.network import ROTATION_GATE
-from dinoport.proofs.diagnosis.diagnosis import BUDGET_SECONDS, Diagnosis
-from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.outputs import GATE, OutputsProof
-from dinoport.proofs.verdict import Verdict, Word
-from dinoport.report.inspection import Inspection
+from dinoport.proofs.verdict import GATE, Verdict, Word
 from dinoport.report.report import Accounting, Report, Setting
 from dinoport.tensor import size_text
+
+if TYPE_CHECKING:
+    from dinoport.pictures.drawing import Visualization
+    from dinoport.proofs.diagnosis.diagnosis import Diagnosis
+    from dinoport.proofs.genuine import GenuineProof
+    from dinoport.proofs.outputs import OutputsProof
+    from dinoport.report.inspection import Inspection
 
 WIDTH = 80
 LABEL = 12
@@ -95,6 +99,25 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
 
 
+def visualization_lines(drawn: Visualization) -> Iterator[str]:
+    """What was drawn, as text."""
+    height, width = drawn.size
+    yield from entry("folder", str(drawn.folder))
+    yield from entry("", f"{len(drawn.files)} pictures of {width}×{height} pixels")
+    yield from entry("picture", "picture.png: what the model saw")
+    if drawn.heads:
+        yield from entry(
+            "attention", f"attention-mean.png, attention-head-… of {drawn.heads} heads: the CLS token's, last block"
+        )
+        yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {drawn.mass:.0%} of it")
+    if "pca.png" in drawn.files:
+        yield from entry(
+            "components", "pca.png: the three directions in which patches differ most, as red, green, blue"
+        )
+    for note in drawn.notes:
+        yield from entry("note", note)
+
+
 def figure(difference: float) -> str:
     """A difference with two digits: `2.1e-16`, and `0` where there is none."""
     return f"{difference:.1e}" if difference else "0"
@@ -159,6 +182,8 @@ def cause_text(found: Diagnosis) -> str:
         return f"in part: {found.cause}; that explains where the difference begins, and not all of it"
     if found.cause:
         return f"{found.cause}, as their contents show"
+    from dinoport.proofs.diagnosis.diagnosis import BUDGET_SECONDS
+
     ending = f"; not all were tried, the time of {BUDGET_SECONDS:.0f} s ran out" if found.out_of_time else ""
     if found.tried:
         return f"none of the usual mistakes explains it ({found.tried} tried{ending})"

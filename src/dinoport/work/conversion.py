@@ -16,7 +16,6 @@ from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing, writing_of
 from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.codebases.transformers.labels import read_labels
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Head, Provenance, head_of, read_model
@@ -28,7 +27,6 @@ from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.progress import Progress, silent
-from dinoport.proofs.foreign import refuse_foreign
 from dinoport.request import Request, options_of
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
@@ -162,6 +160,8 @@ def prepare_opened(
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
     if is_known_class(checkpoint.config or {}):
+        from dinoport.proofs.foreign import refuse_foreign
+
         refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
     with ExitStack() as files:
         head, opened = None, None
@@ -216,6 +216,8 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
             found="a backbone",
             next_step="leave --labels out, or add --head FILE",
         )
+    from dinoport.codebases.transformers.labels import read_labels
+
     return read_labels(request.labels, classifier.classes)
 
 

@@ -1,4 +1,4 @@
-"""The files of a target beside its weights, and a target that is there already, as a side of a proof."""
+"""The files of a target beside its weights, and what such a folder says that it was made with."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dinoport.codebases.catalogue import naming_of
-from dinoport.codebases.codebase import canonical_rules, classifier_of
-from dinoport.codebases.targets import writing_of
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import SettingError
 from dinoport.files.output_file import WrittenFile
 from dinoport.finding.sources import IMAGENET
-from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.mapping.decoding import decode
-from dinoport.mapping.rule import Rule
-from dinoport.proofs.prove import Side
 from dinoport.proofs.verdict import Verdict
 from dinoport.request import Request
 from dinoport.work.conversion import Conversion
@@ -26,35 +18,6 @@ from dinoport.writing.card import CardFacts, card
 from dinoport.writing.licence import LICENCES
 
 REPORT = "dinoport.json"
-
-
-def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
-    """What was written, read afresh and decoded by its own table, as a side of the proof."""
-    form, pooler = conversion.target.form, conversion.target.pooler
-    if written.config is None:
-        found = state_dicts(written)[0]
-        shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
-        family = conversion.model.family
-        naming = naming_of(family.name)
-        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
-        model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
-        return Side(replace(model, title=conversion.target.title))
-    model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
-    runner = writing_of("transformers").runner(folder, form, pooler=pooler)
-    return Side(model, runner, folder if conversion.target.channels == 3 else None)
-
-
-def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:
-    """The table of a folder, by its own config; by what it should be where its config describes no model."""
-    form = CLASSES.get(class_name_of(config))
-    try:
-        if form is not None:
-            rules: tuple[Rule, ...] = form.code.sketch("", config)[1]
-            # A folder without a pooler, as was asked for, has nothing that is made for the class.
-            return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
-    except UnknownModelError:  # what is wrong with the config is said by itself
-        pass
-    return conversion.target.rules
 
 
 def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict) -> list[WrittenFile]:

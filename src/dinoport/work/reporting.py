@@ -6,19 +6,20 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dinoport.files.file_hash import hash_file
-from dinoport.files.output_file import WrittenFile
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.pinning import SourceFile
 from dinoport.model import NOT_SHOWN
 from dinoport.model import Setting as FamilySetting
-from dinoport.proofs.verdict import Proofs, Verdict
+from dinoport.proofs.verdict import Proofs, Verdict, Word
 from dinoport.report.report import Report, Setting, Source, account
 from dinoport.request import Checks, options_of
 from dinoport.work.conversion import Conversion
+
+if TYPE_CHECKING:
+    from dinoport.files.output_file import WrittenFile
+    from dinoport.formats.pinning import SourceFile
 
 
 def report_of(
@@ -56,6 +57,11 @@ def report_of(
     )
 
 
+def planned_report(conversion: Conversion) -> Report:
+    """The report of a conversion that has not been done."""
+    return report_of(conversion, Verdict(Word.PLANNED), Proofs(), "")
+
+
 def _command(conversion: Conversion, target: str, checks: Checks) -> str:
     """The command that makes the same folder again."""
     words = ["dinoport", "convert", conversion.checkpoint.where, target]
@@ -79,6 +85,9 @@ def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = 
 
 def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
     """A checkpoint's files on this machine, with their hashes: those that hold its weights."""
+    from dinoport.files.file_hash import hash_file
+    from dinoport.files.output_file import WrittenFile
+
     paths = [path for source in checkpoint.sources if (path := Path(source.where)).is_file()]
     return tuple(WrittenFile(path.name, *hash_file(path)) for path in paths)
 
@@ -101,5 +110,5 @@ def _settings(
 
 def _versions() -> Mapping[str, str]:
     """Of what took part: torch and Transformers only where a proof imported them."""
-    names = ["dinoport", "numpy", *(name for name in ("torch", "transformers") if name in sys.modules)]
-    return {name: metadata.version(name) for name in names}
+    names = ("dinoport", "numpy", "torch", "transformers")
+    return {name: str(sys.modules[name].__version__) for name in names if name in sys.modules}

@@ -9,20 +9,22 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.address import shown_source
+from dinoport.formats.announcing import announce
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.torch.writer import ORIGINAL_FILE
-from dinoport.formats.transformers_folder import CONFIG, read_json
-from dinoport.progress import Progress
+from dinoport.formats.transformers_folder import CONFIG, ORIGINAL_FILE, read_json
+from dinoport.mapping.plan import sources
+from dinoport.progress import READING, Progress
 from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import entry_of
+from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.work import integrity
 from dinoport.work.conversion import Conversion, prepare
-from dinoport.work.convert import case_of, pinned_sources, proven, source_side
-from dinoport.work.folder import REPORT, decoded_target, refuse_to_guess, request_of
+from dinoport.work.folder import REPORT, refuse_to_guess, request_of
+from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
 from dinoport.writing.place import WAY_BACK, is_of_a_model
 
@@ -33,6 +35,7 @@ def verify_place(
     source: str | Path, place: Path, request: Request | None, checks: Checks, on_progress: Progress
 ) -> Report:
     """Prove a folder or a file against the source that it was, or might have been, made from."""
+    on_progress(READING, 0, 0)
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)
@@ -54,8 +57,9 @@ def _verified(
 ) -> Report:
     checked = checks
     withheld: tuple[str, ...] = ()
+    announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
-        pinned = stack.enter_context(pinned_sources(conversion, checks))
+        pinned = stack.enter_context(pinned_sources(conversion))
         another = integrity.is_another_file(conversion, target)
         found = [*integrity.problems_of(conversion, place, target, another=another)]
         problems = list(dict.fromkeys(problem.what for problem in found))
@@ -64,9 +68,13 @@ def _verified(
             withheld = (f"{place} was not given to Transformers, as its files are not what a conversion writes",)
         side = stack.enter_context(source_side(conversion, checked))
         entry = entry_of(conversion.model, conversion.target.image_size, checked)
-        known = stack.enter_context(_given(place, target, checked))
-        case = case_of(conversion, side, decoded_target(conversion, target, known), entry)
-        proofs = proven(case, checked, conversion.plan.size_bytes, on_progress)
+        case = case_of(
+            conversion,
+            side,
+            decoded_target(conversion, target, stack.enter_context(_given(place, target, checked))),
+            entry,
+        )
+        proofs = prove(case, checked, on_progress)
         fresh = report_of(conversion, Verdict(Word.PLANNED), proofs, str(place), (), pinned(), checks)
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())

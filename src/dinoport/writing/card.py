@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.writing import auto_class
+from dinoport.codebases.transformers.writing import auto_class, result
 from dinoport.writing.licence import Licence
 
 
@@ -83,7 +83,7 @@ def usage(target: Target, folder: str) -> list[str]:
         f"model = {auto_class(target)}.from_pretrained({name})",
         'inputs = processor(Image.open("picture.jpg").convert("RGB"), return_tensors="pt")',
         "outputs = model(**inputs)",
-        *_result(target),
+        result(target),
     ]
 
 
@@ -104,7 +104,7 @@ def _usage_of_channels(target: Target, name: str) -> list[str]:
         *(f"{field} = {values}" for field, values in numbers.items()),
         f"pixels = np.asarray({normalised}, dtype=np.float32).transpose(2, 0, 1)[None]",
         "outputs = model(torch.tensor(pixels))",
-        *_result(target),
+        result(target),
     ]
 
 
@@ -113,14 +113,6 @@ def _statistics(target: Target) -> dict[str, tuple[float, ...]]:
     given = target.preprocessing
     known = {"mean": given.mean, "std": given.std} if given else {}
     return {name: values for name, values in known.items() if len(values) == target.channels}
-
-
-def _result(target: Target) -> list[str]:
-    if target.classifies:
-        return ["print(model.config.id2label[outputs.logits.argmax(-1).item()])"]
-    if target.model_type == "resnet":
-        return ["features = outputs.pooler_output.flatten(1)  # one vector a picture"]
-    return ["features = outputs.last_hidden_state[:, 0]  # the CLS token"]
 
 
 def _cautions(target: Target, facts: CardFacts) -> list[str]:

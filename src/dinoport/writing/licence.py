@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from dinoport.files.json_file import write_text
@@ -21,6 +20,8 @@ class Licence:
 
     def write(self, folder: Path) -> WrittenFile:
         """Put the whole text into a folder. Raises FolderError where the disk refuses."""
+        from importlib import resources
+
         content = (resources.files("dinoport.writing") / "licences" / self.text).read_text(encoding="utf-8")
         return write_text(folder / self.file_name, content)
 

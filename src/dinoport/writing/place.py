@@ -11,8 +11,7 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.formats.torch.writer import ORIGINAL_FILE
-from dinoport.formats.transformers_folder import REPORT
+from dinoport.formats.transformers_folder import ORIGINAL_FILE, REPORT
 
 OTHER_NAME = "choose another name"
 REPLACE = "choose another name, or replace it with --force"

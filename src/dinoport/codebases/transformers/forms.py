@@ -18,6 +18,8 @@ from dinoport.request import Request
 class Form:
     """A class and its relatives. `model_types` leads from what a config calls a model to the class that it means.
 
+    `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
+    `has_table` says that there is a table of positions, which Transformers resamples for other sizes.
     `module` is imported once a form is chosen. It has `target(model, request, labels)`, and `sketch(where, config)`,
     which gives the name of the family that a folder came from and the table of its names.
     """
@@ -26,6 +28,8 @@ class Form:
     module: str
     model_types: Mapping[str, str]
     classes: tuple[str, ...]
+    cell: int | None = None
+    has_table: bool = False
     fits: Callable[[Any], bool] = lambda architecture: True
 
     @property
@@ -40,7 +44,7 @@ def _is_plain(architecture: Any) -> bool:
 
 
 FORMS: tuple[Form, ...] = (
-    Form("vit", "vit", {"vit": "ViTModel"}, ("ViTModel", "ViTForImageClassification"), _is_plain),
+    Form("vit", "vit", {"vit": "ViTModel"}, ("ViTModel", "ViTForImageClassification"), None, True, _is_plain),
     Form(
         "vit",
         "dinov2",
@@ -51,14 +55,17 @@ FORMS: tuple[Form, ...] = (
             "Dinov2WithRegistersModel",
             "Dinov2WithRegistersForImageClassification",
         ),
+        has_table=True,
     ),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
-    Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",)),
-    Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification")),
+    Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
+    Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),
 )
 """The first that fits is taken."""
 
 CLASSES = {name: form for form in FORMS for name in form.classes}
+
+OF_MODEL_TYPE = {model_type: form for form in FORMS for model_type in form.model_types}
 
 MODEL_TYPES = {model_type: name for form in FORMS for model_type, name in form.model_types.items()}
 """The class of a config that names none."""

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from dinoport.errors import CheckpointError, SettingError
@@ -23,6 +22,8 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 @cache
 def imagenet_1k() -> tuple[str, ...]:
     """The names that Transformers' ImageNet models carry, by class index. LABELS.md tells where they come from."""
+    from importlib import resources
+
     text = (resources.files(__package__) / "imagenet_1k.json").read_text(encoding="utf-8")
     return tuple(json.loads(text))
 

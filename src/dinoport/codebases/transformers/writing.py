@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
-from dinoport.codebases.transformers.running import ClassRunner
 from dinoport.codebases.transformers.shared import with_losses
-from dinoport.files.json_file import write_json
-from dinoport.files.output_file import WrittenFile
-from dinoport.formats.safetensors.writer import write_sharded
 from dinoport.mapping.plan import Plan, Step
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
+
+if TYPE_CHECKING:
+    from dinoport.codebases.transformers.running import ClassRunner
+    from dinoport.files.output_file import WrittenFile
 
 HAS_CARD = True
 
@@ -44,13 +45,26 @@ def write(
     on_shard: Callable[[Path], None],
 ) -> list[WrittenFile]:
     """Write weights and documents. Raises FolderError where the disk refuses."""
+    from dinoport.files.json_file import write_json
+    from dinoport.formats.safetensors.writer import write_sharded
+
     weights = write_sharded(folder, steps, max_shard_bytes, on_bytes, on_shard)
     return [*weights, *(write_json(folder / name, content) for name, content in contents.items())]
 
 
 def runner(folder: Path, form: str, *, pooler: bool | None) -> ClassRunner:
     """The class that runs a folder."""
+    from dinoport.codebases.transformers.running import ClassRunner
+
     return ClassRunner(folder, form, pooler=pooler is not False)
+
+
+def classes(target: Target) -> tuple[str, ...]:
+    """The class that runs a folder, and those of its image processor."""
+    if target.channels != 3 or target.preprocessing is None:
+        return (target.form,)
+    kind = str(processor_config(target.preprocessing)["image_processor_type"])
+    return target.form, "AutoImageProcessor", kind
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
@@ -65,3 +79,12 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
 
 def auto_class(target: Target) -> str:
     return "AutoModelForImageClassification" if target.classifies else "AutoModel"
+
+
+def result(target: Target) -> str:
+    """A line of Python that takes what people want from a model's outputs."""
+    if target.classifies:
+        return "print(model.config.id2label[outputs.logits.argmax(-1).item()])"
+    if target.model_type == "resnet":
+        return "features = outputs.pooler_output.flatten(1)  # one vector a picture"
+    return "features = outputs.last_hidden_state[:, 0]  # the CLS token"

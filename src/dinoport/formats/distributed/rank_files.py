@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.run_folder import iterations
-from dinoport.formats.torch.stand_ins import Opaque
-
-SHARDED_CLASSES = ("ShardedTensor", "DTensor")
 
 RANK_FILE = re.compile(r"(?P<start>.+)\.rank_(?P<rank>\d+)\.pth")
 """How `dinov2/fsdp/__init__.py` names the file of each rank."""
@@ -19,12 +16,9 @@ RANK_FILE = re.compile(r"(?P<start>.+)\.rank_(?P<rank>\d+)\.pth")
 MAX_LISTED = 3
 
 
-def refuse_rank_file(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for a state dict of which other files hold the rest, naming the file to use instead."""
-    sharded = list(_sharded_names(checkpoint.tree))
-    if not sharded:
-        return
-    raise CheckpointError(
+def rank_file_error(checkpoint: Checkpoint, sharded: Sequence[str]) -> CheckpointError:
+    """The error for a state dict of which other files hold the rest. It names the file to use instead."""
+    return CheckpointError(
         f"{checkpoint.where} holds one rank's part of a model that was trained on several",
         expected="whole tensors",
         found=f"{len(sharded)} tensors of which it has a part, such as {sharded[0]}"
@@ -32,15 +26,6 @@ def refuse_rank_file(checkpoint: Checkpoint) -> None:
         cause="FSDP saves a file for each rank; their parts cannot be told apart without the model's code",
         next_step=_instead(Path(checkpoint.where)),
     )
-
-
-def _sharded_names(tree: object) -> Iterator[str]:
-    """Tensors under a state dict's names that are sharded: at the top, or one dict deep as upstream saves them."""
-    nodes = [tree, *tree.values()] if isinstance(tree, dict) else []
-    for node in nodes:
-        for name, value in node.items() if isinstance(node, dict) else ():
-            if isinstance(name, str) and isinstance(value, Opaque) and value.name.endswith(SHARDED_CLASSES):
-                yield name
 
 
 def _siblings(path: Path) -> str:

@@ -7,10 +7,9 @@ is read to index the folder; a part is opened when its values are first wanted. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,23 +19,17 @@ from dinoport.files.byte_sources import ByteRange, ByteSource
 from dinoport.files.folders import Folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
+from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.distributed.split_values import Part, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
-METADATA = ".metadata"
-SUFFIX = ".distcp"
-
 ZIP_MAGIC = b"PK\3\4"
 
 ZIP_OVERHEAD_BYTES = 400
 """What torch.save adds at least: the headers of three records, a pickle, and a directory."""
-
-
-def is_distributed_folder(folder: Path) -> bool:
-    return (folder / METADATA).is_file()
 
 
 def read_distributed(folder: Folder) -> Checkpoint:
@@ -59,46 +52,6 @@ def read_distributed(folder: Folder) -> Checkpoint:
     files = _files(folder, tensors)
     tree = {**others, **{tensor.name: _reference(tensor, files) for tensor in tensors}}
     return Checkpoint(folder.where, "distributed checkpoint", tree, (metadata, *files.values()))
-
-
-def refuse_lone_file(path: Path) -> None:
-    """Raise CheckpointError for one file of a distributed checkpoint: the others hold the rest of its tensors."""
-    if path.is_file() and (path.name == METADATA or path.name.endswith(SUFFIX)):
-        raise CheckpointError(
-            f"{path} is one file of a distributed checkpoint",
-            expected=f"the folder, with {METADATA} and all {SUFFIX} files",
-            found="one file",
-            next_step=f"give the folder: {path.parent}",
-        )
-
-
-def refuse_other_layouts(folder: Path, names: Sequence[str]) -> None:
-    """Raise CheckpointError for a folder that torch.distributed.checkpoint wrote, but not in a form to read."""
-    found = ", ".join(names[:6])
-    if any(name.startswith("__") and name.endswith(METADATA) for name in names):
-        raise CheckpointError(
-            f"{folder} is a distributed checkpoint whose ranks did not agree on one {METADATA}",
-            expected=f"{METADATA}, which says what belongs to which tensor",
-            found=found,
-            cause="it was saved with use_collectives=False",
-            next_step="load it as the run would, and save it again without that option",
-        )
-    if any(name.endswith(SUFFIX) for name in names):
-        raise CheckpointError(
-            f"{folder} is a distributed checkpoint without its {METADATA}",
-            expected=f"{METADATA} beside the {SUFFIX} files",
-            found=found,
-            cause=f"a save that was interrupted ({METADATA} is written last), or a copy that left hidden files out",
-            next_step="copy the folder again with its hidden files, or take an earlier checkpoint of the run",
-        )
-    if any(name.startswith("shard-") and name.endswith(".safetensors") for name in names):
-        raise CheckpointError(
-            f"{folder} holds the parts of a model that were not put together",
-            expected="a safetensors file with whole tensors",
-            found=found,
-            cause="torch's HuggingFaceStorageWriter writes such parts with save_distributed=True",
-            next_step="save with enable_consolidation=True, or run torch's consolidate_safetensors_files on the folder",
-        )
 
 
 @dataclass(frozen=True)

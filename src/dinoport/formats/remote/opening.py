@@ -21,7 +21,8 @@ from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.files.remote.hub import HubFile, hub_file
 from dinoport.files.remote.remote_file import RemoteFile
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.distributed.reader import METADATA, read_distributed
+from dinoport.formats.distributed.reader import read_distributed
+from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.remote.run_config import find_run_config
 from dinoport.formats.transformers_folder import (

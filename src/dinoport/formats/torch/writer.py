@@ -18,9 +18,6 @@ from dinoport.files.output_file import OutputFile, WrittenFile
 from dinoport.formats.stream import Writable, specs, stream
 from dinoport.formats.torch.pickle_writer import pickle_state_dict
 
-ORIGINAL_FILE = "checkpoint.pth"
-"""What the way back writes, in the folder that it is given."""
-
 ALIGNMENT_BYTES = 64
 
 ZIP64_FROM_BYTES = 2**30

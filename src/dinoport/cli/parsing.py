@@ -1,0 +1,139 @@
+"""From the words of a command line to a command and what was given for it; and the help, which is made of the same."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from dinoport.cli.options import GROUPS, Option
+from dinoport.errors import UsageError
+from dinoport.request import option_of
+
+MAX_WIDTH = 100
+"""Columns of the help."""
+
+HELP = ("-h", "--help")
+
+
+class Command(NamedTuple):
+    """`arguments` are its positional ones with their words of help, by name; `fields` are the options that it takes."""
+
+    run: Callable[[Any], object]
+    summary: str
+    arguments: dict[str, str]
+    fields: Sequence[str]
+    more: str = ""
+    optional: dict[str, object] = {}  # noqa: RUF012  # read only: arguments that may be left out, with their values
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+    @property
+    def usage(self) -> str:
+        words = [f"[{name.upper()}]" if name in self.optional else name.upper() for name in self.arguments]
+        return " ".join(["dinoport", self.name, *words, "[options]"])
+
+    @property
+    def options(self) -> list[Option]:
+        return [option for options in GROUPS.values() for option in options if option.field in self.fields]
+
+
+def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
+    """What was given for a command. Raises UsageError for what it does not take, and for what is missing."""
+    try:
+        given, others = _parser(command).parse_known_intermixed_args(words)
+    except argparse.ArgumentError as error:
+        raise _refused(command, error) from None
+    if others:
+        options = [option_of(option.field) for option in command.options]
+        raise unknown("an option" if others[0].startswith("-") else "an argument", others[0], options, command.name)
+    return given
+
+
+def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> UsageError:
+    """The error for a command or an option that does not exist."""
+    from difflib import get_close_matches
+
+    name = word.partition("=")[0]
+    close = get_close_matches(name, list(known), n=1)
+    return UsageError(
+        f"{name} is not {kind} of {f'dinoport {command}'.rstrip()}",
+        expected=f"did you mean {close[0]}?" if close else None,
+        next_step=f"{f'dinoport {command}'.rstrip()} --help",
+    )
+
+
+def _refused(command: Command, error: argparse.ArgumentError) -> UsageError:
+    missing = re.search(r"required: (.*)", error.message)
+    if missing:
+        what = f"{missing[1]} is missing" if "," not in missing[1] else f"{missing[1]} are missing"
+    elif "explicit argument" in error.message:
+        what = f"{error.argument_name} takes no value"
+    else:
+        what = f"{error.argument_name} needs a value"
+    return UsageError(what, expected=command.usage, next_step=f"dinoport {command.name} --help")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are raised, and whose help is alike in every version of Python."""
+
+    def __init__(self, usage: str, description: str) -> None:
+        super().__init__(
+            usage=usage,
+            description=description,
+            formatter_class=_Formatter,
+            add_help=False,
+            allow_abbrev=False,
+            exit_on_error=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentError(None, message)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        import shutil
+
+        width = min(shutil.get_terminal_size().columns, MAX_WIDTH) - 2
+        super().__init__(prog, max_help_position=30, width=max(width, 40))
+
+
+def _parser(command: Command) -> argparse.ArgumentParser:
+    description = "\n\n".join(filter(None, [command.summary, command.more]))
+    parser = _Parser(command.usage, description)
+    arguments = parser.add_argument_group("arguments")
+    for name, words in command.arguments.items():
+        may_lack = {"nargs": "?", "default": command.optional[name]} if name in command.optional else {}
+        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            if option.field not in command.fields:
+                continue
+            words = option.help + (f"  [default: {option.default}]" if option.default else "")
+            reading: dict[str, Any] = {"action": "store_true"}
+            if option.metavar:
+                reading = {"metavar": option.metavar, "type": option.read}
+            group.add_argument(option_of(option.field), dest=option.field, help=words, **reading)
+    parser.add_argument_group("help").add_argument(*HELP, action="store_true", help="Show this message.")
+    return parser
+
+
+def help_of(command: Command) -> str:
+    return _parser(command).format_help()
+
+
+def help_of_program(commands: Sequence[Command], description: str) -> str:
+    """The help of the program: its commands, and what they do."""
+    parser = _Parser("dinoport COMMAND [options]", description)
+    group = parser.add_argument_group("commands")
+    for command in commands:
+        group.add_argument(command.name, help=command.summary, nargs="?")
+    others = parser.add_argument_group("options")
+    others.add_argument("--version", action="store_true", help="Print the version.")
+    others.add_argument(*HELP, action="store_true", help="Show this message, or with a command its own.")
+    return parser.format_help()

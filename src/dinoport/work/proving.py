@@ -1,0 +1,137 @@
+"""From a conversion and its target to the proofs: both are sides of a case, which is proven as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from dinoport.codebases.catalogue import naming_of
+from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.targets import writing_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, is_known_class
+from dinoport.errors import UnknownModelError
+from dinoport.files.byte_sources import LocalFile
+from dinoport.files.output_file import WrittenFile
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_bytes, open_checkpoint
+from dinoport.formats.pinning import SourceFile, pinning
+from dinoport.mapping.decoding import decode
+from dinoport.mapping.plan import carried_whole
+from dinoport.mapping.rule import Rule
+from dinoport.progress import Progress
+from dinoport.proofs.exact import Comparison, compare_whole
+from dinoport.proofs.genuine import entry_of
+from dinoport.proofs.importing import importing
+from dinoport.proofs.prove import Case, Side, prove
+from dinoport.proofs.verdict import Proofs
+from dinoport.request import Checks
+from dinoport.work.conversion import Conversion
+
+
+def written_and_proven(
+    conversion: Conversion,
+    workspace: Path,
+    checks: Checks,
+    on_progress: Progress,
+    write: Callable[[Callable[[Path], None]], list[WrittenFile]],
+) -> tuple[list[WrittenFile], tuple[SourceFile, ...], Proofs]:
+    """Let the target be written, and prove it. Each of several weight files is compared while it is still in memory."""
+    known: dict[str, Comparison] = {}
+    entry = entry_of(conversion.model, conversion.target.image_size, checks)
+    with pinned_sources(conversion) as pinned, ExitStack() as stack:
+        if checks.level == "full":
+            importing(conversion.writing.classes(conversion.target))
+        source = stack.enter_context(source_side(conversion, checks))
+        files = write(lambda shard: known.update(_compared(conversion, shard, workspace)))
+        place = workspace if conversion.writing.HAS_CARD else workspace / files[0].name
+        written = stack.enter_context(open_checkpoint(place))
+        case = case_of(conversion, source, decoded_target(conversion, written, workspace), entry)
+        proofs = prove(replace(case, known=known), checks, on_progress)
+        return files, pinned(), proofs
+
+
+def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str, Comparison]:
+    with open_bytes(LocalFile(shard)) as written:
+        part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
+        anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
+        source, target = conversion.model.decoding, part.model.decoding
+        return compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+
+
+def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
+    """Hash what the exact proof does not compare."""
+    return pinning(conversion.sources, carried_whole(conversion.plan.steps))
+
+
+def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManager[Side]:
+    """The source as a side of the proof: one that a class of its own loads is run by that class."""
+    return _SourceSide(conversion, checks)
+
+
+class _SourceSide(ExitStack):
+    """A folder of Transformers is on disk for as long as its class runs; any other source needs no place."""
+
+    def __init__(self, conversion: Conversion, checks: Checks) -> None:
+        super().__init__()
+        self._conversion, self._checks = conversion, checks
+
+    def __enter__(self) -> Side:  # type: ignore[override]  # what is entered is the side
+        super().__enter__()
+        conversion = self._conversion
+        config, model = conversion.checkpoint.config or {}, conversion.model
+        if self._checks.level != "full" or not is_known_class(config) or conversion.request.to == "transformers":
+            return Side(model)
+        from dinoport.formats.remote.copying import on_disk
+        from dinoport.proofs.foreign import known_folder
+
+        local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
+        local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
+        pooler = any(name.startswith("pooler.") for name in model.decoding.stored)
+        return Side(model, writing_of("transformers").runner(local, model.title, pooler=pooler))
+
+
+def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
+    """A source, and what was or should have been made of it."""
+    others = conversion.provenance.others or {}
+    return Case(
+        source=source,
+        target=target,
+        image_size=conversion.target.image_size,
+        preprocessing=conversion.target.preprocessing,
+        cast=conversion.cast,
+        baked=conversion.baked,
+        others={label: decode(tensors, source.model.decoding.rules).tensors for label, tensors in others.items()},
+        genuine=genuine,  # type: ignore[arg-type]  # an entry of torch.hub, or None
+    )
+
+
+def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
+    """What was written, read afresh and decoded by its own table, as a side of the proof."""
+    form, pooler = conversion.target.form, conversion.target.pooler
+    if written.config is None:
+        found = state_dicts(written)[0]
+        shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
+        family = conversion.model.family
+        naming = naming_of(family.name)
+        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
+        model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
+        return Side(replace(model, title=conversion.target.title))
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
+    runner = writing_of("transformers").runner(folder, form, pooler=pooler)
+    return Side(model, runner, folder if conversion.target.channels == 3 else None)
+
+
+def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:
+    """The table of a folder, by its own config; by what it should be where its config describes no model."""
+    form = CLASSES.get(class_name_of(config))
+    try:
+        if form is not None:
+            rules: tuple[Rule, ...] = form.code.sketch("", config)[1]
+            # A folder without a pooler, as was asked for, has nothing that is made for the class.
+            return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
+    except UnknownModelError:  # what is wrong with the config is said by itself
+        pass
+    return conversion.target.rules
