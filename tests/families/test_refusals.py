@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.dinov3.vit import FAMILY
+from dinoport.codebases.dinov3.vit import read
 from dinoport.errors import UnknownModelError
 from dinoport.formats.run_config import RunConfig
 from dinoport.networks.rotary_vit.architecture import RotaryViT
@@ -22,7 +22,7 @@ def refusal(state: Mapping[str, formula.Array], student: Mapping[str, object]) -
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
     config = RunConfig("run/config.yaml", {"student": student})
     with pytest.raises(UnknownModelError) as caught:
-        FAMILY.read(Evidence("weights.pth", tensors, config=config))
+        read(Evidence("weights.pth", tensors, config=config))
     return str(caught.value)
 
 
@@ -107,6 +107,6 @@ def test_periods_that_follow_from_no_base() -> None:
 
 
 def test_a_linear_head() -> None:
-    found = refusal({**OWN, **with_a_tensor("linear_head.weight", 10, 128)}, {})
+    found = refusal({**OWN, **with_a_tensor("classifier.weight", 10, 128)}, {})
     assert found.splitlines()[0] == "weights.pth cannot be converted with a linear head"
     assert "  expected: a backbone: Transformers has no image classification class for DINOv3" in found

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.dinov3.vit import FAMILY
+from dinoport.codebases.dinov3.vit import read
 from dinoport.errors import UnknownModelError
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Setting
@@ -48,7 +48,7 @@ def base_read(periods: Array, said: float | None) -> Setting[object]:
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
     values = {"student": {"pos_embed_rope_base": said}}
     config = RunConfig("run/config.yaml", values) if said else None
-    settings = FAMILY.read(Evidence("weights.pth", tensors, config=config)).settings
+    settings = read(Evidence("weights.pth", tensors, config=config)).settings
     return next(setting for setting in settings if setting.name == "rope base")
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from dinoport.codebases.codebase import Evidence, Family, Reading
-from dinoport.codebases.dinov2.vit import FAMILY as DINOV2
-from dinoport.codebases.dinov3.convnext import FAMILY as CONVNEXT
-from dinoport.codebases.dinov3.vit import FAMILY as DINOV3
+from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.dinov2 import vit as v2
+from dinoport.codebases.dinov3 import convnext, vit
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Setting, Wishes
-from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
-from tests.models import dinov2
+from tests.models import CONVNEXT, dinov2
 
 V2 = dinov2(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=14, image_size=98)
 V3 = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
-MODELS: dict[str, tuple[Family, Any]] = {
-    "dinov2": (DINOV2, V2),
-    "dinov3": (DINOV3, V3),
-    "dinov3_convnext": (CONVNEXT, ConvNeXt(depths=(1, 1, 1, 1), widths=(8, 16, 24, 32))),
+MODELS: dict[str, tuple[Callable[[Evidence], Reading], Any]] = {
+    "dinov2": (v2.read, V2),
+    "dinov3": (vit.read, V3),
+    "dinov3_convnext": (convnext.read, CONVNEXT),
 }
 
 OWN: dict[str, dict[str, object]] = {
@@ -48,11 +46,11 @@ CROPS = {"dinov2": 98, "dinov3": 112, "dinov3_convnext": 160}
 def reading(
     name: str, student: Mapping[str, object], crops: int | None = None, wishes: Wishes | None = None
 ) -> Reading:
-    family, model = MODELS[name]
+    read, model = MODELS[name]
     state = formula.state_dict(model.tensors())
     tensors = {key: TensorRef(key, data.dtype, data.shape, ArrayValues(data)) for key, data in state.items()}
     values = {"student": dict(student), "crops": {"global_crops_size": crops}}
-    return family.read(
+    return read(
         Evidence("weights.pth", tensors, wishes=wishes or Wishes(), config=RunConfig("run/config.yaml", values))
     )
 

@@ -133,7 +133,8 @@ def unfolded(rules: Sequence[Rule], names: Iterable[str]) -> list[Rule]:
             targets = tuple(
                 Pattern(pattern.fill(claim.bindings)) if pattern else None for pattern in claim.rule.targets
             )
-            concrete.append(replace(claim.rule, source=Pattern(name), targets=targets, alias=None))
+            alias = Pattern(claim.rule.alias.fill(claim.bindings)) if claim.rule.alias else None
+            concrete.append(replace(claim.rule, source=Pattern(name), targets=targets, alias=alias))
     return concrete
 
 

@@ -11,24 +11,28 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from dinoport.codebases.transformers.catalogue import choose
-from dinoport.codebases.transformers.target import Choices, Target
-from dinoport.proofs.in_float32 import run_in_float32
 from safetensors.numpy import save_file
 
 from dinoport.codebases.catalogue import FAMILIES
-from dinoport.codebases.codebase import Architecture, Family
-from dinoport.codebases.transformers.running import outputs_of
+from dinoport.codebases.codebase import canonical_rules
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import target_of
+from dinoport.codebases.transformers.running import ClassRunner, outputs_of
+from dinoport.mapping.decoding import decode
+from dinoport.mapping.encoding import encode
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.plan import Plan
 from dinoport.mapping.rule import Rule
+from dinoport.model import Model
+from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import EVALUATION
-from dinoport.networks.rotary_vit.rotation import kept_rotation
-from dinoport.proofs import exact, loading, outputs
+from dinoport.proofs import exact, outputs
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
+from dinoport.proofs.prove import Case, Side
 from dinoport.proofs.weights import Weights, floats
+from dinoport.request import Request
 from dinoport.tensor import Array, ArrayValues, TensorRef
 from tests import formula
 from tests.fixtures.mapping.generate import place_of
@@ -46,9 +50,16 @@ class Original:
     image_size: int
     arrays: Callable[[], Arrays] | None = None
 
-    def tensors(self) -> dict[str, TensorRef]:
+    def model(self) -> Model:
+        """As it would be read from a file of its own."""
         arrays = self.arrays() if self.arrays else formula.state_dict(self.architecture.tensors())
-        return refs(arrays)
+        family = import_module(FAMILIES[self.family]).FAMILY
+        decoding = decode(refs(arrays), canonical_rules(list(arrays), None))
+        return Model("", family.title, family, self.architecture, decoding, (), EVALUATION)
+
+
+def as_it_is(architecture: Any) -> Any:
+    return architecture
 
 
 @dataclass(frozen=True)
@@ -56,14 +67,14 @@ class Mistake:
     """What a folder is made with instead of what is right.
 
     Another architecture that the original is `believed` to be; other `rules`; other fields of `config`; other `values`
-    in the file. `reference` names a module with another forward pass than the original's.
+    in the file. `computed` makes an architecture with another forward pass of the original's.
     """
 
     believed: Architecture | None = None
     rules: Callable[[Sequence[Rule]], Sequence[Rule]] = tuple
     config: Mapping[str, object] = field(default_factory=dict)
     values: Callable[[Arrays], Arrays] = dict
-    reference: str | None = None
+    computed: Callable[[Any], Architecture] = as_it_is
     image_size: int | None = None
 
 
@@ -79,53 +90,49 @@ def refs(arrays: Mapping[str, Array]) -> dict[str, TensorRef]:
     return {name: TensorRef(name, array.dtype, array.shape, ArrayValues(array)) for name, array in arrays.items()}
 
 
-def family_of(original: Original) -> Family:
-    return next(family for family in FAMILIES if family.name == original.family)
-
-
 @dataclass(frozen=True)
 class Planted:
-    """A folder with a mistake, and the original that it is not equal to; `rules` are those that it was made with."""
+    """A folder with a mistake, as the other side of a proof of its original; `plan` is what it was made by."""
 
-    folder: Path
-    family: Family
-    target: Target
-    rules: Sequence[Rule]
+    case: Case
     plan: Plan
-    tensors: Mapping[str, TensorRef]
-    written: Mapping[str, TensorRef]
-    baked: str | None
-    image_size: int
+    target: Target
+    runner: ClassRunner
+
+    def comparison(self) -> Comparison:
+        source, written = self.case.source.model, self.case.target.model
+        baked = written.tensors[source.architecture.positions or ""] if self.case.baked else None
+        return Comparison(source.architecture, source.tensors, self.runner, self.case.image_size, baked=baked)
 
 
 def plant(original: Original, mistake: Mistake, folder: Path) -> Planted:
     """Write the folder."""
-    believed = mistake.believed or original.architecture
-    target = choose(believed, EVALUATION, Choices(image_size=mistake.image_size))
-    tensors = original.tensors()
-    rules = mistake.rules(unfolded(target.rules, {name: tensor.shape for name, tensor in tensors.items()}))
-    resolution = forwards(tensors, rules)
-    assert resolution.problems == ()
-    arrays = mistake.values({step.target.name: step.tensor().read() for step in resolution.plan.steps})
-    baked = next((step.target.name for step in resolution.plan.steps if isinstance(step.operation, BakeTable)), None)
+    model = original.model()
+    believed = replace(model, architecture=mistake.believed or model.architecture)
+    target = target_of(believed, Request(image_size=mistake.image_size), None)
+    rules = mistake.rules(unfolded(target.rules, model.tensors))
+    encoding = encode(model.tensors, rules)
+    assert encoding.problems == ()
+    arrays = mistake.values({step.target.name: step.tensor().read() for step in encoding.plan.steps})
     write(folder, target, arrays, mistake.config)
-    family = family_of(original)
-    family = replace(family, reference=mistake.reference or family.reference)
-    size = mistake.image_size or original.image_size
-    return Planted(folder, family, target, rules, resolution.plan, tensors, refs(arrays), baked, size)
+    runner = ClassRunner(folder, target.form)
+    written = replace(model, title=target.form, decoding=decode(refs(arrays), rules))
+    source = replace(model, architecture=mistake.computed(model.architecture))
+    baked = next((step.operation for step in encoding.plan.steps if isinstance(step.operation, BakeTable)), None)
+    case = Case(Side(source), Side(written, runner), mistake.image_size or original.image_size, baked=baked)
+    return Planted(case, encoding.plan, target, runner)
 
 
 def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
     """Write the folder, load it as Transformers does, and prove it against the original."""
     it = plant(original, mistake, folder)
-    loaded, model = loading.load(folder, it.target.class_name)
+    loaded = it.runner.load("float32")
     assert loaded.passed, loaded
-    pixels = formula.pixel_values(it.image_size, it.image_size, batch=1)
-    single = run_in_float32(model, pixels)
-    comparison = Comparison(
-        it.family, original.architecture, it.tensors, it.written, model, single, it.image_size, baked=it.baked
-    )
-    return Shown(exact.prove(it.tensors, it.written, it.rules), outputs.prove(comparison, pixels, "noise"))
+    source, written = it.case.source.model, it.case.target.model
+    anew = {str(source.architecture.positions): it.case.baked} if it.case.baked else {}
+    pixels = formula.pixel_values(it.case.image_size, it.case.image_size, batch=1)
+    proof = outputs.prove(it.comparison(), pixels, "noise")
+    return Shown(exact.prove(source.decoding, written.decoding, anew=anew), proof)
 
 
 def write(folder: Path, target: Target, arrays: Arrays, config: Mapping[str, object]) -> None:
@@ -190,20 +197,15 @@ def swap_all(original: Original, folder: Path) -> Iterator[tuple[str, str, float
     """
     import torch
 
-    target = choose(original.architecture, EVALUATION, Choices())
-    tensors = original.tensors()
-    plan = forwards(tensors, target.rules).plan
-    arrays = {step.target.name: step.tensor().read() for step in plan.steps}
-    write(folder, target, arrays, {})
-    _, model = loading.load(folder, target.class_name)
+    it = plant(original, Mistake(), folder)
+    it.runner.load()
+    model, arrays = it.runner.model, {name: t.read() for name, t in it.case.target.model.decoding.stored.items()}
     parameters = parts_by_name(model, arrays)
     images = torch.from_numpy(formula.pixel_values(original.image_size, original.image_size, batch=1)).double()
-    forward = import_module(family_of(original).reference).forward
+    comparison = it.comparison()
     with torch.inference_mode():
-        with kept_rotation(model) as rotations:
-            outputs_of(model, images)
-        arguments = outputs.rotation_for(original.architecture, rotations)
-        ours = forward(Weights(floats(tensors)), original.architecture, images, **arguments)
+        shared = comparison.shared(it.runner.run(images))
+        ours = comparison.forward(Weights(floats(comparison.tensors)), images, shared).outputs
         for one, other in combinations(parameters, 2):
             if arrays[one].shape != arrays[other].shape:
                 continue

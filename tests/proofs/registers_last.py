@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import torch
 
-from dinoport.networks.vit2 import forward as reference
+from dinoport.networks.network import Network
+from dinoport.networks.vit import forward as vit
+from dinoport.networks.vit.architecture import ViT
+
+
+@dataclass(frozen=True)
+class RegistersLast(ViT):
+    network: ClassVar[Network] = replace(ViT.network, module=__name__)
+
+    @classmethod
+    def like(cls, model: ViT) -> RegistersLast:
+        return cls(**{field.name: getattr(model, field.name) for field in fields(model)})
 
 
 def forward(state: Any, architecture: Any, *arguments: Any, **options: Any) -> dict[str, torch.Tensor]:
-    outputs = reference.forward(state, architecture, *arguments, **options)
+    outputs = vit.forward(state, architecture, *arguments, **options)
     tokens, first = outputs["tokens"], 1 + architecture.registers
     return outputs | {"tokens": torch.cat([tokens[:, :1], tokens[:, first:], tokens[:, 1:first]], dim=1)}

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from dinoport.proofs.diagnosis.diagnosis import AFTER, ROTATION
-from dinoport.proofs.prove import Case, prove
+from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Word, judge
 from dinoport.report.report import Report, Source, account
+from dinoport.request import Checks
 from tests.proofs.faults import assert_named
 from tests.proofs.mutants import GROUPS, Group, Mutant
 from tests.proofs.planting import plant
@@ -120,28 +121,17 @@ def test_every_mutant_has_its_name() -> None:
 def failed(group: Group, mutant: Mutant, folder: Path) -> Report:
     """The report on a folder with the mutant in it, as a verification would end with."""
     it = plant(group.original, mutant.mistake, folder)
-    case = Case(
-        family=it.family,
-        architecture=group.original.architecture,
-        originals=it.tensors,
-        folder=folder,
-        written=it.written,
-        rules=it.rules,
-        class_name=it.target.class_name,
-        image_size=it.image_size,
-        channels=3,
-        baked=it.baked,
-    )
-    proofs = prove(case, "full")
+    proofs, family = prove(it.case, Checks()), it.case.source.model.family
     return Report(
         verdict=judge(proofs, ()),
         direction="to transformers",
         source=Source("checkpoint.pth", "PyTorch", 0, "the only one", (), ()),
-        family=it.family.title,
-        class_name=it.target.class_name,
+        family=family.title,
+        class_name=it.target.form,
+        ends=(family.title, it.target.title),
         target="folder",
         request={},
         settings=(),
-        accounting=account(it.plan),
+        accounting=account(it.plan, (), {}),
         proofs=proofs,
     )

@@ -13,7 +13,7 @@ from functools import cached_property
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.encoding import common_dtype, declared_step
-from dinoport.mapping.operations import Kind, ShapeMismatchError
+from dinoport.mapping.operations import Kind, Rows, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Span, Step
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import TensorRef, TensorSpec
@@ -103,23 +103,24 @@ def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:
 
 
 def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems: list[Problem]) -> Step | None:
-    rule, operation = claim.rule, claim.rule.operation
+    rule = claim.rule
+    # What has no inverse, a resampled table, is taken as it is.
+    operation = rule.operation if rule.kind is Kind.BIJECTIVE else Rows()
     first = next(iter(parts.values()))
     spans = []
     for part in range(operation.parts):
-        target = claim.target(part)
-        tensor = zeros(*first.shape).tensor(source, first.dtype) if target is None else parts.get(part)
-        if tensor is None:
-            problems.append(Problem(target or source, "is missing"))
-            continue
-        if (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
+        target, tensor = claim.target(part), parts.get(part)
+        if target is not None and tensor is None:
+            problems.append(Problem(target, "is missing"))
+        if tensor is not None and (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
             problems.append(Problem(tensor.name, "differs in shape or dtype from the tensors that it is joined with"))
-        spans.append(Span(tensor, 0, tensor.size, is_declared=target is None))
+        held = zeros(*first.shape).tensor(source, first.dtype) if tensor is None else tensor
+        spans.append(Span(held, 0, held.size, is_declared=tensor is None))
     try:
         shape = operation.source_shape(first.shape)
-        operation.target_shape(shape) if rule.kind is Kind.BIJECTIVE else None
+        operation.target_shape(shape)
     except ShapeMismatchError as error:
         problems.append(Problem(first.name, f"has a shape that does not fit: {error}"))
         return None
     spec = TensorSpec(source, first.dtype, shape)
-    return Step(spec, tuple(spans), operation, rule.kind, shape, rule.reason, inverted=rule.kind is Kind.BIJECTIVE)
+    return Step(spec, tuple(spans), operation, rule.kind, shape, rule.reason, inverted=True)

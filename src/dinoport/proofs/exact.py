@@ -23,9 +23,9 @@ from dinoport.files.census import Census, take_census
 from dinoport.formats.storage import Storage, summed_storages
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, Made
-from dinoport.mapping.operations import Kind, Operation
+from dinoport.mapping.operations import Kind, Operation, ShapeMismatchError
 from dinoport.mapping.plan import Span, Step
-from dinoport.tensor import BFLOAT16, Array, TensorRef, dtype_name, is_matrix, shape_text
+from dinoport.tensor import BFLOAT16, Array, Shape, TensorRef, dtype_name, is_matrix, shape_text
 
 QUIET_NAN = np.uint32(0x7FC0)
 """Of bfloat16."""
@@ -159,7 +159,9 @@ def _is_declared(step: Step) -> bool:
 
 
 def _drops(target: Decoding, name: str) -> bool:
-    return any(claim.rule.kind is Kind.DROPPED for claim in claims_of_source(name, target.rules))
+    """Whether the target's table has no place for a tensor: a second name for another has that one's."""
+    rules = (claim.rule for claim in claims_of_source(name, target.rules))
+    return any(rule.kind is Kind.DROPPED and rule.alias is None for rule in rules)
 
 
 def _unmade(target: Decoding) -> list[str]:
@@ -249,12 +251,20 @@ def _misfit(ours: TensorRef, target: Step, operation: Operation | None, cast: np
     """Whether the target has another shape or dtype than it must have."""
     shape, spec = operation.target_shape(ours.shape) if operation else ours.shape, target.target
     if spec.shape != shape:
-        held = ", ".join(shape_text(span.tensor.shape) for span in target.spans[:1])
-        return f"{_held_as(target)} has shape {held}, which gives {shape_text(spec.shape)} for {shape_text(shape)}"
+        held, wanted = shape_text(target.spans[0].tensor.shape), shape_text(_as_held(target, shape))
+        return f"{_held_as(target)} has shape {held}, where {ours.name} gives {wanted}"
     dtype = cast if cast is not None and ours.is_float else ours.dtype
     if spec.dtype != dtype:
         return f"{_held_as(target)} is {dtype_name(spec.dtype)}, where {ours.name} gives {dtype_name(dtype)}"
     return None
+
+
+def _as_held(target: Step, shape: Shape) -> Shape:
+    """The shape that a canonical tensor of this shape has under the target's own names, where it can have one there."""
+    try:
+        return target.operation.target_shape(shape) if target.inverted else shape
+    except ShapeMismatchError:
+        return shape
 
 
 def _aligned(left: Iterator[Array], right: Iterator[Array]) -> Iterator[tuple[Array, Array]]:
