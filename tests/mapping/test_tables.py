@@ -81,7 +81,7 @@ def test_a_part_that_is_left_out_returns_as_zeros_and_is_said() -> None:
 def test_what_a_codebase_has_no_place_for_is_declared() -> None:
     rules = (copy("norm.{p}", "n.{p}"), drop("mask", because="unused", returns=zeros(1, 4)), drop("gone", because="-"))
     back = decode(tensors(n__weight=np.ones(4, np.float16)), rules)
-    assert back.declared == {"mask": f"{zeros(1, 4)}: unused"}
+    assert back.declared == {"mask": f"{zeros(1, 4)} (unused)"}
     assert back.stored.keys() == {"n.weight"}
     assert (back.tensors["mask"].dtype, back.tensors["mask"].read().tolist()) == (np.float16, [[0, 0, 0, 0]])
     assert "gone" not in back.tensors

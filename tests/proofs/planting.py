@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from safetensors.numpy import save_file
 
-from dinoport.codebases.catalogue import FAMILIES
+from dinoport.codebases.catalogue import NAMINGS
 from dinoport.codebases.codebase import canonical_rules
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of
@@ -53,7 +52,7 @@ class Original:
     def model(self) -> Model:
         """As it would be read from a file of its own."""
         arrays = self.arrays() if self.arrays else formula.state_dict(self.architecture.tensors())
-        family = import_module(FAMILIES[self.family]).FAMILY
+        [family] = [naming.code.FAMILY for naming in NAMINGS if naming.family == self.family]
         decoding = decode(refs(arrays), canonical_rules(list(arrays), None))
         return Model("", family.title, family, self.architecture, decoding, (), EVALUATION)
 
@@ -129,10 +128,9 @@ def show(original: Original, mistake: Mistake, folder: Path) -> Shown:
     loaded = it.runner.load("float32")
     assert loaded.passed, loaded
     source, written = it.case.source.model, it.case.target.model
-    anew = {str(source.architecture.positions): it.case.baked} if it.case.baked else {}
     pixels = formula.pixel_values(it.case.image_size, it.case.image_size, batch=1)
     proof = outputs.prove(it.comparison(), pixels, "noise")
-    return Shown(exact.prove(source.decoding, written.decoding, anew=anew), proof)
+    return Shown(exact.prove(source.decoding, written.decoding, anew=it.case.anew), proof)
 
 
 def write(folder: Path, target: Target, arrays: Arrays, config: Mapping[str, object]) -> None:

@@ -15,13 +15,13 @@ from dinoport import api
 from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule, copy, split_rows
-from dinoport.networks.network import Classifier, Features
+from dinoport.networks.network import Features
 from dinoport.proofs.diagnosis import diagnosis
-from dinoport.proofs.prove import Level
 from dinoport.report.page.render import page
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
-from tests.families.cases import CASES, Case, Request
+from tests.families.cases import BY_NAME, Case, Request
+from tests.models import classifying
 from tests.proofs.faults import FAULTS, IN_OTHER_FAMILIES, SOURCE, VIT, Fault, assert_named
 
 pytest.importorskip("torch")
@@ -32,10 +32,11 @@ from safetensors.numpy import load_file, save_file
 
 PROBE = Case(
     "probe",
-    replace(VIT, depth=2, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 5)),
+    classifying(replace(VIT, depth=2), 5, Features.CLS_MEAN_INTERLEAVED),
     "Dinov2ForImageClassification",
     Request(num_heads=2),
     head=("linear.weight", "linear.bias"),
+    classifier="linear",
 )
 
 UNKNOWN = Fault("blocks.0", "", {"hidden_act": "mish"})
@@ -70,8 +71,7 @@ def test_a_planted_fault_is_named(name: str, converted: tuple[Path, Path], tmp_p
 
 def planted_in(name: str, fault: Fault, folder: Path) -> Report:
     """The report on a family's case with a fault in its folder."""
-    case = next(case for case in CASES if case.name == name)
-    source, request = case.write(folder)
+    source, request = BY_NAME[name].write(folder)
     api.convert(source, folder / "out", request, level="none")
     return api.verify(source, planted(fault, folder / "out", folder / "planted"), request)
 
@@ -146,8 +146,7 @@ def test_a_wrong_rule_is_named_though_every_tensor_was_transported(
 def test_a_classifier_over_other_features_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dinoport.codebases.transformers import dinov2
 
-    wrong = (copy("linear.weight", "classifier.weight"), copy("linear.bias", "classifier.bias"))
-    monkeypatch.setattr(dinov2, "INTERLEAVED_CLASSIFIER", wrong)
+    monkeypatch.setattr(dinov2, "INTERLEAVED_CLASSIFIER", dinov2.CLASSIFIER)
     source, request = PROBE.write(tmp_path)
     with pytest.raises(NotProvenError) as raised:
         api.convert(source, tmp_path / "out", request)
@@ -173,7 +172,7 @@ def test_without_torch_contents_are_compared(converted: tuple[Path, Path], tmp_p
     ("level", "ending"), [("full", "; outputs are equal all the same"), ("exact", "")], ids=["full", "exact"]
 )
 def test_tensors_that_change_no_output_are_where_tensors_begin_to_differ(
-    level: Level, ending: str, converted: tuple[Path, Path], tmp_path: Path
+    level: str, ending: str, converted: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Softmax takes no notice of what the keys' bias adds to every key alike."""
 

@@ -327,7 +327,7 @@ def test_a_declared_tensor_returns_as_declared(value: float, back: bool, faults:
     assert len(proof.problems) == faults
     assert (proof.synthesised, proof.dropped) == ((1, 0) if back else (0, 1))
     if faults:
-        assert proof.problems == ("rope_embed.periods is not what was declared (the powers of 100: computed)",)
+        assert proof.problems == ("rope_embed.periods is not what was declared: the powers of 100 (computed)",)
 
 
 def test_what_the_source_leaves_aside_is_counted_as_dropped() -> None:

@@ -7,21 +7,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from dinoport.codebases.hub_entries import HubEntry, hub_entry
 
 from dinoport import api
-from dinoport.codebases.codebase import Architecture
+from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.codebase import HubEntry
+from dinoport.codebases.dino import vit
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UsageError
+from dinoport.mapping.decoding import Decoding
+from dinoport.model import Model
 from dinoport.networks.convnext.architecture import ConvNeXt
-from dinoport.networks.resnet.architecture import ResNet
+from dinoport.networks.network import Architecture
+from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.genuine import check_reference
+from dinoport.proofs.genuine import check_reference, entry_of
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
-from dinoport.work import conversion
+from dinoport.request import Checks
 from tests.goldens import state_by_formula
-from tests.models import dinov2
+from tests.models import RESNET, classifying, dinov2
 
 HUBCONF = '''
 """A ViT as facebookresearch/dino's hubconf.py gives one, small."""
@@ -81,7 +85,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(state, tmp_path / "checkpoint.pth")
     depth = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
     sizes = {"width": 64, "depth": depth, "patch": 8, "rows": state["pos_embed"].shape[1]}
-    monkeypatch.setattr(conversion, "hub_entry", lambda architecture, size: HubEntry("owner/repo", "tiny", sizes))
+    monkeypatch.setattr(vit, "hub_entry", lambda architecture, size: HubEntry("owner/repo", "tiny", sizes))
     return tmp_path / "checkpoint.pth"
 
 
@@ -214,13 +218,20 @@ V3_7B = RotaryViT(4096, 40, 32, 8192, 16, feed_forward="swiglu", registers=4, qk
 CONVNEXT = ConvNeXt((3, 3, 9, 3), (96, 192, 384, 768))
 
 
+def entry(architecture: Architecture, image_size: int) -> HubEntry | None:
+    """The entry of the codebase whose own model this is."""
+    naming = next(naming for naming in NAMINGS if naming.recognises(architecture.tensors()))
+    model = Model("", "", naming.code.FAMILY, architecture, Decoding({}), (), EVALUATION)
+    return entry_of(model, image_size, Checks(reference="hub"))
+
+
 @pytest.mark.parametrize(
     ("architecture", "image_size", "name", "arguments"),
     [
         (VITS16, 224, "dino_vits16", {}),
         (replace(VITS16, patch_size=8, image_size=480), 480, "dino_vits8", {"img_size": [480]}),
-        (ViT(768, 12, 12, 3072, 8, 224, classes=10), 224, "dino_vitb8", {}),
-        (ResNet(), 224, "dino_resnet50", {}),
+        (classifying(ViT(768, 12, 12, 3072, 8, 224), 10), 224, "dino_vitb8", {}),
+        (RESNET, 224, "dino_resnet50", {}),
         (VITB14, 518, "dinov2_vitb14", {}),
         (replace(VITB14, registers=4, image_size=224), 224, "dinov2_vitb14_reg", {"img_size": 224}),
         (VITG14, 518, "dinov2_vitg14", {}),
@@ -233,7 +244,8 @@ CONVNEXT = ConvNeXt((3, 3, 9, 3), (96, 192, 384, 768))
 def test_the_entry_of_a_published_model(
     architecture: Architecture, image_size: int, name: str, arguments: dict[str, object]
 ) -> None:
-    found = hub_entry(architecture, image_size)
+    found = entry(architecture, image_size)
+    assert found is not None
     assert (found.name, dict(found.arguments)) == (name, arguments)
     assert found.repo == f"facebookresearch/{name.partition('_')[0]}"
 
@@ -254,7 +266,7 @@ def test_the_entry_of_a_published_model(
 )
 def test_a_model_that_no_entry_builds(architecture: Architecture) -> None:
     with pytest.raises(SettingError) as caught:
-        hub_entry(architecture, 224)
+        entry(architecture, 224)
     assert str(caught.value).startswith(
         "--reference: no entry of torch.hub builds this model\n"
         "  expected: the sizes and settings of a published model\n"

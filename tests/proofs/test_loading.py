@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from dinoport.api import convert
+from dinoport.codebases.running import LoadingProof
+from dinoport.codebases.transformers.running import ClassRunner
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.proofs import loading
 from dinoport.proofs.verdict import Proofs, judge
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
@@ -30,6 +32,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
 
 
+def load(folder: Path, *, pooler: bool = True) -> tuple[LoadingProof, Any]:
+    runner = ClassRunner(folder, "ViTModel", pooler=pooler)
+    return runner.load(), runner.model
+
+
 def change(folder: Path, edit: Callable[[dict[str, np.ndarray]], object]) -> None:
     path = folder / "model.safetensors"
     arrays = load_file(path)
@@ -38,8 +45,8 @@ def change(folder: Path, edit: Callable[[dict[str, np.ndarray]], object]) -> Non
 
 
 def test_a_folder_loads_clean_in_float64_and_evaluates(folder: Path) -> None:
-    proof, model = loading.load(folder, "ViTModel")
-    assert proof == loading.LoadingProof("ViTModel", transformers.__version__)
+    proof, model = load(folder)
+    assert proof == LoadingProof("ViTModel", transformers.__version__)
     assert proof.passed
     assert not model.training
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
@@ -57,7 +64,7 @@ def test_a_folder_loads_clean_in_float64_and_evaluates(folder: Path) -> None:
 )
 def test_keys_that_do_not_fit_are_named(folder: Path, edit: Callable[[object], object], failure: str) -> None:
     change(folder, edit)
-    proof, _ = loading.load(folder, "ViTModel")
+    proof, _ = load(folder)
     assert not proof.passed
     [text] = judge(Proofs(loading=proof), ()).failures
     assert text.startswith(failure)
@@ -65,7 +72,7 @@ def test_keys_that_do_not_fit_are_named(folder: Path, edit: Callable[[object], o
 
 def test_a_tensor_of_another_shape_fails(folder: Path) -> None:
     change(folder, lambda arrays: arrays.update({"layernorm.bias": np.ones(9, np.float32)}))
-    proof, model = loading.load(folder, "ViTModel")
+    proof, model = load(folder)
     assert not proof.passed
     assert model is None
     assert proof.failure is not None
@@ -74,7 +81,7 @@ def test_a_tensor_of_another_shape_fails(folder: Path) -> None:
 
 def test_a_config_that_is_none_fails(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    proof, model = loading.load(folder, "ViTModel")
+    proof, model = load(folder)
     assert not proof.passed
     assert model is None
     assert proof.failure is not None
@@ -84,8 +91,8 @@ def test_a_config_that_is_none_fails(folder: Path) -> None:
 def test_a_pooler_that_is_left_out_is_not_missed(tmp_path: Path) -> None:
     source = tiny.write(tmp_path / "checkpoint.pth")
     convert(source, tmp_path / "folder", replace(tiny.REQUEST, pooler="none"), level="none")
-    assert loading.load(tmp_path / "folder", "ViTModel", pooler=False)[0].passed
-    proof, _ = loading.load(tmp_path / "folder", "ViTModel")
+    assert load(tmp_path / "folder", pooler=False)[0].passed
+    proof, _ = load(tmp_path / "folder")
     assert proof.missing == ("pooler.dense.bias", "pooler.dense.weight")
 
 
@@ -93,7 +100,7 @@ def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, cap
     change(folder, lambda arrays: arrays.pop("layernorm.bias"))
     logging = transformers.utils.logging
     level = logging.get_verbosity()
-    loading.load(folder, "ViTModel")
+    load(folder)
     assert logging.get_verbosity() == level
     assert logging.is_progress_bar_enabled()
     captured = capfd.readouterr()
@@ -102,7 +109,7 @@ def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, cap
 
 def test_fields_of_the_folders_config_are_as_written(folder: Path) -> None:
     """What the proof loads is the folder's own class and sizes, not defaults."""
-    _, model = loading.load(folder, "ViTModel")
+    _, model = load(folder)
     config = json.loads((folder / "config.json").read_text())
     assert model.config.num_attention_heads == config["num_attention_heads"] == 2
     assert model.config.layer_norm_eps == config["layer_norm_eps"] == 1e-6

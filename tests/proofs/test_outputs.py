@@ -14,18 +14,21 @@ from dinoport.proofs.outputs import GATE, Difference, noise_input
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests import formula
+from tests.models import classifying, renamed
 from tests.with_torchvision import ONE_GREY_LEVEL
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 VIT = ViT(width=64, depth=2, heads=1, mlp_hidden=96, patch_size=8, image_size=64)
+CLASSIFYING = classifying(VIT, 3)
 INFINITE = Difference(float("inf"), float("inf"))
 
 
 def write(path: Path, model: ViT = VIT, **changed: float) -> Path:
     """`changed` sets one value in the named tensor, dots as underscores."""
-    state = {name: torch.from_numpy(values.copy()) for name, values in formula.state_dict(model.tensors()).items()}
+    shapes = renamed(model.tensors(), "classifier", "head")
+    state = {name: torch.from_numpy(values.copy()) for name, values in formula.state_dict(shapes).items()}
     for name, value in changed.items():
         state[name.replace("__", ".")].view(-1)[5] = value
     torch.save(state, path)
@@ -57,9 +60,7 @@ def test_a_difference_is_the_largest_and_relative_to_the_largest_value(
 
 
 def test_every_output_is_compared_and_float32_is_reported_beside_it(tmp_path: Path) -> None:
-    report = convert(
-        write(tmp_path / "vit.pth", replace(VIT, classifier=Classifier(Features.CLS, 3))), tmp_path / "out"
-    )
+    report = convert(write(tmp_path / "vit.pth", CLASSIFYING), tmp_path / "out")
     proof = report.proofs.outputs
     assert set(proof.float64) == set(proof.float32) == {"tokens", "logits"}
     assert proof.worst < 1e-12
@@ -129,7 +130,7 @@ def test_one_channel_that_is_not_finite_is_no_difference_of_the_pooler(tmp_path:
 
 def test_weights_that_are_not_finite_and_are_not_read_hide_nothing(tmp_path: Path) -> None:
     """A classifier row of NaN spoils one logit of each picture; tokens are still compared."""
-    source = write(tmp_path / "vit.pth", replace(VIT, classifier=Classifier(Features.CLS, 3)), head__weight=np.inf)
+    source = write(tmp_path / "vit.pth", CLASSIFYING, head__weight=np.inf)
     report = convert(source, tmp_path / "out", allow_nonfinite=True)
     assert report.proofs.outputs.undefined == 1
     assert report.proofs.outputs.worst < GATE

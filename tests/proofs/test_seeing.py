@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,12 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert
-from dinoport.codebases.transformers.running import attention_of_original
 from dinoport.errors import SettingError
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.pictures.seeing import fitted, holding, see
 from dinoport.proofs.picture import synthetic_picture
-from tests.families.cases import CASES, Case
+from tests.families.cases import BY_NAME, CASES, Case
+from tests.models import renamed
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -47,7 +46,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def of_the_original(case: Case, folder: Path, values: Any) -> tuple[Any, Any]:
-    """Attention and tokens of the reference in float64, with Transformers' rule for another size than the table's.
+    """Attention and tokens of the network's own pass in float64, with Transformers' rule for another size than the table's.
 
     The eps is the folder's: no state dict holds one, and what is assumed for it is not tested here.
     """
@@ -56,20 +55,21 @@ def of_the_original(case: Case, folder: Path, values: Any) -> tuple[Any, Any]:
     if hasattr(architecture, "interpolation"):
         antialiased = case.class_name.startswith("Dinov2WithRegisters")
         architecture = replace(architecture, interpolation=TO_SIZE_ANTIALIASED if antialiased else TO_SIZE)
-    state = {name: torch.from_numpy(array).double() for name, array in case.state().items()}
-    reference = import_module(architecture.__module__.replace("architecture", "reference"))
-    blocks: dict[str, Any] = {}
-    rotation = None
-    if hasattr(architecture, "rope_theta"):
+    state, code, blocks, arguments = state_of(case), architecture.network.code, {}, {}
+    if architecture.network.rotation:
         rows, columns = (side // architecture.patch_size for side in values.shape[-2:])
         # In float32, as upstream's hub models and Transformers compute angles whatever the model's dtype.
-        rotation = reference.rotation_of_state({}, architecture, rows, columns, torch.float32)
-    arguments = {"rotation": rotation} if rotation else {}
+        angles = code.rotation_of_state({}, architecture, rows, columns, torch.float32)
+        arguments = {"rotation": tuple(each.double() for each in angles)}
     with torch.inference_mode():
-        outputs = reference.forward(state, architecture, values.double(), blocks.__setitem__, **arguments)
-        if rotation:
-            rotation = tuple(angles.double() for angles in rotation)
-        return attention_of_original(state, architecture, blocks, rotation), outputs["tokens"]
+        outputs = code.forward(state, architecture, values.double(), blocks.__setitem__, **arguments)
+        return code.last_attention(state, architecture, blocks, **arguments), outputs["tokens"]
+
+
+def state_of(case: Case) -> dict[str, Any]:
+    """The case's tensors by their canonical names."""
+    state = {name: torch.from_numpy(array).double() for name, array in case.state().items()}
+    return renamed(state, case.classifier, "classifier")
 
 
 def values_of(picture: Any, case: Case) -> Any:
@@ -120,10 +120,8 @@ def test_without_attention_there_is_the_feature_map(name: str, folders: dict[str
     assert seen.attention is None
     assert seen.patches.shape[:2] == (3, 4)
     assert seen.picture.shape == (96, 128, 3)
-    case = next(case for case in SEEING if case.name == name)
-    reference = import_module(case.architecture.__module__.replace("architecture", "reference"))
-    state = {key: torch.from_numpy(array).double() for key, array in case.state().items()}
-    outputs = reference.forward(state, case.architecture, values_of(seen.picture, case))
+    case = BY_NAME[name]
+    outputs = case.architecture.network.code.forward(state_of(case), case.architecture, values_of(seen.picture, case))
     expected = outputs.get("feature_map")
     flat = outputs["tokens"][0, 1:] if expected is None else expected[0].flatten(1).T
     difference = abs(seen.patches.reshape(len(flat), -1) - flat.numpy()).max()

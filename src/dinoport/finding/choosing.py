@@ -44,7 +44,7 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None) -> Foun
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
     names = list(chosen[0].tensors)
-    families = dict.fromkeys(str(naming.code.FAMILY) for naming in catalogue.NAMINGS)
+    families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]
     raise UnknownModelError(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,

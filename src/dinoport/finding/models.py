@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases.codebase import Evidence, Naming, classifier_of
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.errors import SettingError
+from dinoport.codebases.transformers.forms import class_name, is_known_class
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
@@ -49,7 +49,12 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint)
-    found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
+    try:
+        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
+    except UnknownModelError:
+        if class_name(checkpoint.config or {}):
+            return _of_folder(checkpoint)  # which says which class it holds
+        raise
     wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY

@@ -90,7 +90,7 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
     for rule in rules:
         if rule.source and rule.constant:
             step = declared_step(rule, rule.source.template, rule.constant.dtype or common)
-            steps[rule.source.template] = replace(step, reason=f"{rule.constant}: {rule.reason}")
+            steps[rule.source.template] = replace(step, reason=f"{rule.constant} ({rule.reason})")
     return Decoding(steps, tuple(made), tuple(aside), tuple(problems), tuple(rules))
 
 

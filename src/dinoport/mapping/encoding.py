@@ -54,7 +54,7 @@ def encode(
             problems.append(Problem(name, f"has a shape that does not fit: {error}"))
             continue
         made = (declared or {}).get(name)
-        reason = f"not in the source: {made}" if made else claim.rule.reason
+        reason = f"not in the source; taken as {made}" if made else claim.rule.reason
         kind = Kind.SYNTHESISED if made else claim.rule.kind
         _split(claim, tensor, TensorSpec("", _cast(tensor.dtype, dtype), shape), kind, reason, steps, dropped)
     steps += _made(rules, dtype or common_dtype(step.target for step in steps))

@@ -104,13 +104,13 @@ def prove(
         before = (known or {}).get(step.target.name)
         return before or _compare(step, other, cast, anew or {}, on_bytes)
 
-    storages = summed_storages(step.tensor() for step, _ in pairs)
+    storages = summed_storages([*(step.tensor() for step, _ in pairs), *(each.tensor for each in source.made)])
     of_target = summed_storages(step.tensor() for _, step in pairs)
     with _workers() as pool:
         comparisons = list(pool.map(lambda pair: one_of(pair[0], pair[1]), pairs))
         problems += [text for text in pool.map(_checksum_problem, [*storages, *of_target]) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
-    problems += [f"{name} is not what was declared ({why})" for name, one, other, why in made if not _same(one, other)]
+    problems += [f"{name} is not what was declared: {why}" for name, one, other, why in made if not _same(one, other)]
     problems += [text for each in (*source.made, *target.made) if (text := _check_made(each))]
     own = {step.target.name: _held_as(step) for step, _ in pairs}
     matrices = {step.target.name for step, _ in pairs if is_matrix(step.target.shape)}
@@ -150,7 +150,9 @@ def compare_whole(
 
 def _is_whole(target: Decoding, step: Step) -> bool:
     """Whether no part of a canonical tensor is missing."""
-    return not _is_declared(step) and len(step.spans) == max(step.operation.parts, 1)
+    claims = claims_of_source(step.target.name, target.rules)
+    held = sum(not span.is_declared for span in step.spans)
+    return not _is_declared(step) and any(held == sum(map(bool, claim.rule.targets)) for claim in claims)
 
 
 def _is_declared(step: Step) -> bool:

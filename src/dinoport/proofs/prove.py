@@ -151,7 +151,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes)
     cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
-    shown = pixels.PixelsProof("not shown", reason=f"{case.target.model.title} has no image processor")
+    shown = pixels.PixelsProof("not shown", reason=_unprocessed(case))
     if case.target.processor and case.preprocessing:
         on_progress(PIXELS, 0, 0)
         shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels)
@@ -175,6 +175,14 @@ def _counted(architecture: Architecture, on_progress: Progress) -> Callable[[str
         on_progress(BLOCKS, min(done, total), total)
 
     return tell
+
+
+def _unprocessed(case: Case) -> str:
+    """Why there is no image processor to prove."""
+    channels = case.source.model.architecture.channels
+    if case.target.runner and channels != 3:
+        return f"no image processor is written for a model of {channels} channels"
+    return "a file of the original's has no image processor"
 
 
 def _is_beside(case: Case, name: str) -> bool:
