@@ -211,7 +211,7 @@ def test_another_folder_and_a_changed_report_are_told(returned: Path, tmp_path: 
 
 def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path: Path) -> None:
     there, back = returned / "there", returned / "back"
-    asked = Request(num_heads=2, dtype="float16")
+    asked = Request(num_heads=2, image_size=32)
     for way in (
         lambda: convert(there, tmp_path / "new", asked, to="original", level="exact"),
         lambda: plan(there, asked, to="original"),
@@ -222,7 +222,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
             way()
         assert str(wrong.value) == (
             "the way back follows from the folder alone, and takes no options of a conversion\n"
-            "  found: --dtype, --num-heads\n  try: leave them out; convert the original again for another folder"
+            "  found: --num-heads, --image-size\n  try: leave them out; convert the original again for another folder"
         )
     with pytest.raises(UsageError) as shards:
         convert(there, tmp_path / "new", to="original", level="exact", max_shard_bytes=1000)

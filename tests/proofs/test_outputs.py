@@ -15,7 +15,6 @@ from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests import formula
 from tests.models import classifying, renamed
-from tests.with_torchvision import ONE_GREY_LEVEL
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -77,7 +76,7 @@ def test_other_sizes_show_the_known_difference(tmp_path: Path) -> None:
     known = "position tables are resampled by another rule"
     assert report.verdict.exceptions == (
         *(f"at {height}×{width} ({difference.relative:.1e}: {known})" for (height, width), difference in sizes.items()),
-        *ONE_GREY_LEVEL,
+        *report.proofs.pixels.exceptions,
     )
 
 
@@ -88,7 +87,7 @@ def test_a_cast_is_equal_to_the_original_rounded_alike(dtype: str, unit: float, 
     assert proof.worst < 1e-12
     assert unit / 10 < proof.rounding.relative < 10 * unit
     rounded = f"for rounding (outputs move by {proof.rounding.relative:.1e})"
-    assert report.verdict.exceptions == (rounded, *ONE_GREY_LEVEL)
+    assert report.verdict.exceptions == (rounded, *report.proofs.pixels.exceptions)
 
 
 @pytest.mark.parametrize("size", [48, 96])
@@ -109,7 +108,7 @@ def test_weights_that_are_not_finite_leave_outputs_unshown(tmp_path: Path) -> No
     assert not proof.passed
     assert not proof.differs
     assert report.verdict.word is Word.TRANSPORTED
-    excepted = ("that 1 value is not finite, as in the original", *ONE_GREY_LEVEL)
+    excepted = ("that 1 value is not finite, as in the original", *report.proofs.pixels.exceptions)
     assert str(report.verdict).startswith(
         "transported exactly (outputs not shown: the original's own are not finite), "
         f"except {'; '.join(excepted)}, assuming heads = 1 (width / 64)"

@@ -46,7 +46,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def of_the_original(case: Case, folder: Path, values: Any) -> tuple[Any, Any]:
-    """Attention and tokens of the network's own pass in float64, with Transformers' rule for another size than the table's.
+    """Attention and tokens of our own pass in float64, with Transformers' rule for another size than the table's.
 
     The eps is the folder's: no state dict holds one, and what is assumed for it is not tested here.
     """

@@ -1,4 +1,4 @@
-"""A class in float32 and in float64, in one sweep: each pass is what the class loaded in its dtype gives, bit for bit."""
+"""A class in float32 and in float64, in one sweep: each pass is that of the class loaded in its dtype, bit for bit."""
 
 from __future__ import annotations
 
