@@ -230,14 +230,65 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
         "--max-shard-size goes with a conversion to Transformers, not --to original\n"
         "  likely cause: an original is one file, however large\n  try: leave --max-shard-size out"
     )
-    with pytest.raises(UsageError, match="--reference goes with a conversion to Transformers"):
-        verify(there, back, reference=str(there))
+
+
+@pytest.mark.parametrize("level", ["exact", "full"])
+def test_any_two_places_are_verified(returned: Path, level: str) -> None:
+    """Files too, and a file against its folder. Of a file nothing beside the tensors is looked at, which is said."""
+    if level == "full":
+        pytest.importorskip("transformers")
+    original, there, back = (returned / name for name in ("checkpoint.pth", "there", "back"))
+    for source, place in (
+        (original, back / "checkpoint.pth"),
+        (there, back / "checkpoint.pth"),
+        (back / "checkpoint.pth", original),
+        (back / "checkpoint.pth", there),
+    ):
+        report = verify(source, place, level=level)
+        assert not report.verdict.failed, str(report.verdict)
+        assert report.proofs.exact is not None
+        assert report.proofs.exact.found == len(BY_NAME["vit"].state())
+        told = f"of {source} and {place} nothing beside the tensors was looked at"
+        assert (told in report.remarks) == place.is_file()
+
+
+def test_a_folder_and_the_file_in_it_hold_the_same(returned: Path) -> None:
+    """Its dinoport.json was written for another source, which is a warning and no fault."""
+    verdict = verify(returned / "back" / "checkpoint.pth", returned / "back", level="exact").verdict
+    assert not verdict.failed, str(verdict)
+    assert any("is another file than the one that was converted" in warning for warning in verdict.warnings)
+
+
+def test_another_value_in_either_of_two_files_is_caught(returned: Path, tmp_path: Path) -> None:
+    state = torch.load(returned / "checkpoint.pth", weights_only=True)
+    state["blocks.1.attn.qkv.bias"][70] += 1e-6
+    torch.save(state, tmp_path / "other.pth")
+    for pair in ((returned / "checkpoint.pth", tmp_path / "other.pth"), (tmp_path / "other.pth", returned / "there")):
+        failures = verify(*pair, level="exact").verdict.failures
+        assert any(failure.startswith("blocks.1.attn.qkv.bias differs from ") for failure in failures), failures
+
+
+def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path, tmp_path: Path) -> None:
+    """What comes of it is, byte for byte, what comes of the original."""
     with pytest.raises(SettingError) as refused:
-        verify(back / "checkpoint.pth", back, level="exact")
+        convert(returned / "there", tmp_path / "again", level="exact")
     assert str(refused.value) == (
-        f"{back} was converted back, and {back / 'checkpoint.pth'} is not what it was made from\n"
-        "  expected: a folder of Transformers as SOURCE\n  found: a torch zip file\n"
-        f"  try: dinoport verify FOLDER {back}, with the folder that was converted back"
+        f"{returned / 'there'} is a folder of Transformers already\n"
+        "  expected: a checkpoint of an original codebase, or --dtype or --image-size for another folder\n"
+        "  found: config.json and weights under the names of Transformers\n"
+        f"  try: dinoport convert {returned / 'there'} FOLDER --to original, for the original's names"
     )
-    with pytest.raises(SettingError, match=f"try: dinoport verify SOURCE {back}, if it was converted back from SOURCE"):
-        verify(there, back / "checkpoint.pth", level="exact")
+    for number, change in enumerate(
+        ({"dtype": "float16"}, {"image_size": 32}, {"dtype": "bfloat16", "image_size": 96})
+    ):
+        made = [tmp_path / f"{number}{kind}" for kind in "ab"]
+        for source, folder in zip((returned / "there", returned / "checkpoint.pth"), made, strict=True):
+            report = convert(source, folder, level="exact", **change)
+            assert report.verdict.word is Word.TRANSPORTED, str(report.verdict)
+        assert report.class_name == "ViTModel"
+        for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+            assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), (change, name)
+        assert not verify(returned / "there", made[0], level="exact").verdict.failed
+    back = convert(returned / "there", tmp_path / "back", to="original", dtype="float16", level="exact")
+    assert back.proofs.exact is not None
+    assert back.proofs.exact.recomputed == len(BY_NAME["vit"].state())

@@ -21,6 +21,7 @@ from dinoport.networks.preprocessing import EVALUATION
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
 from dinoport.proofs.genuine import check_reference, entry_of
+from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
 from dinoport.request import Checks
@@ -193,6 +194,17 @@ def test_it_does_not_go_with_the_way_back(source: Path, hub: Path, tmp_path: Pat
     )
 
 
+def test_what_was_converted_back_is_verified_with_it(source: Path, hub: Path, tmp_path: Path) -> None:
+    api.convert(source, tmp_path / "folder", level="none")
+    api.convert(tmp_path / "folder", tmp_path / "back", to="original", level="none")
+    report = api.verify(tmp_path / "folder", tmp_path / "back", reference=str(hub))
+    assert report.verdict.word is Word.EQUAL
+    assert report.proofs.genuine is not None
+    assert report.proofs.genuine.passed
+    (hub / "hubconf.py").write_text(HUBCONF.replace("EPS = 1e-6", "EPS = 1e-12"), encoding="utf-8")
+    assert api.verify(tmp_path / "folder", tmp_path / "back", reference=str(hub)).verdict.failed
+
+
 def test_hub_asks_torch_hub_for_the_repository(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
@@ -211,8 +223,8 @@ def test_hub_asks_torch_hub_for_the_repository(source: Path, tmp_path: Path, mon
 
 
 VITS16 = ViT(384, 12, 6, 1536, 16, 224)
-VITB14 = dinov2(768, 12, 12, 3072, 14, 518)
-VITG14 = dinov2(1536, 40, 24, 4096, 14, 518, feed_forward="swiglu")
+VITB14 = dinov2(width=768, depth=12, heads=12, mlp_hidden=3072, patch_size=14, image_size=518)
+VITG14 = replace(VITB14, width=1536, depth=40, heads=24, mlp_hidden=4096, feed_forward="swiglu")
 V3_S = RotaryViT(384, 12, 6, 1536, 16, registers=4, key_bias_mask=True)
 V3_7B = RotaryViT(4096, 40, 32, 8192, 16, feed_forward="swiglu", registers=4, qkv_bias=False)
 CONVNEXT = ConvNeXt((3, 3, 9, 3), (96, 192, 384, 768))

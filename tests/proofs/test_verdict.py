@@ -36,7 +36,16 @@ def test_all_proofs_make_equal() -> None:
 
 @pytest.mark.parametrize("proofs", [WHOLE, Proofs(EXACT), Proofs()], ids=["full", "exact", "none"])
 def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
-    assert str(judge(proofs, (HEADS,))).endswith(", assuming heads = 6 (width / 64)")
+    doubted, eps = replace(HEADS, doubted=True), Setting("eps", 1e-6, Origin.ASSUMED, "as in the code")
+    for assumed, text in (
+        ((HEADS,), "1 value as in owner/repo"),
+        ((HEADS, eps), "2 values as in owner/repo"),
+        ((doubted,), "heads = 6 (width / 64)"),
+        ((doubted, eps), "heads = 6 (width / 64) and 1 as in owner/repo"),
+    ):
+        verdict = judge(proofs, assumed, upstream="owner/repo")
+        assert str(verdict).endswith(f", assuming {text}")
+        assert verdict.assumptions == tuple(map(str, assumed))
 
 
 @pytest.mark.parametrize(
@@ -181,8 +190,8 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     torch.save(state, tmp_path / "vit.pth")
     report = convert(tmp_path / "vit.pth", tmp_path / "out")
     said = "heads = 2 (width / 64)"
-    assert report.verdict.word is Word.EQUAL
-    assert str(report.verdict).startswith("equal at 16×16 pixels, assuming heads = 2 (width / 64), eps = 1e-06")
+    assert report.verdict.word is Word.EQUAL_EXCEPT, "at sizes that are cropped aside"
+    assert ", assuming heads = 2 (width / 64) and " in str(report.verdict)
     written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
     assert said in written["text"]
     assert written["assumptions"][0] == said

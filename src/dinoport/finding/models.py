@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases.codebase import Evidence, Naming, classifier_of
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.transformers.forms import class_name, is_known_class
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.unwrap import state_dicts, training_arguments
@@ -52,7 +52,7 @@ def read_model(
     try:
         found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
     except UnknownModelError:
-        if class_name(checkpoint.config or {}):
+        if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint)  # which says which class it holds
         raise
     wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)

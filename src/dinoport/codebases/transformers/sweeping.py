@@ -93,15 +93,19 @@ class _Turns:
                 stored[:] = [(tensor, tensor.data) for tensor in _held(block)]
                 _widen(stored)
 
-        def after(*_: Any) -> None:
-            side = self._player[get_ident()]
+        def restore() -> None:
             for tensor, data in stored:
                 tensor.data = data
             stored.clear()
+
+        def after(*_: Any) -> None:
+            side = self._player[get_ident()]
+            restore()
             self._outside.restore()
             self._pass_on(side)
             self._wait(side)
 
+        hooks.callback(restore)  # after a pass that failed within the block
         hooks.callback(block.register_forward_pre_hook(before).remove)
         hooks.callback(block.register_forward_hook(after).remove)
 
@@ -128,6 +132,7 @@ def _widen_while_it_runs(block: Any, hooks: ExitStack) -> None:
         for tensor, stored in held:
             tensor.data = stored
 
+    hooks.callback(after)
     hooks.callback(block.register_forward_pre_hook(before).remove)
     hooks.callback(block.register_forward_hook(after).remove)
 
