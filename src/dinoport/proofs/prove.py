@@ -151,7 +151,10 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes)
     cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
-    shown = pixels.PixelsProof("not shown", reason=f"{case.target.model.title} has no image processor")
+    reason = f"{case.target.model.title} has no image processor"
+    if case.preprocessing and not rgb:
+        reason = f"no image processor is written for a model of {architecture.channels} channels"
+    shown = pixels.PixelsProof("not shown", reason=reason)
     if case.target.processor and case.preprocessing:
         on_progress(PIXELS, 0, 0)
         shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels)
