@@ -103,7 +103,38 @@ def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_pat
         "- The folder has no image processor: scale and normalise the 4 channels as in training (from 0 to 1; mean "
         "0.1, 0.2, 0.3, 0.4; standard deviation 0.5, 0.6, 0.7, 0.8)."
     ) in card
+    settings = {setting.name: setting.value for setting in report.settings}
+    assert (settings["pixel mean"], settings["pixel std"]) == ("0.1, 0.2, 0.3, 0.4", "0.5, 0.6, 0.7, 0.8")
     assert not verify(source, tmp_path / "out", given, level="exact").verdict.failed
     (tmp_path / "out" / "preprocessor_config.json").write_text("{}")
     failures = verify(source, tmp_path / "out", given, level="exact").verdict.failures
     assert "preprocessor_config.json is in the folder, and no conversion writes it there" in failures
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+@pytest.mark.parametrize("given", [("image_mean", "image_std"), ("image_mean",), ("image_std",), ()])
+def test_the_lines_for_other_channels_apply_their_statistics(
+    channels: int, given: tuple[str, ...], tmp_path, monkeypatch
+) -> None:
+    """What the model is given is what the numbers say, to the bit of float32, and so are its outputs."""
+    from tests import formula
+
+    case = next(case for case in CASES if case.name == "vit-four-channels")
+    case = replace(case, architecture=replace(case.architecture, channels=channels))
+    source, wishes = case.write(tmp_path)
+    mean, std = (formula.tensor(name, (channels,)).astype(float) ** 2 + 0.25 for name in ("mean", "std"))
+    values = {"image_mean": tuple(mean.tolist()), "image_std": tuple(std.tolist())}
+    convert(source, tmp_path / "out", replace(wishes, **{name: values[name] for name in given}), level="exact")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    code = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0]
+    picture = np.random.default_rng(1).random((64, 64, channels))
+    np.save(tmp_path / "picture.npy", picture)
+    assert code.count(f"np.zeros((64, 64, {channels}))") == 1
+    (tmp_path / "usage.py").write_text(code.replace(f"np.zeros((64, 64, {channels}))", 'np.load("picture.npy")'))
+    monkeypatch.chdir(tmp_path)
+    result = runpy.run_path("usage.py")
+    expected = (picture - (mean if "image_mean" in given else 0)) / (std if "image_std" in given else 1)
+    inputs = expected.astype(np.float32).transpose(2, 0, 1)[None]
+    np.testing.assert_array_equal(result["pixels"], inputs)
+    outputs = result["model"](torch.tensor(inputs)).last_hidden_state[:, 0]
+    np.testing.assert_array_equal(result["features"].detach(), outputs.detach())

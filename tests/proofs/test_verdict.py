@@ -17,6 +17,7 @@ from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.outputs import Difference, OutputsProof
 from dinoport.proofs.pixels import PixelsProof, Status
 from dinoport.proofs.verdict import Proofs, Word, judge
+from dinoport.report.text import folded, headline
 
 SAME, OTHER = Difference(1e-16, 1e-15), Difference(1e-5, 1e-6)
 
@@ -25,7 +26,11 @@ LOADED = LoadingProof("ViTModel", "5.0.0")
 COMPUTED = OutputsProof((224, 224), "a picture", "2.13.0", {"tokens": SAME}, {"tokens": OTHER})
 SEEN = PixelsProof("equal", "PIL", 0.0, 0.0, "a picture")
 WHOLE = Proofs(EXACT, LOADED, COMPUTED, SEEN)
-HEADS = Setting("heads", 6, Origin.ASSUMED, "width / 64")
+HEADS = Setting("heads", 6, Origin.ASSUMED, "width / 64", doubted=True)
+EPS = Setting("eps", 1e-6, Origin.ASSUMED, "as in all DINO models")
+SCALE = Setting("qk scale", "head_dim ** -0.5", Origin.ASSUMED, "as in all DINO models")
+MEAN = Setting("pixel mean", "0.1, 0.2, 0.3", Origin.GIVEN, "--image-mean")
+CLAIMED = Setting("eps", 1e-5, Origin.CLAIMED, "the folder's dinoport.json says so")
 
 
 def test_all_proofs_make_equal() -> None:
@@ -46,6 +51,37 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
         verdict = judge(proofs, assumed, upstream="owner/repo")
         assert str(verdict).endswith(f", assuming {text}")
         assert verdict.assumptions == tuple(map(str, assumed))
+
+
+@pytest.mark.parametrize(
+    ("assumed", "text"),
+    [
+        ((), ""),
+        ((EPS,), ", assuming 1 value as in a/b"),
+        ((EPS, SCALE), ", assuming 2 values as in a/b"),
+        ((HEADS,), ", assuming heads = 6 (width / 64)"),
+        ((HEADS, EPS), ", assuming heads = 6 (width / 64) and 1 as in a/b"),
+        (
+            (EPS, HEADS, SCALE, MEAN),
+            ", assuming heads = 6 (width / 64), pixel mean = 0.1, 0.2, 0.3 (--image-mean) and 2 as in a/b",
+        ),
+        ((CLAIMED, SCALE), ", assuming eps = 1e-05 (the folder's dinoport.json says so) and 1 as in a/b"),
+    ],
+)
+def test_the_first_line_names_what_may_be_other_and_counts_the_rest(assumed: tuple[Setting, ...], text: str) -> None:
+    verdict = judge(WHOLE, assumed, (), "a/b")
+    assert str(verdict) == f"equal at 224×224 pixels{text}"
+    assert verdict.assumptions == tuple(map(str, assumed)), "all stand below and in the JSON"
+    assert headline(verdict) == str(verdict)
+    assert headline(judge(WHOLE, assumed, ("a fault",), "a/b")) == "not equal"
+
+
+def test_below_the_first_line_all_stand_by_their_reasons() -> None:
+    assert folded(tuple(map(str, (HEADS, EPS, MEAN, SCALE)))) == [
+        "heads = 6 (width / 64)",
+        "eps = 1e-06, qk scale = head_dim ** -0.5 (as in all DINO models)",
+        "pixel mean = 0.1, 0.2, 0.3 (--image-mean)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -190,8 +226,9 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     torch.save(state, tmp_path / "vit.pth")
     report = convert(tmp_path / "vit.pth", tmp_path / "out")
     said = "heads = 2 (width / 64)"
-    assert report.verdict.word is Word.EQUAL_EXCEPT, "at sizes that are cropped aside"
-    assert ", assuming heads = 2 (width / 64) and " in str(report.verdict)
+    assert report.verdict.word is Word.EQUAL_EXCEPT
+    assert str(report.verdict).startswith("equal at 16×16 pixels, except for the crop (a quarter of all sizes is ")
+    assert str(report.verdict).endswith(", assuming heads = 2 (width / 64) and 8 as in facebookresearch/dino")
     written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
     assert said in written["text"]
     assert written["assumptions"][0] == said

@@ -147,8 +147,8 @@ def headline(verdict: Verdict) -> str:
     kinds = {"exception": verdict.exceptions, "warning": verdict.warnings}
     parts = [f"{len(lines)} {kind}{'s' if lines[1:] else ''}" for kind, lines in kinds.items() if lines]
     text = f"{word.value} {verdict.shown}".rstrip()
-    text += f", with {' and '.join(parts)}" if parts else ""
-    return f"{text}, {verdict.assuming}" if verdict.assuming and not verdict.failed else text
+    text += f", {verdict.assuming}" if verdict.assuming and not verdict.failed else ""
+    return f"{text}, with {' and '.join(parts)}" if parts else text
 
 
 def folded(assumptions: Sequence[str]) -> list[str]:
