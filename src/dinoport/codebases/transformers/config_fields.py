@@ -180,7 +180,8 @@ PRECISION = ("dtype", "torch_dtype")
 INERT = frozenset((
     "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",
     "tokenizer_class", "output_attentions", "torchscript", "gradient_checkpointing",
-    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings",     "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
+    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings",
+        "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
     "cross_attention_hidden_size", "task_specific_params", "bos_token_id", "eos_token_id", "pad_token_id",
     "sep_token_id", "decoder_start_token_id", "max_length", "min_length", "do_sample", "early_stopping",
     "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
