@@ -14,7 +14,7 @@ from typing import Literal
 from dinoport.codebases.transformers.fields import Effect, Finding, is_plain, opens, same_json
 
 Kind = Literal[
-    "count", "counts", "size", "tokens", "side", "whole", "share", "rate", "positive", "number", "unset", "switch",
+    "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
     "word", "stages", "plain",
 ]  # fmt: skip
 """What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
@@ -99,7 +99,7 @@ _DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
     ("use_gated_mlp",                False,   "switch",   SHAPES),
     ("layer_norm_eps",               1e-5,    "positive", OUTPUTS),
     ("rope_theta",                   100.0,   "positive", OUTPUTS),
-    ("image_size",                   224,     "side",     NOTHING),
+    ("image_size",                   224,     "whole",    NOTHING),
     ("num_register_tokens",          0,       "tokens",   SHAPES),
     ("query_bias",                   True,    "switch",   SHAPES),
     ("key_bias",                     False,   "switch",   SHAPES),
@@ -122,7 +122,7 @@ _CONVNEXT = _BACKBONE | _fields(
     ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
     ("layer_scale_init_value",       1e-6,    "number",   NOTHING),
     ("drop_path_rate",               0.0,     "rate",     NOTHING),
-    ("image_size",                   224,     "side",     NOTHING),
+    ("image_size",                   224,     "whole",    NOTHING),
     ("initializer_range",            0.02,    "number",   NOTHING),
 )
 _RESNET = _BACKBONE | _fields(
@@ -180,8 +180,8 @@ PRECISION = ("dtype", "torch_dtype")
 INERT = frozenset((
     "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",
     "tokenizer_class", "output_attentions", "torchscript", "gradient_checkpointing",
-    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings", "tie_encoder_decoder",
-    "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
+    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings",
+        "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
     "cross_attention_hidden_size", "task_specific_params", "bos_token_id", "eos_token_id", "pad_token_id",
     "sep_token_id", "decoder_start_token_id", "max_length", "min_length", "do_sample", "early_stopping",
     "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
@@ -242,6 +242,8 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
         return "none" if _is_sound(name, value) and not class_name.endswith("ForImageClassification") else "outputs"
     if name == "problem_type":
         return "none" if value in PROBLEMS else "outputs"
+    if name == "tie_encoder_decoder":  # beside is_encoder_decoder, version 4 asks for a decoder
+        return "unknown" if value else "none"
     if name == "pruned_heads":
         return "none" if value in (None, {}) else "outputs"
     if name == "return_dict":
@@ -335,7 +337,6 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "counts": lambda value: isinstance(value, list) and bool(value) and all(map(is_count, value)),
     "size": lambda value: is_count(value) or _is_pair(value),
     "tokens": lambda value: type(value) is int and value >= 0,
-    "side": lambda value: type(value) is int or _is_pair(value),
     "whole": lambda value: type(value) is int,
     "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]
     "rate": lambda value: type(value) is int or _is_number(value),
@@ -357,7 +358,7 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     if "pooler_output_size" in fields and whole["pooler_output_size"] is None:
         whole["pooler_output_size"] = whole["hidden_size"]
     for name in ("image_size", "patch_size"):
-        if _is_pair(value := whole.get(name)) and value[0] == value[1]:  # type: ignore[index]
+        if name in fields and fields[name].kind == "size" and _is_pair(value := whole[name]) and value[0] == value[1]:  # type: ignore[index]
             whole[name] = value[0]  # type: ignore[index]
     precision = [config.get(name) for name in PRECISION]
     whole["dtype"] = precision[0] if precision[0] is not None else precision[1]
