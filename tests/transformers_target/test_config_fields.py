@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 
+from dinoport.codebases.transformers.class_fields import ASKED, FIELDS, INERT, KINDS, NOTHING, OUTPUTS
 from dinoport.codebases.transformers.config_fields import (
-    ASKED,
-    FIELDS,
-    INERT,
-    KINDS,
-    NOTHING,
-    OUTPUTS,
     compare_config,
     effect_of,
     known_config,

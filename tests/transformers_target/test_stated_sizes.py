@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dinoport.codebases.transformers.config_fields import FIELDS
+from dinoport.codebases.transformers.class_fields import FIELDS
 from dinoport.codebases.transformers.stated_sizes import SIZES, too_large
 from dinoport.tensor import TensorRef
 from tests.families.cases import CASES, Case

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.transformers.config_fields import OURS, compare_config, strange_fields
+from dinoport.codebases.transformers.class_fields import OURS
+from dinoport.codebases.transformers.config_fields import compare_config, strange_fields
 from dinoport.codebases.transformers.fields import Finding, same_json
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.processor_fields import compare_processor

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-from dinoport.codebases.transformers.config_fields import is_count
+from dinoport.codebases.transformers.class_fields import is_count
 from dinoport.codebases.transformers.fields import ALWAYS, Effect, Finding, is_plain, opens, same_json
 
 BACKENDS = ("", "Fast", "Pil")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import prod
 
-from dinoport.codebases.transformers.config_fields import FIELDS, KINDS
+from dinoport.codebases.transformers.class_fields import FIELDS, KINDS
 from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.tensor import TensorRef

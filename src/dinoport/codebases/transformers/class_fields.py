@@ -1,0 +1,253 @@
+"""The fields of config.json that each class of Transformers declares, and those that any config may have.
+
+Measured in the last Transformers before 5 and in today's (`tests/fixtures/moving`); both agree on every default and on
+every effect here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from dinoport.codebases.transformers.fields import is_plain
+
+Kind = Literal[
+    "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
+    "word", "stages", "plain",
+]  # fmt: skip
+"""What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
+
+Role = Literal["shapes", "outputs", "nothing"]
+"""What another value does: the tensors do not fit any more; they fit and the outputs move; nothing in evaluation."""
+
+SHAPES: Role = "shapes"
+OUTPUTS: Role = "outputs"
+NOTHING: Role = "nothing"
+
+MAX_WORD = 40
+
+
+@dataclass(frozen=True)
+class Field:
+    """`default` is what the class takes where config.json leaves the field out."""
+
+    default: object
+    kind: Kind
+    role: Role
+
+
+def _fields(*rows: tuple[str, object, Kind, Role]) -> dict[str, Field]:
+    return {name: Field(default, kind, role) for name, default, kind, role in rows}
+
+
+# fmt: off
+_TRAINING = _fields(
+    ("hidden_dropout_prob",          0.0,     "share",    NOTHING),
+    ("attention_probs_dropout_prob", 0.0,     "rate",     NOTHING),
+    ("initializer_range",            0.02,    "number",   NOTHING),
+)
+_BACKBONE = _fields(
+    ("out_features",                 None,    "stages",   NOTHING),
+    ("out_indices",                  None,    "stages",   NOTHING),
+    ("stage_names",                  None,    "plain",    NOTHING),
+)
+_NORMED_BACKBONE = _BACKBONE | _fields(
+    ("apply_layernorm",              True,    "switch",   NOTHING),
+    ("reshape_hidden_states",        True,    "switch",   NOTHING),
+)
+_TOWER = _fields(
+    ("hidden_size",                  768,     "count",    SHAPES),
+    ("num_hidden_layers",            12,      "count",    SHAPES),
+    ("num_attention_heads",          12,      "count",    OUTPUTS),
+    ("hidden_act",                   "gelu",  "word",     OUTPUTS),
+    ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
+    ("image_size",                   224,     "size",     SHAPES),
+    ("patch_size",                   16,      "size",     SHAPES),
+    ("num_channels",                 3,       "count",    SHAPES),
+)
+_VIT = _TOWER | _TRAINING | _fields(
+    ("layer_norm_eps",               1e-12,   "positive", OUTPUTS),
+    ("intermediate_size",            3072,    "count",    SHAPES),
+    ("qkv_bias",                     True,    "switch",   SHAPES),
+    ("encoder_stride",               16,      "whole",    NOTHING),
+    ("pooler_act",                   "tanh",  "word",     NOTHING),
+    ("pooler_output_size",           None,    "whole",    NOTHING),
+)
+_VIT_MODEL = _VIT | _fields(
+    ("pooler_act",                   "tanh",  "word",     OUTPUTS),
+    ("pooler_output_size",           None,    "count",    SHAPES),
+)
+_DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
+    ("patch_size",                   14,      "size",     SHAPES),
+    ("mlp_ratio",                    4,       "count",    SHAPES),
+    ("qkv_bias",                     True,    "switch",   SHAPES),
+    ("use_swiglu_ffn",               False,   "switch",   SHAPES),
+    ("use_mask_token",               True,    "switch",   SHAPES),
+    ("layerscale_value",             1.0,     "number",   NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
+)
+_WITH_REGISTERS = {name: field for name, field in _DINOV2.items() if name != "use_mask_token"} | _fields(
+    ("patch_size",                   16,      "size",     SHAPES),
+    ("num_register_tokens",          4,       "tokens",   SHAPES),
+)
+_DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
+    ("hidden_size",                  384,     "count",    SHAPES),
+    ("num_attention_heads",          6,       "count",    OUTPUTS),
+    ("intermediate_size",            1536,    "count",    SHAPES),
+    ("use_gated_mlp",                False,   "switch",   SHAPES),
+    ("layer_norm_eps",               1e-5,    "positive", OUTPUTS),
+    ("rope_theta",                   100.0,   "positive", OUTPUTS),
+    ("image_size",                   224,     "whole",    NOTHING),
+    ("num_register_tokens",          0,       "tokens",   SHAPES),
+    ("query_bias",                   True,    "switch",   SHAPES),
+    ("key_bias",                     False,   "switch",   SHAPES),
+    ("value_bias",                   True,    "switch",   SHAPES),
+    ("proj_bias",                    True,    "switch",   SHAPES),
+    ("mlp_bias",                     True,    "switch",   SHAPES),
+    ("layerscale_value",             1.0,     "number",   NOTHING),
+    ("attention_dropout",            0.0,     "rate",     NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
+    ("initializer_range",            0.02,    "number",   NOTHING),
+    ("pos_embed_shift",              None,    "number",   NOTHING),
+    ("pos_embed_jitter",             None,    "number",   NOTHING),
+    ("pos_embed_rescale",            2.0,     "unset",    NOTHING),
+)
+_CONVNEXT = _BACKBONE | _fields(
+    ("num_channels",                 3,       "count",    SHAPES),
+    ("hidden_sizes",  [96, 192, 384, 768],    "counts",   SHAPES),
+    ("depths",             [3, 3, 9, 3],      "counts",   SHAPES),
+    ("hidden_act",                   "gelu",  "word",     OUTPUTS),
+    ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
+    ("layer_scale_init_value",       1e-6,    "number",   NOTHING),
+    ("drop_path_rate",               0.0,     "rate",     NOTHING),
+    ("image_size",                   224,     "whole",    NOTHING),
+    ("initializer_range",            0.02,    "number",   NOTHING),
+)
+_RESNET = _BACKBONE | _fields(
+    ("num_channels",                 3,       "count",    SHAPES),
+    ("embedding_size",               64,      "count",    SHAPES),
+    ("hidden_sizes", [256, 512, 1024, 2048],  "counts",   SHAPES),
+    ("depths",             [3, 4, 6, 3],      "counts",   SHAPES),
+    ("layer_type",             "bottleneck",  "word",     SHAPES),
+    ("hidden_act",                   "relu",  "word",     OUTPUTS),
+    ("downsample_in_first_stage",    False,   "switch",   OUTPUTS),
+    ("downsample_in_bottleneck",     False,   "switch",   OUTPUTS),
+)
+# fmt: on
+
+FIELDS: Mapping[str, Mapping[str, Field]] = {
+    "ViTModel": _VIT_MODEL,
+    "ViTForImageClassification": _VIT,
+    "Dinov2Model": _DINOV2,
+    "Dinov2ForImageClassification": _DINOV2,
+    "Dinov2WithRegistersModel": _WITH_REGISTERS,
+    "Dinov2WithRegistersForImageClassification": _WITH_REGISTERS,
+    "DINOv3ViTModel": _DINOV3,
+    "DINOv3ConvNextModel": _CONVNEXT,
+    "ResNetModel": _RESNET,
+    "ResNetForImageClassification": _RESNET,
+}
+
+ATTENTION = (None, "eager", "sdpa")
+"""Two ways to compute the same attention; any other may be a kernel from elsewhere."""
+
+PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
+
+RUN_WITHOUT = frozenset(
+    {
+        *((False, name) for name in ("ViTModel", "ResNetModel", "ResNetForImageClassification")),
+        *(
+            (None, name)
+            for name in FIELDS
+            if not (name.startswith("Dinov2") and name.endswith("ForImageClassification"))
+        ),
+    }
+)
+"""Values of `return_dict` with which a class runs in both generations: a tuple of the same values comes of it."""
+
+OURS = "dinoport"
+"""Our own field, which no class reads."""
+
+IDENTITY = ("architectures", "model_type")
+LABELS = ("id2label", "label2id", "num_labels")
+PRECISION = ("dtype", "torch_dtype")
+
+# fmt: off
+INERT = frozenset((
+    "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",
+    "tokenizer_class", "output_attentions", "torchscript", "gradient_checkpointing",
+    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings",
+    "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
+    "cross_attention_hidden_size", "task_specific_params", "bos_token_id", "eos_token_id", "pad_token_id",
+    "sep_token_id", "decoder_start_token_id", "max_length", "min_length", "do_sample", "early_stopping",
+    "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
+    "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
+    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens",
+))
+# fmt: on
+"""Fields that every config of Transformers has or had: for text, for training, for what is returned beside outputs."""
+
+# fmt: off
+ASKED = frozenset((
+    "_attn_implementation_internal", "use_return_dict",
+    "_create_id_label_maps", "_encode_special_floats", "_experts_implementation",
+    "_experts_implementation_internal", "_get_global_generation_defaults",
+    "_getattr_without_heterogeneous_validation", "_heterogeneity_spec", "_out_features", "_out_indices",
+    "_output_attentions", "_remove_keys_not_serialized", "_update_heterogeneous_to_dict_output",
+    "base_model_ep_plan", "base_model_fsdp_plan", "base_model_pp_plan", "base_model_tp_plan", "decoder",
+    "default_config_fields", "dict_dtype_to_str", "fusion_config", "generator", "get_text_config",
+    "has_no_defaults_at_init", "head_dim", "init_std", "initializer_factor", "is_causal", "is_heterogeneous",
+    "layer_types", "mtp_layer_types", "num_stages", "output_loading_info", "per_layer_config", "rope_parameters",
+    "rope_scaling", "set_output_features_output_indices", "sub_configs", "sub_configs_defaults", "text_config",
+    "text_encoder", "to_dict", "to_diff_dict", "to_json_string", "verify_out_features_out_indices",
+    "vision_aspect_ratio", "vision_feature_layer", "vision_feature_select_strategy", "vocab_size",
+))
+# fmt: on
+"""Names that Transformers asks a config for, and that no class here declares: what a value does is not known."""
+
+MODEL_TYPE: Mapping[str, str] = {
+    "ViTModel": "vit",
+    "ViTForImageClassification": "vit",
+    "Dinov2Model": "dinov2",
+    "Dinov2ForImageClassification": "dinov2",
+    "Dinov2WithRegistersModel": "dinov2_with_registers",
+    "Dinov2WithRegistersForImageClassification": "dinov2_with_registers",
+    "DINOv3ViTModel": "dinov3_vit",
+    "DINOv3ConvNextModel": "dinov3_convnext",
+    "ResNetModel": "resnet",
+    "ResNetForImageClassification": "resnet",
+}
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) and isfinite(value)
+
+
+def is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_count, value))
+
+
+KINDS: Mapping[Kind, Callable[[object], bool]] = {
+    "count": is_count,
+    "counts": lambda value: isinstance(value, list) and bool(value) and all(map(is_count, value)),
+    "size": lambda value: is_count(value) or is_pair(value),
+    "tokens": lambda value: type(value) is int and value >= 0,
+    "whole": lambda value: type(value) is int,
+    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]
+    "rate": lambda value: type(value) is int or _is_number(value),
+    "unset": lambda value: value is None or _is_number(value),
+    "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]
+    "number": _is_number,
+    "switch": lambda value: type(value) is bool,
+    "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,
+    "stages": lambda value: isinstance(value, list),
+    "plain": is_plain,
+}
