@@ -99,7 +99,11 @@ def tensors(tree: Any) -> Any:
 
     if isinstance(tree, dict):
         return {name: tensors(value) for name, value in tree.items()}
-    return torch.from_numpy(np.ascontiguousarray(tree).reshape(tree.shape)) if isinstance(tree, np.ndarray) else tree
+    return (
+        torch.from_numpy(np.ascontiguousarray(tree).reshape(tree.shape))
+        if isinstance(tree, np.ndarray | np.generic)
+        else tree
+    )
 
 
 def teacher_of_a_run(state: State) -> object:

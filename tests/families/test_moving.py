@@ -123,7 +123,7 @@ def test_what_was_given_is_named_as_given_and_what_a_folder_says_as_its_claim() 
 @pytest.mark.parametrize("channels", [1, 2, 4, 12])
 def test_of_other_channels_only_what_was_given_is_known(channels: int) -> None:
     assert described(EVALUATION, channels, Request(), frozenset()) == {}
-    values = tuple(0.125 * (channel + 1) for channel in range(channels))
+    values = tuple((channel + 1) / 16 for channel in range(channels))
     found = described(EVALUATION, channels, Request(image_mean=values, image_std=values), frozenset())
     text = ", ".join(f"{value:g}" for value in values)
     assert found == {
