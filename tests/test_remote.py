@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from dinoport.files.remote import http
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.request import Request
+from tests.families.cases import tensors
+from tests.families.test_heads import ARCHITECTURES, state_of
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, then
 
@@ -85,6 +88,18 @@ def test_a_full_proof_fetches_the_teacher_and_hardly_more(site: Site, tmp_path: 
     report = api.convert(site.url("large.pth"), tmp_path / "folder", HEADS)
     assert report.proofs.outputs is not None
     assert site.sent_bytes - index_bytes <= 1.02 * teacher_bytes
+
+
+def test_what_the_heads_are_read_from_is_fetched_once(site: Site, tmp_path: Path) -> None:
+    """Some layers are announced first, then all; no byte comes twice, and hardly one that is not wanted."""
+    teacher = state_of(replace(ARCHITECTURES["dino"], depth=12), 3)
+    student = {name: values + 1 for name, values in teacher.items()}
+    torch.save(tensors({"student": student, "teacher": teacher}), tmp_path / "wide.pth")
+    site.files["wide.pth"] = (tmp_path / "wide.pth").read_bytes()
+    report = api.convert(site.url("wide.pth"), tmp_path / "folder")
+    assert report.heads is not None
+    assert report.heads.found == 3
+    assert site.sent_bytes <= 1.02 * sum(values.nbytes for values in teacher.values())
 
 
 def test_a_folder_is_verified_against_an_address(site: Site, tmp_path: Path) -> None:

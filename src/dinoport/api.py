@@ -27,11 +27,17 @@ PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
 
 def inspect(
-    source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any
+    source: str | Path,
+    request: Request | None = None,
+    *,
+    heads: bool = False,
+    on_progress: Progress = silent,
+    **asked: Any,
 ) -> Inspection:
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
-    Raises CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
+    `heads` reads the number of attention heads from the weights, which takes seconds where the model is large. Raises
+    CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
     request, _ = _asked_for(request, None, asked)
     from dinoport.finding.models import unwrapped
@@ -47,7 +53,8 @@ def inspect(
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
-            with prepare_opened(located, checkpoint, request, on_progress, again=True) as conversion:
+            opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
+            with opened as conversion:
                 planned = planned_report(conversion)
         except UsageError:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.rule import Rule
@@ -16,6 +16,9 @@ from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import TensorRef
+
+if TYPE_CHECKING:
+    from dinoport.networks.heads.reading import HeadReading
 
 T = TypeVar("T", covariant=True)
 
@@ -25,6 +28,8 @@ class Origin(str, Enum):
 
     STORED = "stored"
     """Read off the file: a shape, the presence of a tensor, the values of a buffer."""
+    READ = "read"
+    """Read from the trained weights by statistics, and so neither stored nor said: its reason has the figures."""
     INFERRED = "inferred"
     """Follows from something that the file or a config beside it says about how it was trained."""
     GIVEN = "given"
@@ -46,6 +51,9 @@ FIELDS = {
 
 CLAIMANT = "the folder's dinoport.json"
 CLAIM = f"{CLAIMANT} says so"
+
+AGREE = ", and the weights agree"
+"""Between who says a number of heads and the figures that bear it out."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,8 @@ class Model:
 
     `title` is what its names are called: a family's, or a class's. `classifier` is what the original calls that part,
     `record` what the folder that it was read from keeps of its original. `preprocessing` is the transform that it is
-    evaluated with.
+    evaluated with. `heads` is what the weights say of the number of heads, where they were asked; `warnings` are for
+    the verdict.
     """
 
     where: str
@@ -174,6 +183,8 @@ class Model:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    heads: HeadReading | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> Mapping[str, TensorRef]:

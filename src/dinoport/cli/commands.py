@@ -53,7 +53,7 @@ def inspect(given: Any) -> None:
     from dinoport import api
 
     with progress_bars(given.quiet) as on_progress:
-        found = api.inspect(given.source, asked_of(Request, given), on_progress=on_progress)
+        found = api.inspect(given.source, asked_of(Request, given), heads=bool(given.heads), on_progress=on_progress)
     if given.as_json:
         print_json(found.to_dict())
         return
@@ -123,7 +123,7 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, PROVEN, DRAWN, SAID = ([option.field for option in options] for options in GROUPS.values())
+OF_SOURCE, WRITTEN, PROVEN, DRAWN, LOOKED, SAID = ([option.field for option in options] for options in GROUPS.values())
 
 COMMANDS = (
     Command(
@@ -136,7 +136,7 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", "as_json", "quiet"],
+        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", *LOOKED, "as_json", "quiet"],
     ),
     Command(
         verify,

@@ -88,6 +88,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("size", "PIXELS", "The shorter side of the picture.", number, "480"),
         Option("mass", "SHARE", "The share of attention that masks hold.", number, "0.6"),
     ),
+    "inspection": (Option("heads", "", "Read the number of heads from the weights."),),
     "output": (
         Option("report", "FILE", "Write the report here, proven or not: .html is a page, .json is data.", Path),
         Option("as_json", "", "Print one JSON object on stdout."),

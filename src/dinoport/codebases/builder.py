@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from dinoport.codebases.heads import UNSEEN, Weighed, read_from_weights, weighed
 from dinoport.errors import SettingError
 from dinoport.model import Origin, Setting, Wishes
+
+if TYPE_CHECKING:
+    from dinoport.networks.heads.reading import HeadReading
 
 HEAD_DIM = 64
 """Width of one attention head in every ViT that the DINO codebases publish, DINOv3's 7B excepted."""
@@ -64,26 +69,47 @@ def believe(said: Said, builders: Mapping[str, tuple[int, int]], width: int, pat
     return Belief(said, remark=f"{said.arch}, from {said.speaker}, is not believed: it {contradiction}")
 
 
-def heads_setting(where: str, wishes: Wishes, width: int, belief: Belief) -> Setting[int]:
+def heads_setting(
+    where: str,
+    wishes: Wishes,
+    width: int,
+    belief: Belief,
+    reading: Callable[[], HeadReading] | None = None,
+    *,
+    weigh: bool = False,
+) -> Weighed:
     """The number of heads: the user's word, else the training's, else what all published models have.
 
-    Raises SettingError where nobody says it and the width is no multiple of 64, or where the user's does not fit.
+    `reading` reads the weights. They choose where nobody says it and the width is no multiple of 64; with `weigh` they
+    are held against every other value too. Raises SettingError where nobody knows it, where the user's does not fit,
+    and where the weights contradict what would be assumed.
     """
-    given = wishes.num_heads
-    if given is not None:
-        heads = checked_heads(where, wishes, width, given)
+    setting = _said_or_assumed(where, wishes, width, belief)
+    if setting is not None:
+        return weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
+    chosen = read_from_weights(reading()) if reading else None
+    if chosen is not None:
+        return chosen
+    raise SettingError(
+        f"the number of attention heads of {where} is not known",
+        expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or --num-heads",
+        found=f"width {width}"
+        + ("; the weights cannot tell" if reading else "")
+        + (f"; {belief.remark}" if belief.remark else ""),
+        cause=UNSEEN,
+        next_step="add --num-heads N, with N from the code or config that trained the model",
+    )
+
+
+def _said_or_assumed(where: str, wishes: Wishes, width: int, belief: Belief) -> Setting[int] | None:
+    if wishes.num_heads is not None:
+        heads = checked_heads(where, wishes, width, wishes.num_heads)
         return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
     if width % HEAD_DIM:
-        raise SettingError(
-            f"the number of attention heads of {where} is not known",
-            expected=f"a width that {HEAD_DIM} divides, as in all published models, or --num-heads",
-            found=f"width {width}" + (f"; {belief.remark}" if belief.remark else ""),
-            cause="the head count is in no tensor's shape, and a wrong one loads without an error",
-            next_step="add --num-heads N, with N from the code or config that trained the model",
-        )
+        return None
     return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}", doubted=True)
 
 

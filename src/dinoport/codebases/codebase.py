@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
@@ -14,6 +14,9 @@ from dinoport.model import Family, Setting, Wishes
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import Shape, TensorRef
+
+if TYPE_CHECKING:
+    from dinoport.networks.heads.reading import HeadReading
 
 
 class RunConfig(Protocol):
@@ -39,6 +42,7 @@ class Evidence:
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
+    `weigh_heads` asks to hold the number of heads against the weights, which takes reading some.
     """
 
     where: str
@@ -49,6 +53,7 @@ class Evidence:
     declared: frozenset[str] = frozenset()
     classifier: str | None = None
     head: str | None = None
+    weigh_heads: bool = False
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)
@@ -63,7 +68,8 @@ class Evidence:
 class Reading:
     """The model that tensors are: its architecture, where each value came from, and what does not fit.
 
-    `preprocessing` is None where it is the family's own.
+    `preprocessing` is None where it is the family's own. `heads` is what the weights say of the number of heads, where
+    they were asked; `warnings` are for the verdict.
     """
 
     architecture: Architecture
@@ -71,6 +77,8 @@ class Reading:
     problems: tuple[Problem, ...] = ()
     remarks: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    heads: HeadReading | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

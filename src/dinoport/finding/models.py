@@ -40,20 +40,25 @@ class Provenance:
 
 
 def read_model(
-    checkpoint: Checkpoint, request: Request, head: Head | None = None, claimed: frozenset[str] = frozenset()
+    checkpoint: Checkpoint,
+    request: Request,
+    head: Head | None = None,
+    claimed: frozenset[str] = frozenset(),
+    *,
+    weigh_heads: bool = False,
 ) -> tuple[Model, Provenance]:
     """The model of a checkpoint that `request` means, and where in it that lies.
 
-    `claimed` are the fields of the request that only a folder says. Raises DinoportError where there is none, or where
-    its settings are not known.
+    `claimed` are the fields of the request that only a folder says; `weigh_heads` holds the number of heads against the
+    weights. Raises DinoportError where there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
-        return _of_folder(checkpoint)
+        return _of_folder(checkpoint, weigh_heads)
     try:
         found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
-            return _of_folder(checkpoint)  # which says which class it holds
+            return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
     wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
     naming, state = found.naming, found.state
@@ -82,6 +87,7 @@ def read_model(
             declared=frozenset(decoding.declared),
             classifier=classifier,
             head=head.layer if head else None,
+            weigh_heads=weigh_heads,
         )
     )
     if reading.problems:
@@ -105,6 +111,8 @@ def read_model(
         preprocessing=reading.preprocessing or family.preprocessing,
         classifier=classifier,
         remarks=remarks,
+        heads=reading.heads,
+        warnings=reading.warnings,
     ), Provenance(state.label, state.notes, others)
 
 
@@ -132,12 +140,19 @@ def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
     )
 
 
-def _of_folder(checkpoint: Checkpoint) -> tuple[Model, Provenance]:
+def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
-    model = read_folder(checkpoint.where, checkpoint.config or {}, checkpoint.tensors, asked, source.get("stripped"))
+    model = read_folder(
+        checkpoint.where,
+        checkpoint.config or {},
+        checkpoint.tensors,
+        asked,
+        source.get("stripped"),
+        weigh_heads=weigh_heads,
+    )
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 

@@ -68,7 +68,8 @@ class Verdict:
     failures: tuple[str, ...] = ()
     not_shown: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What is not as it was when the folder was made, and makes no other model."""
+    """What the weights contradict, whoever says it; and what is not as it was when the folder was made, and makes no
+    other model."""
     named: tuple[str, ...] = ()
     """The assumptions that the first line names: given, claimed, contradicted, or other in other candidates."""
     upstream: str = "the original"

@@ -14,6 +14,7 @@ from dinoport.proofs.verdict import GATE
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
     from dinoport.files.output_file import WrittenFile
+    from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
     from dinoport.proofs.genuine import GenuineProof
@@ -68,6 +69,7 @@ def _content(report: Report) -> dict[str, object]:
             "family": report.family,
             "class": report.class_name,
             "settings": [asdict(setting) for setting in report.settings],
+            "heads": _heads(report.heads),
         },
         "target": report.target,
         "request": dict(report.request),
@@ -93,6 +95,13 @@ def _content(report: Report) -> dict[str, object]:
         "command": report.command,
         "usage": list(report.usage),
     }
+
+
+def _heads(reading: HeadReading | None) -> dict[str, object] | None:
+    if reading is None:
+        return None
+    scores = [asdict(score) for score in reading.scores]
+    return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": scores}
 
 
 def _files(files: Sequence[WrittenFile]) -> list[dict[str, object]]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Dropped, Plan, Step
-from dinoport.model import FIELDS, Origin
+from dinoport.model import AGREE, CLAIM, FIELDS
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.request import options_of
 
 if TYPE_CHECKING:
     from dinoport.files.output_file import WrittenFile
     from dinoport.formats.pinning import SourceFile
+    from dinoport.networks.heads.reading import HeadReading
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Report:
     `ends` are what the names of source and target are called. `command` repeats it, without the options that only say
     what else to compare and report; `usage` is the Python that loads what was written.
     `claimed` are the fields of the request that only the folder says that is verified. `recorded` says that the report
-    lies in the folder too.
+    lies in the folder too; `heads` is what the weights say of the number of heads.
     """
 
     verdict: Verdict
@@ -116,18 +117,19 @@ class Report:
     usage: tuple[str, ...] = ()
     claimed: tuple[str, ...] = ()
     recorded: bool = False
+    heads: HeadReading | None = None
 
     @property
     def asked(self) -> dict[str, str]:
         """The options that were given and that no setting names, with their values."""
         given = {name: value for name, value in self.request.items() if name not in (*self.claimed, "to")}
-        named = {setting.reason for setting in self.settings}
+        named = {setting.reason.partition(AGREE)[0] for setting in self.settings}
         return {option: value for option, value in options_of(given).items() if option not in named}
 
     @property
     def told(self) -> dict[str, str]:
         """The options that only the folder says and that no setting names, with their values."""
-        named = {FIELDS.get(setting.name) for setting in self.settings if setting.origin == Origin.CLAIMED.value}
+        named = {FIELDS.get(setting.name) for setting in self.settings if setting.reason.startswith(CLAIM)}
         return options_of({name: self.request[name] for name in self.claimed if name not in named})
 
     def to_dict(self) -> dict[str, object]:

@@ -17,6 +17,7 @@ from dinoport.report.report import Accounting, Report, Setting
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
+    from dinoport.networks.heads.reading import HeadReading
     from dinoport.pictures.drawing import Visualization
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.genuine import GenuineProof
@@ -92,6 +93,8 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield from _model(found.plan, "becomes")
         yield ""
         yield from _accounting(found.plan.accounting)
+        yield from _entries("warning", found.plan.verdict.warnings)
+        yield from _heads(found.plan.heads)
         for remark in found.plan.remarks:
             yield from entry("note", remark)
     else:
@@ -116,6 +119,18 @@ def visualization_lines(drawn: Visualization) -> Iterator[str]:
         )
     for note in drawn.notes:
         yield from entry("note", note)
+
+
+def _heads(reading: HeadReading | None) -> Iterator[str]:
+    """What the weights say of the number of heads, with the curve that they say it by."""
+    if reading is None:
+        return
+    found = reading.found
+    looks = f"look like {found} heads of {reading.width // found}" if found else None
+    yield from entry("weights", looks or f"cannot tell the number of heads: {reading.silence}")
+    if reading.scores:
+        curve = ", ".join(f"{score.inside:.1f} inside {score.head_dim}" for score in reading.scores)
+        yield from entry("", f"boundaries by channels of a head: {curve}; chance is 1, clear is {reading.limit:.1f}")
 
 
 def figure(difference: float) -> str:

@@ -135,15 +135,19 @@ def prepare(
     look: bool = False,
     claimed: frozenset[str] = frozenset(),
     again: bool = False,
+    weigh_heads: bool = False,
 ) -> Conversion:
     """Find, open and plan a conversion. Raises DinoportError with everything that stands in the way.
 
-    To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it.
+    To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it. `weigh_heads`
+    holds the number of heads against the weights.
     """
     with ExitStack() as files:
         located = locate(source, on_progress, look=look, head=request.head)
         checkpoint = files.enter_context(located.open(on_progress))
-        conversion = prepare_opened(located, checkpoint, request, on_progress, claimed, again=again)
+        conversion = prepare_opened(
+            located, checkpoint, request, on_progress, claimed, again=again, weigh_heads=weigh_heads
+        )
         conversion.files.push(files.pop_all())
         return conversion
 
@@ -156,6 +160,7 @@ def prepare_opened(
     claimed: frozenset[str] = frozenset(),
     *,
     again: bool = False,
+    weigh_heads: bool = False,
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
@@ -169,7 +174,7 @@ def prepare_opened(
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head)
-        model, provenance = read_model(checkpoint, request, head, claimed)
+        model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def convert_into(
 ) -> Report:
     """Write a source's model into a workspace, and prove it; what the proofs say is in the report."""
     on_progress(READING, 0, 0)
-    with prepare(source, request, on_progress) as conversion:
+    with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 
         def write(on_shard: Callable[[Path], None]) -> list[WrittenFile]:
             return _written(conversion, workspace, source, on_progress, on_shard)
@@ -49,6 +50,7 @@ def convert_into(
         conversion.check_unchanged()
         upstream = conversion.model.family.upstream
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)
+        verdict = replace(verdict, warnings=conversion.model.warnings)
         files += write_card(conversion, workspace, target.name, verdict)
         report = report_of(conversion, verdict, proofs, str(target), files, pinned, checks)
         report = with_hashes(report, conversion.checkpoint) if checks.pictures else report

@@ -181,7 +181,8 @@ def _contradictions(
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
         old, new = settings.get(name), now.get(name)
-        confirmed = old and new and old[0] == new[0] and (another or FIELDS.get(name) in given)
+        weighed = old and new and Origin.READ.value in (old[1], new[1])  # by the weights, at some levels
+        confirmed = old and new and old[0] == new[0] and (another or weighed or FIELDS.get(name) in given)
         if old is not None and old != new and not confirmed:  # an earlier dinoport named fewer settings
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     if not another:

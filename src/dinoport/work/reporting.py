@@ -54,12 +54,13 @@ def report_of(
         versions=_versions(),
         command=_command(conversion, target, checks or Checks()),
         usage=conversion.writing.usage(conversion.target, target),
+        heads=model.heads,
     )
 
 
 def planned_report(conversion: Conversion) -> Report:
     """The report of a conversion that has not been done."""
-    return report_of(conversion, Verdict(Word.PLANNED), Proofs(), "")
+    return report_of(conversion, Verdict(Word.PLANNED, warnings=conversion.model.warnings), Proofs(), "")
 
 
 def _command(conversion: Conversion, target: str, checks: Checks) -> str:

@@ -43,7 +43,8 @@ def verify_place(
         given = (request or Request()).to_dict().keys()
         asked = replace(asked.updated(request), to=to)
         claimed = frozenset(asked.to_dict().keys() - given - {"to"})
-        with prepare(source, asked, on_progress, claimed=claimed, again=True) as conversion:
+        weigh = checks.level == "full"
+        with prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh) as conversion:
             return _verified(conversion, place, target, given, checks, on_progress)
 
 
@@ -84,7 +85,7 @@ def _verified(
     target.check_unchanged()
     upstream = conversion.model.family.upstream
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
-    warnings = integrity.warnings_of(place, target, fresh, another=another)
+    warnings = (*conversion.model.warnings, *integrity.warnings_of(place, target, fresh, another=another))
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)

@@ -60,6 +60,16 @@ def test_what_was_announced_is_fetched_and_nothing_else(site: Site, remote: Remo
     assert site.sent_bytes == remote.fetched_bytes == FIRST_BYTES + 220_000
 
 
+def test_what_was_announced_within_more_hides_nothing_of_it(site: Site, remote: RemoteFile) -> None:
+    """The heads are read from some layers before all are converted."""
+    remote.will_read([(200_000, 300_000)])
+    assert remote.read(200_000, 100_000) == DATA[200_000:300_000]
+    remote.will_read([(150_000, 600_000)])
+    assert remote.read(590_000, 10_000) == DATA[590_000:600_000]
+    assert remote.read(150_000, 450_000) == DATA[150_000:600_000]
+    assert site.sent_bytes == remote.fetched_bytes == FIRST_BYTES + 450_000
+
+
 def test_many_threads_read_what_is_there(remote: RemoteFile) -> None:
     remote.will_read([(start, start + 9_000) for start in range(100_000, 900_000, 10_000)])
     wrong: list[int] = []

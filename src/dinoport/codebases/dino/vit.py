@@ -5,6 +5,7 @@ from __future__ import annotations
 from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import HEAD_DIM, Said, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
@@ -40,7 +41,9 @@ def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(shapes, evidence.where, table=True)
     hidden = required(shapes, MLP, 2, evidence.where)[0]
     belief = believe(_said(evidence), BUILDERS, sizes.width, sizes.patch_size)
-    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, belief)
+    reader = head_reader(evidence.tensors, sizes.width)
+    held = heads_setting(evidence.where, evidence.wishes, sizes.width, belief, reader, weigh=evidence.weigh_heads)
+    heads = held.setting
     from_code = belief.from_code("as in all DINO models")
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     interpolation = interpolation_setting(evidence.wishes, SCALE_WITH_OFFSET, *from_code)
@@ -59,7 +62,8 @@ def read(evidence: Evidence) -> Reading:
     )
     columns = _head_columns(evidence, architecture.classifier)
     settings = (heads, *sizes.settings(hidden, MLP), eps, *fixed(FIXED, *from_code), interpolation, *columns)
-    return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())), belief.remarks)
+    problems = tuple(compare_shapes(shapes, architecture.tensors()))
+    return Reading(architecture, settings, problems, belief.remarks, None, held.reading, held.warnings)
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:

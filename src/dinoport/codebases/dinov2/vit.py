@@ -5,6 +5,7 @@ from __future__ import annotations
 from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.heads import head_reader
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
@@ -52,7 +53,9 @@ def read(evidence: Evidence) -> Reading:
     hidden = required(shapes, mlp, 2, evidence.where)[1 if swiglu else 0]
     registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
     belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
-    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, belief)
+    reader = head_reader(evidence.tensors, sizes.width)
+    held = heads_setting(evidence.where, evidence.wishes, sizes.width, belief, reader, weigh=evidence.weigh_heads)
+    heads = held.setting
     from_code = belief.from_code("as in all DINOv2 models")
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     interpolation = _interpolation(evidence, registers)
@@ -94,7 +97,7 @@ def read(evidence: Evidence) -> Reading:
     preprocessing = DINOV2_EVALUATION.for_image_size(DINOV2_EVALUATION.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     remarks = belief.remarks + contradictions(evidence, _as_in_config(architecture))
-    return Reading(architecture, settings, problems, remarks, preprocessing)
+    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings)
 
 
 def _as_in_config(architecture: ViT) -> dict[str, Read]:

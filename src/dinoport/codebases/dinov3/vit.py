@@ -13,6 +13,7 @@ from dinoport.codebases.builder import believe, checked_heads
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.heads import Weighed, head_reader, weighed
 from dinoport.codebases.run import Read, contradictions, input_size, number, said, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
@@ -67,7 +68,8 @@ def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(shapes, evidence.where, table=False)
     refuse_what_no_class_computes(evidence, shapes)
     rope = _rope(evidence)
-    heads = _heads(evidence, sizes)
+    held = _weighed(evidence, sizes, _heads(evidence, sizes))
+    heads = held.setting
     swiglu = "blocks.0.mlp.w1.weight" in shapes
     mlp = f"blocks.0.mlp.{'w1' if swiglu else 'fc1'}.weight"
     registers = required(shapes, "storage_tokens", 3, evidence.where)[1] if "storage_tokens" in shapes else 0
@@ -112,7 +114,7 @@ def read(evidence: Evidence) -> Reading:
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
     remarks = belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture)) + _eps_remarks(evidence)
-    return Reading(architecture, settings, problems, remarks, preprocessing)
+    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings)
 
 
 def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read]:
@@ -205,6 +207,12 @@ def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
             return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
         return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
     return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
+
+
+def _weighed(evidence: Evidence, sizes: ViTSizes, heads: Setting[int]) -> Weighed:
+    if not evidence.weigh_heads:
+        return Weighed(heads)
+    return weighed(evidence.where, heads, head_reader(evidence.tensors, sizes.width)())
 
 
 def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[float]:

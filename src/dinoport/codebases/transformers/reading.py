@@ -32,6 +32,8 @@ def read_folder(
     tensors: Mapping[str, TensorRef],
     asked: Mapping[str, object] | None = None,
     stripped: object = None,
+    *,
+    weigh_heads: bool = False,
 ) -> Model:
     """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
 
@@ -57,7 +59,9 @@ def read_folder(
     decoding = decode(tensors, rules)
     if decoding.problems:
         raise refusal(where, code.FAMILY, None, decoding.problems)
-    reading = code.read(Evidence(where, decoding.tensors, wishes=_wishes(config), classifier=_classifier(config, name)))
+    wishes, classifier = _wishes(config), _classifier(config, name)
+    evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
+    reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
             f"{where} says that its {name} came from a {code.FAMILY.title}, which is another network",
@@ -76,10 +80,12 @@ def read_folder(
         decoding=decoding,
         settings=reading.settings,
         preprocessing=reading.preprocessing or code.FAMILY.preprocessing,
-        classifier=_classifier(config, name),
+        classifier=classifier,
         labels=_labels(config),
         record=record,
         remarks=(*reading.remarks, *_zeroed(decoding), *told, *_lost(config)),
+        heads=reading.heads,
+        warnings=reading.warnings,
     )
 
 

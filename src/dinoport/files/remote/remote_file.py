@@ -112,7 +112,7 @@ class RemoteFile:
         with self._changed:
             self._open_spool()
             missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
-            self._planned = sorted([*self._planned, *planned])
+            self._planned = sorted(coalesce([*self._planned, *planned]))  # none inside another
         self._fetching.ahead(self.where, self, planned, missing)
 
     def fetch_ahead(self, span: Span) -> bool:

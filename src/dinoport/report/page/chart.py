@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dinoport.networks.heads.reading import ALLOWED, HeadReading
 from dinoport.networks.observing import EMBEDDING
 from dinoport.proofs.outputs import Difference
 from dinoport.report.text import figure
@@ -113,6 +114,51 @@ def labelled(names: Sequence[str]) -> list[int]:
 
 def _short(name: str) -> str:
     return "in" if name == EMBEDDING else name.removeprefix("blocks.")
+
+
+@dataclass(frozen=True)
+class HeadChart:
+    """Boundaries by size of head: inside heads of it, `inside`, and inside the same moved by half, `moved`.
+
+    `found` marks the size that the weights show. `allowed` and `limit` are in pixels from the top.
+    """
+
+    height: float
+    inside: tuple[Mark, ...]
+    moved: tuple[Mark, ...]
+    allowed: float
+    limit: float
+    ticks: tuple[tuple[float, str], ...]
+    labels: tuple[tuple[float, str], ...]
+    found: Mark | None
+
+
+def head_chart(reading: HeadReading) -> HeadChart:
+    """Lay out the curve from 0.1 up. The whole width cannot be moved."""
+    sizes = [str(score.head_dim) for score in reading.scores]
+    largest = max(max(score.inside, score.moved) for score in reading.scores)
+    scale = Scale(-1, math.ceil(math.log10(max(largest, 10 * reading.limit))))
+    across = (100 - 2 * EDGE) / max(len(sizes) - 1, 1)
+
+    def y(value: float) -> float:
+        return (1 - scale.fraction(value)) * HEIGHT
+
+    def mark(place: int, value: float, what: str) -> Mark:
+        return Mark(EDGE + place * across, y(value), f"{what} {sizes[place]} channels: {value:.1f}")
+
+    inside = tuple(mark(place, score.inside, "inside") for place, score in enumerate(reading.scores))
+    return HeadChart(
+        height=HEIGHT,
+        inside=inside,
+        moved=tuple(
+            mark(place, score.moved, "inside moved blocks of") for place, score in enumerate(reading.scores[:-1])
+        ),
+        allowed=y(ALLOWED),
+        limit=y(reading.limit),
+        ticks=tuple((y(10.0**decade), f"{10.0**decade:g}") for decade in scale.ticks(1)),
+        labels=tuple((inside[place].x, sizes[place]) for place in labelled(sizes)),
+        found=next((inside[place] for place, score in enumerate(reading.scores) if score.heads == reading.found), None),
+    )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dinoport.pictures.images import Components, Picture, embedded, heat, reduce
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import Proofs, Word
-from dinoport.report.page.chart import block_chart, size_rows
+from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, headline
 from dinoport.tensor import Array, size_text
@@ -66,6 +66,8 @@ def page(report: Report) -> str:
         outputs=proofs.outputs,
         chart=_chart(proofs),
         sizes=_sizes(proofs.outputs),
+        heads=report.heads,
+        head_chart=head_chart(report.heads) if report.heads and report.heads.scores else None,
         attention=_attention(proofs.pictures),
         patches=_patches(proofs.pictures),
         pixels=_pixels(proofs.pictures),

@@ -1,0 +1,100 @@
+"""The number of heads, held against the weights: they confirm it, contradict it, or cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dinoport.errors import SettingError
+from dinoport.model import AGREE, Origin, Setting
+
+if TYPE_CHECKING:
+    from dinoport.networks.heads.reading import HeadReading, Score
+    from dinoport.tensor import TensorRef
+
+UNSEEN = "the head count is in no tensor's shape, and a wrong one loads without an error"
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A number of heads, what the weights say of it, and a warning where they contradict whoever said it."""
+
+    setting: Setting[int]
+    reading: HeadReading | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def head_reader(tensors: Mapping[str, TensorRef], width: int) -> Callable[[], HeadReading]:
+    """A function that reads the heads off canonical tensors. Nothing is read, nor imported, before it is called."""
+
+    def read() -> HeadReading:
+        from dinoport.formats.announcing import announce
+        from dinoport.networks.heads.channels import attention_weights
+        from dinoport.networks.heads.reading import MIN_WIDTH, HeadReading, evenly_spaced, read_heads
+
+        if width < MIN_WIDTH:
+            return HeadReading(width, 0)  # nothing is asked of a server either
+        layers = evenly_spaced(attention_weights(tensors, width))
+        announce(tensor for layer in layers for tensor in (layer.values, layer.projection))
+        return read_heads(layers, width)
+
+    return read
+
+
+def weighed(where: str, setting: Setting[int], reading: HeadReading) -> Weighed:
+    """Hold what was assumed or said against the weights.
+
+    A value that they confirm is no assumption and no mere claim any more. One that they contradict is followed all the
+    same where the user, a config or the file says it, and refused with a SettingError where nobody does.
+    """
+    found = reading.found
+    if found is None:
+        return Weighed(setting, reading)
+    if found == setting.value:
+        if setting.origin in (Origin.STORED, Origin.INFERRED):
+            return Weighed(setting, reading)
+        reason = f"{setting.reason}{AGREE}: {figures(reading, found)}"
+        return Weighed(replace(setting, origin=Origin.READ, reason=reason, doubted=False), reading)
+    if setting.origin is Origin.ASSUMED:
+        raise _contradicted(where, setting, reading, found)
+    says = f"the weights look like {looks(reading, found)}: {figures(reading, found, setting.value)}"
+    return Weighed(setting, reading, (f"{setting} is followed, but {says}",))
+
+
+def read_from_weights(reading: HeadReading) -> Weighed | None:
+    """What the weights say where no convention gives a value; None where they cannot tell."""
+    found = reading.found
+    if found is None:
+        return None
+    return Weighed(Setting("heads", found, Origin.READ, f"the weights: {figures(reading, found)}"), reading)
+
+
+def looks(reading: HeadReading, heads: int) -> str:
+    return f"{heads} heads of {reading.width // heads}"
+
+
+def figures(reading: HeadReading, found: int, other: int | None = None) -> str:
+    """How strong the boundaries are inside heads as found, and inside larger ones: those of `other`, or the weakest."""
+    larger = [score for score in reading.scores if score.heads < found]
+    own = next(score for score in reading.scores if score.heads == found)
+    rivals = [score for score in larger if score.heads == other]
+    beside = (
+        f"{rivals[0].inside:.0f} inside {rivals[0].head_dim}" if rivals else f"{_weakest(larger):.0f} or more in more"
+    )
+    return f"boundaries of {own.inside:.1f} inside {own.head_dim} channels and {beside}; chance is 1"
+
+
+def _weakest(scores: Sequence[Score]) -> float:
+    return min(score.inside for score in scores)
+
+
+def _contradicted(where: str, setting: Setting[int], reading: HeadReading, found: int) -> SettingError:
+    return SettingError(
+        f"the weights of {where} look like {looks(reading, found)}, not {looks(reading, setting.value)}",
+        expected=f"{looks(reading, setting.value)}: {setting.reason}, as in all published models",
+        found=figures(reading, found, setting.value),
+        cause=f"a model that was built with another number of heads; {UNSEEN}",
+        next_step=f"add `num_heads={found}`, or `num_heads={setting.value}` where the code or config that trained the "
+        "model says so",
+    )

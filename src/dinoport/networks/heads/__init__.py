@@ -1,0 +1,1 @@
+"""How many attention heads a network was trained with, read from its weights."""

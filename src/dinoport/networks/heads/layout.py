@@ -1,0 +1,86 @@
+"""Which blocks of channels are compared: every size a head can have, in place and moved, with its splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import gcd
+
+import numpy as np
+
+from dinoport.tensor import Array
+
+MIN_HEAD = 16
+"""Channels in the smallest head that is looked for. Trained models with heads of 4, 8 and 15 could not be told."""
+
+MIN_PART = 3
+"""Channels in the smallest part of a block. Two have one pair, whose mean says little."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of `size` channels, one of which starts at channel `offset`."""
+
+    size: int
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Division:
+    """Whole blocks of one size within the channels from `start` to `stop`, and each way to split them into parts."""
+
+    blocks: Blocks
+    start: int
+    stop: int
+    parts: tuple[Blocks, ...]
+
+    @property
+    def is_moved(self) -> bool:
+        return self.start > 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that is summed over, for a width."""
+
+    width: int
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(size for size in range(MIN_HEAD, self.width + 1) if self.width % size == 0)
+
+    @cached_property
+    def divisions(self) -> tuple[Division, ...]:
+        """Each size in place, and each but the whole width moved by half a block."""
+        moved = [self._division(size, size // 2, self.width - size) for size in self.sizes if size < self.width]
+        return (*(self._division(size, 0, self.width) for size in self.sizes), *moved)
+
+    def _division(self, size: int, start: int, length: int) -> Division:
+        parts = (part for part in range(MIN_PART, size) if size % part == 0)
+        return Division(
+            Blocks(size, start % size), start, start + length, tuple(Blocks(part, start % part) for part in parts)
+        )
+
+    @cached_property
+    def wholes(self) -> tuple[Blocks, ...]:
+        """The blocks that are divided."""
+        return tuple(division.blocks for division in self.divisions)
+
+    @cached_property
+    def blocks(self) -> tuple[Blocks, ...]:
+        """Every kind of block once: those that are divided, then all other parts."""
+        parts = [part for division in self.divisions for part in division.parts]
+        return tuple(dict.fromkeys([*self.wholes, *parts]))
+
+    @cached_property
+    def grain(self) -> int:
+        """Channels that no edge of a divided block parts."""
+        return gcd(*(number for blocks in self.wholes for number in (blocks.size, blocks.offset)))
+
+    @cached_property
+    def edges(self) -> tuple[Array, Array]:
+        """For every kind of block and every channel: where the channel's block begins, and where it ends."""
+        channels = np.arange(self.width)
+        size, offset = (np.array([[getattr(blocks, name)] for blocks in self.blocks]) for name in ("size", "offset"))
+        first = (channels - offset) // size * size + offset
+        return np.clip(first, 0, self.width), np.clip(first + size, 0, self.width)
