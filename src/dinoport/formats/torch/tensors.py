@@ -296,9 +296,13 @@ def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
 
 
 def _default(factory: object = None, pairs: object = ()) -> OrderedDict[object, object]:
-    if factory is not None and not (isinstance(factory, Global) and is_class(factory.name)):
+    if factory is not None and not (isinstance(factory, Global) and _is_callable(factory.name)):
         raise ValueError("a factory that cannot be called")
     return _ordered(pairs)
+
+
+def _is_callable(name: str) -> bool:
+    return is_class(name) and not name.endswith("Storage")
 
 
 def _counter(counts: object = None) -> OrderedDict[object, object]:

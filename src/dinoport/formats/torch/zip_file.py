@@ -27,6 +27,7 @@ VERSION = re.compile(rb"([1-9]|10)\n?")
 WORDS = {
     ".data/version": VERSION,
     "version": VERSION,
+    ".format_version": re.compile(rb"[0-9]{1,9}"),
     ".storage_alignment": re.compile(rb"[0-9]{1,9}"),
     ".data/serialization_id": re.compile(rb"[0-9]*"),
 }
