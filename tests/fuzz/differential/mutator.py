@@ -272,5 +272,6 @@ def change_legacy(rng: random.Random, file: TorchFile, pool: Sequence[TorchFile]
 
 CHANGES: tuple[Change, ...] = (
     insert_opcode, remove, swap, replace_opcode, replace_opcode, replace_value, replace_value, wrap, wrap,
-    with_attributes, set_state, set_state, add_and_drop, add_entry, add_entry, set_later, change_zip, change_zip, change_zip,
+    with_attributes, set_state, set_state, add_and_drop, add_entry, add_entry, set_later,
+    change_zip, change_zip, change_zip,
 )  # fmt: skip

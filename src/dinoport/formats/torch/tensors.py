@@ -32,7 +32,7 @@ LAYOUTS = frozenset(
 
 SETTERS = frozenset({
     "data", "grad", "_grad", "requires_grad", "names", "real", "imag", "retains_grad", "_backward_hooks",
-    "_post_accumulate_grad_hooks",
+    "_post_accumulate_grad_hooks", "grad_dtype", "volatile", "_grad_fn",
 })  # fmt: skip
 """Attributes of a tensor whose setting changes the tensor."""
 
