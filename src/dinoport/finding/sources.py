@@ -12,6 +12,10 @@ from dinoport.codebases.published import Published, file_name, sha256_prefix
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.address import Address, is_address, refuse_empty, shown_source
 from dinoport.files.byte_sources import unreadable
+<<<<<<< HEAD
+=======
+from dinoport.files.checksums import hash_file
+>>>>>>> 5371e6f (Join the files of a handful of lines to their neighbours)
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
@@ -66,7 +70,7 @@ class Located:
         if self.path is None or not self.path.is_file():
             return None
         from dinoport.codebases.published_names import published_of_size
-        from dinoport.files.file_hash import hash_file
+        from dinoport.files.checksums import hash_file
 
         named = (self.published,) if self.published else ()
         candidates = (*named, *published_of_size(self.path.stat().st_size))
@@ -179,7 +183,7 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
 
     And whether this run knows it to be that file: it downloaded it, or held it against a hash.
     """
-    from dinoport.files.file_hash import hash_file
+    from dinoport.files.checksums import hash_file
     from dinoport.files.remote.download import download, wrong_hash
     from dinoport.formats.remote.opening import check_downloaded
 

@@ -162,7 +162,8 @@ class _Rebuilding:
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         for part in parts:
             if part is not None and not (isinstance(part, dict) and all(map(_is_harmless, part, part.values()))):
-                raise broken(self._where, f"a tensor whose state is set: {short_text(state)}")
+                names = short_text(list(part) if isinstance(part, dict) else part)
+                raise broken(self._where, f"a tensor whose attributes are set, which may change it: {names}")
         return tensor
 
     def functions(self) -> dict[str, Builder]:
