@@ -12,10 +12,6 @@ from dinoport.codebases.published import Published, file_name, sha256_prefix
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.address import Address, is_address, refuse_empty, shown_source
 from dinoport.files.byte_sources import unreadable
-<<<<<<< HEAD
-=======
-from dinoport.files.checksums import hash_file
->>>>>>> 5371e6f (Join the files of a handful of lines to their neighbours)
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-<<<<<<< HEAD
 import numpy as np
 
 from dinoport.codebases.refusal import refusal
@@ -24,24 +23,6 @@ from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.encoding import encode
-=======
-from dinoport.codebases.hub_entries import hub_entry
-from dinoport.errors import CheckpointError
-from dinoport.files.address import shown_source
-from dinoport.files.json_file import write_json
-from dinoport.files.output_file import WrittenFile
-from dinoport.finding.sources import Located, locate
-from dinoport.finding.unwrap import state_dicts
-from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.pinning import SourceFile, pinning
-from dinoport.formats.remote.copying import on_disk
-from dinoport.formats.safetensors.writer import write_sharded
-from dinoport.formats.storage import summed_storages
-from dinoport.formats.torch.writer import ORIGINAL_FILE, write_torch_file
-from dinoport.formats.values import announce
-from dinoport.mapping.folding import fold_names
->>>>>>> 5371e6f (Join the files of a handful of lines to their neighbours)
 from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
