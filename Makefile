@@ -107,3 +107,21 @@ audit:
 
 clean:
 	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html
+
+# Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
+# its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors.
+SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
+DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
+OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
+
+.PHONY: fuzz-differential fuzz-differential-both
+fuzz-differential: setup $(SAFETENSORS)
+	$(DIFFERENTIAL) torch $$(($(FUZZ_SECONDS) * 6 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) distributed $$(($(FUZZ_SECONDS) * 3 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) safetensors $$(($(FUZZ_SECONDS) / 10)) $(addprefix --path ,$(SAFETENSORS))
+
+fuzz-differential-both: $(VENV_TORCHVISION)/.ready
+	$(MAKE) fuzz-differential
+
+$(SAFETENSORS): .fuzz/safetensors-%: $(VENV)/.ready
+	$(BIN)/pip install --quiet --no-deps --target $@ safetensors==$*

@@ -18,7 +18,7 @@ import numpy as np
 import material
 import timing
 from dinoport.files.census import take_census
-from dinoport.files.crc32 import crc32
+from dinoport.files.checksums import crc32
 from dinoport.tensor import BLOCK_BYTES
 
 LEVELS = ("none", "exact", "full")

@@ -188,7 +188,7 @@ def shared_module() -> bytes:
     """Time and memory: a module that holds one module under many names, which holds one under many names …"""
     module = b"cmodule\nClass\n)R}" + text("_modules") + b"}(%bus" + b"b"
     children = b"".join(text(f"m{n}") + get(0) for n in range(300))
-    parts = [b"}" + text("model"), b"cmodule\nClass\n)R", put(0)]
+    parts = [b"}" + text("model"), module % b"", put(0)]
     for _ in range(60):
         parts += [b"0", module % children, put(0)]
     return b"".join([*parts, b"s."])

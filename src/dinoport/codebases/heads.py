@@ -29,7 +29,7 @@ def head_reader(tensors: Mapping[str, TensorRef], width: int) -> Callable[[], He
     """A function that reads the heads off canonical tensors. Nothing is read, nor imported, before it is called."""
 
     def read() -> HeadReading:
-        from dinoport.formats.announcing import announce
+        from dinoport.formats.values import announce
         from dinoport.networks.heads.channels import attention_weights
         from dinoport.networks.heads.reading import MIN_WIDTH, HeadReading, evenly_spaced, read_heads
 

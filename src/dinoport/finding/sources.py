@@ -66,7 +66,7 @@ class Located:
         if self.path is None or not self.path.is_file():
             return None
         from dinoport.codebases.published_names import published_of_size
-        from dinoport.files.file_hash import hash_file
+        from dinoport.files.checksums import hash_file
 
         named = (self.published,) if self.published else ()
         candidates = (*named, *published_of_size(self.path.stat().st_size))
@@ -179,7 +179,7 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
 
     And whether this run knows it to be that file: it downloaded it, or held it against a hash.
     """
-    from dinoport.files.file_hash import hash_file
+    from dinoport.files.checksums import hash_file
     from dinoport.files.remote.download import download, wrong_hash
     from dinoport.formats.remote.opening import check_downloaded
 

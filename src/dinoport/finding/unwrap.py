@@ -182,11 +182,13 @@ def _refuse_unread(where: str, children: Mapping[Any, object]) -> None:
                 raise _unsound(where, f"tensors by name, and beside them one by the key {short_text(name)}")
         elif isinstance(child, (TensorRef, dict)) or name.split(".")[0] in SKIPPED or name.endswith(EXTRA_STATE):
             continue
-        elif TENSOR_NAME.fullmatch(name) or (dotted and _is_tensor(child)) or _is_beside(name, dotted):
+        elif _is_beside(name, dotted) or (
+            (dotted or not isinstance(child, (int, float, str))) and (TENSOR_NAME.fullmatch(name) or _is_tensor(child))
+        ):
             raise CheckpointError(
                 f"{where} holds {name[:200]} in a form that is not read",
                 expected="a tensor, as the names beside it have",
-                found=f"{_describe(child)}",
+                found=_describe(child),
                 cause="an array, a sparse or quantised tensor, or a value that stands where a tensor belongs",
                 next_step="load it where you trust it, make it a plain tensor, and save the state dict with torch.save",
             )

@@ -12,7 +12,7 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.files.crc32 import crc32
+from dinoport.files.checksums import crc32
 from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteRange, ByteSource
+from dinoport.files.byte_sources import ByteRange, ByteSource, ReadsAhead
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.tensor import BLOCK_BYTES, Array, Shape, TensorRef, Values, shape_text
@@ -136,6 +136,17 @@ def extents(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
     """The source, begin and end of spans that hold the values and hardly more, as far as known without reading."""
     own = getattr(values, "extents", None)
     return iter(()) if own is None else own()
+
+
+def announce(tensors: Iterable[TensorRef]) -> None:
+    """Tell remote sources that these tensors will be read, in this order, so that they fetch ahead of the reader."""
+    spans: dict[int, tuple[ReadsAhead, list[tuple[int, int]]]] = {}
+    for tensor in tensors:
+        for source, start, stop in extents(tensor.values):
+            if isinstance(source, ReadsAhead):
+                spans.setdefault(id(source), (source, []))[1].append((start, stop))
+    for remote, wanted in spans.values():
+        remote.will_read(wanted)
 
 
 def stored_tensor(

@@ -11,8 +11,8 @@ from dinoport.errors import CheckpointError
 from dinoport.files.address import shown_source
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
-from dinoport.formats.announcing import announce
 from dinoport.formats.storage import summed_storages
+from dinoport.formats.values import announce
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Step, sources

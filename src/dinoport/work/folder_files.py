@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from dinoport.errors import CheckpointError
-from dinoport.files.file_hash import hash_file
+from dinoport.files.checksums import hash_file
 from dinoport.files.links import refuse_leaving
 from dinoport.files.names import is_name
 from dinoport.formats.checkpoint import Checkpoint

@@ -86,7 +86,7 @@ def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = 
 
 def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
     """A checkpoint's files on this machine, with their hashes: those that hold its weights."""
-    from dinoport.files.file_hash import hash_file
+    from dinoport.files.checksums import hash_file
     from dinoport.files.output_file import WrittenFile
 
     paths = [path for source in checkpoint.sources if (path := Path(source.where)).is_file()]

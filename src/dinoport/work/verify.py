@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.address import shown_source
-from dinoport.formats.announcing import announce
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import CONFIG, ORIGINAL_FILE, read_json
+from dinoport.formats.values import announce
 from dinoport.mapping.plan import sources
 from dinoport.progress import READING, Progress
 from dinoport.proofs.foreign import known_folder

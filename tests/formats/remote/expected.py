@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dinoport.finding.unwrap import state_dicts
-from dinoport.formats.announcing import announce
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.values import announce
 from tests.goldens import FOLDER
 
 LOCAL = FOLDER / "dino1" / "tiny32" / "checkpoint.pth"

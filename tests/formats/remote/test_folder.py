@@ -11,10 +11,10 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import CheckpointError
-from dinoport.formats.announcing import announce
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote.opening import open_remote
+from dinoport.formats.values import announce
 from dinoport.tensor import TensorRef
 from tests.goldens import FOLDER
 from tests.http_server import NO_SUCH_FILE, Handler, Site, breaks_after, status

@@ -10,8 +10,8 @@ import pytest
 from dinoport.errors import CheckpointError
 from dinoport.files.remote.hub import HubFile, hub_file
 from dinoport.finding.unwrap import state_dicts
-from dinoport.formats.announcing import announce
 from dinoport.formats.remote.opening import open_remote
+from dinoport.formats.values import announce
 from tests.formats.remote.expected import DATA, same_tensors
 from tests.goldens import FOLDER
 from tests.http_server import NO_SUCH_FILE, Site, serving, status

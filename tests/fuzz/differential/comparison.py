@@ -8,16 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from dinoport.errors import DinoportError
 from dinoport.finding.unwrap import SKIPPED, state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.modules import module_state_dict
+from dinoport.formats.torch.pickle_machine import PickleMachine
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.torch.tensors import NoValues
 from dinoport.tensor import TensorRef
@@ -37,11 +40,15 @@ Tensors = Mapping[str, list[Any]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one reader made of a file: its tensors, or why there are none; `outside` where that was not tried."""
+    """What one reader made of a file: its tensors, or why there are none.
+
+    `outside` where the genuine reader did not try; `unknown_steps` where we left a step unread that it may stop at.
+    """
 
     tensors: Tensors | None
     reason: str = ""
     outside: bool = False
+    unknown_steps: bool = False
 
 
 class GenuineReader:
@@ -103,13 +110,27 @@ def _can_unshare() -> bool:
 def ours(path: Path) -> Answer:
     """What dinoport reads, once it has not refused what stands under a model's names."""
     try:
-        with open_checkpoint(path) as checkpoint:
+        with _noting() as steps, open_checkpoint(path) as checkpoint:
             tensors = _flat(checkpoint.tree)
             if any(described[2] != "meta" for described in tensors.values()):
                 state_dicts(checkpoint)
-            return Answer(tensors)
+            return Answer(tensors, unknown_steps=bool(steps))
     except DinoportError as error:
         return Answer(None, str(error))
+
+
+@contextmanager
+def _noting() -> Iterator[list[str]]:
+    """The steps that are left unread while the block runs."""
+    steps: list[str] = []
+    note = PickleMachine._note
+
+    def spied(machine: PickleMachine, step: str, *roots: object) -> None:
+        steps.append(step)
+        note(machine, step, *roots)
+
+    with patch.object(PickleMachine, "_note", spied):
+        yield steps
 
 
 def _flat(tree: object) -> dict[str, list[Any]]:
@@ -145,7 +166,9 @@ def difference(mine: Answer, theirs: Sequence[Answer]) -> str | None:
         return None
     for answer in theirs:
         if answer.tensors is None:
-            if not answer.outside and any(found[2] not in ("unread", "meta") for found in mine.tensors.values()):
+            if not (answer.outside or mine.unknown_steps) and any(
+                found[2] not in ("unread", "meta") for found in mine.tensors.values()
+            ):
                 return f"read here alone: the genuine reader says {answer.reason}"
             continue
         for name in sorted(mine.tensors.keys() | answer.tensors.keys()):

@@ -91,11 +91,25 @@ def taken_apart(data: bytes) -> TorchFile:
         for _ in range(LEGACY_PICKLES):
             program, position = parsed(data, position)
             programs.append(program)
-        return LegacyFile(tuple(programs), data[position:])
+        return LegacyFile(_with_plain_keys(programs), data[position:])
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = tuple(Entry(info.filename, archive.read(info)) for info in archive.infolist())
     pickle = next(entry for entry in entries if entry.name.endswith("/data.pkl"))
     return ZipFile(parsed(pickle.data)[0], entries, pickle.name)
+
+
+def _with_plain_keys(programs: list[Program]) -> tuple[Program, ...]:
+    """Torch names a storage by its address; here by its number, in as many digits."""
+    keys = [op.lstrip(b"X\x8c")[-15:].lstrip(b"\0\x0e\x0f") for op in programs[4] if op[:1] in (b"X", b"\x8c")]
+    numbered = {key: b"%0*d" % (len(key), number) for number, key in enumerate(keys, start=1)}
+
+    def plain(op: bytes) -> bytes:
+        for key, number in numbered.items():
+            if op.endswith(key):
+                return op.removesuffix(key) + number
+        return op
+
+    return tuple(tuple(map(plain, program)) for program in programs)
 
 
 def with_program(file: TorchFile, program: Program) -> TorchFile:

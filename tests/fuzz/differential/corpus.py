@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from tests.fuzz.differential.container import LegacyFile, TorchFile, ZipFile, taken_apart, with_program
 from tests.fuzz.differential.program import Program, integer, name, text
@@ -37,13 +38,20 @@ def written() -> Iterator[tuple[str, TorchFile]]:
     for form, options in forms.items():
         for content, value in contents().items():
             file = io.BytesIO()
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), in_order():
                 warnings.simplefilter("ignore")
                 try:
                     torch.save(value, file, **options)
                 except Exception:  # noqa: S112 - persistent ids are no text, which protocol 0 wants
                     continue
             yield f"{form} {content}", taken_apart(file.getvalue())
+
+
+def in_order() -> Any:
+    """torch.save orders the storages of a legacy file by their addresses; here as they come."""
+    import torch
+
+    return patch.object(torch.serialization, "sorted", list, create=True)
 
 
 def contents() -> dict[str, object]:
@@ -62,8 +70,9 @@ def contents() -> dict[str, object]:
     parameter.tensor_model_parallel = False
     dtypes = ("float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64")
     newer = ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2")
-    layer = torch.nn.Linear(2, 3)
-    module = torch.nn.Sequential(layer, torch.nn.BatchNorm1d(3))
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    for parameter_of_module in module.parameters():
+        torch.nn.init.constant_(parameter_of_module, 0.5)
     return {
         "state": OrderedDict(
             [("cls_token", numbers(1, 1, 4)), ("blocks.0.attn.qkv.weight", numbers(6, 2, first=10)),
@@ -75,10 +84,10 @@ def contents() -> dict[str, object]:
                        "c": torch.nn.Parameter(numbers(2), requires_grad=False)},
         "dtypes": {f"a.{dtype}": numbers(4).to(getattr(torch, dtype)) for dtype in dtypes},
         "newer": {f"a.{dtype}": numbers(4).to(getattr(torch, dtype)) for dtype in newer},
-        "training": {"teacher": module.state_dict(), "epoch": 3, "rng": torch.get_rng_state()[:16],
+        "training": {"teacher": module.state_dict(), "epoch": 3, "rng": torch.arange(16, dtype=torch.uint8),
                      "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 0.5}]}},
         "module": {"model": module, "state_dict": module.state_dict()},
-        "plain": {"a.w": numbers(2), "counter": Counter("aab"), "default": defaultdict(list, a=[1]), "set": {1, "a"},
+        "plain": {"a.w": numbers(2), "counter": Counter("aab"), "default": defaultdict(list, a=[1]), "set": {1},
                   "bytes": b"\xff", "array": bytearray(b"a"), "size": torch.Size([1, 2]), "complex": 1j,
                   "device": torch.device("cpu"), "dtype": torch.float32, "tuple": (1, 2, 3, 4), "none": None},
         "others": {"a.sparse": torch.eye(2).to_sparse(), "a.w": numbers(2), "meta": torch.empty(2, device="meta")},
@@ -136,7 +145,7 @@ def written_state(form: str) -> Iterator[tuple[str, TorchFile]]:
 
     file = io.BytesIO()
     options = {"_use_new_zipfile_serialization": False} if form.startswith("legacy") else {}
-    torch.save(
-        {"a.0": torch.arange(1.0, 5.0).reshape(2, 2), "a.1": torch.arange(5.0, 9.0).reshape(2, 2)}, file, **options
-    )
+    content = {"a.0": torch.arange(1.0, 5.0).reshape(2, 2), "a.1": torch.arange(5.0, 9.0).reshape(2, 2)}
+    with in_order():
+        torch.save(content, file, **options)
     yield "file", taken_apart(file.getvalue())

@@ -146,6 +146,19 @@ def wrap(rng: random.Random, file: TorchFile, pool: Sequence[TorchFile]) -> Torc
     return with_program(file, (*ops[: span.start], function, b"(", *inner, *more, b"t", call, *ops[span.stop :]))
 
 
+def with_attributes(rng: random.Random, file: TorchFile, pool: Sequence[TorchFile]) -> TorchFile:
+    """A value as a parameter whose attributes are set, one of them to another value."""
+    calls = [span for span in spans(file.program) if file.program[span.stop - 1] == b"R"]
+    if not calls:
+        return file
+    ops, span, other = file.program, rng.choice(calls), rng.choice(calls)
+    state = (b"}", text(rng.choice(ATTRIBUTES)), *ops[other.start : other.stop], b"s")
+    hooks = (name("collections.OrderedDict"), b")", b"R")
+    function = name("torch._utils._rebuild_parameter_with_state")
+    made = (function, b"(", *ops[span.start : span.stop], b"\x89", *hooks, *state, b"t", b"R")
+    return with_program(file, (*ops[: span.start], *made, *ops[span.stop :]))
+
+
 def set_state(rng: random.Random, file: TorchFile, pool: Sequence[TorchFile]) -> TorchFile:
     found = spans(file.program)
     if not found:
@@ -258,6 +271,7 @@ def change_legacy(rng: random.Random, file: TorchFile, pool: Sequence[TorchFile]
 
 
 CHANGES: tuple[Change, ...] = (
-    insert_opcode, remove, swap, replace_opcode, replace_opcode, replace_value, replace_value, wrap, wrap, set_state,
-    set_state, add_and_drop, add_entry, add_entry, set_later, change_zip, change_zip, change_zip,
+    insert_opcode, remove, swap, replace_opcode, replace_opcode, replace_value, replace_value, wrap, wrap,
+    with_attributes, set_state, set_state, add_and_drop, add_entry, add_entry, set_later,
+    change_zip, change_zip, change_zip,
 )  # fmt: skip

@@ -96,7 +96,7 @@ class _Reader:
         name = made.name if isinstance(made, Opaque) else ""
         known = name.startswith("pathlib.") and all(type(arg) is str for arg in args)
         known |= _short(name) == "_MEM_FORMAT_ENCODING" and len(args) == 1 and args[0] in MEMORY_FORMATS
-        known |= _short(name) == "TensorProperties" and isinstance(made, Opaque) and _is_five(made.state)
+        known |= _short(name) == "TensorProperties" and isinstance(made, Opaque) and _is_properties(made.state)
         if not known or not step.startswith(("a call of", "the state of")):
             raise self._broken(f"{step}, which its writer has no use for")
 
@@ -207,9 +207,12 @@ class _Reader:
         )
 
 
-def _is_five(state: object) -> bool:
+def _is_properties(state: object) -> bool:
     """Whether a state is that of TensorProperties: dtype, layout, gradient, memory format, pinned."""
-    return isinstance(state, tuple) and len(state) == 5
+    if not isinstance(state, tuple) or len(state) != 5:
+        return False
+    names = [_short(part.name) for part in (state[1], state[3]) if isinstance(part, Opaque)]
+    return names == ["layout", "_MEM_FORMAT_ENCODING"] and type(state[2]) is bool and type(state[4]) is bool
 
 
 def _place(name: str, offsets: Shape) -> str:

@@ -231,7 +231,7 @@ class PickleMachine:
             if target.is_tensor or target.state is state:
                 self._note(f"the state of {target.name[:200]}", target)
         elif not isinstance(target, OrderedDict) or not _is_metadata(state):
-            raise self.broken(f"state for a {type(target).__name__}")
+            raise self.broken(f"state for {_kind(target)}")
 
     def _attributes(self, state: object) -> object:
         """A copy of attributes by their names, which is what an object keeps of a dict; any other state as it is."""
@@ -252,7 +252,7 @@ class PickleMachine:
         elif isinstance(target, Opaque):
             self._add_items(target, values)
         else:
-            raise self.broken(f"items for a {type(target).__name__}")
+            raise self.broken(f"items for {_kind(target)}")
         self.take(target.__sizeof__() - before)
 
     def add(self, values: list[object]) -> None:
@@ -263,7 +263,7 @@ class PickleMachine:
         elif isinstance(target, Opaque):
             self._add_items(target, values)
         else:
-            raise self.broken(f"items for a {type(target).__name__}")
+            raise self.broken(f"items for {_kind(target)}")
         self.take(target.__sizeof__() - before)
 
     def set_items(self, values: list[object]) -> None:
@@ -278,7 +278,7 @@ class PickleMachine:
             self.count(len(values) // 2)
             self._add_items(target, list(pairs))
         else:
-            raise self.broken(f"keys for a {type(target).__name__}")
+            raise self.broken(f"keys for {_kind(target)}")
         self.take(target.__sizeof__() - before)
 
     def _add_items(self, target: Opaque, values: list[object]) -> None:
@@ -386,6 +386,11 @@ def _copied(arg: object) -> int:
     if isinstance(arg, (list, tuple, dict, set, frozenset)):
         return len(arg)
     return len(arg) // BYTES_OF_AN_OBJECT if isinstance(arg, (str, bytes, bytearray)) else 0
+
+
+def _kind(target: object) -> str:
+    known = {TensorRef: "a tensor", TypedStorage: "a storage", Global: "a class or a function"}
+    return known.get(type(target), f"a {type(target).__name__}")
 
 
 def _storage_of(node: object) -> Storage | None:

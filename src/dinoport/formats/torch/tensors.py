@@ -32,7 +32,7 @@ LAYOUTS = frozenset(
 
 SETTERS = frozenset({
     "data", "grad", "_grad", "requires_grad", "names", "real", "imag", "retains_grad", "_backward_hooks",
-    "_post_accumulate_grad_hooks",
+    "_post_accumulate_grad_hooks", "grad_dtype", "volatile", "_grad_fn",
 })  # fmt: skip
 """Attributes of a tensor whose setting changes the tensor."""
 
@@ -162,7 +162,8 @@ class _Rebuilding:
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         for part in parts:
             if part is not None and not (isinstance(part, dict) and all(map(_is_harmless, part, part.values()))):
-                raise broken(self._where, f"a tensor whose state is set: {short_text(state)}")
+                names = short_text(list(part) if isinstance(part, dict) else part)
+                raise broken(self._where, f"a tensor whose attributes are set, which may change it: {names}")
         return tensor
 
     def functions(self) -> dict[str, Builder]:
@@ -296,9 +297,13 @@ def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
 
 
 def _default(factory: object = None, pairs: object = ()) -> OrderedDict[object, object]:
-    if factory is not None and not (isinstance(factory, Global) and is_class(factory.name)):
+    if factory is not None and not (isinstance(factory, Global) and _is_callable(factory.name)):
         raise ValueError("a factory that cannot be called")
     return _ordered(pairs)
+
+
+def _is_callable(name: str) -> bool:
+    return is_class(name) and not name.endswith("Storage")
 
 
 def _counter(counts: object = None) -> OrderedDict[object, object]:

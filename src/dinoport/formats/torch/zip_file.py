@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.files.crc32 import crc32
+from dinoport.files.checksums import crc32
 from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
@@ -27,6 +27,7 @@ VERSION = re.compile(rb"([1-9]|10)\n?")
 WORDS = {
     ".data/version": VERSION,
     "version": VERSION,
+    ".format_version": re.compile(rb"[0-9]{1,9}"),
     ".storage_alignment": re.compile(rb"[0-9]{1,9}"),
     ".data/serialization_id": re.compile(rb"[0-9]*"),
 }

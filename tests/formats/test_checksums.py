@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from dinoport.files import crc32 as module
+from dinoport.files import checksums as module
 
 DATA = bytes(range(256)) * 5000
 

@@ -1,4 +1,7 @@
-"""The SHA-256 of a whole file, as it is published and as `sha256sum` prints it."""
+"""Checksums: CRC-32, as zip files hold it, and the SHA-256 of a whole file, as `sha256sum` prints it.
+
+CRC-32 is taken by zlib-ng where that is installed: a seventh of zlib's time or less.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,13 @@ from pathlib import Path
 
 from dinoport.files.byte_sources import LocalFile
 from dinoport.tensor import BLOCK_BYTES
+
+try:
+    from zlib_ng.zlib_ng import crc32
+except ImportError:  # it has wheels for fewer systems than we run on
+    from zlib import crc32
+
+__all__ = ["crc32", "hash_file"]
 
 
 def hash_file(path: Path) -> tuple[int, str]:

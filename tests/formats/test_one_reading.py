@@ -1,0 +1,438 @@
+"""One file, one reading: what torch reads otherwise than it looks is read as torch reads it, or refused.
+
+Each kind is tried in many members. What torch itself makes of them is asked of torch.load in tests/fuzz/differential.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+# ruff: noqa: E402
+
+from dinoport.errors import CheckpointError
+from dinoport.finding.unwrap import gaps, state_dicts
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.torch.pickle_globals import is_torch_function
+from dinoport.formats.torch.tensors import SETTERS
+from dinoport.tensor import TensorRef
+from tests.fuzz.differential.comparison import GenuineReader, difference, ours
+from tests.fuzz.differential.container import LegacyFile, ZipFile, taken_apart, with_program
+from tests.fuzz.differential.corpus import HOOKS, state
+from tests.fuzz.differential.corpus import tensor as legacy_tensor
+from tests.fuzz.differential.program import Program, integer, name, spans, text
+
+FORMS = {"zip": {}, "legacy": {"_use_new_zipfile_serialization": False}}
+
+
+@pytest.fixture(scope="module")
+def genuine():
+    reader = GenuineReader()
+    yield reader
+    reader.close()
+
+
+@pytest.fixture(params=FORMS)
+def form(request) -> str:
+    return request.param
+
+
+def saved(form: str = "zip", **content: object):
+    file = io.BytesIO()
+    whole = {"blocks.0.w": torch.arange(4.0), "blocks.0.b": torch.arange(4.0, 8.0), **content}
+    torch.save(whole, file, **FORMS[form])
+    return taken_apart(file.getvalue())
+
+
+def tensors_in(program: Program) -> list[Program]:
+    """The parts of a program that rebuild a tensor."""
+    calls = [program[span.start : span.stop] for span in spans(program) if program[span.stop - 1] == b"R"]
+    return [call for call in calls if call.count(b"Q") == 1]
+
+
+def changed(file, old: Program, new: Program):
+    """A file in which a part of the pickle is another one."""
+    program = file.program
+    at = next(n for n in range(len(program)) if program[n : n + len(old)] == old)
+    return with_program(file, (*program[:at], *new, *program[at + len(old) :]))
+
+
+def outcome(tmp_path: Path, data: bytes) -> str:
+    """The refusal, or "read"."""
+    path = tmp_path / "file.pth"
+    path.write_bytes(data)
+    try:
+        with open_checkpoint(path) as checkpoint:
+            for found in state_dicts(checkpoint):
+                for ref in found.tensors.values():
+                    ref.read()
+    except CheckpointError as error:
+        return str(error).replace(f"{tmp_path}/", "")
+    return "read"
+
+
+STATES: dict[str, Program] = {
+    "none": (b"N",),
+    "a dict": (b"}",),
+    "attributes": (b"}", text("data"), b"N", b"s"),
+    "nothing": (b")",),
+    "a tuple": (b"\x89", b"N", b"N", b"\x87"),
+    "a gradient": (b"\x88", b"N", *HOOKS, b"\x87"),
+}
+
+
+@pytest.mark.parametrize("set_state", STATES)
+def test_a_state_that_is_set_on_a_tensor(tmp_path, form, set_state):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    found = outcome(tmp_path, changed(file, first, (*first, *STATES[set_state], b"b")).bytes())
+    assert found.startswith("file.pth is not a sound pickle\n  found: state for a tensor at byte ")
+
+
+@pytest.mark.parametrize("attribute", sorted(SETTERS | {"__class__", "__dict__", "foo"}))
+@pytest.mark.parametrize("function", ["parameter", "subclass"])
+def test_attributes_of_a_tensor(tmp_path, form, attribute, function):
+    file = saved(form)
+    first, second = tensors_in(file.program)[:2]
+    attributes = (b"}", text(attribute), *second, b"s")
+    if function == "parameter":
+        made = (
+            name("torch._utils._rebuild_parameter_with_state"),
+            b"(",
+            *first,
+            b"\x89",
+            *HOOKS,
+            *attributes,
+            b"t",
+            b"R",
+        )
+    else:
+        begin = 2 if first[1][:1] == b"q" else 1
+        inner = (*first[:begin], name("torch.Tensor"), *first[begin:-1], *attributes)
+        made = (name("torch._tensor._rebuild_from_type_v2"), b"(", *inner, b"t", b"R")
+    found = outcome(tmp_path, changed(file, first, made).bytes())
+    assert found.startswith(
+        "file.pth is not a sound torch file\n"
+        f"  found: a tensor whose attributes are set, which may change it: {[attribute]}\n"
+    )
+
+
+def test_attributes_that_are_flags_change_nothing(tmp_path, form, genuine):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    flags = (b"}", text("_is_hf_initialized"), b"\x88", b"s")
+    made = (name("torch._utils._rebuild_parameter_with_state"), b"(", *first, b"\x89", *HOOKS, *flags, b"t", b"R")
+    path = tmp_path / "file.pth"
+    path.write_bytes(changed(file, first, made).bytes())
+    assert outcome(tmp_path, path.read_bytes()) == "read"
+    assert difference(ours(path), [genuine.read(path)]) is None
+
+
+def test_every_attribute_that_changes_a_tensor_is_known():
+    """Those of torch that are more than entries of the tensor's own dict."""
+    settable = {
+        attribute
+        for kind in torch.Tensor.__mro__
+        for attribute, descriptor in vars(kind).items()
+        if hasattr(type(descriptor), "__set__") and not attribute.startswith("__") and _can_be_set(attribute)
+    }
+    assert settable <= SETTERS
+
+
+def _can_be_set(attribute: str) -> bool:
+    probe = torch.ones(2, 2)
+    try:
+        setattr(probe, attribute, getattr(probe, attribute, None))
+    except AttributeError as error:
+        return "not writable" not in str(error) and "no setter" not in str(error)
+    except Exception:
+        return True
+    return True
+
+
+@pytest.mark.parametrize(
+    "function", ["torch.neg_", "torch.relu_", "torch.nn.init.zeros_", "torch._C._nn.gelu_", "torch.FloatTensor"]
+)
+def test_a_function_of_torch_that_is_called(tmp_path, form, function):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    call = (name(function), b"h\xc8", b"\x85", b"R", b"0")
+    remembered = changed(file, first, (*first, b"q\xc8", *call))
+    assert outcome(tmp_path, remembered.bytes()) == (
+        f"file.pth has {function} called while it is loaded\n"
+        "  expected: tensors, numbers, text and objects of classes\n"
+        "  found: a function of torch, of which it is not known here what it does to the tensors\n"
+        "  likely cause: a file that was made to mislead, or that another program than torch.save wrote\n"
+        "  try: load it where you trust it, and save the state dict alone with torch.save"
+    )
+
+
+def test_functions_of_torch_are_told_from_classes():
+    assert is_torch_function("torch.neg_")
+    assert is_torch_function("torch._C._VariableFunctions.neg_")
+    assert not is_torch_function("torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING")
+    assert not is_torch_function("package.function")
+
+
+STEPS: dict[str, Program] = {
+    "a call with the tensor": (name("package.function"), b"h\xc8", b"\x85", b"R", b"0"),
+    "a call with what holds it": (name("package.function"), b"h\xc8", b"\x85", b"]", b"\x86", b"R", b"0"),
+    "a new object with it": (name("package.Class"), b"h\xc8", b"\x85", b"\x81", b"0"),
+    "items of an object": (name("package.Class"), b")", b"\x81", text("a"), b"h\xc8", b"s", b"0"),
+    "an item of an object": (name("package.Class"), b")", b"\x81", b"h\xc8", b"a", b"0"),
+    "a state that is no dict": (name("package.Class"), b")", b"\x81", b"h\xc8", b"\x85", b"b", b"0"),
+    "a call of what was made": (name("package.Class"), b")", b"R", b"h\xc8", b"\x85", b"R", b"0"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_an_unknown_class_that_reaches_a_tensor(tmp_path, form, step):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    found = outcome(tmp_path, changed(file, first, (*first, b"q\xc8", *STEPS[step])).bytes())
+    assert found.startswith("file.pth may change a tensor while it is loaded\n  where: ")
+    assert "expected: tensors that stay what their bytes in the file are\n" in found
+    assert "which can reach the tensor; what it does is not known here\n" in found
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_same_step_beside_the_tensors(tmp_path, form, step):
+    """It reaches a list of its own."""
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    beside = changed(file, first, (b"]", b"q\xc8", b"0", *STEPS[step], *first))
+    assert outcome(tmp_path, beside.bytes()) == "read"
+
+
+def test_attributes_of_a_plain_object_that_shares_a_tensor(tmp_path, form):
+    """As in files of LightlyTrain, which hold the model's modules beside its state dict."""
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    plain = (name("package.Class"), b")", b"\x81", b"}", text("weight"), b"h\xc8", b"s", b"b", b"0")
+    assert outcome(tmp_path, changed(file, first, (*first, b"q\xc8", *plain)).bytes()) == "read"
+
+
+@pytest.mark.parametrize(
+    "kind", ["collections.OrderedDict", "builtins.dict", "builtins.list", "builtins.bytearray", "torch.Size"]
+)
+def test_a_new_container_with_arguments(tmp_path, form, kind):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    made = (name(kind), b"]", b"\x85", b"\x81", b"0")
+    assert f"found: a new {kind} with arguments, which it ignores, at byte" in outcome(
+        tmp_path, changed(file, first, (*made, *first)).bytes()
+    )
+
+
+@pytest.mark.parametrize("arguments", [(b"\x85",), (b"\x88", b"\x86"), (b"\x89", b"\x86")])
+@pytest.mark.parametrize("opcode", [b"R", b"\x81"])
+def test_a_parameter_that_is_called_is_a_tensor(tmp_path, form, arguments, opcode, genuine):
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    made = (name("torch.nn.parameter.Parameter"), *first, *arguments, opcode)
+    path = tmp_path / "file.pth"
+    path.write_bytes(changed(file, first, made).bytes())
+    mine = ours(path)
+    assert difference(mine, [genuine.read(path)]) is None
+    assert mine.tensors is not None
+    assert mine.tensors["blocks.0.w"][0] == "float32"
+
+
+OTHERS = {
+    "a NumPy array": lambda: torch.ones(2).numpy(),
+    "a sparse tensor": lambda: torch.eye(2).to_sparse(),
+    "a list": lambda: [1.0, 2.0],
+    "bytes": lambda: b"abcd",
+    "a number": lambda: 1.0,
+    "nothing": lambda: None,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("key", ["blocks.0.bias", "mask_token", "blocks.0.ls1.gamma"])
+def test_what_stands_under_a_tensor_s_name(tmp_path, form, other, key):
+    found = outcome(tmp_path, saved(form, **{key: OTHERS[other]()}).bytes())
+    assert found.startswith(
+        f"file.pth holds {key} in a form that is not read\n  expected: a tensor, as the names beside"
+    )
+
+
+@pytest.mark.parametrize("key", ["epoch", "note", "backbone._extra_state", "optimizer"])
+def test_what_stands_under_other_names(tmp_path, form, key):
+    assert outcome(tmp_path, saved(form, **{key: 1.0}).bytes()) == "read"
+
+
+@pytest.mark.parametrize("opcode", [b"I1\n", b"I01\n", b"L1L\n", b"F1.0\n"])
+def test_numbers_in_one_spelling(tmp_path, opcode):
+    file = saved()
+    assert outcome(tmp_path, changed(file, (file.program[1],), (opcode, b"0", file.program[1])).bytes()) == "read"
+
+
+@pytest.mark.parametrize(
+    "opcode", [b"I010\n", b"I0x1\n", b"I1_0\n", b"I+1\n", b"I 1\n", b"L01L\n", b"F1_0.0\n", b"F 1\n"]
+)
+def test_numbers_in_other_spellings(tmp_path, opcode):
+    file = saved()
+    found = outcome(tmp_path, changed(file, (file.program[1],), (opcode, b"0", file.program[1])).bytes())
+    assert "is not a sound pickle" in found
+    assert "the integer b" in found or "the number b" in found
+
+
+@pytest.mark.parametrize("size", [2, 5, 2**20])
+def test_frames_that_do_not_end_with_what_is_in_them(tmp_path, size):
+    file = saved()
+    frame = b"\x95" + size.to_bytes(8, "little")
+    program = (b"\x80\4", *file.program[1:-1], frame, file.program[-1])
+    assert "is not a sound pickle" in outcome(tmp_path, with_program(file, program).bytes())
+
+
+def test_text_of_python_2_is_utf_8(tmp_path):
+    file = saved()
+    key = next(op for op in file.program if op.endswith(b"blocks.0.w"))
+    assert outcome(tmp_path, changed(file, (key,), (b"U\x0a" + key[5:],)).bytes()) == "read"
+    assert "UnicodeDecodeError" in outcome(tmp_path, changed(file, (key,), (b"U\1\xff",)).bytes())
+
+
+@pytest.mark.parametrize("record", ["data.pkl", "data/0", "byteorder"])
+@pytest.mark.parametrize("first", [True, False])
+def test_records_whose_names_differ_by_case(tmp_path, record, first):
+    file = saved()
+    assert isinstance(file, ZipFile)
+    entry = next(entry for entry in file.entries if entry.name.endswith(record))
+    twin = replace(entry, name=entry.name.swapcase().replace("ARCHIVE", "archive"), data=b"x")
+    if twin.name == entry.name:
+        twin = replace(twin, name=entry.name.upper().replace("ARCHIVE", "archive"))
+    entries = (twin, *file.entries) if first else (*file.entries, twin)
+    assert "found: two records of one name: " in outcome(tmp_path, replace(file, entries=entries).bytes())
+
+
+@pytest.mark.parametrize("attributes", [0x10, 0x30, 0x41ED0010])
+@pytest.mark.parametrize("record", ["data.pkl", "data/0", "byteorder", "version"])
+def test_records_that_are_marked_as_folders(tmp_path, record, attributes):
+    file = saved()
+    entries = tuple(replace(e, attributes=attributes) if e.name.endswith(record) else e for e in file.entries)
+    assert "is marked as a folder, and holds" in outcome(tmp_path, replace(file, entries=entries).bytes())
+
+
+@pytest.mark.parametrize("gap", [1, 7, 17, 64])
+def test_bytes_between_records(tmp_path, gap):
+    file = saved()
+    entries = tuple(replace(e, before=bytes(gap)) if e.name.endswith("data/1") else e for e in file.entries)
+    found = outcome(tmp_path, replace(file, entries=entries).bytes())
+    assert "bytes behind archive/data/0 that belong to no record" in found
+
+
+@pytest.mark.parametrize(("record", "data"), [("version", b"11\n"), ("version", b"x"), (".storage_alignment", b"x")])
+def test_records_that_torch_stops_at(tmp_path, record, data):
+    file = saved()
+    entries = tuple(replace(e, data=data) if e.name.endswith(record) else e for e in file.entries)
+    assert f"a record {record} that says {data!r}" in outcome(tmp_path, replace(file, entries=entries).bytes())
+
+
+def test_no_version(tmp_path):
+    file = saved()
+    entries = tuple(entry for entry in file.entries if not entry.name.endswith("/version"))
+    assert "no record of the format's version" in outcome(tmp_path, replace(file, entries=entries).bytes())
+
+
+def views(*parts: tuple[str, int, int]) -> bytes:
+    """A legacy file of tensors that are views of one storage: the view's key, where it begins, how long it is."""
+    file = saved("legacy")
+    assert isinstance(file, LegacyFile)
+    keys = [op[5:].decode() for op in file.programs[4] if op[:1] == b"X"]
+    made = [
+        (f"a.{n}", legacy_tensor(keys[0], 4, 1, end=(text(view), integer(start), integer(count), b"\x87")))
+        for n, (view, start, count) in enumerate(parts)
+    ]
+    other = ("b.0", legacy_tensor(keys[1], 4, 2, end=(b"N",)))
+    return with_program(file, state(*made, other)).bytes().replace(b"KEY", keys[1].encode())
+
+
+@pytest.mark.parametrize(("second", "found"), [
+    (("v", 0, 2), "read"), (("w", 2, 2), "read"), (("v", 2, 2), "two views of one"), (("v", 0, 3), "two views of one"),
+])  # fmt: skip
+def test_views_with_names_of_their_own(tmp_path, second, found, genuine):
+    data = views(("v", 0, 2), second)
+    assert found in outcome(tmp_path, data)
+    path = tmp_path / "file.pth"
+    assert difference(ours(path), [genuine.read(path)]) is None
+
+
+def test_a_view_with_the_name_of_a_storage(tmp_path):
+    file = saved("legacy")
+    assert isinstance(file, LegacyFile)
+    keys = [op[5:].decode() for op in file.programs[4] if op[:1] == b"X"]
+    view = legacy_tensor(keys[0], 4, 1, end=(text(keys[1]), integer(0), integer(2), b"\x87"))
+    data = with_program(file, state(("a.0", view), ("b.0", legacy_tensor(keys[1], 4, 2, end=(b"N",))))).bytes()
+    assert "a view of a storage that has the name of another storage" in outcome(tmp_path, data)
+
+
+@pytest.mark.parametrize("tar", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, None])
+def test_a_file_that_is_a_tar_archive_too(tmp_path, tar):
+    """Without magic, as before POSIX, only the checksum tells; torch.load tries tar first."""
+    data = saved("legacy").bytes()
+    header = bytearray(tarfile.TarInfo(data[:20].decode("latin-1")).tobuf(tar or tarfile.USTAR_FORMAT, "latin-1")[:512])
+    header[:90] = data[:90]
+    if tar is None:
+        header[257:265] = bytes(8)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    assert "  found: a tar archive\n" in outcome(tmp_path, bytes(header) + data[90:])
+
+
+def test_a_file_that_is_safetensors_and_a_torch_file(tmp_path):
+    """A length that is a pickle's beginning, too: both readers find a file of theirs."""
+    magic = saved("legacy").bytes().split(b".")[0][2:] + b"."
+    number = b"G\0\0\0\0\0{" + b'"a'
+    start = b"\x80\2" + number
+    length = int.from_bytes(start[:8], "little")
+    body = start[8:] + b'"0' + magic
+    (tmp_path / "file.pth").write_bytes(start[:8] + body + b" " * (length + 100))
+    assert outcome(tmp_path, (tmp_path / "file.pth").read_bytes()) != "read"
+
+
+@pytest.mark.parametrize(
+    "file_name", ["model-00001-of-00002.safetensors", "pytorch_model-00002-of-00002.bin", "00001-of-00003.pth"]
+)
+def test_a_lone_shard(tmp_path, file_name):
+    from safetensors.torch import save_file
+
+    path = tmp_path / file_name
+    save_file({"blocks.0.w": torch.ones(2)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(path)
+    assert str(caught.value).startswith(f"{path} is one shard of ")
+    assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
+
+
+@pytest.mark.parametrize(("file_name", "whole"), [
+    ("model.pth", True), ("model.rank_0.pth", False), ("model_world_size_8_rank_3.pt", False), ("frankfurt.pth", True),
+    ("a-00001-of-00001.pth", True),
+])  # fmt: skip
+def test_whether_a_file_is_known_whole(tmp_path, file_name, whole):
+    path = tmp_path / file_name
+    path.write_bytes(saved().bytes())
+    with open_checkpoint(path) as checkpoint:
+        assert checkpoint.is_whole is whole
+        assert (gaps(checkpoint) == ()) is whole
+
+
+def test_parts_that_are_not_read_are_told(tmp_path):
+    path = tmp_path / "file.pth"
+    file = saved()
+    second = tensors_in(file.program)[1]
+    holder = (name("package.Class"), b")", b"\x81", b"}", text("weight"), *second, b"s", b"b")
+    at = file.program.index(text("blocks.0.b")) if text("blocks.0.b") in file.program else None
+    assert at is not None
+    key = (text("loops"), *holder)
+    path.write_bytes(with_program(file, (*file.program[:at], *key, *file.program[at:])).bytes())
+    with open_checkpoint(path) as checkpoint:
+        assert checkpoint.remarks == ("not read: loops, an object of the class package.Class with tensors in it",)
+        assert gaps(checkpoint) == ("loops is not read: an object of the class package.Class with tensors in it",)
+        assert isinstance(checkpoint.tree["blocks.0.w"], TensorRef)
