@@ -30,7 +30,7 @@ def teacher(state: State) -> object:
         "head.last_layer.weight_g": np.ones((3, 1)),
     }
     own = {f"backbone.{name}": values for name, values in state.items()} | head
-    other = {f"module.backbone.{name}": values + np.ones((), values.dtype) for name, values in state.items()}
+    other = {f"module.backbone.{name}": np.asarray(values + np.ones_like(values)) for name, values in state.items()}
     return {"student": other, "teacher": own, "epoch": 3, "dino_loss": {"center": np.zeros((1, 3), np.float32)}}
 
 

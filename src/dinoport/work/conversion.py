@@ -164,10 +164,6 @@ def prepare_opened(
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
-    if is_known_class(checkpoint.config or {}):
-        from dinoport.proofs.foreign import refuse_foreign
-
-        refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
     with ExitStack() as files:
         head, opened = None, None
         if request.head is not None:
@@ -175,6 +171,10 @@ def prepare_opened(
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head)
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
+        if is_known_class(checkpoint.config or {}):
+            from dinoport.proofs.foreign import refuse_foreign
+
+            refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)
