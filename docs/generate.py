@@ -10,9 +10,9 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer.main
 from tests import formula, models
@@ -42,8 +42,7 @@ DOCS = Path(__file__).parent
 HELP_WIDTH = 80
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """A small model that shows a table, which no size changes. `classifier` is what the original calls its own."""
 
     title: str
