@@ -12,80 +12,104 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer.main
-from dinoport.codebases.transformers.catalogue import choose
-from dinoport.codebases.transformers.target import Choices, Target
-from tests import formula
-from tests.models import dinov2
+from tests import formula, models
+from tests.models import classifying
 
-from dinoport import errors
+from dinoport import errors, work
 from dinoport.cli.commands import app
 from dinoport.cli.session import INTERRUPTED, UNHEARD
-from dinoport.codebases.catalogue import FAMILIES
-from dinoport.codebases.codebase import Evidence, Family
+from dinoport.codebases.catalogue import NAMINGS, naming_of
+from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.published_names import PUBLISHED
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import target_of
+from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule
-from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.model import Family, Model
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
-from dinoport.networks.network import Classifier, Features
+from dinoport.networks.network import Features
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.networks.resnet.architecture import ResNet
-from dinoport.networks.rotary_vit.architecture import RotaryViT
-from dinoport.networks.vit.architecture import ViT
 from dinoport.report.models import models_page
+from dinoport.request import Request
 from dinoport.tensor import ArrayValues, TensorRef
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 80
 
-VIT = ViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, image_size=224)
-V2 = dinov2(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=14, image_size=518)
-V3 = RotaryViT(width=64, depth=2, heads=1, mlp_hidden=256, patch_size=16, registers=4, key_bias_mask=True)
 
-EXAMPLES: dict[str, Sequence[tuple[str, Any]]] = {
+class Example(NamedTuple):
+    """A small model that shows a table, which no size changes. `classifier` is what the original calls its own."""
+
+    title: str
+    architecture: Any
+    classifier: str | None = None
+
+    def model(self, family: Family) -> Model:
+        return Model(
+            where="example.pth",
+            title=family.title,
+            family=family,
+            architecture=self.architecture,
+            decoding=Decoding({}),
+            settings=(),
+            preprocessing=family.preprocessing,
+            classifier=self.classifier,
+        )
+
+
+FAMILIES: tuple[Family, ...] = tuple(naming.code.FAMILY for naming in NAMINGS if naming.family)
+
+VIT = replace(models.VIT, mlp_hidden=256, image_size=224)
+V2 = replace(models.V2, mlp_hidden=256, image_size=518)
+V3 = replace(models.V3, heads=1, mlp_hidden=256)
+REGISTERS = replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED)
+
+EXAMPLES: dict[str, Sequence[Example]] = {
     "dino": (
-        ("A backbone", VIT),
-        ("With a classifier of its own", replace(VIT, classifier=Classifier(Features.CLS, 10))),
-        ("With a linear head over the CLS token (`--head`)", replace(VIT, classifier=Classifier(Features.CLS, 10))),
-        (
+        Example("A backbone", VIT),
+        Example("With a classifier of its own", classifying(VIT, 10), "head"),
+        Example("With a linear head over the CLS token (`--head`)", classifying(VIT, 10), "linear"),
+        Example(
             "With a linear head over CLS token and patch mean (`--head`)",
-            replace(VIT, classifier=Classifier(Features.CLS_MEAN_INTERLEAVED, 10)),
+            classifying(VIT, 10, Features.CLS_MEAN_INTERLEAVED),
+            "linear",
         ),
     ),
     "dino_resnet": (
-        ("A backbone", ResNet()),
-        ("With torchvision's classifier", ResNet(classifier=Classifier(Features.POOLED, 10))),
-        ("With a linear head (`--head`)", ResNet(classifier=Classifier(Features.POOLED, 10))),
+        Example("A backbone", models.RESNET),
+        Example("With torchvision's classifier", classifying(models.RESNET, 10, Features.POOLED), "fc"),
+        Example("With a linear head (`--head`)", classifying(models.RESNET, 10, Features.POOLED), "linear"),
     ),
     "dinov2": (
-        ("A backbone", V2),
-        ("With SwiGLU, as ViT-g", replace(V2, feed_forward="swiglu", mlp_hidden=176)),
-        ("With registers", replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED)),
-        ("With a linear head (`--head`)", replace(V2, classifier=Classifier(Features.CLS_MEAN, 10))),
-        (
+        Example("A backbone", V2),
+        Example("With SwiGLU, as ViT-g", replace(V2, feed_forward="swiglu", mlp_hidden=176)),
+        Example("With registers", REGISTERS),
+        Example("With a linear head (`--head`)", classifying(V2, 10, Features.CLS_MEAN), "linear_head"),
+        Example(
             "With registers and a linear head (`--head`)",
-            replace(V2, registers=4, interpolation=TO_SIZE_ANTIALIASED, classes=10),
+            classifying(REGISTERS, 10, Features.CLS_MEAN),
+            "linear_head",
         ),
-        (
+        Example(
             "Trained without layer scale and without biases",
             replace(V2, layer_scale=False, qkv_bias=False, proj_bias=False, ffn_bias=False),
         ),
     ),
     "dinov3": (
-        ("A released ViT", V3),
-        ("A released ViT with SwiGLU", replace(V3, feed_forward="swiglu", mlp_hidden=176)),
-        (
+        Example("A released ViT", V3),
+        Example("A released ViT with SwiGLU", replace(V3, feed_forward="swiglu", mlp_hidden=176)),
+        Example(
             "Trained without registers, mask and layer scale",
             replace(V3, registers=0, key_bias_mask=False, layer_scale=False),
         ),
     ),
-    "dinov3_convnext": (("A backbone", ConvNeXt(depths=(1, 1, 2, 1), widths=(8, 16, 24, 32))),),
+    "dinov3_convnext": (Example("A backbone", models.CONVNEXT),),
 }
-"""Small models that show each table of a family; the tables don't depend on size."""
 
 
 def pages() -> dict[Path, str]:
@@ -114,7 +138,7 @@ def with_demo(page: str) -> str:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         lines = list(report_lines(api.demo("dinoport-demo")))
-    source = str(Path(api.__file__).with_name(api.DEMO_FILE))
+    source = str(Path(work.__file__).with_name(api.DEMO_FILE))
     shown = "\n".join(["<!-- demo -->", "```text", *lines, "```", "<!-- end of demo -->"])
     shown = shown.replace(source, "demo_checkpoint.pth")
     return re.sub(r"<!-- demo -->.*?<!-- end of demo -->", lambda _: shown, page, flags=re.DOTALL)
@@ -170,53 +194,54 @@ def conversions() -> Iterator[str]:
     rows = []
     for family in FAMILIES:
         classes: dict[str, list[str]] = {}
-        for title, model in EXAMPLES[family.name]:
-            classes.setdefault(f"`{target(family, model).class_name}`", []).append(title[0].lower() + title[1:])
+        for example in EXAMPLES[family.name]:
+            title = example.title[0].lower() + example.title[1:]
+            classes.setdefault(f"`{target(family, example).form}`", []).append(title)
         for name, titles in classes.items():
             rows.append((f"[{family.title}](docs/families/{family.name}.md)", "; ".join(titles), name))
     yield from table(("from", "what", "to"), rows)
 
 
-def target(family: Family, model: Any) -> Target:
-    return choose(model, family.preprocessing, Choices())
+def target(family: Family, example: Example) -> Target:
+    return target_of(example.model(family), Request(), None)
 
 
 def of_family(family: Family) -> Iterator[str]:
     """Published names, classes, rules, settings and preprocessing of one family."""
     names = [f"`{model.name}`" for model in PUBLISHED if model.family == family.name and not model.refusal]
     yield from [f"Original: `{family.upstream}`. Published models: {', '.join(names)}.", ""]
-    if family.dialects:
-        others = ", ".join(dialect.name for dialect in family.dialects)
+    others = ", ".join(n.codebase for n in NAMINGS if not n.family and n.code.FAMILY is family)
+    if others:
         yield from [f"The names of {others} are read too, and translated to the original's first.", ""]
     shown: dict[str, set[tuple[str, ...]]] = {}
     dropped: set[tuple[str, ...]] = set()
-    for title, model in EXAMPLES[family.name]:
-        found = target(family, model)
-        rows = [tuple(row) for row in rule_rows(found.rules)]
-        known = shown.setdefault(found.class_name, set())
+    for example in EXAMPLES[family.name]:
+        found = target(family, example)
+        rows = [tuple(row) for row in rule_rows((*found.rules, *family.drops), example.classifier)]
+        known = shown.setdefault(found.form, set())
         new = [row for row in rows if row not in known and row not in dropped]
-        yield from [f"### {title}: `{found.class_name}`", ""]
+        yield from [f"### {example.title}: `{found.form}`", ""]
         if known:
             yield from ["As above, but for:", ""]
         known.update(rows)
         dropped.update(row for row in rows if row[1] == "—")
         yield from table(("original", "Transformers, on disk", "operation"), new)
     yield from ["### Settings of a bare file", "", *settings(family)]
-    yield from ["### Preprocessing", "", preprocessing(target(family, EXAMPLES[family.name][0][1]).preprocessing), ""]
+    yield from ["### Preprocessing", "", preprocessing(family.preprocessing), ""]
 
 
-def rule_rows(rules: Iterable[Rule]) -> Iterator[Sequence[str]]:
+def rule_rows(rules: Iterable[Rule], classifier: str | None) -> Iterator[Sequence[str]]:
     """A row for each rule, made and dropped tensors last; rules that differ by a number alone are one row."""
     done: set[Sequence[str]] = set()
     for rule in sorted(rules, key=lambda rule: (rule.kind is Kind.DROPPED, rule.kind is Kind.SYNTHESISED)):
-        row = _row(rule)
+        row = _row(rule, classifier)
         if row not in done:
             done.add(row)
             yield row
 
 
-def _row(rule: Rule) -> Sequence[str]:
-    source = _name(rule.source) if rule.source else "—"
+def _row(rule: Rule, classifier: str | None) -> Sequence[str]:
+    source = _name(rule.source).replace("classifier.", f"{classifier}.") if rule.source else "—"
     if rule.kind is Kind.DROPPED:
         returns = f"; returns as {rule.constant}" if rule.constant else ""
         return source, "—", f"dropped: {rule.reason}{_numbered(returns)}"
@@ -252,10 +277,11 @@ def operation(found: Operation) -> str:
 
 
 def settings(family: Family) -> Iterator[str]:
-    model = EXAMPLES[family.name][0][1]
-    state = formula.state_dict(model.tensors())
+    state = formula.state_dict(EXAMPLES[family.name][0].architecture.tensors())
     tensors = {name: TensorRef(name, values.dtype, values.shape, ArrayValues(values)) for name, values in state.items()}
-    reading = family.read(Evidence("example.pth", tensors))
+    naming = naming_of(family.name)
+    assert naming is not None
+    reading = naming.code.read(Evidence("example.pth", tensors))
     yield from table(
         ("setting", "here", "origin", "from"),
         [(each.name, str(each.value), each.origin.value, each.reason) for each in reading.settings],

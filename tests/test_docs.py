@@ -44,13 +44,13 @@ def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
 
 
 def test_every_family_has_a_page_and_every_class_an_example(generate: ModuleType) -> None:
-    from dinoport.codebases.transformers.reading import CLASSES
+    from dinoport.codebases.transformers.forms import CLASSES
 
     assert generate.EXAMPLES.keys() == {family.name for family in generate.FAMILIES}
     shown = {
-        generate.target(family, model).class_name
+        generate.target(family, example).form
         for family in generate.FAMILIES
-        for _, model in generate.EXAMPLES[family.name]
+        for example in generate.EXAMPLES[family.name]
     }
     assert shown == set(CLASSES)
 
