@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dinoport.api import convert
-from dinoport.codebases.averaging import AVERAGED
+from dinoport.codebases.drops import AVERAGED
 from dinoport.codebases.catalogue import FAMILIES
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request

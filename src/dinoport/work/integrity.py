@@ -18,8 +18,8 @@ from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import read_json
 from dinoport.model import FIELDS, Origin
-from dinoport.report.as_json import SEAL, seal
-from dinoport.report.report import FORMAT, Report
+from dinoport.report.as_json import FORMAT, SEAL, seal
+from dinoport.report.report import Report
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
