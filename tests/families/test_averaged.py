@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dinoport.api import convert
-from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.drops import AVERAGED
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests.families import test_timm

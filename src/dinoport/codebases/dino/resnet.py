@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
-from dinoport.codebases.dino.vit import DROPS
+from dinoport.codebases.drops import OF_DINO
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import compare_shapes
 from dinoport.model import Family, Origin, Setting, fixed
@@ -39,7 +39,7 @@ FAMILY = Family(
     name="dino_resnet",
     title="DINO ResNet-50",
     upstream="facebookresearch/dino",
-    drops=DROPS,
+    drops=OF_DINO,
     preprocessing=EVALUATION,
     classifiers=("linear", "fc"),
 )

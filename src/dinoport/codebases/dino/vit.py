@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import HEAD_DIM, Said, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.drops import OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
-from dinoport.mapping.rule import drop
 from dinoport.model import Family, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.network import Classifier, Features
@@ -25,14 +24,6 @@ FIXED = {"activation": "exact gelu", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` computes with, and no tensor shows."""
 
 MLP = "blocks.0.mlp.fc1.weight"
-
-PROJECTION_HEAD = "the projection head of self-distillation; no class of Transformers has a place for it"
-
-DROPS = (
-    drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
-    drop("head.last_layer.{p}", because=PROJECTION_HEAD),
-    AVERAGED,
-)
 
 
 def read(evidence: Evidence) -> Reading:
@@ -127,7 +118,7 @@ FAMILY = Family(
     name="dino",
     title="DINO ViT",
     upstream="facebookresearch/dino",
-    drops=DROPS,
+    drops=OF_DINO,
     preprocessing=EVALUATION,
     classifiers=("linear", "head"),
 )

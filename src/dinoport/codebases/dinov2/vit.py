@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
-from dinoport.mapping.rule import drop
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Classifier, Features
@@ -32,16 +31,6 @@ FIXED = {"qk scale": "head_dim ** -0.5"}
 
 PUBLISHED_IMAGE_SIZE = 518
 """Pixels that every released model's position table was made for; all of them are evaluated at 224."""
-
-HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
-
-DROPS = (
-    drop("dino_head.mlp.{k}.{p}", because=HEADS),
-    drop("dino_head.last_layer.{p}", because=HEADS),
-    drop("ibot_head.mlp.{k}.{p}", because=HEADS),
-    drop("ibot_head.last_layer.{p}", because=HEADS),
-    AVERAGED,
-)
 
 
 def read(evidence: Evidence) -> Reading:
@@ -198,7 +187,7 @@ FAMILY = Family(
     name="dinov2",
     title="DINOv2 ViT",
     upstream="facebookresearch/dinov2",
-    drops=DROPS,
+    drops=OF_DINOV2,
     preprocessing=DINOV2_EVALUATION,
     classifiers=("linear_head",),
 )

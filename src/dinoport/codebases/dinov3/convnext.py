@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
-from dinoport.codebases.dinov3.vit import DROPS
+from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.run import contradictions, input_size
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import MAX_DEPTH
@@ -74,6 +74,6 @@ FAMILY = Family(
     name="dinov3_convnext",
     title="DINOv3 ConvNeXt",
     upstream="facebookresearch/dinov3",
-    drops=DROPS,
+    drops=OF_DINOV3,
     preprocessing=DINOV3_PROCESSOR,
 )

@@ -8,18 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from dinoport.codebases.averaging import AVERAGED
 from dinoport.codebases.builder import believe, checked_heads
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.heads import Weighed, head_reader, weighed
 from dinoport.codebases.run import Read, contradictions, input_size, number, said, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.mapping.rule import drop
 from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
@@ -47,15 +46,6 @@ FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
 
 RELEASED_REGISTERS = 4
 """Of every released model. Upstream's default config trains without any, and with the other eps."""
-
-DROPS = (
-    *(
-        drop(f"{head}.{rest}.{{p}}", because="a projection head of self-distillation; no class of Transformers has it")
-        for head in ("dino_head", "ibot_head")
-        for rest in ("mlp.{k}", "last_layer")
-    ),
-    AVERAGED,
-)
 
 
 def read(evidence: Evidence) -> Reading:
@@ -326,7 +316,7 @@ FAMILY = Family(
     name="dinov3",
     title="DINOv3 ViT",
     upstream="facebookresearch/dinov3",
-    drops=DROPS,
+    drops=OF_DINOV3,
     preprocessing=DINOV3_PROCESSOR,
     classifiers=("linear_head",),
 )

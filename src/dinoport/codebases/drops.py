@@ -1,0 +1,37 @@
+"""What a training keeps beside its backbone under names of a model, and no target has a place for."""
+
+from __future__ import annotations
+
+from dinoport.mapping.rule import drop
+
+AVERAGED = drop(
+    "n_averaged", because="how many models torch's AveragedModel has averaged; no output depends on it once it is done"
+)
+"""Labs keep averages by it: the model under `module.`, and one buffer more (`torch/optim/swa_utils.py`)."""
+
+PROJECTION_HEAD = "the projection head of self-distillation; no class of Transformers has a place for it"
+
+OF_DINO = (
+    drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
+    drop("head.last_layer.{p}", because=PROJECTION_HEAD),
+    AVERAGED,
+)
+
+HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
+
+OF_DINOV2 = (
+    drop("dino_head.mlp.{k}.{p}", because=HEADS),
+    drop("dino_head.last_layer.{p}", because=HEADS),
+    drop("ibot_head.mlp.{k}.{p}", because=HEADS),
+    drop("ibot_head.last_layer.{p}", because=HEADS),
+    AVERAGED,
+)
+
+OF_DINOV3 = (
+    *(
+        drop(f"{head}.{rest}.{{p}}", because="a projection head of self-distillation; no class of Transformers has it")
+        for head in ("dino_head", "ibot_head")
+        for rest in ("mlp.{k}", "last_layer")
+    ),
+    AVERAGED,
+)
