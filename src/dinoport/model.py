@@ -139,7 +139,7 @@ def columns_setting(features: str, head: str | None, own: Container[str], source
     return Setting("head columns", features, Origin.ASSUMED, f"as {source} writes them")
 
 
-NOT_SHOWN = (Origin.ASSUMED, Origin.CLAIMED, Origin.GIVEN)
+NOT_SHOWN = (Origin.INFERRED, Origin.ASSUMED, Origin.CLAIMED, Origin.GIVEN)
 """Origins of values that no proof can see: a wrong one is wrong on both sides."""
 
 

@@ -68,7 +68,8 @@ class Evidence:
 class Reading:
     """The model that tensors are: its architecture, where each value came from, and what does not fit.
 
-    `preprocessing` is None where it is the family's own. `heads` is what the weights say of the number of heads, where
+    `preprocessing` is None where it is the family's own. `doubts` are what a config or arguments say otherwise than the
+    tensors. `heads` is what the weights say of the number of heads, where
     they were asked; `warnings` are for the verdict.
     """
 
@@ -79,6 +80,7 @@ class Reading:
     preprocessing: Preprocessing | None = None
     heads: HeadReading | None = None
     warnings: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

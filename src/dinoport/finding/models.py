@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dinoport.codebases.codebase import Evidence, Naming, classifier_of
+from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
-from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
+from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
-from dinoport.model import Model, Wishes
+from dinoport.model import Family, Model, Wishes
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
@@ -63,8 +64,10 @@ def read_model(
     wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
-    decoding = decode(state.tensors, naming.rules(shapes, wishes), family.drops)
+    tensors, beside = _parted(state, family)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
+    decoding = replace(decoding, aside=(*decoding.aside, *beside))
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = classifier_of(shapes, family)
@@ -77,19 +80,18 @@ def read_model(
             )
         classifier = family.classifiers[0] if family.classifiers else "head"
         decoding = _with_head(decoding, head)
-    reading = naming.code.read(
-        Evidence(
-            where=checkpoint.where,
-            tensors=decoding.tensors,
-            arguments=training_arguments(checkpoint),
-            wishes=wishes,
-            config=checkpoint.run,
-            declared=frozenset(decoding.declared),
-            classifier=classifier,
-            head=head.layer if head else None,
-            weigh_heads=weigh_heads,
-        )
+    evidence = Evidence(
+        where=checkpoint.where,
+        tensors=decoding.tensors,
+        arguments=training_arguments(checkpoint),
+        wishes=wishes,
+        config=checkpoint.run,
+        declared=frozenset(decoding.declared),
+        classifier=classifier,
+        head=head.layer if head else None,
+        weigh_heads=weigh_heads,
     )
+    reading = _read(naming, evidence)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
     remarks = (
@@ -114,6 +116,34 @@ def read_model(
         heads=reading.heads,
         warnings=reading.warnings,
     ), Provenance(state.label, state.notes, others)
+
+
+BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
+
+
+def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], list[Dropped]]:
+    """A state dict without the layers beside its backbone that have a classifier's name, and these."""
+    names = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")} & state.beside
+    tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
+    beside = [state.tensors[name] for name in state.tensors if name in names]
+    return tensors, [Dropped(tensor.name, tensor.dtype, tensor.shape, BESIDE) for tensor in beside]
+
+
+def _read(naming: Naming, evidence: Evidence) -> Reading:
+    """The settings of a model. What lies beside its tensors is believed as a whole or not at all.
+
+    A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
+    of them is taken.
+    """
+    reading: Reading = naming.code.read(evidence)
+    if not reading.doubts:
+        return reading
+    own: Reading = naming.code.read(replace(evidence, config=None, arguments={}))
+    speakers = dict.fromkeys(
+        (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
+    )
+    untaken = tuple(f"nothing else of {speaker} is taken, as it is of another model" for speaker in speakers)
+    return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

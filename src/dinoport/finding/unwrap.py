@@ -77,6 +77,20 @@ class StateDict:
     def label(self) -> str:
         return self.branch or self.path or "the file's own state dict"
 
+    @property
+    def beside(self) -> frozenset[str]:
+        """The names that stood under another prefix than most: beside the backbone, and not in it."""
+        leads = {name: _lead(name, original) for name, original in self.originals.items()}
+        usual = Counter(leads.values()).most_common(1)[0][0] if leads else ()
+        return frozenset(name for name, lead in leads.items() if lead != usual)
+
+
+def _lead(name: str, original: str) -> tuple[str, ...]:
+    """What stood in front of a bare name."""
+    parts = original.split(".")
+    first = name.partition(".")[0]
+    return tuple(parts[: parts.index(first)]) if first in parts else ()
+
 
 @dataclass(frozen=True)
 class _Named:

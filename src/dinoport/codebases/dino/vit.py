@@ -54,7 +54,7 @@ def read(evidence: Evidence) -> Reading:
     columns = _head_columns(evidence, architecture.classifier)
     settings = (heads, *sizes.settings(hidden, MLP), eps, *fixed(FIXED, *from_code), interpolation, *columns)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    return Reading(architecture, settings, problems, belief.remarks, None, held.reading, held.warnings)
+    return Reading(architecture, settings, problems, (), None, held.reading, held.warnings, belief.remarks)
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:

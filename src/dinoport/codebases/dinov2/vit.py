@@ -85,8 +85,8 @@ def read(evidence: Evidence) -> Reading:
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
     preprocessing = DINOV2_EVALUATION.for_image_size(DINOV2_EVALUATION.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    remarks = belief.remarks + contradictions(evidence, _as_in_config(architecture))
-    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings)
+    doubts = belief.remarks + contradictions(evidence, _as_in_config(architecture))
+    return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
 
 
 def _as_in_config(architecture: ViT) -> dict[str, Read]:

@@ -49,8 +49,8 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    remarks = contradictions(evidence, {"student.in_chans": architecture.channels})
-    return Reading(architecture, settings, problems, remarks, preprocessing)
+    doubts = contradictions(evidence, {"student.in_chans": architecture.channels})
+    return Reading(architecture, settings, problems, (), preprocessing, doubts=doubts)
 
 
 BACKBONES = {

@@ -103,8 +103,11 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    remarks = belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture)) + _eps_remarks(evidence)
-    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings)
+    doubts, remarks = (
+        belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture)),
+        _eps_remarks(evidence),
+    )
+    return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
 
 
 def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read]:

@@ -1,0 +1,71 @@
+"""What lies beside a model: nothing of a config of another run is taken, and a layer beside the backbone is no head."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dinoport.api import convert
+from tests import formula, models
+
+MOVING = "  norm_layer: layernormbf16\n  interpolate_offset: 0.0\n  interpolate_antialias: true\n"
+"""What no tensor shows, and moves outputs."""
+
+OTHER = {
+    "width": f"student:\n  arch: vit_small\n{MOVING}teacher: {{}}\n",
+    "registers": f"student:\n  arch: own\n  num_register_tokens: 7\n  n_storage_tokens: 7\n{MOVING}teacher: {{}}\n",
+    "patch size": f"student:\n  arch: own\n  patch_size: 15\n{MOVING}teacher: {{}}\n",
+    "biases": f"student:\n  arch: own\n  proj_bias: false\n{MOVING}teacher: {{}}\n",
+}
+"""Configs that the tensors contradict in one value."""
+
+
+def saved(path: Path, model: object, prefix: str = "", **beside: torch.Tensor) -> Path:
+    state = formula.state_dict(model.tensors())  # type: ignore[attr-defined]
+    torch.save({**{f"{prefix}{name}": torch.from_numpy(each) for name, each in state.items()}, **beside}, path)
+    return path
+
+
+@pytest.mark.parametrize("model", [models.V2, models.V3], ids=["dinov2", "dinov3"])
+@pytest.mark.parametrize("config", OTHER.values(), ids=OTHER)
+def test_a_config_of_another_run_decides_nothing(model: object, config: str, tmp_path) -> None:
+    source = saved(tmp_path / "p.pth", model)
+    alone = convert(source, tmp_path / "alone", level="exact")
+    (tmp_path / "config.yaml").write_text(config)
+    report = convert(source, tmp_path / "beside", level="exact")
+    ours, theirs = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("alone", "beside"))
+    assert theirs == ours
+    assert report.verdict.assumptions == alone.verdict.assumptions
+    assert any("config.yaml" in remark and "not believed" in remark for remark in report.remarks)
+    assert "nothing else of config.yaml is taken, as it is of another model" in report.remarks
+
+
+def test_a_config_that_nothing_contradicts_is_taken_and_named(tmp_path) -> None:
+    """The check itself can fail: such values are taken where the config is the model's own."""
+    source = saved(tmp_path / "p.pth", models.V3)
+    (tmp_path / "config.yaml").write_text("student:\n  arch: own\n  norm_layer: layernorm\nteacher: {}\n")
+    report = convert(source, tmp_path / "out", level="exact")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["layer_norm_eps"] == 1e-6
+    assert "eps = 1e-06 (student.norm_layer in config.yaml)" in report.verdict.assumptions
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.backbone.", "backbone."])
+@pytest.mark.parametrize("layer", ["head", "linear"])
+def test_a_layer_beside_the_backbone_is_no_classifier(prefix: str, layer: str, tmp_path) -> None:
+    beside = {f"{layer}.weight": torch.ones(7, 64), f"{layer}.bias": torch.ones(7)}
+    report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
+    assert report.class_name == "ViTModel"
+    dropped = {line.names: line.reason for line in report.accounting.dropped}
+    assert dropped == {
+        f"{layer}.weight, {layer}.bias": "a layer beside the backbone, and not in it: what it looks at is not known"
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.backbone."])
+def test_a_layer_of_the_backbone_is_its_classifier(prefix: str, tmp_path) -> None:
+    beside = {f"{prefix}head.weight": torch.ones(7, 64), f"{prefix}head.bias": torch.ones(7)}
+    report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
+    assert report.class_name == "ViTForImageClassification"
