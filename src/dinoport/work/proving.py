@@ -89,7 +89,7 @@ class _SourceSide(ExitStack):
 
         local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
         local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
-        pooler = any(name.startswith("pooler.") for name in conversion.checkpoint.tensors)
+        pooler = any(name.startswith("pooler.") for name in model.decoding.stored)
         return Side(model, writing_of("transformers").runner(local, model.title, pooler=pooler))
 
 
