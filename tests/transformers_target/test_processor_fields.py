@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dinoport.codebases.preprocessing import DINOV3_PROCESSOR, EVALUATION
 
 from dinoport.codebases.transformers.processor import processor_config
 from dinoport.codebases.transformers.processor_fields import (
@@ -17,6 +16,7 @@ from dinoport.codebases.transformers.processor_fields import (
     processor_of,
     strange_processor_fields,
 )
+from dinoport.networks.preprocessing import DINOV3_PROCESSOR, EVALUATION
 from tests.fixtures.moving.generate_processors import ALSO, VALUES
 from tests.transformers_target.genuine_processors import CONFIGS, GenuineProcessor
 from tests.transformers_target.moving import record

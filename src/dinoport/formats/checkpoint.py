@@ -46,9 +46,9 @@ class Checkpoint:
 
     @property
     def tensors(self) -> dict[str, TensorRef]:
-        """The tensors of a folder, or of a file that holds nothing else, by name."""
+        """The tensors of a folder, or of a file that holds nothing else, by name; a pickle's own names are places."""
         tree = self.tree if isinstance(self.tree, dict) else {}
-        return {name: tensor for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
+        return {name: tensor.renamed(name) for name, tensor in tree.items() if isinstance(tensor, TensorRef)}
 
     @property
     def size_bytes(self) -> int:
