@@ -13,7 +13,7 @@ import pytest
 from dinoport import api
 from tests import goldens
 from tests.command_line import DEMO
-from tests.with_torchvision import INSTALLED, ONE_GREY_LEVEL
+from tests.with_torchvision import INSTALLED
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -36,7 +36,8 @@ def test_it_shows_a_report_that_reads_equal(demo) -> None:
     done, folder = demo
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        f"verdict     equal at 224×224 pixels, with {2 + len(ONE_GREY_LEVEL)} exceptions and 4 assumptions\n"
+        "verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9 as\n"
+        f"            in facebookresearch/dino, with {4 + INSTALLED} exceptions\n"
         "except      at"
     )
     for proof in (

@@ -9,6 +9,3 @@ import pytest
 INSTALLED = find_spec("torchvision") is not None
 
 needs_torchvision = pytest.mark.skipif(not INSTALLED, reason="needs torchvision: `make test-torchvision` runs it")
-
-ONE_GREY_LEVEL = ("for pixel values (one grey level, torchvision)",) if INSTALLED else ()
-"""What a verdict excepts for DINO's processor and the synthetic picture, at sizes near 224."""
