@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert
-from dinoport.work.conversion import Request
-from tests.families.cases import CASES, tensors
+from dinoport.request import Request
+from tests.families.cases import BY_NAME, tensors
 
 torch = pytest.importorskip("torch")
-
-BY_NAME = {case.name: case for case in CASES}
 
 
 @pytest.mark.parametrize(

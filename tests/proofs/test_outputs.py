@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert
+from dinoport.codebases.running import Pass
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.outputs import GATE, Difference, noise_input
+from dinoport.proofs.outputs import GATE, Difference, compare_blocks, noise_input
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests import formula
@@ -56,6 +57,32 @@ def test_a_difference_is_the_largest_and_relative_to_the_largest_value(
     ours: torch.Tensor, theirs: torch.Tensor, difference: Difference
 ) -> None:
     assert Difference.between(ours, theirs) == difference
+
+
+def through(*outputs: torch.Tensor) -> Pass:
+    return Pass({}, dict(zip(("embedding", "blocks.0", "blocks.1"), outputs, strict=False)))
+
+
+@pytest.mark.parametrize(
+    ("added", "wrong", "drowned", "failure"),
+    [
+        (1.0, 0.0, (), None),
+        (1e-3, 0.0, (), None),
+        (1e-3, 1e-4, (), "what blocks.0 adds differs by 1.0e-04 of it"),
+        (1e-5, 0.0, ("blocks.0",), None),
+        (1e-5, 1e-2, ("blocks.0",), "what blocks.0 adds differs by 1.0e-02 of it"),
+        (1e-12, 1.0, ("blocks.0",), None),
+    ],
+)
+def test_a_block_is_held_against_what_it_adds(
+    added: float, wrong: float, drowned: tuple[str, ...], failure: str | None
+) -> None:
+    """Though of what passes it the difference is nearly nothing; where rounding hides even that, the block is named."""
+    passing = torch.full((1, 2, 4), 1000.0, dtype=torch.float64)
+    ours, theirs = (through(passing, passing + added * share) for share in (1, 1 + wrong))
+    found, lost, what = compare_blocks(ours, theirs)
+    assert found["blocks.0"].relative < GATE
+    assert (lost, what) == (drowned, failure)
 
 
 def test_every_output_is_compared_and_float32_is_reported_beside_it(tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
             "float32 here; how far outputs move was not measured)",
         ),
         (
+            replace(WHOLE, outputs=replace(COMPUTED, drowned=("blocks.0", "blocks.1"))),
+            "equal at 224×224 pixels, except for blocks.{0…1}, which add too little to what passes them for anything "
+            "to be shown of them",
+        ),
+        (
             replace(WHOLE, outputs=replace(COMPUTED, undefined=4)),
             "transported exactly (outputs not shown: the original's own are not finite)",
         ),
