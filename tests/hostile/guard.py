@@ -28,7 +28,7 @@ from typer.main import get_command
 
 import dinoport
 from dinoport.cli import commands as cli
-from dinoport.report import build
+from dinoport.work import reporting
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 """Of address space, so that a file that does exhaust memory ends the child and not the machine."""
@@ -70,7 +70,7 @@ def import_everything(sound: str, picture: str) -> None:
                 __import__(module.name)
     for name in absent:
         del sys.modules[name]
-    build.metadata = SimpleNamespace(version=cache(metadata.version))  # type: ignore[assignment]  # looks up our own files
+    reporting.metadata = SimpleNamespace(version=cache(metadata.version))  # type: ignore[assignment]  # looks up our own files
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder, "out"))
         for argv in (

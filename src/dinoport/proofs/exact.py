@@ -221,7 +221,8 @@ def _compare(
             census += take_census(np.ascontiguousarray(left))
             differing = _first_rounding(left, right)
             if differing is not None:
-                problems.append(f"{name} differs from {span.tensor.name} at element {start + compared + differing}")
+                other = f" from {span.tensor.name}" if span.tensor.name != name else ""
+                problems.append(f"{name} differs{other} at element {start + compared + differing}")
                 break
             compared += left.size
             on_bytes(left.nbytes)
