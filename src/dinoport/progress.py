@@ -18,6 +18,9 @@ LOADING = "loading the model"
 BLOCKS = "comparing block"
 PIXELS = "comparing pixels"
 
+ASIDE = "dinoport-aside"
+"""The name of threads that a program need not wait for when it ends."""
+
 COUNTED = (BLOCKS,)
 """Stages that count something else than bytes."""
 

@@ -19,7 +19,7 @@ from dinoport.cli.options import as_options
 from dinoport.cli.output import PUBLISHED, print_json
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
 from dinoport.errors import DinoportError, OutputError
-from dinoport.progress import IMPORTING
+from dinoport.progress import ASIDE
 
 WIDTH = 80
 
@@ -59,8 +59,8 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
     with watched_stdout() as stdout:
         code = _Session(stdout, as_json).code_of(command)
-    if any(thread.name == IMPORTING for thread in running_threads()):
-        os._exit(code)  # in the middle of native code, which Python cannot end
+    if any(thread.name == ASIDE for thread in running_threads()):
+        os._exit(code)  # one is in the middle of native code, which Python cannot end
     sys.exit(code)
 
 

@@ -144,23 +144,45 @@ class Comparison:
         return {"rotation": rotation} if fits else {}
 
 
-def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tuple[int, int], ...] = ()) -> OutputsProof:
-    """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes."""
+def own_pass(case: Comparison, pixels: Array) -> Pass | None:
+    """The network's own pass by itself; None for one that needs the other side's sines and cosines."""
+    import torch
+
+    if case.architecture.network.rotation:
+        return None
+    with torch.inference_mode():
+        return case.forward(state_as_written(case), torch.from_numpy(pixels).double())
+
+
+def prove(
+    case: Comparison,
+    pixels: Array,
+    picture: str,
+    other_sizes: tuple[tuple[int, int], ...] = (),
+    own: Pass | None = None,
+) -> OutputsProof:
+    """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes.
+
+    `own` is the network's own pass on `pixels`, where that is known already.
+    """
     import torch
 
     height, width = pixels.shape[-2:]
     proof = OutputsProof((height, width), picture, torch.__version__)
     with torch.inference_mode():
         source = Weights(floats(case.tensors))
-        state, own = state_as_written(case), None
+        state, table = state_as_written(case), None
         if case.baked is not None and case.architecture.positions:
-            own = _table_of_original(source[case.architecture.positions], case)
+            table = _table_of_original(source[case.architecture.positions], case)
             distance = table_distance(source, state[case.architecture.positions], case)
             proof = replace(proof, table=distance)
             if distance > ROUNDINGS[case.baked.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels).double()
-        ours, narrow, theirs = _both(case, state, pixels)
+        if own:
+            ours, (narrow, theirs) = own, case.runner.run_both(pixels)
+        else:
+            ours, narrow, theirs = _both(case, state, pixels)
         blocks, drowned, failure = compare_blocks(ours, theirs)
         proof = replace(
             proof,
@@ -175,8 +197,8 @@ def prove(case: Comparison, pixels: Array, picture: str, other_sizes: tuple[tupl
         )
         if case.cast is not None:
             weights: Mapping[str, Any] = source
-            if own is not None:
-                weights = {**source, str(case.architecture.positions): own}
+            if table is not None:
+                weights = {**source, str(case.architecture.positions): table}
             exact = case.forward(weights, images, ours.shared)
             proof = replace(proof, rounding=largest(compare(exact.outputs, ours.outputs)))
         sizes, stored = {}, Weights(floats(case.tensors), case.cast)

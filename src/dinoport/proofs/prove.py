@@ -22,7 +22,7 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
 from dinoport.proofs.diagnosis import diagnosis
-from dinoport.proofs.importing import importing
+from dinoport.proofs.side_by_side import Aside, importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
@@ -110,7 +110,7 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
 def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> Proofs:
     """Load, run and compare."""
     on_progress(IMPORTING, 0, 0)
-    importing(("AutoImageProcessor",) if case.theirs.runner else ()).join()
+    importing(()).result()
     import torch
 
     from dinoport.proofs import genuine, outputs, pixels
@@ -118,11 +118,6 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
     from dinoport.proofs.running import NetworkRunner
 
     runner = case.theirs.runner or NetworkRunner(case.theirs.model)
-    on_progress(LOADING, 0, 0)
-    loaded = runner.load(_widest(case.theirs.model))
-    proofs = replace(proofs, loading=loaded)
-    if not loaded.passed:
-        return proofs
     image = checks.image
     picture, name = (load_picture(image), str(image)) if image else (synthetic_picture(), "a synthetic picture")
     architecture = case.source.model.architecture
@@ -143,13 +138,21 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
         on_block=_counted(case.ours.model.architecture, on_progress),
     )
+    own = Aside(lambda: outputs.own_pass(comparison, values))  # while the class is imported and loaded
+    if case.theirs.runner:
+        importing(("AutoImageProcessor",)).result()
+    on_progress(LOADING, 0, 0)
+    proofs = replace(proofs, loading=runner.load(_widest(case.theirs.model)))
+    own.wait()
+    if not (proofs.loading and proofs.loading.passed):
+        return proofs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
         beside = {name for name in comparison.tensors if _is_beside(case, name)}
         images = torch.from_numpy(values).double()
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
-    computed = outputs.prove(comparison, values, name, sizes)
+    computed = outputs.prove(comparison, values, name, sizes, own.result())
     cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
     shown = pixels.PixelsProof("not shown", reason=_unprocessed(case))
     if case.target.processor and case.preprocessing:

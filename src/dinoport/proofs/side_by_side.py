@@ -1,13 +1,46 @@
-"""Two forward passes at once."""
+"""Work that goes on beside other work: imports, and a second forward pass.
+
+A thread of it is a daemon, and nobody waits for it but who wants its result: a request to stop must not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Thread
+from typing import Generic, TypeVar
+
+from dinoport.progress import ASIDE
 
 First = TypeVar("First")
 Second = TypeVar("Second")
+
+
+class Aside(Generic[First]):
+    """A function that runs in a thread of its own."""
+
+    def __init__(self, function: Callable[[], First]) -> None:
+        self._function = function
+        self._results: list[First] = []
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, name=ASIDE, daemon=True)
+        self._thread.start()
+
+    def result(self) -> First:
+        """Wait for what it returns, or raise what it raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._function())
+        except BaseException as error:
+            self._error = error
 
 
 def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
@@ -20,8 +53,27 @@ def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tu
     threads = torch.get_num_threads()
     torch.set_num_threads(max(threads // 2, 1))
     try:
-        with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(torch.inference_mode()(second))
-            return torch.inference_mode()(first)(), other.result()
+        other = Aside(torch.inference_mode()(second))
+        return torch.inference_mode()(first)(), other.result()
     finally:
         torch.set_num_threads(threads)
+
+
+def importing(classes: Sequence[str]) -> Aside[None]:
+    """Import torch, and these classes of Transformers: seconds in which a file can be written.
+
+    Python itself sees to it that a module is imported once. What cannot be imported is told by the import that needs
+    it. The main thread, which hears of a request to stop, waits here, and never in the middle of an import.
+    """
+    return Aside(lambda: _import(classes))
+
+
+def _import(classes: Sequence[str]) -> None:
+    with suppress(Exception):
+        import torch  # noqa: F401
+
+        if classes:
+            import transformers
+
+            for name in classes:
+                getattr(transformers, name)

@@ -24,8 +24,8 @@ from dinoport.mapping.rule import Rule
 from dinoport.progress import Progress
 from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
-from dinoport.proofs.importing import importing
 from dinoport.proofs.prove import Case, Side, prove
+from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.work.conversion import Conversion

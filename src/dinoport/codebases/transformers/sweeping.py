@@ -73,6 +73,7 @@ class _Turns:
         self._condition = Condition()
         self._turn = NARROW
         self._ended = [False, False]
+        self._stopped = False
         self._player: dict[int, int] = {}
 
     def play(self, side: int, run: Callable[[Any], Pass], images: Any) -> Pass:
@@ -80,6 +81,9 @@ class _Turns:
         self._wait(side)
         try:
             return run(images)
+        except BaseException as error:
+            self._stopped = not isinstance(error, Exception)  # a request to stop is one for both
+            raise
         finally:
             self._outside.restore()
             self._ended[side] = True
@@ -112,6 +116,8 @@ class _Turns:
     def _wait(self, side: int) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._turn == side or self._ended[1 - side])
+            if self._stopped:
+                raise RuntimeError("the other pass was stopped")
             self._turn = side
         if side == WIDE:
             self._outside.widen()

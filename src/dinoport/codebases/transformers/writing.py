@@ -63,8 +63,7 @@ def classes(target: Target) -> tuple[str, ...]:
     """The class that runs a folder, and those of its image processor."""
     if target.channels != 3 or target.preprocessing is None:
         return (target.form,)
-    kind = str(processor_config(target.preprocessing)["image_processor_type"])
-    return target.form, "AutoImageProcessor", kind
+    return target.form, "AutoImageProcessor"
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
