@@ -23,7 +23,7 @@ from dinoport.files.remote.remote_file import RemoteFile
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.reader import read_distributed
 from dinoport.formats.distributed.signs import METADATA
-from dinoport.formats.opening import open_file, open_checkpoint
+from dinoport.formats.opening import open_checkpoint, open_file
 from dinoport.formats.remote.run_config import find_run_config
 from dinoport.formats.transformers_folder import (
     CONFIG,
@@ -147,7 +147,8 @@ def _open_whole(address: Address, offered: Validators, on_progress: Progress, *,
         download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
         note.write_text(json.dumps(asdict(offered)), encoding="utf-8")
     remark = f"the server gives no ranges, so the whole file was downloaded into {folder}"
-    return replace(open_checkpoint(file), where=address.shown, remarks=(remark,))
+    checkpoint = open_checkpoint(file)
+    return replace(checkpoint, where=address.shown, remarks=(remark, *checkpoint.remarks))
 
 
 def _name(address: Address) -> str:
