@@ -13,9 +13,9 @@ import pytest
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.names import short_text
 from dinoport.formats.torch import inert_pickle as reader
+from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.torch.tensors import builders
 
 BY_OPCODE = {
     "INT": b"I-12\n.",

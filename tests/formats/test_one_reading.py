@@ -19,7 +19,7 @@ from dinoport.errors import CheckpointError
 from dinoport.finding.unwrap import gaps, state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.pickle_globals import is_torch_function
-from dinoport.formats.torch.tensors import SETTERS
+from dinoport.formats.torch.rebuilding import SETTERS
 from dinoport.tensor import TensorRef
 from tests.fuzz.differential.comparison import GenuineReader, difference, ours
 from tests.fuzz.differential.container import LegacyFile, ZipFile, taken_apart, with_program

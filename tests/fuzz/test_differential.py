@@ -16,7 +16,7 @@ from tests.fuzz.differential.comparison import Answer, GenuineReader, difference
 
 pytest.importorskip("torch")
 
-from dinoport.formats.torch import pickle_machine, tensors
+from dinoport.formats.torch import pickle_machine, rebuilding
 from tests.fuzz.differential import run
 
 FILES = {"torch": 400, "safetensors": 600, "distributed": 60}
@@ -58,7 +58,7 @@ def planted_state(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def planted_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attributes of a tensor are skipped."""
-    monkeypatch.setattr(tensors, "_is_harmless", lambda name, value: True)
+    monkeypatch.setattr(rebuilding, "is_harmless", lambda name, value: True)
 
 
 @pytest.mark.parametrize("fault", [planted_state, planted_attributes])

@@ -18,8 +18,8 @@ from dinoport.finding.branches import BRANCHES, preference
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
+from dinoport.formats.torch.rebuilding import MAX_TENSORS
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.torch.tensors import MAX_TENSORS
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
 

@@ -26,15 +26,24 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if path.is_dir():
             return _open_folder(path)
         refuse_lone_file(path)
-        return replace(open_bytes(LocalFile(path)), run=find_run_config(path))
+        return replace(open_file(LocalFile(path)), run=find_run_config(path))
     except OSError as error:  # of looking, where one may not look: reading has messages of its own
         raise unreadable(Path(error.filename or path), error) from error
+
+
+def open_file(source: ByteSource) -> Checkpoint:
+    """Open a file that was given alone, which one shard of several cannot be. Otherwise as `open_bytes`."""
+    try:
+        refuse_lone_shard(source.where)
+    except CheckpointError:
+        source.close()
+        raise
+    return open_bytes(source)
 
 
 def open_bytes(source: ByteSource) -> Checkpoint:
     """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
     try:
-        refuse_lone_shard(source.where)
         format_name, tree = read_file(source)
     except BaseException:
         source.close()

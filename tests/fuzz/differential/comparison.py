@@ -20,9 +20,9 @@ from dinoport.errors import DinoportError
 from dinoport.finding.unwrap import SKIPPED, state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.modules import module_state_dict
-from dinoport.formats.torch.pickle_machine import PickleMachine
+from dinoport.formats.torch.rebuilding import NoValues
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.torch.tensors import NoValues
+from dinoport.formats.torch.unknown_steps import UnknownSteps
 from dinoport.tensor import TensorRef
 from tests.fuzz.differential.mutator import NAMES
 
@@ -123,13 +123,13 @@ def ours(path: Path) -> Answer:
 def _noting() -> Iterator[list[str]]:
     """The steps that are left unread while the block runs."""
     steps: list[str] = []
-    note = PickleMachine._note
+    note = UnknownSteps.note
 
-    def spied(machine: PickleMachine, step: str, *roots: object) -> None:
+    def spied(noted: UnknownSteps, step: str, *roots: object) -> None:
         steps.append(step)
-        note(machine, step, *roots)
+        note(noted, step, *roots)
 
-    with patch.object(PickleMachine, "_note", spied):
+    with patch.object(UnknownSteps, "note", spied):
         yield steps
 
 

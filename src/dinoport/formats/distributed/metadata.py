@@ -16,10 +16,10 @@ import numpy as np
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.distributed.split_values import Box, tiling_problem
+from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.torch.tensors import builders
 from dinoport.formats.values import are_sizes
 from dinoport.tensor import Shape, shape_text
 

@@ -23,7 +23,7 @@ from dinoport.files.remote.remote_file import RemoteFile
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.reader import read_distributed
 from dinoport.formats.distributed.signs import METADATA
-from dinoport.formats.opening import open_bytes, open_checkpoint
+from dinoport.formats.opening import open_checkpoint, open_file
 from dinoport.formats.remote.run_config import find_run_config
 from dinoport.formats.transformers_folder import (
     CONFIG,
@@ -57,13 +57,13 @@ def _open_file(
     source: str, file: HubFile | None, fetching: Fetching, on_progress: Progress, *, fresh: bool
 ) -> Checkpoint:
     if file is None and scheme_of(source) not in ("http", "https"):
-        return open_bytes(RemoteFile(FilesystemRanges(source), fetching=fetching))
+        return open_file(RemoteFile(FilesystemRanges(source), fetching=fetching))
     address = file.address() if file else Address.of(source)
     try:
         ranges = HttpRanges(address)
     except NoRangesError as error:
         return _open_whole(address, error.validators, on_progress, fresh=fresh)
-    return open_bytes(RemoteFile(ranges, ranges.beginning, fetching))
+    return open_file(RemoteFile(ranges, ranges.beginning, fetching))
 
 
 def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
@@ -147,7 +147,8 @@ def _open_whole(address: Address, offered: Validators, on_progress: Progress, *,
         download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
         note.write_text(json.dumps(asdict(offered)), encoding="utf-8")
     remark = f"the server gives no ranges, so the whole file was downloaded into {folder}"
-    return replace(open_checkpoint(file), where=address.shown, remarks=(remark,))
+    checkpoint = open_checkpoint(file)
+    return replace(checkpoint, where=address.shown, remarks=(remark, *checkpoint.remarks))
 
 
 def _name(address: Address) -> str:

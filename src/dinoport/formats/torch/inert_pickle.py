@@ -8,11 +8,12 @@ does not know becomes an `Opaque`, whose arguments and state can be read.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_machine import Builder, PickleMachine
+from dinoport.formats.torch.unknown_steps import UnknownSteps
 
 MAX_OPCODES = 2_000_000
 """The training checkpoint of a 7B model with its optimizer takes some two hundred thousand."""
@@ -57,13 +58,9 @@ class InertUnpickler:
         return self._machine.bytes.position
 
     @property
-    def unknown_steps(self) -> Sequence[tuple[str, tuple[object, ...]]]:
+    def unknown_steps(self) -> UnknownSteps:
         """Steps of what was read that are not understood, and the objects that they reach."""
         return self._machine.unknown_steps
-
-    def touched(self) -> dict[int, str]:
-        """Storages, by identity, that a step which is not understood may have changed, and the step."""
-        return self._machine.touched()
 
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
@@ -78,14 +75,14 @@ class InertUnpickler:
                     raise machine.broken("an end within a pickle,") from None
                 unread.position += 1
                 if opcode == STOP:
-                    machine.check_frame(stopped=True)
+                    unread.check_frame(stopped=True)
                     return machine.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
                     raise machine.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(machine)
-                if machine.frame_end is not None:
-                    machine.check_frame()
+                if unread.frame_end is not None:
+                    unread.check_frame()
                 if opcode in _MAKING:
                     machine.count(1)
                 if self._counts_memory and opcode in _PUSHING:
@@ -172,7 +169,7 @@ _HANDLERS: Mapping[int, Handler] = {
     0x92: PickleMachine.new_with_keywords,
     0x93: PickleMachine.name_from_stack,
     0x94: PickleMachine.put_next,
-    0x95: PickleMachine.begin_frame,
+    0x95: lambda machine: machine.bytes.begin_frame(),
     0x96: lambda machine: machine.push(bytearray(machine.bytes.counted(8))),
 }
 """Left out, and so refused: the extension registry (0x82 to 0x84), and buffers outside the pickle (0x97, 0x98)."""

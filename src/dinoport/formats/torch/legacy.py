@@ -14,10 +14,10 @@ from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, ReadsAhead
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
+from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
-from dinoport.formats.torch.tensors import builders
 from dinoport.formats.values import are_sizes
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -94,7 +94,7 @@ def _read(source: ByteSource, data: bytes) -> object:
             raise
         position = unpickler.position
         if use is not None:
-            doubts.settle(storages, unpickler.touched())
+            doubts.settle(storages, unpickler.unknown_steps.touched())
         return found
 
     if load() != MAGIC_NUMBER:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
+from dinoport.formats.torch.rebuilding import MAX_TENSORS
 from dinoport.formats.torch.stand_ins import Opaque, reached
-from dinoport.formats.torch.tensors import MAX_TENSORS
 from dinoport.tensor import TensorRef
 
 KINDS = frozenset({"_parameters", "_buffers", "_modules"})

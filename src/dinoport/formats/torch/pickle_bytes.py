@@ -31,6 +31,7 @@ class PickleBytes:
         self.data = data
         self._where = where
         self.position = position
+        self.frame_end: int | None = None
 
     def broken(self, found: str) -> CheckpointError:
         return CheckpointError(
@@ -47,6 +48,20 @@ class PickleBytes:
             self.position = len(self.data)
             raise self.broken(f"{count} bytes wanted at byte {begin} of {len(self.data)}")
         return end
+
+    def begin_frame(self) -> None:
+        size_bytes = self.unsigned(8)
+        if self.frame_end is not None:
+            raise self.broken(f"a frame within a frame at byte {self.position}")
+        self.frame_end = self.end_of(size_bytes)
+
+    def check_frame(self, *, stopped: bool = False) -> None:
+        """A frame is read at once, so one that reaches beyond its pickle swallows what comes after it."""
+        if self.frame_end is None or (self.position < self.frame_end and not stopped):
+            return
+        if self.position != self.frame_end:
+            raise self.broken(f"a frame that ends elsewhere than what is in it at byte {self.position}")
+        self.frame_end = None
 
     def take(self, count: int) -> bytes:
         begin, self.position = self.position, self.end_of(count)

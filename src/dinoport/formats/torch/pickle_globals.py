@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from dinoport.errors import CheckpointError, UnsafeCheckpointError
+
 FORMER_MODULES = frozenset({
     "__builtin__", "asynchat", "asyncore", "commands", "copy_reg", "cPickle", "distutils", "exceptions", "imp", "nt",
     "nturl2path", "pipes", "popen2", "posix", "smtpd", "telnetlib", "urllib2", "UserDict", "_winreg",
@@ -116,3 +118,24 @@ def is_forbidden(module: str, name: str) -> bool:
     if len(walk) > 1 and any(part.startswith("__") or part.lstrip("_") in STANDARD_LIBRARY for part in walk):
         return True
     return full.startswith(GADGETS)
+
+
+def unsafe(where: str, name: str) -> UnsafeCheckpointError:
+    name = name[:200]
+    return UnsafeCheckpointError(
+        f"{where} names {name}, which no checkpoint needs",
+        expected="tensors, numbers, text, and classes that hold data",
+        found=f"a pickle that would have {name} called when it is loaded",
+        cause="the file was made to run code on the machine that opens it; nothing of it was run here",
+        next_step="do not open it elsewhere; get the checkpoint from its author",
+    )
+
+
+def torch_function(where: str, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where} has {name[:200]} called while it is loaded",
+        expected="tensors, numbers, text and objects of classes",
+        found="a function of torch, of which it is not known here what it does to the tensors",
+        cause="a file that was made to mislead, or that another program than torch.save wrote",
+        next_step="load it where you trust it, and save the state dict alone with torch.save",
+    )

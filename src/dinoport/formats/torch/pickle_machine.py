@@ -13,8 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from dinoport.errors import CheckpointError, UnsafeCheckpointError
-from dinoport.formats.storage import Storage
+from dinoport.errors import CheckpointError
 from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_globals import (
     FORMER_NAMES_PROTOCOL,
@@ -24,11 +23,13 @@ from dinoport.formats.torch.pickle_globals import (
     is_class,
     is_forbidden,
     is_torch_function,
+    torch_function,
+    unsafe,
 )
 from dinoport.formats.torch.pickle_tables import KeyCheck, PickleMemo
-from dinoport.formats.torch.stand_ins import Global, Opaque, reached, stand_in
+from dinoport.formats.torch.stand_ins import Global, Opaque, stand_in
 from dinoport.formats.torch.storages import TypedStorage
-from dinoport.formats.values import StoredValues
+from dinoport.formats.torch.unknown_steps import UnknownSteps, is_plain
 from dinoport.tensor import TensorRef
 
 BYTES_OF_AN_OBJECT = 128
@@ -70,8 +71,7 @@ class PickleMachine:
         self._keys = KeyCheck()
         self._marks: list[int] = []
         self._protocol = 0
-        self.frame_end: int | None = None
-        self.unknown_steps: list[tuple[str, tuple[object, ...]]] = []
+        self.unknown_steps = UnknownSteps()
         self._memo = PickleMemo()
 
     def broken(self, found: str) -> CheckpointError:
@@ -115,50 +115,12 @@ class PickleMachine:
         if self._protocol > MAX_PROTOCOL:
             raise self.broken(f"protocol {self._protocol}")
 
-    def begin_frame(self) -> None:
-        size_bytes = self.bytes.unsigned(8)
-        if self.frame_end is not None:
-            raise self.broken("a frame within a frame")
-        self.frame_end = self.bytes.end_of(size_bytes)
-
-    def check_frame(self, *, stopped: bool = False) -> None:
-        """A frame is read at once, so one that reaches beyond its pickle swallows what comes after it."""
-        if self.frame_end is None or (self.bytes.position < self.frame_end and not stopped):
-            return
-        if self.bytes.position != self.frame_end:
-            raise self.broken("a frame that ends elsewhere than what is in it")
-        self.frame_end = None
-
-    def touched(self) -> dict[int, str]:
-        """The storages that a step which is not understood may have changed, by identity, and which step that was."""
-        found: dict[int, str] = {}
-        seen: set[int] = set()
-        for step, root in self.unknown_steps:
-            for node in reached([root], seen):
-                if storage := _storage_of(node):
-                    found.setdefault(id(storage), step)
-        return found
-
-    def _note(self, step: str, *roots: object) -> None:
-        """Keep a step that may change whatever can be reached from these, when the pickle has been read."""
-        self.unknown_steps.append((step, roots))
-
     def _global(self, module: str, name: str) -> Global:
         if is_forbidden(module, name):
-            raise self._unsafe(f"{module}.{name}")
+            raise unsafe(self._where, f"{module}.{name}")
         if not module or not name or (module in SAME_MODULES and self._protocol > FORMER_NAMES_PROTOCOL):
             raise self.broken(f"the name {module[:100]}.{name[:100]} under protocol {self._protocol}")
         return Global(dotted_name(module, name))
-
-    def _unsafe(self, name: str) -> UnsafeCheckpointError:
-        name = name[:200]
-        return UnsafeCheckpointError(
-            f"{self._where} names {name}, which no checkpoint needs",
-            expected="tensors, numbers, text, and classes that hold data",
-            found=f"a pickle that would have {name} called when it is loaded",
-            cause="the file was made to run code on the machine that opens it; nothing of it was run here",
-            next_step="do not open it elsewhere; get the checkpoint from its author",
-        )
 
     def _called(self, function: object, args: object) -> object:
         """What stands for `function(*args)`."""
@@ -201,18 +163,12 @@ class PickleMachine:
 
     def _unknown_call(self, name: str, args: tuple[object, ...]) -> Opaque:
         if is_torch_function(name):
-            raise CheckpointError(
-                f"{self._where} has {name[:200]} called while it is loaded",
-                expected="tensors, numbers, text and objects of classes",
-                found="a function of torch, of which it is not known here what it does to the tensors",
-                cause="a file that was made to mislead, or that another program than torch.save wrote",
-                next_step="load it where you trust it, and save the state dict alone with torch.save",
-            )
+            raise torch_function(self._where, name)
         return self._unknown(stand_in(name, args))
 
     def _unknown(self, made: Opaque, *others: object) -> Opaque:
         if made.args or others:
-            self._note(f"a call of {made.name[:200]}", made, *others)
+            self.unknown_steps.note(f"a call of {made.name[:200]}", made, *others)
         return made
 
     def _nested_class(self, name: str, args: tuple[object, ...]) -> Global:
@@ -221,7 +177,7 @@ class PickleMachine:
             outer = args[0].name.rpartition(".")[2]
             if args[1].isidentifier() and outer[:1].isupper() and args[1][:1].isupper():
                 return Global(f"{args[0].name}.{args[1]}")
-        raise self._unsafe(name)
+        raise unsafe(self._where, name)
 
     def _build(self, state: object) -> None:
         """What stands for setting an object's state."""
@@ -229,7 +185,7 @@ class PickleMachine:
         if isinstance(target, Opaque) and target.state is None:
             target.state = self._attributes(state)
             if target.is_tensor or target.state is state:
-                self._note(f"the state of {target.name[:200]}", target)
+                self.unknown_steps.note(f"the state of {target.name[:200]}", target)
         elif not isinstance(target, OrderedDict) or not _is_metadata(state):
             raise self.broken(f"state for {_kind(target)}")
 
@@ -284,7 +240,7 @@ class PickleMachine:
     def _add_items(self, target: Opaque, values: list[object]) -> None:
         target.items = target.items or []
         target.items += values
-        self._note(f"the items of {target.name[:200]}", target)
+        self.unknown_steps.note(f"the items of {target.name[:200]}", target)
 
     def _key(self, key: object) -> Any:
         problem = self._keys.problem(key)
@@ -393,14 +349,8 @@ def _kind(target: object) -> str:
     return known.get(type(target), f"a {type(target).__name__}")
 
 
-def _storage_of(node: object) -> Storage | None:
-    if isinstance(node, TensorRef):
-        node = node.values
-    return node.storage if isinstance(node, (StoredValues, TypedStorage)) else None
-
-
 def _is_metadata(state: object) -> bool:
     """Whether this is the attribute that nn.Module.state_dict() gives its dict. Others could stand for its methods."""
     if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
         return False
-    return not any(isinstance(node, Opaque) or _storage_of(node) for node in reached(state.values(), set()))
+    return is_plain(state)

@@ -9,9 +9,9 @@ from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.checksums import crc32
 from dinoport.formats.storage import Storage, checksum_error
+from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
-from dinoport.formats.torch.tensors import builders
 from dinoport.formats.torch.zip_directory import Record, read_directory
 
 MAX_PICKLE_BYTES = 16 * 1024 * 1024
@@ -61,7 +61,7 @@ def read_torch_zip(source: ByteSource) -> object:
     data = _content(source, records[f"{top}/data.pkl"], MAX_PICKLE_BYTES)
     unpickler = InertUnpickler(data, source.where, builders(source.where), persistent)
     tree = unpickler.load()
-    doubts.settle(storages, unpickler.touched())
+    doubts.settle(storages, unpickler.unknown_steps.touched())
     return tree
 
 
