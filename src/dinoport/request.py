@@ -41,6 +41,7 @@ class Request:
     """
 
     checkpoint_key: str | None = None
+    prefix: str | None = None
     head: str | Path | None = None
     labels: str | None = None
     dtype: str | None = None
@@ -168,6 +169,7 @@ def _is_text(value: object) -> bool:
 
 _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
+    "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "max_shard_bytes": (_is_count, "a number of bytes above 0"),

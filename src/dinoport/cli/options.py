@@ -54,6 +54,7 @@ def choice(field: str, words: str, default: str = "") -> Option:
 GROUPS: dict[str, tuple[Option, ...]] = {
     "source": (
         Option("checkpoint_key", "KEY", "Which copy of the model: teacher, student …", default="teacher"),
+        Option("prefix", "PREFIX", "Where in the file the model lies, as dinoport inspect prints it."),
         Option("head", "FILE", "A linear head to convert along: its file, or imagenet for the published one."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),

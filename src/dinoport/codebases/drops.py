@@ -24,6 +24,7 @@ OF_DINOV2 = (
     drop("dino_head.last_layer.{p}", because=HEADS),
     drop("ibot_head.mlp.{k}.{p}", because=HEADS),
     drop("ibot_head.last_layer.{p}", because=HEADS),
+    drop("head.{p}", because="a classifier of another codebase's: what it looks at is not known"),
     AVERAGED,
 )
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from dinoport.tensor import TensorRef
 
-BRANCHES = ("teacher", "student", "model_ema", "ema", "gram_teacher")
+BRANCHES = ("teacher", "student", "model_ema", "state_dict_ema", "ema", "gram_teacher")
 """Copies of one model that a training run keeps side by side, under the names that the DINO codebases give them."""
 
-PREFERENCE = ("teacher", "model_ema", "ema", "", "student")
-"""Which branch is meant when none is asked for: the teacher is what upstream evaluates and publishes."""
+PREFERENCE = ("teacher", "state_dict_ema", "model_ema", "ema", "", "student")
+"""Which branch is meant when none is asked for: the teacher is what upstream evaluates and publishes, and timm's
+`load_state_dict(use_ema=True)` takes `state_dict_ema` before all others."""
 
 DISTILLED = ("model_ema", "ema", "student", "teacher")
 """The same where the teacher is another, larger model that is only learnt from: `distillation` of DINOv3's

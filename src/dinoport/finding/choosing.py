@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino.signs import is_xcit
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.tensor import Shape
@@ -23,11 +25,15 @@ class Found:
     others: tuple[StateDict, ...]
 
 
-def choose(where: str, candidates: Sequence[StateDict], key: str | None) -> Found:
-    """Choose the state dict to convert: the one under `key`, else the preferred one whose names are known.
+def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix: str | None = None) -> Found:
+    """Choose the state dict to convert: the one under `key` or `prefix`, else the preferred one whose names are known.
 
-    Raises SettingError for a key that the file does not have, UnknownModelError where no names are known.
+    Where no state dict has known names, the places below a prefix are looked at. Raises SettingError for a key or a
+    prefix that the file does not have, and where several places are alike preferred; UnknownModelError where no names
+    are known.
     """
+    if prefix is not None:
+        return _under(where, candidates, prefix)
     chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
     if not chosen:
         keys = [repr(state.label) for state in candidates if state.branch or state.path]
@@ -38,11 +44,11 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None) -> Foun
             next_step=f"{'give one of these, or ' if keys else ''}leave --checkpoint-key out",
         )
     for state in chosen:
-        shapes = {name: tensor.shape for name, tensor in state.tensors.items()}
-        _refuse_known(where, shapes)
-        naming = next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
-        if naming is not None:
+        _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
+        if (naming := naming_of_names(state.tensors)) is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
+    if found := places(chosen):
+        return _preferred(where, found)
     names = list(chosen[0].tensors)
     families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]
     raise UnknownModelError(
@@ -53,6 +59,41 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None) -> Foun
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )
+
+
+def _preferred(where: str, found: Sequence[StateDict]) -> Found:
+    """The first of several places. Raises SettingError where another is as good."""
+    first, *others = found
+    if others and rank(others[0]) == rank(first):
+        raise SettingError(
+            f"{where} holds several models, and nothing says which one is meant",
+            expected="--prefix with one of them",
+            found=", ".join(f"{place.path}." for place in found),
+            next_step=f"add --prefix {first.path}.",
+        )
+    naming = naming_of_names(first.tensors)
+    if naming is None:
+        raise ValueError(f"a place without known names: {first.path}")
+    return Found(naming, first, tuple(others))
+
+
+def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
+    """The place that the user names, as the file's keys and parts of names joined by dots."""
+    known = [state for state in candidates if naming_of_names(state.tensors) is not None]
+    found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
+    place = found.get(f"{prefix.rstrip('.')}.".lstrip("."))
+    if place is None:
+        close = get_close_matches(prefix, found, n=1, cutoff=0.5)
+        raise SettingError(
+            f"{where} holds no known model under the prefix {prefix!r}",
+            expected=", ".join(repr(name) for name in found) or "a file that holds one",
+            found=f"--prefix {prefix}",
+            next_step=f"did you mean --prefix {close[0]}?" if close else f"dinoport inspect {where}",
+        )
+    naming = naming_of_names(place.tensors)
+    if naming is None:
+        raise ValueError(f"a place without known names: {prefix}")
+    return Found(naming, replace(place, why="as asked"), tuple(each for each in found.values() if each is not place))
 
 
 def _advice(where: str, names: Sequence[str]) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
+from dinoport.codebases.timm.config import TimmConfig, timm_config
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.mapping.claims import Problem
+from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Dropped
@@ -56,12 +57,13 @@ def read_model(
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key)
+        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = Wishes(request.num_heads, request.layer_norm_eps, request.interpolation, claimed=claimed)
+    timm = timm_config(checkpoint.config or {})
+    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family)
@@ -110,7 +112,7 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=reading.settings,
-        preprocessing=reading.preprocessing or family.preprocessing,
+        preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
         classifier=classifier,
         remarks=remarks,
         heads=reading.heads,
@@ -118,15 +120,27 @@ def read_model(
     ), Provenance(state.label, state.notes, others)
 
 
-BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
+def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
+    """What the user says of the model; else what timm's config.json says."""
+    asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
+    if timm and timm.num_heads and asked == (None, None, None):
+        return Wishes(num_heads=timm.num_heads, said_by="config.json")
+    return Wishes(*asked, claimed=claimed)
+
+
+LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
+BESIDE = "beside the backbone, under another prefix: no part of it"
 
 
 def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], list[Dropped]]:
-    """A state dict without the layers beside its backbone that have a classifier's name, and these."""
-    names = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")} & state.beside
+    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays."""
+    layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
+    outside = state.beside | (layers if state.is_inner else set())
+    names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [state.tensors[name] for name in state.tensors if name in names]
-    return tensors, [Dropped(tensor.name, tensor.dtype, tensor.shape, BESIDE) for tensor in beside]
+    beside = [(state.tensors[name], LAYER_BESIDE if name in layers else BESIDE) for name in names]
+    beside += [(tensor, BESIDE) for tensor in state.outside.values()]
+    return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
@@ -210,7 +224,8 @@ def _of_branches(found: Found, key: str | None) -> list[str]:
     if not names:
         return []
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
-    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} (--checkpoint-key)"]
+    option = "--checkpoint-key" if found.state.branch else "--prefix"
+    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})"]
 
 
 def _of_the_run(checkpoint: Checkpoint) -> list[str]:

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,14 @@ from dinoport.formats.torch.rebuilding import MAX_TENSORS
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
+
+ANCHORS = (
+    "patch_embed.proj.weight",
+    "layer1.0.conv3.weight",
+    "downsample_layers.0.0.weight",
+    "stages.0.blocks.0.conv_dw.weight",
+)
+"""Names of which a model that is read here has one. What stands in front of it stands in front of all its names."""
 
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
@@ -63,7 +72,8 @@ class StateDict:
     """One model's tensors under bare names.
 
     `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
-    `why` is the reason to prefer this one to all others.
+    `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another framework's model,
+    whose layers on top are not the backbone's own; `outside` is what else that holds.
     """
 
     branch: str
@@ -72,17 +82,25 @@ class StateDict:
     notes: tuple[str, ...] = ()
     originals: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    is_inner: bool = False
+    outside: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         return self.branch or self.path or "the file's own state dict"
 
-    @property
+    @cached_property
     def beside(self) -> frozenset[str]:
         """The names that stood under another prefix than most: beside the backbone, and not in it."""
-        leads = {name: _lead(name, original) for name, original in self.originals.items()}
-        usual = Counter(leads.values()).most_common(1)[0][0] if leads else ()
-        return frozenset(name for name, lead in leads.items() if lead != usual)
+        usual = self.lead
+        return frozenset(name for name, original in self.originals.items() if _lead(name, original) != usual)
+
+    @property
+    def lead(self) -> tuple[str, ...]:
+        """What stood in front of most names."""
+        anchored = [name for name in ANCHORS if name in self.originals]
+        leads = Counter(_lead(name, self.originals[name]) for name in anchored or self.originals)
+        return leads.most_common(1)[0][0] if leads else ()
 
 
 def _lead(name: str, original: str) -> tuple[str, ...]:

@@ -229,7 +229,7 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation")
+OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation")
 """What config.json says of a folder, or what a folder has not."""
 
 
@@ -237,6 +237,11 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
     """Raise UsageError for options that a folder of Transformers leaves undone."""
     asked = request.to_dict()
     of_folder = is_known_class(checkpoint.config or {})
+    if request.checkpoint_key is not None and request.prefix is not None:
+        raise UsageError(
+            "`checkpoint_key` and `prefix` both say where the model lies",
+            next_step="give one of the two",
+        )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to == "original" and "max_shard_bytes" in asked:
         raise UsageError(

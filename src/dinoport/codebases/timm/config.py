@@ -1,0 +1,80 @@
+"""What timm's `config.json` says of a model beside its weights: heads, and the transform that it is evaluated with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+from dinoport.networks.preprocessing import Preprocessing
+
+HEADS = {
+    "tiny": 3,
+    "small_plus": 6,
+    "small": 6,
+    "base": 12,
+    "large": 16,
+    "huge_plus": 20,
+    "huge": 16,
+    "so400m": 16,
+    "giant": 16,
+    "7b": 32,
+}
+"""Of timm's builders, by the size in an architecture's name, whatever width `model_args` gives."""
+
+GIANT_DINOV2 = 24
+
+MAX_SIDE = 10_000
+"""Pixels; a config is not trusted with more."""
+
+NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
+
+
+@dataclass(frozen=True)
+class TimmConfig:
+    """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none."""
+
+    num_heads: int | None
+    preprocessing: Preprocessing | None
+
+
+def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
+    """Read a config.json; None where it is not timm's."""
+    architecture, arguments = config.get("architecture"), config.get("model_args", {})
+    if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
+        return None
+    return TimmConfig(_heads(architecture, arguments.get("num_heads")), _preprocessing(config.get("pretrained_cfg")))
+
+
+def _heads(architecture: str, given: object) -> int | None:
+    if type(given) is int and given > 0:
+        return given
+    named = NAMED.match(architecture)
+    if named and named[1] == "giant" and "dinov2" in architecture:
+        return GIANT_DINOV2
+    return HEADS.get(named[1]) if named else None
+
+
+def _preprocessing(found: Any) -> Preprocessing | None:
+    """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down."""
+    if not isinstance(found, Mapping):
+        return None
+    size, share, mean, std = (found.get(name) for name in ("input_size", "crop_pct", "mean", "std"))
+    side = size[2] if isinstance(size, list) and len(size) == 3 else None
+    numbers = [each for each in (mean, std) if isinstance(each, list) and all(type(v) in (int, float) for v in each)]
+    if type(side) is not int or not 0 < side < MAX_SIDE or len(numbers) != 2:
+        return None
+    if found.get("interpolation") not in ("bicubic", "bilinear"):
+        return None
+    crops = found.get("crop_mode") != "squash"
+    share = share if isinstance(share, int | float) and 0 < share <= 1 else 1
+    return Preprocessing(
+        resize=floor(side / share) if crops else side,
+        crop=side if crops else None,
+        resample=found["interpolation"],
+        mean=tuple(numbers[0]),
+        std=tuple(numbers[1]),
+        reason="pretrained_cfg in config.json",
+    )

@@ -1,0 +1,100 @@
+"""Where in a state dict a model lies: any prefix below which a codebase's names begin, whatever framework wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from dinoport.codebases import catalogue
+from dinoport.codebases.codebase import Naming
+from dinoport.finding.unwrap import ANCHORS, StateDict
+from dinoport.formats.values import byte_ranges
+from dinoport.tensor import TensorRef
+
+ROLES = (
+    ("teacher", 0),
+    ("ema", 1),
+    ("averaged", 1),
+    ("student", 4),
+    ("anchor", 4),
+    ("momentum", 3),
+)
+"""What a part of a prefix says of a copy, and its rank; one that says nothing has 2. DINO, iBOT and LightlyTrain export
+the teacher, timm evaluates the average, solo-learn and MoCo the backbone beside its momentum copy."""
+
+UNNAMED = 2
+
+RANKS = {
+    0: "what its framework evaluates and exports",
+    1: "the average of the run, which its framework evaluates",
+    2: "the copy without a role, which its framework evaluates",
+    3: "the only copy that is not a student's",
+    4: "the preferred one of those here",
+}
+
+
+def places(states: Iterable[StateDict]) -> list[StateDict]:
+    """Every place below which the names of a known codebase begin, the preferred first; copies of one are one.
+
+    The order in the file decides nothing: places of one rank are in the order of their prefixes.
+    """
+    found = [place for state in states for place in _below(state)]
+    found.sort(key=lambda place: (rank(place), place.path))
+    kept: list[StateDict] = []
+    for place in found:
+        if not any(_is_one(place, other) for other in kept):
+            kept.append(place)
+    return [replace(place, why=RANKS[rank(place)]) if len(kept) > 1 else place for place in kept]
+
+
+def rank(place: StateDict) -> int:
+    """How much a place is preferred, by what its prefix says: 0 is best."""
+    said = place.path.lower()
+    return min((rank for word, rank in ROLES if word in said), default=UNNAMED)
+
+
+def full_prefix(state: StateDict) -> str:
+    """Keys of the file and parts of its names in front of a model, joined by dots."""
+    if not state.originals:
+        return state.path
+    lead = ".".join(state.lead)
+    return state.path if lead and state.path.endswith(lead) else ".".join(filter(None, (state.path, lead)))
+
+
+def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
+    """Whose names these are; None where nobody's that is known."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    return next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
+
+
+def _below(state: StateDict) -> Iterator[StateDict]:
+    """The places in one state dict, deeper than its bare names."""
+    prefixes = {name[: -len(anchor)] for name in state.tensors for anchor in ANCHORS if name.endswith(f".{anchor}")}
+    for prefix in sorted(prefixes):
+        own = {name[len(prefix) :]: each for name, each in state.tensors.items() if name.startswith(prefix)}
+        if naming_of_names(own) is None:
+            continue
+        tensors = {name: tensor.renamed(name) for name, tensor in own.items()}
+        originals = {name: state.originals.get(prefix + name, prefix + name) for name in tensors}
+        path = ".".join(filter(None, (state.path, _full_prefix(prefix, originals).rstrip("."))))
+        notes = (*state.notes, f"prefix {prefix!r} stripped from {len(tensors)} names")
+        rest = {name: each for name, each in state.tensors.items() if not name.startswith(prefix)}
+        yield StateDict("", path, tensors, notes, originals, is_inner=True, outside=rest)
+
+
+def _full_prefix(prefix: str, originals: Mapping[str, str]) -> str:
+    """A prefix as the file's own names have it: with the wrappers that were taken off in front."""
+    name, original = next(iter(originals.items()))
+    return original[: -len(name)] if original.endswith(name) else prefix
+
+
+def _is_one(place: StateDict, other: StateDict) -> bool:
+    """Whether two places hold the very same bytes of a file."""
+    if place.tensors.keys() != other.tensors.keys():
+        return False
+    pairs = ((tensor, other.tensors[name]) for name, tensor in place.tensors.items())
+    return all(_bytes(one) == _bytes(two) != [] for one, two in pairs)
+
+
+def _bytes(tensor: TensorRef) -> list[tuple[int, int, int]]:
+    return [(id(source), start, stop) for source, start, stop in byte_ranges(tensor.values)]

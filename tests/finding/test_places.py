@@ -1,0 +1,140 @@
+"""A model is found below any prefix, whatever framework wrote it, and what stands beside it is left aside."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from dinoport.api import convert
+from dinoport.errors import PlanError, SettingError, UnknownModelError, UsageError
+from dinoport.formats.opening import open_checkpoint
+from tests import formula, models
+
+MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
+HEADS = {"vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
+
+PARTS = ("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "wrapped_model", "_model", "vision_tower")
+
+
+def state(name: str, prefix: str = "", shift: float = 0.0) -> dict[str, torch.Tensor]:
+    found = formula.state_dict(MODELS[name].tensors())
+    return {f"{prefix}{key}": torch.from_numpy(values + type(values.flat[0])(shift)) for key, values in found.items()}
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    with open_checkpoint(folder) as checkpoint:
+        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("seed", range(6))
+def test_it_is_found_below_any_prefix(name: str, seed: int, tmp_path) -> None:
+    chance = random.Random(f"{name}{seed}")  # noqa: S311  # a choice of names
+    prefix = ".".join(chance.sample(PARTS, chance.randint(1, 4))) + "."
+    beside = {"head.weight": torch.ones(3, 64), "decoder.blocks.0.norm.weight": torch.ones(4), "step": torch.tensor(7)}
+    tree = {**state(name, prefix), **beside}
+    keys = chance.sample(("state_dict", "train_model", "weights"), chance.randint(0, 2))
+    items = list(tree.items())
+    chance.shuffle(items)
+    tree = dict(items)
+    for key in keys:
+        tree = {key: tree, "epoch": 3}
+    torch.save(tree, tmp_path / "wrapped.ckpt")
+    torch.save(state(name), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", **HEADS[name])
+    report = convert(tmp_path / "wrapped.ckpt", tmp_path / "theirs", level="exact", **HEADS[name])
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    dropped = " ".join(line.names for line in report.accounting.dropped)
+    assert "decoder.blocks.0.norm.weight" in dropped
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("preferred", "other"),
+    [
+        ("teacher_backbone.vit.", "student_backbone.vit."),
+        ("ema.net.vit.", "online.net.vit."),
+        ("encoder.vit.", "student.encoder.vit."),
+        ("encoder.vit.", "momentum_encoder.vit."),
+    ],
+)
+def test_the_convention_chooses_whatever_the_order(preferred: str, other: str, order: int, tmp_path) -> None:
+    parts = [state("vit", preferred), state("vit", other, shift=1.0)][::order]
+    torch.save({"state_dict": {**parts[0], **parts[1]}}, tmp_path / "run.ckpt")
+    torch.save(state("vit"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(tmp_path / "run.ckpt", tmp_path / "theirs", level="exact", num_heads=1)
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert any("was chosen" in remark and other.rstrip(".") in remark for remark in report.remarks)
+    convert(tmp_path / "run.ckpt", tmp_path / "asked", level="exact", num_heads=1, prefix=f"state_dict.{other}")
+    assert weights(tmp_path / "asked") != weights(tmp_path / "ours")
+
+
+def test_two_without_a_convention_are_asked_for(tmp_path) -> None:
+    torch.save({**state("vit", "left.vit."), **state("vit", "right.vit.", shift=1.0)}, tmp_path / "two.ckpt")
+    with pytest.raises(SettingError) as caught:
+        convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert str(caught.value) == (
+        f"{tmp_path / 'two.ckpt'} holds several models, and nothing says which one is meant\n"
+        "  expected: --prefix with one of them\n"
+        "  found: left.vit., right.vit.\n"
+        "  try: add --prefix left.vit."
+    )
+    convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="right.vit.")
+
+
+def test_copies_of_one_storage_are_one(tmp_path) -> None:
+    own = state("vit")
+    both = {f"{prefix}{key}": each for prefix in ("left.vit.", "right.vit.") for key, each in own.items()}
+    torch.save(both, tmp_path / "shared.ckpt")
+    convert(tmp_path / "shared.ckpt", tmp_path / "out", level="exact", num_heads=1)
+
+
+def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
+    torch.save({"state_dict": state("vit", "encoder.vit.")}, tmp_path / "run.ckpt")
+    with pytest.raises(SettingError, match="did you mean --prefix state_dict"):
+        convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="state_dict.encoder.vti")
+    with pytest.raises(UsageError, match="both say where the model lies"):
+        convert(tmp_path / "run.ckpt", tmp_path / "out", prefix="state_dict.encoder.vit.", checkpoint_key="teacher")
+
+
+@pytest.mark.parametrize("gone", ["norm.weight", "blocks.1.mlp.fc1.bias", "pos_embed", "cls_token"])
+def test_an_incomplete_one_is_named_and_not_taken(gone: str, tmp_path) -> None:
+    tree = {name: each for name, each in state("vit", "encoder.vit.").items() if not name.endswith(f".{gone}")}
+    torch.save(tree, tmp_path / "cut.ckpt")
+    with pytest.raises((PlanError, UnknownModelError)):
+        convert(tmp_path / "cut.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_timms_config_says_is_taken(tmp_path) -> None:
+    from dinoport.formats.safetensors.writer import write_safetensors
+    from tests.writing.stub_tensors import tensor
+
+    folder = tmp_path / "timm"
+    folder.mkdir()
+    found = formula.state_dict(models.VIT.tensors())
+    write_safetensors(folder / "model.safetensors", [tensor(name, each, block=1 << 20) for name, each in found.items()])
+    config = {
+        "architecture": "vit_small_patch16_224",
+        "model_args": {"num_heads": 4},
+        "pretrained_cfg": {
+            "input_size": [3, 64, 64],
+            "interpolation": "bilinear",
+            "crop_pct": 0.9,
+            "crop_mode": "center",
+            "mean": [0.5, 0.4, 0.3],
+            "std": [0.1, 0.2, 0.3],
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    convert(folder, tmp_path / "out", level="exact")
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    processor = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+    assert written["num_attention_heads"] == 4
+    assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.1, 0.2, 0.3])
+    assert (processor["size"], processor["resample"]) == ({"shortest_edge": 71}, 2)
