@@ -18,6 +18,9 @@ from unittest import mock
 from dinoport.api import convert
 from tests import tiny
 
+OLD = b'{"model_type": "vit", "architectures": ["ViTModel"]}'
+"""What is replaced."""
+
 CALLS = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "posix_fallocate")
 """Of the module os, in which pathlib, shutil and this project's own code all end."""
 
@@ -77,7 +80,7 @@ def count_points(source: Path, target: Path, *, force: bool) -> int:
 
 def make_old(target: Path) -> None:
     target.mkdir()
-    (target / "config.json").write_text("mine")
+    (target / "config.json").write_bytes(OLD)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -133,7 +136,7 @@ def told(left: dict[str, str] | None, whole: dict[str, str]) -> str:
 
 
 def contents_of_old() -> dict[str, str]:
-    return {"config.json": b"mine".hex()}
+    return {"config.json": OLD.hex()}
 
 
 def rerun(source: Path, target: Path, whole: dict[str, str]) -> dict[str, object]:

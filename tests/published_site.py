@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.codebases import published_names
-from dinoport.files.remote import http
+from dinoport.files.remote import patience
 from tests.http_server import Site, serving
 
 AUTHORS = "https://dl.fbaipublicfiles.com"
@@ -24,7 +24,7 @@ def published_at_home(
     monkeypatch.setenv("TORCH_HOME", str(torch_home))
     monkeypatch.setenv("DINOPORT_CACHE", str(torch_home / "dinoport"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(http, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience, "sleep", lambda seconds: None)
     with serving(Site()) as running:
         moved = tuple(
             replace(

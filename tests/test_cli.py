@@ -125,7 +125,7 @@ def test_with_json_wrong_usage_is_an_object_too(run: Run, arguments: tuple[str, 
 
 def test_an_existing_folder_is_refused_without_force(run: Run, tmp_path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("mine")
+    (tmp_path / "out" / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTModel"]}')
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
     assert (done.code, done.out) == (1, "")
     assert done.err == (
@@ -145,9 +145,10 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
     done = run("convert", DEMO, documents, *HEADS, *EXACT, "--force")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
-        f"error: {documents} holds what no conversion writes, and --force would delete it\n  where: {documents}\n"
-        "  expected: an empty folder, or the files of a converted model and nothing else\n"
-        "  found: letters/, taxes.ods, thesis.tex and 1 more\n"
+        f"error: {documents} holds what neither dinoport nor Transformers wrote, and --force would delete it\n"
+        f"  where: {documents}\n"
+        "  expected: an empty folder, or the files of a model as they were written and nothing else\n"
+        "  found: README.md, config.json, letters/, taxes.ods, thesis.tex, todo.txt\n"
         "  try: choose another name, or move or delete what is in there yourself\n"
     )
     assert names(documents) == {"README.md", "config.json", "letters", "taxes.ods", "thesis.tex", "todo.txt"}
@@ -167,15 +168,18 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             "error: --verify takes one of full, exact, none\n  found: 'some'\n  try: --verify full\n",
         ),
         (("verify", "x", "y", "--verify", "none"), "error: --verify takes one of full, exact"),
-        (("convert", "x", "y", "--image-size", "0"), "error: --image-size takes a whole number of pixels above 0"),
+        (
+            ("convert", "x", "y", "--image-size", "0"),
+            "error: --image-size takes a whole number of pixels from 1 to 4096",
+        ),
         (
             ("inspect", "x", "--num-heads", "-2"),
-            "error: --num-heads takes a whole number of heads above 0\n  found: -2",
+            "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: -2",
         ),
         (("verify", "x", "y", "--layer-norm-eps", "nan"), "error: --layer-norm-eps takes a small positive number"),
         (
             ("convert", "x", "y", "--layer-norm-eps", "1e300"),
-            "error: --layer-norm-eps takes a small positive number, 0.1 at most\n  found: 1e+300",
+            "error: --layer-norm-eps takes a small positive number from 1e-12 to 0.1\n  found: 1e+300",
         ),
         (
             ("convert", "x", "hf://owner/repo", *EXACT),
@@ -183,8 +187,8 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             "  expected: a path\n  try: give a folder here; only SOURCE may lie elsewhere\n",
         ),
         (("verify", "x", "https://me:pw@host/y?sig=s", *EXACT), "error: https://host/y?… is an address, and FOLDER is"),
-        (("visualize", "x", "y", "--mass", "2"), "error: --mass takes a share of the attention"),
-        (("visualize", "x", "y", "--size", "0"), "error: --size takes a number of pixels"),
+        (("visualize", "x", "y", "--mass", "2"), "error: --mass takes a number between 0 and 1"),
+        (("visualize", "x", "y", "--size", "0"), "error: --size takes a whole number of pixels"),
         (("convert", "x", "y", "--pooler", "mean"), "error: --pooler takes one of identity, none"),
         (("convert", "x", "y", "--dtype", "int8"), "error: --dtype takes one of float32, float16, bfloat16"),
         (("convert", "x", "y", "--interpolation", "area"), "error: --interpolation takes one of offset, size"),

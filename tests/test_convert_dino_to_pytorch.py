@@ -23,6 +23,8 @@ from tests.published_site import published_at_home
 
 KEYS = "dino1/formula/keys_narrow_e64_h1_p8.json"
 
+OLD = '{"model_type": "vit", "architectures": ["ViTModel"]}'
+
 
 def torch_bytes(tree: object) -> bytes:
     file = io.BytesIO()
@@ -106,7 +108,7 @@ def test_an_existing_folder_keeps_what_is_not_replaced(site: Site, capsys: pytes
     Path("out/.git").mkdir(parents=True)
     Path("out/.git/HEAD").write_text("ref: refs/heads/main")
     Path("out/notes.txt").write_text("mine")
-    Path("out/config.json").write_text("old")
+    Path("out/config.json").write_text(OLD)
     main(["--pytorch_dump_folder_path", "out"])
     assert Path("out/.git/HEAD").read_text() == "ref: refs/heads/main"
     assert Path("out/notes.txt").read_text() == "mine"
@@ -117,11 +119,11 @@ def test_an_existing_folder_keeps_what_is_not_replaced(site: Site, capsys: pytes
 
 def test_an_existing_folder_is_as_it_was_when_nothing_is_converted(site: Site) -> None:
     Path("out").mkdir()
-    Path("out/config.json").write_text("old")
+    Path("out/config.json").write_text(OLD)
     site.script = [status(404)]
     with pytest.raises(CheckpointError, match="does not exist"):
         main(["--pytorch_dump_folder_path", "out"])
-    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [("config.json", "old")]
+    assert [(path.name, path.read_text()) for path in Path("out").iterdir()] == [("config.json", OLD)]
     assert sorted(path.name for path in Path().iterdir()) == ["out", "torch"]
 
 
@@ -172,16 +174,17 @@ def test_a_run_that_writes_the_folder_already_is_not_disturbed(site: Site) -> No
 
 def test_a_folder_with_the_name_of_a_file_stays(site: Site) -> None:
     Path("out/model.safetensors").mkdir(parents=True)
-    Path("out/config.json").write_text("old")
+    Path("out/config.json").write_text(OLD)
     with pytest.raises(FolderError) as caught:
         main(["--pytorch_dump_folder_path", "out"])
     place = Path("out/model.safetensors").resolve()
     assert str(caught.value) == (
-        f"model.safetensors is to be written into {place.parent}, where a folder has that name\n"
+        f"model.safetensors in {place.parent} would be replaced, and neither dinoport nor Transformers wrote it\n"
         f"  where: {place}\n"
+        "  found: model.safetensors\n"
         "  try: remove it, or choose another folder"
     )
-    assert Path("out/config.json").read_text() == "old"
+    assert Path("out/config.json").read_text() == OLD
 
 
 def test_what_merely_looks_like_a_leftover_is_left_alone(site: Site) -> None:

@@ -6,9 +6,7 @@ from dinoport.errors import MAX_LINE_CHARACTERS, CheckpointError, PlanError, pri
 
 
 def test_the_parts_in_order_and_those_that_are_missing_left_out():
-    error = CheckpointError(
-        "what", where="here", expected="this", found="that", cause="why", next_step="do\n       this"
-    )
+    error = CheckpointError("what", where="here", expected="this", found="that", cause="why", next_step=("do", "this"))
     assert str(error) == (
         "what\n  where: here\n  expected: this\n  found: that\n  likely cause: why\n  try: do\n       this"
     )

@@ -223,8 +223,12 @@ def test_a_folder_that_changes_while_it_is_verified(source: Path, target: Path, 
         status = changed.stat()
         os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
-    with pytest.raises(CheckpointError, match="changed while it was read"):
+    with pytest.raises(CheckpointError) as caught:
         api.verify(source, target, level="exact", on_progress=once(touch))
+    place = source if what == "source" else target
+    assert str(caught.value).startswith(
+        f"the {what} changed while it was verified: {place}\n  where: {changed} changed while it was read\n"
+    )
 
 
 RACE = """

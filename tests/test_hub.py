@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.errors import CheckpointError, SettingError
-from dinoport.files.remote import fetching, http
+from dinoport.files.remote import fetching, patience
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote import copying
@@ -55,7 +55,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(autouse=True)
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(http, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience, "sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ PACKAGE = Path(dinoport.__file__).parent
 
 ROOMS = (
     "__init__",  # hands out the API's names when they are asked for, and imports nothing until then
+    "shown",  # addresses and names as people read them
     "errors",
     "progress",
     "tensor",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,35 +13,38 @@ import pytest
 from huggingface_hub import ModelCard
 
 from dinoport.api import convert
-from dinoport.codebases.published import Published
+from dinoport.codebases import published_names
 from dinoport.codebases.published_names import PUBLISHED
 from dinoport.finding import sources
+from dinoport.formats.remote import opening
 from dinoport.writing.licence import LICENCES
 from tests.families.cases import CASES
+from tests.http_server import Site, serving
+from tests.published_site import published_at_home
 
 pytest.importorskip("torch")
 
 CHECKPOINTS = {case.name: case for case in CASES}
 
 
-def published_as(name: str, case: str, folder: Path, monkeypatch: pytest.MonkeyPatch, sha256: str | None) -> Path:
-    """A small checkpoint under the file name of a published model whose hash it has, or has not."""
-    path, _ = CHECKPOINTS[case].write(folder)
-    digest = sha256 or hashlib.sha256(path.read_bytes()).hexdigest()
-    model = next(model for model in PUBLISHED if model.name == name)
-    model = replace(model, url=f"https://example.org/{name}-{digest[:8]}.pth")
-    found = path.rename(path.with_name(model.file_name))
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small checkpoint that a published name gives."""
+    path, _ = CHECKPOINTS["dinov3"].write(tmp_path)
+    with published_at_home(monkeypatch, tmp_path / "torch", path.read_bytes(), b"") as site:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        moved = [
+            replace(model, url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", model.url)) if model.gated else model
+            for model in published_names.PUBLISHED
+        ]
+        monkeypatch.setattr(published_names, "PUBLISHED", tuple(moved))
+        for model in moved:
+            site.files[model.url.removeprefix(f"{site.base}/")] = path.read_bytes()
+        yield path
 
-    def published_file(file_name: str) -> Published | None:
-        return model if file_name == model.file_name else None
 
-    monkeypatch.setattr(sources, "published_file", published_file)
-    return found
-
-
-def test_a_published_file_carries_its_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = published_as("dinov3_vits16", "dinov3", tmp_path, monkeypatch, None)
-    report = convert(source, tmp_path / "out", level="exact")
+def test_a_published_model_carries_its_licence(published: Path, tmp_path: Path) -> None:
+    report = convert("dinov3_vits16", tmp_path / "out", level="exact")
     card = ModelCard.load(tmp_path / "out" / "README.md").data
     assert card.license == "other"
     assert card.license_name == "dinov3-license"
@@ -49,54 +55,72 @@ def test_a_published_file_carries_its_licence(tmp_path: Path, monkeypatch: pytes
     assert "under the DINOv3 License, which binds" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_same_name_with_other_content_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = published_as("dinov3_vits16", "dinov3", tmp_path, monkeypatch, "0" * 64)
-    convert(source, tmp_path / "out", level="exact")
+def test_from_the_cache_it_is_not_claimed_again(published: Path, tmp_path: Path) -> None:
+    """Half a hash in its name held: anyone can match so much."""
+    convert("dinov3_vits16", tmp_path / "first", level="exact")
+    convert("dinov3_vits16", tmp_path / "out", level="exact")
     assert not (tmp_path / "out" / "LICENSE.md").exists()
-    card = ModelCard.load(tmp_path / "out" / "README.md").data
-    assert card.license is None
-    assert card.base_model is None
-    assert "this conversion does not know it" in (tmp_path / "out" / "README.md").read_text()
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.base_model) == (None, None)
+    assert "this conversion does not know it" in card.text
+    assert "where nothing vouches for it" in card.text
 
 
 def test_a_file_that_is_only_called_like_a_published_one_is_not_claimed(tmp_path: Path) -> None:
     path, request = CHECKPOINTS["vit"].write(tmp_path)
     named = path.rename(path.with_name("dino_vitbase16_pretrain.pth"))
     convert(named, tmp_path / "out", request, level="exact")
-    assert ModelCard.load(tmp_path / "out" / "README.md").data.license is None
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.base_model) == (None, None)
+    assert "is called like the file of dino\\_vitb16, and is not proven to be it" in card.text
 
 
-def test_a_published_name_is_beyond_doubt(tmp_path: Path) -> None:
-    model = next(model for model in PUBLISHED if model.name == "dinov2_vitb14_reg")
-    located = sources.Located(model.name, tmp_path / model.file_name, published=model, by_name=True)
-    assert located.genuine("dinov2") is model
-    assert model.hub == "facebook/dinov2-with-registers-base"
+def test_what_was_fetched_from_the_published_address_is_beyond_doubt(tmp_path: Path) -> None:
+    for model in PUBLISHED:
+        located = sources.Located(model.name, tmp_path / model.file_name, published=model, fetched=True)
+        assert located.genuine(model.family) is model
+        assert located.genuine("another") is None, "its tensors say otherwise"
+        assert model.url.startswith("https://")
+    assert next(model for model in PUBLISHED if model.name == "dinov2_vitb14_reg").hub == (
+        "facebook/dinov2-with-registers-base"
+    )
 
 
-@pytest.mark.parametrize(("flipped", "claimed"), [(False, True), (True, False)])
-def test_a_renamed_file_is_known_by_its_hash(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flipped: bool, claimed: bool
+@pytest.mark.parametrize("place", ["renamed", "under its name", "in torch.hub's cache", "continued there"])
+@pytest.mark.parametrize("digits", [8, 16, 63])
+def test_a_part_of_a_hash_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, digits: int
 ) -> None:
-    file = tmp_path / "weights (1).pth"
+    """Whatever of a file's hash stands in a name: who makes a file can make the name, or 32 bits of the hash."""
     content = bytes(range(250)) * 4
     digest = hashlib.sha256(content).hexdigest()
-    file.write_bytes(content[:-1] + b"!" if flipped else content)
-    first, *others = PUBLISHED
-    model = replace(first, url=f"https://example.org/model-{digest[:8]}.pth", parameters=249)
-    monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (*others, model))
-    assert sources.locate(file).genuine(model.family) == (model if claimed else None)
-
-
-@pytest.mark.parametrize(("size_bytes", "family"), [(5, "dinov3"), (1000, "dinov2")], ids=["size", "family"])
-def test_a_renamed_file_of_another_size_or_family_is_not_even_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, family: str
-) -> None:
-    file = tmp_path / "weights.pth"
-    file.write_bytes(bytes(size_bytes))
-    model = replace(next(model for model in PUBLISHED if model.family == "dinov3"), parameters=249)
-    monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (model,))
-    monkeypatch.setattr(sources, "hash_file", lambda path: pytest.fail("hashed"))
-    assert sources.locate(file).genuine(family) is None
+    cache = tmp_path / "torch" / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with serving(Site(files={f"dinov9-{digest[:digits]}.pth": content})) as site:
+        first, *others = PUBLISHED
+        model = replace(first, url=site.url(f"dinov9-{digest[:digits]}.pth"), parameters=250)
+        monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (*others, model))
+        monkeypatch.setattr(opening, "check_downloaded", lambda path, address: None)
+        monkeypatch.setattr(opening, "check_beginning", lambda path, address: None)
+        if place in ("renamed", "under its name"):
+            file = tmp_path / ("weights (1).pth" if place == "renamed" else model.file_name)
+            file.write_bytes(content)
+            located = sources.locate(file)
+            called = f"{file} is called like the file of {model.name}, and is not proven to be it"
+            assert located.remarks == ((called,) if place == "under its name" else ())
+        else:
+            part = content if place == "in torch.hub's cache" else content[:700]
+            (cache / f"{model.file_name}{'' if part is content else '.part'}").write_bytes(part)
+            etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            note = {"address": model.url, "size_bytes": 1000, "etag": f'"{etag}"', "last_modified": None}
+            (cache / f"{model.file_name}.part.json").write_text(json.dumps(note))
+            located = sources.locate(model.name)
+            assert located.path is not None
+            assert located.path.read_bytes() == content
+            assert "where nothing vouches for it" in located.remarks[0]
+        assert located.genuine(model.family) is None
 
 
 def test_every_published_licence_is_known() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from dinoport import api
 from dinoport.errors import CheckpointError
-from dinoport.files.remote import http
+from dinoport.files.remote import patience
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.request import Request
@@ -29,7 +29,7 @@ HEADS = Request(num_heads=2)
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Site]:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(http, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience, "sleep", lambda seconds: None)
     monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
     with serving(Site(files={"checkpoint.pth": TINY.read_bytes()})) as running:
         yield running

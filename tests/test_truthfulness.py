@@ -7,6 +7,8 @@ import json
 import os
 import random
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -364,3 +366,50 @@ def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:
     moved.write_bytes(content)
     with pytest.raises(DinoportError):
         verify(source, tmp_path / "out", Request(head=moved), level="exact")
+
+
+SOURCE_CHANGED = "of the two, the source changed: the folder has the hashes with which it was written (dinoport.json)"
+FOLDER_CHANGED = "of the two, the folder changed: it does not have the hashes with which it was written (dinoport.json)"
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("source", SOURCE_CHANGED),
+        ("folder", FOLDER_CHANGED),
+        ("both", FOLDER_CHANGED),
+        ("folder and report", "which of the two changed cannot be told: dinoport.json was changed itself"),
+    ],
+)
+def test_which_of_the_two_changed_is_told(tmp_path: Path, what: str, told: str, back: bool) -> None:
+    """A value of one tensor, in one of the two or in both; file sizes stay."""
+    source, folder = tiny.write(tmp_path / "checkpoint.pth"), tmp_path / "out"
+    convert(source, folder, tiny.REQUEST, level="exact")
+    if back:
+        source, folder = folder, tmp_path / "back"
+        convert(source, folder, to="original", level="exact")
+    originals = {True: source / "model.safetensors", False: source}
+    written = {True: folder / "checkpoint.pth", False: folder / "model.safetensors"}
+    if what in ("source", "both"):
+        change_a_value(originals[back])
+    if what != "source":
+        change_a_value(written[back], 1.25 if what == "both" else 1.5)
+    if what == "folder and report":
+        document = json.loads((folder / "dinoport.json").read_text())
+        document["files"] = []
+        (folder / "dinoport.json").write_bytes(json_bytes(document))
+    request = None if back else tiny.REQUEST
+    verdict = verify(source, folder, request, level="exact").verdict
+    assert verdict.failed
+    assert told in verdict.warnings
+
+
+def change_a_value(path: Path, factor: float = 1.5) -> None:
+    """One value of the CLS token, wherever it lies in a file of whatever format, and the zip's checksums after it."""
+    value = formula.tensor("cls_token", (1, 1, 8)).astype("<f4").tobytes()
+    content = path.read_bytes()
+    assert content.count(value) == 1
+    changed = (np.frombuffer(value, "<f4") * np.float32(factor)).tobytes()
+    sums = [struct.pack("<I", zlib.crc32(data)) for data in (value, changed)]  # of a zip's record
+    path.write_bytes(content.replace(value, changed).replace(*sums))

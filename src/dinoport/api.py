@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
-from dinoport.files.address import local_folder, refuse_empty, shown_source
+from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import Progress, silent
-from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request
+from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
+from dinoport.shown.address import shown_source
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -184,12 +185,8 @@ def visualize(
     from dinoport.proofs.picture import load_picture
 
     refuse_empty("--out", out)
-    if not isinstance(mass, int | float) or not 0 < mass < 1:
-        found = f"{mass:g}" if isinstance(mass, int | float) else repr(mass)
-        raise UsageError("`mass` takes a share of the attention", expected="a number between 0 and 1", found=found)
-    if type(size) is not int or size < 1:
-        expected = "480, or another number above 0"
-        raise UsageError("`size` takes a number of pixels", expected=expected, found=str(size))
+    check_fits("mass", mass)
+    check_fits("size", size)
     picture = load_picture(Path(image))
     check_place(Path(out))
     return draw(see(local_folder(folder), picture, size), Path(out), mass)

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dinoport.shown.text import shown
+
 MAX_LINE_CHARACTERS = 1000
 """Of one line of a message. What a file says is quoted in it, and may be anything."""
 
 
 def printable(text: str) -> str:
-    """One line that can be shown on a terminal: escapes for what would move its cursor, colour it or hide something."""
-    if len(text) > MAX_LINE_CHARACTERS:
-        text = text[:MAX_LINE_CHARACTERS] + " …"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """A line of a message: shown as text, and cut where it is long."""
+    return shown(text, MAX_LINE_CHARACTERS)
 
 
 class DinoportError(Exception):
-    """Something that a user can act on; never shown with a traceback."""
+    """Something that a user can act on; never shown with a traceback. Each part is one line.
+
+    Only `next_step` may be several: a tuple of them.
+    """
 
     exit_code = 1
 
@@ -33,7 +36,7 @@ class DinoportError(Exception):
         expected: str | None = None,
         found: str | None = None,
         cause: str | None = None,
-        next_step: str | None = None,
+        next_step: str | tuple[str, ...] | None = None,
     ) -> None:
         self.what = what
         self.where = where
@@ -51,14 +54,17 @@ class DinoportError(Exception):
             ("likely cause", self.cause),
         )
         lines = [printable(self.what), *(f"  {label}: {printable(text)}" for label, text in parts if text)]
-        if self.next_step:  # our own words, which may take several lines
-            lines.append("  try: " + "\n".join(map(printable, self.next_step.split("\n"))))
+        steps = self.next_step or ()
+        for number, step in enumerate((steps,) if isinstance(steps, str) else steps):
+            lines.append(f"{'       ' if number else '  try: '}{printable(step)}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints in the place of a result; docs/report.md names every field."""
         names = ("what", "where", "expected", "found", "cause", "next_step")
         parts = {name: getattr(self, name) for name in names}
+        if isinstance(self.next_step, tuple):
+            parts["next_step"] = "\n".join(self.next_step)
         problems = list(getattr(self, "problems", ()))
         kind = next(cls.__name__ for cls in type(self).__mro__ if cls.__module__ == __name__)
         return {"error": {"kind": kind, **parts, "problems": problems}, "exit_code": self.exit_code}
@@ -81,7 +87,7 @@ class UnknownModelError(DinoportError):
 class PlanError(DinoportError):
     """Tensors that are missing, unexpected, misshapen or claimed twice: all of them, folded by block."""
 
-    def __init__(self, what: str, problems: Sequence[str], **parts: str | None) -> None:
+    def __init__(self, what: str, problems: Sequence[str], **parts: Any) -> None:
         super().__init__(what, **parts)
         self.problems = tuple(problems)
 
@@ -120,6 +126,6 @@ class NotProvenError(DinoportError):
 
     exit_code = 3
 
-    def __init__(self, what: str, *, report: Any = None, **parts: str | None) -> None:
+    def __init__(self, what: str, *, report: Any = None, **parts: Any) -> None:
         super().__init__(what, **parts)
         self.report = report

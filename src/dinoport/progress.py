@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dinoport.shown.text import shown
+
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the bytes done, and the bytes in all; 0 where that is not known."""
 
@@ -30,6 +32,7 @@ MAX_NAME_CHARACTERS = 32
 
 def stage_of(verb: str, name: str) -> str:
     """A stage that concerns one file, such as `downloading dino_vitbase16_pretrain.pth`."""
+    name = shown(name)
     short = name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…"
     return f"{verb} {short}".rstrip()
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.errors import UsageError
-from dinoport.files.address import shown_source
+from dinoport.shown.address import shown_source
 
 DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
 INTERPOLATIONS = ("offset", "size", "size-antialias")
 
-MAX_EPS = 0.1
+MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
 TARGETS = ("transformers", "original")
@@ -25,6 +25,14 @@ CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, 
 
 ALIASES = {"fp16": "float16", "half": "float16", "bf16": "bfloat16", "fp32": "float32"}
 """Names of dtypes elsewhere, which are not taken: a refusal names what is meant."""
+
+MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
+"""What no model comes near; more would ask for memory without end."""
+
+MIN_DEVIATION = 1e-4
+"""Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
+
+MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
@@ -105,17 +113,31 @@ def _check(asked: Request | Checks) -> None:
     """Raise UsageError for the first field whose value cannot be meant."""
     for field in fields(asked):
         value = getattr(asked, field.name)
-        fits, expected = _FITTING.get(field.name, (None, ""))
-        if fits is None or value == field.default or fits(value):
-            continue
-        in_bytes = isinstance(value, tuple) and any(isinstance(each, int | float) and each > 1 for each in value)
-        raise UsageError(
-            f"`{field.name}` takes {expected}",
-            expected="0.485,0.456,0.406" if fits in (_is_statistics, _is_deviation) else None,
-            found=repr(value) if value != "" else "nothing",
-            cause="numbers from 0 to 255: divide them by 255" if in_bytes else None,
-            next_step=f"`{field.name}={meant(str(value), CHOICES[field.name])}`" if field.name in CHOICES else None,
-        )
+        if value is not field.default:
+            check_fits(field.name, value)
+
+
+def check_fits(name: str, value: object) -> None:
+    """Raise UsageError for a value that cannot be meant by the field, or argument, of this name."""
+    fits, expected = _FITTING.get(name, (None, ""))
+    if fits is None or fits(value):
+        return
+    in_bytes = isinstance(value, tuple) and any(isinstance(each, int | float) and 1 < each <= 255 for each in value)
+    raise UsageError(
+        f"`{name}` takes {expected}",
+        expected="0.485,0.456,0.406" if name in ("image_mean", "image_std") else None,
+        found=_told(value) if value != "" else "nothing",
+        cause="numbers from 0 to 255: divide them by 255" if in_bytes else None,
+        next_step=f"`{name}={meant(_told(value), CHOICES[name])}`" if name in CHOICES else None,
+    )
+
+
+def _told(value: object) -> str:
+    """A value as a message gives it; Python refuses to write numbers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def meant(word: str, names: Sequence[str]) -> str:
@@ -123,7 +145,7 @@ def meant(word: str, names: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}
-    return known[(get_close_matches(word, known, n=1) or [names[0]])[0]]
+    return known[(get_close_matches(word.strip("'"), known, n=1) or [names[0]])[0]]
 
 
 def options_of(asked: Mapping[str, object]) -> dict[str, str]:
@@ -143,28 +165,21 @@ def option_of(name: str) -> str:
     return OPTIONS.get(name) or f"--{name.replace('_', '-')}"
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+def _is_whole(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and least <= value <= most
 
 
-def _is_eps(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and 0 < value <= MAX_EPS
+def _is_number(least: float, most: float) -> Callable[[object], bool]:
+    """Neither NaN nor infinite, as no comparison with these holds."""
+    return lambda value: isinstance(value, int | float) and type(value) is not bool and least <= value <= most
 
 
-def _is_statistics(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and bool(value)
-        and all(type(each) in (int, float) and 0 <= each <= 1 for each in value)
-    )
-
-
-def _is_deviation(value: Any) -> bool:
-    return _is_statistics(value) and 0 not in value
+def _is_for_channels(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, tuple) and 0 < len(value) <= MAX_CHANNELS and all(map(fits, value))
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str | Path) and bool(str(value))
+    return isinstance(value, str | Path) and bool(str(value)) and "\0" not in str(value)
 
 
 _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -172,12 +187,17 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
     "labels": (_is_text, "a path, or imagenet-1k"),
-    "max_shard_bytes": (_is_count, "a number of bytes above 0"),
-    "image_size": (_is_count, "a whole number of pixels above 0"),
-    "num_heads": (_is_count, "a whole number of heads above 0"),
-    "layer_norm_eps": (_is_eps, f"a small positive number, {MAX_EPS} at most"),
-    "image_mean": (_is_statistics, "one number for each channel, from 0 to 1"),
-    "image_std": (_is_deviation, "one number for each channel, above 0 and up to 1"),
+    "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
+    "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
+    "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),
+    "layer_norm_eps": (_is_number(MIN_EPS, MAX_EPS), f"a small positive number from {MIN_EPS} to {MAX_EPS}"),
+    "image_mean": (_is_for_channels(_is_number(0, 1)), "one number for each channel, from 0 to 1"),
+    "image_std": (
+        _is_for_channels(_is_number(MIN_DEVIATION, 1)),
+        f"one number for each channel, from {MIN_DEVIATION} to 1",
+    ),
+    "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
+    "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},
 }
-"""For each field that does not take everything: what can be meant by it, in code and in words."""
+"""For each field or argument that does not take everything: what can be meant by it, in code and in words."""

@@ -82,6 +82,14 @@ def test_a_processor_and_a_listed_file_that_are_links_are_named(made, tmp_path):
     assert verdict.warnings == (f"{folder / 'README.md'} is a link that leaves its folder; no model is made of it",)
 
 
+def test_what_was_converted_back_and_is_a_link(made, tmp_path):
+    _, folder = made
+    convert(folder, tmp_path / "back", to="original", level="exact")
+    move(tmp_path / "back" / "checkpoint.pth", tmp_path / "private")
+    with pytest.raises(UnsafeCheckpointError, match="is a link that leaves its folder"):
+        verify(folder, tmp_path / "back", level="exact")
+
+
 def test_a_cache_that_is_a_link_itself(tmp_path):
     snapshot = tmp_path / "snapshots" / "0123abc"
     snapshot.mkdir(parents=True)

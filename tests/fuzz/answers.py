@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
-from dinoport.files.remote import http
+from dinoport.files.remote import http, patience
 from dinoport.files.remote.client import Response
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ def read_from_server(data: bytes) -> None:
         tempfile.TemporaryDirectory() as cache_folder,
         mock.patch.dict(os.environ, {"DINOPORT_CACHE": cache_folder}),
         mock.patch.object(http, "send", send),
-        mock.patch.object(http, "sleep"),
+        mock.patch.object(patience, "sleep"),
     ):
         values = _values(open_remote(URL))
     assert values == _held(), "what was read is not what is there"

@@ -3,11 +3,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from dinoport.errors import SettingError
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
@@ -154,10 +157,66 @@ def test_damage_never_escapes_as_another_error(tmp_path: Path) -> None:
     assert refused > 20
 
 
-@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
-def test_a_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [
+        ((5001, 5000), "5001×5000 pixels, more than 25 million"),
+        ((9400, 9400), "9400×9400 pixels, more than 25 million"),
+        ((12_001, 1), "12001×1 pixels, where a side has at most 12000"),
+        ((1, 12_001), "1×12001 pixels, where a side has at most 12000"),
+        ((1700, 100), "1700×100 pixels, where one side is at most 16 times the other"),
+        ((1, 17), "1×17 pixels, where one side is at most 16 times the other"),
+    ],
+)
+def test_sizes_are_looked_at_before_pixels(
+    file_format: str, size: tuple[int, int], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "picture"
+    Image.new("1" if file_format in ("PNG", "TIFF") else "L", size).save(path, file_format)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *given: pytest.fail("decoded"))
+    assert refusal(path) == message(path, found)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillows_own_limit_is_a_message_too(tmp_path: Path) -> None:
+    """It comes before ours where a picture is opened. A header says the size, and no pixel need follow."""
     path = tmp_path / "bomb.png"
-    path.write_bytes(encoded("PNG"))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    assert f"{path} cannot be used as a picture" in refusal(path)
-    assert "more pixels than Pillow opens: Image size (3072 pixels) exceeds limit of 2000 pixels" in refusal(path)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 10**5, 10**5, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    assert "  found: more pixels than Pillow opens: Image size (10000000000 pixels) exceeds limit" in refusal(path)
+
+
+@pytest.mark.parametrize("sides", [(5000, 5000), (16, 1), (1, 16)])
+def test_the_largest_that_are_opened(tmp_path: Path, sides: tuple[int, int]) -> None:
+    Image.new("1", sides).save(tmp_path / "picture.png")
+    assert load_picture(tmp_path / "picture.png").size == sides
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF", "WEBP", "PNG", "MPO"])
+def test_of_several_pictures_in_a_file_the_first_counts(tmp_path: Path, file_format: str) -> None:
+    first, *others = (synthetic_picture(40, 30, seed) for seed in (1, 2, 3))
+    first.save(tmp_path / "picture", file_format, save_all=True, append_images=others, **LOSSLESS.get(file_format, {}))
+    loaded = load_picture(tmp_path / "picture")
+    difference = abs(np.asarray(loaded).astype(int) - np.asarray(first)).mean()
+    assert difference < (0.1 if file_format in ("TIFF", "WEBP", "PNG") else 20)
+
+
+LOSSLESS = {"WEBP": {"lossless": True}, "MPO": {"quality": 95}}
+
+
+def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path) -> None:
+    with (tmp_path / "picture.webp").open("wb") as file:
+        file.write(b"RIFF\0\0\0\0WEBPVP8L")
+        file.truncate(500_000_001)
+    found = "500.0 MB, more than 500.0 MB"
+    assert refusal(tmp_path / "picture.webp") == message(tmp_path / "picture.webp", found)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert "cannot be used as a picture" in refusal(tmp_path / "pipe")
+    assert "cannot be used as a picture" in refusal(Path("/dev/zero"))

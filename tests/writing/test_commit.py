@@ -14,13 +14,14 @@ from dinoport.errors import FolderError
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import Place
+from tests.writing.of_a_model import read, write
 from tests.writing.stub_tensors import tensor
 
 
 def contents(folder: Path) -> dict[str, str]:
     """Every file below a folder, hidden ones too; empty folders as such."""
     paths = sorted(folder.rglob("*"))
-    files = {str(path.relative_to(folder)): path.read_text() for path in paths if path.is_file()}
+    files = {str(path.relative_to(folder)): read(path) for path in paths if path.is_file()}
     return files | {
         str(path.relative_to(folder)) + "/": "" for path in paths if path.is_dir() and not any(path.iterdir())
     }
@@ -28,13 +29,13 @@ def contents(folder: Path) -> dict[str, str]:
 
 def make(folder: Path, text: str) -> Path:
     folder.mkdir()
-    (folder / "config.json").write_text(text)
+    write(folder / "config.json", text)
     return folder
 
 
 def convert(target: Path, text: str, then: Callable[[], object] = lambda: None, **options) -> None:
     with publishing(target, **options) as workspace:
-        (workspace.path if options.get("single_file") else workspace.path / "config.json").write_text(text)
+        write(workspace.path if options.get("single_file") else workspace.path / "config.json", text)
         then()
 
 
@@ -49,7 +50,7 @@ def test_a_folder_appears_whole_at_the_end(tmp_path):
     with publishing(tmp_path / "out") as workspace:
         (workspace.path / "deep").mkdir()
         (workspace.path / "deep" / "README.md").write_text("two")
-        (workspace.path / "config.json").write_text("one")
+        write(workspace.path / "config.json", "one")
         assert not (tmp_path / "out").exists()
         assert workspace.path.parent == tmp_path
     assert contents(tmp_path) == {"out/config.json": "one", "out/deep/README.md": "two"}
@@ -110,7 +111,7 @@ def test_force_replaces(tmp_path, single_file):
     with publishing(target, force=True, single_file=single_file) as workspace:
         file = workspace.path if single_file else workspace.path / "README.md"
         file.write_text("new")
-        assert (target if single_file else target / "config.json").read_text() == "old"
+        assert read(target if single_file else target / "config.json") == "old"
     assert contents(tmp_path) == {"out" if single_file else "out/README.md": "new"}
 
 
@@ -121,7 +122,7 @@ def test_force_through_a_link_replaces_what_it_leads_to(tmp_path):
     convert(tmp_path / "out", "new", force=True)
     assert (tmp_path / "out").is_symlink()
     assert {path.name for path in tmp_path.rglob("*")} == {"out", "disk", "real", "config.json"}
-    assert (tmp_path / "disk" / "real" / "config.json").read_text() == "new"
+    assert read(tmp_path / "disk" / "real" / "config.json") == "new"
 
 
 def test_force_keeps_the_old_folder_when_the_conversion_fails(tmp_path):
@@ -287,7 +288,7 @@ class TestRecovery:
 
 def test_a_target_in_use_is_refused(tmp_path):
     with publishing(tmp_path / "out") as workspace:
-        (workspace.path / "config.json").write_text("first")
+        write(workspace.path / "config.json", "first")
         with pytest.raises(FolderError) as caught:
             convert(tmp_path / "out", "second", force=True)
         convert(tmp_path / "other", "not in its way")
@@ -318,8 +319,8 @@ def test_many_at_once_never_meet(tmp_path):
         with publishing(tmp_path / "out", force=True) as workspace:
             if not inside.acquire(blocking=False):
                 met.append(name)
-            (workspace.path / "config.json").write_text(name)
-            (workspace.path / "README.md").write_text(name)
+            write(workspace.path / "config.json", name)
+            write(workspace.path / "model.safetensors", name)
             inside.release()
 
     def work(name: str) -> None:
@@ -336,8 +337,8 @@ def test_many_at_once_never_meet(tmp_path):
     assert not met
     assert len(done) + len(refused) == 160
     assert {text.split("\n")[0] for text in refused} <= {f"another run is writing {tmp_path / 'out'}"}
-    assert set(contents(tmp_path)) == {"out/config.json", "out/README.md"}
-    assert (tmp_path / "out" / "config.json").read_text() == (tmp_path / "out" / "README.md").read_text()
+    assert set(contents(tmp_path)) == {"out/config.json", "out/model.safetensors"}
+    assert read(tmp_path / "out" / "config.json") == read(tmp_path / "out" / "model.safetensors")
 
 
 def test_a_parent_that_is_a_file(tmp_path):
@@ -415,7 +416,7 @@ def test_everything_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
         pytest.skip("needs /proc to name what was flushed")
     with publishing(tmp_path / "out") as workspace:
         (workspace.path / "deep").mkdir()
-        (workspace.path / "deep" / "config.json").write_text("one")
+        write(workspace.path / "deep" / "config.json", "one")
         monkeypatch.setattr(os, "fsync", record)
     new = str(workspace.path)
     assert sorted(flushed) == sorted([f"{new}/deep/config.json", f"{new}/deep", new, f"{tmp_path} named"])

@@ -10,12 +10,14 @@ import pytest
 
 from dinoport.errors import FolderError
 from dinoport.writing.commit import publishing
+from tests.writing.of_a_model import read, write
 
 CHILD = """
 import sys, time
 from pathlib import Path
 import numpy as np
 from tests.writing.stub_tensors import Stub, tensor
+from tests.writing.of_a_model import read, write
 from dinoport.writing.commit import publishing
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.safetensors.writer import write_safetensors
@@ -33,7 +35,7 @@ slow = Stub("a", np.float32, (2**17,), blocks)
 with publishing(target, force=force, single_file=point == "torch file", merge=point == "merging") as workspace:
     if point == "torch file":
         write_torch_file(workspace.path, [slow])
-    (workspace.path / "config.json").write_text("new")
+    write(workspace.path / "config.json", "new")
     if point == "weights":
         write_safetensors(workspace.path / "model.safetensors", [slow])
     write_safetensors(workspace.path / "model.safetensors", [tensor("a", np.ones(9))])
@@ -83,7 +85,7 @@ def test_the_name_stays_free_and_the_next_run_cleans_up(tmp_path, stopped_run, p
     assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-new"}
     with publishing(tmp_path / "out") as workspace:
         assert names(workspace.path) == set()
-        (workspace.path / "config.json").write_text("whole")
+        write(workspace.path / "config.json", "whole")
     assert names(tmp_path) == {"out"}
     assert names(tmp_path / "out") == {"config.json"}
 
@@ -91,45 +93,45 @@ def test_the_name_stays_free_and_the_next_run_cleans_up(tmp_path, stopped_run, p
 @pytest.mark.parametrize("point", ["weights", "written"])
 def test_the_old_folder_stays_untouched(tmp_path, stopped_run, point):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("old")
+    write(tmp_path / "out" / "config.json", "old")
     kill(stopped_run(tmp_path / "out", point, force=True))
     assert names(tmp_path / "out") == {"config.json"}
-    assert (tmp_path / "out" / "config.json").read_text() == "old"
+    assert read(tmp_path / "out" / "config.json") == "old"
 
 
 def test_between_the_renames_the_old_folder_comes_back(tmp_path, stopped_run):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("old")
+    write(tmp_path / "out" / "config.json", "old")
     kill(stopped_run(tmp_path / "out", "between renames", force=True))
     assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-new", ".out.dinoport-old"}
     with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
         pytest.fail("the block must not be entered")
     assert names(tmp_path) == {"out"}
-    assert (tmp_path / "out" / "config.json").read_text() == "old"
+    assert read(tmp_path / "out" / "config.json") == "old"
 
 
 def test_after_the_renames_the_new_folder_stays(tmp_path, stopped_run):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text("old")
+    write(tmp_path / "out" / "config.json", "old")
     kill(stopped_run(tmp_path / "out", "before the old is deleted", force=True))
     assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-discarded", "out"}
     with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
         pytest.fail("the block must not be entered")
     assert names(tmp_path) == {"out"}
-    assert (tmp_path / "out" / "config.json").read_text() == "new"
+    assert read(tmp_path / "out" / "config.json") == "new"
     assert names(tmp_path / "out") == {"config.json", "model.safetensors"}
 
 
 def test_a_merge_cut_short_does_not_load_and_the_next_run_does_it_again(tmp_path, stopped_run):
     (tmp_path / "out").mkdir()
     for name in ("config.json", "model.safetensors", "notes.txt"):
-        (tmp_path / "out" / name).write_text("old")
+        write(tmp_path / "out" / name, "old")
     kill(stopped_run(tmp_path / "out", "merging"))
     assert names(tmp_path / "out") == {"model.safetensors", "notes.txt"}
     with publishing(tmp_path / "out", merge=True) as workspace:
         for name in ("config.json", "model.safetensors"):
-            (workspace.path / name).write_text("newer")
-    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+            write(workspace.path / name, "newer")
+    assert {path.name: read(path) for path in (tmp_path / "out").iterdir()} == {
         "config.json": "newer",
         "model.safetensors": "newer",
         "notes.txt": "old",

@@ -9,6 +9,7 @@ import pytest
 
 from dinoport.errors import FolderError
 from dinoport.writing.commit import publishing
+from tests.writing.of_a_model import read, write
 
 
 def names(folder: Path) -> set[str]:
@@ -18,10 +19,10 @@ def names(folder: Path) -> set[str]:
 def test_weights_in_one_file_do_not_hide_new_shards(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "model.safetensors").write_text("old")
+    write(out / "model.safetensors", "old")
     with publishing(out, merge=True) as workspace:
         for name in ("model.safetensors.index.json", "model-00001-of-00001.safetensors", "config.json"):
-            (workspace.path / name).write_text("new")
+            write(workspace.path / name, "new")
     assert names(out) == {"model.safetensors.index.json", "model-00001-of-00001.safetensors", "config.json"}
     assert names(tmp_path) == {"out"}
 
@@ -29,16 +30,16 @@ def test_weights_in_one_file_do_not_hide_new_shards(tmp_path: Path) -> None:
 def test_a_merge_that_fails_before_it_begins_changes_nothing(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "config.json").write_text("old")
+    write(out / "config.json", "old")
 
     def fail() -> None:
         with publishing(out, merge=True) as workspace:
-            (workspace.path / "config.json").write_text("new")
+            write(workspace.path / "config.json", "new")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert (out / "config.json").read_text() == "old"
+    assert read(out / "config.json") == "old"
     assert names(tmp_path) == {"out"}
 
 
@@ -49,11 +50,11 @@ def test_a_disk_that_refuses_is_an_error_in_words(tmp_path: Path, monkeypatch: p
     def refuse(self: Path, target: Path) -> Path:
         raise OSError(errno.EIO, "Input/output error")
 
-    def write() -> None:
+    def publish() -> None:
         with publishing(out, merge=True) as workspace:
-            (workspace.path / "config.json").write_text("new")
+            write(workspace.path / "config.json", "new")
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(FolderError, match="out cannot be written: input/output error"):
-        write()
+        publish()
     assert names(tmp_path) == {"out"}

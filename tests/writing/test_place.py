@@ -77,49 +77,6 @@ def test_a_git_repository_is_not_replaced(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        (),
-        ("config.json", "model.safetensors", "preprocessor_config.json", "README.md", "dinoport.json", "LICENSE.md"),
-        ("config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", ".gitattributes"),
-        ("config.json", "pytorch_model.bin", "LICENSE", ".DS_Store"),
-        ("checkpoint.pth", "dinoport.json"),
-    ],
-)
-def test_force_replaces_a_folder_of_a_model(tmp_path, names):
-    (tmp_path / "out").mkdir()
-    for name in names:
-        (tmp_path / "out" / name).touch()
-    check(tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("names", "found"),
-    [
-        (("config.json", "notes.txt"), "notes.txt"),
-        (("config.json", "model.safetensors", "run/log"), "run/"),
-        (("config.json", "model.safetensors", "config.json.orig"), "config.json.orig"),
-        (("README.md", "LICENSE"), "LICENSE, README.md"),
-        (("teacher_checkpoint.pth",), "teacher_checkpoint.pth"),
-        (("checkpoint.pth",), "checkpoint.pth"),
-        (("a", "b", "c", "d", "e"), "a, b, c and 2 more"),
-        (("README.md/thesis.tex", "config.json"), "README.md/"),
-    ],
-)
-def test_force_never_replaces_a_folder_of_anything_else(tmp_path, names, found):
-    for name in names:
-        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "out" / name).touch()
-    assert refusal(tmp_path / "out") == (
-        f"{tmp_path / 'out'} holds what no conversion writes, and --force would delete it\n"
-        f"  where: {tmp_path / 'out'}\n"
-        "  expected: an empty folder, or the files of a converted model and nothing else\n"
-        f"  found: {found}\n"
-        "  try: choose another name, or move or delete what is in there yourself"
-    )
-
-
 @pytest.mark.parametrize("force", [False, True])
 def test_where_the_user_is_cannot_be_replaced(tmp_path, monkeypatch, force):
     (tmp_path / "a" / "b").mkdir(parents=True)

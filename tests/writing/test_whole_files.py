@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.errors import FolderError
-from dinoport.writing.whole_files import write_whole
+from dinoport.writing.commit import write_whole
 from tests.fault_points import Countdown, interposed
 
 OLD = {"a.json": b"old a", "b.png": b"old b"}

@@ -66,7 +66,7 @@ class _Line:
         from rich.console import Console  # 60 ms of imports, not for work that is done by then
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
         bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
         with self._lock:
             if not self._ended.is_set():

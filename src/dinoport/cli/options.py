@@ -29,7 +29,7 @@ def statistics(text: str) -> object:
 
 def size_bytes(text: str) -> int:
     """`5GB`, `500MB`, `1000000`."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)B?", text.strip().upper())
     size = int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " ")) if found else 0
     if size <= 0:
         raise UsageError("`max_shard_bytes` takes a size", expected="5GB, 500MB or a number of bytes", found=text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.errors import DinoportError, UsageError
+from dinoport.shown.text import shown
 
 if TYPE_CHECKING:
     from dinoport.report.report import Report
@@ -50,8 +51,10 @@ def print_json(data: object, worded: Callable[[str], str] = str) -> None:
     """Print data on stdout; `worded` goes over the text."""
     import json
 
+    from dinoport.files.json_file import json_text
+
     shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
-    print(worded(json.dumps(data, indent=2, ensure_ascii=not shows_all)))
+    print(worded(json_text(data) if shows_all else json.dumps(data, indent=2)))
 
 
 def announce_code(checks: Checks, to: str = "transformers") -> None:
@@ -62,7 +65,7 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
         check_reference(checks.reference, checks.level, to)
         hub = checks.reference == "hub"
         where = "the original's repository, through torch.hub" if hub else checks.reference
-        print(f"code from {where} will be run, as --reference asks", file=sys.stderr)
+        print(shown(f"code from {where} will be run, as --reference asks"), file=sys.stderr)
 
 
 def check_report(path: Path | None, source: str | None, folder: Path) -> None:
@@ -106,6 +109,6 @@ def write_report(report: Report | None, path: Path | None) -> None:
         write_page(path, report)
     else:
         from dinoport.files.json_file import json_bytes
-        from dinoport.writing.whole_files import write_whole
+        from dinoport.writing.commit import write_whole
 
         write_whole({path: json_bytes(report.to_dict())})

@@ -47,6 +47,9 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
         given, others = _parser(command).parse_known_intermixed_args(words)
     except argparse.ArgumentError as error:
         raise _refused(command, error) from None
+    for name, value in vars(given).items():
+        if isinstance(value, list):  # what argparse makes of `--report=--`
+            raise _refused(command, argparse.ArgumentError(None, option_of(name)))
     if others:
         options = [option_of(option.field) for option in command.options]
         raise unknown("an option" if others[0].startswith("-") else "an argument", others[0], options, command.name)
@@ -73,7 +76,7 @@ def _refused(command: Command, error: argparse.ArgumentError) -> UsageError:
     elif "explicit argument" in error.message:
         what = f"{error.argument_name} takes no value"
     else:
-        what = f"{error.argument_name} needs a value"
+        what = f"{error.argument_name or error.message} needs a value"
     return UsageError(what, expected=command.usage, next_step=f"dinoport {command.name} --help")
 
 

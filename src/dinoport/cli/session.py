@@ -20,6 +20,7 @@ from dinoport.cli.output import PUBLISHED, print_json
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
 from dinoport.errors import DinoportError, OutputError
 from dinoport.progress import ASIDE
+from dinoport.shown.text import as_word
 
 WIDTH = 80
 
@@ -186,7 +187,8 @@ def _own_fault(error: Exception) -> DinoportError:
     if isinstance(error, OSError) and error.filename and error.strerror:
         path = str(error.filename)
         return DinoportError(
-            f"{path} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}", next_step=f"ls -ld {path}"
+            f"{path} cannot be used: {error.strerror[:1].lower()}{error.strerror[1:]}",
+            next_step=f"ls -ld {as_word(path)}",
         )
     import traceback
 

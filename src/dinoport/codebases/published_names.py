@@ -71,11 +71,6 @@ def published_file(file_name: str) -> Published | None:
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 
 
-def published_of_size(size_bytes: int) -> tuple[Published, ...]:
-    """The models whose file may have that size."""
-    return tuple(model for model in PUBLISHED if abs(size_bytes - model.size_bytes) * 100 <= model.size_bytes)
-
-
 def _unknown(name: str) -> UnknownModelError:
     from difflib import get_close_matches
 

@@ -8,6 +8,7 @@ from dinoport.errors import PlanError
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Family
+from dinoport.shown.text import as_word
 
 
 def refusal(where: str, family: Family, label: str | None, problems: Iterable[Problem]) -> PlanError:
@@ -25,5 +26,5 @@ def refusal(where: str, family: Family, label: str | None, problems: Iterable[Pr
         lines,
         where=label or None,
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
-        next_step=f"dinoport inspect {where}",
+        next_step=f"dinoport inspect {as_word(where)}",
     )

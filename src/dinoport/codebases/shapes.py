@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import isqrt
 
 from dinoport.errors import PlanError
+from dinoport.shown.text import as_word
 from dinoport.tensor import Shape, shape_text
 
 
@@ -25,7 +26,7 @@ def _unreadable(where: str, problem: str) -> PlanError:
         f"{where} cannot be converted: its sizes cannot be read",
         [problem],
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
-        next_step=f"dinoport inspect {where}",
+        next_step=f"dinoport inspect {as_word(where)}",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dinoport.codebases.shapes import count_blocks, required, square_side
 from dinoport.errors import PlanError
 from dinoport.model import Origin, Setting
+from dinoport.shown.text import as_word
 from dinoport.tensor import Shape, shape_text
 
 MAX_DEPTH = 1000
@@ -65,6 +66,6 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
             f"{where} cannot be converted",
             problems,
             cause="a model that was changed: no class of Transformers computes it",
-            next_step=f"dinoport inspect {where}",
+            next_step=f"dinoport inspect {as_word(where)}",
         )
     return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)

@@ -15,7 +15,8 @@ from pathlib import Path
 from dinoport.cli.output import PUBLISHED
 from dinoport.cli.session import Interrupted, run
 from dinoport.errors import OutputError, SettingError, UnknownModelError
-from dinoport.writing.merging import CONFIG
+from dinoport.formats.transformers_folder import CONFIG
+from dinoport.shown.text import shown
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 merge=True,
                 on_progress=on_progress,
             )
-        print(f"Saving model {model.name} to {folder}")
-        print(f"Saving image processor to {folder}")
-        print(f"{report.class_name}: {report.verdict}", flush=True)
+        print(shown(f"Saving model {model.name} to {folder}"))
+        print(shown(f"Saving image processor to {folder}"))
+        print(shown(f"{report.class_name}: {report.verdict}"), flush=True)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -95,7 +96,7 @@ def _told(folder: Path) -> Iterator[None]:
     after = _files(folder)
     replaced = [name for name, number in before.items() if after.get(name) != number]
     if replaced:
-        print(f"replaced in {folder}: {', '.join(replaced)}", file=sys.stderr)
+        print(shown(f"replaced in {folder}: {', '.join(replaced)}"), file=sys.stderr)
 
 
 def _files(folder: Path) -> dict[str, int]:

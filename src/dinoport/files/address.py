@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from dinoport.errors import UsageError
-
-SCHEME = re.compile(r"((?:[A-Za-z0-9+._-]+::)*[A-Za-z][A-Za-z0-9+.-]+)://")
-"""Two letters at least: `C://` is a disk. With `::` it is a chain of fsspec's, which is refused, and not a path."""
+from dinoport.errors import CheckpointError, UsageError
+from dinoport.shown.address import is_address, shown_address
 
 AS_A_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """The first part of a path that was an address before it lost one of its slashes."""
+
+
+UNREADABLE = frozenset({*map(chr, range(0x20)), "\x7f", "\\"})
 
 
 @dataclass(frozen=True)
@@ -31,34 +34,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        return cls(url, shown(url))
-
-
-def scheme_of(source: str) -> str | None:
-    """The scheme of a source that is an address: `https`, `hf`, `s3` …; None for a path or a name."""
-    found = SCHEME.match(source)
-    return found[1].lower() if found else None
-
-
-def shown(url: str) -> str:
-    """The address without user, password, query and fragment: a signed URL's query is as good as a password.
-
-    It says something of what is no sound address too, and of a chain of addresses the first part alone.
-    """
-    scheme, is_whole, rest = url.partition("://")
-    if not is_whole:
-        return re.split("[?#]", url)[0]
-    before, query, _ = rest.partition("#")[0].partition("?")
-    host, slash, path = before.partition("/")
-    host = host.rpartition("@")[2]
-    if scheme.lower() not in ("http", "https") and "::" in url:
-        return f"{scheme.partition('::')[0]}{'' if '::' in scheme else '://' + host.partition('::')[0]}::…"
-    return f"{scheme.lower()}://{host}{slash}{path}" + ("?…" if query else "")
-
-
-def is_address(source: str | Path) -> bool:
-    """Whether a source is at an address. A path never is: it has lost one of the two slashes."""
-    return isinstance(source, str) and scheme_of(source) is not None
+        return cls(url, shown_address(url))
 
 
 def refuse_empty(name: str, value: str | Path) -> None:
@@ -81,16 +57,35 @@ def local_folder(folder: str | Path) -> Path:
     first = path.parts[0] if path.parts else ""
     if is_address(folder) or (AS_A_PATH.fullmatch(first) and not Path(first).exists()):
         raise UsageError(
-            f"{shown(re.sub(':/+', '://', str(folder), count=1))} is an address, and FOLDER is on this machine",
+            f"{shown_address(re.sub(':/+', '://', str(folder), count=1))} is an address, and FOLDER is on this machine",
             expected="a path",
             next_step="give a folder here; only SOURCE may lie elsewhere",
         )
     return path
 
 
-def shown_source(source: str | Path) -> str:
-    """A source as it may be printed."""
-    return shown(str(source)) if is_address(source) else str(source)
+def check_sound(url: str) -> None:
+    """Raise CheckpointError for an address that two programs may read as two: with steps in its path, for one."""
+    path = unquote(url.partition("?")[0].partition("#")[0])
+    steps = [part for part in re.split(r"[/\\]", path) if part.partition(";")[0] in (".", "..")]
+    strange = [character for character in f"{url}{path}" if character in UNREADABLE]
+    if steps or strange:
+        raise CheckpointError(
+            f"{shown_address(url)} is not a sound address",
+            expected="no '.' or '..' between slashes, no backslash, no control character",
+            found=repr((steps or strange)[0]),
+            next_step="give the address that the file is really at",
+        )
+
+
+def is_inside(url: str) -> bool:
+    """Whether a host is this machine, or in its own network: whether it has an address that is not open to all."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(urlsplit(url).hostname, None, type=socket.SOCK_STREAM)}
+        hosts = [ip_address(str(host).partition("%")[0]) for host in found]
+    except (OSError, ValueError):  # a name that only a proxy knows
+        return False
+    return any(not (getattr(host, "ipv4_mapped", None) or host).is_global for host in hosts)
 
 
 def origin(url: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from dinoport.errors import CheckpointError
+from dinoport.shown.text import as_word
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
@@ -178,5 +179,5 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"{path} cannot be read: {error.strerror or error}",
         cause="the file does not exist" if isinstance(error, FileNotFoundError) else None,
-        next_step=f"ls -l {path}",
+        next_step=f"ls -l {as_word(path)}",
     )

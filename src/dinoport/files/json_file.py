@@ -8,15 +8,20 @@ from pathlib import Path
 
 from dinoport.files.disk_errors import disk_errors
 from dinoport.files.output_file import WrittenFile
+from dinoport.shown.text import shown_json
 
 
-def json_bytes(data: object) -> bytes:
-    """UTF-8, two spaces of indent, the order of `data`, a newline at the end; a float keeps its point: 100.0.
+def json_text(data: object) -> str:
+    """Two spaces of indent, the order of `data`; a float keeps its point: 100.0. What should not be printed is escaped.
 
     Raises ValueError for NaN and infinities, which JSON does not have, and TypeError for what is not plain data.
     """
-    # A file name that is no UTF-8 holds surrogates; as escapes they are JSON, and read back the same.
-    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(errors="backslashreplace")
+    return shown_json(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def json_bytes(data: object) -> bytes:
+    """The text as UTF-8 with a newline at the end. Raises as `json_text` does."""
+    return f"{json_text(data)}\n".encode()
 
 
 def write_json(path: Path, data: object) -> WrittenFile:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dinoport.errors import UnsafeCheckpointError
+from dinoport.shown.text import as_word
 
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
 """Hugging Face's cache: `snapshots/<revision>/model.safetensors` leads to `blobs/<hash>` beside."""
@@ -29,7 +30,7 @@ def refuse_leaving(path: Path, folder: Path) -> None:
         expected="a file in the folder itself, or in the cache that the folder belongs to",
         found=f"a link to {real}",
         cause="a link to save space, or a folder that was made to mislead",
-        next_step=f"cp -rL {folder} COPY, if you know where it comes from, and give COPY",
+        next_step=f"cp -rL {as_word(folder)} COPY, if you know where it comes from, and give COPY",
     )
 
 

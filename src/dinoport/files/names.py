@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import reprlib
 
+from dinoport.shown.text import is_plain
+
 MAX_NAME_CHARACTERS = 1000
 """Of a tensor's name; those of the DINO family have sixty at most."""
 
 
 def is_name(text: str) -> bool:
-    """Whether a text is short and has no control characters, which could rewrite what a terminal shows."""
-    return len(text) <= MAX_NAME_CHARACTERS and text.isprintable()
+    """Whether a text is short, and holds nothing that would rewrite what a terminal shows, or hide in it."""
+    return len(text) <= MAX_NAME_CHARACTERS and is_plain(text)
 
 
 def short_text(value: object) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from dinoport.codebases.published import Published, file_name, sha256_prefix
 from dinoport.errors import CheckpointError, SettingError
-from dinoport.files.address import Address, is_address, refuse_empty, shown_source
+from dinoport.files.address import Address, refuse_empty
 from dinoport.files.byte_sources import unreadable
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.progress import Progress, silent
+from dinoport.shown.address import is_address, shown_source
+from dinoport.shown.text import as_word
 
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
@@ -24,7 +26,7 @@ LIKE_A_NAME = "dino"
 """How every published model and its file are called."""
 
 UNVOUCHED = "where nothing vouches for it"
-"""Any file may lie in torch.hub's cache under a published name, and most of those names carry no hash."""
+"""Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""
 
 FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
 """What no model of the Hub is called like."""
@@ -42,9 +44,9 @@ class PublishedName(str):
 class Located:
     """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
 
-    `published` is the model whose name, or whose file's name, was given. `by_name` says that this run has the file from
-    its published address, or has held it against the hash that was published with it; that a file is only called so, or
-    lies in a cache under that name, does not count. With `looked_at` nothing is downloaded whole.
+    `published` is the model whose name, or whose file's name, was given. `fetched` says that this run has the file, all
+    of it, from its published address over HTTPS. That a file is called so, or lies in a cache under that name, does not
+    count, nor does the hash in its name: 32 bits can be matched. With `looked_at` nothing is downloaded whole.
     """
 
     shown: str
@@ -52,29 +54,12 @@ class Located:
     url: str = ""
     published: Published | None = None
     remarks: tuple[str, ...] = ()
-    by_name: bool = False
+    fetched: bool = False
     looked_at: bool = False
 
     def genuine(self, family: str) -> Published | None:
-        """The published model that this is beyond doubt: by where it came from, or by its published hash.
-
-        `family` is what its tensors say. Reads a local file once where its name is that of a published file with a
-        hash, or where it is as large as one of its family under whatever name: no other reading is done for naught.
-        """
-        if self.by_name:
-            return self.published
-        if self.path is None or not self.path.is_file():
-            return None
-        from dinoport.codebases.published_names import published_of_size
-        from dinoport.files.checksums import hash_file
-
-        named = (self.published,) if self.published else ()
-        candidates = (*named, *published_of_size(self.path.stat().st_size))
-        prefixes = [
-            (model.sha256_prefix, model) for model in candidates if model.sha256_prefix and model.family == family
-        ]
-        digest = hash_file(self.path)[1] if prefixes else ""
-        return next((model for prefix, model in prefixes if digest.startswith(prefix)), None)
+        """The published model that this is beyond doubt: by where it came from. `family` is what its tensors say."""
+        return self.published if self.fetched and self.published and self.published.family == family else None
 
     def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
@@ -82,8 +67,8 @@ class Located:
             return open_checkpoint(self.path)
         from dinoport.formats.remote.opening import open_remote
 
-        with _gating(self.published if self.by_name else None):
-            return open_remote(self.url, on_progress, fresh=self.by_name)
+        with _gating(self.published if self.fetched else None):
+            return open_remote(self.url, on_progress, fresh=self.fetched)
 
 
 def locate(
@@ -100,12 +85,14 @@ def locate(
     if is_address(source):
         name = shown_source(source)
         model = _published_file(file_name(name.removesuffix("?…")))
-        by_name = model is not None and source == model.url
-        return Located(name, None, str(source), model, by_name=by_name, looked_at=look)
+        fetched = model is not None and source == model.url
+        remarks = () if fetched else _called_like(name, model)
+        return Located(name, None, str(source), model, remarks, fetched=fetched, looked_at=look)
     path = Path(source)
     if _is_there(path) and not isinstance(source, PublishedName):
         model = _published_file(path.name)
-        return Located(str(path), path, published=model, remarks=_taken_from_disk(path), looked_at=look)
+        remarks = (*_taken_from_disk(path), *_called_like(str(path), model))
+        return Located(str(path), path, published=model, remarks=remarks, looked_at=look)
     from dinoport.codebases.published_names import published
 
     model = published(str(source))
@@ -124,7 +111,7 @@ def _refuse_hub_name(source: str, path: Path) -> None:
         raise CheckpointError(
             f"{source} cannot be read: no such file or folder",
             cause="a model of the Hub, which is not fetched by its name alone",
-            next_step=f"dinoport convert hf://{source} FOLDER",
+            next_step=f"dinoport convert hf://{as_word(source)} FOLDER",
         )
 
 
@@ -167,30 +154,34 @@ def _head_url(model: Published) -> str:
 def _published(name: str, url: str, model: Published, on_progress: Progress, *, look: bool) -> Located:
     if look and not (torch_hub_checkpoints() / file_name(url)).exists():
         remark = f"{name} is {url}, looked at where it is"
-        return Located(name, None, url, model, (remark,), by_name=True, looked_at=True)
-    file, vouched = _fetch(url, model, on_progress)
-    kept = f"kept in {file.parent}" if vouched else f"taken from torch.hub's cache, {file.parent}, {UNVOUCHED}"
+        return Located(name, None, url, model, (remark,), fetched=True, looked_at=True)
+    file, fetched = _fetch(url, model, on_progress)
+    kept = f"kept in {file.parent}" if fetched else f"taken from torch.hub's cache, {file.parent}, {UNVOUCHED}"
     remark = f"{name} is {url}, {kept}"
-    return Located(name, file, published=model, remarks=(remark,), by_name=vouched, looked_at=look)
+    return Located(name, file, published=model, remarks=(remark,), fetched=fetched, looked_at=look)
 
 
 def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, bool]:
-    """The cached file of a published address, downloaded if need be, with the hash that its name announces.
-
-    And whether this run knows it to be that file: it downloaded it, or held it against a hash.
-    """
+    """The cached file of a published address, and whether this run fetched it. It has to have the hash in its name."""
     from dinoport.files.checksums import hash_file
     from dinoport.files.remote.download import download, wrong_hash
-    from dinoport.formats.remote.opening import check_downloaded
+    from dinoport.formats.remote.opening import check_beginning, check_downloaded
 
     target = torch_hub_checkpoints() / file_name(url)
     expected = sha256_prefix(url)
     if target.exists():
         if expected and not (found := hash_file(target)[1]).startswith(expected):
             raise wrong_hash(str(target), expected, found)
-        return target, expected is not None
+        return target, False
     with _gating(model):
-        fetched = download(Address.of(url), target, check_downloaded, sha256_prefix=expected, on_progress=on_progress)
+        fetched = download(
+            Address.of(url),
+            target,
+            check_downloaded,
+            check_beginning=check_beginning,
+            sha256_prefix=expected,
+            on_progress=on_progress,
+        )
     return target, fetched
 
 
@@ -226,14 +217,19 @@ def _published_file(name: str) -> Published | None:
     return published_file(name)
 
 
+def _called_like(name: str, model: Published | None) -> tuple[str, ...]:
+    """A word on a file that has a published one's name: what it is was not shown by that."""
+    return (f"{name} is called like the file of {model.name}, and is not proven to be it",) if model else ()
+
+
 def _gated(model: Published, error: CheckpointError) -> CheckpointError:
     return CheckpointError(
         f"{model.name} is gated: {error.what}",
         found=error.found,
         cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
         next_step=(
-            f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then\n"
-            f"       dinoport convert {model.file_name} FOLDER\n"
-            f"       or put the file into {torch_hub_checkpoints()} and use the name"
+            f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then",
+            f"dinoport convert {model.file_name} FOLDER",
+            f"or put the file into {torch_hub_checkpoints()} and use the name",
         ),
     )

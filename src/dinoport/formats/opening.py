@@ -15,6 +15,7 @@ from dinoport.formats.run_folder import checkpoint_within, choice_remarks
 from dinoport.formats.shards import gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.formats.transformers_folder import is_transformers_folder, read_transformers_folder
+from dinoport.shown.text import as_word
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -63,7 +64,8 @@ def _open_folder(path: Path) -> Checkpoint:
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}", next_step=f"ls -ld {path}") from error
+        next_step = f"ls -ld {as_word(path)}"
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}", next_step=next_step) from error
     refuse_other_layouts(path, names)
     if within := checkpoint_within(path):
         remarks = choice_remarks(path, within)

@@ -8,6 +8,7 @@ from pathlib import Path
 from dinoport.errors import CheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.distributed.signs import is_distributed_folder
+from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
 """Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""
@@ -42,7 +43,7 @@ def checkpoint_within(folder: Path) -> Path | None:
         f"{folder} holds {len(found)} checkpoints",
         expected="one, or its path",
         found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
-        next_step=f"give the one that you mean: dinoport convert {found[0]} FOLDER",
+        next_step=f"give the one that you mean: dinoport convert {as_word(found[0])} FOLDER",
     )
 
 

@@ -16,7 +16,7 @@ from dinoport.files.disk_errors import disk_errors
 from dinoport.pictures.images import Components, heat, png
 from dinoport.pictures.seeing import Seen, holding
 from dinoport.tensor import Array
-from dinoport.writing.whole_files import write_whole
+from dinoport.writing.commit import write_whole
 
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""

@@ -17,13 +17,12 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
+from dinoport.request import MAX_IMAGE_SIZE
+from dinoport.shown.text import as_word
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-MAX_SIZE = 4096
-"""Pixels: attention over more patches takes more memory than machines have."""
 
 MAX_PATCHES = 16_384
 """The attention of one head takes a gigabyte in float32 there, and grows with the square of their number."""
@@ -55,8 +54,8 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
     cell = form.cell or _patch_size(config)
-    if not cell <= size <= MAX_SIZE:
-        raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_SIZE} pixels")
+    if not cell <= size <= MAX_IMAGE_SIZE:
+        raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
     check_count(picture.size, size, cell)
     levels = fitted(picture, size, cell)
     mean, std = statistics(folder)
@@ -132,7 +131,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
-            next_step=f"dinoport convert {folder} FOLDER, then visualize FOLDER",
+            next_step=f"dinoport convert {as_word(folder)} FOLDER, then visualize FOLDER",
         )
     config = read_json(folder / "config.json")
     kind = str(config.get("model_type"))

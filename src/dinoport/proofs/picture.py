@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from dinoport.errors import SettingError
+from dinoport.errors import CheckpointError, SettingError
+from dinoport.files.byte_sources import LocalFile
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.tensor import Array
+from dinoport.tensor import Array, size_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,27 +48,58 @@ def _triangle(values: Array, period: int) -> Array:
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 """Of pictures, by what is in them. Pillow knows more, and has another program read some: Ghostscript runs an EPS."""
 
+MAX_SIDE, MAX_PIXELS = 12_000, 25_000_000
+"""Of a picture: most cameras stay below. The transforms of Transformers take up to forty bytes for each pixel."""
+
+MAX_PROPORTION = 16
+"""Of the longer side to the shorter, which a transform makes 256 pixels and more: a thread of pixels becomes a wall."""
+
+MAX_FILE_BYTES = 500_000_000
+"""Pillow reads some formats whole before it knows their size; MAX_PIXELS of 16 bits take a third of it."""
+
 
 def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
     """A picture from a file, as RGB. An orientation tag is left alone, as the originals' loaders leave it.
 
-    Raises SettingError for a file that is missing, damaged, cut off, too large to be trusted, or no picture, with
-    `otherwise` as what to do then.
+    Of several pictures in a file it is the first. Raises SettingError for a file that is missing, damaged, cut off, too
+    large, or no picture, with `otherwise` as what to do then. Sizes are looked at before anything is decoded.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
+        with closing(LocalFile(path)) as file:  # which no pipe and no device is
+            if file.size_bytes > MAX_FILE_BYTES:
+                raise _unusable(path, f"{size_text(file.size_bytes)}, more than {size_text(MAX_FILE_BYTES)}", otherwise)
         Image.init()  # so that all formats are known that this Pillow was built with
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
-            return image.convert("RGB")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise _unusable(path, "there is no such file" if not path.exists() else "it is a folder", otherwise) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's limit on pixels is above ours; damage raises later
+            with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+                if too_large := _too_large(*image.size):
+                    raise _unusable(path, too_large, otherwise)
+                return image.convert("RGB")
+    except CheckpointError as error:
+        found = "there is no such file" if not path.exists() else "it is a folder" if path.is_dir() else error.what
+        raise _unusable(path, found, otherwise) from error
     except UnidentifiedImageError as error:
         raise _unusable(path, "its content is no picture that is opened here", otherwise) from error
     except Image.DecompressionBombError as error:
         raise _unusable(path, f"more pixels than Pillow opens: {error}", otherwise) from error
+    except SettingError:
+        raise
     except Exception as error:  # Pillow's readers raise what they like on damaged files: OSError, SyntaxError, …
         raise _unusable(path, f"damaged or cut off: {str(error) or type(error).__name__}", otherwise) from error
+
+
+def _too_large(width: int, height: int) -> str | None:
+    """Why a picture of this size is not decoded."""
+    size = f"{width}×{height} pixels"
+    if max(width, height) > MAX_SIDE:
+        return f"{size}, where a side has at most {MAX_SIDE}"
+    if width * height > MAX_PIXELS:
+        return f"{size}, more than {MAX_PIXELS // 10**6} million"
+    if max(width, height) > MAX_PROPORTION * max(min(width, height), 1):
+        return f"{size}, where one side is at most {MAX_PROPORTION} times the other"
+    return None
 
 
 def _unusable(path: Path, found: str, next_step: str) -> SettingError:

@@ -14,6 +14,7 @@ from dinoport.model import CLAIM, Origin
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
 from dinoport.report.report import Accounting, Report, Setting
+from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -66,12 +67,14 @@ def report_lines(report: Report) -> Iterator[str]:
             yield from entry("", "dinoport.json, this report")
     if report.usage and report.proofs.exact and not report.verdict.failed:
         yield ""
-        yield from (f"{'load it' if number == 0 else '':<{LABEL}}{line}" for number, line in enumerate(report.usage))
+        for number, line in enumerate(report.usage):
+            yield shown(f"{'load it' if number == 0 else '':<{LABEL}}{line}")
 
 
 def plan_lines(report: Report) -> Iterator[str]:
     """Every step of the plan, folded by block."""
     for target, source, count in report.accounting.steps:
+        target, source = shown(target), shown(source)
         yield f"  {target}  ×{count}" if count > 1 else f"  {target}"
         yield from textwrap.wrap(f"← {source}", WIDTH, initial_indent="      ", subsequent_indent="        ")
 
@@ -329,8 +332,8 @@ def _refusal_lines(line: str) -> list[str]:
 
 
 def entry(label: str, text: str) -> Iterator[str]:
-    """A label and wrapped words. A name that is too long for a line is not broken: it can be copied."""
-    first = f"{label:<{LABEL}}"
+    """A label and wrapped words, shown as text. A name that is too long for a line is not broken: it can be copied."""
+    first, text = f"{label:<{LABEL}}", shown(text)
     yield from textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False
     ) or [first.rstrip()]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import shown_source
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.storage import summed_storages
@@ -20,6 +19,7 @@ from dinoport.progress import CHECKSUMS, READING, WRITING, Bar, Progress
 from dinoport.proofs.verdict import Proofs, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
+from dinoport.shown.address import shown_source
 from dinoport.tensor import is_matrix, size_text
 from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.folder import REPORT, write_card

@@ -8,6 +8,7 @@ So whatever can be computed again from the source is computed again, and compare
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
+from dinoport.proofs.verdict import Proofs
 from dinoport.report.as_json import FORMAT, SEAL, seal
 from dinoport.report.report import Report
 from dinoport.tensor import size_text
@@ -200,6 +202,33 @@ def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
     if not then:  # converted with --verify none
         return bool(_at(folder.report, ("source", "size_bytes")) != conversion.checkpoint.size_bytes)
     return then != [source.size_bytes for source in conversion.sources]
+
+
+def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Proofs) -> tuple[str, ...]:
+    """Which of the two is not what it was when the folder was written, where their tensors differ."""
+    if recorded is None or proofs.exact is None or proofs.exact.passed:
+        return ()
+    if any(_broken_seal(path, recorded)):
+        return (f"which of the two changed cannot be told: {REPORT} was changed itself",)
+    if any(broken_hashes(path, recorded, documents=False)):
+        return (f"of the two, the folder changed: it does not have the hashes with which it was written ({REPORT})",)
+    return (f"of the two, the source changed: the folder has the hashes with which it was written ({REPORT})",)
+
+
+@contextmanager
+def told_apart(which: str, where: object) -> Iterator[None]:
+    """Say of a file that changes during a verification which of the two it belongs to."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{which} changed while it was verified: {printable(str(where))}",
+            where=error.what,
+            expected=error.expected,
+            found=error.found,
+            cause=error.cause,
+            next_step=error.next_step,
+        ) from error
 
 
 def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:

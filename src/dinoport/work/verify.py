@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
-from dinoport.files.address import shown_source
+from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import CONFIG, ORIGINAL_FILE, read_json
@@ -21,6 +21,7 @@ from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
+from dinoport.shown.address import shown_source
 from dinoport.work import integrity
 from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
@@ -81,11 +82,15 @@ def _verified(
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
         problems += integrity.contradictions(place, target.report, fresh, given, another=another)
-    conversion.check_unchanged()
-    target.check_unchanged()
+    with integrity.told_apart("the source", conversion.checkpoint.where):
+        conversion.check_unchanged()
+    with integrity.told_apart("the folder", place):
+        target.check_unchanged()
     upstream = conversion.model.family.upstream
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.model.warnings, *integrity.warnings_of(place, target, fresh, another=another))
+    if not another:
+        warnings += integrity.which_changed(place, target.report, proofs)
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)
@@ -111,6 +116,8 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
     returned = was_returned(place)
     path = place / ORIGINAL_FILE if returned else place
     try:
+        if returned:
+            refuse_leaving(path, place)
         report = read_json(place / REPORT) if returned else None
         checkpoint = open_checkpoint(path)
         checkpoint = replace(checkpoint, report=report) if returned else checkpoint

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.writing import auto_class, result
+from dinoport.shown.text import python_text, shown_markdown
 from dinoport.writing.licence import Licence
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says beside what the target knows.
+    """What a card says beside what the target knows. Its texts hold names that strangers chose, and are shown as text.
 
     `licence` and `base_model`, a repository on the Hub, only where they are known.
     """
@@ -43,11 +43,11 @@ def _metadata(target: Target, facts: CardFacts) -> list[str]:
 
 def _body(target: Target, facts: CardFacts) -> list[str]:
     lines = [
-        f"# {facts.folder}",
+        f"# {shown_markdown(facts.folder)}",
         "",
         f"A {facts.family} ({facts.upstream}) as `{target.form}` of Hugging Face Transformers, converted by dinoport.",
         "",
-        f"**Verdict: {facts.verdict}.** Figures and hashes are in `dinoport.json`.",
+        f"**Verdict: {shown_markdown(facts.verdict)}.** Figures and hashes are in `dinoport.json`.",
         "",
         "## Use",
         "",
@@ -58,8 +58,8 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
         *_cautions(target, facts),
         "## What this model is",
         "",
-        *(f"- {setting}" for setting in facts.settings),
-        *(f"- {remark}" for remark in facts.remarks),
+        *(f"- {shown_markdown(setting)}" for setting in facts.settings),
+        *(f"- {shown_markdown(remark)}" for remark in facts.remarks),
     ]
     return [*lines, "", _licence(facts)]
 
@@ -72,7 +72,7 @@ def _licence(facts: CardFacts) -> str:
 
 def usage(target: Target, folder: str) -> list[str]:
     """Python that loads the folder and runs it on a picture."""
-    name = json.dumps(folder, ensure_ascii=False)
+    name = python_text(folder)
     if target.channels != 3:
         return _usage_of_channels(target, name)
     return [

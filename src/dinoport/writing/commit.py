@@ -11,14 +11,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.writing.merging import merge as merge_files
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, REPORT, WEIGHTS
+from dinoport.writing.ownership import CARD, replaced
 from dinoport.writing.place import REPLACE, Place
+
+PROCESSOR = "preprocessor_config.json"
 
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
 """What network file systems answer where a folder cannot be flushed."""
@@ -52,7 +55,7 @@ class Workspace:
     def _merge_into(self, folder: Path) -> None:
         with disk_errors(folder):
             self._flush()
-            merge_files(self.path, folder)
+            _merge(self.path, folder)
             _flush_entry(folder)
         self._published = True
 
@@ -61,7 +64,7 @@ class Workspace:
             self._flush()
             place.check(force=self._force, single_file=self._single_file)
             if self._force and place.path.is_dir():
-                place.path.rename(aside)
+                self._move_aside(place, aside)
             self._rename_onto(place)
             try:
                 _flush_entry(place.path.parent)
@@ -70,6 +73,15 @@ class Workspace:
                     place.path.rename(self.path)
                 raise
         self._published = True
+
+    def _move_aside(self, place: Place, aside: Path) -> None:
+        """Move what is replaced out of the way, and look at it once more, where nobody finds it to write into it."""
+        place.path.rename(aside)
+        try:
+            Place(place.shown, aside).check_replaceable()
+        except FolderError:
+            aside.rename(place.path)
+            raise
 
     def _rename_onto(self, place: Place) -> None:
         try:
@@ -84,6 +96,52 @@ class Workspace:
             for name in names:
                 _flush_entry(Path(folder, name))
             _flush_entry(Path(folder))
+
+
+def _merge(made: Path, folder: Path) -> None:
+    """Move every file of `made` into `folder`, over its namesakes.
+
+    Without its config Transformers loads nothing: it goes first and comes last, so that a merge cut short is no mixture
+    that loads. Raises FolderError, before anything is moved, for what must not be replaced.
+    """
+    names = sorted(path.name for path in made.iterdir())
+    hiding = [WEIGHTS[0]] if INDEXES[0] in names and WEIGHTS[0] not in names else []
+    _check_mergeable([*names, *hiding], folder)
+    for name in (CONFIG, *hiding):  # Transformers would take whole weights instead of the new shards
+        (folder / name).unlink(missing_ok=True)
+    for name in sorted(names, key=lambda name: name == CONFIG):
+        (made / name).replace(folder / name)
+    made.rmdir()
+
+
+def _check_mergeable(names: Iterable[str], folder: Path) -> None:
+    """Raise FolderError where a file would be replaced that neither dinoport nor Transformers wrote."""
+    with disk_errors(folder):
+        kept = replaced(folder, names)
+    if kept:
+        raise FolderError(
+            f"{kept[0]} in {folder} would be replaced, and neither dinoport nor Transformers wrote it",
+            where=str(folder / kept[0]),
+            found=", ".join(kept),
+            next_step="remove it, or choose another folder",
+        )
+
+
+def write_whole(contents: Mapping[Path, bytes]) -> None:
+    """Write files of their own, such as reports and pictures, over what is there: each whole or not at all.
+
+    Every file is written beside its place first, and all are renamed once all are written. Whatever goes wrong before
+    leaves what was there. Raises FolderError where the disk refuses, where a folder has the name of a file, or where
+    another run is writing the same file.
+    """
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            if path.exists() and not path.is_file() and not path.is_dir():  # a pipe, or /dev/stdout: no name to replace
+                made = path
+            else:
+                made = stack.enter_context(publishing(path, force=True, single_file=True)).path
+            with disk_errors(path, len(content)):
+                made.write_bytes(content)
 
 
 @contextmanager
@@ -111,6 +169,10 @@ def publishing(
             free = () if merge and place.path.is_dir() else (place,)
             for name in (*free, place.unproven) if keep_unproven else free:
                 name.check(force=force, single_file=single_file)
+            if not free:
+                _check_mergeable(
+                    (CONFIG, PROCESSOR, REPORT, CARD), place.path
+                )  # before the work; the rest is known after it
             with disk_errors(place.path):
                 place.new.mkdir()
             workspace = Workspace(place, force=force, single_file=single_file, merge=merge)

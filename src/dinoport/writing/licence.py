@@ -20,10 +20,13 @@ class Licence:
 
     def write(self, folder: Path) -> WrittenFile:
         """Put the whole text into a folder. Raises FolderError where the disk refuses."""
+        return write_text(folder / self.file_name, self.content)
+
+    @property
+    def content(self) -> str:
         from importlib import resources
 
-        content = (resources.files("dinoport.writing") / "licences" / self.text).read_text(encoding="utf-8")
-        return write_text(folder / self.file_name, content)
+        return (resources.files("dinoport.writing") / "licences" / self.text).read_text(encoding="utf-8")
 
 
 LICENCES = {

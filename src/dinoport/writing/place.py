@@ -12,6 +12,7 @@ from pathlib import Path
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.formats.transformers_folder import ORIGINAL_FILE, REPORT
+from dinoport.writing.ownership import foreign
 
 OTHER_NAME = "choose another name"
 REPLACE = "choose another name, or replace it with --force"
@@ -25,10 +26,7 @@ OF_A_MODEL = re.compile(
 WAY_BACK = frozenset({ORIGINAL_FILE, REPORT})
 """What `--to original` writes. A checkpoint.pth without the other is what a training run has left."""
 
-BESIDE_A_MODEL = re.compile(r"README\.md|LICENSE(\.\w+)?|\.gitattributes|\.DS_Store|Thumbs\.db|desktop\.ini")
-"""What may lie beside it: cards and licences, and what the Hub and file managers add."""
-
-FEW = 3
+FEW = 8
 """How many names a message gives."""
 
 
@@ -106,35 +104,26 @@ class Place:
                 next_step="convert into another folder, then copy the files",
             )
         if not single_file:
-            with disk_errors(self.path):
-                self._check_replaceable()
+            self.check_replaceable()
 
     def _is_replaceable(self) -> bool:
         """Whether --force would be of use."""
         try:
-            self._check_replaceable()
+            self.check_replaceable()
         except (FolderError, OSError):
             return False
         return not (self.path / ".git").exists()
 
-    def _check_replaceable(self) -> None:
-        """Raise FolderError for a folder that is not empty and holds more than a model: --force is no `rm -r`."""
-        entries = {entry.name: entry.is_dir() for entry in os.scandir(self.path)}
-        own = {name for name in entries if OF_A_MODEL.fullmatch(name)} | (
-            WAY_BACK if entries.keys() >= WAY_BACK else set()
-        )
-        alien = [
-            f"{name}/" if is_folder else name
-            for name, is_folder in sorted(entries.items())
-            if is_folder or not (name in own or BESIDE_A_MODEL.fullmatch(name))
-        ]
-        if alien or (entries and not own):
-            names = alien or sorted(entries)
+    def check_replaceable(self) -> None:
+        """Raise FolderError for a folder that holds what neither dinoport nor Transformers wrote: it is no `rm -r`."""
+        with disk_errors(self.path):
+            names = [*foreign(self.path).values()]
+        if names:
             more = f" and {len(names) - FEW} more" if names[FEW:] else ""
             raise FolderError(
-                f"{self.shown} holds what no conversion writes, and --force would delete it",
+                f"{self.shown} holds what neither dinoport nor Transformers wrote, and --force would delete it",
                 where=str(self.path),
-                expected="an empty folder, or the files of a converted model and nothing else",
+                expected="an empty folder, or the files of a model as they were written and nothing else",
                 found=", ".join(names[:FEW]) + more,
                 next_step="choose another name, or move or delete what is in there yourself",
             )

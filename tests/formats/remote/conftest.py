@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dinoport.files.remote import http
+from dinoport.files.remote import patience
 from tests.http_server import Site, serving
 
 
@@ -18,6 +18,6 @@ def site() -> Iterator[Site]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Nobody waits in a test; the seconds that would have been waited are kept."""
     seconds: list[float] = []
-    monkeypatch.setattr(http, "sleep", seconds.append)
+    monkeypatch.setattr(patience, "sleep", seconds.append)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     return seconds

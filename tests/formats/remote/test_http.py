@@ -8,10 +8,12 @@ import socket
 import pytest
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import Address, scheme_of, shown
+from dinoport.files.address import Address
 from dinoport.files.remote import http
 from dinoport.files.remote.client import Response
-from dinoport.files.remote.http import Patience, RefusedError, ask, content_length, content_range, fetch_whole
+from dinoport.files.remote.http import RefusedError, ask, content_length, content_range, fetch_whole
+from dinoport.files.remote.patience import Patience
+from dinoport.shown.address import scheme_of, shown_address
 from tests.http_server import Site, breaks_after, endless_body, endless_redirect, serving, status
 
 
@@ -34,7 +36,7 @@ def body(address: Address) -> bytes:
     ],
 )
 def test_no_secret_of_an_address_is_shown(url: str, expected: str) -> None:
-    assert shown(url) == expected
+    assert shown_address(url) == expected
     assert "secret" not in repr(Address.of(url))
 
 
@@ -188,11 +190,11 @@ def test_a_server_that_is_not_there(waits: list[float]) -> None:
         with pytest.raises(CheckpointError) as caught:
             body(Address.of(url))
     assert str(caught.value) == (
-        f"{shown(url)} could not be read: it refused the connection\n"
+        f"{shown_address(url)} could not be read: it refused the connection\n"
         "  found: 3 tries in a row failed\n"
         "  try: check the network and the address, or fetch the file elsewhere and give its path"
     )
-    assert "secret" not in shown(url)
+    assert "secret" not in shown_address(url)
     assert caught.value.__cause__ is None
     assert len(waits) == 2
 

@@ -82,13 +82,10 @@ def test_the_own_cache_without_room(site: Site, monkeypatch: pytest.MonkeyPatch)
     assert caught.value.next_step == "free some space, or set DINOPORT_CACHE to a folder on a larger disk"
 
 
-@pytest.mark.parametrize(
-    ("path", "name"), [("a/..", "file"), ("a/.", "file"), ("a/b:c.pth", "b_c.pth"), ("a/" + "n" * 300, "n" * 100)]
-)
+@pytest.mark.parametrize(("path", "name"), [("a/...", "file"), ("a/b:c.pth", "b_c.pth"), ("a/" + "n" * 300, "n" * 100)])
 def test_the_name_in_the_cache_is_a_file_name(site: Site, tmp_path: Path, path: str, name: str) -> None:
     site.ranges = False
-    for asked in (path, "", "a", "a/"):  # a client may resolve the dots itself
-        site.files[asked] = DATA
+    site.files[path] = DATA
     with open_remote(site.url(path)) as checkpoint:
         assert same_tensors(checkpoint)
     assert [found.name for found in tmp_path.glob("cache/downloads/*/*") if found.suffix != ".json"] == [name]

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from dinoport import api
-from dinoport.files.remote import http
+from dinoport.files.remote import patience
 from dinoport.formats.remote.opening import open_remote
 from dinoport.formats.remote.run_config import find_run_config
 from dinoport.formats.run_config import MAX_BYTES
@@ -91,7 +91,7 @@ def test_a_server_that_fails_for_good(site: Site, waits: list[float]) -> None:
     found = find_run_config(site.url("run/checkpoint.pth"))
     assert found is not None
     assert found.problem == "the server answers 500"
-    assert len(waits) == len(http.WAITS_SECONDS)
+    assert len(waits) == len(patience.WAITS_SECONDS)
 
 
 def test_one_that_is_too_large_is_not_read_to_its_end(site: Site) -> None:

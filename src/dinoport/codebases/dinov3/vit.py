@@ -23,6 +23,7 @@ from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
+from dinoport.shown.text import as_word
 from dinoport.tensor import Shape
 
 BUILDERS = {
@@ -184,7 +185,7 @@ def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
             where=PERIODS,
             expected=f"a quarter of a head's width, and heads that fill {sizes.width}",
             found=f"{periods} periods",
-            next_step=f"dinoport inspect {evidence.where}",
+            next_step=f"dinoport inspect {as_word(evidence.where)}",
         )
     heads = sizes.width // (4 * periods)
     if given is not None and checked_heads(evidence.where, evidence.wishes, sizes.width, given) != heads:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from dinoport.errors import CheckpointError, MissingPackageError
-from dinoport.files.address import scheme_of, shown
-from dinoport.files.remote.http import Patience, RefusedError, refuse_offline
+from dinoport.files.address import check_sound
+from dinoport.files.remote.client import within
+from dinoport.files.remote.http import RefusedError, refuse_offline
+from dinoport.files.remote.patience import WAITS_SECONDS, WAITS_WHEN_SLOW, Budget, Patience
+from dinoport.shown.address import scheme_of, shown_address
 
 STORES = {
     "s3": "s3fs",
@@ -28,6 +32,9 @@ of those."""
 READ_BYTES = 1024 * 1024
 """What one call of the store reads."""
 
+STORE_SECONDS = 60.0
+"""For one call of a store: its package bounds, at best, each read of its own."""
+
 VERSION_FIELDS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "updated", "created", "size")
 """By which stores tell one version of a file from the next; each has some of them."""
 
@@ -35,30 +42,37 @@ VERSION_FIELDS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "m
 class FilesystemRanges:
     """A file in a store, as ranges."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, budget: Budget | None = None) -> None:
         """Raises MissingPackageError where the store's package is missing, CheckpointError where it refuses."""
-        self.where = shown(url)
+        self.where = shown_address(url)
         _check_scheme(url)
         refuse_offline(self.where)
+        self._budget = budget or Budget()
         self._filesystem, self._path = _filesystem(url)
         self._version = self._info()
-        self.size_bytes = int(self._version.get("size") or 0)
+        self.size_bytes = self._version.get("size") or 0
+        if not isinstance(self.size_bytes, int) or self.size_bytes < 0:
+            raise CheckpointError(f"{self.where} has no size", found=f"{self.size_bytes!r}, as the store says")
         self.tells_versions = any(value for name, value in self._version.items() if name != "size")
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
-        patience = Patience(self.where)
+        patience = Patience(self.where, self._budget)
+        read = self._filesystem.cat_file
         while start < stop:
             end = min(start + READ_BYTES, stop)
             try:
-                data: bytes = self._filesystem.cat_file(self._path, start=start, end=end)
+                data: bytes = within(STORE_SECONDS, partial(read, self._path, start=start, end=end))
             except Exception as error:  # each store raises what its own package has
-                patience.failed(_reason(error))
+                slow = isinstance(error, TimeoutError)
+                patience.failed(_reason(error), WAITS_WHEN_SLOW if slow else len(WAITS_SECONDS))
                 continue
             if not 0 < len(data) <= end - start:
                 raise self._changed(f"{len(data)} bytes where {end - start} were asked for")
             yield data
             start += len(data)
-            patience.progressed()
+            patience.progressed(len(data))
+            if start < end:
+                patience.failed(f"the store gives {len(data)} bytes where {len(data) + end - start} were asked for")
 
     def check_unchanged(self) -> None:
         """Raise CheckpointError if the store describes the file differently now."""
@@ -70,7 +84,7 @@ class FilesystemRanges:
 
     def _info(self) -> Mapping[str, Any]:
         try:
-            info = self._filesystem.info(self._path)
+            info = within(STORE_SECONDS, lambda: self._filesystem.info(self._path))
         except Exception as error:
             raise _unreadable(self.where, error) from None
         if info.get("type") == "directory":
@@ -87,16 +101,17 @@ class FilesystemRanges:
 
 
 def _check_scheme(url: str) -> None:
+    check_sound(url)
     scheme = scheme_of(url)
     if scheme in ("file", "local") and "::" not in url:
         raise CheckpointError(
-            f"{shown(url)} is a path that is written like an address",
+            f"{shown_address(url)} is a path that is written like an address",
             next_step="leave the scheme out, and give the path itself",
         )
     if scheme not in STORES or "::" in url:
         chain = "a chain of addresses, of which fsspec would open each" if "::" in url else None
         raise CheckpointError(
-            f"{shown(url)} is at no kind of address that is read",
+            f"{shown_address(url)} is at no kind of address that is read",
             expected="https://, http://, hf://, s3://, gs:// or az://",
             found=chain,
             next_step="check the address, or download the file and give its path",
@@ -114,14 +129,14 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        filesystem, path = url_to_fs(url)
+        filesystem, path = within(STORE_SECONDS, lambda: url_to_fs(url))
     except ImportError as error:
         raise MissingPackageError(
             f"{scheme}:// cannot be opened: a package that {STORES[scheme]} needs is missing ({error.name})",
             next_step=f'pip install --upgrade "dinoport[remote]" {STORES[scheme]}',
         ) from None
     except Exception as error:  # such as a login that is missing
-        raise _unreadable(shown(url), error) from None
+        raise _unreadable(shown_address(url), error) from None
     return filesystem, str(path)
 
 
@@ -137,6 +152,8 @@ def _reason(error: Exception) -> str:
     """Why, in words of our own: a store's message may hold an address with its signature, or a key."""
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
+    if isinstance(error, TimeoutError):
+        return f"it took more than {STORE_SECONDS:.0f} seconds"
     if isinstance(error, PermissionError):
         return "the store refuses"
     if isinstance(error, OSError) and error.errno is not None:

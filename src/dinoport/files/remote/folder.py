@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import Address, scheme_of, shown
+from dinoport.files.address import Address
 from dinoport.files.byte_sources import ByteSource, LocalFile
 from dinoport.files.folders import LocalFolder, unsound
 from dinoport.files.remote.fetching import CONNECTIONS, Fetching
@@ -16,7 +16,9 @@ from dinoport.files.remote.filesystem import FilesystemRanges
 from dinoport.files.remote.http import RefusedError, Whole, fetch_whole, is_offline
 from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.files.remote.hub import hub_file
+from dinoport.files.remote.patience import Budget
 from dinoport.files.remote.remote_file import RemoteFile
+from dinoport.shown.address import scheme_of, shown_address
 
 FIRST_BYTES = 1
 """Of each file, to learn its size: a run of many ranks has as many files, and most are not read from the start."""
@@ -28,9 +30,10 @@ class RemoteFolder:
     In a repository of the Hub all files are those of one commit, the one that the Hub names with the first answer.
     """
 
-    def __init__(self, url: str, fetching: Fetching | None = None) -> None:
+    def __init__(self, url: str, fetching: Fetching | None = None, budget: Budget | None = None) -> None:
         """`url` ends in a slash, or names a folder on the Hub; a query behind it goes with every file."""
-        self.where = shown(url)
+        self._budget = budget or Budget()
+        self.where = shown_address(url)
         self._before, _, query = url.partition("?")
         self._query = f"?{query}" if query else ""
         self._hub = hub_file(url)
@@ -44,7 +47,7 @@ class RemoteFolder:
         return self._hub.revision if self._hub and self._hub.is_pinned else None
 
     def named(self, name: str) -> str:
-        return self._hub.file(name).shown if self._hub else shown(f"{self._before}{name}{self._query}")
+        return self._hub.file(name).shown if self._hub else shown_address(f"{self._before}{name}{self._query}")
 
     def open(self, name: str) -> ByteSource:
         """Raises CheckpointError for a server that refuses, or that has no ranges: a folder is not fetched whole."""
@@ -112,8 +115,8 @@ class RemoteFolder:
         if cached := self._cached(name):
             return Whole(LocalFolder(cached.parent).read(cached.name, max_bytes) or b"")
         if address := self._address(name):
-            return fetch_whole(address, max_bytes)
-        ranges = FilesystemRanges(f"{self._before}{name}{self._query}")
+            return fetch_whole(address, max_bytes, self._budget)
+        ranges = FilesystemRanges(f"{self._before}{name}{self._query}", self._budget)
         if ranges.size_bytes > max_bytes:
             raise unsound(ranges.where, f"{ranges.size_bytes} bytes, where at most {max_bytes} are sound")
         return Whole(b"".join(ranges.stream(0, ranges.size_bytes)))
@@ -121,9 +124,9 @@ class RemoteFolder:
     def _ranges(self, name: str) -> HttpRanges | FilesystemRanges:
         address = self._address(name)
         if address is None:
-            return FilesystemRanges(f"{self._before}{name}{self._query}")
+            return FilesystemRanges(f"{self._before}{name}{self._query}", self._budget)
         try:
-            return HttpRanges(address, FIRST_BYTES)
+            return HttpRanges(address, FIRST_BYTES, self._budget)
         except NoRangesError:
             raise CheckpointError(
                 f"{self.where} is on a server that gives no ranges",

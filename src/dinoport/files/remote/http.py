@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import Address, origin, shown
+from dinoport.files.address import Address, check_sound, is_inside, origin
 from dinoport.files.folders import unsound
 from dinoport.files.remote.client import BrokenConnectionError, Response, send, unsound_address
+from dinoport.files.remote.patience import Budget, Patience
+from dinoport.shown.address import shown_address
 
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -21,22 +26,15 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 ABSENT = (404, 410)
 
-WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each further try. It starts anew once bytes have come."""
+UNENCODED = ("", "identity", "aws-chunked")
+"""What Content-Encoding may say. The last stands at files of S3 whose uploader took it over, and which are plain."""
 
-WAITS_FOR_ANSWER = 2
-"""How many of these are spent on a server that cannot be reached at all."""
-
-MAX_WAIT_SECONDS = 60.0
-"""A server that asks for more patience than this is not waited for."""
-
-NOT_REACHED = "check the network and the address, or fetch the file elsewhere and give its path"
+VALIDATOR = re.compile(r"[\x20-\x7e]{1,200}")
+"""What is kept of an ETag or a date, and sent back; a server may put anything there."""
 
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 LENGTH = re.compile(r"[0-9]{1,18}")
 """No file has more bytes than 18 digits count, and Python refuses to read thousands of digits."""
-
-sleep = time.sleep
 
 
 class RefusedError(CheckpointError):
@@ -62,7 +60,9 @@ class Validators:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], size_bytes: int | None) -> Validators:
-        return cls(size_bytes, headers.get("etag"), headers.get("last-modified"))
+        etag, last_modified = (headers.get(name, "") for name in ("etag", "last-modified"))
+        kept = [text if VALIDATOR.fullmatch(text) else None for text in (etag, last_modified)]
+        return cls(size_bytes, *kept)
 
     @property
     def strong(self) -> str | None:
@@ -79,35 +79,6 @@ class Validators:
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
-class Patience:
-    """Counts failures in a row, waits after each, and gives up with the reason of the last."""
-
-    def __init__(self, where: str, next_step: str = "try again later") -> None:
-        self._where, self._next_step = where, next_step
-        self._failures = 0
-
-    def progressed(self) -> None:
-        self._failures = 0
-
-    def failed(self, reason: str, *, before_answer: bool = False, wait_seconds: float | None = None) -> None:
-        """Wait before the next try. Raises CheckpointError when there have been enough."""
-        tries = WAITS_FOR_ANSWER if before_answer else len(WAITS_SECONDS)
-        seconds = WAITS_SECONDS[min(self._failures, tries - 1)] if wait_seconds is None else wait_seconds
-        self._failures += 1
-        if self._failures > tries or seconds > MAX_WAIT_SECONDS:
-            wants = f", and asks to wait {seconds:.0f} seconds" if seconds > MAX_WAIT_SECONDS else ""
-            raise self.over(reason + wants, NOT_REACHED if before_answer else None)
-        sleep(seconds)
-
-    def over(self, reason: str, next_step: str | None = None) -> CheckpointError:
-        """What to raise where no further try is made."""
-        return CheckpointError(
-            f"{self._where} could not be read: {reason}",
-            found=f"{self._failures} tries in a row failed" if self._failures > 1 else None,
-            next_step=next_step or self._next_step,
-        )
-
-
 def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Response:
     """GET an address, with another try for each answer that may change. The caller closes the response.
 
@@ -115,18 +86,37 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Res
     """
     while True:
         try:
+            begun = time.monotonic()
             response = _follow(address, headers)
         except BrokenConnectionError as error:
-            if error.useless:
-                raise patience.over(str(error), NOT_REACHED) from None
-            patience.failed(str(error), before_answer=error.before_answer)
+            patience.broke(error)
             continue
-        if response.status in (200, 206, 412, 416):
-            return response
+        with _closed_on_error(response):
+            patience.answered(time.monotonic() - begun)
+            if response.status in (200, 206, 412, 416):
+                _refuse_encoded(response, patience)
+                return response
         with response:
             if response.status not in TRANSIENT:
                 raise _refused(address, response)
         patience.failed(f"the server answers {response.status}", wait_seconds=_retry_after(response.headers))
+
+
+@contextmanager
+def _closed_on_error(response: Response) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with response:
+            raise
+
+
+def _refuse_encoded(response: Response, patience: Patience) -> None:
+    """Raise CheckpointError for a body that would have to be unpacked first, and could then be of any size."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in UNENCODED:
+        reason = f"the server sends it packed ({encoding}), which was not asked for"
+        raise patience.over(reason, "download the file, and give its path")
 
 
 @dataclass(frozen=True)
@@ -137,12 +127,12 @@ class Whole:
     commit: str | None = None
 
 
-def fetch_whole(address: Address, max_bytes: int) -> Whole:
+def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) -> Whole:
     """A small file at once, from a server with ranges or without.
 
     Raises RefusedError where there is none, CheckpointError for one that is larger.
     """
-    patience = Patience(address.shown)
+    patience = Patience(address.shown, budget)
     while True:
         with ask(address, {}, patience) as response:
             if response.status != 200:
@@ -151,7 +141,7 @@ def fetch_whole(address: Address, max_bytes: int) -> Whole:
             try:
                 data = b"".join(head_of(response, max_bytes + 1))
             except BrokenConnectionError as error:
-                patience.failed(str(error))
+                patience.broke(error)
                 continue
             if len(data) > max_bytes:
                 raise unsound(address.shown, f"more than the {max_bytes} bytes that are sound")
@@ -191,6 +181,7 @@ def _follow(address: Address, headers: Mapping[str, str]) -> Response:
     except ValueError:
         raise unsound_address() from None
     for _ in range(MAX_REDIRECTS):
+        check_sound(url)
         at_home = origin(url) == origin(address.url)
         own = address.headers if at_home else {}
         response = send(url, {**own, **headers})
@@ -204,7 +195,7 @@ def _follow(address: Address, headers: Mapping[str, str]) -> Response:
             url = _redirected(address, url, target)
     raise CheckpointError(
         f"{address.shown} leads from one address to the next without end",
-        found=f"{MAX_REDIRECTS} redirects, the last to {shown(url)}",
+        found=f"{MAX_REDIRECTS} redirects, the last to {shown_address(url)}",
         next_step="open the address in a browser, and give the one that it ends at",
     )
 
@@ -213,6 +204,7 @@ def _redirected(address: Address, url: str, target: str) -> str:
     try:
         following = urljoin(url, target)
         before, after = urlsplit(url).scheme, urlsplit(following).scheme
+        elsewhere = origin(following) != origin(url)
     except ValueError:
         raise CheckpointError(
             f"{address.shown} leads to an address that is not sound",
@@ -223,8 +215,16 @@ def _redirected(address: Address, url: str, target: str) -> str:
         raise CheckpointError(
             f"{address.shown} leads to an address that is not followed",
             expected="https all the way" if before == "https" else "http or https",
-            found=f"a redirect to {shown(following)}",
+            found=f"a redirect to {shown_address(following)}",
             cause="a server that is set up wrongly, or someone on the way who would like to change the file",
+            next_step="give the address that the file is really at",
+        )
+    if elsewhere and is_inside(following) and not is_inside(address.url):
+        raise CheckpointError(
+            f"{address.shown} leads to an address that is not followed",
+            expected="an address that is open to all, as this one is",
+            found=f"a redirect to {shown_address(following)}, on this machine or in its own network",
+            cause="a server that is set up wrongly, or that would have this machine ask what it cannot reach itself",
             next_step="give the address that the file is really at",
         )
     return following
@@ -260,6 +260,18 @@ def _refused(address: Address, response: Response) -> RefusedError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """What a server asks for, in seconds; None where it does not say, or says it as a date."""
+    """What a server asks for, in seconds or as a date by its own clock; None where it does not say."""
     text = headers.get("retry-after", "").strip()
-    return float(text) if text.isascii() and text.isdigit() else None
+    if text.isascii() and text.isdigit():
+        return float(text[:18])  # more is as much too long, and takes time to read
+    then = _date(text)
+    now = _date(headers.get("date", "")) or datetime.now(timezone.utc)
+    return (then - now).total_seconds() if then else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text[:100])
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)

@@ -9,7 +9,6 @@ from dinoport.errors import CheckpointError
 from dinoport.files.address import Address, origin
 from dinoport.files.remote.client import BrokenConnectionError, Response
 from dinoport.files.remote.http import (
-    Patience,
     RefusedError,
     Validators,
     ask,
@@ -17,9 +16,12 @@ from dinoport.files.remote.http import (
     content_range,
     head_of,
 )
+from dinoport.files.remote.patience import Budget, Patience
 
 FIRST_BYTES = 64 * 1024
 """Asked for when a file is opened: its size comes with them, and most of what is in them is read first."""
+
+SHORT = "it sends less than what was asked for"
 
 EXPIRED = (401, 403, 410)
 """What a signed address answers when its time is over; the address that led to it gives a new one."""
@@ -36,31 +38,31 @@ class NoRangesError(Exception):
 class HttpRanges:
     """A remote file that was found to give out ranges, with the `beginning` that came first."""
 
-    def __init__(self, address: Address, first_bytes: int = FIRST_BYTES) -> None:
-        """Ask for the beginning.
+    def __init__(self, address: Address, first_bytes: int = FIRST_BYTES, budget: Budget | None = None) -> None:
+        """Ask for the beginning. Files of one folder share a `budget`.
 
         Raises NoRangesError for a server without ranges, CheckpointError for one that refuses or cannot be reached.
         """
-        self.where, self._address = address.shown, address
+        self.where, self._address, self._budget = address.shown, address, budget or Budget()
         self._direct: Address | None = None
         self.beginning, self._version = self._open(first_bytes)
         self.size_bytes = self._version.size_bytes or 0
         self.tells_versions = bool(self._version.etag or self._version.last_modified)
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
-        patience = Patience(self.where)
+        patience = Patience(self.where, self._budget)
         while start < stop:
             with self._ask(start, stop, patience) as response:
                 try:
                     for data in head_of(response, stop - start):
                         yield data
                         start += len(data)
-                        patience.progressed()
+                        patience.progressed(len(data))
                 except BrokenConnectionError as error:
-                    patience.failed(str(error))
+                    patience.broke(error)
                     continue
             if start < stop:
-                patience.failed("the connection broke off")
+                patience.failed(SHORT)
 
     def check_unchanged(self) -> None:
         """Raise CheckpointError if the server offers another version now. Costs one request of one byte."""
@@ -69,7 +71,7 @@ class HttpRanges:
                 pass
 
     def _open(self, first_bytes: int) -> tuple[bytes, Validators]:
-        patience = Patience(self.where)
+        patience = Patience(self.where, self._budget)
         while True:
             with ask(self._address, {"range": f"bytes=0-{first_bytes - 1}"}, patience) as response:
                 if response.headers.get("content-range") == "bytes */0":
@@ -80,12 +82,12 @@ class HttpRanges:
                 try:
                     beginning = b"".join(head_of(response, min(total, first_bytes)))
                 except BrokenConnectionError as error:
-                    patience.failed(str(error))
+                    patience.broke(error)
                     continue
                 self._remember(response)
                 if len(beginning) == min(total, first_bytes):
                     return beginning, Validators.of(response.headers, total)
-            patience.failed("the connection broke off")
+            patience.failed(SHORT)
 
     def _ask(self, start: int, stop: int, patience: Patience) -> Response:
         """Ask for a range, at the address that the last answer came from as long as that is good."""

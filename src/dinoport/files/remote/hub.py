@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import Address, shown
+from dinoport.files.address import Address
+from dinoport.shown.address import shown_address
 
 FILE = re.compile(
     r"hf://(?:(?P<kind>datasets|spaces|models)/)?"
@@ -114,7 +115,7 @@ def hub_file(source: str) -> HubFile | None:
         found = FILE.fullmatch(source)
         if found is None:
             raise CheckpointError(
-                f"{shown(source)} does not name a file or a repository on the Hub",
+                f"{shown_address(source)} does not name a file or a repository on the Hub",
                 expected="hf://owner/repo, hf://owner/repo/file, or hf://owner/repo@revision/file",
                 next_step="look up the file's name on the repository's page",
             )
@@ -129,7 +130,7 @@ def hub_file(source: str) -> HubFile | None:
         validate_repo_id(repo)
     except HFValidationError:
         raise CheckpointError(
-            f"{shown(source)} does not name a repository on the Hub",
+            f"{shown_address(source)} does not name a repository on the Hub",
             expected="an owner and a name of letters, digits, '-', '_' and '.'",
             next_step="look up the repository's name on its page",
         ) from None

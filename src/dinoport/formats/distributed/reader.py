@@ -24,6 +24,7 @@ from dinoport.formats.distributed.split_values import Part, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
+from dinoport.shown.text import as_word
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
 ZIP_MAGIC = b"PK\3\4"
@@ -43,7 +44,7 @@ def read_distributed(folder: Folder) -> Checkpoint:
             f"{metadata.where} is too large to be genuine",
             expected=f"at most {MAX_BYTES} bytes",
             found=f"{metadata.size_bytes} bytes",
-            next_step=f"ls -l {folder.where}",
+            next_step=f"ls -l {as_word(folder.where)}",
         )
     try:
         tensors, others = parse_metadata(metadata.read(0, metadata.size_bytes), metadata.where)

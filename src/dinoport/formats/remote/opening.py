@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.address import Address, scheme_of, shown
+from dinoport.files.address import Address
+from dinoport.files.byte_sources import LocalFile
 from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.download import download
 from dinoport.files.remote.fetching import Fetching
@@ -25,6 +27,8 @@ from dinoport.formats.distributed.reader import read_distributed
 from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.opening import open_checkpoint, open_file
 from dinoport.formats.remote.run_config import find_run_config
+from dinoport.formats.safetensors.reader import looks_like_safetensors
+from dinoport.formats.single_file import START_BYTES, read_file
 from dinoport.formats.transformers_folder import (
     CONFIG,
     MAX_JSON_BYTES,
@@ -33,6 +37,7 @@ from dinoport.formats.transformers_folder import (
     read_transformers_folder,
 )
 from dinoport.progress import Progress, silent
+from dinoport.shown.address import scheme_of, shown_address
 
 
 def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = False) -> Checkpoint:
@@ -43,7 +48,7 @@ def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = Fa
     into the cache, and a remark says so; what an earlier run left there will not do where it has to be `fresh`, as a
     published file has, which has no training run beside it either.
     """
-    fetching = Fetching(shown(source).removesuffix("?…").rstrip("/").rpartition("/")[2], on_progress)
+    fetching = Fetching(shown_address(source).removesuffix("?…").rstrip("/").rpartition("/")[2], on_progress)
     file = hub_file(source)
     if file.is_folder if file else source.partition("?")[0].endswith("/"):
         return _open_folder(RemoteFolder(source, fetching), source)
@@ -125,8 +130,22 @@ def _with_run(checkpoint: Checkpoint, source: str) -> Checkpoint:
 
 def check_downloaded(part: Path, address: Address) -> None:
     """Raise CheckpointError where what came from an address is an error page, or anything else but a checkpoint."""
-    try:
+    with _wanted(part, address):
         open_checkpoint(part).close()
+
+
+def check_beginning(part: Path, address: Address) -> None:
+    """Raise CheckpointError where the first bytes that came are not those of a checkpoint."""
+    with _wanted(part, address), closing(LocalFile(part)) as file:
+        start = file.read(0, min(file.size_bytes, START_BYTES))
+        if not (start.startswith((b"PK", b"\x80")) or looks_like_safetensors(start)):
+            read_file(file)
+
+
+@contextmanager
+def _wanted(part: Path, address: Address) -> Iterator[None]:
+    try:
+        yield
     except CheckpointError as error:
         raise CheckpointError(
             f"{address.shown} did not give a checkpoint, and what came was not kept",
@@ -142,9 +161,22 @@ def _open_whole(address: Address, offered: Validators, on_progress: Progress, *,
     folder = own_cache() / "downloads" / hashlib.sha256(address.url.encode()).hexdigest()[:16]
     file, note = folder / name, folder / f"{name}.json"
     if fresh or _version(note) != offered or offered.strong is None:
-        file.unlink(missing_ok=True)
+        for left in (file, Path(f"{file}.part")):
+            left.unlink(missing_ok=True)
     if not file.exists():
-        download(address, file, check_downloaded, setting="DINOPORT_CACHE", on_progress=on_progress)
+        try:
+            download(
+                address,
+                file,
+                check_downloaded,
+                check_beginning=check_beginning,
+                setting="DINOPORT_CACHE",
+                on_progress=on_progress,
+            )
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing is left in it
+            raise
         note.write_text(json.dumps(asdict(offered)), encoding="utf-8")
     remark = f"the server gives no ranges, so the whole file was downloaded into {folder}"
     checkpoint = open_checkpoint(file)

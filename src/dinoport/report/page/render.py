@@ -19,6 +19,7 @@ from dinoport.proofs.verdict import Proofs, Word
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, headline
+from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {"size": size_text, "figure": figure, "unbroken": unbroken}
     proofs = report.proofs
@@ -75,8 +77,13 @@ def page(report: Report) -> str:
     )
 
 
+def _shown(value: object) -> object:
+    """A text of the report, shown as one; what is markup already was shown before."""
+    return shown(value) if type(value) is str else value
+
+
 def write_page(path: Path, report: Report) -> None:
-    from dinoport.writing.whole_files import write_whole
+    from dinoport.writing.commit import write_whole
 
     write_whole({path: page(report).encode(errors="replace")})
 
@@ -89,7 +96,7 @@ def unbroken(text: str) -> Markup:
     """Escaped text, in which figures and options are kept on one line."""
     from markupsafe import Markup, escape
 
-    spans = _UNBREAKABLE.sub(r'<span class="nowrap">\g<0></span>', str(escape(text)))
+    spans = _UNBREAKABLE.sub(r'<span class="nowrap">\g<0></span>', str(escape(shown(text))))
     return Markup(spans)  # noqa: S704  # escaped before the spans were put in
 
 

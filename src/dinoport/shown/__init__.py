@@ -1,0 +1,1 @@
+"""Texts of others, as people may be shown them."""
