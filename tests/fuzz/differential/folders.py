@@ -50,9 +50,11 @@ def names() -> list[str]:
 
 def mutated_folder(rng: random.Random) -> Files:
     files = dict(rng.choice(written()))
+    program = parsed(files[METADATA])[0]
     for _ in range(rng.choice((1, 1, 2))):
         if rng.random() < 0.75:
-            files[METADATA] = b"".join(_changed(rng, parsed(files[METADATA])[0]))
+            program = _changed(rng, program)
+            files[METADATA] = b"".join(program)
         else:
             part = rng.choice([name for name in files if name != METADATA])
             data = bytearray(files[part])
@@ -63,24 +65,22 @@ def mutated_folder(rng: random.Random) -> Files:
 
 def _changed(rng: random.Random, program: Program) -> Program:
     ops = list(program)
-    at = rng.randrange(len(ops))
+    at, other = (rng.randrange(len(ops)) for _ in range(2))
     kind = rng.randrange(6)
+    numbers = [n for n, op in enumerate(ops) if op[:1] in b"KMJ"]
+    small = [span for span in spans(program) if span.stop - span.start < 40]
+    texts = [n for n, op in enumerate(ops) if op[:1] in b"X\x8c" and not op[2:].startswith((b"torch", b"_"))]
     if kind == 0:
         ops.insert(at, rng.choice((*SINGLE, *LINES)))
-    elif kind == 1:
+    elif kind == 1 and len(ops) > 1:
         del ops[at]
     elif kind == 2:
-        other = rng.randrange(len(ops))
         ops[at], ops[other] = ops[other], ops[at]
-    elif kind == 3:
-        numbers = [n for n, op in enumerate(ops) if op[:1] in b"KMJ"]
+    elif kind == 3 and numbers:
         ops[rng.choice(numbers)] = integer(rng.choice((0, 1, 2, 3, 4, 6, 9, 100, -1)))
-    elif kind == 4:
-        found = [span for span in spans(program) if span.stop - span.start < 40]
-        into, out = rng.choice(found), rng.choice(found)
+    elif kind == 4 and small:
+        into, out = rng.choice(small), rng.choice(small)
         ops[into.start : into.stop] = program[out.start : out.stop]
-    else:
-        texts = [n for n, op in enumerate(ops) if op[:1] in b"X\x8c" and not op[2:].startswith((b"torch", b"_"))]
-        a, b = rng.choice(texts), rng.choice(texts)
-        ops[a] = ops[b]
+    elif texts:
+        ops[rng.choice(texts)] = ops[rng.choice(texts)]
     return tuple(ops)
