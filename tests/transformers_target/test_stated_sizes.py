@@ -70,7 +70,6 @@ def test_sizes_that_are_small_one_by_one_are_held_together(class_name: str) -> N
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_folder_of_every_network_is_as_large_as_it_says(case: Case, tmp_path: Any) -> None:
-    from dinoport.work.returning import folder_tensors
 
     from dinoport.api import convert
     from dinoport.formats.opening import open_checkpoint
@@ -79,7 +78,7 @@ def test_the_folder_of_every_network_is_as_large_as_it_says(case: Case, tmp_path
     convert(path, tmp_path / "folder", request, level="none")
     with open_checkpoint(tmp_path / "folder") as folder:
         config = dict(folder.config or {})
-        tensors = folder_tensors(folder)
+        tensors = folder.tensors
         assert not [*too_large(config, tensors)]
         few = dict(list(tensors.items())[:2])
         if sum(tensor.size for tensor in tensors.values()) > 4_000_000:
