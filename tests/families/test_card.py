@@ -76,6 +76,12 @@ def test_the_metadata_is_what_the_hub_reads(folder: tuple[Case, Path]) -> None:
     assert "license" not in data, "a licence is claimed only where it is known"
 
 
+def test_no_path_of_this_machine_is_published(folder: tuple[Case, Path]) -> None:
+    text = (folder[1] / "README.md").read_text(encoding="utf-8")
+    assert str(folder[1].parent) not in text
+    assert ("head = head.pth.tar (--head)" in text) == bool(folder[0].head)
+
+
 def test_a_dinov3s_card_says_how_its_processor_differs_from_upstreams(folder: tuple[Case, Path]) -> None:
     case, path = folder
     text = (path / "README.md").read_text(encoding="utf-8")

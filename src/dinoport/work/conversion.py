@@ -17,6 +17,7 @@ from dinoport.codebases.targets import Writing, writing_of
 from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
+from dinoport.files.address import shown_source
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Head, Provenance, head_of, read_model
 from dinoport.finding.sources import Located, locate, locate_head
@@ -298,7 +299,9 @@ def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]
         if value is None or (name == "checkpoint_key" and name not in claimed):
             continue
         origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, f"--{name.replace('_', '-')}")
-        yield Setting(name.replace("_", " "), str(value), origin, reason)
+        # The card is published: of a file it gives the name, and not where it lay.
+        text = str(value) if name == "checkpoint_key" else Path(shown_source(value)).name
+        yield Setting(name.replace("_", " "), text, origin, reason)
 
 
 def _unreadable(model: Model, plan: Plan) -> list[Problem]:
