@@ -183,9 +183,9 @@ _RENAMED = (
 
 def _check_loads(folder: Path, class_name: str) -> None:
     """A recipe that loses tensors would be a fast one."""
-    from dinoport.codebases.transformers.running import load
+    from dinoport.codebases.transformers.running import ClassRunner
 
-    proof, _ = load(folder, class_name, pooler=False)
+    proof = ClassRunner(folder, class_name, pooler=False).load("float32")
     if not proof.passed:
         raise SystemExit(f"the recipe is wrong: {proof}")
 

@@ -39,7 +39,7 @@ def recognises(shapes: Mapping[str, Shape]) -> bool:
 def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(evidence.shapes, evidence.where, table=True)
     hidden = required(evidence.shapes, "blocks.0.mlp.fc1.weight", 2, evidence.where)[0]
-    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, Belief(Said("nobody")))
+    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, Belief(Said("nobody"))).setting
     eps = eps_setting(evidence.wishes, 1e-12, Origin.ASSUMED, "as in the lab's code")
     architecture = ViT(
         width=sizes.width,

@@ -34,7 +34,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         )
     architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
     classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
-    names = [name for name in model.tensors if not name.startswith("classifier.")]
+    names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
     naming = naming_of(model.family.name)
     own_rules = naming.table if naming else ()
     return Target(
