@@ -71,7 +71,7 @@ def test_a_link_that_leads_nowhere(tmp_path):
 def test_a_git_repository_is_not_replaced(tmp_path):
     (tmp_path / "out" / ".git").mkdir(parents=True)
     assert refusal(tmp_path / "out") == (
-        f"{tmp_path / 'out'} is a git repository; --force would delete its history\n"
+        f"{tmp_path / 'out'} is a git repository; `force` would delete its history\n"
         f"  where: {tmp_path / 'out'}\n"
         "  try: convert into another folder, then copy the files"
     )
@@ -112,7 +112,7 @@ def test_force_never_replaces_a_folder_of_anything_else(tmp_path, names, found):
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).touch()
     assert refusal(tmp_path / "out") == (
-        f"{tmp_path / 'out'} holds what no conversion writes, and --force would delete it\n"
+        f"{tmp_path / 'out'} holds what no conversion writes, and `force` would delete it\n"
         f"  where: {tmp_path / 'out'}\n"
         "  expected: an empty folder, or the files of a converted model and nothing else\n"
         f"  found: {found}\n"

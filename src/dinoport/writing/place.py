@@ -14,7 +14,7 @@ from dinoport.files.disk_errors import disk_errors
 from dinoport.formats.transformers_folder import ORIGINAL_FILE, REPORT
 
 OTHER_NAME = "choose another name"
-REPLACE = "choose another name, or replace it with --force"
+REPLACE = "choose another name, or replace it with `force`"
 
 OF_A_MODEL = re.compile(
     r"(config|preprocessor_config|dinoport)\.json"
@@ -101,7 +101,7 @@ class Place:
             raise FolderError(f"{self.shown} exists", where=str(self.path), found=what, next_step=next_step)
         if (self.path / ".git").exists():
             raise FolderError(
-                f"{self.shown} is a git repository; --force would delete its history",
+                f"{self.shown} is a git repository; `force` would delete its history",
                 where=str(self.path),
                 next_step="convert into another folder, then copy the files",
             )
@@ -132,7 +132,7 @@ class Place:
             names = alien or sorted(entries)
             more = f" and {len(names) - FEW} more" if names[FEW:] else ""
             raise FolderError(
-                f"{self.shown} holds what no conversion writes, and --force would delete it",
+                f"{self.shown} holds what no conversion writes, and `force` would delete it",
                 where=str(self.path),
                 expected="an empty folder, or the files of a converted model and nothing else",
                 found=", ".join(names[:FEW]) + more,
