@@ -12,7 +12,7 @@ import pytest
 import dinoport
 from dinoport import api
 from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError, SettingError
-from dinoport.formats.torch.writer import ORIGINAL_FILE
+from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
 from tests import tiny
@@ -134,7 +134,7 @@ def test_without_torch_the_full_proof_is_refused_before_anything_is_written(sour
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (
         "the full proof needs torch, transformers, PIL (not installed)\n"
-        '  try: pip install "dinoport[verify]", or dinoport convert with --verify exact, which needs none of it'
+        "  try: pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 
@@ -173,5 +173,5 @@ def test_a_word_that_names_nothing_is_refused_before_any_work(source: Path, tmp_
 
 def test_a_verification_that_proves_nothing_is_none(source: Path, tmp_path) -> None:
     api.convert(source, tmp_path / "out", tiny.REQUEST, level="none")
-    with pytest.raises(SettingError, match="level cannot be 'none'"):
+    with pytest.raises(SettingError, match="`level` takes one of full, exact\n  found: 'none'"):
         api.verify(source, tmp_path / "out", level="none")

@@ -157,11 +157,32 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nope",), "No such command 'nope'."),
-        (("convert",), "Missing argument 'SOURCE'."),
-        (("convert", "x"), "Missing argument 'FOLDER'."),
-        (("inspect", "x", "--frobnicate"), "No such option: --frobnicate"),
-        (("convert", "x", "y", "--num-heads", "two"), "Invalid value for '--num-heads'"),
+        (("nope",), "error: nope is not a command of dinoport\n  try: dinoport --help\n"),
+        (
+            ("convret", "x"),
+            "error: convret is not a command of dinoport\n  expected: did you mean convert?\n  try: dinoport --help\n",
+        ),
+        (
+            ("convert",),
+            "error: SOURCE, FOLDER are missing\n  expected: dinoport convert SOURCE FOLDER [options]\n"
+            "  try: dinoport convert --help\n",
+        ),
+        (("convert", "x"), "error: FOLDER is missing\n  expected: dinoport convert SOURCE FOLDER [options]\n"),
+        (("inspect", "x", "--frobnicate"), "error: --frobnicate is not an option of dinoport inspect\n  try: dinoport"),
+        (
+            ("convert", "x", "y", "--dtpye=float16"),
+            "error: --dtpye is not an option of dinoport convert\n  expected: did you mean --dtype?\n",
+        ),
+        (("convert", "x", "y", "--num", "2"), "error: --num is not an option of dinoport convert\n  expected: did"),
+        (("inspect", "x", "y"), "error: y is not an argument of dinoport inspect\n  try: dinoport inspect --help\n"),
+        (("convert", "x", "y", "--dtype"), "error: --dtype needs a value\n  expected: dinoport convert SOURCE FOLDER"),
+        (("convert", "x", "y", "--force=yes"), "error: --force takes no value\n  expected: dinoport convert SOURCE"),
+        (("demo", "--to", "original"), "error: --to is not an option of dinoport demo\n"),
+        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  expected: did you mean bash?\n"),
+        (
+            ("convert", "x", "y", "--num-heads", "two"),
+            "error: --num-heads takes a whole number of heads above 0\n  found: 'two'",
+        ),
         (("convert", "x", "y", "--to", "onnx"), "error: --to takes one of transformers, original\n  found: 'onnx'"),
         (
             ("convert", "x", "y", "--verify", "some"),

@@ -90,7 +90,7 @@ def test_a_head_and_labels_that_the_verifier_gives_are_read(tmp_path) -> None:
     files = Request(head=head, labels=str(tmp_path / "labels.json"))
     convert(source, tmp_path / "out", replace(files, num_heads=2), level="exact")
     assert not verify(source, tmp_path / "out", files, level="exact").verdict.failed
-    with pytest.raises(SettingError, match="a file of its own for --labels"):
+    with pytest.raises(SettingError, match="a file of its own for `labels`"):
         verify(source, tmp_path / "out", Request(head=head), level="exact")
 
 

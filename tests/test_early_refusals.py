@@ -10,9 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from dinoport import api
-from dinoport.cli.options import statistics
 from dinoport.errors import SettingError, UsageError
-from dinoport.formats.torch.writer import ORIGINAL_FILE
+from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.request import Request
 from tests import tiny
@@ -32,12 +31,12 @@ def test_a_picture_that_cannot_be_opened(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "given"), [("--image", {"image": Path("any.jpg")}), ("--all-sizes", {"all_sizes": True})]
+    ("field", "given"), [("image", {"image": Path("any.jpg")}), ("all_sizes", {"all_sizes": True})]
 )
 def test_an_option_for_a_proof_that_is_left_out(
-    source: Path, tmp_path: Path, option: str, given: dict[str, Any]
+    source: Path, tmp_path: Path, field: str, given: dict[str, Any]
 ) -> None:
-    said = f"{option} is for the outputs, which --verify exact leaves out\n  try: leave --verify out, or {option}"
+    said = f"`{field}` is for the outputs, which `level='exact'` leaves out\n  try: leave `level` out, or `{field}`"
     with pytest.raises(UsageError) as error:
         api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact", **given)
     assert str(error.value) == said
@@ -51,14 +50,14 @@ def test_statistics_for_another_number_of_channels(source: Path, tmp_path: Path)
     with pytest.raises(SettingError) as error:
         api.convert(source, tmp_path / "out", request, level="exact")
     assert str(error.value) == (
-        "--image-mean does not fit this model\n  expected: 3 numbers, one for each channel\n  found: 0.5, 0.25\n"
-        "  try: --image-mean 0.5,0.5,0.5, with the values that the model was trained with"
+        "`image_mean` does not fit this model\n  expected: 3 numbers, one for each channel\n  found: 0.5, 0.25\n"
+        "  try: `image_mean=0.5,0.5,0.5`, with the values that the model was trained with"
     )
 
 
 def test_statistics_of_bytes() -> None:
     with pytest.raises(UsageError) as error:
-        statistics("--image-mean", "123.675,116.28,103.53")
+        Request(image_mean=(123.675, 116.28, 103.53))
     assert "likely cause: numbers from 0 to 255: divide them by 255" in str(error.value)
 
 
@@ -70,9 +69,9 @@ def test_what_has_the_originals_names_already_is_no_source_for_them(source: Path
         api.convert(bare, tmp_path / "again", tiny.REQUEST, to="original", level="exact")
     assert str(error.value) == (
         f"{bare} has the original's names already\n"
-        "  expected: a folder of Transformers, a training checkpoint, or another codebase's names, for --to original\n"
+        "  expected: a folder of Transformers, a training checkpoint, or another codebase's names\n"
         "  found: a torch zip file of DINO ViT (facebookresearch/dino)\n"
-        "  try: leave --to original out"
+        "  try: leave `to='original'` out"
     )
     api.convert(bare, tmp_path / "half", tiny.REQUEST, to="original", dtype="float16", level="exact")
 
@@ -84,7 +83,7 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
         api.convert(folder, tmp_path / "again", level="exact")
     assert str(error.value) == (
         f"{folder} is a folder of Transformers already\n"
-        "  expected: a checkpoint of an original codebase, or --dtype or --image-size for another folder\n"
+        "  expected: a checkpoint of an original codebase, or `dtype` or `image_size` for another folder\n"
         "  found: config.json and weights under the names of Transformers\n"
         f"  try: dinoport convert {folder} FOLDER --to original, for the original's names"
     )

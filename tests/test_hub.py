@@ -92,7 +92,7 @@ def test_a_disk_without_room_for_a_copy(
     assert str(caught.value) == (
         f"{tmp_path / 'cache'} cannot hold a copy of {REPO}: {size_bytes} bytes are needed, {size_bytes - 1} are free\n"
         "  likely cause: Transformers, which the proof of the outputs runs, loads from disk alone\n"
-        "  try: set DINOPORT_CACHE to a folder on a larger disk, or convert with --verify exact"
+        "  try: set DINOPORT_CACHE to a folder on a larger disk, or convert with `level='exact'`"
     )
     assert not (tmp_path / "out").exists()
 

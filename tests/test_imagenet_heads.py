@@ -103,7 +103,7 @@ def test_the_head_of_four_layers(site: Site, tmp_path: Path) -> None:
         "  found: shape (1000, 160): CLS tokens of the last four blocks and a patch mean\n"
         "  likely cause: the four-layer variant of the published heads (_linear4_head.pth), "
         "or a head of another model\n"
-        "  try: give the one-layer head (_linear_head.pth), or leave --head out"
+        "  try: give the one-layer head (_linear_head.pth), or leave `head` out"
     )
     assert not (tmp_path / "folder").exists()
 
@@ -129,6 +129,6 @@ def test_what_has_no_classifier_is_refused_before_it_is_downloaded(
         assert str(caught.value) == (
             f"there is no ImageNet classifier for {name} that can be converted\n"
             f"  likely cause: {reason}\n"
-            "  try: leave --head out"
+            "  try: leave `head` out"
         )
     assert site.requests == []

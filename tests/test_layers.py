@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,34 @@ def test_the_package_itself_imports_nothing() -> None:
         "from __future__ import annotations",
         "from typing import TYPE_CHECKING",
     ]
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z{][a-z-]+")
+
+OF_REPORTS = {
+    "dinoport.request": "the one place where a field becomes an option",
+    "dinoport.report": "a report says the command that makes its folder again",
+    "dinoport.work.reporting": "the same",
+    "dinoport.writing.card": "a card says what to run",
+    "dinoport.codebases.transformers.reading": "remarks of a report",
+    "dinoport.finding.models": "remarks of a report",
+    "dinoport.work.integrity": "remarks of a report",
+}
+"""Where options of the command line stand in texts, and why."""
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if not name.startswith(tuple(OF_REPORTS))])
+def test_errors_name_fields_and_commands_alone_name_options(module: str) -> None:
+    if room_of(module) in ("cli", "convert_dino_to_pytorch"):
+        return
+    tree = TREES[module]
+    skipped = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]  # docstrings
+    skipped += [part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values]
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr) and node not in skipped]
+    for node in texts:
+        text = node.value if isinstance(node, ast.Constant) else ast.unparse(node)
+        if isinstance(text, str) and not re.search(r"(dinoport|pip) \w+", text):
+            assert not FLAG.search(text), f"line {node.lineno}: {text}"
 
 
 def outside(*rooms: str) -> dict[str, ast.Module]:

@@ -226,9 +226,10 @@ def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"), [("--num-heads", "a whole number is needed."), ("--layer-norm-eps", "a number is needed.")]
+    ("option", "said"),
+    [("--num-heads", "a whole number of heads above 0"), ("--layer-norm-eps", "a small positive number, 0.1 at most")],
 )
 def test_a_value_that_is_no_number_is_refused_shortly(run: Run, option: str, said: str) -> None:
     done = run("inspect", DEMO, option, "many")
     assert (done.code, done.out) == (2, "")
-    assert done.err.endswith(f"Error: Invalid value for '{option}': {said}\n")
+    assert done.err == f"error: {option} takes {said}\n  found: 'many'\n"

@@ -198,7 +198,7 @@ def test_a_vit_s_has_no_classifier_to_convert(site: Site) -> None:
         "there is no ImageNet classifier for dino_vits16 that can be converted\n"
         "  likely cause: the published classifier of a ViT-S takes the CLS tokens of the last four blocks, "
         "which no class of Transformers computes\n"
-        "  try: leave --head out"
+        "  try: leave `head` out"
     )
 
 
@@ -208,10 +208,10 @@ def test_imagenet_goes_with_a_published_model(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
         locate_head("imagenet", locate(file))
     assert str(caught.value) == (
-        "--head imagenet goes with a published model, and this source is none\n"
+        "`head='imagenet'` goes with a published model, and this source is none\n"
         "  expected: a published name, or its file under the name that it was published with\n"
         f"  found: {file}\n"
-        "  try: give the head's own file: --head FILE"
+        "  try: give the head's own file: `head=FILE`"
     )
 
 

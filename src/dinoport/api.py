@@ -184,7 +184,7 @@ def visualize(
     from dinoport.pictures.seeing import see
     from dinoport.proofs.picture import load_picture
 
-    refuse_empty("--out", out)
+    refuse_empty("`out`", out)
     check_fits("mass", mass)
     check_fits("size", size)
     picture = load_picture(Path(image))
@@ -219,17 +219,17 @@ def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
         from dinoport.proofs.genuine import check_reference
 
         check_reference(checks.reference, checks.level, to)
-    option = "--image" if checks.image else "--all-sizes"
+    option = "`image`" if checks.image else "`all_sizes`"
     if (checks.image or checks.all_sizes) and checks.level != "full":
         raise UsageError(
-            f"{option} is for the outputs, which --verify {checks.level} leaves out",
-            next_step=f"leave --verify out, or {option}",
+            f"{option} is for the outputs, which `level={checks.level!r}` leaves out",
+            next_step=f"leave `level` out, or {option}",
         )
     if checks.image is None:
         return
     from dinoport.proofs.picture import load_picture
 
-    load_picture(checks.image, "give another --image, or leave it out for a synthetic picture")
+    load_picture(checks.image, "give another `image`, or leave it out for a synthetic picture")
 
 
 def _require_packages(level: str) -> None:
@@ -238,7 +238,7 @@ def _require_packages(level: str) -> None:
     if missing:
         raise MissingPackageError(
             f"the full proof needs {', '.join(missing)} (not installed)",
-            next_step='pip install "dinoport[verify]", or dinoport convert with --verify exact, which needs none of it',
+            next_step="pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it",
         )
 
 
@@ -257,6 +257,6 @@ def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) ->
         where=f"{target}.unproven" if kept else None,
         found="; ".join(report.verdict.failures[:5]),
         cause=cause,
-        next_step="--report FILE keeps the figures, --keep-unproven the folder",
+        next_step="`report` keeps the figures, `keep_unproven` the folder",
         report=report,
     )

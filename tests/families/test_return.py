@@ -227,8 +227,8 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
     with pytest.raises(UsageError) as shards:
         convert(there, tmp_path / "new", to="original", level="exact", max_shard_bytes=1000)
     assert str(shards.value) == (
-        "--max-shard-size goes with a conversion to Transformers, not --to original\n"
-        "  likely cause: an original is one file, however large\n  try: leave --max-shard-size out"
+        "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`\n"
+        "  likely cause: an original is one file, however large\n  try: leave `max_shard_bytes` out"
     )
 
 
@@ -274,7 +274,7 @@ def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path
         convert(returned / "there", tmp_path / "again", level="exact")
     assert str(refused.value) == (
         f"{returned / 'there'} is a folder of Transformers already\n"
-        "  expected: a checkpoint of an original codebase, or --dtype or --image-size for another folder\n"
+        "  expected: a checkpoint of an original codebase, or `dtype` or `image_size` for another folder\n"
         "  found: config.json and weights under the names of Transformers\n"
         f"  try: dinoport convert {returned / 'there'} FOLDER --to original, for the original's names"
     )

@@ -43,7 +43,7 @@ def test_heads_that_nobody_says(tmp_path: Path) -> None:
         "  expected: a width that 64 divides, as in all published models, weights that show it, or --num-heads\n"
         "  found: width 96; the weights cannot tell\n"
         "  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error\n"
-        "  try: add --num-heads N, with N from the code or config that trained the model",
+        "  try: add `num_heads=N`, with N from the code or config that trained the model",
     )
     assert refusal(source, Request(num_heads=5)) == (
         SettingError,
@@ -60,7 +60,7 @@ def test_heads_that_the_tensors_contradict(tmp_path: Path) -> None:
     assert message == (
         f"--num-heads 4 contradicts the tensors of {source}\n"
         "  where: rope_embed.periods\n  expected: 2 heads: width 128 / (4 × 16 periods)\n  found: 4\n"
-        "  try: leave --num-heads out: DINOv3 stores the number of heads"
+        "  try: leave `num_heads` out: DINOv3 stores the number of heads"
     )
 
 
@@ -109,13 +109,13 @@ def test_a_head_that_is_none_and_labels_without_one(tmp_path: Path) -> None:
         f"{head} is not a linear head\n"
         "  expected: weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them\n"
         "  found: linear.weight, linear.bias, norm.weight\n"
-        "  try: give the file of one linear classifier, or leave --head out",
+        "  try: give the file of one linear classifier, or leave `head` out",
     )
     assert refusal(source, Request(num_heads=2, labels="imagenet-1k")) == (
         SettingError,
-        "--labels needs a classifier, and this checkpoint has none\n"
-        "  expected: a plain classifier in the checkpoint, or --head FILE\n  found: a backbone\n"
-        "  try: leave --labels out, or add --head FILE",
+        "`labels` needs a classifier, and this checkpoint has none\n"
+        "  expected: a plain classifier in the checkpoint, or `head=FILE`\n  found: a backbone\n"
+        "  try: leave `labels` out, or add `head=FILE`",
     )
 
 

@@ -158,11 +158,11 @@ def test_code_that_cannot_be_run(source: Path, hub: Path, tmp_path: Path) -> Non
     with pytest.raises(CheckpointError) as caught:
         api.convert(source, tmp_path / "folder", reference=str(hub))
     assert str(caught.value) == (
-        "the code that --reference names could not be run: "
+        "the code that `reference` names could not be run: "
         "ModuleNotFoundError: No module named 'no_such_package'\n"
         f"  where: tiny of {hub}\n"
         "  likely cause: a package that it needs is missing\n"
-        "  try: install what it needs, or leave --reference out"
+        "  try: install what it needs, or leave `reference` out"
     )
     assert not (tmp_path / "folder").exists()
 
@@ -171,7 +171,7 @@ def test_a_folder_without_code(source: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
         api.convert(source, tmp_path / "folder", reference=str(tmp_path))
     assert str(caught.value) == (
-        f"--reference {tmp_path} is not a folder with a hubconf.py\n"
+        f"`reference={tmp_path}` is not a folder with a hubconf.py\n"
         "  expected: hub, or a checkout of facebookresearch/dino, dinov2 or dinov3\n"
         "  try: git clone the original's repository, and give its folder"
     )
@@ -181,7 +181,7 @@ def test_it_needs_the_full_proof(source: Path, hub: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError) as caught:
         api.convert(source, tmp_path / "folder", level="exact", reference=str(hub))
     assert str(caught.value) == (
-        "--reference compares outputs, which --verify exact leaves out\n  try: leave --verify out, or --reference"
+        "`reference` compares outputs, which `level='exact'` leaves out\n  try: leave `level` out, or `reference`"
     )
 
 
@@ -189,8 +189,8 @@ def test_it_does_not_go_with_the_way_back(source: Path, hub: Path, tmp_path: Pat
     with pytest.raises(UsageError) as caught:
         api.convert(source, tmp_path / "folder", to="original", reference=str(hub))
     assert str(caught.value) == (
-        "--reference goes with a conversion to Transformers, not --to original\n"
-        "  try: leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself"
+        "`reference` goes with a conversion to Transformers, not `to='original'`\n"
+        "  try: leave `reference` out; dinoport verify SOURCE FOLDER --reference … compares the folder itself"
     )
 
 
@@ -290,6 +290,6 @@ def test_offline_no_code_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError) as caught:
         check_reference("hub", "full")
     assert str(caught.value) == (
-        "--reference hub fetches the originals' code, and HF_HUB_OFFLINE is set\n"
-        "  try: unset HF_HUB_OFFLINE, or give the folder of a checkout: --reference FOLDER"
+        "`reference='hub'` fetches the originals' code, and HF_HUB_OFFLINE is set\n"
+        "  try: unset HF_HUB_OFFLINE, or give the folder of a checkout: `reference=FOLDER`"
     )

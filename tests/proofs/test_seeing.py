@@ -148,7 +148,7 @@ def test_a_mask_holds_its_share_and_no_more() -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused(folders: dict[str, Path]) -> None:
-    with pytest.raises(SettingError, match="--size 3 does not fit this model"):
+    with pytest.raises(SettingError, match="`size=3` does not fit this model"):
         see(folders["vit"], synthetic_picture(), 3)
 
 

@@ -60,7 +60,7 @@ def message(path: Path | str, expected: str, found: str) -> str:
         f"{path} does not name the classes of this classifier\n"
         f"  expected: {expected}\n"
         f"  found: {found}\n"
-        "  try: give --labels imagenet-1k, or a JSON list with one name a class"
+        "  try: give `labels='imagenet-1k'`, or a JSON list with one name a class"
     )
 
 

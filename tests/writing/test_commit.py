@@ -279,7 +279,7 @@ class TestRecovery:
         assert str(caught.value) == (
             f"{tmp_path / 'out'} was made while the folder of that name was moved aside to be replaced\n"
             f"  where: {place.old}\n"
-            "  likely cause: a conversion with --force was killed, and something else then made the folder\n"
+            "  likely cause: a conversion with `force` was killed, and something else then made the folder\n"
             "  try: keep one of the two: delete the one moved aside, or put it back under its name"
         )
         kept = contents(tmp_path)

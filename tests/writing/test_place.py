@@ -71,7 +71,7 @@ def test_a_link_that_leads_nowhere(tmp_path):
 def test_a_git_repository_is_not_replaced(tmp_path):
     (tmp_path / "out" / ".git").mkdir(parents=True)
     assert refusal(tmp_path / "out") == (
-        f"{tmp_path / 'out'} is a git repository; --force would delete its history\n"
+        f"{tmp_path / 'out'} is a git repository; `force` would delete its history\n"
         f"  where: {tmp_path / 'out'}\n"
         "  try: convert into another folder, then copy the files"
     )

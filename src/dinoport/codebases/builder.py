@@ -92,12 +92,12 @@ def heads_setting(
         return chosen
     raise SettingError(
         f"the number of attention heads of {where} is not known",
-        expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or --num-heads",
+        expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or `num_heads`",
         found=f"width {width}"
         + ("; the weights cannot tell" if reading else "")
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
-        next_step="add --num-heads N, with N from the code or config that trained the model",
+        next_step="add `num_heads=N`, with N from the code or config that trained the model",
     )
 
 

@@ -21,7 +21,7 @@ ADAPTERS = (
     (
         "_lc",
         "torch.hub gives it the classifier over four blocks, which no class of Transformers computes; "
-        "--head imagenet adds the one-layer classifier where there is one",
+        "`head='imagenet'` adds the one-layer classifier where there is one",
     ),
     ("_ld", "a linear depth estimator, which Transformers has no class for"),
     ("_dd", "a DPT depth estimator, whose head this program does not convert"),

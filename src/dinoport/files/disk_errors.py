@@ -16,7 +16,7 @@ _CAUSES: dict[str, tuple[str, str]] = {
     "EDQUOT": ("your quota on this disk is used up", "free some space, or choose a folder on another disk"),
     "EFBIG": (
         "this file system, or a limit of this session (ulimit -f), takes no file as large as this",
-        "convert with --max-shard-size 1GB, or choose a folder on another disk",
+        "convert with `max_shard_bytes=1GB`, or choose a folder on another disk",
     ),
     "EROFS": ("the file system is mounted read-only", "choose a folder on another disk"),
     "EACCES": ("you may not write in this folder", "choose another folder, or ask its owner for the right to write"),

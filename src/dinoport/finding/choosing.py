@@ -40,8 +40,8 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix:
         raise SettingError(
             f"{where} has nothing under the key {key!r}",
             expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
-            found=f"--checkpoint-key {key}",
-            next_step=f"{'give one of these, or ' if keys else ''}leave --checkpoint-key out",
+            found=f"`checkpoint_key={key}`",
+            next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
         )
     for state in chosen:
         _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})

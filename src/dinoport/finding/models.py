@@ -76,9 +76,9 @@ def read_model(
     if head is not None:
         if classifier is not None:
             raise SettingError(
-                f"{checkpoint.where} has a classifier of its own, and --head would put another in its place",
+                f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
                 found=f"{classifier}.weight",
-                next_step="leave --head out",
+                next_step="leave `head` out",
             )
         classifier = family.classifiers[0] if family.classifiers else "head"
         decoding = _with_head(decoding, head)
@@ -180,7 +180,7 @@ def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
         f"{checkpoint.where} is not a linear head",
         expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
         found=", ".join(fold_names(names)[:6]),
-        next_step="give the file of one linear classifier, or leave --head out",
+        next_step="give the file of one linear classifier, or leave `head` out",
     )
 
 

@@ -132,10 +132,10 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
     model = source.published
     if model is None:
         raise SettingError(
-            "--head imagenet goes with a published model, and this source is none",
+            "`head='imagenet'` goes with a published model, and this source is none",
             expected="a published name, or its file under the name that it was published with",
             found=source.shown,
-            next_step="give the head's own file: --head FILE",
+            next_step="give the head's own file: `head=FILE`",
         )
     return _published("the classifier", _head_url(model), model, on_progress, look=source.looked_at)
 
@@ -146,7 +146,7 @@ def _head_url(model: Published) -> str:
         raise SettingError(
             f"there is no ImageNet classifier for {model.name} that can be converted",
             cause=model.no_head,
-            next_step="leave --head out",
+            next_step="leave `head` out",
         )
     return model.head_url
 

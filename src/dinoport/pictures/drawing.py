@@ -96,7 +96,7 @@ def check_place(folder: Path) -> None:
             f"{foreign[0]} was not drawn by dinoport, and a picture might be written over it",
             where=str(folder / foreign[0]),
             found=f"{len(foreign)} such files" if len(foreign) > 1 else None,
-            next_step="move it away, or choose another folder with --out",
+            next_step="move it away, or choose another folder with `out`",
         )
 
 
@@ -113,7 +113,7 @@ def _refuse_links(folder: Path, names: Iterable[str]) -> None:
             f"{links[0]} is a link, and a picture would be written over what it leads to",
             where=str(folder / links[0]),
             found=f"{len(links)} such links" if len(links) > 1 else None,
-            next_step="remove it, or choose another folder with --out",
+            next_step="remove it, or choose another folder with `out`",
         )
 
 

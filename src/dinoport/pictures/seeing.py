@@ -55,7 +55,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     form = OF_MODEL_TYPE[kind]
     cell = form.cell or _patch_size(config)
     if not cell <= size <= MAX_IMAGE_SIZE:
-        raise SettingError(f"--size {size} does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
+        raise SettingError(f"`size={size}` does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
     check_count(picture.size, size, cell)
     levels = fitted(picture, size, cell)
     mean, std = statistics(folder)
@@ -95,9 +95,9 @@ def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
         return
     fits = int(cell * (MAX_PATCHES * min(sides) / max(sides)) ** 0.5)
     raise SettingError(
-        f"--size {size} makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
+        f"`size={size}` makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
         expected=f"at most {MAX_PATCHES}, as attention takes memory and time with the square of their number",
-        next_step=f"--size {fits}, or a part of the picture" if fits >= cell else "cut a part out of the picture",
+        next_step=f"`size={fits}`, or a part of the picture" if fits >= cell else "cut a part out of the picture",
     )
 
 
@@ -172,7 +172,7 @@ def statistics(folder: Path) -> tuple[Array, Array]:
                 where=str(path),
                 expected=f"three {'positive ' if name == 'image_std' else ''}numbers, one for each colour",
                 found=repr(value),
-                next_step="convert the checkpoint again, with --image-mean and --image-std if its own are others",
+                next_step="convert the checkpoint again, with `image_mean` and `image_std` if its own are others",
             )
         values.append(np.array(value, dtype=np.float64))
     return values[0], values[1]

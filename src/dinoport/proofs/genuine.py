@@ -74,10 +74,10 @@ def entry_of(model: Model, image_size: int, checks: Checks) -> HubEntry | None:
     entry: HubEntry | None = build(model.architecture, image_size) if build else None
     if entry is None:
         raise SettingError(
-            "--reference: no entry of torch.hub builds this model",
+            "`reference`: no entry of torch.hub builds this model",
             expected="the sizes and settings of a published model",
             found=str(model.architecture),
-            next_step="leave --reference out: the proof against our own forward pass covers every size",
+            next_step="leave `reference` out: the proof against our own forward pass covers every size",
         )
     return entry
 
@@ -88,20 +88,20 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
         return
     if level != "full":
         raise UsageError(
-            f"--reference compares outputs, which --verify {level} leaves out",
-            next_step="leave --verify out, or --reference",
+            f"`reference` compares outputs, which `level={level!r}` leaves out",
+            next_step="leave `level` out, or `reference`",
         )
     if to != "transformers":
         raise UsageError(
-            f"--reference goes with a conversion to Transformers, not --to {to}",
+            f"`reference` goes with a conversion to Transformers, not `to={to!r}`",
             next_step="leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
         )
-    refuse_empty("--reference", where)
+    refuse_empty("`reference`", where)
     if where == HUB:
         _refuse_offline()
     elif not (Path(where) / "hubconf.py").is_file():
         raise SettingError(
-            f"--reference {where} is not a folder with a hubconf.py",
+            f"`reference={where}` is not a folder with a hubconf.py",
             expected="hub, or a checkout of facebookresearch/dino, dinov2 or dinov3",
             next_step="git clone the original's repository, and give its folder",
         )
@@ -112,8 +112,8 @@ def _refuse_offline() -> None:
 
     if constants.HF_HUB_OFFLINE:
         raise SettingError(
-            "--reference hub fetches the originals' code, and HF_HUB_OFFLINE is set",
-            next_step="unset HF_HUB_OFFLINE, or give the folder of a checkout: --reference FOLDER",
+            "`reference='hub'` fetches the originals' code, and HF_HUB_OFFLINE is set",
+            next_step="unset HF_HUB_OFFLINE, or give the folder of a checkout: `reference=FOLDER`",
         )
 
 
@@ -160,10 +160,10 @@ def _built(reference: Reference) -> Any:
         raise
     except Exception as error:  # whatever that code raises
         raise CheckpointError(
-            f"the code that --reference names could not be run: {type(error).__name__}: {error}",
+            f"the code that `reference` names could not be run: {type(error).__name__}: {error}",
             where=str(reference),
             cause="a package that it needs is missing" if isinstance(error, ImportError) else None,
-            next_step="install what it needs, or leave --reference out",
+            next_step="install what it needs, or leave `reference` out",
         ) from error
     return model.eval()
 

@@ -17,7 +17,6 @@ from dinoport.codebases.targets import Writing, writing_of
 from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
-from dinoport.files.address import shown_source
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Head, Provenance, head_of, read_model
 from dinoport.finding.sources import Located, locate, locate_head
@@ -28,7 +27,8 @@ from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.progress import Progress, silent
-from dinoport.request import Request, options_of
+from dinoport.request import Request
+from dinoport.shown.address import shown_source
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
 
@@ -217,10 +217,10 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
     classifier = model.architecture.classifier
     if classifier is None:
         raise SettingError(
-            "--labels needs a classifier, and this checkpoint has none",
-            expected="a plain classifier in the checkpoint, or --head FILE",
+            "`labels` needs a classifier, and this checkpoint has none",
+            expected="a plain classifier in the checkpoint, or `head=FILE`",
             found="a backbone",
-            next_step="leave --labels out, or add --head FILE",
+            next_step="leave `labels` out, or add `head=FILE`",
         )
     from dinoport.codebases.transformers.labels import read_labels
 
@@ -246,9 +246,9 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to == "original" and "max_shard_bytes" in asked:
         raise UsageError(
-            "--max-shard-size goes with a conversion to Transformers, not --to original",
+            "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`",
             cause="an original is one file, however large",
-            next_step="leave --max-shard-size out",
+            next_step="leave `max_shard_bytes` out",
         )
     unused = {name: asked[name] for name in (names if request.to == "original" else OF_THE_SOURCE) if name in asked}
     if of_folder and unused:
@@ -256,7 +256,7 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             "the way back follows from the folder alone, and takes no options of a conversion"
             if request.to == "original"
             else "a folder of Transformers says itself what these options say of a checkpoint",
-            found=", ".join(options_of(unused)),
+            found=", ".join(f"`{name}`" for name in unused),
             next_step="leave them out; convert the original again for another folder",
         )
 
@@ -268,7 +268,7 @@ def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, r
         if request.to == "transformers" and not changes:
             raise SettingError(
                 f"{checkpoint.where} is a folder of Transformers already",
-                expected="a checkpoint of an original codebase, or --dtype or --image-size for another folder",
+                expected="a checkpoint of an original codebase, or `dtype` or `image_size` for another folder",
                 found="config.json and weights under the names of Transformers",
                 next_step=f"dinoport convert {checkpoint.where} FOLDER --to original, for the original's names",
             )
@@ -282,9 +282,9 @@ def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, r
     ):
         raise SettingError(
             f"{checkpoint.where} has the original's names already",
-            expected="a folder of Transformers, a training checkpoint, or another codebase's names, for --to original",
+            expected="a folder of Transformers, a training checkpoint, or another codebase's names",
             found=f"a {checkpoint.format} of {model.title}",
-            next_step="leave --to original out",
+            next_step="leave `to='original'` out",
         )
 
 

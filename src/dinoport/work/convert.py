@@ -108,6 +108,6 @@ def _refuse_nonfinite(source: str | Path, files: Sequence[WrittenFile], steps: S
             f"{shown_source(source)} holds weights that are not finite",
             where=", ".join(fold_names(names)[:8]),
             found=f"values that are NaN or infinite: {sum(counts.values())}",
-            cause="a run that diverged, a damaged file, or weights too large for --dtype float16",
-            next_step="take an earlier checkpoint; --allow-nonfinite copies them as they are",
+            cause="a run that diverged, a damaged file, or weights too large for `dtype='float16'`",
+            next_step="take an earlier checkpoint; `allow_nonfinite` copies them as they are",
         )

@@ -63,10 +63,10 @@ def refuse_to_guess(folder: Checkpoint, given: Request | None) -> None:
         if told.get(name) in (None, keyword) or (given and getattr(given, name) is not None):
             continue
         raise SettingError(
-            f"{folder.where} was made with a file of its own for --{name}, which has to be given again",
+            f"{folder.where} was made with a file of its own for `{name}`, which has to be given again",
             where=f"{REPORT}: request.{name}",
             cause="a folder may come from a stranger, so no file or address that its report names is opened",
-            next_step=f"add --{name} FILE, with the file that the folder was made with",
+            next_step=f"add `{name}=FILE`, with the file that the folder was made with",
         )
 
 

@@ -139,7 +139,7 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
 def _not_converted(folder: Path, found: str) -> SettingError:
     return SettingError(
         f"{folder}, given as FOLDER, is not a folder that was converted",
-        expected="config.json and weights, or what --to original wrote",
+        expected="config.json and weights, or what `to='original'` wrote",
         found=found,
         next_step=ORDER,
     )

@@ -255,7 +255,7 @@ def _made_since(place: Place) -> FolderError:
     return FolderError(
         f"{place.shown} was made while the folder of that name was moved aside to be replaced",
         where=str(place.old),
-        cause="a conversion with --force was killed, and something else then made the folder",
+        cause="a conversion with `force` was killed, and something else then made the folder",
         next_step="keep one of the two: delete the one moved aside, or put it back under its name",
     )
 

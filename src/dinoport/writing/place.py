@@ -15,7 +15,7 @@ from dinoport.formats.transformers_folder import ORIGINAL_FILE, REPORT
 from dinoport.writing.ownership import foreign
 
 OTHER_NAME = "choose another name"
-REPLACE = "choose another name, or replace it with --force"
+REPLACE = "choose another name, or replace it with `force`"
 
 OF_A_MODEL = re.compile(
     r"(config|preprocessor_config|dinoport)\.json"
@@ -99,7 +99,7 @@ class Place:
             raise FolderError(f"{self.shown} exists", where=str(self.path), found=what, next_step=next_step)
         if (self.path / ".git").exists():
             raise FolderError(
-                f"{self.shown} is a git repository; --force would delete its history",
+                f"{self.shown} is a git repository; `force` would delete its history",
                 where=str(self.path),
                 next_step="convert into another folder, then copy the files",
             )
@@ -121,7 +121,7 @@ class Place:
         if names:
             more = f" and {len(names) - FEW} more" if names[FEW:] else ""
             raise FolderError(
-                f"{self.shown} holds what neither dinoport nor Transformers wrote, and --force would delete it",
+                f"{self.shown} holds what neither dinoport nor Transformers wrote, and `force` would delete it",
                 where=str(self.path),
                 expected="an empty folder, or the files of a model as they were written and nothing else",
                 found=", ".join(names[:FEW]) + more,

@@ -82,7 +82,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
         expected=f"{width} columns (the CLS token) or {2 * width} (CLS token and patch mean)",
         found=f"shape {shape_text(shape)}: {tokens}",
         cause="facebookresearch/dino trains its ViT-S heads on the CLS tokens of the last four blocks",
-        next_step="leave --head out; the features are layernorm(hidden_states[-4:])[:, 0], oldest block first",
+        next_step="leave `head` out; the features are layernorm(hidden_states[-4:])[:, 0], oldest block first",
     )
 
 

@@ -141,7 +141,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
         expected=f"{2 * width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
         found=f"shape {shape_text(shape)}: {layers}",
         cause="the four-layer variant of the published heads (_linear4_head.pth), or a head of another model",
-        next_step="give the one-layer head (_linear_head.pth), or leave --head out",
+        next_step="give the one-layer head (_linear_head.pth), or leave `head` out",
     )
 
 

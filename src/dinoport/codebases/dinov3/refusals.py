@@ -42,7 +42,7 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             where="linear_head.weight",
             expected="a backbone: Transformers has no image classification class for DINOv3",
             found="a classifier over CLS token and patch mean",
-            next_step="leave --head out; the features are cat(last_hidden_state[:, 0], mean of the patches)",
+            next_step="leave `head` out; the features are cat(last_hidden_state[:, 0], mean of the patches)",
         )
     _refuse_rotary_options(evidence)
 

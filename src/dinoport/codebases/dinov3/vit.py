@@ -151,7 +151,7 @@ def _rope(evidence: Evidence) -> Rope:
         next_step = "fetch the file again"
     elif values.dtype == np.float16:
         cause = "a model that was cast to float16, the periods too, which then are no base's powers any more"
-        next_step = "give the weights as they were before the cast; --dtype float16 rounds them here"
+        next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
     raise UnknownModelError(
         f"the rotary periods of {evidence.where} follow from no base, and Transformers knows bases only",
         where=PERIODS,
@@ -194,7 +194,7 @@ def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
             where=PERIODS,
             expected=f"{heads} heads: width {sizes.width} / (4 × {periods} periods)",
             found=str(given),
-            next_step="leave --num-heads out: DINOv3 stores the number of heads",
+            next_step="leave `num_heads` out: DINOv3 stores the number of heads",
         )
     if PERIODS in evidence.declared:
         if given:

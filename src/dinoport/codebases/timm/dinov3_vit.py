@@ -73,8 +73,8 @@ def _head_dim(width: int, wishes: Wishes) -> int:
         return head_dim
     raise SettingError(
         "the number of attention heads of this model is not known",
-        expected="a width that 64 divides, or --num-heads that gives heads of a multiple of 4",
+        expected="a width that 64 divides, or `num_heads` that gives heads of a multiple of 4",
         found=f"width {width}",
         cause="timm leaves out the rotary periods that tell it",
-        next_step="add --num-heads N, with N from timm's model",
+        next_step="add `num_heads=N`, with N from timm's model",
     )

@@ -129,5 +129,5 @@ def _unfit(where: str, expected: str, found: str) -> SettingError:
         f"{where} does not name the classes of this classifier",
         expected=expected,
         found=found,
-        next_step=f"give --labels {IMAGENET}, or a JSON list with one name a class",
+        next_step=f"give `labels={IMAGENET!r}`, or a JSON list with one name a class",
     )

@@ -31,10 +31,10 @@ def input_size(request: Request, stored: int, patch_size: int) -> int:
         return stored
     if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
         raise SettingError(
-            f"--image-size {size} does not fit this model",
+            f"`image_size={size}` does not fit this model",
             expected=f"a multiple of its patch size, {patch_size}, up to {MAX_IMAGE_SIZE}",
             found=str(size),
-            next_step=f"--image-size {max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}",
+            next_step=f"`image_size={max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}`",
         )
     return size
 
@@ -58,13 +58,13 @@ def prepared(preprocessing: Preprocessing, size: int, request: Request, channels
 
     Raises SettingError where those are not one for each of the model's channels.
     """
-    for option, values in (("--image-mean", request.image_mean), ("--image-std", request.image_std)):
+    for field, values in (("image_mean", request.image_mean), ("image_std", request.image_std)):
         if values is not None and len(values) != channels:
             raise SettingError(
-                f"{option} does not fit this model",
+                f"`{field}` does not fit this model",
                 expected=f"{channels} {'number' if channels == 1 else 'numbers'}, one for each channel",
                 found=", ".join(f"{value:g}" for value in values),
-                next_step=f"{option} {','.join(['0.5'] * channels)}, with the values that the model was trained with",
+                next_step=f"`{field}={','.join(['0.5'] * channels)}`, with the values that the model was trained with",
             )
     return preprocessing.for_image_size(size).with_statistics(request.image_mean, request.image_std)
 

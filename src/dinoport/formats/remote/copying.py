@@ -34,7 +34,7 @@ def on_disk(checkpoint: Checkpoint) -> Iterator[Path]:
             raise CheckpointError(
                 f"{own_cache()} cannot hold a copy of {checkpoint.where}: {error.strerror or error}",
                 cause="Transformers, which the proof of the outputs runs, loads from disk alone",
-                next_step="set DINOPORT_CACHE to a folder on a larger disk, or convert with --verify exact",
+                next_step="set DINOPORT_CACHE to a folder on a larger disk, or convert with `level='exact'`",
             ) from error
         yield folder
 
