@@ -159,7 +159,7 @@ def once(do: Callable[[], None]) -> Callable[[str, int, int], None]:
     left = [do]
 
     def on_progress(stage: str, done: int, total: int) -> None:
-        if left:
+        if left and done:
             left.pop()()
 
     return on_progress
