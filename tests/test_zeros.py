@@ -15,7 +15,7 @@ from dinoport.proofs.verdict import Word
 from dinoport.report.text import report_lines
 from dinoport.request import Request
 from tests import formula, tiny
-from tests.families.cases import CASES, Case, tensors
+from tests.families.cases import BY_NAME, CASES, Case, tensors
 from tests.models import CONVNEXT, RESNET, V2_BARE, V3, VIT
 from tests.writing.stub_tensors import tensor
 
@@ -95,7 +95,7 @@ def test_one_number_in_one_matrix_is_a_weight(tmp_path: Path) -> None:
 
 def test_zeros_that_a_model_may_have_are_no_exception(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    case = next(case for case in CASES if case.name == "dinov2-whole-classifier")
+    case = BY_NAME["dinov2-whole-classifier"]
     parts = ("mask_token", "cls_token", "linear_head", "bias", "ls1.gamma")
     source = write(tmp_path / "a.pth", zeroed(case.state(), *parts))
     report = convert(source, tmp_path / "out", Request(num_heads=1))

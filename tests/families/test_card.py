@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dinoport.api import convert, verify
-from tests.families.cases import CASES, Case
+from tests.families.cases import BY_NAME, CASES, Case
 from tests.with_torchvision import INSTALLED
 
 PIL = pytest.importorskip("PIL.Image")
@@ -96,7 +96,7 @@ def test_a_dinov3s_card_says_how_its_processor_differs_from_upstreams(folder: tu
 
 def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_path) -> None:
     """As PIL takes a fourth channel for transparency. Card and report say so, and give what is known."""
-    case = next(case for case in CASES if case.name == "vit-four-channels")
+    case = BY_NAME["vit-four-channels"]
     source, wishes = case.write(tmp_path)
     given = replace(wishes, image_mean=(0.1, 0.2, 0.3, 0.4), image_std=(0.5, 0.6, 0.7, 0.8))
     report = convert(source, tmp_path / "out", given)
@@ -125,7 +125,7 @@ def test_the_lines_for_other_channels_apply_their_statistics(
     """What the model is given is what the numbers say, to the bit of float32, and so are its outputs."""
     from tests import formula
 
-    case = next(case for case in CASES if case.name == "vit-four-channels")
+    case = BY_NAME["vit-four-channels"]
     case = replace(case, architecture=replace(case.architecture, channels=channels))
     source, wishes = case.write(tmp_path)
     mean, std = (np.cos(formula.tensor(name, (channels,)).astype(float)) ** 2 / 2 + 0.25 for name in ("mean", "std"))

@@ -17,7 +17,7 @@ from dinoport.model import Origin
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.request import Request
 from dinoport.work.conversion import prepare
-from tests.families.cases import CASES, Case
+from tests.families.cases import BY_NAME, CASES, Case
 
 pytest.importorskip("torch")
 
@@ -135,7 +135,7 @@ def test_of_other_channels_only_what_was_given_is_known(channels: int) -> None:
 def test_a_folders_verdict_names_what_its_pixels_rest_on(tmp_path: Path) -> None:
     from dinoport.api import convert, verify
 
-    case = next(case for case in CASES if case.name == "vit")
+    case = BY_NAME["vit"]
     source, request = case.write(tmp_path)
     given = replace(request, image_std=(0.5, 0.6, 0.7))
     report = convert(source, tmp_path / "out", given, level="exact")

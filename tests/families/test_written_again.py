@@ -10,7 +10,7 @@ import pytest
 
 from dinoport.api import convert, verify
 from dinoport.proofs.verdict import Word
-from tests.families.cases import CASES, Case
+from tests.families.cases import BY_NAME, CASES, Case
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -69,7 +69,7 @@ def test_a_folder_of_pickled_weights_is_equal_and_goes_back(case: Case, tmp_path
 
 def test_what_was_saved_over_the_folder_is_told_and_equal(tmp_path: Path) -> None:
     """Its dinoport.json stays, with hashes of what is gone."""
-    case = next(case for case in CASES if case.name == "dinov2")
+    case = BY_NAME["dinov2"]
     path, request = case.write(tmp_path / "source")
     convert(path, tmp_path / "folder", request, level="none")
     write_again(tmp_path / "folder", tmp_path / "folder", case.class_name)
@@ -103,7 +103,7 @@ def test_no_pickle_of_a_strangers_reaches_torch_load(tmp_path: Path, monkeypatch
 
 
 def test_fields_that_hubs_add_are_listed_and_no_failure(tmp_path: Path) -> None:
-    case = next(case for case in CASES if case.name == "dinov2")
+    case = BY_NAME["dinov2"]
     path, request = case.write(tmp_path / "source")
     convert(path, tmp_path / "folder", request, level="none")
     config = json.loads((tmp_path / "folder" / "config.json").read_text())

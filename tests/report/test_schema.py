@@ -19,7 +19,7 @@ from dinoport.proofs.outputs import Difference
 from dinoport.report import as_json
 from dinoport.request import Request
 from tests.command_line import DEMO
-from tests.families.cases import CASES
+from tests.families.cases import BY_NAME
 
 jsonschema = pytest.importorskip("jsonschema")
 pytest.importorskip("torch")
@@ -31,8 +31,7 @@ HEADS = Request(num_heads=2)
 
 
 def case(name: str, folder: Path, **options: Any) -> Any:
-    found = next(case for case in CASES if case.name == name)
-    source, request = found.write(folder)
+    source, request = BY_NAME[name].write(folder)
     return api.convert(source, folder / "out", request, **options)
 
 

@@ -19,7 +19,7 @@ from dinoport.pictures.images import heat
 from dinoport.pictures.seeing import check_count, holding, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.command_line import DEMO
-from tests.families.cases import CASES
+from tests.families.cases import BY_NAME
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -94,7 +94,7 @@ def test_as_json(folder: Path) -> None:
 
 
 def test_without_attention_it_says_so(folder: Path, tmp_path: Path) -> None:
-    case = next(case for case in CASES if case.name == "dinov3-convnext")
+    case = BY_NAME["dinov3-convnext"]
     source, request = case.write(tmp_path)
     api.convert(source, tmp_path / "out", request, level="none")
     drawn = api.visualize(tmp_path / "out", folder / "picture.jpg", tmp_path / "drawn", size=128)
