@@ -69,7 +69,7 @@ def test_what_has_the_originals_names_already_is_no_source_for_them(source: Path
         api.convert(bare, tmp_path / "again", tiny.REQUEST, to="original", level="exact")
     assert str(error.value) == (
         f"{bare} has the original's names already\n"
-        "  expected: for `to='original'`: a folder of Transformers, a training checkpoint, or another codebase's names\n"
+        "  expected: a folder of Transformers, a training checkpoint, or the names of another codebase\n"
         "  found: a torch zip file of DINO ViT (facebookresearch/dino)\n"
         "  try: leave `to='original'` out"
     )

@@ -120,7 +120,10 @@ def test_what_does_not_fit_is_one_message(folder: Path, arguments: tuple[str, ..
 def test_a_mass_that_is_no_share(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refused:
         api.visualize(folder / "demo", folder / "picture.jpg", tmp_path / "refused", mass=1.5)
-    assert str(refused.value) == "`mass` takes a share of the attention\n  expected: a number between 0 and 1\n  found: 1.5"
+    assert (
+        str(refused.value)
+        == "`mass` takes a share of the attention\n  expected: a number between 0 and 1\n  found: 1.5"
+    )
 
 
 def changed(folder: Path, name: str, file: str, **fields: object) -> str:

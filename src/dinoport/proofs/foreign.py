@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ def known_folder(folder: Path, config: Mapping[str, object], tensors: Mapping[st
     """
     refuse_foreign(folder, config, tensors)
     refuse_beside(folder)
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="dinoport-known-", ignore_cleanup_errors=True) as name:
         known = Path(name)
         write_json(known / CONFIG, known_config(class_name_of(config), config))

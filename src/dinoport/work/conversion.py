@@ -27,7 +27,7 @@ from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.progress import Progress, silent
-from dinoport.request import Request
+from dinoport.request import Request, option_of
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
 
@@ -276,7 +276,7 @@ def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, r
     ):
         raise SettingError(
             f"{checkpoint.where} has the original's names already",
-            expected="for `to='original'`: a folder of Transformers, a training checkpoint, or another codebase's names",
+            expected="a folder of Transformers, a training checkpoint, or the names of another codebase",
             found=f"a {checkpoint.format} of {model.title}",
             next_step="leave `to='original'` out",
         )
@@ -292,7 +292,7 @@ def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]
         value = getattr(request, name)
         if value is None or (name == "checkpoint_key" and name not in claimed):
             continue
-        origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, f"--{name.replace('_', '-')}")
+        origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, option_of(name))
         yield Setting(name.replace("_", " "), str(value), origin, reason)
 
 
