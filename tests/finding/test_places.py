@@ -80,9 +80,9 @@ def test_two_without_a_convention_are_asked_for(tmp_path) -> None:
         convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1)
     assert str(caught.value) == (
         f"{tmp_path / 'two.ckpt'} holds several models, and nothing says which one is meant\n"
-        "  expected: --prefix with one of them\n"
+        "  expected: `prefix` with one of them\n"
         "  found: left.vit., right.vit.\n"
-        "  try: add --prefix left.vit."
+        "  try: add `prefix='left.vit.'`"
     )
     convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="right.vit.")
 
@@ -96,7 +96,7 @@ def test_copies_of_one_storage_are_one(tmp_path) -> None:
 
 def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
     torch.save({"state_dict": state("vit", "encoder.vit.")}, tmp_path / "run.ckpt")
-    with pytest.raises(SettingError, match="did you mean --prefix state_dict"):
+    with pytest.raises(SettingError, match="did you mean `prefix='state_dict"):
         convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="state_dict.encoder.vti")
     with pytest.raises(UsageError, match="both say where the model lies"):
         convert(tmp_path / "run.ckpt", tmp_path / "out", prefix="state_dict.encoder.vit.", checkpoint_key="teacher")

@@ -67,9 +67,9 @@ def _preferred(where: str, found: Sequence[StateDict]) -> Found:
     if others and rank(others[0]) == rank(first):
         raise SettingError(
             f"{where} holds several models, and nothing says which one is meant",
-            expected="--prefix with one of them",
+            expected="`prefix` with one of them",
             found=", ".join(f"{place.path}." for place in found),
-            next_step=f"add --prefix {first.path}.",
+            next_step=f"add `prefix={first.path + '.'!r}`",
         )
     naming = naming_of_names(first.tensors)
     if naming is None:
@@ -87,8 +87,8 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
         raise SettingError(
             f"{where} holds no known model under the prefix {prefix!r}",
             expected=", ".join(repr(name) for name in found) or "a file that holds one",
-            found=f"--prefix {prefix}",
-            next_step=f"did you mean --prefix {close[0]}?" if close else f"dinoport inspect {where}",
+            found=f"`prefix={prefix!r}`",
+            next_step=f"did you mean `prefix={close[0]!r}`?" if close else f"dinoport inspect {where}",
         )
     naming = naming_of_names(place.tensors)
     if naming is None:

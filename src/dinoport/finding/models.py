@@ -224,7 +224,7 @@ def _of_branches(found: Found, key: str | None) -> list[str]:
     if not names:
         return []
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
-    option = "--checkpoint-key" if found.state.branch else "--prefix"
+    option = "`checkpoint_key`" if found.state.branch else "`prefix`"
     return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})"]
 
 
