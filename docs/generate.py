@@ -7,6 +7,7 @@ between is replaced. `tests/test_docs.py` fails while a page is not what this wo
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import typer.main
 from tests import formula, models
 from tests.models import classifying
 
 from dinoport import errors, work
-from dinoport.cli.commands import app
+from dinoport.cli.commands import ABOUT, COMMANDS
+from dinoport.cli.parsing import help_of, help_of_program
 from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases.catalogue import NAMINGS, naming_of
 from dinoport.codebases.codebase import Evidence
@@ -154,11 +155,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
 def commands() -> Iterator[str]:
     """The help of the program and of each command, as the terminal shows it."""
-    program: Any = typer.main.get_command(app)
-    for name, command in [("", program), *program.commands.items()]:
-        path = f"dinoport {name}".strip()
-        context = command.make_context(path, ["--help"], resilient_parsing=True, terminal_width=HELP_WIDTH)
-        yield from ["## `" + path + "`", "", "```text", command.get_help(context).rstrip(), "```", ""]
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(HELP_WIDTH)
+    try:
+        yield from ["## `dinoport`", "", "```text", help_of_program(COMMANDS, ABOUT).rstrip(), "```", ""]
+        for command in COMMANDS:
+            yield from [f"## `dinoport {command.name}`", "", "```text", help_of(command).rstrip(), "```", ""]
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ.update({"COLUMNS": before} if before else {})
 
 
 def exit_codes() -> Iterator[str]:

@@ -1,27 +1,37 @@
+"""What the terminal shows of the work: one line for the stage at hand, late, and on a terminal alone."""
+
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dinoport import api, progress
+from tests.command_line import DEMO
+
 WORK = """
-import sys
+import sys, time
 from dinoport.cli import console
 console.SHOW_AFTER_SECONDS = {show_after}
-with console.progress_bars() as show:
+with console.progress_bars({quiet}) as show:
     show("writing", 50_000_000, 140_000_000)
-    print("rich.progress" in sys.modules)
+    time.sleep({seconds})
+    show("comparing block", 3, 12)
+    time.sleep({seconds})
+print("rich.progress" in sys.modules)
 """
 
 
-def shown_on_a_terminal(show_after: float) -> str:
+def shown_on_a_terminal(show_after: float, *, quiet: bool = False, seconds: float = 0.0) -> str:
     pty = pytest.importorskip("pty")  # not on Windows
     ours, theirs = pty.openpty()
+    work = WORK.format(show_after=show_after, quiet=quiet, seconds=seconds)
     try:
         subprocess.run(
-            [sys.executable, "-c", WORK.format(show_after=show_after)],
+            [sys.executable, "-c", work],
             stdout=subprocess.DEVNULL,
             stderr=theirs,
             check=True,
@@ -34,17 +44,42 @@ def shown_on_a_terminal(show_after: float) -> str:
         os.close(theirs)
 
 
-def test_work_of_more_than_a_second_shows_a_bar_on_a_terminal() -> None:
-    shown = shown_on_a_terminal(show_after=0)
+def test_longer_work_shows_each_stage_with_its_figures_and_its_time() -> None:
+    shown = shown_on_a_terminal(show_after=0, seconds=1.5)
     assert "writing" in shown
     assert "50.0/140.0 MB" in shown
+    assert "comparing block" in shown
+    assert "3 of 12" in shown
+    assert "0:00:01" in shown, "the time goes on while nothing is told"
+    assert shown.index("50.0/140.0 MB") < shown.index("3 of 12")
+    assert "50.0/140.0 MB" not in shown[shown.index("3 of 12") :], "one line, for the stage at hand"
 
 
 def test_shorter_work_shows_none() -> None:
     assert shown_on_a_terminal(show_after=3600) == "end"
 
 
+def test_quiet_work_shows_none() -> None:
+    assert shown_on_a_terminal(show_after=0, quiet=True, seconds=0.5) == "end"
+
+
 def test_without_a_terminal_nothing_is_shown_and_nothing_imported_for_it() -> None:
-    done = subprocess.run([sys.executable, "-c", WORK.format(show_after=0)], capture_output=True, text=True, check=True)
+    work = WORK.format(show_after=0, quiet=False, seconds=0)
+    done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout == "False\n"
+
+
+def test_a_conversion_tells_its_stages_in_their_order(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    told: dict[str, list[tuple[int, int]]] = {}
+    api.convert(
+        DEMO, tmp_path / "out", num_heads=2, on_progress=lambda stage, *now: told.setdefault(stage, []).append(now)
+    )
+    stages = (progress.READING, progress.WRITING, progress.CHECKSUMS, progress.COMPARING, progress.IMPORTING)
+    later = {progress.LOADING, progress.BLOCKS}  # the network's own pass begins while the class is loaded
+    assert tuple(told)[:5] == stages
+    assert set(tuple(told)[5:7]) == later
+    assert tuple(told)[7:] == (progress.PIXELS,)
+    assert told[progress.WRITING][-1] == (331_520, 331_520)
+    assert told[progress.BLOCKS][:5] == [(block, 4) for block in range(5)]

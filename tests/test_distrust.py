@@ -73,7 +73,9 @@ def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name
     Path("secret").write_text("the words of a secret file")
     forge(folder, {name: value})
     monkeypatch.setattr("dinoport.work.conversion.locate_head", lambda *given: pytest.fail("a head was opened"))
-    monkeypatch.setattr("dinoport.work.conversion.read_labels", lambda *given: pytest.fail("labels were opened"))
+    monkeypatch.setattr(
+        "dinoport.codebases.transformers.labels.read_labels", lambda *given: pytest.fail("labels were opened")
+    )
     with pytest.raises(SettingError) as refused:
         verify(source, folder, level="exact")
     assert str(refused.value) == (
@@ -179,11 +181,13 @@ def test_a_report_never_replaces_a_file_of_what_was_proven(made) -> None:
     source, folder = made
     config = (folder / "config.json").read_bytes()
     with pytest.raises(FolderError, match=r"config\.json lies inside .*out, and would change what was proven"):
-        cli.verify(str(source), folder, report=folder / "config.json")
+        cli.dispatch(["verify", str(source), str(folder), "--report", str(folder / "config.json")])
     with pytest.raises(FolderError, match="and would change what was proven"):
-        cli.convert(str(source), folder, num_heads=2, report=folder / "config.json", force=True)
+        cli.dispatch(
+            ["convert", str(source), str(folder), "--num-heads=2", "--report", str(folder / "config.json"), "--force"]
+        )
     with pytest.raises(FolderError, match="and would change what was proven"):
-        cli.demo(folder, report=folder, force=True)
+        cli.dispatch(["demo", str(folder), "--report", str(folder), "--force"])
     assert (folder / "config.json").read_bytes() == config
 
 

@@ -43,7 +43,7 @@ PUBLISHED = {
 }
 """The table of published models: for a card, which says whether the source is one of them."""
 
-EXACT = {f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "importing", "genuine", "outputs")}
+EXACT = {f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "outputs")}
 EXACT |= {f"dinoport.proofs.{name}" for name in ("weights", "side_by_side", "diagnosis.diagnosis")}
 EXACT |= {"dinoport.proofs.diagnosis.misplaced"}
 

@@ -118,7 +118,10 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("force", [False, True])
 def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) -> None:
     out = tmp_path / "out"
@@ -138,6 +141,68 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
     assert errors == "interrupted: nothing was published\n"
     assert names(tmp_path) == ({"out"} if force else set())
     assert not force or names(out) == {"config.json"}
+
+
+SLOW_TORCH = """
+import time
+print("importing", flush=True)
+{work}
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("work", ["time.sleep(600)", "while True: pass"], ids=["waits", "works"])
+def test_an_interruption_does_not_wait_for_torch(tmp_path: Path, number: signal.Signals, work: str) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "lib" / "torch").mkdir(parents=True)
+    (tmp_path / "lib" / "torch" / "__init__.py").write_text(SLOW_TORCH.format(work=work))
+    paths = [str(tmp_path / "lib"), os.environ.get("PYTHONPATH", "")]
+    program = subprocess.Popen(
+        [sys.executable, "-m", "dinoport", "convert", str(DEMO), str(tmp_path / "out"), *HEADS],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "importing\n"
+    begun = time.monotonic()
+    program.send_signal(number)
+    _, errors = program.communicate(timeout=20)
+    assert time.monotonic() - begun < 5
+    assert (program.returncode, errors) == (130, "interrupted: nothing was published\n")
+    assert names(tmp_path) == {"lib"}
+
+
+EARLY = """
+import builtins, os, signal
+imported = builtins.__import__
+def importing(name, *others):
+    if name == "{name}" or name == "dinoport.{name}":
+        os.kill(os.getpid(), signal.SIGINT)
+    return imported(name, *others)
+builtins.__import__ = importing
+import sys
+sys.argv = ["dinoport", "inspect", "nothing.pth"]
+from dinoport.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
+def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY.format(name=name)], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_nohup_is_heard() -> None:
+    ignoring = "import signal, runpy, os; signal.signal(signal.SIGHUP, signal.SIG_IGN); "
+    ignoring += "import dinoport.cli.commands as c; c.dispatch = lambda words: os.kill(os.getpid(), signal.SIGHUP); "
+    done = subprocess.run([sys.executable, "-c", ignoring + "c.main()"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 IMPORTING = """

@@ -15,6 +15,7 @@ from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Wishes:
         """Where a value comes from: a file, or the option that set it."""
         if field in self.claimed:
             return CLAIMANT
-        return self.said_by or f"--{field.replace('_', '-')}"
+        return self.said_by or option_of(field)
 
     def origin(self, field: str) -> Origin:
         return Origin.CLAIMED if field in self.claimed else Origin.GIVEN

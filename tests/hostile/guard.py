@@ -18,17 +18,11 @@ import sys
 import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from functools import cache
-from importlib import metadata
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
-
-from typer.main import get_command
 
 import dinoport
 from dinoport.cli import commands as cli
-from dinoport.work import reporting
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 """Of address space, so that a file that does exhaust memory ends the child and not the machine."""
@@ -63,14 +57,12 @@ def import_everything(sound: str, picture: str) -> None:
     """Import every module but torch's, and go once through what each command and a refusal import on the way."""
     absent = {"torch": None, "transformers": None}
     sys.modules.update(absent)  # type: ignore[arg-type]  # as if not installed
-    cli.app = get_command(cli.app)  # type: ignore[assignment]  # Typer evaluates annotations here
     for module in pkgutil.walk_packages(dinoport.__path__, "dinoport."):
         if module.name.rpartition(".")[2] != "__main__":
             with suppress(ImportError):  # those that need torch
                 __import__(module.name)
     for name in absent:
         del sys.modules[name]
-    reporting.metadata = SimpleNamespace(version=cache(metadata.version))  # type: ignore[assignment]  # looks up our own files
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder, "out"))
         for argv in (

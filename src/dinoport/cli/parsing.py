@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(
             usage=usage,
             description=description,
-            formatter_class=_Formatter,
+            formatter_class=_formatter,
             add_help=False,
             allow_abbrev=False,
             exit_on_error=False,
@@ -97,12 +97,11 @@ class _Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(None, message)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        import shutil
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    import shutil
 
-        width = min(shutil.get_terminal_size().columns, MAX_WIDTH) - 2
-        super().__init__(prog, max_help_position=30, width=max(width, 40))
+    width = max(min(shutil.get_terminal_size().columns, MAX_WIDTH) - 2, 40)
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=width)
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ from dinoport.mapping.operations import BakeTable, Kind
 from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.progress import Progress, silent
-from dinoport.request import Request
+from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
@@ -298,7 +298,7 @@ def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]
         value = getattr(request, name)
         if value is None or (name == "checkpoint_key" and name not in claimed):
             continue
-        origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, f"--{name.replace('_', '-')}")
+        origin, reason = (Origin.CLAIMED, CLAIM) if name in claimed else (Origin.GIVEN, option_of(name))
         # The card is published: of a file it gives the name, and not where it lay.
         text = str(value) if name == "checkpoint_key" else Path(shown_source(value)).name
         yield Setting(name.replace("_", " "), text, origin, reason)
