@@ -14,7 +14,7 @@ import timing
 
 HERE = Path(__file__).parent
 
-SCRIPTS = ("convert", "bounds", "growth", "transformers_io", "distributed", "remote")
+SCRIPTS = ("startup", "convert", "bounds", "growth", "transformers_io", "distributed", "remote")
 
 HEAD = """\
 # Performance

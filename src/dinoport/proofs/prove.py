@@ -22,7 +22,7 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
 from dinoport.proofs.diagnosis import diagnosis
-from dinoport.proofs.side_by_side import Aside, importing
+from dinoport.proofs.side_by_side import Aside, half_of_the_threads, importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
@@ -138,13 +138,15 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
         on_block=_counted(case.ours.model.architecture, on_progress),
     )
-    own = Aside(lambda: outputs.own_pass(comparison, values))  # while the class is imported and loaded
-    if case.theirs.runner:
-        importing(("AutoImageProcessor",)).result()
-    on_progress(LOADING, 0, 0)
-    proofs = replace(proofs, loading=runner.load(_widest(case.theirs.model)))
-    own.wait()
-    if not (proofs.loading and proofs.loading.passed):
+    with half_of_the_threads():
+        own = Aside(lambda: outputs.own_pass(comparison, values))  # while the class is imported and loaded
+        if case.theirs.runner:
+            importing(("AutoImageProcessor",)).result()
+        on_progress(LOADING, 0, 0)
+        loaded = runner.load(_widest(case.theirs.model))
+        own.wait()
+    proofs = replace(proofs, loading=loaded)
+    if not loaded.passed:
         return proofs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:

@@ -5,8 +5,8 @@ A thread of it is a daemon, and nobody waits for it but who wants its result: a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Generic, TypeVar
 
@@ -50,11 +50,20 @@ def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tu
     """
     import torch
 
+    with half_of_the_threads():
+        other = Aside(torch.inference_mode()(second))
+        return torch.inference_mode()(first)(), other.result()
+
+
+@contextmanager
+def half_of_the_threads() -> Iterator[None]:
+    """Leave half of torch's threads to what goes on beside."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(max(threads // 2, 1))
     try:
-        other = Aside(torch.inference_mode()(second))
-        return torch.inference_mode()(first)(), other.result()
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -33,6 +33,10 @@ def convert_into(
     workspace: Path, source: str | Path, target: Path, request: Request, checks: Checks, on_progress: Progress
 ) -> Report:
     """Write a source's model into a workspace, and prove it; what the proofs say is in the report."""
+    if checks.level == "full":
+        from dinoport.proofs.side_by_side import importing
+
+        importing(("AutoImageProcessor",))  # seconds, in which the source is read and the target written
     on_progress(READING, 0, 0)
     with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 
