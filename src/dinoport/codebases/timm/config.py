@@ -26,6 +26,8 @@ HEADS = {
 
 GIANT_DINOV2 = 24
 
+DINOV2 = re.compile(r"vit_giant_patch\d+_\w*dinov2")
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -52,7 +54,7 @@ def _heads(architecture: str, given: object) -> int | None:
     if type(given) is int and given > 0:
         return given
     named = NAMED.match(architecture)
-    if named and named[1] == "giant" and "dinov2" in architecture:
+    if DINOV2.match(architecture):
         return GIANT_DINOV2
     return HEADS.get(named[1]) if named else None
 
