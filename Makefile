@@ -8,7 +8,7 @@ VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs bench fuzz audit clean
+.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -114,7 +114,6 @@ SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
 DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
 OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
 
-.PHONY: fuzz-differential fuzz-differential-both
 fuzz-differential: setup $(SAFETENSORS)
 	$(DIFFERENTIAL) torch $$(($(FUZZ_SECONDS) * 6 / 10)) $(OTHER_TORCH)
 	$(DIFFERENTIAL) distributed $$(($(FUZZ_SECONDS) * 3 / 10)) $(OTHER_TORCH)

@@ -20,6 +20,7 @@ from tests.models import classifying
 
 from dinoport import errors, work
 from dinoport.cli.commands import ABOUT, COMMANDS
+from dinoport.cli.options import as_options
 from dinoport.cli.parsing import help_of, help_of_program
 from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases.catalogue import NAMINGS, naming_of
@@ -138,7 +139,7 @@ def with_demo(page: str) -> str:
     from dinoport.report.text import report_lines
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        lines = list(report_lines(api.demo("dinoport-demo")))
+        lines = list(map(as_options, report_lines(api.demo("dinoport-demo"))))
     source = str(Path(work.__file__).with_name(api.DEMO_FILE))
     shown = "\n".join(["<!-- demo -->", "```text", *lines, "```", "<!-- end of demo -->"])
     shown = shown.replace(source, "demo_checkpoint.pth")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.cli.options import as_options
 from dinoport.errors import DinoportError, UsageError
 from dinoport.shown.text import shown
 
@@ -30,7 +31,7 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
         return
     from dinoport.cli.console import print_report
 
-    lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
+    lines = [*map(as_options, report_lines(report)), *(["", *entry("report", str(kept))] if kept else [])]
     print_report(lines, report.verdict.word.value)
     if with_plan:
         print("\n".join(["", "plan", *plan_lines(report)]))
