@@ -149,7 +149,8 @@ class Family:
     """Models of one kind, by the codebase that trains them.
 
     `drops` are the tensors that training keeps beside the backbone, `classifiers` the names that a classifier can have,
-    first the one that a head from a file of its own gets.
+    first the one that a head from a file of its own gets. `beside` are those that the original's own code keeps beside
+    its `backbone`.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Family:
     drops: tuple[Rule, ...]
     preprocessing: Preprocessing
     classifiers: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.title} ({self.upstream})"

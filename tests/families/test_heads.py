@@ -128,10 +128,10 @@ def test_weights_that_contradict_an_assumption_ask() -> None:
 
 NOT_KNOWN = """\
 the number of attention heads of x.pth is not known
-  expected: a width that 64 divides, as in all published models, weights that show it, or --num-heads
+  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`
   found: width 160; the weights cannot tell
   likely cause: the head count is in no tensor's shape, and a wrong one loads without an error
-  try: add --num-heads N, with N from the code or config that trained the model"""
+  try: add `num_heads=N`, with N from the code or config that trained the model"""
 
 
 @pytest.mark.parametrize("weigh", [False, True])

@@ -134,8 +134,12 @@ BESIDE = "beside the backbone, under another prefix: no part of it"
 
 def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays."""
-    layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
+    layers, own = (
+        {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
+        for heads in (family.classifiers, family.beside)
+    )
     outside = state.beside | (layers if state.is_inner else set())
+    outside -= own if state.lead == ("backbone",) else set()
     names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
     beside = [(state.tensors[name], LAYER_BESIDE if name in layers else BESIDE) for name in names]

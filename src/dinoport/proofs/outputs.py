@@ -137,10 +137,10 @@ class Comparison:
         outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))
         return Pass(outputs, blocks, shared or {})
 
-    def shared(self, theirs: Pass) -> Mapping[str, Any]:
+    def shared(self, theirs: Pass, architecture: Any = None) -> Mapping[str, Any]:
         """What the other side's pass gives the network's own, where it fits: sines and cosines of its heads."""
-        rotation = theirs.shared.get("rotation")
-        fits = rotation is not None and rotation[0].shape[-1] == getattr(self.architecture, "head_dim", None)
+        rotation, architecture = theirs.shared.get("rotation"), architecture or self.architecture
+        fits = rotation is not None and rotation[0].shape[-1] == getattr(architecture, "head_dim", None)
         return {"rotation": rotation} if fits else {}
 
 

@@ -225,7 +225,7 @@ def _diagnosed(
         return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
     forward = architecture.network.code.forward
     sides = diagnosis.Sides(
-        forward=lambda state, other, watch: forward(state, other, images, watch, **shared),
+        forward=lambda state, other, watch: forward(state, other, images, watch, **comparison.shared(theirs, other)),
         outputs=theirs.outputs,
         blocks=theirs.blocks,
         compare=lambda ours, written: outputs.largest(outputs.compare(ours, written)).relative,

@@ -190,4 +190,5 @@ FAMILY = Family(
     drops=OF_DINOV2,
     preprocessing=DINOV2_EVALUATION,
     classifiers=("linear_head",),
+    beside=("linear_head",),  # `_LinearClassifierWrapper` in `dinov2/hub/classifiers.py`
 )
