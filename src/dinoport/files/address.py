@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -80,6 +79,8 @@ def check_sound(url: str) -> None:
 
 def is_inside(url: str) -> bool:
     """Whether a host is this machine, or in its own network: whether it has an address that is not open to all."""
+    import socket
+
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(urlsplit(url).hostname, None, type=socket.SOCK_STREAM)}
         hosts = [ip_address(str(host).partition("%")[0]) for host in found]
