@@ -291,7 +291,10 @@ def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("--num-heads", "a whole number of heads from 1 to 1024"), ("--layer-norm-eps", "a small positive number from 1e-12 to 0.1")],
+    [
+        ("--num-heads", "a whole number of heads from 1 to 1024"),
+        ("--layer-norm-eps", "a small positive number from 1e-12 to 0.1"),
+    ],
 )
 def test_a_value_that_is_no_number_is_refused_shortly(run: Run, option: str, said: str) -> None:
     done = run("inspect", DEMO, option, "many")

@@ -222,7 +222,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
             way()
         assert str(wrong.value) == (
             "the way back follows from the folder alone, and takes no options of a conversion\n"
-            "  found: --num-heads, --image-size\n  try: leave them out; convert the original again for another folder"
+            "  found: `num_heads`, `image_size`\n  try: leave them out; convert the original again for another folder"
         )
     with pytest.raises(UsageError) as shards:
         convert(there, tmp_path / "new", to="original", level="exact", max_shard_bytes=1000)

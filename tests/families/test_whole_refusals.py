@@ -40,7 +40,7 @@ def test_heads_that_nobody_says(tmp_path: Path) -> None:
     assert refusal(source) == (
         SettingError,
         f"the number of attention heads of {source} is not known\n"
-        "  expected: a width that 64 divides, as in all published models, weights that show it, or --num-heads\n"
+        "  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`\n"
         "  found: width 96; the weights cannot tell\n"
         "  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error\n"
         "  try: add `num_heads=N`, with N from the code or config that trained the model",
