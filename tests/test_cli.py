@@ -181,7 +181,7 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  expected: did you mean bash?\n"),
         (
             ("convert", "x", "y", "--num-heads", "two"),
-            "error: --num-heads takes a whole number of heads above 0\n  found: 'two'",
+            "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: 'two'",
         ),
         (("convert", "x", "y", "--to", "onnx"), "error: --to takes one of transformers, original\n  found: 'onnx'"),
         (

@@ -79,10 +79,10 @@ def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name
     with pytest.raises(SettingError) as refused:
         verify(source, folder, level="exact")
     assert str(refused.value) == (
-        f"{folder} was made with a file of its own for --{name}, which has to be given again\n"
+        f"{folder} was made with a file of its own for `{name}`, which has to be given again\n"
         f"  where: dinoport.json: request.{name}\n"
         "  likely cause: a folder may come from a stranger, so no file or address that its report names is opened\n"
-        f"  try: add --{name} FILE, with the file that the folder was made with"
+        f"  try: add `{name}=FILE`, with the file that the folder was made with"
     )
 
 

@@ -210,7 +210,7 @@ def test_nobody_else_asks_what_type_an_architecture_is(module: str) -> None:
     assert not list(switches_on_an_architecture(TREES[module]))
 
 
-@pytest.mark.parametrize("module", outside("codebases.transformers"))
+@pytest.mark.parametrize("module", outside("codebases.transformers", "codebases.timm"))
 def test_nobody_else_compares_names_of_transformers(module: str) -> None:
     assert not list(switches_on_a_class(TREES[module]))
 

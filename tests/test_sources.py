@@ -12,7 +12,6 @@ from dinoport import api
 from dinoport.codebases.published_names import PUBLISHED, published
 from dinoport.errors import CheckpointError, DinoportError, SettingError, UnknownModelError
 from dinoport.files.remote.caches import own_cache, torch_hub_checkpoints
-from dinoport.finding import sources
 from dinoport.finding.sources import locate, locate_head
 from dinoport.request import Request
 from tests.goldens import FOLDER
@@ -285,4 +284,4 @@ def test_every_refusal_is_an_error_that_users_see() -> None:
     for model in PUBLISHED:
         if model.refusal:
             with pytest.raises(DinoportError):
-                sources.published(model.name)
+                published(model.name)

@@ -128,7 +128,7 @@ def check_fits(name: str, value: object) -> None:
         expected="0.485,0.456,0.406" if name in ("image_mean", "image_std") else None,
         found=_told(value) if value != "" else "nothing",
         cause="numbers from 0 to 255: divide them by 255" if in_bytes else None,
-        next_step=f"`{name}={meant(_told(value), CHOICES[name])}`" if name in CHOICES else None,
+        next_step=f"`{name}={meant(_told(value), CHOICES[name])!r}`" if name in CHOICES else None,
     )
 
 

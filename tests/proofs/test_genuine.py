@@ -280,7 +280,7 @@ def test_a_model_that_no_entry_builds(architecture: Architecture) -> None:
     with pytest.raises(SettingError) as caught:
         entry(architecture, 224)
     assert str(caught.value).startswith(
-        "--reference: no entry of torch.hub builds this model\n"
+        "`reference`: no entry of torch.hub builds this model\n"
         "  expected: the sizes and settings of a published model\n"
     )
 

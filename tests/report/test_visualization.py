@@ -120,10 +120,7 @@ def test_what_does_not_fit_is_one_message(folder: Path, arguments: tuple[str, ..
 def test_a_mass_that_is_no_share(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refused:
         api.visualize(folder / "demo", folder / "picture.jpg", tmp_path / "refused", mass=1.5)
-    assert (
-        str(refused.value)
-        == "`mass` takes a share of the attention\n  expected: a number between 0 and 1\n  found: 1.5"
-    )
+    assert str(refused.value) == "`mass` takes a number between 0 and 1, such as 0.6\n  found: 1.5"
 
 
 def changed(folder: Path, name: str, file: str, **fields: object) -> str:
@@ -233,7 +230,7 @@ def test_nothing_is_written_through_a_link(folder: Path) -> None:
         api.visualize(folder / "demo", folder / "picture.jpg", folder / "linked", size=64)
     assert str(raised.value) == (
         "pca.png is a link, and a picture would be written over what it leads to\n"
-        f"  where: {folder / 'linked' / 'pca.png'}\n  try: remove it, or choose another folder with --out"
+        f"  where: {folder / 'linked' / 'pca.png'}\n  try: remove it, or choose another folder with `out`"
     )
     assert (folder / "precious").read_text() == "kept"
     assert [path.name for path in (folder / "linked").iterdir()] == ["pca.png"]
@@ -282,7 +279,7 @@ def test_a_picture_of_somebody_else_is_kept(folder: Path, monkeypatch: pytest.Mo
         api.visualize("demo", "picture.jpg", "twice", size=64)
     assert str(raised.value) == (
         "picture.png was not drawn by dinoport, and a picture might be written over it\n"
-        "  where: twice/picture.png\n  try: move it away, or choose another folder with --out"
+        "  where: twice/picture.png\n  try: move it away, or choose another folder with `out`"
     )
     assert Path("twice/picture.png").read_bytes() == Path("picture.jpg").read_bytes()
 

@@ -177,7 +177,7 @@ def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path,
     assert str(caught.value) == (
         f"{tmp_path / 'out'} was made by something else during the conversion\n"
         f"  where: {tmp_path / 'out'}\n"
-        "  try: choose another name, or replace it with --force"
+        "  try: choose another name, or replace it with `force`"
     )
     assert contents(tmp_path) == {"out/config.json": "theirs"}
 

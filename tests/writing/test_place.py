@@ -31,7 +31,7 @@ def test_an_existing_folder_needs_force(tmp_path):
         f"{tmp_path / 'out'} exists\n"
         f"  where: {tmp_path / 'out'}\n"
         "  found: a folder\n"
-        "  try: choose another name, or replace it with --force"
+        "  try: choose another name, or replace it with `force`"
     )
     Place.of(tmp_path / "out").check(force=True)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.timm.config import TimmConfig, timm_config
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
@@ -21,6 +21,9 @@ from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Wishes
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
+
+if TYPE_CHECKING:
+    from dinoport.codebases.timm.config import TimmConfig
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    timm = timm_config(checkpoint.config or {})
+    timm = _timm_config(checkpoint)
     wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
@@ -118,6 +121,15 @@ def read_model(
         heads=reading.heads,
         warnings=reading.warnings,
     ), Provenance(state.label, state.notes, others)
+
+
+def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
+    """What a config.json of timm's says; None without one."""
+    if checkpoint.config is None:
+        return None
+    from dinoport.codebases.timm.config import timm_config
+
+    return timm_config(checkpoint.config)
 
 
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:

@@ -94,7 +94,7 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
     if to != "transformers":
         raise UsageError(
             f"`reference` goes with a conversion to Transformers, not `to={to!r}`",
-            next_step="leave --reference out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
+            next_step="leave `reference` out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
         )
     refuse_empty("`reference`", where)
     if where == HUB:
