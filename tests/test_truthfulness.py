@@ -153,7 +153,7 @@ def test_a_changed_card_is_told_and_makes_no_other_model(made, tmp_path) -> None
     (verdict,) = seen
     changed = "README.md has another sha256 than dinoport.json says; no model is made of it"
     assert (verdict.word, verdict.warnings) == (Word.TRANSPORTED, (changed,))
-    assert headline(verdict).endswith(" and 1 warning")
+    assert headline(verdict).endswith(", with 1 warning")
     shutil.copytree(folder, tmp_path / "out")
     (tmp_path / "out" / "README.md").unlink()
     verdict = verify(source, tmp_path / "out", level="exact").verdict
@@ -350,7 +350,7 @@ def test_a_request_that_no_conversion_can_mean_is_a_message(made, tmp_path) -> N
         (tmp_path / "out" / "dinoport.json").write_bytes(json_bytes(changed))
         with pytest.raises(NotProvenError, match="is damaged, and so not equal") as refused:
             verify(source, tmp_path / "out", level="exact")
-        assert f"found: dinoport.json: {name} cannot be" in str(refused.value)
+        assert f"found: dinoport.json: `{name}` takes " in str(refused.value)
 
 
 def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:

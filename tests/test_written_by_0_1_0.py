@@ -37,8 +37,10 @@ def test_it_verifies(tmp_path: Path, written: Written, level: str) -> None:
     report = verify(written.source(tmp_path / "source"), folder, level=level)
     recorded = json.loads((folder / "dinoport.json").read_text())
     assert recorded["format"] == 1
-    expected = recorded["verdict"]["word"] if level == "full" else Word.TRANSPORTED.value
-    assert (report.verdict.word.value, report.verdict.failures, report.verdict.warnings) == (expected, (), ())
+    equal = {Word.EQUAL, Word.EQUAL_EXCEPT}  # 0.1.0 looked at one size of pictures, and found no exception
+    assert recorded["verdict"]["word"] in equal
+    assert report.verdict.word in (equal if level == "full" else {Word.TRANSPORTED}), str(report.verdict)
+    assert (report.verdict.failures, report.verdict.warnings) == ((), ())
 
 
 @pytest.mark.parametrize("name", ["dinoport.json", "config.json", "weights"])
@@ -54,7 +56,9 @@ def test_damage_to_it_is_found(tmp_path: Path, written: Written, name: str) -> N
     path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     source = written.source(tmp_path / "source")
     with suppress(NotProvenError):  # it cannot even be compared
-        assert verify(source, folder, level="exact").verdict.word is Word.NOT_EQUAL
+        verdict = verify(source, folder, level="exact").verdict
+        told = [warning for warning in verdict.warnings if f"{path.name} has another sha256" in warning]
+        assert verdict.failed or (told and name == "config.json")  # of a field that moves no output
 
 
 @pytest.mark.parametrize("written", [written for written in FOLDERS if written.model], ids=lambda written: written.name)

@@ -185,7 +185,8 @@ def _contradictions(
         old, new = settings.get(name), now.get(name)
         weighed = old and new and Origin.READ.value in (old[1], new[1])  # by the weights, at some levels
         confirmed = old and new and old[0] == new[0] and (another or weighed or FIELDS.get(name) in given)
-        if old is not None and old != new and not confirmed:  # an earlier dinoport named fewer settings
+        unnamed = old is None and recorded.get("format") == 1  # dinoport 0.1 named fewer settings
+        if old != new and not (confirmed or unnamed):
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     if not another:
         yield from _changed_source(recorded, fresh)
