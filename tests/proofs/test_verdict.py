@@ -41,9 +41,10 @@ def test_all_proofs_make_equal() -> None:
 
 @pytest.mark.parametrize("proofs", [WHOLE, Proofs(EXACT), Proofs()], ids=["full", "exact", "none"])
 def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
-    verdict = judge(proofs, (HEADS,))
-    assert str(verdict).endswith(", assuming heads = 6 (width / 64)")
-    assert verdict.assumptions == (str(HEADS),)
+    for doubted, said in ((True, "heads = 6 (width / 64)"), (False, "1 value as in the original")):
+        verdict = judge(proofs, (replace(HEADS, doubted=doubted),))
+        assert str(verdict).endswith(f", assuming {said}")
+        assert verdict.assumptions == (str(HEADS),)
 
 
 @pytest.mark.parametrize(
