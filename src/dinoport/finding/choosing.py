@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
@@ -83,6 +82,8 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
     place = found.get(f"{prefix.rstrip('.')}.".lstrip("."))
     if place is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(prefix, found, n=1, cutoff=0.5)
         raise SettingError(
             f"{where} holds no known model under the prefix {prefix!r}",
