@@ -232,7 +232,8 @@ def test_a_consistent_forgery_is_not_believed_silently(made, level: str) -> None
     origins = {setting.name: setting.origin for setting in report.settings}
     assert origins["heads"] == origins["eps"] == "claimed"
     words = " ".join(" ".join(report_lines(report)).split())
-    assert "claimed: heads = 4 (the folder's dinoport.json says so)" in words
+    forged_values = "heads = 4, eps = 0.1, pixel mean = 0.1, 0.2, 0.3, pixel std = 0.5, 0.5, 0.5"
+    assert f"claimed: {forged_values} (the folder's dinoport.json says so)" in words
     assert "given:" not in words
 
     honest = verify(source, folder, Request(num_heads=2, layer_norm_eps=1e-6), level="exact").verdict

@@ -149,13 +149,14 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys) -> None:
 def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> None:
     """Line by line; only figures and hashes may be other ones on another machine."""
     pytest.importorskip("transformers")
+    from dinoport.cli.options import as_options
     from dinoport.report.text import report_lines
 
     monkeypatch.chdir(tmp_path)
     text = TEXT[ROOT / "README.md"]
     shown = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- end of demo -->", text, re.DOTALL)
     assert shown is not None
-    printed = "\n".join(report_lines(api.demo("dinoport-demo"))) + "\n"
+    printed = as_options("\n".join(report_lines(api.demo("dinoport-demo")))) + "\n"
     source = os.fspath(DEMO)
     assert without_figures(printed.replace(source, "demo_checkpoint.pth")) == without_figures(shown[1]), "make docs"
 

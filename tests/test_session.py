@@ -182,7 +182,7 @@ def importing(name, *others):
     return imported(name, *others)
 builtins.__import__ = importing
 import sys
-sys.argv = ["dinoport", "inspect", "nothing.pth"]
+sys.argv = ["dinoport", "inspect", "{source}"]
 from dinoport.__main__ import main
 main()
 """
@@ -191,7 +191,11 @@ main()
 @pytest.mark.parametrize("name", ["cli.commands", "argparse", "cli.session", "numpy", "finding.sources"])
 def test_an_interruption_of_the_start_is_one_line(name: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", EARLY.format(name=name)], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", EARLY.format(name=name, source=DEMO)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 

@@ -106,7 +106,7 @@ def test_without_attention_it_says_so(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("demo", "demo/config.json"), "error: demo/config.json cannot be used as a picture\n"),
-        (("demo", "picture.jpg", "--size", "9000"), "error: --size 9000 does not fit this model\n  expected: 16 to"),
+        (("demo", "picture.jpg", "--size", "8"), "error: --size 8 does not fit this model\n  expected: 16 to 4096 pix"),
         (("picture.jpg", "picture.jpg"), "error: picture.jpg is not a folder of Transformers\n"),
     ],
 )
@@ -141,12 +141,12 @@ NO_SOUND_MODEL = """\
     ("name", "fields", "message"),
     [
         (
-            "words",
-            {"image_mean": ["a", "b", "c"]},
+            "two",
+            {"image_mean": [0.5, 0.5]},
             "error: image_mean of the folder's processor cannot be used\n"
-            "  where: words/preprocessor_config.json\n"
+            "  where: two/preprocessor_config.json\n"
             "  expected: three numbers, one for each colour\n"
-            "  found: ['a', 'b', 'c']\n"
+            "  found: [0.5, 0.5]\n"
             "  try: convert the checkpoint again, with --image-mean and --image-std if its own are others\n",
         ),
         (
@@ -188,11 +188,17 @@ def test_a_config_of_another_model_is_one_message(
     assert not (folder / "refused").exists()
 
 
-def test_what_transformers_refuses_is_one_message(folder: Path) -> None:
-    done = run(folder, changed(folder, "odd", "config.json", image_size="x"), "picture.jpg", "--out", "refused")
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [("config.json", "image_size", "x"), ("preprocessor_config.json", "image_mean", ["a", "b", "c"])],
+)
+def test_a_value_of_another_type_does_not_reach_transformers(
+    folder: Path, file: str, field: str, value: object
+) -> None:
+    done = run(folder, changed(folder, f"odd_{field}", file, **{field: value}), "picture.jpg", "--out", "refused")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: the model in odd cannot be loaded\n  found: ")
-    assert "\n  likely cause: config.json and weights do not belong together\n" in done.stderr
+    assert done.stderr.startswith(f"error: odd_{field} is not given to Transformers\n  where: {file}\n")
+    assert f"{field} = {value!r}\n" in done.stderr
 
 
 def test_what_is_not_finite_is_not_drawn(folder: Path) -> None:
@@ -249,16 +255,16 @@ def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.Monke
 def test_a_long_and_narrow_picture_is_refused_before_the_work(folder: Path) -> None:
     from PIL import Image
 
-    Image.new("RGB", (4000, 30)).save(folder / "narrow.png")
-    done = run(folder, "demo", "narrow.png", "--out", "refused")
+    Image.new("RGB", (4000, 250)).save(folder / "narrow.png")
+    done = run(folder, "demo", "narrow.png", "--size", "1000", "--out", "refused")
     assert (done.returncode, done.stderr) == (
         1,
-        "error: --size 480 makes 120000 patches of a picture of 4000×30 pixels\n"
+        "error: --size 1000 makes 62500 patches of a picture of 4000×250 pixels\n"
         "  expected: at most 16384, as attention takes memory and time with the square of their number\n"
-        "  try: --size 177, or a part of the picture\n",
+        "  try: --size 512, or a part of the picture\n",
     )
-    Image.new("RGB", (40000, 1)).save(folder / "narrower.png")
-    with pytest.raises(SettingError, match="try: cut a part out of the picture"):
+    Image.new("RGB", (4000, 30)).save(folder / "narrower.png")
+    with pytest.raises(SettingError, match="where one side is at most 16 times the other"):
         api.visualize(folder / "demo", folder / "narrower.png", folder / "refused")
     assert not (folder / "refused").exists()
 

@@ -104,7 +104,7 @@ def test_whatever_else_is_in_it_stops_that_and_is_named(folder: Path, name: str)
     kind = " (a link)" if (folder / name).is_symlink() else "/" if (folder / name).is_dir() else ""
     kind = " (no file)" if (folder / name).is_fifo() else kind
     assert str(caught.value) == (
-        f"{folder} holds what neither dinoport nor Transformers wrote, and --force would delete it\n"
+        f"{folder} holds what neither dinoport nor Transformers wrote, and `force` would delete it\n"
         f"  where: {folder}\n"
         "  expected: an empty folder, or the files of a model as they were written and nothing else\n"
         f"  found: {shown}{kind}\n"

@@ -97,7 +97,7 @@ def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
     raise SettingError(
         f"`size={size}` makes {count} patches of a picture of {sides[0]}×{sides[1]} pixels",
         expected=f"at most {MAX_PATCHES}, as attention takes memory and time with the square of their number",
-        next_step=f"`size={fits}`, or a part of the picture" if fits >= cell else "cut a part out of the picture",
+        next_step=f"`size={fits}`, or a part of the picture",
     )
 
 
