@@ -75,7 +75,7 @@ def test_of_a_distillation_the_learner_is_converted_and_the_report_says_so(tmp_p
     assert found == expected
     assert (
         "model_ema was chosen, the model that was distilled: the teacher is another one, as its shapes show; "
-        "also in the file: student, teacher (--checkpoint-key)"
+        "also in the file: student, teacher (`checkpoint_key`)"
     ) in report.remarks
 
 

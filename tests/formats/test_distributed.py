@@ -144,14 +144,14 @@ class TestSplits:
         )
         with open_checkpoint(folder) as checkpoint:
             storages = summed_storages([checkpoint.tree[QKV]])
-            assert [exact.checksum_problem(storage) for storage in storages] == [None, None, None]
+            assert [exact._checksum_problem(storage) for storage in storages] == [None, None, None]
         data = bytearray((folder / "__1_0.distcp").read_bytes())
         position = data.index(as_numpy(tensors()[QKV])[3:6].tobytes())
         data[position] ^= 1
         (folder / "__1_0.distcp").write_bytes(data)
         with open_checkpoint(folder) as checkpoint:
             storages = summed_storages([checkpoint.tree[QKV]])
-            [problem] = [text for storage in storages if (text := exact.checksum_problem(storage))]
+            [problem] = [text for storage in storages if (text := exact._checksum_problem(storage))]
         assert "__1_0.distcp" in problem
         assert "is damaged: a checksum does not hold" in problem
 

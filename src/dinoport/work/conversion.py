@@ -173,9 +173,11 @@ def prepare_opened(
             head = _head(opened, located_head)
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if is_known_class(checkpoint.config or {}):
+            from dinoport.codebases.transformers.reading import refuse_unlike
             from dinoport.proofs.foreign import refuse_foreign
 
             refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+            refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)

@@ -248,13 +248,6 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     return tuple(map(printable, changed))
 
 
-def problems_of_returned(path: Path) -> Iterator[str]:
-    """What in a folder that was converted back is not what its dinoport.json says."""
-    recorded = read_json(path / REPORT)
-    yield from _broken_seal(path, recorded)
-    yield from map(printable, (each.what for each in broken_hashes(path, recorded, documents=False)))
-
-
 def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
     """Whether dinoport.json is not what it was when it was written."""
     if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):

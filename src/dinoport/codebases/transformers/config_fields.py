@@ -18,7 +18,6 @@ from dinoport.codebases.transformers.class_fields import (
     MODEL_TYPE,
     NOTHING,
     OURS,
-    OUTPUTS,
     PRECISION,
     PROBLEMS,
     RUN_WITHOUT,
@@ -109,17 +108,6 @@ def strange_fields(class_name: str, config: Mapping[str, object]) -> Iterator[tu
             strange = effect_of(class_name, name, value, config) in ("opens", "unknown")
         if strange:
             yield name, value
-
-
-def moving_fields(class_name: str) -> tuple[str, ...]:
-    """Fields that move the outputs of a class with the same tensors: what a verdict rests on, and no tensor shows."""
-    return tuple(name for name, field in FIELDS[class_name].items() if field.role == OUTPUTS)
-
-
-def moving_values(class_name: str, config: Mapping[str, object]) -> dict[str, object]:
-    """Those fields with the values that this config gives them, or the class where the config leaves them out."""
-    fields = FIELDS[class_name]
-    return {name: config.get(name, fields[name].default) for name in moving_fields(class_name)}
 
 
 def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, object]:

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of
+from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
+from dinoport.codebases.transformers.config_fields import compare_config
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
-from dinoport.errors import UnknownModelError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Model, Wishes
-from dinoport.request import DTYPES
+from dinoport.request import DTYPES, Request
 from dinoport.tensor import TensorRef
 
 LOSSES = {
@@ -59,7 +61,7 @@ def read_folder(
     decoding = decode(tensors, rules)
     if decoding.problems:
         raise refusal(where, code.FAMILY, None, decoding.problems)
-    wishes, classifier = _wishes(config), _classifier(config, name)
+    wishes, classifier = _wishes(config, name), _classifier(config, name)
     evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
@@ -89,9 +91,37 @@ def read_folder(
     )
 
 
-def _wishes(config: Mapping[str, object]) -> Wishes:
-    heads, eps = config.get("num_attention_heads"), config.get("layer_norm_eps")
-    theta = config.get("rope_theta")
+def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> None:
+    """Raise SettingError for a config.json by which its class computes something else than `model`.
+
+    The names of another codebase have no place for such a value, and its own code computes without it.
+    """
+    pooler = bool(model.decoding.made)
+    ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
+    apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
+    findings = [
+        finding
+        for finding in compare_config(class_name_of(config), ours, config)
+        if finding.effect == "outputs" and finding.field not in apart
+    ]
+    if findings:
+        raise SettingError(
+            f"{where} says in its config.json what a {model.family.title} does not compute",
+            where="config.json",
+            expected=", ".join(f"{each.field} = {each.ours!r}" for each in findings),
+            found=", ".join(f"{each.field} = {each.theirs!r}" for each in findings),
+            cause="a config of another model, or one that was changed",
+            next_step="give the folder as it was converted or published",
+        )
+
+
+def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
+    """What config.json says, or the class where it leaves a field out."""
+    fields = FIELDS[class_name]
+    heads, eps, theta = (
+        config.get(name, fields[name].default if name in fields else None)
+        for name in ("num_attention_heads", "layer_norm_eps", "rope_theta")
+    )
     return Wishes(
         num_heads=heads if type(heads) is int else None,
         rope_theta=float(theta) if isinstance(theta, (int, float)) and 0 < theta < MAX_THETA else None,

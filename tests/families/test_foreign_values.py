@@ -1,0 +1,75 @@
+"""A Transformers folder whose config.json computes another model: its values go nowhere without a word."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.api import convert
+from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, OUTPUTS, PRECISION
+from dinoport.errors import DinoportError, SettingError
+from dinoport.request import Request
+from tests.families.cases import CASES, Case
+
+OTHER_ACTIVATION = {"gelu": "relu", "relu": "gelu", "silu": "gelu", "tanh": "relu"}
+
+
+def another(value: object) -> Any:
+    """A value of the same kind that computes something else."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value * 2 or 1
+    if isinstance(value, str):
+        return OTHER_ACTIVATION.get(value, "another")
+    return [another(each) for each in value] if isinstance(value, list) else 1
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_value_that_moves_outputs_is_carried_or_refused(case: Case, tmp_path: Path) -> None:
+    source, request = case.write(tmp_path)
+    folder = tmp_path / "there"
+    convert(source, folder, request, level="none")
+    (folder / "dinoport.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    fields = FIELDS[config["architectures"][0]]
+    inert = {*IDENTITY, *PRECISION, *(() if request.pooler == "identity" else ("pooler_act",))}
+    refused = 0
+    for name in sorted(fields):
+        if fields[name].role == OUTPUTS and name not in inert:
+            value = another(config.get(name, fields[name].default))
+            (folder / "config.json").write_text(json.dumps(config | {name: value}))
+            for change in (Request(to="original"), Request(dtype="float16")):
+                carried = values_carried(folder, tmp_path / "back", change)
+                assert carried is None or str(value) in carried, (name, change)
+                refused += carried is None
+    assert refused
+
+
+def values_carried(folder: Path, target: Path, request: Request) -> list[str] | None:
+    """The settings of the model that was written, or None where the folder was refused with a next step."""
+    try:
+        report = convert(folder, target, request, level="exact", force=True)
+    except DinoportError as error:
+        return None if error.next_step else []
+    return [setting.value for setting in report.settings]
+
+
+def test_the_refusal_names_field_and_both_values(tmp_path: Path) -> None:
+    source, request = CASES[0].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    config = json.loads((tmp_path / "there/config.json").read_text())
+    (tmp_path / "there/config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    with pytest.raises(SettingError) as refused:
+        convert(tmp_path / "there", tmp_path / "back", to="original")
+    assert str(refused.value) == (
+        f"{tmp_path / 'there'} says in its config.json what a DINO ViT does not compute\n"
+        "  where: config.json\n"
+        "  expected: hidden_act = 'gelu'\n"
+        "  found: hidden_act = 'relu'\n"
+        "  likely cause: a config of another model, or one that was changed\n"
+        "  try: give the folder as it was converted or published"
+    )
