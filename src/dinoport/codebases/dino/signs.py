@@ -17,7 +17,3 @@ def is_vit(shapes: Mapping[str, Shape]) -> bool:
 def is_resnet(shapes: Mapping[str, Shape]) -> bool:
     """Whether these names are a torchvision ResNet's with bottleneck blocks."""
     return "conv1.weight" in shapes and "layer1.0.conv3.weight" in shapes
-
-
-def is_xcit(shapes: Mapping[str, Shape]) -> bool:
-    return any(".attn.temperature" in name or ".local_mp." in name or "cls_attn_blocks." in name for name in shapes)
