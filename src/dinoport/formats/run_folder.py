@@ -18,7 +18,16 @@ TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teache
 DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
 """Where DINOv3's training saves folders."""
 
-OTHERS = ("*.rank_0.pth", "*.pth", "*.pt", "*.ckpt", "*.pth.tar", "*.safetensors", "*pytorch_model*.bin", "*.index.json")
+OTHERS = (
+    "*.rank_0.pth",
+    "*.pth",
+    "*.pt",
+    "*.ckpt",
+    "*.pth.tar",
+    "*.safetensors",
+    "*pytorch_model*.bin",
+    "*.index.json",
+)
 """What else a checkpoint may be called; these count only where none of the above is there."""
 
 BESIDE = re.compile(
