@@ -45,6 +45,7 @@ FIELDS = {
     "heads": "num_heads",
     "eps": "layer_norm_eps",
     "interpolation": "interpolation",
+    "codebase": "codebase",
     "pixel mean": "image_mean",
     "pixel std": "image_std",
 }
@@ -150,7 +151,7 @@ class Family:
 
     `drops` are the tensors that training keeps beside the backbone, `classifiers` the names that a classifier can have,
     first the one that a head from a file of its own gets. `beside` are those that the original's own code keeps beside
-    its `backbone`.
+    its `backbone`. `upstream` is empty where nothing tells it, and `values` are whose it is given then.
     """
 
     name: str
@@ -160,9 +161,15 @@ class Family:
     preprocessing: Preprocessing
     classifiers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    values: str = ""
+
+    @property
+    def whose(self) -> str:
+        """Whose code tells what is assumed."""
+        return self.upstream or self.values
 
     def __str__(self) -> str:
-        return f"{self.title} ({self.upstream})"
+        return f"{self.title} ({self.upstream})" if self.upstream else self.title
 
 
 @dataclass(frozen=True)

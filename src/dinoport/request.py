@@ -12,7 +12,7 @@ from dinoport.shown.address import shown_source
 
 DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
-INTERPOLATIONS = ("offset", "size", "size-antialias")
+INTERPOLATIONS = ("offset", "size", "size-antialias", "bilinear-antialias")
 
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
@@ -57,6 +57,7 @@ class Request:
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    codebase: str | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
@@ -186,6 +187,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "codebase": (_is_text, "a name, as dinoport names codebases"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),

@@ -136,7 +136,17 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", *LOOKED, "as_json", "quiet"],
+        [
+            "checkpoint_key",
+            "head",
+            "num_heads",
+            "layer_norm_eps",
+            "interpolation",
+            "codebase",
+            *LOOKED,
+            "as_json",
+            "quiet",
+        ],
     ),
     Command(
         verify,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino import signs as dino
 from dinoport.codebases.dinov2 import signs as dinov2
@@ -21,6 +23,30 @@ NAMINGS: tuple[Naming, ...] = (
 )
 
 
+RELATIVES: dict[str, tuple[str, ...]] = {
+    "dino": ("ibot", "moco_v3", "mae", "msn", "deit", "timm_vit"),
+    "dinov2": ("tips", "franca", "webssl_dino"),
+    "dinov3": ("eupe", "lingbot"),
+    "dinov3_convnext": ("eupe_convnext",),
+}
+"""Others' models under the names of a family, the closer look first: a relative is a module of its name in
+`relatives/`, and a word here. They are imported once a file has those names."""
+
+UNKNOWN = "vit"
+"""The family of a ViT that nothing tells whose it is."""
+
+
+def relatives(family: str) -> Iterator[Naming]:
+    """Whose a model with this family's names may be beside the family's own."""
+    return (_relative(name) for name in RELATIVES.get(family, ()))
+
+
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
+    if family == UNKNOWN or any(family in names for names in RELATIVES.values()):
+        return _relative(family)
     return next((naming for naming in NAMINGS if naming.family == family), None)
+
+
+def _relative(name: str) -> Naming:
+    return Naming(name, f"dinoport.codebases.relatives.{name}", lambda shapes: False, name)

@@ -12,6 +12,7 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.finding.whose import whose
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
@@ -51,11 +52,13 @@ def read_model(
     claimed: frozenset[str] = frozenset(),
     *,
     weigh_heads: bool = False,
+    published: str | None = None,
 ) -> tuple[Model, Provenance]:
     """The model of a checkpoint that `request` means, and where in it that lies.
 
     `claimed` are the fields of the request that only a folder says; `weigh_heads` holds the number of heads against the
-    weights. Raises DinoportError where there is none, or where its settings are not known.
+    weights; `published` is the family of the published model that the file is beyond doubt. Raises DinoportError where
+    there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
@@ -65,6 +68,7 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
+    found, told = whose(checkpoint, found, request, published)
     timm = _timm_config(checkpoint)
     wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
@@ -114,7 +118,7 @@ def read_model(
         family=family,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=reading.settings,
+        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
         preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
         classifier=classifier,
         remarks=remarks,

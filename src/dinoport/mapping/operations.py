@@ -170,7 +170,8 @@ class BakeTable(Rows):
     """A square position table, resampled once to another grid by the original's own rule.
 
     What it was made from is gone: going back, the new table is the original's, for the new size.
-    `grid` is the patches along one side of the new table, `offset` and `antialias` the original's interpolation.
+    `grid` is the patches along one side of the new table, `offset`, `antialias` and `kernel` the original's
+    interpolation; the `first` rows are no patch's.
     """
 
     kind: ClassVar[Kind] = Kind.RECOMPUTED
@@ -178,13 +179,16 @@ class BakeTable(Rows):
     grid: int
     offset: float
     antialias: bool
+    kernel: str = "bicubic"
+    first: int = 1
 
     def target_shape(self, source: Shape) -> Shape:
-        return (1, self.grid**2 + 1, source[2])
+        return (1, self.grid**2 + self.first, source[2])
 
     def granule(self, source: Shape) -> int:
         return source[1] * source[2]
 
     def apply(self, block: Array, source: Shape) -> Array:
-        table = resample_table(block.reshape(source), (self.grid, self.grid), self.offset, self.antialias)
+        rule = (self.offset, self.antialias, self.kernel, self.first)
+        table = resample_table(block.reshape(source), (self.grid, self.grid), *rule)
         return table.astype(block.dtype).reshape(-1)

@@ -171,7 +171,8 @@ def prepare_opened(
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head)
-        model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
+        published = located.published.family if located.published and located.fetched else None
+        model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads, published=published)
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
             from dinoport.proofs.foreign import refuse_foreign
@@ -232,7 +233,7 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation")
+OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation", "codebase")
 """What config.json says of a folder, or what a folder has not."""
 
 

@@ -86,7 +86,7 @@ def _verified(
         conversion.check_unchanged()
     with integrity.told_apart("the folder", place):
         target.check_unchanged()
-    upstream = conversion.model.family.upstream
+    upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.model.warnings, *integrity.warnings_of(place, target, fresh, another=another))
     if not another:

@@ -42,10 +42,11 @@ def _metadata(target: Target, facts: CardFacts) -> list[str]:
 
 
 def _body(target: Target, facts: CardFacts) -> list[str]:
+    whose = f"{facts.family} ({facts.upstream})" if facts.upstream else facts.family
     lines = [
         f"# {shown_markdown(facts.folder)}",
         "",
-        f"A {facts.family} ({facts.upstream}) as `{target.form}` of Hugging Face Transformers, converted by dinoport.",
+        f"A {whose} as `{target.form}` of Hugging Face Transformers, converted by dinoport.",
         "",
         f"**Verdict: {shown_markdown(facts.verdict)}.** Figures and hashes are in `dinoport.json`.",
         "",

@@ -9,7 +9,8 @@ from dinoport.tensor import Shape
 
 def is_vit(shapes: Mapping[str, Shape]) -> bool:
     """Whether these names are a DINO ViT's and no later family's."""
-    later = any(name in shapes for name in ("mask_token", "register_tokens", "rope_embed.periods"))
+    later = any(name in shapes for name in ("register_tokens", "rope_embed.periods"))
+    later = later or len(shapes.get("mask_token", ())) == 2  # an MAE's has three axes, and is its decoder's
     later = later or any(name.endswith((".ls1.gamma", ".w12.weight", ".gamma1")) for name in shapes)
     return "cls_token" in shapes and any(name.endswith(".attn.qkv.weight") for name in shapes) and not later
 

@@ -48,7 +48,8 @@ def position_rule(target: str, size: int, stored: int, patch_size: int, interpol
     """The position table as it is, or resampled once to another size."""
     if size == stored:
         return copy("pos_embed", target)
-    operation = BakeTable(grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias)
+    rule = {"offset": interpolation.offset, "antialias": interpolation.antialias, "kernel": interpolation.kernel}
+    operation = BakeTable(grid=size // patch_size, **rule)  # type: ignore[arg-type]  # of three kinds
     reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
     return bake("pos_embed", target, operation, because=reason)
 
