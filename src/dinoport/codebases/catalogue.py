@@ -16,6 +16,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit, "dino"),
+    Naming("facebookresearch/ijepa", "dinoport.codebases.relatives.ijepa", dino.has_patches_alone, "ijepa"),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet, "dino_resnet"),
     Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit, "dinov2"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit, "dinov3"),
@@ -24,7 +25,7 @@ NAMINGS: tuple[Naming, ...] = (
 
 
 RELATIVES: dict[str, tuple[str, ...]] = {
-    "dino": ("ibot", "moco_v3", "mae", "msn", "deit", "timm_vit"),
+    "dino": ("ibot", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
     "dinov2": ("tips", "franca", "webssl_dino"),
     "dinov3": ("eupe", "lingbot"),
     "dinov3_convnext": ("eupe_convnext",),

@@ -144,6 +144,12 @@ class Naming:
             return table
         return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
 
+    def written(self, names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+        """The table of a model of these canonical names; empty where it is written under them."""
+        own = getattr(self.code, "table", None)
+        found: tuple[Rule, ...] = own(names, classifier) if own else self.table
+        return found
+
     @property
     def table(self) -> tuple[Rule, ...]:
         """The one table of all its models; empty where its names are canonical, or it has several."""

@@ -18,7 +18,8 @@ class Relative:
     """One relative. `like` is the family whose names it has, `facts` are what no tensor shows.
 
     `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
-    `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with the shapes.
+    `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
+    own names and what the classifier is called. `always_told` says that no file of its lacks a sign.
     """
 
     family: Family
@@ -28,14 +29,16 @@ class Relative:
     copies: tuple[str, ...] = ()
     why: str = ""
     remark: str = ""
-    table: Callable[[Mapping[str, Shape]], tuple[Rule, ...]] | None = None
+    always_told: bool = False
+    table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
 
     @property
     def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
         return self.family
 
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-        return self.table(shapes) if self.table else canonical_rules(shapes, classifier_of(shapes, self.family))
+        classifier = classifier_of(shapes, self.family)
+        return self.table(shapes, classifier) if self.table else canonical_rules(shapes, classifier)
 
     def read(self, evidence: Evidence) -> Reading:
         """As the family whose names it has, with its own facts."""

@@ -87,7 +87,7 @@ def _differences(clues: Clues) -> str:
     """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `heads 12 in MoCo v3`."""
     differ: dict[str, list[str]] = {}
     for naming in relatives("dino"):
-        for what in _unlike_dino(naming.code, clues):
+        for what in () if naming.code.always_told else _unlike_dino(naming.code, clues):
             differ.setdefault(what, []).append(naming.code.facts.models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
     return f"as DINO; otherwise {'; '.join(told)}; {option_of('codebase')} decides"

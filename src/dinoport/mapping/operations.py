@@ -138,10 +138,42 @@ class Deinterleave(Rows):
 
 
 @dataclass(frozen=True)
+class PadColumns(Rows):
+    """Columns, and as many zeros behind them: a classifier over one feature in a class that gives it two.
+
+    Going back, a value that is no zero there makes the whole NaN: the classifier looks at what the original does not.
+    """
+
+    def target_shape(self, source: Shape) -> Shape:
+        if len(source) != 2:
+            raise ShapeMismatchError(f"{shape_text(source)} is no matrix")
+        return (source[0], 2 * source[1])
+
+    def source_shape(self, target: Shape) -> Shape:
+        if len(target) != 2 or target[1] % 2:
+            raise ShapeMismatchError(f"{shape_text(target)} has no two halves of columns")
+        return (target[0], target[1] // 2)
+
+    def granule(self, source: Shape) -> int:
+        return 2 * source[1]
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        rows = block.reshape(-1, source[1])
+        return np.concatenate([rows, np.zeros_like(rows)], axis=1).reshape(-1)
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        halves = block.reshape(-1, 2, source[1])
+        kept = halves[:, 0].copy()
+        kept[halves[:, 1] != 0] = np.nan
+        return kept.reshape(-1)
+
+
+@dataclass(frozen=True)
 class DropClsRow(Rows):
     """A position table, (1, 1 + patches, width), without the CLS token's row.
 
-    timm's DINOv2 models with registers add that row to the CLS token. It returns as zeros, which computes the same.
+    timm's DINOv2 models with registers add that row to the CLS token, DeiT III never had one. It returns as zeros,
+    which computes the same.
     """
 
     def target_shape(self, source: Shape) -> Shape:
@@ -155,11 +187,10 @@ class DropClsRow(Rows):
         return (1, target[1] + 1, target[2])
 
     def granule(self, source: Shape) -> int:
-        return (source[1] - 1) * source[2]
+        return source[1] * source[2]  # the whole table, which is the smaller one going back
 
     def apply(self, block: Array, source: Shape) -> Array:
-        # No rule writes such a table: it stands in timm's tables alone, which are read backwards.
-        raise NotImplementedError("a table is only read from a codebase that leaves this row out")
+        return block[source[2] :]
 
     def revert(self, block: Array, source: Shape) -> Array:
         return np.concatenate([np.zeros(source[2], block.dtype), block])

@@ -308,7 +308,7 @@ def _table_of_original(table: Any, case: Comparison, architecture: Any = None) -
 
     architecture = architecture or case.architecture
     patches = case.image_size // architecture.cell
-    return interpolate_table(table, patches, patches, architecture.interpolation)
+    return interpolate_table(table, patches, patches, architecture.interpolation, architecture.first_rows)
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:

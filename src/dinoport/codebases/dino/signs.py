@@ -15,6 +15,13 @@ def is_vit(shapes: Mapping[str, Shape]) -> bool:
     return "cls_token" in shapes and any(name.endswith(".attn.qkv.weight") for name in shapes) and not later
 
 
+def has_patches_alone(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these are a plain ViT's names without a CLS token: I-JEPA's."""
+    table, patches = shapes.get("pos_embed", ()), shapes.get("patch_embed.proj.weight", ())
+    plain = "cls_token" not in shapes and len(table) == 3 and len(patches) == 4 and "norm.weight" in shapes
+    return plain and "blocks.0.attn.qkv.weight" in shapes
+
+
 def is_resnet(shapes: Mapping[str, Shape]) -> bool:
     """Whether these names are a torchvision ResNet's with bottleneck blocks."""
     return "conv1.weight" in shapes and "layer1.0.conv3.weight" in shapes

@@ -68,6 +68,9 @@ def read(evidence: Evidence) -> Reading:
         patch_size=sizes.patch_size,
         image_size=sizes.image_size,
         channels=sizes.channels,
+        cls_token="cls_token" in shapes,
+        distillation_token="dist_token" in shapes,
+        pooled_norm="fc_norm.weight" in shapes,
         layer_scale="blocks.0.ls1.gamma" in shapes,
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_norm_eps=eps.value,
@@ -81,7 +84,7 @@ def read(evidence: Evidence) -> Reading:
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None or classifier.features is Features.CLS:
+    if classifier is None or classifier.features is not Features.CLS_MEAN_INTERLEAVED:
         return ()
     return (columns_setting(classifier.features.value, evidence.head, ("linear",), "eval_linear.py"),)
 
@@ -92,8 +95,11 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     if shape is None:
         return None
     columns = shape[1] if len(shape) == 2 else 0
+    if columns == width and "classifier_dist.weight" in evidence.tensors:
+        return Classifier(Features.CLS_AND_DISTILLATION, shape[0])
     if columns == width:
-        return Classifier(Features.CLS, shape[0])
+        normed_mean = "fc_norm.weight" in evidence.tensors
+        return Classifier(Features.NORMED_MEAN if normed_mean else Features.CLS, shape[0])
     if columns == 2 * width:
         return Classifier(Features.CLS_MEAN_INTERLEAVED, shape[0])
     tokens = (

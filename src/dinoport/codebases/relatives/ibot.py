@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from dinoport.codebases.clues import Signs
-from dinoport.codebases.codebase import Facts, canonical_rules
+from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINO
 from dinoport.codebases.relative import Relative
 from dinoport.codebases.relatives.layer_scale import scaled
-from dinoport.mapping.rule import Rule, drop
+from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.preprocessing import EVALUATION
-from dinoport.tensor import Shape
 
 PATCHES = "the projection head for masked patches; no class of Transformers has a place for it"
-
-
-def table(shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
-    """`init_values` gives it layer scales, under timm's names (`models/vision_transformer.py`)."""
-    return scaled(shapes) if "blocks.0.gamma_1" in shapes else canonical_rules(shapes, None)
 
 
 RELATIVE = Relative(
@@ -44,5 +37,5 @@ RELATIVE = Relative(
         keys=(frozenset({"ibot_loss"}),),
         arguments=("patch_out_dim", "pred_ratio"),
     ),
-    table=table,
+    table=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
 )

@@ -8,12 +8,11 @@ from dinoport.codebases.codebase import canonical_rules
 from dinoport.mapping.rule import Rule, copy
 from dinoport.tensor import Shape
 
+SCALES = (".gamma_1", ".gamma_2", ".ls1.gamma", ".ls2.gamma")
 
-def scaled(shapes: Mapping[str, Shape], classifier: str | None = None) -> tuple[Rule, ...]:
-    """The table of canonical names, with layer scales under their older names."""
-    others = [name for name in shapes if not name.endswith((".gamma_1", ".gamma_2"))]
-    return (
-        *canonical_rules(others, classifier),
-        copy("blocks.{i}.ls1.gamma", "blocks.{i}.gamma_1"),
-        copy("blocks.{i}.ls2.gamma", "blocks.{i}.gamma_2"),
-    )
+
+def scaled(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The table for these names, canonical or own, with layer scales under their older names where there are some."""
+    others = [name for name in names if not name.endswith(SCALES) and not name.startswith("classifier.")]
+    scales = [copy(f"blocks.{{i}}.ls{n}.gamma", f"blocks.{{i}}.gamma_{n}") for n in (1, 2)]
+    return (*canonical_rules(others, classifier), *(scales if len(others) < len(names) else ()))

@@ -79,6 +79,19 @@ _VIT_MODEL = _VIT | _fields(
     ("pooler_act",                   "tanh",  "word",     OUTPUTS),
     ("pooler_output_size",           None,    "count",    SHAPES),
 )
+_IJEPA = {name: each for name, each in _VIT.items() if name != "encoder_stride"}
+_BEIT = _TOWER | _TRAINING | _BACKBONE | _fields(
+    ("layer_norm_eps",               1e-12,   "positive", OUTPUTS),
+    ("intermediate_size",            3072,    "count",    SHAPES),
+    ("use_mask_token",               False,   "switch",   SHAPES),
+    ("use_absolute_position_embeddings", False, "switch", SHAPES),
+    ("use_relative_position_bias",   False,   "switch",   SHAPES),
+    ("use_shared_relative_position_bias", False, "switch", SHAPES),
+    ("layer_scale_init_value",       0.1,     "number",   SHAPES),
+    ("use_mean_pooling",             True,    "switch",   SHAPES),
+    ("drop_path_rate",               0.1,     "rate",     NOTHING),
+    ("reshape_hidden_states",        True,    "switch",   NOTHING),
+)
 _DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
     ("patch_size",                   14,      "size",     SHAPES),
     ("mlp_ratio",                    4,       "count",    SHAPES),
@@ -140,6 +153,12 @@ _RESNET = _BACKBONE | _fields(
 FIELDS: Mapping[str, Mapping[str, Field]] = {
     "ViTModel": _VIT_MODEL,
     "ViTForImageClassification": _VIT,
+    "DeiTModel": _VIT_MODEL,
+    "DeiTForImageClassificationWithTeacher": _VIT,
+    "IJepaModel": _IJEPA,
+    "IJepaForImageClassification": _IJEPA,
+    "BeitModel": _BEIT,
+    "BeitForImageClassification": _BEIT,
     "Dinov2Model": _DINOV2,
     "Dinov2ForImageClassification": _DINOV2,
     "Dinov2WithRegistersModel": _WITH_REGISTERS,
@@ -212,6 +231,12 @@ ASKED = frozenset((
 MODEL_TYPE: Mapping[str, str] = {
     "ViTModel": "vit",
     "ViTForImageClassification": "vit",
+    "DeiTModel": "deit",
+    "DeiTForImageClassificationWithTeacher": "deit",
+    "IJepaModel": "ijepa",
+    "IJepaForImageClassification": "ijepa",
+    "BeitModel": "beit",
+    "BeitForImageClassification": "beit",
     "Dinov2Model": "dinov2",
     "Dinov2ForImageClassification": "dinov2",
     "Dinov2WithRegistersModel": "dinov2_with_registers",

@@ -43,8 +43,34 @@ def _is_plain(architecture: Any) -> bool:
     return architecture.is_plain and (classifier is None or classifier.features is Features.CLS)
 
 
+def _has_other_tokens(architecture: Any) -> bool:
+    """Whether a ViT is what the classes of DeiT, I-JEPA or BEiT compute, and no others."""
+    own = architecture.distillation_token or architecture.pooled_norm or not architecture.cls_token
+    return own and not (architecture.registers or architecture.layer_scale or architecture.feed_forward != "mlp")
+
+
+def _is_dinov2(architecture: Any) -> bool:
+    return architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
+
+
 FORMS: tuple[Form, ...] = (
     Form("vit", "vit", {"vit": "ViTModel"}, ("ViTModel", "ViTForImageClassification"), None, True, _is_plain),
+    Form(
+        "vit",
+        "vit",
+        {"deit": "DeiTModel", "ijepa": "IJepaModel", "beit": "BeitModel"},
+        (
+            "DeiTModel",
+            "DeiTForImageClassificationWithTeacher",
+            "IJepaModel",
+            "IJepaForImageClassification",
+            "BeitModel",
+            "BeitForImageClassification",
+        ),
+        None,
+        True,
+        _has_other_tokens,
+    ),
     Form(
         "vit",
         "dinov2",
@@ -56,6 +82,7 @@ FORMS: tuple[Form, ...] = (
             "Dinov2WithRegistersForImageClassification",
         ),
         has_table=True,
+        fits=_is_dinov2,
     ),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),

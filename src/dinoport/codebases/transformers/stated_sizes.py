@@ -70,7 +70,7 @@ def _is_large(name: str, value: object, config: Mapping[str, object], limit: int
     if name in LAYERS:
         return sum(_integers(value)) > tensors
     if name == "image_size":  # only a table of positions grows with it
-        has_table = config.get("model_type") in ("vit", "dinov2", "dinov2_with_registers")
+        has_table = config.get("model_type") in ("vit", "deit", "ijepa", "beit", "dinov2", "dinov2_with_registers")
         return has_table and _positions(value, config.get("patch_size", 16)) > limit
     return name not in FREE and max(_integers(value), default=0) > limit
 
