@@ -21,6 +21,7 @@ from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.plan import carried_whole
 from dinoport.mapping.rule import Rule
+from dinoport.model import Wishes
 from dinoport.progress import Progress
 from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
@@ -116,7 +117,8 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
         family = conversion.model.family
         naming = naming_of(family.name)
-        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
+        own = naming.rules(shapes, Wishes()) if naming else ()
+        rules = own or canonical_rules(shapes, classifier_of(shapes, family))
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
     model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
