@@ -11,7 +11,6 @@ import numpy as np
 
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED, TO_SIZE
 from dinoport.networks.network import Features
-from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from tests import formula
 from tests.families.cases import bare, tensors
@@ -161,6 +160,15 @@ class Case:
     file: str = "checkpoint.pth"
     told_by: str = ""
 
+    @property
+    def title(self) -> str:
+        """What an example of it is, for the documentation."""
+        parts = ["With a classifier" if self.architecture.classifier else "A backbone"]
+        parts += ["layer scale"] if self.class_name.startswith("Dinov2") and self.own is not as_it_is else []
+        parts += ["the mean of patches normed"] if getattr(self.architecture, "pooled_norm", False) else []
+        parts += ["a distillation token"] if getattr(self.architecture, "distillation_token", False) else []
+        return ", ".join(parts)
+
     def canonical(self) -> State:
         return formula.state_dict(self.architecture.tensors())
 
@@ -195,11 +203,15 @@ CASES = (
          told_by="a position table of sines and cosines, columns first"),
     Case("mae-pooled", "mae", GAP, "BeitForImageClassification", published, of_columns, classifier="head",
          told_by="a position table of sines and cosines, columns first"),
+    Case("mae-pooled-backbone", "mae", replace(GAP, classifier=None), "BeitModel", published, of_columns,
+         told_by="a position table of sines and cosines, columns first"),
     Case("msn", "msn", TO_ANY, "ViTModel", msn_run, told_by="fc.fc1.weight"),
     Case("deit-run", "deit", classifying(TO_ANY, 5), "ViTForImageClassification", deit_run, classifier="head",
          told_by="args.model, deit_tiny_patch16_224"),
     Case("deit-distilled", "deit", BOTH, "DeiTForImageClassificationWithTeacher", published, two_heads,
          classifier="head", told_by="dist_token"),
+    Case("deit-distilled-backbone", "deit", replace(BOTH, classifier=None), "DeiTModel", published,
+         told_by="dist_token"),
     Case("deit3", "deit3", classifying(replace(SCALED, interpolation=TO_SIZE), 5), "Dinov2ForImageClassification",
          published, without_cls_row, classifier="head", told_by="layer scales, and no position of the CLS token"),
     Case("deit3-backbone", "deit3", replace(SCALED, interpolation=TO_SIZE), "Dinov2Model", published, without_cls_row,
@@ -222,4 +234,3 @@ CASES = (
 )
 # fmt: on
 BY_NAME = {case.name: case for case in CASES}
-PLAIN: ViT = VIT

@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
 pytest.importorskip("transformers")
 
-WITHOUT_KEY_BIAS = ("mae-pooled", "eupe", "lingbot")
+WITHOUT_KEY_BIAS = ("mae-pooled", "mae-pooled-backbone", "eupe", "lingbot")
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)

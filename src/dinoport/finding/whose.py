@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -28,7 +29,7 @@ def whose(checkpoint: Checkpoint, found: Found, request: Request, published: str
 
 def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = None) -> Clues:
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-    arch, architecture = tree.get("arch"), (checkpoint.config or {}).get("architecture")
+    arch = tree.get("arch")
     return Clues(
         tensors=state.tensors,
         place=full_prefix(state),
@@ -36,8 +37,17 @@ def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = N
         arguments={**training_arguments(checkpoint), **({"arch": arch} if isinstance(arch, str) else {})},
         file_name=PurePath(checkpoint.where).name,
         published=published,
-        architecture=architecture if isinstance(architecture, str) else "",
+        architecture=_architecture(checkpoint.config or {}),
     )
+
+
+def _architecture(config: Mapping[str, object]) -> str:
+    """What timm's config.json calls the model, and which of its weights: `vit_small_patch16_224.dino`."""
+    name, details = config.get("architecture"), config.get("pretrained_cfg")
+    tag = details.get("tag") if isinstance(details, Mapping) else None
+    if not isinstance(name, str):
+        return ""
+    return f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name
 
 
 def _preferred(found: Found, copies: tuple[str, ...], why: str) -> Found:

@@ -25,6 +25,7 @@ def table(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...
 
 
 def tells(clues: Clues) -> str | None:
+    """Layer scales under timm's older names, and a position table without a row for the CLS token."""
     rows = clues.shapes.get("pos_embed", (0, 0))[1]
     is_scaled = "blocks.0.gamma_1" in clues.shapes and "cls_token" in clues.shapes
     return "layer scales, and no position of the CLS token" if is_scaled and square_side(rows) else None

@@ -20,10 +20,14 @@ WEB_SIZES = {(2688, 24): 21, (3072, 26): 24}
 
 
 def tells(clues: Clues) -> str | None:
+    """A position table of sines and cosines, columns first. Fine-tuned tables have moved."""
+    if clues.architecture.endswith(".mae"):
+        return f"config.json, {clues.architecture}"
     return "a position table of sines and cosines, columns first" if clues.fixed_table == "column" else None
 
 
 def guesses(clues: Clues) -> str | None:
+    """A size that WebSSL-MAE alone has, which is no proof."""
     return "the size of a WebSSL-MAE" if clues.size in WEB_SIZES else None
 
 

@@ -17,7 +17,10 @@ PROJECTOR = "the projector of contrastive training; no class of Transformers has
 
 
 def tells(clues: Clues) -> str | None:
-    """`main_lincls.py` writes `arch` beside bare names; timm's train.py writes it too, and `args`."""
+    """A table of sines and cosines, rows first; or `arch` beside `state_dict`, as `main_lincls.py` writes it.
+
+    timm's train.py writes `arch` too, beside `args`.
+    """
     arch = clues.arguments.get("arch")
     if isinstance(arch, str) and arch.startswith("vit_") and "state_dict" in clues.keys and "args" not in clues.keys:
         return f"arch = {arch} beside state_dict"
@@ -29,7 +32,7 @@ RELATIVE = Relative(
         name="moco_v3",
         title="MoCo v3 ViT",
         upstream="facebookresearch/moco-v3",
-        drops=(*(drop(f"head.{layer}.{{p}}", because=PROJECTOR) for layer in (0, 1, 3, 4, 6, 7)), AVERAGED),
+        drops=(drop("head.{k}.{p}", because=PROJECTOR), AVERAGED),
         preprocessing=replace(EVALUATION, resample="bilinear", reason="as in MoCo v3's eval transform"),
         classifiers=("head",),
     ),

@@ -46,6 +46,7 @@ def _is_plain(architecture: Any) -> bool:
 def _has_other_tokens(architecture: Any) -> bool:
     """Whether a ViT is what the classes of DeiT, I-JEPA or BEiT compute, and no others."""
     own = architecture.distillation_token or architecture.pooled_norm or not architecture.cls_token
+    own = own and (architecture.cls_token or architecture.classifier is None)
     return own and not (architecture.registers or architecture.layer_scale or architecture.feed_forward != "mlp")
 
 
@@ -63,7 +64,6 @@ FORMS: tuple[Form, ...] = (
             "DeiTModel",
             "DeiTForImageClassificationWithTeacher",
             "IJepaModel",
-            "IJepaForImageClassification",
             "BeitModel",
             "BeitForImageClassification",
         ),

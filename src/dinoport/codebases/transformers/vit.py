@@ -71,6 +71,7 @@ POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output 
 @dataclass(frozen=True)
 class Kind:
     """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
+    One without a class that classifies as originals do has none.
 
     `poolers` says that it has a pooler that can be made an identity.
     """
@@ -105,7 +106,7 @@ DEIT = Kind(
     CLASSIFIERS,
     poolers=True,
 )
-IJEPA = Kind("ijepa", "IJepaModel", "IJepaForImageClassification", (*WITHOUT_CLS, *ATTENTION))
+IJEPA = Kind("ijepa", "IJepaModel", "", (*WITHOUT_CLS, *ATTENTION))
 POOLED = Kind(
     "beit", "BeitModel", "BeitForImageClassification", (*WITHOUT_NORM, *WITHOUT_KEY_BIAS, *POOLED_NORM), fields=BEIT
 )
