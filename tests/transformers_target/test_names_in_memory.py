@@ -1,4 +1,4 @@
-"""A model of Transformers in a file of anybody's, under its names in memory: what is written is what it saves itself."""
+"""A model of Transformers in anybody's file, under its names in memory, becomes what its class saves itself."""
 
 from __future__ import annotations
 
