@@ -14,7 +14,7 @@ from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import checkpoint_within, choice_remarks
 from dinoport.formats.shards import gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
-from dinoport.formats.transformers_folder import is_transformers_folder, read_transformers_folder
+from dinoport.formats.transformers_folder import is_transformers_folder, read_transformers_folder, refuse_listed
 from dinoport.shown.text import as_word
 
 
@@ -27,6 +27,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if path.is_dir():
             return _open_folder(path)
         refuse_lone_file(path)
+        refuse_listed(path)
         return replace(open_file(LocalFile(path)), run=find_run_config(path))
     except OSError as error:  # of looking, where one may not look: reading has messages of its own
         raise unreadable(Path(error.filename or path), error) from error
@@ -49,9 +50,7 @@ def open_bytes(source: ByteSource) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    checkpoint = Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
-    remarks = tuple(f"not read: {path}, {what}" for path, what in checkpoint.unread)
-    return replace(checkpoint, remarks=remarks)
+    return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 
 def _open_folder(path: Path) -> Checkpoint:
