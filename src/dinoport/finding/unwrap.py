@@ -299,7 +299,10 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
     for named in names:
-        if named.name in tensors:
+        known = tensors.get(named.name)
+        if known is not None and _is_one(known, named.tensor.renamed(named.name)):
+            continue
+        if known is not None:
             raise CheckpointError(
                 f"two tensors of {where} become one once their prefixes are stripped",
                 expected="one tensor for each name of the model",
@@ -310,6 +313,11 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         tensors[named.name] = named.tensor.renamed(named.name)
         originals[named.name] = named.full_name
     return StateDict(branch, path, tensors, tuple(notes), originals)
+
+
+def _is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
+    return isinstance(tensor.values, StoredValues) and tensor == other
 
 
 def _has_block_chunks(names: Sequence[_Named]) -> bool:

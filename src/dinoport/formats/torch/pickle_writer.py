@@ -1,7 +1,8 @@
-"""The pickle of a plain state dict, as torch.load reads it with `weights_only=True`, made without torch.
+"""The pickle of state dicts, as torch.load reads it with `weights_only=True`, made without torch.
 
 Protocol 2, as torch.save writes it, but without memo: an OrderedDict of name → `torch._utils._rebuild_tensor_v2` of a
-storage that is named by its record, an offset of 0, shape and strides. Source of the layout: PyTorch's
+storage that is named by its record, an offset of 0, shape and strides; or dicts of such dicts. Names of one record
+share its storage, in the file and when it is loaded. Source of the layout: PyTorch's
 `torch/serialization.py` (persistent ids) and `torch/_tensor.py` (`_reduce_ex_internal`).
 """
 
@@ -9,20 +10,34 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from dinoport.errors import FolderError
 from dinoport.formats.torch.dtypes import WRITTEN_STORAGES
 from dinoport.tensor import Shape, TensorSpec, dtype_name
 
+Tree: TypeAlias = Mapping[str, "Tree | int"]
+"""Dicts in dicts by name, with the numbers of tensors as leaves."""
+
 
 def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
-    """Pickle a state dict whose tensor number n lies alone, contiguous, in the record `data/n`.
+    """Pickle the state dict of these tensors, as `pickle_tree` does."""
+    return pickle_tree({spec.name: record for record, spec in enumerate(tensors)}, tensors)
+
+
+def pickle_tree(tree: Tree, tensors: Sequence[TensorSpec]) -> bytes:
+    """Pickle dicts whose tensor number n lies alone, contiguous, in the record `data/n`.
 
     Raises FolderError for a dtype that has no storage class in every version of torch.
     """
-    entries = b"".join(_text(spec.name) + _tensor(spec, record) for record, spec in enumerate(tensors))
-    return pickle.PROTO + b"\x02" + _ordered_dict() + pickle.MARK + entries + pickle.SETITEMS + pickle.STOP
+    stored = [_tensor(spec, record) for record, spec in enumerate(tensors)]
+    return pickle.PROTO + b"\x02" + _dict(tree, stored) + pickle.STOP
+
+
+def _dict(tree: Tree, stored: Sequence[bytes]) -> bytes:
+    entries = (_text(name) + (stored[at] if isinstance(at, int) else _dict(at, stored)) for name, at in tree.items())
+    return _ordered_dict() + pickle.MARK + b"".join(entries) + pickle.SETITEMS
 
 
 def _tensor(spec: TensorSpec, record: int) -> bytes:
