@@ -146,6 +146,18 @@ def test_outputs_are_compared_at_the_size_of_a_baked_table(tmp_path: Path) -> No
     assert verdict.shown == "at 28×28 pixels"
 
 
+def test_several_processes_get_a_distributed_folder(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    report = start(source, tmp_path / "start", config=config(tmp_path, FITTING), ranks=2)
+    assert {file.name for file in report.files} == {"__0_0.distcp", ".metadata", "start.yaml", "README.md"}
+    assert report.proofs.loading is not None
+    assert report.proofs.loading.passed
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+    page = (tmp_path / "start" / "README.md").read_text()
+    assert "torchrun --nproc_per_node=2 dinov3/train/train.py" in page
+    assert "student.resume_from_teacher_chkpt=FOLDER train" in page
+
+
 def edited(folder: Path, change: Callable[[Any], None]) -> None:
     [file] = folder.glob("*.pth")
     tree = torch.load(file, weights_only=True)

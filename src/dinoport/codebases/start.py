@@ -41,9 +41,10 @@ class Option:
 class Start:
     """What a trainer is given, and what it does with it.
 
-    `trainer` is the program, `file` the name of what it loads, `keys` where in it each tensor stands, by canonical
-    name. `carried` are tensors that the source keeps beside its backbone. `options` have to agree with the weights;
-    `wanted` are the tensors that the trainer's models have with these options, one mapping for each way to build them.
+    `trainer` is the program, `file` the name of what it loads (none where that is the folder), `keys` where in it each
+    tensor stands, by canonical name. `carried` are tensors that the source keeps beside its backbone. `options` have to
+    agree with the weights; `wanted` are the tensors that the trainer's models have with these, one mapping for each way
+    to build them.
     A `strict` trainer stops at a name that is missing or left over, any other trains on from random values.
     `config` says that options stand in a config, and not in a command line. `use` are shell lines; `fresh` says what
     starts anew, `silent` how a start that failed looks, `beside` what else the file is good for.
@@ -63,11 +64,6 @@ class Start:
     config: bool = True
     beside: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-    @property
-    def made(self) -> tuple[str, ...]:
-        """The tensors that come from no source."""
-        return tuple(rule.targets[0].template for rule in self.rules if rule.source is None and rule.targets[0])
 
 
 NO_CLASSIFIER = "a classifier is no part of self-supervised training"

@@ -112,8 +112,14 @@ def write(
     from dinoport.files.json_file import write_text
 
     start = _start_of(target)
-    weights = write_torch_file(folder / start.file, steps, keys=start.keys, on_bytes=on_bytes)
-    return [weights, *([write_text(folder / START, config_text(start))] if start.config else [])]
+    if start.file:
+        weights = [write_torch_file(folder / start.file, steps, keys=start.keys, on_bytes=on_bytes)]
+    else:
+        from dinoport.formats.distributed.writer import write_distributed
+
+        names = {name: keys[0][0] for name, keys in start.keys.items()}
+        weights = write_distributed(folder, steps, names, on_bytes=on_bytes)
+    return [*weights, *([write_text(folder / START, config_text(start))] if start.config else [])]
 
 
 def config_text(start: Start) -> str:

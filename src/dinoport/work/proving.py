@@ -49,7 +49,9 @@ def written_and_proven(
             importing(conversion.writing.classes(conversion.target))
         source = stack.enter_context(source_side(conversion, checks))
         files = write(lambda shard: known.update(_compared(conversion, shard, workspace)))
-        place = workspace if conversion.writing.HAS_CARD else workspace / files[0].name
+        start = conversion.target.start
+        whole = conversion.writing.HAS_CARD or (start is not None and not start.file)
+        place = workspace if whole else workspace / files[0].name
         written = stack.enter_context(open_checkpoint(place))
         case = case_of(conversion, source, decoded_target(conversion, written, workspace), entry)
         proofs = prove(replace(case, known=known), checks, on_progress)

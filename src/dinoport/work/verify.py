@@ -132,7 +132,7 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
     try:
         returned = returned_within(place)
         path = returned or place
-        if returned:
+        if path != place:
             refuse_leaving(path, place)
         report = read_json(place / REPORT) if returned else None
         checkpoint = open_checkpoint(path)

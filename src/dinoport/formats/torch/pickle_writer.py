@@ -26,17 +26,27 @@ def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
     return pickle_tree({spec.name: record for record, spec in enumerate(tensors)}, tensors)
 
 
+def pickle_tensor(tensor: TensorSpec) -> bytes:
+    """Pickle one tensor that lies alone in the record `data/0`. Raises as `pickle_tree` does."""
+    return pickled(_tensor(tensor, 0))
+
+
+def pickled(value: bytes) -> bytes:
+    """A whole pickle of one value."""
+    return pickle.PROTO + b"\x02" + value + pickle.STOP
+
+
 def pickle_tree(tree: Tree, tensors: Sequence[TensorSpec]) -> bytes:
     """Pickle dicts whose tensor number n lies alone, contiguous, in the record `data/n`.
 
     Raises FolderError for a dtype that has no storage class in every version of torch.
     """
     stored = [_tensor(spec, record) for record, spec in enumerate(tensors)]
-    return pickle.PROTO + b"\x02" + _dict(tree, stored) + pickle.STOP
+    return pickled(_dict(tree, stored))
 
 
 def _dict(tree: Tree, stored: Sequence[bytes]) -> bytes:
-    entries = (_text(name) + (stored[at] if isinstance(at, int) else _dict(at, stored)) for name, at in tree.items())
+    entries = (text(name) + (stored[at] if isinstance(at, int) else _dict(at, stored)) for name, at in tree.items())
     return _ordered_dict() + pickle.MARK + b"".join(entries) + pickle.SETITEMS
 
 
@@ -48,12 +58,12 @@ def _tensor(spec: TensorSpec, record: int) -> bytes:
             found=dtype_name(spec.dtype),
             next_step="store it as one of these in the source",
         )
-    storage_class = _name("torch", WRITTEN_STORAGES[spec.dtype])
-    storage = _tuple(_text("storage"), storage_class, _text(str(record)), _text("cpu"), _int(spec.size))
-    shape = _tuple(*map(_int, spec.shape))
-    strides = _tuple(*map(_int, _strides(spec.shape)))
-    arguments = (storage + pickle.BINPERSID, _int(0), shape, strides, pickle.NEWFALSE, _ordered_dict())
-    return _name("torch._utils", "_rebuild_tensor_v2") + _tuple(*arguments) + pickle.REDUCE
+    storage_class = named("torch", WRITTEN_STORAGES[spec.dtype])
+    storage = tuple_of(text("storage"), storage_class, text(str(record)), text("cpu"), whole(spec.size))
+    shape = tuple_of(*map(whole, spec.shape))
+    strides = tuple_of(*map(whole, _strides(spec.shape)))
+    arguments = (storage + pickle.BINPERSID, whole(0), shape, strides, pickle.NEWFALSE, _ordered_dict())
+    return named("torch._utils", "_rebuild_tensor_v2") + tuple_of(*arguments) + pickle.REDUCE
 
 
 def _strides(shape: Shape) -> Shape:
@@ -64,24 +74,25 @@ def _strides(shape: Shape) -> Shape:
     return tuple(strides[: len(shape)])
 
 
-def _name(module: str, name: str) -> bytes:
+def named(module: str, name: str) -> bytes:
+    """What an unpickler imports."""
     return pickle.GLOBAL + f"{module}\n{name}\n".encode()
 
 
 def _ordered_dict() -> bytes:
-    return _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+    return named("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
 
 
-def _text(text: str) -> bytes:
-    data = text.encode()
+def text(value: str) -> bytes:
+    data = value.encode()
     return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
 
 
-def _int(value: int) -> bytes:
+def whole(value: int) -> bytes:
     if value < 2**31:
         return pickle.BININT + struct.pack("<i", value)
     return pickle.LONG1 + b"\x08" + struct.pack("<q", value)
 
 
-def _tuple(*items: bytes) -> bytes:
+def tuple_of(*items: bytes) -> bytes:
     return pickle.MARK + b"".join(items) + pickle.TUPLE

@@ -45,16 +45,26 @@ def write_torch_file(
     pickled = pickle_tree(_tree(announced, keys), announced)
     census: dict[str, Census] = {}
     with OutputFile(path, sum(spec.size_bytes for spec in announced)) as file:
-        with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
-            write = _Records(archive, file).write
-            write("data.pkl", [pickled])
-            write("byteorder", [b"little"])
-            for number, tensor in enumerate(tensors):
-                blocks = stream(tensor, census)
-                write(f"data/{number}", blocks, tensor.target.size_bytes, on_bytes)
-            write("version", [b"3\n"])
-            write(".data/serialization_id", [_serialization_id(archive)])
+        append_archive(file, pickled, tensors, census, on_bytes)
         return file.finish(census)
+
+
+def append_archive(
+    file: OutputFile,
+    pickled: bytes,
+    tensors: Sequence[Writable],
+    census: dict[str, Census],
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Add a whole archive to a file that may hold others: a pickle, and the values of tensor number n in `data/n`."""
+    with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
+        write = _Records(archive, file, file.size_bytes).write
+        write("data.pkl", [pickled])
+        write("byteorder", [b"little"])
+        for number, tensor in enumerate(tensors):
+            write(f"data/{number}", stream(tensor, census), tensor.target.size_bytes, on_bytes)
+        write("version", [b"3\n"])
+        write(".data/serialization_id", [_serialization_id(archive)])
 
 
 def _tree(tensors: Sequence[TensorSpec], keys: Mapping[str, Sequence[Key]] | None) -> dict[str, Any]:
@@ -80,10 +90,10 @@ class _Forwards:
 
 
 class _Records:
-    """Adds records to a zip, each at a multiple of 64 bytes."""
+    """Adds records to a zip, each at a multiple of 64 bytes of it; it `starts` somewhere in the file."""
 
-    def __init__(self, archive: ZipFile, file: OutputFile) -> None:
-        self._archive, self._file = archive, file
+    def __init__(self, archive: ZipFile, file: OutputFile, starts: int) -> None:
+        self._archive, self._file, self._starts = archive, file, starts
 
     def write(
         self,
@@ -97,7 +107,7 @@ class _Records:
         zip64 = size_bytes >= ZIP64_FROM_BYTES
         # The padding goes where torch puts it: into an extra field of the local header.
         header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
-        padding = -(self._file.size_bytes + header_bytes) % ALIGNMENT_BYTES
+        padding = -(self._file.size_bytes - self._starts + header_bytes) % ALIGNMENT_BYTES
         info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
         with self._archive.open(info, "w", force_zip64=zip64) as record:
             info.extra = b""
