@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,8 @@ def read_model(
     tensors, beside = _parted(state, family)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
-    decoding = replace(decoding, aside=(*decoding.aside, *beside))
+    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
+    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = classifier_of(shapes, family)
@@ -124,6 +125,16 @@ def read_model(
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
     ), Provenance(state.label, state.notes, others)
+
+
+def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
+    """What a run's file keeps beside its models, and training on can take up."""
+    for keys in family.states:
+        node = checkpoint.tree
+        for key in keys.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, TensorRef):
+            yield keys, node.renamed(keys)
 
 
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:

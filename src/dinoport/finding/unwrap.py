@@ -321,7 +321,10 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
     for named in _told_apart(names):
-        if named.name in tensors:
+        known = tensors.get(named.name)
+        if known is not None and _is_one(known, named.tensor.renamed(named.name)):
+            continue
+        if known is not None:
             raise CheckpointError(
                 f"two tensors of {where} become one once their prefixes are stripped",
                 expected="one tensor for each name of the model",
@@ -336,11 +339,21 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
 
 def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
     """Layers beside a backbone that would have one name keep their whole names; two backbones are left as they are."""
-    counts = Counter(named.name for named in names)
-    twice = {name for name, count in counts.items() if count > 1}
+    first: dict[str, _Named] = {}
+    twice = {
+        each.name
+        for each in names
+        if (other := first.setdefault(each.name, each)) is not each
+        and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
+    }
     if any(name.endswith(ANCHORS) for name in twice):
         return names
     return [replace(each, name=each.full_name) if each.name in twice else each for each in names]
+
+
+def _is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
+    return isinstance(tensor.values, StoredValues) and tensor == other
 
 
 def _has_block_chunks(names: Sequence[_Named]) -> bool:
