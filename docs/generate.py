@@ -43,6 +43,9 @@ from dinoport.tensor import ArrayValues, TensorRef
 DOCS = Path(__file__).parent
 HELP_WIDTH = 80
 
+PAGES = "https://github.com/dinoport/dinoport/blob/main/docs"
+"""Links of README.md are whole, for PyPI shows it too."""
+
 
 class Example(NamedTuple):
     """A small model that shows a table, which no size changes. `classifier` is what the original calls its own."""
@@ -204,7 +207,7 @@ def conversions() -> Iterator[str]:
             title = example.title[0].lower() + example.title[1:]
             classes.setdefault(f"`{target(family, example).form}`", []).append(title)
         for name, titles in classes.items():
-            rows.append((f"[{family.title}](docs/families/{family.name}.md)", "; ".join(titles), name))
+            rows.append((f"[{family.title}]({PAGES}/families/{family.name}.md)", "; ".join(titles), name))
     yield from table(("from", "what", "to"), rows)
 
 

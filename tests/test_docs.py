@@ -118,8 +118,10 @@ def test_make_targets_in_the_docs_exist() -> None:
 
 def test_links_and_paths_in_the_docs_lead_somewhere() -> None:
     for path, text in TEXT.items():
+        own = re.findall(r"https://github.com/dinoport/dinoport/(?:blob|tree)/main/([\w./-]+)", text)
         links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
         missing = [link for link in links if not (path.parent / link).exists()]
+        missing += [link for link in own if not (ROOT / link).exists()]
         assert not missing, f"{path.name} links to {missing}"
         named = set(re.findall(r"`((?:tests|docs|benchmarks)/[A-Za-z0-9_/.-]+)`", text))
         missing = [name for name in named if not (ROOT / name).exists()]
