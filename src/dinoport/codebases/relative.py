@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.clues import Signs
-from dinoport.codebases.codebase import Evidence, Facts, Reading, canonical_rules, classifier_of
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, canonical_rules, classifier_of
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Wishes
+from dinoport.networks.network import Architecture
 from dinoport.tensor import Shape
 
 
@@ -39,6 +40,12 @@ class Relative:
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         classifier = classifier_of(shapes, self.family)
         return self.table(shapes, classifier) if self.table else canonical_rules(shapes, classifier)
+
+    def hub_entry(self, architecture: Architecture, image_size: int) -> HubEntry | None:
+        """That of the family whose values it is given, where nothing tells whose it is; a relative has none of its own."""
+        naming = naming_of(self.like) if self.family.values else None
+        found: HubEntry | None = naming.code.hub_entry(architecture, image_size) if naming else None
+        return found
 
     def read(self, evidence: Evidence) -> Reading:
         """As the family whose names it has, with its own facts."""

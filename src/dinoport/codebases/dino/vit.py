@@ -5,7 +5,7 @@ from __future__ import annotations
 from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
 from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
-from dinoport.codebases.drops import OF_DINO
+from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
@@ -149,6 +149,7 @@ FAMILY = Family(
     title="DINO ViT",
     upstream="facebookresearch/dino",
     drops=OF_DINO,
+    states=(CENTER,),
     preprocessing=EVALUATION,
     classifiers=("linear", "head"),
 )
