@@ -60,6 +60,7 @@ class Request:
     layer_norm_eps: float | None = None
     interpolation: str | None = None
     codebase: str | None = None
+    class_name: str | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
@@ -165,7 +166,7 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-OPTIONS = {"max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
+OPTIONS = {"class_name": "--class", "max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
 """Fields that the command line calls otherwise."""
 
 
@@ -195,6 +196,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "class_name": (_is_text, "a class of Transformers"),
     "codebase": (_is_text, "a name, as dinoport names codebases"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),

@@ -219,6 +219,8 @@ CASES = (
     Case("ijepa", "ijepa", PATCHES, "IJepaModel", ijepa_run, of_columns),
     Case("tips", "tips", TIPS, "Dinov2WithRegistersModel", told_by="exactly one register; --codebase decides"),
     Case("tips-hub", "tips", TIPS, "Dinov2WithRegistersModel", on_the_hub, told_by="the prefix vision_encoder"),
+    Case("tips-so400m", "tips", replace(TIPS, mlp_hidden=239), "Tipsv2VisionModel",
+         told_by="exactly one register; --codebase decides"),
     Case("franca", "franca", V2_SWIGLU, "Dinov2Model", franca_run,
          told_by="dino_head.matryoshka_projections.0.weight"),
     Case("eupe", "eupe", V3, "DINOv3ViTModel", with_projectors, told_by="projectors.heads.dinov3radio.0.weight"),

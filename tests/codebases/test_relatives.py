@@ -126,6 +126,25 @@ def test_the_users_word_decides_where_nothing_tells(tmp_path: Path) -> None:
     assert found["pixel mean"][0].startswith(f"{IMAGENET_MEAN[0]}")
 
 
+def test_a_class_may_be_chosen(tmp_path: Path) -> None:
+    case = BY_NAME["tips"]
+    path = case.write(tmp_path)
+    usual = api.plan(path)
+    assert usual.class_name == "Dinov2WithRegistersModel"
+    assert "Tipsv2VisionModel would hold it too (--class)" in usual.remarks
+    report = api.convert(path, tmp_path / "out", class_name="Tipsv2VisionModel", level="exact")
+    assert report.class_name == "Tipsv2VisionModel"
+    assert "Tipsv2VisionModel is in Transformers 5 and later alone" in report.remarks
+    with pytest.raises(SettingError) as raised:
+        api.plan(path, class_name="ViTMAEModel")
+    assert str(raised.value) == (
+        "ViTMAEModel does not compute this model, a TIPS ViT\n"
+        "  expected: Dinov2WithRegistersModel, Tipsv2VisionModel\n"
+        "  found: `class_name=ViTMAEModel`\n"
+        "  try: leave `class_name` out"
+    )
+
+
 CONTRADICTED = """\
 `codebase=dino` contradicts {}, which is of MoCo v3 ViT
   expected: `codebase='moco_v3'`

@@ -69,6 +69,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "A folder of Transformers, the original's names in one torch file, or a start for its training.",
             "transformers",
         ),
+        Option("class_name", "CLASS", "The class of Transformers, where several hold the model."),
         choice("dtype", "Round the weights.", "as stored"),
         Option("image_size", "PIXELS", "The input size that the folder is for.", number, "the source's"),
         choice("pooler", "identity: pooler_output is the CLS token; none: no pooler.", "identity"),

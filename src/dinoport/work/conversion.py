@@ -91,7 +91,8 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        own = (*_of_dtypes(self.plan), *_of_channels(self.target), *_of_classes(self.target))
+        return (*self.located.remarks, *self.model.remarks, *own)
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
@@ -240,7 +241,16 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation", "codebase")
+OF_THE_SOURCE = (
+    "checkpoint_key",
+    "prefix",
+    "head",
+    "num_heads",
+    "layer_norm_eps",
+    "interpolation",
+    "codebase",
+    "class_name",
+)
 """What config.json says of a folder, or what a folder has not."""
 
 
@@ -338,6 +348,14 @@ def _of_channels(target: Target) -> list[str]:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
     return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
+
+
+def _of_classes(target: Target) -> Iterator[str]:
+    """Which other classes hold the model, and which library a class needs."""
+    if target.others:
+        yield f"{', '.join(target.others)} would hold it too ({option_of('class_name')})"
+    if target.since:
+        yield f"{target.form} is in {target.since} and later alone"
 
 
 def _of_dtypes(plan: Plan) -> list[str]:

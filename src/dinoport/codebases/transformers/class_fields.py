@@ -15,7 +15,7 @@ from dinoport.codebases.transformers.fields import is_plain
 
 Kind = Literal[
     "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
-    "word", "stages", "plain",
+    "ratio", "word", "stages", "plain",
 ]  # fmt: skip
 """What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
 
@@ -105,6 +105,12 @@ _WITH_REGISTERS = {name: field for name, field in _DINOV2.items() if name != "us
     ("patch_size",                   16,      "size",     SHAPES),
     ("num_register_tokens",          4,       "tokens",   SHAPES),
 )
+_TIPS = _WITH_REGISTERS | _fields(
+    ("patch_size",                   14,      "size",     SHAPES),
+    ("image_size",                   448,     "size",     SHAPES),
+    ("mlp_ratio",                    4,       "ratio",    SHAPES),
+    ("num_register_tokens",          1,       "tokens",   SHAPES),
+)
 _DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
     ("hidden_size",                  384,     "count",    SHAPES),
     ("num_attention_heads",          6,       "count",    OUTPUTS),
@@ -162,6 +168,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "Dinov2ForImageClassification": _DINOV2,
     "Dinov2WithRegistersModel": _WITH_REGISTERS,
     "Dinov2WithRegistersForImageClassification": _WITH_REGISTERS,
+    "Tipsv2VisionModel": _TIPS,
     "DINOv3ViTModel": _DINOV3,
     "DINOv3ConvNextModel": _CONVNEXT,
     "ResNetModel": _RESNET,
@@ -239,6 +246,7 @@ MODEL_TYPE: Mapping[str, str] = {
     "Dinov2ForImageClassification": "dinov2",
     "Dinov2WithRegistersModel": "dinov2_with_registers",
     "Dinov2WithRegistersForImageClassification": "dinov2_with_registers",
+    "Tipsv2VisionModel": "tipsv2_vision_model",
     "DINOv3ViTModel": "dinov3_vit",
     "DINOv3ConvNextModel": "dinov3_convnext",
     "ResNetModel": "resnet",
@@ -269,6 +277,7 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "unset": lambda value: value is None or _is_number(value),
     "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]
     "number": _is_number,
+    "ratio": lambda value: is_count(value) or (_is_number(value) and value > 0),  # type: ignore[operator]
     "switch": lambda value: type(value) is bool,
     "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,
     "stages": lambda value: isinstance(value, list),

@@ -39,7 +39,10 @@ class ClassRunner:
         import torch
         import transformers
 
-        cls = getattr(transformers, self.class_name)
+        cls = getattr(transformers, self.class_name, None)
+        if cls is None:
+            failure = f"Transformers {transformers.__version__} has no {self.class_name}"
+            return LoadingProof(self.class_name, transformers.__version__, failure=failure)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
         if not self._pooler and self.class_name in ("ViTModel", "DeiTModel"):  # no other class has the choice
