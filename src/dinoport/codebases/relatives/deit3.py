@@ -37,7 +37,7 @@ RELATIVE = Relative(
         title="DeiT III ViT",
         upstream="facebookresearch/deit",
         drops=(AVERAGED,),
-        preprocessing=replace(EVALUATION, resize=224, reason="as in DeiT III's evaluation (--eval-crop-ratio 1.0)"),
+        preprocessing=replace(EVALUATION, resize=224, reason="as in DeiT III's evaluation, which crops no margin"),
         classifiers=("head",),
     ),
     like="dino",
