@@ -9,18 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
+from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import class_name_of
-from dinoport.codebases.transformers.shared import (
-    baked_from,
-    input_size,
-    label_fields,
-    original_fields,
-    position_rule,
-    prepared,
-    processed_size,
-)
-from dinoport.codebases.transformers.stated_sizes import count_of, record_of, recorded, size_of
+from dinoport.codebases.transformers.labels import label_fields
+from dinoport.codebases.transformers.stated_sizes import count_of, size_of
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.rule import Rule, copy, deinterleave, make, split_rows, without_bias

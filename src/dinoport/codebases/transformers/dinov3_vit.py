@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, record_of, recorded, size_of, unsized
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, size_of, unsized
 from dinoport.mapping.constants import Listed, ones, zeros
 from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
 from dinoport.model import Model

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.record import record_of, recorded
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
-from dinoport.codebases.transformers.shared import with_losses
 from dinoport.mapping.plan import Plan, Step
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
