@@ -17,7 +17,7 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original")
+TARGETS = ("transformers", "timm", "original")
 LEVELS = ("full", "exact", "none")
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}

@@ -63,7 +63,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("image_std", "R,G,B", "Pixel standard deviations, from 0 to 1.", statistics),
     ),
     "result": (
-        choice("to", "A folder of Transformers, or the original's names in one torch file.", "transformers"),
+        choice("to", "A folder of Transformers or of timm, or the original's names in one torch file.", "transformers"),
         choice("dtype", "Round the weights.", "as stored"),
         Option("image_size", "PIXELS", "The input size that the folder is for.", number, "the source's"),
         choice("pooler", "identity: pooler_output is the CLS token; none: no pooler.", "identity"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.tensor import TensorRef
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Target:
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
+    `anew` are canonical tensors that the form has otherwise, though it computes the same: computed from the model's.
     """
 
     form: str
@@ -33,6 +35,7 @@ class Target:
     resamples_alike: bool = False
     pooler: bool | None = None
     classifies: bool = False
+    anew: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property
     def model_type(self) -> str:

@@ -42,6 +42,7 @@ class Proofs:
 
     `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
     that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
+    `unrun` says why nothing could be run.
     """
 
     exact: ExactProof | None = None
@@ -52,6 +53,7 @@ class Proofs:
     pictures: Pictures | None = None
     genuine: GenuineProof | None = None
     rounded_periods: bool = False
+    unrun: str | None = None
 
     @property
     def at_other_sizes(self) -> bool:
@@ -116,7 +118,8 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown, not_shown = "(outputs not shown)", ("loading", "outputs", "pixels")
+        shown = f"(outputs not shown: {proofs.unrun})" if proofs.unrun else "(outputs not shown)"
+        not_shown = ("loading", "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:
         shown = f"(outputs not shown: {proofs.outputs.unshown})"

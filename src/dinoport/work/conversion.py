@@ -65,7 +65,8 @@ class Conversion:
     @property
     def documents(self) -> dict[str, dict[str, object]]:
         """What the target has beside its weights, as data."""
-        return self.writing.documents(self.target, self.plan, self.lost)
+        genuine = self.located.genuine(self.model.family.name)
+        return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -187,6 +188,7 @@ def prepare_opened(
             target.rules,
             FLOAT_DTYPES[request.dtype] if request.dtype else None,
             model.decoding.declared,
+            target.anew,
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
@@ -246,10 +248,12 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="give one of the two",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to == "original" and "max_shard_bytes" in asked:
+    if request.to != "transformers" and "max_shard_bytes" in asked:
         raise UsageError(
-            "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`",
-            cause="an original is one file, however large",
+            f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
+            cause="timm reads no index of several files"
+            if request.to == "timm"
+            else "an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
     unused = {name: asked[name] for name in (names if request.to == "original" else OF_THE_SOURCE) if name in asked}

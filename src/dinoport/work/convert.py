@@ -36,7 +36,9 @@ def convert_into(
     if checks.level == "full":
         from dinoport.proofs.side_by_side import importing
 
-        importing(("AutoImageProcessor",))  # seconds, in which the source is read and the target written
+        importing(
+            () if request.to == "timm" else ("AutoImageProcessor",)
+        )  # seconds, in which the source is read and the target written
     on_progress(READING, 0, 0)
     with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 
@@ -72,7 +74,9 @@ def _written(
     """Write weights and documents. Raises CheckpointError for weights that are zero, damaged or not finite."""
     steps, request = conversion.plan.steps, conversion.request
     bar = Bar(WRITING, conversion.plan.size_bytes, on_progress)
-    files = conversion.writing.write(workspace, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard)
+    files = conversion.writing.write(
+        workspace, conversion.target, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard
+    )
     _refuse_zeros(source, files, steps)  # before checksums: those of skip_data do not hold
     on_progress(CHECKSUMS, 0, 0)
     for storage in summed_storages(sources(steps).values()):

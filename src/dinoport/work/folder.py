@@ -39,7 +39,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         licence=licence,
         base_model=genuine.hub if genuine else None,
     )
-    written = [write_text(folder / "README.md", card(conversion.target, facts))]
+    written = [write_text(folder / "README.md", card(conversion.writing, conversion.target, facts))]
     return [*written, licence.write(folder)] if licence else written
 
 

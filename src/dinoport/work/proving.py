@@ -19,8 +19,10 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.mapping.decoding import decode
-from dinoport.mapping.plan import carried_whole
+from dinoport.mapping.operations import Kind, Rows
+from dinoport.mapping.plan import Span, Step, carried_whole
 from dinoport.mapping.rule import Rule
+from dinoport.model import Model
 from dinoport.progress import Progress
 from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
@@ -28,6 +30,7 @@ from dinoport.proofs.prove import Case, Side, prove
 from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
+from dinoport.tensor import TensorRef, TensorSpec
 from dinoport.work.conversion import Conversion
 
 
@@ -71,6 +74,10 @@ def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManage
     return _SourceSide(conversion, checks)
 
 
+HAVE_RUNNERS = ("transformers", "timm")
+"""Targets that a class runs: the source's own forward pass is the other side."""
+
+
 class _SourceSide(ExitStack):
     """A folder of Transformers is on disk for as long as its class runs; any other source needs no place."""
 
@@ -82,7 +89,7 @@ class _SourceSide(ExitStack):
         super().__enter__()
         conversion = self._conversion
         config, model = conversion.checkpoint.config or {}, conversion.model
-        if self._checks.level != "full" or not is_known_class(config) or conversion.request.to == "transformers":
+        if self._checks.level != "full" or not is_known_class(config) or conversion.request.to in HAVE_RUNNERS:
             return Side(model)
         from dinoport.formats.remote.copying import on_disk
         from dinoport.proofs.foreign import known_folder
@@ -95,9 +102,10 @@ class _SourceSide(ExitStack):
 
 def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
     """A source, and what was or should have been made of it."""
-    others = conversion.provenance.others or {}
+    others, anew = conversion.provenance.others or {}, conversion.target.anew
     return Case(
-        source=source,
+        source=replace(source, model=_with(source.model, anew)),
+        as_stored={name: source.model.tensors[name] for name in anew},
         target=target,
         image_size=conversion.target.image_size,
         preprocessing=conversion.target.preprocessing,
@@ -108,9 +116,22 @@ def case_of(conversion: Conversion, source: Side, target: Side, genuine: object 
     )
 
 
+def _with(model: Model, anew: Mapping[str, TensorRef]) -> Model:
+    """The same model, with these tensors in the place of its own: they compute the same."""
+    if not anew:
+        return model
+    steps = {**model.decoding.steps, **{name: _computed(tensor) for name, tensor in anew.items()}}
+    return replace(model, decoding=replace(model.decoding, steps=steps))
+
+
+def _computed(tensor: TensorRef) -> Step:
+    spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
+    return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
+
+
 def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """What was written, read afresh and decoded by its own table, as a side of the proof."""
-    form, pooler = conversion.target.form, conversion.target.pooler
+    form, pooler, writing = conversion.target.form, conversion.target.pooler, conversion.writing
     if written.config is None:
         found = state_dicts(written)[0]
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
@@ -119,9 +140,10 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
-    model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
-    runner = writing_of("transformers").runner(folder, form, pooler=pooler)
-    return Side(model, runner, folder if conversion.target.channels == 3 else None)
+    rules = _table(conversion, written.config) if conversion.request.to == "transformers" else conversion.target.rules
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules))
+    runner = writing.runner(folder, form, pooler=pooler)
+    return Side(model, runner, folder if conversion.target.channels == 3 else None, writing.processor)
 
 
 def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:

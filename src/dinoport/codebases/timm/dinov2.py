@@ -39,5 +39,10 @@ POSITIONS = copy("pos_embed",        "pos_embed")
 
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    feed_forward = SWIGLU if is_gated(shapes) else MLP
-    return (*SHARED, *feed_forward, *(REGISTERS if "reg_token" in shapes else (POSITIONS,)))
+    return table(is_gated(shapes), "reg_token" in shapes)
+
+
+def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:
+    """The table of a backbone; `positions` is the rule of its table where that is no copy."""
+    feed_forward = SWIGLU if gated else MLP
+    return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))

@@ -7,12 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.codebases.fields import Finding
 from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.card import auto_class
+from dinoport.codebases.transformers.card import cautions as cautions
+from dinoport.codebases.transformers.card import example as example
+from dinoport.codebases.transformers.config_fields import compare_config, strange_fields
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
+from dinoport.codebases.transformers.processor_fields import compare_processor
+from dinoport.codebases.transformers.stated_sizes import too_large
+from dinoport.formats.transformers_folder import CONFIG
 from dinoport.mapping.plan import Plan, Step
-from dinoport.tensor import FLOAT_DTYPES, dtype_name
+from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
 if TYPE_CHECKING:
     from dinoport.codebases.transformers.running import ClassRunner
@@ -20,8 +29,10 @@ if TYPE_CHECKING:
 
 HAS_CARD = True
 
+LIBRARY, OWNER = "transformers", "Hugging Face Transformers"
 
-def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+
+def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
     """The content of config.json, and of preprocessor_config.json where the model takes pictures of three channels.
 
     `lost` are the parts of the original that the folder has lost for good. No processor of Transformers is known to do
@@ -38,6 +49,7 @@ def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict
 
 def write(
     folder: Path,
+    target: Target,
     steps: Sequence[Step],
     contents: Mapping[str, Mapping[str, object]],
     max_shard_bytes: int,
@@ -52,6 +64,22 @@ def write(
     return [*weights, *(write_json(folder / name, content) for name, content in contents.items())]
 
 
+def findings(
+    target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
+) -> tuple[Finding, ...]:
+    """What is otherwise in a document of that name, with what it does."""
+    return compare_config(target.form, expected, found) if name == CONFIG else compare_processor(expected, found)
+
+
+def is_safe(
+    expected: Mapping[str, Mapping[str, object]], config: Mapping[str, object], tensors: Mapping[str, TensorRef]
+) -> bool:
+    """Whether Transformers may be given what is known of a folder: to show what other values do."""
+    if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
+        return False
+    return not [*too_large(config, tensors)]
+
+
 def runner(folder: Path, form: str, *, pooler: bool | None) -> ClassRunner:
     """The class that runs a folder."""
     from dinoport.codebases.transformers.running import ClassRunner
@@ -59,11 +87,23 @@ def runner(folder: Path, form: str, *, pooler: bool | None) -> ClassRunner:
     return ClassRunner(folder, form, pooler=pooler is not False)
 
 
+def processor(folder: Path) -> object:
+    """The folder's image processor. Raises whatever it raises."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def classes(target: Target) -> tuple[str, ...]:
     """The class that runs a folder, and those of its image processor."""
     if target.channels != 3 or target.preprocessing is None:
         return (target.form,)
     return target.form, "AutoImageProcessor"
+
+
+def tag(target: Target) -> str:
+    """What the Hub finds it by."""
+    return target.model_type
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
@@ -74,16 +114,3 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
         return f"from transformers import {auto}", model
     processor = f"processor = AutoImageProcessor.from_pretrained({name})"
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
-
-
-def auto_class(target: Target) -> str:
-    return "AutoModelForImageClassification" if target.classifies else "AutoModel"
-
-
-def result(target: Target) -> str:
-    """A line of Python that takes what people want from a model's outputs."""
-    if target.classifies:
-        return "print(model.config.id2label[outputs.logits.argmax(-1).item()])"
-    if target.model_type == "resnet":
-        return "features = outputs.pooler_output.flatten(1)  # one vector a picture"
-    return "features = outputs.last_hidden_state[:, 0]  # the CLS token"
