@@ -22,6 +22,9 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """In the order in which Transformers looks for them: what is found first counts."""
 
+INDEX = ".index.json"
+"""How the name of an index ends; accelerate numbers them where a run has several models."""
+
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
 
@@ -47,6 +50,18 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
             source.close()
         raise
     return Checkpoint(folder.where, "folder of Transformers", tree, _sources(files), config, report, files=files)
+
+
+def read_indexed(folder: Folder, index: str) -> Checkpoint:
+    """Open the weights in several files that an index tells of, without a config.json. Raises CheckpointError."""
+    files: Files = {}
+    try:
+        tree = _sharded(folder, index, files)
+    except BaseException:
+        for source in _sources(files):
+            source.close()
+        raise
+    return Checkpoint(folder.named(index), "weights in several files", tree, _sources(files))
 
 
 def read_json(path: Path) -> dict[str, object]:
