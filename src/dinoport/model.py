@@ -86,7 +86,7 @@ class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified. Only config.json says `rope_theta`: on a way
-    back the periods are made from it.
+    back the periods are made from it. `record` is what a folder of ours has kept of its original.
     """
 
     num_heads: int | None = None
@@ -95,6 +95,7 @@ class Wishes:
     rope_theta: float | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
+    record: Mapping[str, object] = field(default_factory=dict)
 
     def speaker(self, field: str) -> str:
         """Where a value comes from: a file, or the option that set it."""

@@ -5,7 +5,7 @@ Libraries keep the field when they save the model again, and the way back needs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:
@@ -29,6 +29,23 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     """The field that we write into config.json; empty in a folder that we did not make."""
     record = config.get("dinoport")
     return record if isinstance(record, dict) else {}
+
+
+LOSSES = {
+    "local_cls_norm": "a norm for the local crops of training",
+    "head": "the projection head of training",
+    "dino_head": "a projection head of training",
+    "ibot_head": "a projection head of training",
+    "n_averaged": "a counter of training",
+}
+"""What a folder can have lost of its original, and what that is."""
+
+
+def losses(config: Mapping[str, object]) -> Iterator[str]:
+    """What the folder has lost for good, in words."""
+    for name in recorded(config, "lost"):
+        if isinstance(name, str) and name in LOSSES:
+            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
 
 
 def recorded(config: Mapping[str, object], field: str) -> list[object]:

@@ -36,6 +36,7 @@ class Target:
     pooler: bool | None = None
     classifies: bool = False
     anew: Mapping[str, TensorRef] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def model_type(self) -> str:

@@ -87,7 +87,13 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        return (
+            *self.located.remarks,
+            *self.model.remarks,
+            *self.target.remarks,
+            *_of_dtypes(self.plan),
+            *_of_channels(self.target),
+        )
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:

@@ -12,10 +12,11 @@ import numpy as np
 
 from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
+from dinoport.codebases.timm.biases import lacking, made
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import Listed, zeros
-from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
 from dinoport.model import Wishes
 from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
 from dinoport.tensor import BFLOAT16, Shape
@@ -56,9 +57,14 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
     depth = min(count_blocks(shapes), MAX_DEPTH)
     base = wishes.rope_theta or UNKNOWN_BASE
-    mask = "keys" if bias == "masked" else None
-    dropped = left_out(width, depth, _head_dim(width, wishes), base, mask=mask)
-    return (*table("blocks.0.mlp.fc1_g.weight" in shapes, bias), *dropped)
+    record = wishes.record
+    mask = "keys" if bias == "masked" else "open" if bias and record.get("open_key_mask") is True else None
+    rounded = record.get("rounded_periods") is True
+    dropped = left_out(width, depth, _head_dim(width, wishes), base, rounded=rounded, mask=mask)
+    head = (copy("classifier.{p}", "head.{p}"),) if record.get("classifier") else ()
+    bare = lacking(record.get("without"))
+    own = without_bias(table("blocks.0.mlp.fc1_g.weight" in shapes, bias), bare)
+    return (*own, *dropped, *head, *made(shapes, bare))
 
 
 def table(gated: bool, bias: str | None) -> tuple[Rule, ...]:

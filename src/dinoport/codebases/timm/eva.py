@@ -6,24 +6,24 @@ takes the class `AttentionRope` (`attn_type: rope`), whose bias is one tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from dinoport.codebases.forming import input_size, prepared
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
+from dinoport.codebases.timm.biases import PARTS, made
 from dinoport.codebases.timm.builders import Builder, chosen, hidden_features, mlp_ratio
 from dinoport.codebases.timm.dinov3_vit import left_out, table
 from dinoport.codebases.timm.pretrained import folder_config
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
-from dinoport.mapping.constants import zeros
-from dinoport.mapping.rule import Rule, copy, drop, make, without_bias
+from dinoport.mapping.rule import Rule, copy, drop, without_bias
 from dinoport.model import Model
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.request import Request
+from dinoport.tensor import Shape
 
 LAYERS = ("patch_embed.proj", "head")
 
-NO_BIAS = "the original has no such bias, and timm no way to leave it out: zeros change nothing"
 UNUSED = "a norm for the local crops of training; evaluation never uses it"
 
 
@@ -50,7 +50,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
             labels,
             LAYERS,
             classifier=model.classifier,
-            without=[name for name in ("proj_bias", "ffn_bias") if not getattr(vit, name)],
+            without=[name for name in PARTS if not getattr(vit, name)],
             open_key_mask=vit.live_key_bias,
             rounded_periods=vit.rope_rounded,
         ),
@@ -67,23 +67,19 @@ def rules(vit: RotaryViT) -> tuple[Rule, ...]:
     """The table of one model: copies for what it has, zeros for a bias that it lacks."""
     bias = None if not vit.qkv_bias else "whole" if vit.key_bias else "masked"
     mask = None if not (vit.qkv_bias and vit.key_bias_mask) else "open" if vit.live_key_bias else "keys"
-    bare = [part for part, there in ((".attn.proj.", vit.proj_bias), (".mlp.", vit.ffn_bias)) if not there]
+    bare = [part for name, part in PARTS.items() if not getattr(vit, name)]
     own = without_bias(table(vit.feed_forward == "swiglu", bias), bare)
     dropped = left_out(vit.width, vit.depth, vit.head_dim, vit.rope_theta, rounded=vit.rope_rounded, mask=mask)
     head = (copy("classifier.{p}", "head.{p}"),) if vit.classifier else ()
-    return (*own, *dropped, drop("local_cls_norm.{p}", because=UNUSED), *head, *_zeros(vit))
+    return (*own, *dropped, drop("local_cls_norm.{p}", because=UNUSED), *head, *made(_biases(vit), bare))
 
 
-def _zeros(vit: RotaryViT) -> Iterator[Rule]:
-    features = {"fc1_g": vit.mlp_hidden, "fc1_x": vit.mlp_hidden, "fc2": vit.width}
-    if vit.feed_forward == "mlp":
-        features = {"fc1": vit.mlp_hidden, "fc2": vit.width}
-    for i in range(vit.depth):
-        if not vit.proj_bias:
-            yield make(f"blocks.{i}.attn.proj.bias", zeros(vit.width), because=NO_BIAS)
-        if not vit.ffn_bias:
-            for layer, count in features.items():
-                yield make(f"blocks.{i}.mlp.{layer}.bias", zeros(count), because=NO_BIAS)
+def _biases(vit: RotaryViT) -> dict[str, Shape]:
+    """The biases that timm has in any case."""
+    gates = {"mlp.fc1_g": vit.mlp_hidden, "mlp.fc1_x": vit.mlp_hidden}
+    features = {"attn.proj": vit.width, **(gates if vit.feed_forward == "swiglu" else {"mlp.fc1": vit.mlp_hidden})}
+    features["mlp.fc2"] = vit.width
+    return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
 
 
 def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> Builder:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
+from dinoport.codebases.timm.biases import PARTS, made
 from dinoport.codebases.timm.builders import Builder, chosen, mlp_ratio
-from dinoport.codebases.timm.dinov2 import table
+from dinoport.codebases.timm.dinov2 import TRAINING, table
 from dinoport.codebases.timm.pretrained import folder_config
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.operations import BakeTable, DropClsRow, Kind
 from dinoport.mapping.plan import Span, Step
-from dinoport.mapping.rule import Rule, copy, drop, make, without_bias
+from dinoport.mapping.rule import Rule, copy, drop, without_bias
 from dinoport.mapping.sums import added, without_start
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.networks.vit.architecture import POSITIONS, ViT
 from dinoport.request import Request
-from dinoport.tensor import TensorRef, TensorSpec
+from dinoport.tensor import Shape, TensorRef, TensorSpec
 
 LAYERS = ("patch_embed.proj", "head")
 
-NO_BIAS = "the original has no such bias, and timm no way to leave it out alone: zeros change nothing"
-TRAINING = "it is used for training alone, and timm has no place for it: it returns as zeros"
+FOLDED = (
+    "cls_token is written with the CLS row of pos_embed added to it, as timm keeps them: in float32, as the original "
+    "adds them in each pass; the two return as that sum and a row of zeros"
+)
 
 CLIP = Builder("vit_base_patch16_clip_224", 1e-5, {**builders.PLAIN[2].arguments, "pre_norm": True})
 """The builder of a plain ViT whose LayerNorm has eps 1e-5."""
@@ -46,7 +49,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         vit.channels,
     )
     wanted, builder = _wanted(vit, size), _builder(model, vit, size)
-    baked = baked_from(size, vit.image_size)
+    baked, anew = baked_from(size, vit.image_size), _anew(model, vit, size)
     return Target(
         form=builder.name,
         title=f"timm's {builder.name}",
@@ -63,7 +66,8 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
             baked_from=baked,
         ),
         rules=rules(vit, size),
-        anew=_anew(model, vit, size),
+        anew=anew,
+        remarks=(FOLDED,) if anew else (),
         preprocessing=preprocessing,
         image_size=size,
         channels=vit.channels,
@@ -80,24 +84,20 @@ def rules(vit: ViT, size: int) -> tuple[Rule, ...]:
     positions: Rule | None = None
     if not vit.registers:
         positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
-    bare = [part for part, there in ((".attn.proj.", vit.proj_bias), (".mlp.", vit.ffn_bias)) if not there]
+    bare = [part for name, part in PARTS.items() if not getattr(vit, name)]
     own = without_bias(table(vit.feed_forward == "swiglu", vit.registers > 0, positions), bare)
     mask = (drop("mask_token", because=TRAINING, returns=zeros(1, vit.width)),) if vit.mask_token else ()
     head = (copy("classifier.{p}", "head.{p}"),) if vit.classifier else ()
-    return (*own, *mask, *head, *_zeros(vit))
+    return (*own, *mask, *head, *made(_biases(vit), bare))
 
 
-def _zeros(vit: ViT) -> Iterator[Rule]:
-    """Timm has one switch for the biases of both: where only one is missing, it gets zeros."""
+def _biases(vit: ViT) -> dict[str, Shape]:
+    """The biases that timm has: one switch is for both parts, so where only one lacks them it gets zeros."""
     if not (vit.proj_bias or vit.ffn_bias):
-        return
+        return {}
     hidden = 2 * vit.mlp_hidden if vit.feed_forward == "swiglu" else vit.mlp_hidden
-    for i in range(vit.depth):
-        if not vit.proj_bias:
-            yield make(f"blocks.{i}.attn.proj.bias", zeros(vit.width), because=NO_BIAS)
-        if not vit.ffn_bias:
-            yield make(f"blocks.{i}.mlp.fc1.bias", zeros(hidden), because=NO_BIAS)
-            yield make(f"blocks.{i}.mlp.fc2.bias", zeros(vit.width), because=NO_BIAS)
+    features = {"attn.proj": vit.width, "mlp.fc1": hidden, "mlp.fc2": vit.width}
+    return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
 
 
 def _without(vit: ViT) -> list[str]:
