@@ -30,7 +30,7 @@ def brought(extra: str) -> set[str]:
 
 
 def test_all_holds_nothing_that_pins_or_replaces_a_torch() -> None:
-    """timm brings torchvision, which brings the one torch that it was built for."""
+    """The package timm brings torchvision, which brings the one torch that it was built for."""
     assert not brought("all") & {"timm", "torchvision", "dinov3", "submitit", "dask"}
     assert not {"timm", "dinov3", "slurm"} & set(OWN.findall(EXTRAS["all"][0])[0].split(","))
     assert "torch" in brought("all")
