@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import TensorRef
+
+if TYPE_CHECKING:
+    from dinoport.codebases.start import Start
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Target:
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
     `anew` are canonical tensors that the form has otherwise, though it computes the same: computed from the model's.
+    `start` is what a start for training is beside that.
     """
 
     form: str
@@ -37,6 +42,7 @@ class Target:
     classifies: bool = False
     anew: Mapping[str, TensorRef] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    start: Start | None = None
 
     @property
     def model_type(self) -> str:

@@ -22,6 +22,7 @@ MODULES = {
     "transformers": "dinoport.codebases.transformers.writing",
     "original": "dinoport.codebases.original",
     "timm": "dinoport.codebases.timm.writing",
+    "training": "dinoport.codebases.training",
 }
 
 

@@ -119,7 +119,7 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
         shown = f"(outputs not shown: {proofs.unrun})" if proofs.unrun else "(outputs not shown)"
-        not_shown = ("loading", "outputs", "pixels")
+        not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:
         shown = f"(outputs not shown: {proofs.outputs.unshown})"

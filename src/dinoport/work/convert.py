@@ -56,7 +56,7 @@ def convert_into(
         conversion.check_unchanged()
         upstream = conversion.model.family.upstream
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)
-        verdict = replace(verdict, warnings=conversion.model.warnings)
+        verdict = replace(verdict, warnings=conversion.warnings)
         files += write_card(conversion, workspace, target.name, verdict)
         report = report_of(conversion, verdict, proofs, str(target), files, pinned, checks)
         report = with_hashes(report, conversion.checkpoint) if checks.pictures else report

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
 from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.forms import class_name_of
-from dinoport.codebases.transformers.labels import label_fields
+from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.codebases.transformers.stated_sizes import count_of, size_of
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.constants import ones, zeros

@@ -99,3 +99,12 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         found=str(architecture),
         next_step="dinoport inspect, which says what the file holds",
     )
+
+
+def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }

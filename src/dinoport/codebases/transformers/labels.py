@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -37,15 +37,6 @@ def read_labels(name_or_path: str, classes: int) -> dict[int, str]:
     """
     pairs = enumerate(imagenet_1k()) if name_or_path == IMAGENET else _pairs(_read(name_or_path), name_or_path)
     return _complete(list(pairs), name_or_path, classes)
-
-
-def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
-    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
-    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
-    return {
-        "id2label": {str(index): names[index] for index in range(classes)},
-        "label2id": {names[index]: index for index in range(classes)},
-    }
 
 
 class _Object(list[tuple[str, object]]):

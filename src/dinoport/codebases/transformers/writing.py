@@ -7,23 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoport.codebases.fields import Finding
 from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.card import auto_class
-from dinoport.codebases.transformers.card import cautions as cautions
-from dinoport.codebases.transformers.card import example as example
-from dinoport.codebases.transformers.config_fields import compare_config, strange_fields
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
-from dinoport.codebases.transformers.processor_fields import compare_processor
-from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.formats.transformers_folder import CONFIG
 from dinoport.mapping.plan import Plan, Step
 from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
 if TYPE_CHECKING:
+    from dinoport.codebases.fields import Finding
     from dinoport.codebases.transformers.running import ClassRunner
     from dinoport.files.output_file import WrittenFile
 
@@ -68,6 +62,9 @@ def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
     """What is otherwise in a document of that name, with what it does."""
+    from dinoport.codebases.transformers.config_fields import compare_config
+    from dinoport.codebases.transformers.processor_fields import compare_processor
+
     return compare_config(target.form, expected, found) if name == CONFIG else compare_processor(expected, found)
 
 
@@ -75,6 +72,9 @@ def is_safe(
     expected: Mapping[str, Mapping[str, object]], config: Mapping[str, object], tensors: Mapping[str, TensorRef]
 ) -> bool:
     """Whether Transformers may be given what is known of a folder: to show what other values do."""
+    from dinoport.codebases.transformers.config_fields import strange_fields
+    from dinoport.codebases.transformers.stated_sizes import too_large
+
     if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
         return False
     return not [*too_large(config, tensors)]
@@ -108,9 +108,25 @@ def tag(target: Target) -> str:
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
     """Three lines of Python that load the folder; two where no image processor fits the model."""
+    from dinoport.codebases.transformers.card import auto_class
+
     auto, name = auto_class(target), json.dumps(folder, ensure_ascii=False)
     model = f"model = {auto}.from_pretrained({name}{', add_pooling_layer=False' if target.pooler is False else ''})"
     if target.channels != 3:
         return f"from transformers import {auto}", model
     processor = f"processor = AutoImageProcessor.from_pretrained({name})"
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
+
+
+def example(target: Target, folder: str) -> list[str]:
+    """Python for a card, that loads the folder and runs it on a picture."""
+    from dinoport.codebases.transformers import card
+
+    return card.example(target, folder)
+
+
+def cautions(target: Target) -> list[str]:
+    """Lines of Markdown for a card: what may be otherwise than expected."""
+    from dinoport.codebases.transformers import card
+
+    return card.cautions(target)
