@@ -16,6 +16,7 @@ from dinoport.shown.address import shown_source
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
     from dinoport.report.inspection import Inspection
+    from dinoport.report.published import Published
     from dinoport.report.report import Report
 
 DEMO_FILE = "demo_checkpoint.pth"
@@ -146,6 +147,33 @@ def verify(
     from dinoport.work.verify import verify_place
 
     return verify_place(source, folder, request, checks, on_progress)
+
+
+def publish(
+    folder: str | Path,
+    repository: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | None = None,
+    card: str | Path | None = None,
+    source_name: str | None = None,
+    on_progress: Progress = silent,
+) -> Published:
+    """Send a converted folder to the Hub as `owner/name`, in one commit, and read it back from there.
+
+    Only what its `dinoport.json` lists is sent, without paths of this machine. A second run sends nothing twice.
+    `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
+    anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
+    """
+    from dinoport.work.publish import Publication, publish_folder
+
+    asked = Publication(
+        private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name
+    )
+    return publish_folder(local_folder(folder), repository, asked, on_progress)
 
 
 def demo(

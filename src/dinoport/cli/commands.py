@@ -11,7 +11,7 @@ from dinoport.cli.options import GROUPS, as_options, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown
 from dinoport.cli.session import interruptible, run
-from dinoport.errors import NotProvenError
+from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import Checks, Request
 
@@ -76,6 +76,24 @@ def verify(given: Any) -> int:
     return NotProvenError.exit_code if done.verdict.failed else 0
 
 
+def publish(given: Any) -> None:
+    from dinoport import api
+
+    if given.private and given.no_private:
+        raise UsageError("`private` and `no_private` exclude each other", next_step="give one of the two")
+    given.private = True if given.private else False if given.no_private else None
+    names = ("private", "revision", "create_pr", "commit_message", "token", "card")
+    asked = {name: vars(given)[name] for name in names}
+    with progress_bars(given.quiet) as on_progress:
+        done = api.publish(given.folder, given.repository, **asked, on_progress=on_progress)
+    if given.as_json:
+        print_json(done.to_dict())
+        return
+    from dinoport.report.published import published_lines
+
+    print("\n".join(published_lines(done)))
+
+
 def models(given: Any) -> None:
     from dinoport.report.models import models_lines, models_to_dict
 
@@ -123,7 +141,9 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, PROVEN, DRAWN, LOOKED, SAID = ([option.field for option in options] for options in GROUPS.values())
+OF_SOURCE, WRITTEN, PROVEN, DRAWN, SENT, LOOKED, SAID = (
+    [option.field for option in options] for options in GROUPS.values()
+)
 
 COMMANDS = (
     Command(
@@ -146,6 +166,14 @@ COMMANDS = (
         "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
         "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
         "given again.",
+    ),
+    Command(
+        publish,
+        "Send a proven FOLDER to the Hub as REPOSITORY, and read it back.",
+        {"folder": "A converted folder.", "repository": "owner/name"},
+        [*SENT, "as_json", "quiet"],
+        "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
+        "machine. Run again, it sends nothing twice.",
     ),
     Command(models, "List the published models that SOURCE can name.", {}, ["as_json"]),
     Command(

@@ -89,6 +89,15 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("size", "PIXELS", "The shorter side of the picture.", number, "480"),
         Option("mass", "SHARE", "The share of attention that masks hold.", number, "0.6"),
     ),
+    "publication": (
+        Option("private", "", "Make a repository that only its owner sees."),
+        Option("no_private", "", "Make a repository that everybody sees."),
+        Option("revision", "BRANCH", "The branch, which is made where it does not exist.", default="main"),
+        Option("create_pr", "", "Propose the files to somebody else's repository, in a pull request."),
+        Option("commit_message", "TEXT", "The title of the commit, or of the pull request."),
+        Option("card", "FILE", "A model card of your own, which comes before dinoport's.", Path),
+        Option("token", "TOKEN", "A token that may write.", default="HF_TOKEN, or what hf auth login keeps"),
+    ),
     "inspection": (Option("heads", "", "Read the number of heads from the weights."),),
     "output": (
         Option("report", "FILE", "Write the report here, proven or not: .html is a page, .json is data.", Path),
