@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import progress_bars
@@ -14,6 +15,7 @@ from dinoport.cli.session import interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import Checks, Request
+from dinoport.shown.address import is_at_hub
 
 ABOUT = "Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal."
 
@@ -66,14 +68,34 @@ def verify(given: Any) -> int:
     from dinoport import api
 
     refuse_empty("SOURCE", given.source)
-    target = local_folder(given.folder)
     request, checks = asked_of(Request, given), asked_of(Checks, given, pictures=is_page(given.report))
-    check_report(given.report, given.source, target)
+    if given.folder is None:
+        return _verify_alone(given, request, checks)
+    target = given.folder if is_at_hub(given.folder) else local_folder(given.folder)
+    check_report(given.report, given.source, target if isinstance(target, Path) else None)
     announce_code(checks)
     with progress_bars(given.quiet) as on_progress:
         done = api.verify(given.source, target, request, checks, on_progress=on_progress)
     keep_and_show(done, given.as_json, given.report)
     return NotProvenError.exit_code if done.verdict.failed else 0
+
+
+def _verify_alone(given: Any, request: Request, checks: Checks) -> int:
+    from dinoport import api
+
+    if given.report is not None:
+        raise UsageError(
+            "`report` keeps a proof, which needs SOURCE and FOLDER", next_step="`as_json` prints the result"
+        )
+    with progress_bars(given.quiet) as on_progress:
+        found = api.verify(given.source, None, request, checks, on_progress=on_progress)
+    if given.as_json:
+        print_json(found.to_dict())
+    else:
+        from dinoport.report.standing import standing_lines
+
+        print("\n".join(standing_lines(found)))
+    return NotProvenError.exit_code if found.changes else 0
 
 
 def publish(given: Any) -> None:
@@ -161,11 +183,16 @@ COMMANDS = (
     Command(
         verify,
         "Prove that FOLDER is equal to SOURCE.",
-        {"source": SOURCE, "folder": "What was converted from SOURCE: a folder, or a file."},
+        {
+            "source": SOURCE,
+            "folder": "What was converted from SOURCE: a folder or a file, or hf://owner/name[@revision]. Without it, "
+            "SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
+        },
         [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *PROVEN, *SAID],
         "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
         "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
         "given again.",
+        optional={"folder": None},
     ),
     Command(
         publish,

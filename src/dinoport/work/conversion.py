@@ -86,7 +86,14 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        remarks = (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        name = self.request.source_name
+        return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
+
+    @property
+    def source_name(self) -> str:
+        """What a report calls the source."""
+        return self.request.source_name or self.checkpoint.where
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
