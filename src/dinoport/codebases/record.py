@@ -45,7 +45,7 @@ def losses(config: Mapping[str, object]) -> Iterator[str]:
     """What the folder has lost for good, in words."""
     for name in recorded(config, "lost"):
         if isinstance(name, str) and name in LOSSES:
-            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
+            yield f"{name} ({LOSSES[name]}) is not in the folder, and its values do not return"
 
 
 def recorded(config: Mapping[str, object], field: str) -> list[object]:

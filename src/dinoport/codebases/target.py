@@ -24,7 +24,8 @@ class Target:
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
     `anew` are canonical tensors that the form has otherwise, though it computes the same: computed from the model's.
-    `start` is what a start for training is beside that.
+    `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes a file of the form, `file`
+    what that is called once it is written.
     """
 
     form: str
@@ -43,6 +44,8 @@ class Target:
     anew: Mapping[str, TensorRef] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     start: Start | None = None
+    hub_entry: str | None = None
+    file: str | None = None
 
     @property
     def model_type(self) -> str:

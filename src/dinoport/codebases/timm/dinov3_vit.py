@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dinoport.codebases.dinov3.heads import assumed_head_dim
 from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, made
 from dinoport.codebases.vit_sizes import MAX_DEPTH
-from dinoport.errors import SettingError
 from dinoport.mapping.constants import Listed, zeros
 from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
 from dinoport.model import Wishes
@@ -47,9 +47,6 @@ SWIGLU: tuple[Rule, ...] = (
 )
 # fmt: on
 
-HEAD_DIMS = {4096: 128}
-"""Width of one head by the model's width; 64 in all others that timm builds."""
-
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     """Raises SettingError where the number of heads does not follow from the width."""
@@ -60,7 +57,7 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     record = wishes.record
     mask = "keys" if bias == "masked" else "open" if bias and record.get("open_key_mask") is True else None
     rounded = record.get("rounded_periods") is True
-    dropped = left_out(width, depth, _head_dim(width, wishes), base, rounded=rounded, mask=mask)
+    dropped = left_out(width, depth, assumed_head_dim(width, wishes), base, rounded=rounded, mask=mask)
     head = (copy("classifier.{p}", "head.{p}"),) if record.get("classifier") else ()
     bare = lacking(record.get("without"))
     own = without_bias(table("blocks.0.mlp.fc1_g.weight" in shapes, bias), bare)
@@ -89,18 +86,3 @@ def left_out(
     values_of_mask = Listed(tuple(value for value in thirds for _ in range(width)), f"thirds of {thirds}")
     for index in range(depth):
         yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=values_of_mask)
-
-
-def _head_dim(width: int, wishes: Wishes) -> int:
-    head_dim = HEAD_DIMS.get(width, 64)
-    if wishes.num_heads and width % wishes.num_heads == 0:
-        head_dim = width // wishes.num_heads
-    if width and width % head_dim == 0 and head_dim % 4 == 0:
-        return head_dim
-    raise SettingError(
-        "the number of attention heads of this model is not known",
-        expected="a width that 64 divides, or `num_heads` that gives heads of a multiple of 4",
-        found=f"width {width}",
-        cause="timm leaves out the rotary periods that tell it",
-        next_step="add `num_heads=N`, with N from timm's model",
-    )
