@@ -319,6 +319,8 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(SettingError, match=r"found: adapter_config\.json beside it"):
         seeing.see(folder, synthetic_picture(), 64)
+    with pytest.raises(SettingError, match=r"found: adapter_config\.json beside it"):
+        convert(folder, folder.parent / "back", to="original", level="exact")
 
 
 @pytest.mark.parametrize(
