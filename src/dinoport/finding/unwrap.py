@@ -145,6 +145,10 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
         if isinstance(each.tensor.values, StoredValues):
             each.tensor.values.storage.refuse_doubt()
     found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
+    if checkpoint.in_pieces:
+        from dinoport.finding.pieces import shaped
+
+        found = [replace(each, tensors=shaped(checkpoint.where, each.tensors, checkpoint.run)) for each in found]
     if not found:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",

@@ -14,6 +14,9 @@ SHARD = re.compile(r"(?P<start>.*?)-?(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?
 RANK = re.compile(r"(.*[._-])?rank[._-]?\d+([._-].*)?", re.ASCII | re.IGNORECASE)
 """As training codes name the file of one process: model.rank_0.pth, model_world_size_8_rank_0.pt."""
 
+RANK_FILE = re.compile(r"(?P<start>.+)\.rank_(?P<rank>\d{1,5})\.pth", re.ASCII)
+"""How `dinov2/fsdp/__init__.py` names the file of each rank."""
+
 
 def refuse_lone_shard(where: str) -> None:
     """Raise CheckpointError for one shard of several, by its name: the others hold the rest of the model."""
