@@ -184,7 +184,7 @@ def switches_on_an_architecture(tree: ast.AST) -> Iterator[str]:
             asked = [node.cls]
         names = {part.id for each in asked for part in ast.walk(each) if isinstance(part, ast.Name)}
         if names & ARCHITECTURES:
-            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]  # nodes with a line
 
 
 def switches_on_a_class(tree: ast.AST) -> Iterator[str]:
@@ -202,7 +202,7 @@ def switches_on_a_class(tree: ast.AST) -> Iterator[str]:
         texts = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
         named = any(text in MODEL_TYPES or text.startswith(OF_TRANSFORMERS) for text in texts)
         if named or any("model_type" in ast.unparse(each) for each in asked):
-            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+            yield f"line {node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]  # nodes with a line
 
 
 @pytest.mark.parametrize("module", outside("networks", "codebases"))
@@ -230,7 +230,7 @@ def test_nobody_else_compares_names_of_transformers(module: str) -> None:
     ],
 )
 def test_the_checks_find_what_they_look_for(code: str, found: object) -> None:
-    assert list(found(ast.parse(code)))  # type: ignore[operator]
+    assert list(found(ast.parse(code)))  # type: ignore[operator]  # a function of the parameter set
 
 
 def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:

@@ -141,7 +141,7 @@ def _told(value: object) -> str:
 
 
 def meant(word: str, names: Sequence[str]) -> str:
-    """The name that is most like a word that is none of them."""
+    """The name that is most like a word."""
     from difflib import get_close_matches
 
     known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}

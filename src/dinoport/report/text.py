@@ -180,7 +180,7 @@ def folded(assumptions: Sequence[str]) -> list[str]:
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
     if found.by_content:
-        same = "; outputs are equal all the same" if outputs and not outputs.unshown and not outputs.differs else ""
+        same = "; outputs are still equal" if outputs and not outputs.unshown and not outputs.differs else ""
         text = f"at {found.block}, the first whose tensors differ{same}"
     else:
         text = f"at {found.block}, the first that differs"
