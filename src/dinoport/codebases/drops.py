@@ -17,6 +17,9 @@ OF_DINO = (
     AVERAGED,
 )
 
+CENTER = "dino_loss.center"
+"""Where `main_dino.py` keeps the center of its teacher's outputs, beside the models in its checkpoint."""
+
 OF_DINOV2 = (
     drop("dino_head.mlp.{k}.{p}", because=PROJECTION_HEAD),
     drop("dino_head.last_layer.{p}", because=PROJECTION_HEAD),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,19 +72,23 @@ def read_model(
     tensors, beside = _parted(state, family)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
-    decoding = replace(decoding, aside=(*decoding.aside, *beside))
+    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
+    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = classifier_of(shapes, family)
     if head is not None:
-        if classifier is not None:
+        if own := classifier or ("classifier" if state.head else None):
             raise SettingError(
                 f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
-                found=f"{classifier}.weight",
+                found=f"{own}.weight",
                 next_step="leave `head` out",
             )
         classifier = family.classifiers[0] if family.classifiers else "head"
         decoding = _with_head(decoding, head)
+    elif state.head:
+        classifier = family.classifiers[-1]
+        decoding = _with_head(decoding, Head("classifier", state.head, ()))
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -121,6 +125,16 @@ def read_model(
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
     ), Provenance(state.label, state.notes, others)
+
+
+def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
+    """What a run's file keeps beside its models, and training on can take up."""
+    for keys in family.states:
+        node = checkpoint.tree
+        for key in keys.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, TensorRef):
+            yield keys, node.renamed(keys)
 
 
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
