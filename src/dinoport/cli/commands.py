@@ -123,7 +123,10 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, PROVEN, DRAWN, LOOKED, SAID = ([option.field for option in options] for options in GROUPS.values())
+OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, LOOKED, SAID = (
+    [option.field for option in options] for options in GROUPS.values()
+)
+PROVEN = [name for name in OF_PROOF if name != "processor"]
 
 COMMANDS = (
     Command(
@@ -141,8 +144,8 @@ COMMANDS = (
     Command(
         verify,
         "Prove that FOLDER is equal to SOURCE.",
-        {"source": SOURCE, "folder": "What was converted from SOURCE: a folder, or a file."},
-        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *PROVEN, *SAID],
+        {"source": SOURCE, "folder": "What was made from SOURCE: a folder, a file, or an ONNX graph."},
+        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
         "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
         "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
         "given again.",
