@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.exports.graph import Attribute, Export, Graph, Input, Node
-from dinoport.exports.reading import DTYPES
+from dinoport.exports.tensors import DTYPES
 from dinoport.tensor import ArrayValues, TensorRef
 
 CODES = {dtype: code for code, dtype in DTYPES.items()}

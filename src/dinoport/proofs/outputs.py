@@ -17,6 +17,9 @@ import numpy as np
 from dinoport.codebases.running import Pass, Runner
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.networks.network import Architecture
+from dinoport.proofs.difference import Difference as Difference
+from dinoport.proofs.difference import compare as compare
+from dinoport.proofs.difference import largest as largest
 from dinoport.proofs.side_by_side import side_by_side
 from dinoport.proofs.verdict import GATE as GATE
 from dinoport.proofs.weights import Weights, floats
@@ -37,27 +40,6 @@ float32 it is 1e-6 off; by another rule, 1e-3 and more."""
 
 DROWNING = 1e-6
 """What passes a block is looked at for another input where it becomes less than this of what comes out."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Largest absolute difference of one output, and that relative to the output's largest value."""
-
-    absolute: float
-    relative: float
-
-    @classmethod
-    def between(cls, ours: Any, theirs: Any) -> Difference:
-        """Compare two torch tensors; tensors of other shapes, or not finite in other places, differ without limit."""
-        if ours.shape != theirs.shape:
-            return cls(float("inf"), float("inf"))
-        absolute = float((ours - theirs).abs().max())
-        if not np.isfinite(absolute):
-            finite = ours.isfinite()
-            if finite.all() or (finite != theirs.isfinite()).any():
-                return cls(float("inf"), float("inf"))
-            return cls.between(ours[finite], theirs[finite]) if finite.any() else cls(0.0, 0.0)
-        return cls(absolute, absolute / max(float(ours.abs().max()), np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True)
@@ -364,31 +346,6 @@ def _table_of_original(table: Any, case: Comparison, architecture: Any = None) -
     architecture = architecture or case.architecture
     patches = case.image_size // architecture.cell
     return interpolate_table(table, patches, patches, architecture.interpolation)
-
-
-def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Difference]:
-    """Differences of every output that both sides have; the CLS token stands for a pooled output that ours lacks."""
-    differences = {}
-    for name, output in theirs.items():
-        own = ours.get(name)
-        if own is None and name == "pooled":
-            differences[name] = _compare_pooled(ours["tokens"][:, 0], output)
-        else:
-            infinite = Difference(float("inf"), float("inf"))
-            differences[name] = infinite if own is None else Difference.between(own, output)
-    return differences
-
-
-def _compare_pooled(tokens: Any, pooled: Any) -> Difference:
-    """Of the CLS tokens that are finite: in others an identity matrix makes NaN of every value."""
-    finite = tokens.isfinite().all(-1)
-    if tokens.shape != pooled.shape or finite.all():
-        return Difference.between(tokens, pooled)
-    return Difference.between(tokens[finite], pooled[finite]) if finite.any() else Difference(0.0, 0.0)
-
-
-def largest(differences: Mapping[str, Difference]) -> Difference:
-    return max(differences.values(), key=lambda difference: difference.relative)
 
 
 def noise_of(channels: int, size: tuple[int, int]) -> Array:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
-    from dinoport.proofs.exported.prove import ExportedProof
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.proofs.pictures import Pictures
@@ -119,7 +119,8 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown, not_shown = "(outputs not shown)", ("loading", "outputs", "pixels")
+        shown = "(outputs not shown)"
+        not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:
         shown = f"(outputs not shown: {proofs.outputs.unshown})"
@@ -146,7 +147,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)
-    elif outputs and outputs.worst > GATE:
+    elif outputs and not outputs.unknown and outputs.worst > GATE:
         failures.append(f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")
     if outputs and outputs.rotation and not outputs.rotation.passed:
         failures.append(f"rotary positions differ by {outputs.rotation.difference:.1e}")

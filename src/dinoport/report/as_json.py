@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
-    from dinoport.proofs.exported.prove import ExportedProof
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import Difference, OutputsProof
     from dinoport.proofs.pixels import PixelsProof

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.pictures.drawing import Visualization
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
-    from dinoport.proofs.exported.prove import ExportedProof
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
@@ -317,8 +317,7 @@ def _exported(found: ExportedProof) -> Iterator[str]:
     if found.healed:
         values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())
         lines.append(f"{len(found.healed)} numbers are read as they were meant: {', '.join(values)}")
-    for words in _few(list(dict.fromkeys(f"{name} is {words}" for name, words in found.folded.items()))):
-        lines.append(f"folded: {words}")
+    lines += _few([f"folded: {name} is {words}" for name, words in found.folded.items()])
     if found.unhealed:
         lines.append(f"as the file is written, outputs differ by {figure(found.unhealed.relative)}")
     if found.tables:

@@ -1,1 +1,1 @@
-"""The proofs of a graph that others exported: its tensors by content, its outputs in float64, its runtime in float32."""
+"""The proofs of a graph that others exported: tensors by content, outputs in float64, its runtime."""

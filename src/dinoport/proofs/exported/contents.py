@@ -239,7 +239,8 @@ def _factor(own: Array, found: Array) -> float | None:
     at = np.unravel_index(np.abs(wide).argmax(), wide.shape)
     factor = float(others[at] / wide[at]) if wide[at] else 1.0
     near = np.abs(others - factor * wide).max() <= 1e-6 * np.abs(others).max()
-    return float(f"{factor:.6g}") if near and factor not in (0.0, 1.0) else None
+    rounded = float(f"{factor:.6g}")
+    return rounded if near and rounded not in (0.0, 1.0) else None
 
 
 def _same_rows(own: Array, found: Array) -> bool:
