@@ -14,7 +14,6 @@ from dinoport.model import CLAIM, Origin
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
-from dinoport.report.report import Accounting, Report, Setting
 from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
+    from dinoport.report.report import Accounting, Report, Setting
 
 WIDTH = 80
 LABEL = 12

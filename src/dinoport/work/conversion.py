@@ -70,10 +70,8 @@ class Conversion:
     @property
     def lost(self) -> tuple[str, ...]:
         """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        before = self.model.record.get("lost")
-        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
         gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
-        return tuple(dict.fromkeys([*known, *gone]))
+        return tuple(dict.fromkeys([*self.model.lost, *gone]))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
@@ -91,7 +89,14 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        remarks = (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        name = self.request.source_name
+        return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
+
+    @property
+    def source_name(self) -> str:
+        """What a report calls the source."""
+        return self.request.source_name or self.checkpoint.where
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:

@@ -78,7 +78,7 @@ def verify_export(
         verdict = judge(proofs, assumed, (), conversion.model.family.upstream)
         report = replace(
             report,
-            verdict=replace(verdict, warnings=conversion.model.warnings),
+            verdict=replace(verdict, warnings=conversion.warnings),
             direction="to onnx",
             class_name=f"ONNX graph, opset {export.opset}",
             ends=(conversion.model.title, f"ONNX graph of {export.producer or 'an exporter that gives no name'}"),
