@@ -26,6 +26,7 @@ ROOMS = (
     "networks",  # what is computed
     "model",  # the thing in the middle
     "codebases",  # who names it
+    "exports",  # graphs of others, read as data and evaluated for the proofs
     "finding",  # what a SOURCE is, and which models are in it
     "writing",
     "proofs",
@@ -249,4 +250,7 @@ def test_torch_and_transformers_are_imported_where_they_are_needed() -> None:
     }
     forward = {name for name in at_top if name.startswith("dinoport.networks.")}
     assert all(name.endswith((".forward", ".layers", ".torch_interpolation")) for name in forward)
+    operators = {name for name in at_top if name.startswith("dinoport.exports.operators.")}
+    assert {name for name in at_top if name.startswith("dinoport.exports.")} == operators
+    at_top -= operators
     assert at_top - forward == {f"dinoport.proofs.diagnosis.{name}" for name in ("mistakes", "misordered", "trial")}
