@@ -55,6 +55,12 @@ def relatives(family: str) -> Iterator[Naming]:
     return (_relative(name) for name in RELATIVES.get(family, ()))
 
 
+def naming_in(codebase: str, family: str) -> Naming | None:
+    """How a codebase names the models of another one's family: as that does, where it has no table of its own."""
+    own = (naming for naming in NAMINGS if naming.codebase == codebase and naming.code.FAMILY.name == family)
+    return next(own, None) or naming_of(family)
+
+
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
     if family == UNKNOWN or any(family in names for names in RELATIVES.values()):

@@ -16,8 +16,8 @@ class Clues:
 
     `tensors` have the names of the file, without prefixes; `place` is what stood in front of them, and the keys they
     lie under; `keys` are the file's own top-level ones, `arguments` its `args` and `arch`. `file_name` is how the file
-    is called, `published` the family of the published model that it is beyond doubt, `architecture` what timm's
-    config.json calls it.
+    is called, `published` the family of the published model that it is beyond doubt, `recorded` the one that a folder
+    of ours records, `architecture` what timm's config.json calls it.
     """
 
     tensors: Mapping[str, TensorRef]
@@ -26,6 +26,7 @@ class Clues:
     arguments: Mapping[str, object] = field(default_factory=dict)
     file_name: str = ""
     published: str | None = None
+    recorded: str | None = None
     architecture: str = ""
 
     @cached_property

@@ -63,8 +63,9 @@ class Evidence:
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
-    `weigh_heads` asks to hold the number of heads against the weights, which takes reading some. `facts` are those of a
-    relative, whose models have the names of the family that reads them.
+    `weigh_heads` asks to hold the number of heads against the weights, which takes reading some. `preprocessing` is the
+    transform that a config beside the tensors describes. `facts` are those of a relative, whose models have the names
+    of the family that reads them.
     """
 
     where: str
@@ -77,6 +78,7 @@ class Evidence:
     head: str | None = None
     weigh_heads: bool = False
     facts: Facts | None = None
+    preprocessing: Preprocessing | None = None
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)

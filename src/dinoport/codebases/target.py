@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.start import Start
@@ -23,7 +24,9 @@ class Target:
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `others` are forms that hold the same, and `since` is the first library that has the form,
     where an older one that is supported has not. `pooler` says that it was given one. `preprocessing` is None where the
-    form has no transform.
+    form has no transform. `anew` are canonical tensors that the form has otherwise, though it computes the same:
+    computed from the model's. `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes
+    a file of the form, `file` what that is called once it is written.
     """
 
     form: str
@@ -41,7 +44,11 @@ class Target:
     classifies: bool = False
     others: tuple[str, ...] = ()
     since: str = ""
+    anew: Mapping[str, TensorRef] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     start: Start | None = None
+    hub_entry: str | None = None
+    file: str | None = None
 
     @property
     def model_type(self) -> str:

@@ -61,6 +61,7 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
     found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
+    found += [(each, "the folder's own record") for each in candidates if each.family == clues.recorded]
     found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
     sign = _own_signs(own).sure(clues) if others else None
     return [*found, (own, sign)] if sign else found

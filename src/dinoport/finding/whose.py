@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from dinoport.codebases.clues import Clues
+from dinoport.codebases.record import record_of
 from dinoport.codebases.telling import Told, tell
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import full_prefix, naming_of_names
@@ -29,7 +30,7 @@ def whose(checkpoint: Checkpoint, found: Found, request: Request, published: str
 
 def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = None) -> Clues:
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-    arch = tree.get("arch")
+    arch, recorded = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
     return Clues(
         tensors=state.tensors,
         place=full_prefix(state),
@@ -37,6 +38,7 @@ def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = N
         arguments={**training_arguments(checkpoint), **({"arch": arch} if isinstance(arch, str) else {})},
         file_name=PurePath(checkpoint.where).name,
         published=published,
+        recorded=recorded if isinstance(recorded, str) else None,
         architecture=_architecture(checkpoint.config or {}),
     )
 

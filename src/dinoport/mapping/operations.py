@@ -190,7 +190,7 @@ class DropClsRow(Rows):
         return (1, whole[1] + 1, whole[2])
 
     def granule(self, source: Shape) -> int:
-        return source[1] * source[2]  # the whole table, which is the smaller one going back
+        return source[1] * source[2]
 
     def apply(self, block: Array, source: Shape) -> Array:
         return block[source[2] :]

@@ -36,7 +36,9 @@ def convert_into(
     if checks.level == "full":
         from dinoport.proofs.side_by_side import importing
 
-        importing(("AutoImageProcessor",))  # seconds, in which the source is read and the target written
+        importing(
+            () if request.to == "timm" else ("AutoImageProcessor",)
+        )  # seconds, in which the source is read and the target written
     on_progress(READING, 0, 0)
     with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 
@@ -51,6 +53,7 @@ def convert_into(
             from dinoport.work.proving import written_and_proven
 
             files, pinned, proofs = written_and_proven(conversion, workspace, checks, on_progress, write)
+        conversion.target = replace(conversion.target, file=files[0].name)
         conversion.check_unchanged()
         upstream = conversion.model.family.whose
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)

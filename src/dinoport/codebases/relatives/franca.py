@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.drops import HEADS, OF_DINOV2
+from dinoport.codebases.drops import OF_DINOV2, PROJECTION_HEAD
 from dinoport.codebases.relative import Relative
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
@@ -24,7 +24,7 @@ RELATIVE = Relative(
         drops=(
             *OF_DINOV2,
             *(
-                drop(f"{head}.{part}.{{r}}", because=HEADS)
+                drop(f"{head}.{part}.{{r}}", because=PROJECTION_HEAD)
                 for head in ("dino_head", "ibot_head")
                 for part in HEAD_PARTS
             ),

@@ -10,6 +10,7 @@ from typing import Any
 from dinoport.codebases.target import Target
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.model import Model
+from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
 from dinoport.request import Request
 
@@ -158,3 +159,20 @@ def _target_or_problem(
     except SettingError as problem:
         return problem
     return target
+
+
+def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }
+
+
+def own_interpolation(class_name: str) -> Interpolation | None:
+    """How a class resamples its position table, whatever the original did; None where it has none."""
+    form = CLASSES.get(class_name)
+    if form is None or not form.has_table:
+        return None
+    return TO_SIZE_ANTIALIASED if class_name.startswith("Dinov2WithRegisters") else TO_SIZE

@@ -120,7 +120,9 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
 def _integers(value: object) -> list[int]:
     """Whole numbers, and others rounded up: the ratio of an MLP."""
     values = value if isinstance(value, list) else [value]
-    return [ceil(each) for each in values if type(each) is not bool and isinstance(each, int | float) and isfinite(each)]
+    return [
+        ceil(each) for each in values if type(each) is not bool and isinstance(each, int | float) and isfinite(each)
+    ]
 
 
 MAX_WIDTH = 65_536
@@ -128,18 +130,6 @@ MAX_WIDTH = 65_536
 
 MAX_THETA = 1e300
 """Of rotary positions: a whole number of JSON may be larger than any float."""
-
-
-def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
-    """The field that we write into config.json; empty in a folder that we did not make."""
-    record = config.get("dinoport")
-    return record if isinstance(record, dict) else {}
-
-
-def recorded(config: Mapping[str, object], field: str) -> list[object]:
-    """A list of our own field."""
-    found = record_of(config).get(field)
-    return found if isinstance(found, list) else []
 
 
 def count_of(where: str, config: Mapping[str, object], field: str) -> int:

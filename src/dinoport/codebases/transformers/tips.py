@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
+from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import baked_from, input_size, original_fields, position_rule, prepared
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED
