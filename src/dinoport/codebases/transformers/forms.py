@@ -52,7 +52,8 @@ def _has_other_tokens(architecture: Any) -> bool:
 
 
 def _is_dinov2(architecture: Any) -> bool:
-    return architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
+    own = not _is_plain(architecture)
+    return own and architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
 
 
 def _is_tips(architecture: Any) -> bool:
