@@ -84,7 +84,8 @@ def test_another_model(tmp_path: Path) -> None:
         UnknownModelError,
         f"{source} is not a model of the DINO family\n"
         "  where: the file's own state dict\n"
-        "  expected: DINO ViT (facebookresearch/dino); I-JEPA ViT (facebookresearch/ijepa); DINO ResNet-50 (facebookresearch/dino); "
+        "  expected: DINO ViT (facebookresearch/dino); I-JEPA ViT (facebookresearch/ijepa); "
+        "DINO ResNet-50 (facebookresearch/dino); "
         "DINOv2 ViT (facebookresearch/dinov2); DINOv3 ViT (facebookresearch/dinov3); "
         "DINOv3 ConvNeXt (facebookresearch/dinov3)\n"
         f"  found: 18 tensors: {', '.join(f'layers.{{0…1}}.{leaf}' for leaf in 'abcdefgh')} …\n"

@@ -17,7 +17,7 @@ class Clues:
     `tensors` have the names of the file, without prefixes; `place` is what stood in front of them, and the keys they
     lie under; `keys` are the file's own top-level ones, `arguments` its `args` and `arch`. `file_name` is how the file
     is called, `published` the family of the published model that it is beyond doubt, `recorded` the one that a folder
-    of ours records, `architecture` what timm's config.json calls it.
+    of ours says, `architecture` what timm's config.json calls it.
     """
 
     tensors: Mapping[str, TensorRef]

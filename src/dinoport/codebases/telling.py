@@ -13,7 +13,7 @@ from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.relative import Relative
 from dinoport.errors import SettingError
-from dinoport.model import Origin, Setting
+from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
 
@@ -48,6 +48,9 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
         return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
+    recorded = next((each for each in candidates if each.family == clues.recorded), None)
+    if recorded is not None and len(candidates) > 1:
+        return Told(recorded, Setting("codebase", _title(recorded), Origin.CLAIMED, CLAIM))
     if (guess := _guess(candidates, clues)) is not None:
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
@@ -61,7 +64,6 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
     found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
-    found += [(each, "the folder's own record") for each in candidates if each.family == clues.recorded]
     found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
     sign = _own_signs(own).sure(clues) if others else None
     return [*found, (own, sign)] if sign else found

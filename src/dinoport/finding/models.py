@@ -54,12 +54,13 @@ def read_model(
     *,
     weigh_heads: bool = False,
     published: str | None = None,
+    recorded: str | None = None,
 ) -> tuple[Model, Provenance]:
     """The model of a checkpoint that `request` means, and where in it that lies.
 
     `claimed` are the fields of the request that only a folder says; `weigh_heads` holds the number of heads against the
-    weights; `published` is the family of the published model that the file is beyond doubt. Raises DinoportError where
-    there is none, or where its settings are not known.
+    weights; `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a
+    folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
@@ -71,7 +72,7 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    found, told = whose(checkpoint, found, request, published)
+    found, told = whose(checkpoint, found, request, published, recorded)
     wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY

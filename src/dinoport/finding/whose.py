@@ -16,21 +16,28 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.request import Request
 
 
-def whose(checkpoint: Checkpoint, found: Found, request: Request, published: str | None) -> tuple[Found, Told]:
+def whose(
+    checkpoint: Checkpoint, found: Found, request: Request, published: str | None, recorded: str | None
+) -> tuple[Found, Told]:
     """Who names the model that was found, and the copy that its own code evaluates, where none is asked for.
 
-    `published` is the family of the published model that the file is beyond doubt. Raises SettingError where the user's
+    `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a folder
+    says. Raises SettingError where the user's
     word does not fit.
     """
-    told = tell(checkpoint.where, found.naming, clues_of(checkpoint, found.state, published), request.codebase)
+    told = tell(
+        checkpoint.where, found.naming, clues_of(checkpoint, found.state, published, recorded), request.codebase
+    )
     if request.checkpoint_key is None and request.prefix is None and told.relative:
         found = _preferred(found, told.relative.copies, told.relative.why)
     return replace(found, naming=told.naming), told
 
 
-def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = None) -> Clues:
+def clues_of(
+    checkpoint: Checkpoint, state: StateDict, published: str | None = None, recorded: str | None = None
+) -> Clues:
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-    arch, recorded = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
+    arch, own = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
     return Clues(
         tensors=state.tensors,
         place=full_prefix(state),
@@ -38,7 +45,7 @@ def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None = N
         arguments={**training_arguments(checkpoint), **({"arch": arch} if isinstance(arch, str) else {})},
         file_name=PurePath(checkpoint.where).name,
         published=published,
-        recorded=recorded if isinstance(recorded, str) else None,
+        recorded=own if isinstance(own, str) else recorded,
         architecture=_architecture(checkpoint.config or {}),
     )
 

@@ -149,17 +149,25 @@ def prepare(
     claimed: frozenset[str] = frozenset(),
     again: bool = False,
     weigh_heads: bool = False,
+    recorded: str | None = None,
 ) -> Conversion:
     """Find, open and plan a conversion. Raises DinoportError with everything that stands in the way.
 
     To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it. `weigh_heads`
-    holds the number of heads against the weights.
+    holds the number of heads against the weights; `recorded` is the family that a folder which is verified records.
     """
     with ExitStack() as files:
         located = locate(source, on_progress, look=look, head=request.head)
         checkpoint = files.enter_context(located.open(on_progress))
         conversion = prepare_opened(
-            located, checkpoint, request, on_progress, claimed, again=again, weigh_heads=weigh_heads
+            located,
+            checkpoint,
+            request,
+            on_progress,
+            claimed,
+            again=again,
+            weigh_heads=weigh_heads,
+            recorded=recorded,
         )
         conversion.files.push(files.pop_all())
         return conversion
@@ -174,6 +182,7 @@ def prepare_opened(
     *,
     again: bool = False,
     weigh_heads: bool = False,
+    recorded: str | None = None,
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
@@ -184,7 +193,15 @@ def prepare_opened(
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head)
         published = located.published.family if located.published and located.fetched else None
-        model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads, published=published)
+        model, provenance = read_model(
+            checkpoint,
+            request,
+            head,
+            claimed,
+            weigh_heads=weigh_heads,
+            published=published,
+            recorded=recorded,
+        )
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
             from dinoport.proofs.foreign import refuse_beside, refuse_foreign
