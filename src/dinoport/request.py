@@ -51,6 +51,7 @@ class Request:
     checkpoint_key: str | None = None
     prefix: str | None = None
     head: str | Path | None = None
+    head_name: str | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
@@ -186,6 +187,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "head_name": (_is_text, "the name of a layer"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
