@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from dinoport.report.inspection import Inspection
     from dinoport.report.report import Report
 
+
+class Module(Protocol):
+    """A `torch.nn.Module`, or whatever gives its tensors by name as one does."""
+
+    def state_dict(self) -> Any: ...
+
+
+Source: TypeAlias = str | Path | Mapping[str, Any] | Module
+"""A path, a published name, an address; or a state dict or a module in memory, of which nothing is pickled."""
+
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 
@@ -28,7 +39,7 @@ PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
 
 def inspect(
-    source: str | Path,
+    source: Source,
     request: Request | None = None,
     *,
     heads: bool = False,
@@ -48,7 +59,7 @@ def inspect(
     from dinoport.work.reporting import planned_report
 
     planned, refusal = None, None
-    located = locate(source, on_progress, look=True, head=request.head)
+    located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
         if checkpoint.config is not None:
@@ -71,18 +82,18 @@ def inspect(
         )
 
 
-def plan(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
+def plan(source: Source, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     request, _ = _asked_for(request, None, asked)
     from dinoport.work.conversion import prepare
     from dinoport.work.reporting import planned_report
 
-    with prepare(source, request, on_progress, look=True) as conversion:
+    with prepare(_given(source), request, on_progress, look=True) as conversion:
         return planned_report(conversion)
 
 
 def convert(
-    source: str | Path,
+    source: Source,
     target: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -95,12 +106,15 @@ def convert(
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
+    `source` may be a state dict or a `torch.nn.Module`: it is read as it is at the call, and `verify` takes it again.
+
     Fields of `request` and `checks` may be given by their names: `convert(source, target, to="original",
     level="exact")`. Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError
     where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
     """
     request, checks = _asked_for(request, checks, asked)
+    source = _given(source)
     from dinoport.work.convert import convert_into
     from dinoport.writing.commit import publishing
     from dinoport.writing.place import refuse_overlap
@@ -121,7 +135,7 @@ def convert(
 
 
 def verify(
-    source: str | Path,
+    source: Source,
     folder: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -145,7 +159,7 @@ def verify(
     _check_for_outputs(checks)
     from dinoport.work.verify import verify_place
 
-    return verify_place(source, folder, request, checks, on_progress)
+    return verify_place(_given(source), folder, request, checks, on_progress)
 
 
 def demo(
@@ -211,6 +225,15 @@ def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, 
         replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
         replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
     )
+
+
+def _given(source: Source) -> str | Path:
+    """A source as the rest knows it: an object in memory bears its words, and is asked for its tensors once."""
+    if isinstance(source, str | Path):
+        return source
+    from dinoport.formats.live import Live
+
+    return Live.of(source)
 
 
 def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinoport.codebases.dinov2.linear import MAX_RESULTS_BYTES, RESULTS, best_of, features_of
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
 from dinoport.finding.unwrap import state_dicts
@@ -78,6 +77,8 @@ class HeadFile:
 
     def _best(self) -> Head | None:
         """The classifier that the evaluation beside the file found the best, with the words for it."""
+        from dinoport.codebases.dinov2.linear import MAX_RESULTS_BYTES, RESULTS, best_of
+
         path = Path(self.checkpoint.where)
         try:
             text = LocalFolder(path.parent).read(RESULTS, MAX_RESULTS_BYTES) if path.is_file() else None
@@ -92,6 +93,8 @@ class HeadFile:
 
     def _several(self, heads: Sequence[Head], fitting: Sequence[Head], best: Head | None) -> SettingError:
         """What a user is asked where nothing decides."""
+        from dinoport.codebases.dinov2.linear import RESULTS, features_of
+
         where = self.checkpoint.where
         shorts = [self._short(head.layer) for head in fitting]
         listed = ", ".join(shorts[:MAX_LISTED]) + (" …" if len(shorts) > MAX_LISTED else "")

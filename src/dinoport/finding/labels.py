@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.transformers.labels import labels_of
 from dinoport.formats.torch.stand_ins import Opaque
 
 PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
@@ -25,6 +24,8 @@ def stored_labels(tree: object, classes: int) -> tuple[Mapping[int, str], str] |
 
 
 def _labels(tree: object, classes: int) -> Iterator[tuple[str, dict[int, str]]]:
+    from dinoport.codebases.transformers.labels import labels_of
+
     for place in PLACES:
         node = tree
         for key in place.split(".") if place else ():
