@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
-from dinoport.shown.address import shown_source
+from dinoport.shown.address import is_at_hub, shown_source
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
     from dinoport.report.inspection import Inspection
+    from dinoport.report.published import Published
     from dinoport.report.report import Report
+    from dinoport.report.standing import Standing
+    from dinoport.work.load import Loaded
 
 
 class Module(Protocol):
@@ -34,6 +37,8 @@ DEMO_FILE = "demo_checkpoint.pth"
 
 DEMO_HEADS = 2
 """What the demo was trained with; its args name a builder that was narrowed, so they are not believed."""
+
+ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
@@ -134,16 +139,42 @@ def convert(
     return report
 
 
+@overload
+def verify(
+    source: str | Path,
+    folder: None = None,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    on_progress: Progress = ...,
+) -> Standing: ...
+
+
+@overload
 def verify(
     source: Source,
     folder: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
     *,
+    on_progress: Progress = ...,
+    **asked: Any,
+) -> Report: ...
+
+
+def verify(
+    source: Source,
+    folder: str | Path | None = None,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
     on_progress: Progress = silent,
     **asked: Any,
-) -> Report:
-    """Prove an existing folder or file against its source.
+) -> Report | Standing:
+    """Prove an existing folder or file, here or in a repository of the Hub (`hf://owner/name`), against its source.
+
+    Of a folder alone, `verify(folder)`, it says whether its files are those that its `dinoport.json` lists: that is
+    what the folder claims of itself, and proves no model.
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
@@ -154,12 +185,52 @@ def verify(
     if level not in ("full", "exact"):
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = _asked_for(request, checks, asked)
-    folder = local_folder(folder)
+    source = _given(source)
+    if folder is None:
+        from dinoport.work.standing import standing_of
+
+        refuse_empty("FOLDER", source)
+        if request != Request() or checks != Checks():
+            raise UsageError("a folder alone is held against its own report, which takes no options", next_step=ALONE)
+        return standing_of(source, on_progress)
+    remote = is_at_hub(folder)
+    folder = folder if remote else local_folder(folder)
     _require_packages(checks.level)
     _check_for_outputs(checks)
+    if remote:
+        from dinoport.work.hub_folder import verify_at_hub
+
+        return verify_at_hub(source, str(folder), request, checks, on_progress)
     from dinoport.work.verify import verify_place
 
-    return verify_place(_given(source), folder, request, checks, on_progress)
+    return verify_place(source, Path(folder), request, checks, on_progress)
+
+
+def publish(
+    folder: str | Path,
+    repository: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | None = None,
+    card: str | Path | None = None,
+    source_name: str | None = None,
+    on_progress: Progress = silent,
+) -> Published:
+    """Send a converted folder to the Hub as `owner/name`, in one commit, and read it back from there.
+
+    Only what its `dinoport.json` lists is sent, without paths of this machine. A second run sends nothing twice.
+    `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
+    anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
+    """
+    from dinoport.work.publish import Publication, publish_folder
+
+    asked = Publication(
+        private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name
+    )
+    return publish_folder(local_folder(folder), repository, asked, on_progress)
 
 
 def demo(
@@ -176,6 +247,41 @@ def demo(
     request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
         return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
+
+
+def load(
+    source: str | Path,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    recheck: bool = False,
+    on_progress: Progress = silent,
+    **asked: Any,
+) -> Loaded:
+    """Convert a source into a cache, prove it, and give its model and image processor, ready to run.
+
+    `model, processor = dinoport.load("checkpoint.pth")`; `.report` has what was shown. The proof is the exact one
+    unless `level="full"` asks for more, and its verdict is printed to stderr. The second time the folder is there, and
+    only the model is loaded, unless the source, the request or this version is another. `recheck` compares every tensor
+    of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`. Raises what `convert`
+    raises, and NotProvenError where a folder of the cache was changed.
+    """
+    request, checks = _asked_for(request, checks or Checks(level="exact"), asked)
+    from dinoport.work.load import loaded
+
+    if request.to != "transformers":
+        raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
+    _require_packages("full")
+
+    def prove_again(folder: Path) -> None:
+        report = verify(source, folder, request, Checks(level="exact"), on_progress=on_progress)
+        if report.verdict.failed:
+            raise _not_proven(source, folder, report, kept=True)
+
+    def into(folder: Path) -> object:
+        return convert(source, folder, request, checks, on_progress=on_progress)
+
+    return loaded(source, request, checks.level, on_progress, into, prove_again if recheck else None)
 
 
 def visualize(

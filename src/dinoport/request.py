@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original")
+TARGETS = ("transformers", "original", "training")
 LEVELS = ("full", "exact", "none")
+
+FILES = ("head", "labels", "config")
+"""The fields of a request that may name a file."""
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
 """The fields that take one of a few names."""
@@ -31,6 +34,8 @@ MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
 
 MIN_DEVIATION = 1e-4
 """Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
+
+MAX_RANKS = 4096
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
 
@@ -64,21 +69,33 @@ class Request:
     to: str = "transformers"
     max_shard_bytes: int = DEFAULT_SHARD_BYTES
     allow_nonfinite: bool = False
+    config: str | Path | None = None
+    ranks: int = 1
+    source_name: str | None = None
+    """What a report calls the source, where its path means nothing. It makes no other folder, so no folder records it
+    as asked for."""
 
     def __post_init__(self) -> None:
         _check(self)
 
     def updated(self, other: Request | None) -> Request:
         """The same request, with whatever `other` gives in its place."""
-        return Request.from_dict({**self.to_dict(), **other.to_dict()}) if other else self
+        if other is None:
+            return self
+        updated = Request.from_dict({**self.to_dict(), **other.to_dict()})
+        return replace(updated, source_name=other.source_name or self.source_name)
 
     def to_dict(self) -> dict[str, object]:
         """What was asked for, as JSON-ready data: only what is not the default."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: shown_source(value) if name == "head" else list(value) if isinstance(value, tuple) else value
+            name: shown_source(value)
+            if name in ("head", "config")
+            else list(value)
+            if isinstance(value, tuple)
+            else value
             for name, value in asked.items()
-            if value != getattr(Request, name)
+            if value != getattr(Request, name) and name != "source_name"
         }
 
     @classmethod
@@ -188,6 +205,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
     "head_name": (_is_text, "the name of a layer"),
+    "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
@@ -198,6 +216,8 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_for_channels(_is_number(MIN_DEVIATION, 1)),
         f"one number for each channel, from {MIN_DEVIATION} to 1",
     ),
+    "config": (_is_text, "a path"),
+    "ranks": (_is_whole(1, MAX_RANKS), f"a whole number of processes from 1 to {MAX_RANKS}"),
     "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},

@@ -36,11 +36,6 @@ class Checkpoint:
     gaps: tuple[str, ...] = ()
     in_pieces: bool = False
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether a tensor that is not found in it was surely not saved."""
-        return not self.gaps and not self.unread
-
     @cached_property
     def unread(self) -> tuple[tuple[str, str], ...]:
         """Parts that hold tensors and are not read: where each lies, and what it is."""

@@ -15,7 +15,13 @@ from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import checkpoint_within, choice_remarks
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
-from dinoport.formats.transformers_folder import INDEX, is_transformers_folder, read_indexed, read_transformers_folder
+from dinoport.formats.transformers_folder import (
+    INDEX,
+    is_transformers_folder,
+    read_indexed,
+    read_transformers_folder,
+    refuse_listed,
+)
 from dinoport.shown.text import as_word
 
 
@@ -28,6 +34,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if path.is_dir():
             return _open_folder(path)
         refuse_lone_file(path)
+        refuse_listed(path)
         refuse_lone_part(path)
         if path.name.endswith(INDEX):
             return read_indexed(LocalFolder(path.parent), path.name)
@@ -58,9 +65,7 @@ def open_bytes(source: ByteSource) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    checkpoint = Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
-    remarks = tuple(f"not read: {path}, {what}" for path, what in checkpoint.unread)
-    return replace(checkpoint, remarks=remarks)
+    return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 
 def _open_folder(path: Path) -> Checkpoint:

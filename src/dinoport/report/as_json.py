@@ -31,14 +31,23 @@ SEAL = "sha256"
 
 def report_to_dict(report: Report) -> dict[str, object]:
     """The content of dinoport.json, and of what `--json` prints."""
-    content = _content(report)
-    return {**content, SEAL: seal(content)}
+    return sealed(_content(report))
 
 
 def seal(report: Mapping[str, object]) -> str:
     """SHA-256 of a report as it is written, without this hash itself."""
     content = {name: value for name, value in report.items() if name != SEAL}
     return hashlib.sha256(json_bytes(content)).hexdigest()
+
+
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
+    """The same with its seal at the end."""
+    return {**content, SEAL: seal(content)}
+
+
+def is_sealed(text: bytes, report: Mapping[str, object]) -> bool:
+    """Whether the `text` of a report is as it was written: it has its own hash."""
+    return text == json_bytes(report) and report.get(SEAL) == seal(report)
 
 
 def _content(report: Report) -> dict[str, object]:

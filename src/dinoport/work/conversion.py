@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -71,10 +71,8 @@ class Conversion:
     @property
     def lost(self) -> tuple[str, ...]:
         """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        before = self.model.record.get("lost")
-        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
         gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
-        return tuple(dict.fromkeys([*known, *gone]))
+        return tuple(dict.fromkeys([*self.model.lost, *gone]))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
@@ -86,8 +84,20 @@ class Conversion:
         return (*made, *self.plan.dropped, *self.model.decoding.aside)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the weights contradict, and what a trainer will stumble over."""
+        return (*self.model.warnings, *(self.target.start.warnings if self.target.start else ()))
+
+    @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        remarks = (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        name = self.request.source_name
+        return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
+
+    @property
+    def source_name(self) -> str:
+        """What a report calls the source."""
+        return self.request.source_name or self.checkpoint.where
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
@@ -183,6 +193,8 @@ def prepare_opened(
             _refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)
         target = writing.target_of(model, request, _labels(request, model))
+        if target.start:
+            model = replace(model, decoding=model.decoding.carrying(target.start.carried))
         encoding = encode(
             model.tensors,
             target.rules,
@@ -250,13 +262,20 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="add `head=FILE`, or leave `head_name` out",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to == "original" and "max_shard_bytes" in asked:
+    if request.to in ("original", "training") and "max_shard_bytes" in asked:
         raise UsageError(
-            "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`",
+            f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
             cause="an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
-    unused = {name: asked[name] for name in (names if request.to == "original" else OF_THE_SOURCE) if name in asked}
+    if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):
+        raise UsageError(
+            f"`{of_training[0]}` goes with `to='training'`",
+            found=f"`to={request.to!r}`",
+            next_step=f"add `to='training'`, or leave `{of_training[0]}` out",
+        )
+    untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
+    unused = {name: asked[name] for name in untaken if name in asked}
     if of_folder and unused:
         raise UsageError(
             "the way back follows from the folder alone, and takes no options of a conversion"

@@ -20,17 +20,16 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.processor_fields import compare_processor
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
-from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
 from dinoport.proofs.verdict import Proofs
-from dinoport.report.as_json import FORMAT, SEAL, seal
+from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.folder_files import CONFIGS, RESEALED, broken_hashes, is_weights, strange_files, weights_read
 
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
@@ -169,11 +168,11 @@ def contradictions(
 def _contradictions(
     path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
 ) -> Iterator[str]:
-    yield from _broken_seal(path, recorded)
+    yield from broken_seal(path, recorded)
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
         yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
-    left_out = ("to", "head", "labels", *given, *(("dropped",) if another else ()))
+    left_out = ("to", "head", "labels", "config", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
         if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
             continue  # the class of a way back is what the source was
@@ -209,7 +208,7 @@ def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Pro
     """Which of the two is not what it was when the folder was written, where their tensors differ."""
     if recorded is None or proofs.exact is None or proofs.exact.passed:
         return ()
-    if any(_broken_seal(path, recorded)):
+    if any(broken_seal(path, recorded)):
         return (f"which of the two changed cannot be told: {REPORT} was changed itself",)
     if any(broken_hashes(path, recorded, documents=False)):
         return (f"of the two, the folder changed: it does not have the hashes with which it was written ({REPORT})",)
@@ -248,10 +247,10 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     return tuple(map(printable, changed))
 
 
-def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
+def broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
     """Whether dinoport.json is not what it was when it was written."""
-    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
-        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+    if not is_sealed((path / REPORT).read_bytes(), recorded):
+        yield RESEALED
 
 
 def _without(names: Collection[str], value: object) -> object:

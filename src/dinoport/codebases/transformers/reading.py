@@ -91,6 +91,11 @@ def read_folder(
     )
 
 
+WITHOUT = {"num_register_tokens": 0}
+"""What the config of a class that has no such field would say in one that has: `Dinov2WithRegistersModel` holds models
+without registers too."""
+
+
 def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> None:
     """Raise SettingError for a config.json by which its class computes something else than `model`.
 
@@ -101,7 +106,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
     findings = [
         finding
-        for finding in compare_config(class_name_of(config), ours, config)
+        for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)
         if finding.effect == "outputs" and finding.field not in apart
     ]
     if findings:
@@ -162,7 +167,7 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
 def _lost(config: Mapping[str, object]) -> Iterator[str]:
     for name in recorded(config, "lost"):
         if isinstance(name, str) and name in LOSSES:
-            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
+            yield f"{name} ({LOSSES[name]}) is not in the folder, and its values do not return"
 
 
 def _unlike(
