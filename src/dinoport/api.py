@@ -36,7 +36,7 @@ DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 
 DEMO_HEADS = 2
-"""What the demo was trained with; its args name a builder that was narrowed, so they are not believed."""
+"""What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
 
 ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
 

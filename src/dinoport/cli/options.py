@@ -91,6 +91,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "hub|FOLDER",
             "Also compare with the original's own code: torch.hub's, or a checkout's. Runs code from there.",
         ),
+        Option("processor", "FOLDER", "For an ONNX file: the folder whose image processor goes before it.", Path),
     ),
     "pictures": (
         Option("out", "FOLDER", "Where the pictures go.", default="visualization"),
