@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
@@ -52,24 +53,28 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
+    timm = _timm_config(checkpoint)
+    named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix)
+        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    timm = _timm_config(checkpoint)
     wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
+    drops = [
+        rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+    ]
+    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
-    classifier = classifier_of(shapes, family)
+    classifier = (timm and timm.classifier) or classifier_of(shapes, family)
     own = classifier or ("classifier" if state.head else None)
     if head_file is not None and own is not None:
         raise SettingError(
@@ -89,6 +94,7 @@ def read_model(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
+        preprocessing=timm.preprocessing if timm else None,
     )
     head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -100,6 +106,7 @@ def read_model(
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
+    labels = (timm and timm.labels) or labels
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
@@ -108,6 +115,7 @@ def read_model(
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
+        *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
     return Model(
@@ -120,6 +128,7 @@ def read_model(
         preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
         classifier=classifier,
         labels=labels,
+        record=timm.record if timm else {},
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
@@ -148,9 +157,10 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
     """What the user says of the model; else what timm's config.json says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    if timm and timm.num_heads and asked == (None, None, None):
-        return Wishes(num_heads=timm.num_heads, said_by="config.json")
-    return Wishes(*asked, claimed=claimed)
+    if timm and asked == (None, None, None):
+        said: dict[str, Any] = {"num_heads": timm.num_heads, "rope_theta": timm.rope_theta}
+        return Wishes(**said, layer_norm_eps=timm.layer_norm_eps, said_by="config.json", record=timm.record)
+    return Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"

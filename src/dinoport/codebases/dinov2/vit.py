@@ -153,7 +153,7 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None:
+    if classifier is None or classifier.features is Features.CLS:
         return ()
     if evidence.head and features_of(evidence.head):
         return (columns_setting(classifier.features.value, evidence.head, (evidence.head,), "dinov2/eval/linear.py"),)
@@ -166,9 +166,10 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     shape = evidence.shape("classifier.weight")
     if shape is None:
         return None
+    features = {width: Features.CLS, 2 * width: Features.CLS_MEAN}.get(shape[1]) if len(shape) == 2 else None
     named = features_of(evidence.head or "")
-    if len(shape) == 2 and shape[1] == 2 * width and named in (None, (1, True)):
-        return Classifier(Features.CLS_MEAN, shape[0])
+    if features is not None and named in (None, (1, features is Features.CLS_MEAN)):
+        return Classifier(features, shape[0])
     layers = "CLS tokens of the last four blocks and a patch mean" if shape[1:] == (5 * width,) else "other features"
     if named is not None:
         mean = "and their patch mean" if named[1] else "without a patch mean"
