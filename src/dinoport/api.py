@@ -5,25 +5,29 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
-from dinoport.shown.address import shown_source
+from dinoport.shown.address import is_at_hub, shown_source
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
     from dinoport.report.inspection import Inspection
+    from dinoport.report.published import Published
     from dinoport.report.report import Report
+    from dinoport.report.standing import Standing
     from dinoport.work.load import Loaded
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 
 DEMO_HEADS = 2
-"""What the demo was trained with; its args name a builder that was narrowed, so they are not believed."""
+"""What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
+
+ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
@@ -121,16 +125,42 @@ def convert(
     return report
 
 
+@overload
+def verify(
+    source: str | Path,
+    folder: None = None,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    on_progress: Progress = ...,
+) -> Standing: ...
+
+
+@overload
 def verify(
     source: str | Path,
     folder: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
     *,
+    on_progress: Progress = ...,
+    **asked: Any,
+) -> Report: ...
+
+
+def verify(
+    source: str | Path,
+    folder: str | Path | None = None,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
     on_progress: Progress = silent,
     **asked: Any,
-) -> Report:
-    """Prove an existing folder or file against its source.
+) -> Report | Standing:
+    """Prove an existing folder or file, here or in a repository of the Hub (`hf://owner/name`), against its source.
+
+    Of a folder alone, `verify(folder)`, it says whether its files are those that its `dinoport.json` lists: that is
+    what the folder claims of itself, and proves no model.
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
@@ -141,12 +171,51 @@ def verify(
     if level not in ("full", "exact"):
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = _asked_for(request, checks, asked)
-    folder = local_folder(folder)
+    if folder is None:
+        from dinoport.work.standing import standing_of
+
+        refuse_empty("FOLDER", source)
+        if request != Request() or checks != Checks():
+            raise UsageError("a folder alone is held against its own report, which takes no options", next_step=ALONE)
+        return standing_of(source, on_progress)
+    remote = is_at_hub(folder)
+    folder = folder if remote else local_folder(folder)
     _require_packages(checks.level)
     _check_for_outputs(checks)
+    if remote:
+        from dinoport.work.hub_folder import verify_at_hub
+
+        return verify_at_hub(source, str(folder), request, checks, on_progress)
     from dinoport.work.verify import verify_place
 
-    return verify_place(source, folder, request, checks, on_progress)
+    return verify_place(source, Path(folder), request, checks, on_progress)
+
+
+def publish(
+    folder: str | Path,
+    repository: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | None = None,
+    card: str | Path | None = None,
+    source_name: str | None = None,
+    on_progress: Progress = silent,
+) -> Published:
+    """Send a converted folder to the Hub as `owner/name`, in one commit, and read it back from there.
+
+    Only what its `dinoport.json` lists is sent, without paths of this machine. A second run sends nothing twice.
+    `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
+    anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
+    """
+    from dinoport.work.publish import Publication, publish_folder
+
+    asked = Publication(
+        private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name
+    )
+    return publish_folder(local_folder(folder), repository, asked, on_progress)
 
 
 def demo(

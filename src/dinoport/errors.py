@@ -108,6 +108,10 @@ class OutputError(DinoportError):
     """What a command prints cannot be written: stdout leads to a full disk."""
 
 
+class HubError(DinoportError):
+    """The Hub refuses, or cannot be reached. Nothing was published, or what was is found by the next try."""
+
+
 class MissingPackageError(DinoportError):
     """An extra that is needed and not installed."""
 

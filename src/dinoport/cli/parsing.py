@@ -110,7 +110,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     arguments = parser.add_argument_group("arguments")
     for name, words in command.arguments.items():
         may_lack = {"nargs": "?", "default": command.optional[name]} if name in command.optional else {}
-        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]
+        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
