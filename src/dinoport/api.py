@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,10 +16,12 @@ from dinoport.shown.address import is_at_hub, shown_source
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
+    from dinoport.report.fleet import Fleet
     from dinoport.report.inspection import Inspection
     from dinoport.report.published import Published
     from dinoport.report.report import Report
     from dinoport.report.standing import Standing
+    from dinoport.work.fleet import Executor, Told
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -215,6 +218,49 @@ def publish(
         private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name
     )
     return publish_folder(local_folder(folder), repository, asked, on_progress)
+
+
+def fleet(
+    jobs: Iterable[str | Path | Mapping[str, Any]],
+    out: str | Path = ".",
+    request: Request | None = None,
+    *,
+    executor: Executor | None = None,
+    level: str = "full",
+    at_once: int | None = None,
+    memory_bytes: int | None = None,
+    recheck: bool = False,
+    shard: str | None = None,
+    fail_fast: bool = False,
+    on_result: Told | None = None,
+    **asked: Any,
+) -> Fleet:
+    """Convert and prove many checkpoints, each into a folder in `out`; one that fails stops no other.
+
+    A job is a source, or the fields of a manifest's line: `source`, `target`, `verify`, and those of Request.
+    `executor` is any engine with `submit`: concurrent.futures', Dask's `Client.get_executor()`, submitit's. Without
+    one, workers of this package do `at_once` jobs as far as `memory_bytes` allow. Call it below
+    `if __name__ == "__main__":`. Raises UsageError, before anything runs, for jobs that cannot be meant.
+    """
+    from dinoport.work.fleet import run_fleet, silent_fleet
+    from dinoport.work.fleets.jobs import jobs_of, shard_of
+
+    request, checks = _asked_for(request, Checks(level=level), asked)
+    for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
+        if value is not None:
+            check_fits(name, value)
+    if executor is None:
+        _require_packages(checks.level)
+    return run_fleet(
+        local_folder(out),
+        shard_of(jobs_of(jobs, request, checks.level), shard),
+        executor=executor,
+        at_once=at_once,
+        memory_bytes=memory_bytes,
+        recheck=recheck,
+        fail_fast=fail_fast,
+        on_result=on_result or silent_fleet,
+    )
 
 
 def demo(
