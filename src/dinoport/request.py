@@ -17,8 +17,11 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original")
+TARGETS = ("transformers", "original", "training")
 LEVELS = ("full", "exact", "none")
+
+FILES = ("head", "labels", "config")
+"""The fields of a request that may name a file."""
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
 """The fields that take one of a few names."""
@@ -34,6 +37,8 @@ MIN_DEVIATION = 1e-4
 
 MAX_JOBS = 1024
 """Of a fleet, at a time on one machine."""
+
+MAX_RANKS = 4096
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
 
@@ -66,6 +71,8 @@ class Request:
     to: str = "transformers"
     max_shard_bytes: int = DEFAULT_SHARD_BYTES
     allow_nonfinite: bool = False
+    config: str | Path | None = None
+    ranks: int = 1
     source_name: str | None = None
     """What a report calls the source, where its path means nothing. It makes no other folder, so no folder records it
     as asked for."""
@@ -84,7 +91,11 @@ class Request:
         """What was asked for, as JSON-ready data: only what is not the default."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: shown_source(value) if name == "head" else list(value) if isinstance(value, tuple) else value
+            name: shown_source(value)
+            if name in ("head", "config")
+            else list(value)
+            if isinstance(value, tuple)
+            else value
             for name, value in asked.items()
             if value != getattr(Request, name) and name != "source_name"
         }
@@ -214,6 +225,10 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_for_channels(_is_number(MIN_DEVIATION, 1)),
         f"one number for each channel, from {MIN_DEVIATION} to 1",
     ),
+    "config": (_is_text, "a path"),
+    "ranks": (_is_whole(1, 
+MAX_RANKS), f"a whole number of processes from 1 to {
+MAX_RANKS}"),
     "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},

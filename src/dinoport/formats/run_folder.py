@@ -7,7 +7,9 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.links import refuse_leaving
+from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
+from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -16,8 +18,23 @@ TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teache
 DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
 """Where DINOv3's training saves folders."""
 
-OTHERS = ("*.rank_0.pth", "*.pth", "*.pt", "*.safetensors")
+OTHERS = (
+    "*.rank_0.pth",
+    "*.pth",
+    "*.pt",
+    "*.ckpt",
+    "*.pth.tar",
+    "*.safetensors",
+    "*pytorch_model*.bin",
+    "*.index.json",
+)
 """What else a checkpoint may be called; these count only where none of the above is there."""
+
+BESIDE = re.compile(
+    r"(optimizer|scheduler|scaler|sampler|rng_state|random_states|training_args)([._-].*)?|.*_(model|optim)_states\.pt"
+)
+"""What accelerate and the Trainer of Transformers keep beside a model, in files of the same kinds; and DeepSpeed's own
+files, which are looked for by their names."""
 
 BENEATH = tuple(f"*/{pattern}" for pattern in OTHERS)
 """Where files of other runs lie, if the folder is one of several runs. They are told of, and not chosen."""
@@ -46,7 +63,8 @@ def checkpoints_within(folder: Path) -> list[Path]:
     """All checkpoints of a run, the latest first: whole teachers and distributed ones, else whatever may be one."""
     found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
     found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
-    found = found or [path for path in _matches(folder, OTHERS) if path.is_file()]
+    found = found or [path for path in _matches(folder, OTHERS) if path.is_file() and not _is_part(path)]
+    found = found or [path for path in (module_within(folder),) if path]
     for path in found:
         refuse_leaving(path, folder)
     return sorted(found, key=lambda path: iterations(path.relative_to(folder)), reverse=True)
@@ -54,13 +72,25 @@ def checkpoints_within(folder: Path) -> list[Path]:
 
 def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
     """A word on what was chosen, where more in the folder looks like a checkpoint."""
-    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file()]
+    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file() and not _is_part(path)]
     found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
     others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
     if not others:
         return ()
     listed = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
     return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed}",)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file is what lies beside a model, or one of several that another file stands for."""
+    shard, rank = SHARD.fullmatch(path.name), RANK_FILE.fullmatch(path.name)
+    if rank:
+        return any(path.with_name(f"{rank['start']}.rank_{lower}.pth").is_file() for lower in range(int(rank["rank"])))
+    return bool(BESIDE.fullmatch(path.name) or (shard and int(shard["count"]) > 1 and _index_of(path, shard).is_file()))
+
+
+def _index_of(path: Path, shard: re.Match[str]) -> Path:
+    return path.with_name(f"{shard['start']}{shard['end'] or ''}.index.json")
 
 
 def _matches(folder: Path, patterns: tuple[str, ...]) -> list[Path]:

@@ -6,6 +6,7 @@ from tarfile import BLOCKSIZE, HeaderError, TarInfo
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
@@ -47,6 +48,8 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if looks_like_safetensors(start) and (start.startswith(b"PK\3\4") or begins_torch_legacy(source)):
         raise _two_formats(source.where, "a safetensors file and a torch file")
     if start.startswith(b"PK\3\4"):
+        if is_npz(start):
+            return "NumPy .npz file", read_npz(source)
         return "torch zip file", read_torch_zip(source)
     if start.startswith(b"PK\5\6"):
         raise _not_a_checkpoint(source.where, "an empty zip file", "fetch it again")

@@ -15,6 +15,7 @@ from typing import Any
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
+from dinoport.request import FILES
 from dinoport.shown.address import scheme_of
 from dinoport.shown.text import python_text, shown_markdown
 
@@ -42,7 +43,7 @@ def cleaner(report: Mapping[str, Any], name: str, source: str) -> Callable[[str]
     """A function that takes paths of this machine out of a text. `name` is that of the repository."""
     told, target = str(report["source"]["where"]), str(report["target"])
     request = report.get("request", {})
-    files = [str(request[each]) for each in ("head", "labels") if request.get(each) not in (None, *KEYWORDS)]
+    files = [str(request[each]) for each in FILES if request.get(each) not in (None, *KEYWORDS)]
     known = {told: source, **({target: name} if re.search(r"[/\\]", target) else {})}
     known |= {file: _last(file) for file in files}
     known |= {f"{target}/": "", **{f"{parent}/": "" for path in (told, target, *files) for parent in _parents(path)}}
@@ -96,7 +97,7 @@ def _command(report: Mapping[str, Any], name: str, source: str) -> str:
 
 def _request(request: Mapping[str, Any]) -> dict[str, object]:
     """What was asked for, with files by their names."""
-    files = {field: _last(str(request[field])) for field in ("head", "labels") if field in request}
+    files = {field: _last(str(request[field])) for field in FILES if field in request}
     return {**request, **files}
 
 

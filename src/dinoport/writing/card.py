@@ -63,10 +63,10 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
         *(f"- {shown_markdown(setting)}" for setting in facts.settings),
         *(f"- {shown_markdown(remark)}" for remark in facts.remarks),
     ]
-    return [*lines, "", _licence(facts)]
+    return [*lines, "", licence_line(facts)]
 
 
-def _licence(facts: CardFacts) -> str:
+def licence_line(facts: CardFacts) -> str:
     if facts.licence is None:
         return UNKNOWN_LICENCE
     return f"The weights are under {facts.licence.title}: see `{facts.licence.file_name}`."

@@ -1,4 +1,4 @@
-"""The directory of a zip file of stored records, read strictly: one way to understand it, or none.
+"""The directory of a zip file, read strictly: one way to understand it, or none.
 
 Readers of zip files disagree on files that contradict themselves: which of two directories counts, what overlaps,
 which of two sizes holds. A checkpoint that two programs read differently is not one that anything can be proven of,
@@ -52,6 +52,9 @@ MAX_HEADER_BYTES = 2048
 LOCAL_HEADER = struct.Struct("<4s2x2H16x2H")
 """Signature, flags, method, then the lengths of name and extra field."""
 
+STORED, DEFLATED = 0, 8
+"""Methods of a record."""
+
 ZIP64_EXTRA = 1
 ENCRYPTED = 0x2061
 """Flags: encrypted, a patch, strongly encrypted, masked."""
@@ -59,25 +62,30 @@ ENCRYPTED = 0x2061
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored record: its bytes lie somewhere behind its header, and end before `limit`. Some have no checksum."""
+    """One record: its bytes lie somewhere behind its header, and end before `limit`. Some have no checksum.
+
+    `packed_bytes` is what they take in the file: less than `size_bytes` where they are deflated.
+    """
 
     name: str
     size_bytes: int
     crc32: int | None
     header_offset: int
     limit: int
+    packed_bytes: int
+    method: int = STORED
 
     def extent(self) -> tuple[int, int]:
         """A span that holds the record with its header, and hardly more."""
-        return self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)
+        return self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.packed_bytes)
 
     def data_offset(self, source: ByteSource) -> int:
         """Where the record's bytes begin. Raises CheckpointError where its header contradicts the directory."""
         return self._data_offset(source, source.read(self.header_offset, self._header_bytes))
 
     def content(self, source: ByteSource) -> bytes:
-        """All bytes of a record, which is small: read at once with its header."""
-        begin, end = self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.size_bytes)
+        """All bytes of a stored record, which is small: read at once with its header."""
+        begin, end = self.extent()
         data = source.read(begin, end - begin)
         offset = self._data_offset(source, data) - begin
         if offset + self.size_bytes > len(data):
@@ -92,10 +100,10 @@ class Record:
         signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack_from(header)
         name = self.name.encode()
         same = name_bytes == len(name) and header[LOCAL_HEADER.size : self._header_bytes] == name
-        if signature != b"PK\3\4" or not same or method or flags & ENCRYPTED:
+        if signature != b"PK\3\4" or not same or method != self.method or flags & ENCRYPTED:
             raise _broken(source, f"{self.name} is not where the directory says")
         offset = self.header_offset + self._header_bytes + extra_bytes
-        behind = self.limit - offset - self.size_bytes
+        behind = self.limit - offset - self.packed_bytes
         if behind < 0:
             raise _broken(source, f"{self.name} reaches into what comes after it")
         if behind not in DESCRIPTORS:
@@ -103,8 +111,11 @@ class Record:
         return int(offset)
 
 
-def read_directory(source: ByteSource) -> Mapping[str, Record]:
-    """Every record of a zip file, in the order of the directory. Raises CheckpointError for anything ambiguous."""
+def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str, Record]:
+    """Every record of a zip file, in the order of the directory. Raises CheckpointError for anything ambiguous.
+
+    Records that are not stored as they are raise too, but for `deflated` ones where these are expected.
+    """
     tail_offset = max(source.size_bytes - TAIL_BYTES, 0)
     tail = source.read(tail_offset, source.size_bytes - tail_offset)
     count, offset, size = _end(source, tail)
@@ -115,7 +126,7 @@ def read_directory(source: ByteSource) -> Mapping[str, Record]:
     scripted = [entry.name for entry in entries if entry.name.endswith("/constants.pkl")]
     if scripted:  # before its code is found compressed
         raise _torchscript(source, scripted[0])
-    compressed = [entry for entry in entries if entry.method or entry.packed_bytes != entry.size_bytes]
+    compressed = [entry for entry in entries if not entry.is_stored and not (deflated and entry.method == DEFLATED)]
     if compressed:
         raise _compressed(source, len(compressed), len(entries), sum(entry.size_bytes for entry in compressed))
     limits = _limits(source, entries, offset)
@@ -131,7 +142,8 @@ def read_directory(source: ByteSource) -> Mapping[str, Record]:
             raise _broken(source, f"{entry.name} is marked as a folder, and holds {entry.size_bytes} bytes")
         limit = limits[entry.header_offset]
         crc32 = entry.crc32 if has_checksums else None
-        records[entry.name] = Record(entry.name, entry.size_bytes, crc32, entry.header_offset, limit)
+        sizes = (entry.size_bytes, crc32, entry.header_offset, limit, entry.packed_bytes)
+        records[entry.name] = Record(entry.name, *sizes, entry.method)
     return records
 
 
@@ -144,6 +156,10 @@ class _Entry:
     size_bytes: int
     header_offset: int
     is_folder: bool
+
+    @property
+    def is_stored(self) -> bool:
+        return self.method == STORED and self.packed_bytes == self.size_bytes
 
 
 def _end(source: ByteSource, tail: bytes) -> tuple[int, int, int]:
@@ -238,7 +254,7 @@ def _limits(source: ByteSource, entries: list[_Entry], directory_offset: int) ->
     limits: dict[int, int] = {}
     limit = directory_offset
     for entry in sorted(entries, key=lambda entry: -entry.header_offset):
-        if entry.header_offset + LOCAL_HEADER.size + len(entry.name.encode()) + entry.size_bytes > limit:
+        if entry.header_offset + LOCAL_HEADER.size + len(entry.name.encode()) + entry.packed_bytes > limit:
             raise _broken(source, f"{entry.name} overlaps what comes after it")
         limits[entry.header_offset] = limit
         limit = entry.header_offset
