@@ -226,9 +226,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"one number for each channel, from {MIN_DEVIATION} to 1",
     ),
     "config": (_is_text, "a path"),
-    "ranks": (_is_whole(1, 
-MAX_RANKS), f"a whole number of processes from 1 to {
-MAX_RANKS}"),
+    "ranks": (_is_whole(1, MAX_RANKS), f"a whole number of processes from 1 to {MAX_RANKS}"),
     "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},

@@ -96,22 +96,26 @@ class HubEntry:
 class Naming:
     """How one codebase names the tensors of one network.
 
-    `module` is imported once a file is recognised. It has `FAMILY`, whose models these are; `read(evidence)`, which
-    gives the settings of one from its canonical tensors; and, where its names are not the canonical ones, the table
-    from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the model. It may have
-    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a model, or None; and
-    `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat pieces.
-    `family` is the name of the family where it is this codebase that trains it.
+    `module` is imported once a file is recognised; behind a colon is what in it is meant. It has `FAMILY`, whose models
+    these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
+    not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
+    model. It may have `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
+    model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
+    pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
+    a class of the codebase keeps its classifier, whose backbone lies below a prefix.
     """
 
     codebase: str
     module: str
     recognises: Callable[[Mapping[str, Shape]], bool]
     family: str = ""
+    classifier_beside: Callable[..., str | None] = lambda prefix, names, *, whole: None
 
     @property
     def code(self) -> Any:
-        return import_module(self.module)
+        module, _, name = self.module.partition(":")
+        found = import_module(module)
+        return getattr(found, name) if name else found
 
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         """The table for a model of these shapes. Raises SettingError where it needs what nobody says."""

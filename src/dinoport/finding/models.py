@@ -78,14 +78,17 @@ def read_model(
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = classifier_of(shapes, family)
     if head is not None:
-        if classifier is not None:
+        if own := classifier or ("classifier" if state.head else None):
             raise SettingError(
                 f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
-                found=f"{classifier}.weight",
+                found=f"{own}.weight",
                 next_step="leave `head` out",
             )
         classifier = family.classifiers[0] if family.classifiers else "head"
         decoding = _with_head(decoding, head)
+    elif state.head:
+        classifier = family.classifiers[-1]
+        decoding = _with_head(decoding, Head("classifier", state.head, ()))
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,

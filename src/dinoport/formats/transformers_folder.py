@@ -16,7 +16,7 @@ from dinoport.formats.shards import left_out, lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.tensor import TensorRef
 
-CONFIG, REPORT = "config.json", "dinoport.json"
+CONFIG, PROCESSOR, REPORT = "config.json", "preprocessor_config.json", "dinoport.json"
 
 ORIGINAL_FILE = "checkpoint.pth"
 """What a folder with an original's names holds in their place."""

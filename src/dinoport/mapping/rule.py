@@ -42,7 +42,11 @@ class Rule:
 
     def under(self, prefix: str) -> Rule:
         """The same rule with `prefix` before every target name."""
-        targets = tuple(Pattern(prefix + target.template) if target else None for target in self.targets)
+        return self.spelled(lambda template: prefix + template)
+
+    def spelled(self, change: Callable[[str], str]) -> Rule:
+        """The same rule with every target template changed."""
+        targets = tuple(Pattern(change(target.template)) if target else None for target in self.targets)
         return replace(self, targets=targets)
 
     def renamed(self, change: Callable[[str], str]) -> Rule:

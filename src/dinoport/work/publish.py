@@ -17,7 +17,7 @@ from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.repository import AGAIN, Commit, Head, Listed, Outgoing, PullRequest, Repository
-from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, WEIGHTS
+from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, PROCESSOR, WEIGHTS
 from dinoport.progress import READING, Progress
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
@@ -25,7 +25,6 @@ from dinoport.report.published import Published, SentFile
 from dinoport.work.cleaning import cleaned_card, cleaned_report, source_name
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_entry, entries_of
-from dinoport.writing.commit import PROCESSOR
 from dinoport.writing.ownership import CARD
 from dinoport.writing.published_card import published_card, read_card, verdict_line
 

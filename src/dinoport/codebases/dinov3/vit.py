@@ -163,6 +163,9 @@ def _rope(evidence: Evidence) -> Rope:
 
 
 def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
+    wishes = evidence.wishes
+    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
+        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     if evidence.wishes.rope_theta == rope.theta:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.dinov3.heads import assumed_head_dim
 from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.vit_sizes import MAX_DEPTH
-from dinoport.errors import SettingError
 from dinoport.mapping.constants import Listed, zeros
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
 from dinoport.model import Wishes
@@ -43,9 +43,6 @@ SWIGLU: tuple[Rule, ...] = (
 )
 # fmt: on
 
-HEAD_DIMS = {4096: 128}
-"""Width of one head by the model's width; 64 in all others that timm builds."""
-
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     """Raises SettingError where the number of heads does not follow from the width."""
@@ -56,25 +53,10 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
 
 def _left_out(shapes: Mapping[str, Shape], wishes: Wishes, bias: bool) -> Iterator[Rule]:
     width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
-    head_dim = _head_dim(width, wishes)
+    head_dim = assumed_head_dim(width, wishes)
     yield drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
     periods = Listed(tuple(powers(UNKNOWN_BASE, head_dim // 4)), f"the powers of {UNKNOWN_BASE:g}")
     yield drop("rope_embed.periods", because="the base of all of timm's DINOv3 models", returns=periods)
     mask = Listed((1.0,) * width + (0.0,) * width + (1.0,) * width, "thirds of 1, 0 and 1")
     for index in range(min(count_blocks(shapes), MAX_DEPTH) if bias else 0):
         yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=mask)
-
-
-def _head_dim(width: int, wishes: Wishes) -> int:
-    head_dim = HEAD_DIMS.get(width, 64)
-    if wishes.num_heads and width % wishes.num_heads == 0:
-        head_dim = width // wishes.num_heads
-    if width and width % head_dim == 0 and head_dim % 4 == 0:
-        return head_dim
-    raise SettingError(
-        "the number of attention heads of this model is not known",
-        expected="a width that 64 divides, or `num_heads` that gives heads of a multiple of 4",
-        found=f"width {width}",
-        cause="timm leaves out the rotary periods that tell it",
-        next_step="add `num_heads=N`, with N from timm's model",
-    )

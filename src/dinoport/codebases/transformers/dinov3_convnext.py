@@ -23,6 +23,7 @@ SHARED: tuple[Rule, ...] = (
     copy("norm.{p}",                       "layer_norm.{p}"),
 )
 LAYER_SCALE = copy("stages.{s}.{b}.gamma", "stages.{s}.layers.{b}.gamma")
+ALIAS = drop_alias("norms.3.{p}",          of="norm.{p}")
 # fmt: on
 
 MAX_DEPTH = 1000
@@ -75,7 +76,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
 def rules(network: ConvNeXt) -> tuple[Rule, ...]:
     """The table of one model; without layer scale the class gets ones."""
     scales = (LAYER_SCALE,) if network.layer_scale else tuple(_unit_scales(network))
-    return (*SHARED, *scales, drop_alias("norms.3.{p}", of="norm.{p}"))
+    return (*SHARED, *scales, ALIAS)
 
 
 def _unit_scales(network: ConvNeXt) -> Iterator[Rule]:
