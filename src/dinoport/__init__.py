@@ -10,7 +10,19 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-__all__ = ["Checks", "Request", "__version__", "convert", "fleet", "inspect", "load", "plan", "publish", "verify", "visualize"]
+__all__ = [
+    "Checks",
+    "Request",
+    "__version__",
+    "convert",
+    "fleet",
+    "inspect",
+    "load",
+    "plan",
+    "publish",
+    "verify",
+    "visualize",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -91,6 +91,7 @@ def test_a_source_that_changed_since_is_proven_again(tmp_path: Path) -> None:
     name = stubs[0].target.name
     values = formula.tensor(f"{name} of a later step", stubs[0].target.shape)
     size_bytes = source.stat().st_size
+    source.unlink()
     write_torch_file(source, [tensor(name, values, block=1 << 20), *stubs[1:]])
     assert source.stat().st_size == size_bytes
     found = api.fleet([source], out, **HEADS)

@@ -17,7 +17,7 @@ from dinoport.files.names import is_name
 from dinoport.finding.sources import IMAGENET
 from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import checkpoints_within, iterations
-from dinoport.request import Checks, Request
+from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of, shown_source
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
@@ -132,7 +132,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
 
 def _placed(name: str, value: Any, base: Path) -> Any:
     """A value of a manifest: a file that lies there relative to the manifest's folder is meant, where it is one."""
-    is_file = isinstance(value, str) and name in ("source", "head", "labels") and not is_address(value)
+    is_file = isinstance(value, str) and name in ("source", *FILES) and not is_address(value)
     if not is_file or value in (IMAGENET, IMAGENET_LABELS) or not (base / value).exists():
         return value
     return str(base / value)
