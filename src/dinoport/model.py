@@ -215,6 +215,12 @@ class Model:
     warnings: tuple[str, ...] = ()
 
     @property
+    def lost(self) -> tuple[str, ...]:
+        """The parts that the original had, and a folder that it was read from has lost for good, by its own record."""
+        before = self.record.get("lost")
+        return tuple(name for name in before if isinstance(name, str)) if isinstance(before, list) else ()
+
+    @property
     def tensors(self) -> Mapping[str, TensorRef]:
         return self.decoding.tensors
 

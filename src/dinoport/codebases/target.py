@@ -22,7 +22,8 @@ class Target:
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
-    `start` is what a start for training is beside that.
+    `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes a file of the form, `file`
+    what that is called once it is written.
     """
 
     form: str
@@ -39,6 +40,8 @@ class Target:
     pooler: bool | None = None
     classifies: bool = False
     start: Start | None = None
+    hub_entry: str | None = None
+    file: str | None = None
 
     @property
     def model_type(self) -> str:

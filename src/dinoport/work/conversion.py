@@ -70,10 +70,8 @@ class Conversion:
     @property
     def lost(self) -> tuple[str, ...]:
         """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        before = self.model.record.get("lost")
-        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
         gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
-        return tuple(dict.fromkeys([*known, *gone]))
+        return tuple(dict.fromkeys([*self.model.lost, *gone]))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:

@@ -51,6 +51,7 @@ def convert_into(
             from dinoport.work.proving import written_and_proven
 
             files, pinned, proofs = written_and_proven(conversion, workspace, checks, on_progress, write)
+        conversion.target = replace(conversion.target, file=files[0].name)
         conversion.check_unchanged()
         upstream = conversion.model.family.upstream
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)

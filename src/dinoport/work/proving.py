@@ -124,12 +124,18 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
         family = conversion.model.family
         naming = naming_of(family.name)
-        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
+        made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
+        own = [name for name in shapes if name not in set().union(*map(_names, made))]
+        rules = (naming.table if naming else ()) or (*canonical_rules(own, classifier_of(shapes, family)), *made)
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
     model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
     runner = writing_of("transformers").runner(folder, form, pooler=pooler)
     return Side(model, runner, folder if conversion.target.channels == 3 else None)
+
+
+def _names(rule: Rule) -> set[str]:
+    return {target.template for target in rule.targets if target}
 
 
 def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:

@@ -62,6 +62,7 @@ def _verified(
     on_progress: Progress,
 ) -> Report:
     checked = checks
+    conversion.target = replace(conversion.target, file=Path(target.where).name)
     withheld: tuple[str, ...] = ()
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:

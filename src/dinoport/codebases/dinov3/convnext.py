@@ -70,6 +70,12 @@ def hub_entry(architecture: ConvNeXt, image_size: int) -> HubEntry | None:
     return HubEntry("facebookresearch/dinov3", names[0]) if names else None
 
 
+def hub_file(architecture: ConvNeXt) -> str | None:
+    """The entry of DINOv3's hubconf.py that takes a file of this model as its `weights`."""
+    entry = hub_entry(architecture, architecture.image_size)
+    return entry.name if entry else None
+
+
 FAMILY = Family(
     name="dinov3_convnext",
     title="DINOv3 ConvNeXt",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,8 @@ from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
+from dinoport.mapping.constants import ones, zeros
+from dinoport.mapping.rule import Rule, make
 from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
@@ -317,6 +320,34 @@ def hub_entry(architecture: RotaryViT, image_size: int) -> HubEntry | None:
         if architecture == usual:
             return HubEntry("facebookresearch/dinov3", name)
     return None
+
+
+NORM_OF_LOCAL_CROPS = "local_cls_norm"
+"""What training norms the CLS tokens of local crops with. A folder of Transformers has no place for it."""
+
+WITH_THE_NORM = "dinov3_vit7b16"
+"""The one entry of the hubconf.py that wants this norm in whatever file it is given, and loads strictly."""
+
+
+def hub_file(architecture: RotaryViT) -> str | None:
+    """The entry of DINOv3's hubconf.py that takes a file of this model as its `weights`.
+
+    It loads strictly, after torch.hub has copied the file into its cache, by name: two files of one name are one to it.
+    """
+    entry = hub_entry(architecture, architecture.image_size)
+    fits = entry is not None and architecture.local_cls_norm == (entry.name == WITH_THE_NORM)
+    return entry.name if entry and fits else None
+
+
+def completed(architecture: RotaryViT, lost: Container[str], because: str) -> tuple[RotaryViT, tuple[Rule, ...]]:
+    """The model as its own code has it, and rules that make what a folder has `lost` of it, or never had."""
+    entry = hub_entry(architecture, architecture.image_size)
+    wanted = NORM_OF_LOCAL_CROPS in lost or (entry is not None and entry.name == WITH_THE_NORM)
+    if architecture.local_cls_norm or not wanted:
+        return architecture, ()
+    constants = {"weight": ones(architecture.width), "bias": zeros(architecture.width)}
+    rules = (make(f"{NORM_OF_LOCAL_CROPS}.{leaf}", each, f"{because}: {each}") for leaf, each in constants.items())
+    return replace(architecture, local_cls_norm=True), tuple(rules)
 
 
 FAMILY = Family(

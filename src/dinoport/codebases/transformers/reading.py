@@ -167,7 +167,7 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
 def _lost(config: Mapping[str, object]) -> Iterator[str]:
     for name in recorded(config, "lost"):
         if isinstance(name, str) and name in LOSSES:
-            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
+            yield f"{name} ({LOSSES[name]}) is not in the folder, and its values do not return"
 
 
 def _unlike(
