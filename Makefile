@@ -127,15 +127,17 @@ clean:
 	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
 
 # Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
-# its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors.
+# its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors. One after the
+# other, so that `make -j 2 fuzz fuzz-differential` keeps two cores busy.
+DIFFERENTIAL_SECONDS ?= $(FUZZ_SECONDS)
 SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
 DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
 OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
 
 fuzz-differential: setup $(SAFETENSORS)
-	$(DIFFERENTIAL) torch $$(($(FUZZ_SECONDS) * 6 / 10)) $(OTHER_TORCH)
-	$(DIFFERENTIAL) distributed $$(($(FUZZ_SECONDS) * 3 / 10)) $(OTHER_TORCH)
-	$(DIFFERENTIAL) safetensors $$(($(FUZZ_SECONDS) / 10)) $(addprefix --path ,$(SAFETENSORS))
+	$(DIFFERENTIAL) torch $$(($(DIFFERENTIAL_SECONDS) * 6 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) distributed $$(($(DIFFERENTIAL_SECONDS) * 3 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) safetensors $$(($(DIFFERENTIAL_SECONDS) / 10)) $(addprefix --path ,$(SAFETENSORS))
 
 fuzz-differential-both: $(VENV_TORCHVISION)/.ready
 	$(MAKE) fuzz-differential

@@ -47,7 +47,7 @@ def test_the_names_are_the_functions_whichever_is_asked_for_first(first: str) ->
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'dinoport' has no attribute 'transform'"):
-        dinoport.transform  # noqa: B018
+        dinoport.transform  # noqa: B018  # asking for it is the test
 
 
 def test_convert_returns_the_report_that_the_folder_keeps(source: Path, tmp_path) -> None:
@@ -115,7 +115,7 @@ def test_what_cannot_be_read_raises(tmp_path) -> None:
 )
 def test_a_request_that_means_nothing_is_refused_when_it_is_made(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=f"`{next(iter(wrong))}` takes "):
-        dinoport.Request(**wrong)  # type: ignore[arg-type]
+        dinoport.Request(**wrong)  # type: ignore[arg-type]  # wrong types are the test
 
 
 def test_a_request_goes_through_json_and_back() -> None:

@@ -99,7 +99,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
     ],
 )
 def test_whatever_the_file_holds(tmp_path: Path, architecture: object, codebase: str, network: str, form: str) -> None:
-    state = formula.state_dict(architecture.tensors())  # type: ignore[attr-defined]
+    state = formula.state_dict(architecture.tensors())  # type: ignore[attr-defined]  # an architecture
     write_torch_file(tmp_path / "a.pth", [tensor(name, values) for name, values in state.items()])
     names = imported("inspect", tmp_path / "a.pth")
     assert_local(names)

@@ -116,13 +116,15 @@ class Checks:
 
     `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
     `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
-    `hub` from where torch.hub downloads it. `pictures` keeps what a page shows beside the figures.
+    `hub` from where torch.hub downloads it. `processor` is the folder whose image processor goes before a graph that
+    others exported. `pictures` keeps what a page shows beside the figures.
     """
 
     level: str = "full"
     image: Path | None = None
     all_sizes: bool = False
     reference: str | None = None
+    processor: Path | None = None
     pictures: bool = False
 
     def __post_init__(self) -> None:
@@ -161,7 +163,7 @@ def _told(value: object) -> str:
 
 
 def meant(word: str, names: Sequence[str]) -> str:
-    """The name that is most like a word that is none of them."""
+    """The name that is most like a word."""
     from difflib import get_close_matches
 
     known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}

@@ -85,7 +85,7 @@ def test_an_option_of_the_training_that_no_class_has(option: str) -> None:
             f"  where: {where}",
             "  expected: an option that DINOv3ViTModel has",
             f"  found: {found}",
-            f"  likely cause: an option of the training; written all the same, {error}",
+            f"  likely cause: an option of the training; if it were left out, {error}",
             "  try: keep this model in its own code, or train without this option",
         ]
     )
@@ -99,7 +99,7 @@ def test_periods_that_follow_from_no_base() -> None:
             "  where: rope_embed.periods",
             "  expected: base ** (2k / (head dimension / 2)) for one base",
             "  found: 0.5, 6.467, 12.43, 18.4 …",
-            "  likely cause: a model trained with min_period and max_period; written all the same, outputs would be "
+            "  likely cause: a model trained with min_period and max_period; if it were left out, outputs would be "
             "off (by about 0.8 in the model that was measured)",
             "  try: keep this model in its own code",
         ]

@@ -123,7 +123,11 @@ def test_a_job_gives_plain_data_and_never_raises(tmp_path: Path, monkeypatch: py
     assert json.loads(json.dumps(result)) == result
     assert (result["status"], result["tries"], result["host"] != "") == ("done", 1, True)
     for raised, status in ((MemoryError(), "crashed"), (ZeroDivisionError("no\x1b one"), "crashed")):
-        monkeypatch.setattr(api, "convert", lambda *given, raised=raised, **options: (_ for _ in ()).throw(raised))
+
+        def fails(*given: Any, raised: Exception = raised) -> None:
+            raise raised
+
+        monkeypatch.setattr("dinoport.work.convert.convert_place", fails)
         found = one_job.run_job({**job, "folder": str(tmp_path / "y")})
         assert found["status"] == status
         assert "\x1b" not in found["error"]["text"]

@@ -191,9 +191,10 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, PROVEN, DRAWN, SENT, CREWED, LOOKED, SAID = (
+OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, SENT, CREWED, LOOKED, SAID = (
     [option.field for option in options] for options in GROUPS.values()
 )
+PROVEN = [name for name in OF_PROOF if name != "processor"]
 
 OF_ONE = ("source_name", "force", "keep_unproven", "dry_run")
 """Options for one conversion at a time."""
@@ -216,10 +217,10 @@ COMMANDS = (
         "Prove that FOLDER is equal to SOURCE.",
         {
             "source": SOURCE,
-            "folder": "What was converted from SOURCE: a folder or a file, or hf://owner/name[@revision]. Without it, "
-            "SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
+            "folder": "What was made from SOURCE: a folder, a file, an ONNX graph, or hf://owner/name[@revision]. "
+            "Without it, SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
         },
-        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *PROVEN, *SAID],
+        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
         "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
         "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
         "given again.",

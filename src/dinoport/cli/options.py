@@ -90,6 +90,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "hub|FOLDER",
             "Also compare with the original's own code: torch.hub's, or a checkout's. Runs code from there.",
         ),
+        Option("processor", "FOLDER", "For an ONNX file: the folder whose image processor goes before it.", Path),
     ),
     "pictures": (
         Option("out", "FOLDER", "Where the pictures go.", default="visualization"),
@@ -113,7 +114,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "SIZE",
             "Memory for all jobs together: 16GB …",
             lambda text: size_bytes(text, "memory_bytes"),
-            "80 % of what is free",
+            "four fifths of what is free",
         ),
         Option("recheck", "", "Prove again what is there."),
         Option("shard", "I/N", "Do one of N parts of the list, as a scheduler's array does."),

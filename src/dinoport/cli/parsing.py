@@ -116,7 +116,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
         default = command.optional.get(name)
         many = "*" if isinstance(default, list) else "?"
         may_lack = {"nargs": many, "default": default} if name in command.optional else {}
-        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]
+        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:

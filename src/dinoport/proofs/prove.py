@@ -159,7 +159,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes, own.result())
-    cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
+    cause = proofs.diagnosis if not computed.differs else diagnosed(case, comparison, values, computed, proofs)
     shown = pixels.PixelsProof("not shown", reason=_unprocessed(case))
     if case.target.processor and case.preprocessing:
         on_progress(PIXELS, 0, 0)
@@ -201,7 +201,7 @@ def _is_beside(case: Case, name: str) -> bool:
     return name.startswith("classifier.") or dropped or step is None
 
 
-def _diagnosed(
+def diagnosed(
     case: Case, comparison: outputs.Comparison, values: Array, computed: outputs.OutputsProof, proofs: Proofs
 ) -> diagnosis.Diagnosis:
     """Where both sides part, and which of the usual mistakes explains it."""
@@ -225,6 +225,14 @@ def _diagnosed(
     images = torch.from_numpy(values).double()
     theirs = comparison.runner.run(images)
     shared = comparison.shared(theirs)
+    if computed.table is not None and computed.table > comparison.table_limit and "positions" in shared:
+        found = diagnosis.of_table(
+            lambda other, table: outputs.resampled_distance(comparison, source, table, computed.size, other),
+            shared["positions"],
+            architecture,
+            comparison.table_limit,
+        )
+        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
     if computed.worst <= outputs.GATE and shared and computed.failure is None:
         return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
     forward = architecture.network.code.forward

@@ -184,9 +184,11 @@ def prepare_opened(
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
-            from dinoport.proofs.foreign import refuse_foreign
+            from dinoport.proofs.foreign import refuse_beside, refuse_foreign
 
             refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+            if located.path is not None:
+                refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)

@@ -69,6 +69,6 @@ def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownM
         where=where,
         expected="an option that DINOv3ViTModel has",
         found=found,
-        cause=f"an option of the training; written all the same, {error}",
+        cause=f"an option of the training; if it were left out, {error}",
         next_step=KEEP,
     )

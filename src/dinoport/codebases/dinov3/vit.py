@@ -147,7 +147,7 @@ def _rope(evidence: Evidence) -> Rope:
         return found
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
     error = f"outputs would be off {measured(0.8)}"
-    cause = f"a model trained with min_period and max_period; written all the same, {error}"
+    cause = f"a model trained with min_period and max_period; if it were left out, {error}"
     next_step = "keep this model in its own code"
     if not values.any():
         cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"

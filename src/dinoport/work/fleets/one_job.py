@@ -13,7 +13,8 @@ from typing import Any
 from dinoport import __version__
 from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
-from dinoport.request import Request
+from dinoport.progress import silent
+from dinoport.request import Checks, Request
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
@@ -61,7 +62,7 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
 
 
 def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
-    from dinoport import api
+    from dinoport.work.convert import convert_place
 
     target, request = Path(job["folder"]), Request.from_dict(job["request"])
     report = report_of(target)
@@ -72,7 +73,7 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
             return _rechecked(job, request, target, report)
         return {"status": THERE, **_verdict(report)}
     admit(_needed(job, request))
-    made = api.convert(job["source"], target, request, level=job["level"])
+    made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
     return {"status": DONE, **_verdict(made.to_dict())}
 
 
@@ -142,9 +143,9 @@ def _is_unchanged(source: Path, recorded: Mapping[str, Any], made_ns: int) -> bo
 
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
-    from dinoport import api
+    from dinoport.work.verify import verify_place
 
-    found = api.verify(job["source"], target, request, level="exact")
+    found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(
             f"{job['target']} is not equal to {job['source']} any more",
@@ -160,10 +161,10 @@ def _needed(job: Mapping[str, Any], request: Request) -> int:
     """The memory that a conversion takes, in bytes, from its plan."""
     if job["level"] != "full":
         return EXACT_BYTES
-    from dinoport import api
+    from dinoport.work.conversion import prepare
 
-    planned = api.plan(job["source"], request)
-    return int(FULL_BYTES + FULL_PER_WEIGHT * planned.accounting.size_bytes)
+    with prepare(job["source"], request, look=True) as conversion:
+        return int(FULL_BYTES + FULL_PER_WEIGHT * conversion.plan.size_bytes)
 
 
 def _verdict(report: Mapping[str, Any]) -> dict[str, Any]:
