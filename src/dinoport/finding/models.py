@@ -72,11 +72,14 @@ def read_model(
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if timm and timm.pool:
+        tensors, beside = _without_head(tensors, beside, timm.pool)
+    arranged, of_layout = naming.arranged(tensors)
+    shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
     ]
-    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
+    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
@@ -112,6 +115,7 @@ def read_model(
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *of_layout,
         *(head.remarks if head else ()),
         *reading.remarks,
         *_of_branches(found, request.checkpoint_key),
@@ -181,6 +185,16 @@ def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], lis
     beside = [(state.tensors[name], LAYER_BESIDE if name in layers else BESIDE) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
+
+
+def _without_head(
+    tensors: dict[str, TensorRef], beside: list[Dropped], pool: str
+) -> tuple[dict[str, TensorRef], list[Dropped]]:
+    """Leave a classifier of timm's aside that looks at something else than the CLS token."""
+    heads = [tensors[name] for name in ("head.weight", "head.bias") if name in tensors]
+    reason = f"a classifier over something else than the CLS token (global_pool: {pool})"
+    kept = {name: tensor for name, tensor in tensors.items() if tensor not in heads}
+    return kept, [*beside, *(Dropped(each.name, each.dtype, each.shape, reason) for each in heads)]
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:

@@ -47,6 +47,7 @@ NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
+    `pool` is what a classifier looks at where that is not the CLS token: `avg`.
     `family` is whose model it is, where the folder is one of ours or the builder is one family's; `record` is our own
     field, `labels` are the names of classes.
     """
@@ -59,6 +60,7 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    pool: str | None = None
 
     @property
     def classifier(self) -> str | None:
@@ -82,6 +84,7 @@ def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
         labels=_labels(config),
         record=record_of(config),
         remarks=tuple(losses(config)),
+        pool=_pool(architecture, arguments, config),
     )
 
 
@@ -90,6 +93,13 @@ def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[
     if isinstance(own, str):
         return own
     return "dinov3" if "dinov3" in architecture or arguments.get("rope_type") == "dinov3" else None
+
+
+def _pool(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
+    """What the folder says, or Eva where it says nothing, whose default is the mean; None for the CLS token."""
+    usual = "avg" if architecture.startswith("eva") or "dinov3" in architecture else None
+    found = arguments.get("global_pool", config.get("global_pool")) or usual
+    return found if isinstance(found, str) and found.isidentifier() and found != "token" else None
 
 
 def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
