@@ -62,17 +62,6 @@ def test_registers_without_layer_scale_are_read(tmp_path: Path) -> None:
     assert report.class_name == "Dinov2WithRegistersModel"
 
 
-@pytest.mark.parametrize("pool", ["avg", "map"])
-def test_a_classifier_over_something_else_is_left_aside(pool: str, tmp_path: Path) -> None:
-    state, config = state_of("dino classifier", tmp_path)
-    del config["dinoport"]
-    folder = folder_of(state, {**config, "global_pool": pool}, tmp_path / "other")
-    report = convert(folder, tmp_path / "out", level="exact")
-    assert report.class_name == "ViTModel"
-    reasons = [line.reason for line in report.accounting.dropped if "head" in line.names]
-    assert reasons == [f"a classifier over something else than the CLS token (global_pool: {pool})"]
-
-
 def test_a_classifier_over_the_cls_token_comes_along(tmp_path: Path) -> None:
     state, config = state_of("dino classifier", tmp_path)
     del config["dinoport"]
@@ -92,7 +81,7 @@ def test_a_classifier_over_the_cls_token_comes_along(tmp_path: Path) -> None:
 def test_eps_and_base_are_the_builders_and_the_folders(
     config: dict[str, Any], eps: float | None, base: float | None
 ) -> None:
-    found = timm_config(config)
+    found = timm_config("a folder", config)
     assert found is not None
     assert (found.layer_norm_eps, found.rope_theta) == (eps, base)
 
