@@ -17,7 +17,7 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original", "training")
+TARGETS = ("transformers", "timm", "original", "training")
 LEVELS = ("full", "exact", "none")
 
 FILES = ("head", "labels", "config")
@@ -34,6 +34,9 @@ MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
 
 MIN_DEVIATION = 1e-4
 """Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
+
+MAX_JOBS = 1024
+"""Of a fleet, at a time on one machine."""
 
 MAX_RANKS = 4096
 
@@ -160,7 +163,7 @@ def _told(value: object) -> str:
 
 
 def meant(word: str, names: Sequence[str]) -> str:
-    """The name that is most like a word that is none of them."""
+    """The name that is most like a word."""
     from difflib import get_close_matches
 
     known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}
@@ -175,7 +178,13 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-OPTIONS = {"max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
+OPTIONS = {
+    "max_shard_bytes": "--max-shard-size",
+    "level": "--verify",
+    "as_json": "--json",
+    "at_once": "--jobs",
+    "memory_bytes": "--memory",
+}
 """Fields that the command line calls otherwise."""
 
 
@@ -207,6 +216,8 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "head": (_is_text, "a path"),
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
+    "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),
+    "memory_bytes": (_is_whole(1, MAX_SHARD_BYTES), "a size"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),

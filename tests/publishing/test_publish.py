@@ -485,7 +485,7 @@ def test_what_was_merged_is_there(theirs: Hub, proven: Path) -> None:
 
 
 def test_no_pull_request_to_a_repository_that_does_not_exist(theirs: Hub, proven: Path) -> None:
-    with pytest.raises(HubError, match="lab/none does not exist, or is private and not open to this token"):
+    with pytest.raises(HubError, match="lab/none does not exist, or is private and not open to you"):
         api.publish(proven, "lab/none", create_pr=True)
 
 

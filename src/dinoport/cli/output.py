@@ -38,7 +38,7 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
 
 
 def keep_and_show(report: Report, as_json: bool, path: Path | None, published: Path | None = None) -> None:
-    """Write a report to its file and print it. Where that fails, `published` is a folder that is there all the same."""
+    """Write a report to its file and print it. Where that fails, `published` is a folder that was written before."""
     try:
         write_report(report, path)
         show(report, as_json, path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def cleaner(report: Mapping[str, Any], name: str, source: str) -> Callable[[str]
         return ABSOLUTE.sub(lambda found: _last(found[0]), text)
 
     return clean
+
+
+def private_places(report: Mapping[str, Any]) -> list[str]:
+    """Folders that no published file may name: home, and those that the source and the target lay in."""
+    told = [str(report["source"]["where"]), str(report["target"])]
+    above = [parent for path in told for parent in _parents(path)[:-1] if Path(parent).is_absolute()]
+    with suppress(RuntimeError):
+        above.append(str(Path.home()))
+    return [f"{place}/" for place in dict.fromkeys(above) if place != "/"]
 
 
 def cleaned_report(report: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
