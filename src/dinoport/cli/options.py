@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "result": (
         choice(
             "to",
-            "A folder of Transformers, the original's names in one torch file, or a start for its training.",
+            "A folder of Transformers or of timm, the original's names in one torch file, or a start for its training.",
             "transformers",
         ),
         choice("dtype", "Round the weights.", "as stored"),

@@ -54,7 +54,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     )
 
 
-def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
     """A state dict is all that an original's code loads."""
     return {}
 

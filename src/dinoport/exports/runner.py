@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class GraphRunner:
     healing: Healing = field(default_factory=Healing)
     uncompared: list[str] = field(default_factory=list)
     first: Mapping[str, Any] = field(default_factory=dict)
+
+    absent: ClassVar[None] = None
+    imports: ClassVar[tuple[str, ...]] = ()
 
     def load(self, dtype: str) -> LoadingProof:
         return LoadingProof(self.export.producer or "an exporter", str(self.export.opset), library="ONNX opset")

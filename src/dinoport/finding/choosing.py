@@ -25,10 +25,17 @@ class Found:
     others: tuple[StateDict, ...]
 
 
-def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix: str | None = None) -> Found:
+def choose(
+    where: str,
+    candidates: Sequence[StateDict],
+    key: str | None,
+    prefix: str | None = None,
+    naming: Naming | None = None,
+) -> Found:
     """Choose the state dict to convert: the one under `key` or `prefix`, else the preferred one whose names are known.
 
-    Where no state dict has known names, the places below a prefix are looked at. Raises SettingError for a key or a
+    `naming` is whose names they are, where a config says so. Where no state dict has known names, the places below a
+    prefix are looked at. Raises SettingError for a key or a
     prefix that the file does not have, and where several places are alike preferred; UnknownModelError where no names
     are known.
     """
@@ -45,8 +52,8 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix:
         )
     for state in chosen:
         _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
-        if (naming := naming_of_names(state.tensors)) is not None:
-            return Found(naming, state, tuple(other for other in candidates if other is not state))
+        if (known := naming or naming_of_names(state.tensors)) is not None:
+            return Found(known, state, tuple(other for other in candidates if other is not state))
     if found := places(chosen):
         return _preferred(where, found)
     names = list(chosen[0].tensors)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
@@ -59,24 +60,28 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
+    timm = _timm_config(checkpoint)
+    named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix)
+        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    timm = _timm_config(checkpoint)
     wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
+    drops = [
+        rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+    ]
+    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
-    classifier = classifier_of(shapes, family)
+    classifier = (timm and timm.classifier) or classifier_of(shapes, family)
     if head is not None:
         if own := classifier or ("classifier" if state.head else None):
             raise SettingError(
@@ -99,6 +104,7 @@ def read_model(
         classifier=classifier,
         head=head.layer if head else None,
         weigh_heads=weigh_heads,
+        preprocessing=timm.preprocessing if timm else None,
     )
     reading = _read(naming, evidence)
     if reading.problems:
@@ -110,6 +116,7 @@ def read_model(
         *reading.remarks,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
+        *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
     return Model(
@@ -121,6 +128,8 @@ def read_model(
         settings=reading.settings,
         preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
         classifier=classifier,
+        labels=timm.labels if timm else None,
+        record=timm.record if timm else {},
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
@@ -149,9 +158,10 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
     """What the user says of the model; else what timm's config.json says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    if timm and timm.num_heads and asked == (None, None, None):
-        return Wishes(num_heads=timm.num_heads, said_by="config.json")
-    return Wishes(*asked, claimed=claimed)
+    if timm and asked == (None, None, None):
+        said: dict[str, Any] = {"num_heads": timm.num_heads, "rope_theta": timm.rope_theta}
+        return Wishes(**said, layer_norm_eps=timm.layer_norm_eps, said_by="config.json", record=timm.record)
+    return Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"

@@ -28,6 +28,10 @@ from dinoport.tensor import Array, TensorRef
 ROUNDINGS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 """One unit in the last place, relative, of each dtype that a table can be stored in."""
 
+SUM_STEPS = 16
+"""Units in the last place that outputs may move by where two tokens were added up in advance: float32 gives one at
+most (1e-8 … 5e-8 measured), a CLS row that is left out moves outputs by 1e-2."""
+
 NOISE = 1e-13
 """Relative to what passes a block: rounding of float64 stays below it in all models that were measured (1e-15)."""
 
@@ -49,7 +53,8 @@ class OutputsProof:
     `float64` and `float32` are the class's dtype; the original is in float64. `blocks` holds both, by the original's
     name and in its order, for what comes out of the embedding and of every block: the proof rests on the outputs,
     blocks say where a difference begins. `other_sizes` holds the largest relative difference in float64 by size;
-    `rounding` that of a cast to a smaller dtype; `table` that of a baked position table from the original's own;
+    `rounding` that of a cast to a smaller dtype; `summed` that of tokens that the original adds up in each pass, and
+    the other side has added up; `table` that of a baked position table from the original's own;
     `rotation` is the proof of rotary positions. `undefined` counts values of the original's own outputs that
     are not finite: they can be compared with nothing. `blind` says that the outputs do not depend on the picture: that
     they are equal then shows nothing. `drowned` are the blocks that add so little to what passes them that nothing is
@@ -65,6 +70,7 @@ class OutputsProof:
     blocks: Mapping[str, tuple[Difference, Difference | None]] = field(default_factory=dict)
     other_sizes: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
     rounding: Difference | None = None
+    summed: Difference | None = None
     table: float | None = None
     rotation: Any = None
     undefined: int = 0
@@ -108,9 +114,10 @@ class Comparison:
 
     `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
     `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
-    rounded to, if any. `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a
-    resampled position table of its own: it is compared by itself, up to `table_limit`, and given to the network's pass.
-    `on_block` hears of every block that is done.
+    rounded to, if any. `as_stored` are those of the tensors that the original has otherwise and adds up in each pass.
+    `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a resampled position table
+    of its own: it is compared by itself, up to `table_limit`, and given to the network's pass. `on_block` hears of
+    every block that is done.
     """
 
     architecture: Architecture
@@ -119,6 +126,7 @@ class Comparison:
     image_size: int
     cast: np.dtype[Any] | None = None
     baked: TensorRef | None = None
+    as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
     zeros: bool = False
     has_tables: bool = False
     table_limit: float = TABLE_GATE
@@ -201,12 +209,16 @@ def prove(
             undefined=sum(int((~output.isfinite()).sum()) for output in ours.outputs.values()),
             blind=_is_blind(case, images, theirs),
         )
-        if case.cast is not None:
-            weights: Mapping[str, Any] = source
+        if case.cast is not None or case.as_stored:
+            weights: Mapping[str, Any] = {**source, **Weights(floats(case.as_stored))}
             if table is not None:
-                weights = {**source, str(case.architecture.positions): table}
+                weights = {**weights, str(case.architecture.positions): table}
             exact = case.forward(weights, images, ours.shared)
-            proof = replace(proof, rounding=largest(compare(exact.outputs, ours.outputs)))
+            moved = largest(compare(exact.outputs, ours.outputs))
+            proof = replace(proof, summed=moved) if case.cast is None else replace(proof, rounding=moved)
+            if proof.summed and moved.relative > SUM_STEPS * max(map(_step, case.as_stored.values())):
+                failure = f"tokens that were added up in advance move outputs by {moved.relative:.1e}"
+                proof = replace(proof, failure=proof.failure or failure)
         sizes: dict[tuple[int, int], Difference] = {}
         uncomputed: dict[tuple[int, int], str] = {}
         stored = Weights(floats(case.tensors), case.cast)
@@ -222,6 +234,10 @@ def prove(
             shared = {} if apart else case.shared(other)
             sizes[size] = largest(compare(case.forward(stored, noise, shared).outputs, other.outputs))
     return replace(proof, other_sizes=sizes, uncomputed=uncomputed)
+
+
+def _step(tensor: TensorRef) -> float:
+    return ROUNDINGS[tensor.dtype.name]
 
 
 def _both(case: Comparison, state: Mapping[str, Any], pixels: Array) -> tuple[Pass, Pass, Pass]:

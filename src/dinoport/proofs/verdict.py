@@ -43,7 +43,7 @@ class Proofs:
 
     `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
     that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
-    `exported` is what else is known of a graph that others exported.
+    `exported` is what else is known of a graph that others exported, `unrun` says why nothing could be run.
     """
 
     exact: ExactProof | None = None
@@ -55,6 +55,7 @@ class Proofs:
     genuine: GenuineProof | None = None
     exported: ExportedProof | None = None
     rounded_periods: bool = False
+    unrun: str | None = None
 
     @property
     def at_other_sizes(self) -> bool:
@@ -119,7 +120,7 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown = "(outputs not shown)"
+        shown = f"(outputs not shown: {proofs.unrun})" if proofs.unrun else "(outputs not shown)"
         not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:

@@ -206,6 +206,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
             {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
         ],
         "rounding": _difference(proof.rounding) if proof.rounding else None,
+        "summed": _difference(proof.summed) if proof.summed else None,
         "table_relative": _finite(proof.table),
         "rotation": {name: _finite(value) for name, value in asdict(proof.rotation).items()}
         if proof.rotation

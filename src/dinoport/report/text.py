@@ -302,6 +302,9 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         judged = "passed" if proof.rotation.passed else "failed"
         difference_text = f"{figure(proof.rotation.difference)}, limit {ROTATION_GATE:.0e}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
+    if proof.summed:
+        moved = figure(proof.summed.relative)
+        lines.append(f"passed: the sum of cls_token and its position, made in advance, moves outputs by {moved}")
     if proof.table is not None:
         lines.append(f"the table of positions differs by {figure(proof.table)} from the original's for this size")
     for (height, width), difference in proof.other_sizes.items():

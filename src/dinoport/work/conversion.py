@@ -65,7 +65,8 @@ class Conversion:
     @property
     def documents(self) -> dict[str, dict[str, object]]:
         """What the target has beside its weights, as data."""
-        return self.writing.documents(self.target, self.plan, self.lost)
+        genuine = self.located.genuine(self.model.family.name)
+        return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
     @property
     def lost(self) -> tuple[str, ...]:
@@ -89,7 +90,8 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        remarks = (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
+        remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target))
         name = self.request.source_name
         return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
 
@@ -201,6 +203,7 @@ def prepare_opened(
             target.rules,
             FLOAT_DTYPES[request.dtype] if request.dtype else None,
             model.decoding.declared,
+            target.anew,
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
@@ -260,10 +263,12 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="give one of the two",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to in ("original", "training") and "max_shard_bytes" in asked:
+    if request.to != "transformers" and "max_shard_bytes" in asked:
         raise UsageError(
             f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
-            cause="an original is one file, however large",
+            cause="timm reads no index of several files"
+            if request.to == "timm"
+            else "an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
     if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):

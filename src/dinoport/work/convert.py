@@ -82,7 +82,9 @@ def convert_into(
     if checks.level == "full":
         from dinoport.proofs.side_by_side import importing
 
-        importing(("AutoImageProcessor",))  # seconds, in which the source is read and the target written
+        importing(
+            () if request.to == "timm" else ("AutoImageProcessor",)
+        )  # seconds, in which the source is read and the target written
     on_progress(READING, 0, 0)
     with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 

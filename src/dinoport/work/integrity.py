@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.fields import Finding, same_json
 from dinoport.codebases.transformers.class_fields import OURS
-from dinoport.codebases.transformers.config_fields import compare_config, strange_fields
-from dinoport.codebases.transformers.fields import Finding, same_json
-from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.codebases.transformers.processor_fields import compare_processor
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
@@ -69,14 +66,15 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
 
     `another` says that the source is another file than the one that was converted.
     """
-    safe = _is_safe(folder)
+    config, writing = folder.config or {}, conversion.writing
+    safe = bool(conversion.documents) and writing.is_safe(conversion.documents, config, folder.tensors)
     for name, expected in conversion.documents.items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
             yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
-        for finding in _findings(conversion, name, expected, found):
+        for finding in writing.findings(conversion.target, name, expected, found):
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
                 yield Problem(f"{name}: {finding.field} {_differs(finding)}", harmless)
@@ -84,28 +82,12 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
     if not safe:
-        yield from map(Problem, too_large(folder.config or {}, folder.tensors))
+        yield from map(Problem, too_large(config, folder.tensors))
     for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
         yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         broken = broken_hashes(path, folder.report, documents=False)
         yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
-
-
-def _is_safe(folder: Checkpoint) -> bool:
-    """Whether Transformers may be given what is known of a folder: to show what other values do."""
-    config = folder.config or {}
-    if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
-        return False
-    return not [*too_large(config, folder.tensors)]
-
-
-def _findings(
-    conversion: Conversion, name: str, expected: Mapping[str, object], found: Mapping[str, object]
-) -> tuple[Finding, ...]:
-    if name == CONFIG:
-        return compare_config(conversion.target.form, expected, found)
-    return compare_processor(expected, found)
 
 
 def _differs(finding: Finding) -> str:
@@ -139,7 +121,8 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
         if not isinstance(found, dict):
             continue
         moved = "output" if name == CONFIG else "pixel"
-        findings = [finding for finding in _findings(conversion, name, expected, found) if finding.effect == "none"]
+        compared = conversion.writing.findings(conversion.target, name, expected, found)
+        findings = [finding for finding in compared if finding.effect == "none"]
         listed += [f"{name}: {each.field} is {shown(each.theirs)}, and moves no {moved}" for each in findings]
         if OURS in expected and OURS not in found:
             listed.append(f"{name} has no field {OURS!r}, which no class reads; --to original needs it")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from pathlib import Path
 
+from dinoport.codebases.timm.signs import is_timm_config
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ def verify_place(
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)
-        to = "transformers" if target.config is not None else "training" if asked.to == "training" else "original"
+        to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
@@ -75,7 +76,8 @@ def _verified(
         problems = list(dict.fromkeys(problem.what for problem in found))
         if checks.level == "full" and not all(problem.harmless for problem in found):
             checked = replace(checks, level="exact")
-            withheld = (f"{place} was not given to Transformers, as its files are not what a conversion writes",)
+            owner = conversion.writing.OWNER
+            withheld = (f"{place} was not given to {owner}, as its files are not what a conversion writes",)
         side = stack.enter_context(source_side(conversion, checked))
         entry = entry_of(conversion.model, conversion.target.image_size, checked)
         case = case_of(
@@ -105,9 +107,16 @@ def _verified(
     return with_hashes(report, conversion.checkpoint, target) if checks.pictures else report
 
 
+def _kind(target: Checkpoint, asked: Request) -> str:
+    """What a place was converted to."""
+    if target.config is None:
+        return "training" if asked.to == "training" else "original"
+    return "timm" if is_timm_config(target.config) else "transformers"
+
+
 def _given(place: Path, target: Checkpoint, checks: Checks) -> AbstractContextManager[Path]:
-    """What Transformers is given of a folder: what is known of it, and not the folder itself."""
-    if checks.level != "full" or target.config is None:
+    """What a class is given of a folder: what is known of it, and not the folder itself. timm's runner sees to that."""
+    if checks.level != "full" or target.config is None or is_timm_config(target.config):
         return nullcontext(place)
     return known_folder(place, target.config, target.tensors)
 

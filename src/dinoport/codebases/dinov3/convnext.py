@@ -30,7 +30,8 @@ def read(evidence: Evidence) -> Reading:
         problem = f"blocks are numbered up to {max(depths) - 1}, more than any model has"
         raise PlanError(f"{evidence.where} cannot be converted", [problem])
     size = input_size(evidence)
-    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else DINOV3_PROCESSOR.size)
+    own = (evidence.preprocessing or DINOV3_PROCESSOR).size
+    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else own)
     eps = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, "as in all DINOv3 ConvNeXts")
     architecture = ConvNeXt(
         depths=depths,

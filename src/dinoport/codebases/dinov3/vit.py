@@ -23,11 +23,12 @@ from dinoport.mapping.claims import Problem, compare_shapes
 from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.rule import Rule, make
 from dinoport.model import Family, Origin, Setting, eps_setting, fixed
+from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
 from dinoport.shown.text import as_word
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
     "vit_small": (384, 6),
@@ -93,6 +94,7 @@ def read(evidence: Evidence) -> Reading:
         rope_theta=rope.theta,
         rope_rounded=rope.rounded,
         image_size=preprocessing.size,
+        classifier=_classifier(evidence, sizes.width),
     )
     settings: tuple[Setting[object], ...] = (
         heads,
@@ -282,9 +284,28 @@ def _preprocessing(
     else:
         own, reason = DINOV3_PROCESSOR, "as in the official image processors"
     name = "satellite" if own is DINOV3_SAT else "ImageNet"
+    if evidence.preprocessing and size is None:
+        own = replace(own, resize=evidence.preprocessing.size)
     return own.for_image_size(size.value if size else own.size), Setting(
         "pixel statistics", name, Origin.INFERRED, reason
     )
+
+
+def _classifier(evidence: Evidence, width: int) -> Classifier | None:
+    """A linear head, if there is one. Raises UnknownModelError for one whose features are not known."""
+    shape = evidence.shape("classifier.weight")
+    if shape is None:
+        return None
+    features = {width: Features.CLS, 2 * width: Features.CLS_MEAN}.get(shape[1]) if len(shape) == 2 else None
+    if features is None:
+        raise UnknownModelError(
+            f"{evidence.where} cannot be converted with this linear head: what it looks at is not known",
+            where=f"{evidence.classifier}.weight",
+            expected=f"{width} columns (the CLS token) or {2 * width} (CLS token, then patch mean)",
+            found=f"shape {shape_text(shape)}",
+            next_step="leave `head` out",
+        )
+    return Classifier(features, shape[0])
 
 
 BACKBONES = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from dinoport.codebases.transformers.fields import is_plain
+from dinoport.codebases.fields import is_plain
 
 Kind = Literal[
     "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",

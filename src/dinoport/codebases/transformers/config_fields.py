@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.fields import Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import (
     ASKED,
     ATTENTION,
@@ -24,7 +25,6 @@ from dinoport.codebases.transformers.class_fields import (
     is_count,
     is_pair,
 )
-from dinoport.codebases.transformers.fields import Effect, Finding, is_plain, opens, same_json
 
 
 def compare_config(class_name: str, expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:

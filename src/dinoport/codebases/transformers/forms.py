@@ -102,6 +102,15 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     )
 
 
+def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }
+
+
 def own_interpolation(class_name: str) -> Interpolation | None:
     """How a class resamples its position table, whatever the original did; None where it has none."""
     form = CLASSES.get(class_name)
