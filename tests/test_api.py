@@ -26,7 +26,8 @@ def source(tmp_path) -> Path:
 NAMES = """
 import sys, dinoport
 names = ["Checks", "Request", "__version__"]
-assert sorted(dinoport.__all__) == [*names, "convert", "inspect", "load", "plan", "publish", "verify", "visualize"]
+verbs = ["convert", "fleet", "inspect", "load", "plan", "publish", "verify", "visualize"]
+assert sorted(dinoport.__all__) == [*names, *verbs]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
 for name in sys.argv[1:]:

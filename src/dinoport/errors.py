@@ -104,6 +104,10 @@ class FolderError(DinoportError):
     """A target that cannot be written: it exists, is in use, or the disk refuses."""
 
 
+class InUseError(FolderError):
+    """A target that another run is writing at this moment."""
+
+
 class OutputError(DinoportError):
     """What a command prints cannot be written: stdout leads to a full disk."""
 

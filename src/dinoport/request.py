@@ -35,6 +35,9 @@ MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
 MIN_DEVIATION = 1e-4
 """Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
 
+MAX_JOBS = 1024
+"""Of a fleet, at a time on one machine."""
+
 MAX_RANKS = 4096
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
@@ -56,6 +59,7 @@ class Request:
     checkpoint_key: str | None = None
     prefix: str | None = None
     head: str | Path | None = None
+    head_name: str | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
@@ -177,7 +181,14 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-OPTIONS = {"class_name": "--class", "max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
+OPTIONS = {
+    "class_name": "--class",
+    "max_shard_bytes": "--max-shard-size",
+    "level": "--verify",
+    "as_json": "--json",
+    "at_once": "--jobs",
+    "memory_bytes": "--memory",
+}
 """Fields that the command line calls otherwise."""
 
 
@@ -209,8 +220,11 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "head": (_is_text, "a path"),
     "class_name": (_is_text, "a class of Transformers"),
     "codebase": (_is_text, "a name, as dinoport names codebases"),
+    "head_name": (_is_text, "the name of a layer"),
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
+    "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),
+    "memory_bytes": (_is_whole(1, MAX_SHARD_BYTES), "a size"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dinoport.cli.console import progress_bars
+from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, as_options, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown
-from dinoport.cli.session import interruptible, run
+from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import Checks, Request
@@ -116,6 +116,34 @@ def publish(given: Any) -> None:
     print("\n".join(published_lines(done)))
 
 
+def fleet(given: Any) -> int:
+    from dinoport import api
+    from dinoport.report.fleet import fleet_lines
+    from dinoport.work.fleets.jobs import expanded, read_manifest
+
+    if bool(given.manifest) == bool(given.source):
+        raise UsageError(
+            "`manifest` names the jobs, or SOURCE does",
+            found="both" if given.source else "neither",
+            next_step="dinoport fleet OUT SOURCE …",
+        )
+    out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
+    sources = dict.fromkeys(each for source in given.source for each in expanded(source))
+    jobs = read_manifest(given.manifest) if given.manifest else sources
+    names = ("at_once", "memory_bytes", "recheck", "shard", "fail_fast")
+    asked = {name: vars(given)[name] for name in names}
+    try:
+        with fleet_progress(given.quiet) as on_result:
+            done = api.fleet(jobs, out, request, level=level, **asked, on_result=on_result)
+    except Interrupted:
+        raise Interrupted(f": what was done stays in {out}; the same command goes on") from None
+    if given.as_json:
+        print_json(done.to_dict())
+    else:
+        print(as_options("\n".join(fleet_lines(done))))
+    return done.exit_code
+
+
 def models(given: Any) -> None:
     from dinoport.report.models import models_lines, models_to_dict
 
@@ -163,10 +191,13 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, SENT, LOOKED, SAID = (
+OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, SENT, CREWED, LOOKED, SAID = (
     [option.field for option in options] for options in GROUPS.values()
 )
 PROVEN = [name for name in OF_PROOF if name != "processor"]
+
+OF_ONE = ("source_name", "force", "keep_unproven", "dry_run")
+"""Options for one conversion at a time."""
 
 COMMANDS = (
     Command(
@@ -179,17 +210,7 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        [
-            "checkpoint_key",
-            "head",
-            "num_heads",
-            "layer_norm_eps",
-            "interpolation",
-            "codebase",
-            *LOOKED,
-            "as_json",
-            "quiet",
-        ],
+        [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
     ),
     Command(
         verify,
@@ -212,6 +233,18 @@ COMMANDS = (
         [*SENT, "as_json", "quiet"],
         "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
         "machine. Run again, it sends nothing twice.",
+    ),
+    Command(
+        fleet,
+        "Convert many checkpoints, each into a folder in OUT, and prove each.",
+        {
+            "out": "The folder of the fleet.",
+            "source": "Checkpoints, patterns, runs' folders with all their checkpoints, or addresses of folders.",
+        },
+        [*(name for name in (*OF_SOURCE, *WRITTEN) if name not in OF_ONE), "level", *CREWED, "as_json", "quiet"],
+        "What was done is found again, so a fleet that was stopped is started again by the same\n"
+        "command. Exit code 3: something is not equal; 1: something could not be converted.",
+        optional={"source": []},
     ),
     Command(models, "List the published models that SOURCE can name.", {}, ["as_json"]),
     Command(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.timm import card as timm
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
@@ -57,11 +59,19 @@ def cleaner(report: Mapping[str, Any], name: str, source: str) -> Callable[[str]
     return clean
 
 
+def private_places(report: Mapping[str, Any]) -> list[str]:
+    """Folders that no published file may name: home, and those that the source and the target lay in."""
+    told = [str(report["source"]["where"]), str(report["target"])]
+    above = [parent for path in told for parent in _parents(path)[:-1] if Path(parent).is_absolute()]
+    with suppress(RuntimeError):
+        above.append(str(Path.home()))
+    return [f"{place}/" for place in dict.fromkeys(above) if place != "/"]
+
+
 def cleaned_report(report: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
     """A report for the public, without its seal."""
     clean = cleaner(report, name, source)
-    target = str(report["target"])
-    usage = [line.replace(python_text(target), python_text(name)) for line in report.get("usage", ())]
+    usage = [_loading(line, str(report["target"]), name) for line in report.get("usage", ())]
     return {
         **{field: _cleaned(value, clean) for field, value in report.items() if field != SEAL},
         "source": {**_cleaned(report["source"], clean), "where": source},
@@ -78,11 +88,17 @@ def cleaned_card(card: str, report: Mapping[str, Any], name: str, source: str) -
     clean = cleaner(report, name, source)
     folder = Path(str(report["target"])).name
     card = card.replace(f"\n# {shown_markdown(folder)}\n", f"\n# {shown_markdown(name)}\n", 1)
-    card = card.replace(f"from_pretrained({python_text(folder)})", f"from_pretrained({python_text(name)})")
+    card = _loading(card, folder, name)
     for text in sorted({*_texts(report)}, key=len, reverse=True):
         if clean(text) != text:
             card = card.replace(shown_markdown(text), shown_markdown(clean(text)))
     return card
+
+
+def _loading(code: str, folder: str, name: str) -> str:
+    """Python that loads the repository, where it loaded the folder."""
+    code = code.replace(f"from_pretrained({python_text(folder)})", f"from_pretrained({python_text(name)})")
+    return code.replace(timm.address(folder), timm.address(name, timm.AT_HUB))
 
 
 def _command(report: Mapping[str, Any], name: str, source: str) -> str:

@@ -18,7 +18,8 @@ from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.finding.models import Head, Provenance, head_of, read_model
+from dinoport.finding.heads import HeadFile, head_file
+from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
@@ -191,7 +192,7 @@ def prepare_opened(
         if request.head is not None:
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
-            head = _head(opened, located_head)
+            head = _head(opened, located_head, request.head_name)
         published = located.published.family if located.published and located.fetched else None
         model, provenance = read_model(
             checkpoint,
@@ -241,10 +242,8 @@ def prepare_opened(
         )
 
 
-def _head(checkpoint: Checkpoint, located: Located) -> Head:
-    from dinoport.codebases.published import file_name
-
-    return head_of(checkpoint, located.remarks or (f"classifier from {file_name(located.shown)}",))
+def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFile:
+    return head_file(checkpoint, name, " ".join(located.remarks) or None)
 
 
 def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
@@ -271,6 +270,7 @@ OF_THE_SOURCE = (
     "checkpoint_key",
     "prefix",
     "head",
+    "head_name",
     "num_heads",
     "layer_norm_eps",
     "interpolation",
@@ -288,6 +288,11 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
         raise UsageError(
             "`checkpoint_key` and `prefix` both say where the model lies",
             next_step="give one of the two",
+        )
+    if request.head_name is not None and request.head is None:
+        raise UsageError(
+            "`head_name` says which layer of the file that `head` gives",
+            next_step="add `head=FILE`, or leave `head_name` out",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to != "transformers" and "max_shard_bytes" in asked:

@@ -28,12 +28,17 @@ from dinoport.work.verify import verify_place
 
 @dataclass(frozen=True)
 class HubFolder:
-    """A folder at one commit. `files` are listed by the Hub, by their names in the folder."""
+    """A folder at one commit. `within` is all that the Hub lists below it, by its path from there."""
 
     place: HubFile
     commit: str
-    files: Mapping[str, Listed]
+    within: Mapping[str, Listed]
     remote: RemoteFolder
+
+    @property
+    def files(self) -> dict[str, Listed]:
+        """The files in the folder itself."""
+        return {name: file for name, file in self.within.items() if "/" not in name}
 
     @property
     def where(self) -> str:
@@ -67,9 +72,8 @@ def hub_folder(address: str, on_progress: Progress) -> HubFolder:
     place = replace(place, revision=commit)
     listed = repository.files(str(commit))
     within = {name.removeprefix(place.path): file for name, file in listed.items() if name.startswith(place.path)}
-    files = {name: file for name, file in within.items() if "/" not in name}
     remote = RemoteFolder(f"{place.shown.rstrip('/')}/", Fetching(place.repo, on_progress))
-    return HubFolder(place, str(commit), files, remote)
+    return HubFolder(place, str(commit), within, remote)
 
 
 @contextmanager

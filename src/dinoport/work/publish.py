@@ -6,7 +6,7 @@ anything is sent, and once more where an answer does not come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from dinoport.progress import READING, Progress
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.report.published import Published, SentFile
-from dinoport.work.cleaning import cleaned_card, cleaned_report, source_name
+from dinoport.work.cleaning import cleaned_card, cleaned_report, private_places, source_name
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_entry, entries_of
 from dinoport.writing.ownership import CARD
@@ -31,6 +31,12 @@ from dinoport.writing.published_card import published_card, read_card, verdict_l
 PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.value})
 
 MAIN = "main"
+
+PULL_REQUESTS = "refs/pr/"
+"""How revisions begin that are pull requests: they are there, as is their repository."""
+
+MAX_TEXT_BYTES = 1024 * 1024
+"""Of a file that is looked through for paths."""
 
 SENDING = "sending"
 READING_BACK = "reading back"
@@ -96,9 +102,9 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
         raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
     on_progress(SENDING, 0, 0)
     author = repository.user() if asked.create_pr else ""
-    if not asked.create_pr:
+    if not asked.create_pr and not (asked.revision or "").startswith(PULL_REQUESTS):
         repository.create(asked.private)
-        if asked.revision is not None and not asked.revision.startswith("refs/"):
+        if asked.revision is not None:
             repository.branch(asked.revision)
     head = repository.head(asked.revision)
     _refuse_other_visibility(repository, head, asked)
@@ -132,6 +138,7 @@ def packed(folder: Path, name: str, asked: Publication) -> Parcel:
     ]
     files.append(Outgoing.of(CARD, published_card(card, own, cleaned, name).encode()))
     files.append(Outgoing.of(REPORT, json_bytes(sealed({**cleaned, "files": [_entry(file) for file in files]}))))
+    _refuse_private(files, private_places(report))
     left_out = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
     return Parcel(
         tuple(files),
@@ -140,6 +147,22 @@ def packed(folder: Path, name: str, asked: Publication) -> Parcel:
         str(cleaned["verdict"]["text"]),
         verdict_line(cleaned["verdict"]),
     )
+
+
+def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
+    """Raise SettingError for a small file that names a place of this machine all the same."""
+    for file in files:
+        if file.size_bytes > MAX_TEXT_BYTES:
+            continue
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        found = next((place for place in places if place.encode() in content), None)
+        if found is not None:
+            raise SettingError(
+                f"{file.name} names a place of this machine, and nothing was sent",
+                where=file.name,
+                found=found,
+                next_step="convert under another name, or give `source_name`",
+            )
 
 
 def _check(asked: Publication) -> None:

@@ -11,6 +11,7 @@ from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.timm.arguments import other_head, refuse_strange
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.networks.preprocessing import Preprocessing
 
@@ -47,8 +48,8 @@ NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
-    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `record` is our own
-    field, `labels` are the names of classes.
+    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes.
     """
 
     num_heads: int | None
@@ -59,6 +60,7 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    other_head: str | None = None
 
     @property
     def classifier(self) -> str | None:
@@ -67,21 +69,24 @@ class TimmConfig:
         return found if isinstance(found, str) and found in CLASSIFIERS else None
 
 
-def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
-    """Read a config.json; None where it is not timm's."""
+def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
+    """Read a config.json; None where it is not timm's. Raises SettingError for arguments that are not known."""
     architecture, arguments = config.get("architecture"), config.get("model_args", {})
     if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
         return None
+    refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
+    eps = arguments.get("norm_eps", builder and builder.eps)
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
         _preprocessing(config.get("pretrained_cfg")),
-        layer_norm_eps=builder.eps if builder else None,
+        layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
         family=_family(architecture, arguments, config),
         labels=_labels(config),
         record=record_of(config),
         remarks=tuple(losses(config)),
+        other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
 
 
@@ -100,7 +105,7 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
 
 
 def _heads(architecture: str, given: object) -> int | None:
-    if type(given) is int and given > 0:
+    if type(given) is int:
         return given
     named = NAMED.match(architecture)
     if DINOV2.match(architecture):

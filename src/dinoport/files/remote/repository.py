@@ -221,21 +221,21 @@ def told(repository: Repository, error: Exception, revision: str | None = None) 
         error = error.__cause__  # of a file that did not arrive
     status = getattr(getattr(error, "response", None), "status_code", None)
     name = repository.name
-    if isinstance(error, errors.LocalTokenNotFoundError) or (status == 401 and not _has_token(repository)):
-        return HubError(
-            f"the Hub does not know who asks for {name}",
-            expected="a token that may write",
-            found="none",
-            next_step="`hf auth login`, or set HF_TOKEN",
-        )
     if isinstance(error, errors.GatedRepoError):
         return HubError(f"{name} is gated", next_step=f"accept its terms at {repository.page}, then run again")
     if isinstance(error, errors.RevisionNotFoundError):
         return HubError(f"{name} has no revision {revision}", next_step=f"look at {repository.page}/tree/main")
     if isinstance(error, errors.RepositoryNotFoundError):
         return HubError(
-            f"{name} does not exist, or is private and not open to this token",
-            next_step="look at the name, or set HF_TOKEN to a token of its owner",
+            f"{name} does not exist, or is private and not open to you",
+            next_step="look at the name; for a private repository `hf auth login`, or set HF_TOKEN",
+        )
+    if isinstance(error, errors.LocalTokenNotFoundError) or (status == 401 and not _has_token(repository)):
+        return HubError(
+            f"the Hub does not know who asks for {name}",
+            expected="a token that may write",
+            found="none",
+            next_step="`hf auth login`, or set HF_TOKEN",
         )
     if isinstance(error, OSError) and error.filename is not None:
         return HubError(unreadable(Path(str(error.filename)), error).what, next_step="look at the folder")
