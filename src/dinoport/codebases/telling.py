@@ -48,10 +48,12 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
         return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
-    recorded = next((each for each in candidates if each.family == clues.recorded), None)
-    if recorded is not None and len(candidates) > 1:
+    guess = _guess(candidates, clues)
+    doubtful = candidates if naming.family == "dino" else candidates[1:]
+    recorded = next((each for each in doubtful if each.family == clues.recorded), None)
+    if recorded is not None and (guess is None or guess[0].family != recorded.family):
         return Told(recorded, Setting("codebase", _title(recorded), Origin.CLAIMED, CLAIM))
-    if (guess := _guess(candidates, clues)) is not None:
+    if guess is not None:
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
     unknown = naming_of(UNKNOWN)
