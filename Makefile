@@ -6,9 +6,11 @@ VENV_TORCHVISION := .venv-torchvision
 VENV_REAL := .venv-real
 VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
+VENV_SITE := .venv-site
+VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs site package bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -94,6 +96,22 @@ $(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
 docs: setup
 	PYTHONPATH=. $(BIN)/python docs/generate.py
 
+# The documentation as a site, in build/site: every link is checked, and no page asks another server for anything.
+site: docs/requirements.txt
+	$(PYTHON) -m venv $(VENV_SITE)
+	$(VENV_SITE)/bin/pip install --quiet --requirement docs/requirements.txt
+	PYTHONPATH=src $(VENV_SITE)/bin/zensical build --strict --config-file mkdocs.yml
+
+# The files of a release, in dist, and what the tools of PyPI say of them.
+package:
+	$(PYTHON) -m venv $(VENV_PACKAGE)
+	$(VENV_PACKAGE)/bin/pip install --quiet build==1.6.1 twine==7.0.0 check-wheel-contents==0.6.3 pyroma==5.0.1
+	rm -rf dist
+	$(VENV_PACKAGE)/bin/python -m build
+	$(VENV_PACKAGE)/bin/twine check --strict dist/*
+	$(VENV_PACKAGE)/bin/check-wheel-contents dist/*.whl
+	$(VENV_PACKAGE)/bin/pyroma --min=8 dist/*.tar.gz
+
 bench: setup
 	$(BIN)/python benchmarks/all.py --write docs/performance.md
 
@@ -106,7 +124,7 @@ audit:
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-torchvision.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) build dinoport-demo dinoport-demo.html
+	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
 
 # Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
 # its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors.

@@ -19,7 +19,8 @@ SCRIPTS = ("startup", "convert", "bounds", "growth", "transformers_io", "distrib
 HEAD = """\
 # Performance
 
-Written by `make bench` from what the scripts in [benchmarks](../benchmarks) print.
+Written by `make bench` from what the
+[benchmarks](https://github.com/dinoport/dinoport/tree/main/benchmarks) print.
 
 Measured with: {machine}.
 """

@@ -7,6 +7,7 @@ between is replaced. `tests/test_docs.py` fails while a page is not what this wo
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import tempfile
@@ -42,6 +43,11 @@ from dinoport.tensor import ArrayValues, TensorRef
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 80
+
+DEMO, PICTURE = DOCS / "demo.md", DOCS / "pictures" / "demo.svg"
+
+PAGES = "https://github.com/dinoport/dinoport/blob/main/docs"
+"""Links of README.md are whole, for PyPI shows it too."""
 
 
 class Example(NamedTuple):
@@ -133,17 +139,33 @@ def filled(page: str, regions: dict[str, Callable[[], Iterable[str]]]) -> str:
     return page
 
 
-def with_demo(page: str) -> str:
-    """A page with the demo's real output; it needs torch and some seconds, so the tests compare it without figures."""
+def demo_lines() -> list[str]:
+    """The demo's real output; it needs torch and some seconds, so the tests compare it without figures."""
     from dinoport import api
     from dinoport.report.text import report_lines
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         lines = list(map(as_options, report_lines(api.demo("dinoport-demo"))))
     source = str(Path(work.__file__).with_name(api.DEMO_FILE))
+    return [line.replace(source, "demo_checkpoint.pth") for line in lines]
+
+
+def with_demo(page: str, lines: Sequence[str]) -> str:
     shown = "\n".join(["<!-- demo -->", "```text", *lines, "```", "<!-- end of demo -->"])
-    shown = shown.replace(source, "demo_checkpoint.pth")
     return re.sub(r"<!-- demo -->.*?<!-- end of demo -->", lambda _: shown, page, flags=re.DOTALL)
+
+
+def terminal(lines: Sequence[str]) -> str:
+    """A terminal with some lines in it, as SVG that asks no server for a font."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(record=True, width=HELP_WIDTH + 2, file=io.StringIO(), color_system=None)
+    console.print(Text("$ dinoport demo", style="bold"))
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+    drawing = console.export_svg(title="dinoport demo", unique_id="demo")
+    return re.sub(r"@font-face \{.*?\}\s*", "", drawing, flags=re.DOTALL)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -204,7 +226,7 @@ def conversions() -> Iterator[str]:
             title = example.title[0].lower() + example.title[1:]
             classes.setdefault(f"`{target(family, example).form}`", []).append(title)
         for name, titles in classes.items():
-            rows.append((f"[{family.title}](docs/families/{family.name}.md)", "; ".join(titles), name))
+            rows.append((f"[{family.title}]({PAGES}/families/{family.name}.md)", "; ".join(titles), name))
     yield from table(("from", "what", "to"), rows)
 
 
@@ -310,4 +332,7 @@ REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
 
 if __name__ == "__main__":
     for path, content in pages().items():
-        path.write_text(with_demo(content) if path.name == "README.md" else content, encoding="utf-8")
+        path.write_text(content, encoding="utf-8")
+    lines = demo_lines()
+    DEMO.write_text(with_demo(DEMO.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    PICTURE.write_text(terminal(lines[: lines.index("")]), encoding="utf-8")

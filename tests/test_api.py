@@ -26,7 +26,7 @@ def source(tmp_path) -> Path:
 NAMES = """
 import sys, dinoport
 names = ["Checks", "Request", "__version__"]
-assert sorted(dinoport.__all__) == [*names, "convert", "inspect", "plan", "verify", "visualize"]
+assert sorted(dinoport.__all__) == [*names, "convert", "inspect", "load", "plan", "verify", "visualize"]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
 for name in sys.argv[1:]:
@@ -158,8 +158,8 @@ def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("call", "name", "expected"),
     [
-        (lambda source, out: api.convert(source, out, to="bogus"), "to", "transformers, original"),
-        (lambda source, out: api.plan(source, to="bogus"), "to", "transformers, original"),
+        (lambda source, out: api.convert(source, out, to="bogus"), "to", "transformers, original, training"),
+        (lambda source, out: api.plan(source, to="bogus"), "to", "transformers, original, training"),
         (lambda source, out: api.convert(source, out, level="bogus"), "level", "full, exact, none"),
         (lambda source, out: api.verify(source, out, level="bogus"), "level", "full, exact"),
     ],

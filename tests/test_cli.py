@@ -183,7 +183,10 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             ("convert", "x", "y", "--num-heads", "two"),
             "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: 'two'",
         ),
-        (("convert", "x", "y", "--to", "onnx"), "error: --to takes one of transformers, original\n  found: 'onnx'"),
+        (
+            ("convert", "x", "y", "--to", "onnx"),
+            "error: --to takes one of transformers, original, training\n  found: 'onnx'",
+        ),
         (
             ("convert", "x", "y", "--verify", "some"),
             "error: --verify takes one of full, exact, none\n  found: 'some'\n  try: --verify full\n",

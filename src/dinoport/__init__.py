@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dinoport.api import convert, inspect, plan, verify, visualize
+    from dinoport.api import convert, inspect, load, plan, verify, visualize
     from dinoport.request import Checks, Request
 
 __version__ = "0.2.0"
 
-__all__ = ["Checks", "Request", "__version__", "convert", "inspect", "plan", "verify", "visualize"]
+__all__ = ["Checks", "Request", "__version__", "convert", "inspect", "load", "plan", "verify", "visualize"]
 
 
 def __getattr__(name: str) -> object:
@@ -24,3 +24,7 @@ def __getattr__(name: str) -> object:
 
         return getattr(api, name)
     raise AttributeError(f"module 'dinoport' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

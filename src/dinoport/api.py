@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
     from dinoport.report.inspection import Inspection
     from dinoport.report.report import Report
+    from dinoport.work.load import Loaded
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -162,6 +163,41 @@ def demo(
     request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
         return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
+
+
+def load(
+    source: str | Path,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    recheck: bool = False,
+    on_progress: Progress = silent,
+    **asked: Any,
+) -> Loaded:
+    """Convert a source into a cache, prove it, and give its model and image processor, ready to run.
+
+    `model, processor = dinoport.load("checkpoint.pth")`; `.report` has what was shown. The proof is the exact one
+    unless `level="full"` asks for more, and its verdict is printed to stderr. The second time the folder is there, and
+    only the model is loaded, unless the source, the request or this version is another. `recheck` compares every tensor
+    of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`. Raises what `convert`
+    raises, and NotProvenError where a folder of the cache was changed.
+    """
+    request, checks = _asked_for(request, checks or Checks(level="exact"), asked)
+    from dinoport.work.load import loaded
+
+    if request.to != "transformers":
+        raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
+    _require_packages("full")
+
+    def prove_again(folder: Path) -> None:
+        report = verify(source, folder, request, Checks(level="exact"), on_progress=on_progress)
+        if report.verdict.failed:
+            raise _not_proven(source, folder, report, kept=True)
+
+    def into(folder: Path) -> object:
+        return convert(source, folder, request, checks, on_progress=on_progress)
+
+    return loaded(source, request, checks.level, on_progress, into, prove_again if recheck else None)
 
 
 def visualize(

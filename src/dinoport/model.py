@@ -173,7 +173,8 @@ class Family:
 
     `drops` are the tensors that training keeps beside the backbone, `classifiers` the names that a classifier can have,
     first the one that a head from a file of its own gets. `beside` are those that the original's own code keeps beside
-    its `backbone`.
+    its `backbone`. `states` are tensors that a run's file keeps beside its models, by the keys that lead to them, and
+    that training on can take up.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Family:
     preprocessing: Preprocessing
     classifiers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.title} ({self.upstream})"

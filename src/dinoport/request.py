@@ -17,7 +17,7 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original")
+TARGETS = ("transformers", "original", "training")
 LEVELS = ("full", "exact", "none")
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
@@ -31,6 +31,8 @@ MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
 
 MIN_DEVIATION = 1e-4
 """Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
+
+MAX_RANKS = 4096
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
 
@@ -63,6 +65,8 @@ class Request:
     to: str = "transformers"
     max_shard_bytes: int = DEFAULT_SHARD_BYTES
     allow_nonfinite: bool = False
+    config: str | Path | None = None
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         _check(self)
@@ -75,7 +79,11 @@ class Request:
         """What was asked for, as JSON-ready data: only what is not the default."""
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
-            name: shown_source(value) if name == "head" else list(value) if isinstance(value, tuple) else value
+            name: shown_source(value)
+            if name in ("head", "config")
+            else list(value)
+            if isinstance(value, tuple)
+            else value
             for name, value in asked.items()
             if value != getattr(Request, name)
         }
@@ -196,6 +204,8 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_for_channels(_is_number(MIN_DEVIATION, 1)),
         f"one number for each channel, from {MIN_DEVIATION} to 1",
     ),
+    "config": (_is_text, "a path"),
+    "ranks": (_is_whole(1, MAX_RANKS), f"a whole number of processes from 1 to {MAX_RANKS}"),
     "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},

@@ -69,6 +69,16 @@ def test_a_head_of_its_own_makes_no_other_teacher(tmp_path) -> None:
     assert states(tmp_path / "9", tensors)[0].label == "teacher"
 
 
+def test_one_tensor_of_another_shape_makes_no_other_teacher(tmp_path) -> None:
+    """It is damaged, and refused where its model is read: the student is not taken in its place."""
+    tensors = training()
+    for number, branch in enumerate(("teacher", "student", "model_ema")):
+        names = [f"model.{branch}.backbone.blocks.{block}.norm1.weight" for block in range(9)]
+        tensors |= {name: torch.full((4,), 100.0 * number + block) for block, name in enumerate(names)}
+    tensors["model.teacher.backbone.norm.weight"] = torch.zeros(0)
+    assert states(tmp_path / "9", tensors)[0].label == "teacher"
+
+
 def test_a_deeper_teacher_is_another_one(tmp_path) -> None:
     tensors = training()
     tensors["model.teacher.backbone.blocks.0.attn.qkv.weight"] = torch.zeros(12, 4)

@@ -16,11 +16,10 @@ torch = pytest.importorskip("torch")
 # ruff: noqa: E402
 
 from dinoport.errors import CheckpointError
-from dinoport.finding.unwrap import gaps, state_dicts
+from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.pickle_globals import is_torch_function
 from dinoport.formats.torch.rebuilding import SETTERS
-from dinoport.tensor import TensorRef
 from tests.fuzz.differential.comparison import GenuineReader, difference, ours
 from tests.fuzz.differential.container import LegacyFile, ZipFile, taken_apart, with_program
 from tests.fuzz.differential.corpus import HOOKS, state
@@ -409,30 +408,3 @@ def test_a_lone_shard(tmp_path, file_name):
         open_checkpoint(path)
     assert str(caught.value).startswith(f"{path} is one shard of ")
     assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
-
-
-@pytest.mark.parametrize(("file_name", "whole"), [
-    ("model.pth", True), ("model.rank_0.pth", False), ("model_world_size_8_rank_3.pt", False), ("frankfurt.pth", True),
-    ("a-00001-of-00001.pth", True),
-])  # fmt: skip
-def test_whether_a_file_is_known_whole(tmp_path, file_name, whole):
-    path = tmp_path / file_name
-    path.write_bytes(saved().bytes())
-    with open_checkpoint(path) as checkpoint:
-        assert checkpoint.is_whole is whole
-        assert (gaps(checkpoint) == ()) is whole
-
-
-def test_parts_that_are_not_read_are_told(tmp_path):
-    path = tmp_path / "file.pth"
-    file = saved()
-    second = tensors_in(file.program)[1]
-    holder = (name("package.Class"), b")", b"\x81", b"}", text("weight"), *second, b"s", b"b")
-    at = file.program.index(text("blocks.0.b")) if text("blocks.0.b") in file.program else None
-    assert at is not None
-    key = (text("loops"), *holder)
-    path.write_bytes(with_program(file, (*file.program[:at], *key, *file.program[at:])).bytes())
-    with open_checkpoint(path) as checkpoint:
-        assert checkpoint.remarks == ("not read: loops, an object of the class package.Class with tensors in it",)
-        assert gaps(checkpoint) == ("loops is not read: an object of the class package.Class with tensors in it",)
-        assert isinstance(checkpoint.tree["blocks.0.w"], TensorRef)

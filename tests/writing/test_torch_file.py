@@ -157,3 +157,15 @@ def test_a_dtype_that_torch_lacks_is_refused_by_name(tmp_path):
         "  try: store it as one of these in the source"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tensor_stands_under_several_keys_and_is_stored_once(tmp_path, torch):
+    path, other = tmp_path / "nested.pth", tmp_path / "flat.pth"
+    values = np.arange(4096, dtype=np.float32)
+    write_torch_file(path, [tensor("norm", values)], keys={"norm": (("student", "module.norm"), ("teacher", "norm"))})
+    write_torch_file(other, [tensor("norm", values)])
+    assert path.stat().st_size < other.stat().st_size + 1000
+    held = torch.load(path, weights_only=True)
+    assert list(held) == ["student", "teacher"]
+    assert held["student"]["module.norm"].data_ptr() == held["teacher"]["norm"].data_ptr()
+    assert held["teacher"]["norm"].tolist() == values.tolist()

@@ -100,8 +100,9 @@ class Naming:
     these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
     not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
     model. It may have `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
-    model, or None. `family` is the name of the family where it is this codebase that trains it. `classifier_beside`
-    says where a class of the codebase keeps its classifier, whose backbone lies below a prefix.
+    model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
+    pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
+    a class of the codebase keeps its classifier, whose backbone lies below a prefix.
     """
 
     codebase: str

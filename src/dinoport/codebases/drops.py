@@ -17,6 +17,9 @@ OF_DINO = (
     AVERAGED,
 )
 
+CENTER = "dino_loss.center"
+"""Where `main_dino.py` keeps the center of its teacher's outputs, beside the models in its checkpoint."""
+
 HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
 
 OF_DINOV2 = (

@@ -54,6 +54,7 @@ def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict
 
 def write(
     folder: Path,
+    target: Target,
     steps: Sequence[Step],
     contents: Mapping[str, Mapping[str, object]],
     max_shard_bytes: int,

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from dinoport.codebases.builder import Said
 from dinoport.codebases.codebase import Evidence
+from dinoport.formats.run_config import START
 from dinoport.model import Origin, Setting
 
 Read: TypeAlias = bool | float | tuple[str, ...]
@@ -36,6 +37,8 @@ def flag(evidence: Evidence, name: str) -> bool | None:
 def input_size(evidence: Evidence) -> Setting[int] | None:
     """Pixels along one side of the crops that the run trained on, where they are all alike."""
     size = number(evidence, CROPS)
+    if evidence.config is not None and evidence.config.name == START:
+        return None  # what its table fits, and not what a run has trained on
     if evidence.config is None or size is None or not (0 < size < MAX_CROP and size == int(size)):
         return None
     return Setting("input size", int(size), Origin.INFERRED, f"{CROPS} in {evidence.config.name}")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from dinoport.codebases.start import Start
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Target:
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
+    `start` is what a start for training is beside that.
     """
 
     form: str
@@ -33,6 +38,7 @@ class Target:
     resamples_alike: bool = False
     pooler: bool | None = None
     classifies: bool = False
+    start: Start | None = None
 
     @property
     def model_type(self) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MODULES = {
     "transformers": "dinoport.codebases.transformers.writing",
     "original": "dinoport.codebases.original",
+    "training": "dinoport.codebases.training",
 }
 
 
@@ -34,6 +35,7 @@ class Writing(Protocol):
     def write(
         self,
         folder: Path,
+        target: Target,
         steps: Sequence[Step],
         contents: Mapping[str, Mapping[str, object]],
         max_shard_bytes: int,

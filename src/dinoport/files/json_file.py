@@ -26,15 +26,16 @@ def json_bytes(data: object) -> bytes:
 
 def write_json(path: Path, data: object) -> WrittenFile:
     """Write `data` to `path`, over what is there. Raises FolderError where the disk refuses."""
-    return _write(path, json_bytes(data))
+    return write_bytes(path, json_bytes(data))
 
 
 def write_text(path: Path, text: str) -> WrittenFile:
     """Write `text` to `path` as UTF-8, over what is there. Raises FolderError where the disk refuses."""
-    return _write(path, text.encode(errors="replace"))
+    return write_bytes(path, text.encode(errors="replace"))
 
 
-def _write(path: Path, content: bytes) -> WrittenFile:
+def write_bytes(path: Path, content: bytes) -> WrittenFile:
+    """Write `content` to `path`, over what is there. Raises FolderError where the disk refuses."""
     with disk_errors(path, len(content)):
         path.write_bytes(content)
     return WrittenFile(path.name, len(content), hashlib.sha256(content).hexdigest())

@@ -44,6 +44,10 @@ class WrittenFile:
         """In hexadecimal digits. Waits for it; raises FolderError where the disk does not give the file back."""
         return self.hashed if isinstance(self.hashed, str) else self.hashed.result()
 
+    def __getstate__(self) -> dict[str, object]:
+        """What is copied and pickled: the hash itself."""
+        return {**self.__dict__, "hashed": self.sha256}
+
 
 class OutputFile:
     """A new file, for one `with` block that ends in `finish()`. Left in any other way, the file is removed.

@@ -17,6 +17,9 @@ DISTILLED = ("model_ema", "ema", "student", "teacher")
 """The same where the teacher is another, larger model that is only learnt from: `distillation` of DINOv3's
 `train/ssl_meta_arch.py`, which evaluates and publishes `model_ema`."""
 
+ANOTHER_SIZE = 1 / 8
+"""More than this part of two backbones' tensors has other shapes where one is larger: a wider MLP changes a fifth."""
+
 HEADS = ("dino_head.", "ibot_head.", "head.")
 
 
@@ -38,10 +41,14 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
 
 
 def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:
-    """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter."""
+    """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter.
+
+    Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused.
+    """
     shared = [name for name in teacher if name in learner and not name.startswith(HEADS)]
-    return _depth(teacher) != _depth(learner) or any(teacher[name].shape != learner[name].shape for name in shared)
+    differing = sum(teacher[name].shape != learner[name].shape for name in shared)
+    return _depth(teacher) != _depth(learner) or differing > len(shared) * ANOTHER_SIZE
 
 
 def _depth(tensors: Mapping[str, TensorRef]) -> int:
-    return sum(name.endswith(".attn.qkv.weight") for name in tensors)
+    return len({name.partition(".")[2].partition(".")[0] for name in tensors if name.startswith("blocks.")})

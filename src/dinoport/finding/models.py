@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
-from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.finding.unwrap import StateDict, gaps, refuse_amounts, state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
@@ -72,7 +72,8 @@ def read_model(
     tensors, beside = _parted(state, family)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
-    decoding = replace(decoding, aside=(*decoding.aside, *beside))
+    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
+    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = classifier_of(shapes, family)
@@ -122,8 +123,18 @@ def read_model(
         classifier=classifier,
         remarks=remarks,
         heads=reading.heads,
-        warnings=reading.warnings,
+        warnings=(*_of_gaps(checkpoint), *reading.warnings),
     ), Provenance(state.label, state.notes, others)
+
+
+def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
+    """What a run's file keeps beside its models, and training on can take up."""
+    for keys in family.states:
+        node = checkpoint.tree
+        for key in keys.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, TensorRef):
+            yield keys, node.renamed(keys)
 
 
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
@@ -208,6 +219,7 @@ def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Proven
 
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    refuse_amounts(checkpoint, checkpoint.tensors.values())
     model = read_folder(
         checkpoint.where,
         checkpoint.config or {},
@@ -245,6 +257,10 @@ def _of_branches(found: Found, key: str | None) -> list[str]:
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
     return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})"]
+
+
+def _of_gaps(checkpoint: Checkpoint) -> list[str]:
+    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
 
 
 def _of_the_run(checkpoint: Checkpoint) -> list[str]:

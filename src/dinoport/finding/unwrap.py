@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -68,7 +68,10 @@ SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_pat
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
 
 
-TENSOR_NAME = re.compile(r"(.*\.)?(weight|bias|gamma|\w*tokens?|\w*embed(ding)?s?)")
+TENSOR_NAME = re.compile(
+    r"(.*\.)?(weight(_[gv])?|(\w_)?bias(_mask)?|gamma(_\d)?|lambda\d?|periods|running_(mean|var)"
+    r"|num_batches_tracked|\w*tokens?|\w*embed(ding)?s?)"
+)
 """Names that only tensors have, in the networks that are converted."""
 
 EXTRA_STATE = "_extra_state"
@@ -150,11 +153,16 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             branch, name, removed = _bare(path, full_name)
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
-    _check_amounts(checkpoint, groups.values())
-    for named in chain.from_iterable(groups.values()):
-        if isinstance(named.tensor.values, StoredValues):
-            named.tensor.values.storage.refuse_doubt()
+    for named in groups.values():
+        refuse_amounts(checkpoint, [each.tensor for each in named])
+    for each in chain.from_iterable(groups.values()):
+        if isinstance(each.tensor.values, StoredValues):
+            each.tensor.values.storage.refuse_doubt()
     found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
+    if checkpoint.in_pieces:
+        from dinoport.finding.pieces import shaped
+
+        found = [replace(each, tensors=shaped(checkpoint.where, each.tensors, checkpoint.run)) for each in found]
     if not found:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",
@@ -226,8 +234,10 @@ def _refuse_unread(where: str, children: Mapping[Any, object]) -> None:
         if not isinstance(name, str):
             if isinstance(child, TensorRef) or isinstance(name, Opaque):
                 raise _unsound(where, f"tensors by name, and beside them one by the key {short_text(name)}")
-        elif isinstance(child, (TensorRef, dict)) or name.split(".")[0] in SKIPPED or name.endswith(EXTRA_STATE):
+        elif isinstance(child, TensorRef) or name.split(".")[0] in SKIPPED or name.endswith(EXTRA_STATE):
             continue
+        elif isinstance(child, dict) and not dotted:
+            continue  # modules in dicts of their own, whose names may be those of a tensor
         elif _is_beside(name, dotted) or (
             (dotted or not isinstance(child, (int, float, str))) and (TENSOR_NAME.fullmatch(name) or _is_tensor(child))
         ):
@@ -251,7 +261,7 @@ def _is_beside(name: str, dotted: Iterable[str]) -> bool:
 
 
 def gaps(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Why a tensor that is not found may have been saved all the same; nothing where the checkpoint is known whole."""
+    """Why a tensor that is not found may still have been saved; empty where the checkpoint is known to be whole."""
     unread = [f"{path} is not read: {what}" for path, what in checkpoint.unread if path.split(".")[0] not in SKIPPED]
     return (*checkpoint.gaps, *unread)
 
@@ -272,14 +282,12 @@ def _unsound(where: str, found: str) -> CheckpointError:
     )
 
 
-def _check_amounts(checkpoint: Checkpoint, groups: Iterable[Sequence[_Named]]) -> None:
-    """Tensors may share their values, so that a small file can announce any amount of them."""
-    limit = MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES
-    for names in groups:
-        announced = sum(named.tensor.size_bytes for named in names)
-        if len(names) > MAX_TENSORS or announced > limit:
-            found = f"{len(names)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
-            raise _unsound(checkpoint.where, found)
+def refuse_amounts(checkpoint: Checkpoint, tensors: Collection[TensorRef]) -> None:
+    """Raise CheckpointError where tensors that share their values come to more than any model of a file this small."""
+    announced = sum(tensor.size_bytes for tensor in tensors)
+    if len(tensors) > MAX_TENSORS or announced > MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES:
+        found = f"{len(tensors)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
+        raise _unsound(checkpoint.where, found)
 
 
 def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
@@ -313,7 +321,10 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
     for named in _told_apart(names):
-        if named.name in tensors:
+        known = tensors.get(named.name)
+        if known is not None and _is_one(known, named.tensor.renamed(named.name)):
+            continue
+        if known is not None:
             raise CheckpointError(
                 f"two tensors of {where} become one once their prefixes are stripped",
                 expected="one tensor for each name of the model",
@@ -328,11 +339,21 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
 
 def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
     """Layers beside a backbone that would have one name keep their whole names; two backbones are left as they are."""
-    counts = Counter(named.name for named in names)
-    twice = {name for name, count in counts.items() if count > 1}
+    first: dict[str, _Named] = {}
+    twice = {
+        each.name
+        for each in names
+        if (other := first.setdefault(each.name, each)) is not each
+        and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
+    }
     if any(name.endswith(ANCHORS) for name in twice):
         return names
     return [replace(each, name=each.full_name) if each.name in twice else each for each in names]
+
+
+def _is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
+    return isinstance(tensor.values, StoredValues) and tensor == other
 
 
 def _has_block_chunks(names: Sequence[_Named]) -> bool:

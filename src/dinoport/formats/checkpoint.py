@@ -20,7 +20,8 @@ class Checkpoint:
     `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of the
     training run that wrote an original; None where there is none. `files` are what such a folder is loaded from, by
     name: small ones as they are, weights as their source. `remarks` are what a user should know of how it was opened.
-    `gaps` say why other files may hold more of it.
+    `gaps` say why other files may hold more of it. `in_pieces` says that it was put together from flat pieces: its
+    tensors have no shapes yet, which are the network's.
     """
 
     where: str
@@ -33,11 +34,7 @@ class Checkpoint:
     remarks: tuple[str, ...] = ()
     files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether a tensor that is not found in it was surely not saved."""
-        return not self.gaps and not self.unread
+    in_pieces: bool = False
 
     @cached_property
     def unread(self) -> tuple[tuple[str, str], ...]:

@@ -13,9 +13,15 @@ from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import checkpoint_within, choice_remarks
-from dinoport.formats.shards import gaps_of, refuse_lone_shard
+from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
-from dinoport.formats.transformers_folder import INDEX, is_transformers_folder, read_indexed, read_transformers_folder
+from dinoport.formats.transformers_folder import (
+    INDEX,
+    is_transformers_folder,
+    read_indexed,
+    read_transformers_folder,
+    refuse_listed,
+)
 from dinoport.shown.text import as_word
 
 
@@ -28,10 +34,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if path.is_dir():
             return _open_folder(path)
         refuse_lone_file(path)
+        refuse_listed(path)
         refuse_lone_part(path)
         if path.name.endswith(INDEX):
             return read_indexed(LocalFolder(path.parent), path.name)
-        return replace(open_file(LocalFile(path)), run=find_run_config(path))
+        checkpoint = replace(open_file(LocalFile(path)), run=find_run_config(path))
+        if RANK_FILE.fullmatch(path.name):
+            from dinoport.formats.distributed.rank_files import put_together
+
+            return put_together(checkpoint, path)
+        return checkpoint
     except OSError as error:  # of looking, where one may not look: reading has messages of its own
         raise unreadable(Path(error.filename or path), error) from error
 
@@ -53,9 +65,7 @@ def open_bytes(source: ByteSource) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    checkpoint = Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
-    remarks = tuple(f"not read: {path}, {what}" for path, what in checkpoint.unread)
-    return replace(checkpoint, remarks=remarks)
+    return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 
 def _open_folder(path: Path) -> Checkpoint:

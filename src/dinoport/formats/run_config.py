@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -18,6 +18,9 @@ from dinoport.files.links import refuse_leaving
 from dinoport.files.names import is_name
 
 NAME = "config.yaml"
+
+START = "start.yaml"
+"""What `convert --to training` writes beside a start: those options of such a config that have to agree with it."""
 
 RUN_FOLDERS = frozenset({"eval", "ckpt"})
 """Folders that upstream puts between a run's output folder and its checkpoints."""
@@ -43,10 +46,7 @@ class RunConfig:
     where: str
     values: Mapping[str, object]
     problem: str | None = None
-
-    @property
-    def name(self) -> str:
-        return NAME
+    name: str = NAME
 
     def text(self, name: str) -> str | None:
         """A text, such as `student.arch`; None where it is absent or empty, cannot be shown, or refers elsewhere."""
@@ -68,6 +68,19 @@ class RunConfig:
         value = self._value(name)
         return value if isinstance(value, bool) else None
 
+    def says(self, name: str) -> bool:
+        """Whether there is such a setting, and be it empty."""
+        outer, _, last = name.rpartition(".")
+        node = self._value(outer) if outer else self.values
+        return isinstance(node, Mapping) and last in node
+
+    def value(self, name: str, otherwise: object) -> object:
+        """A setting of any type, texts of numbers as numbers; `otherwise` where there is none."""
+        if not self.says(name):
+            return otherwise
+        number = self.number(name)
+        return self._value(name) if number is None or isinstance(self._value(name), bool) else number
+
     def _value(self, name: str) -> object:
         node: object = self.values
         for part in name.split("."):
@@ -78,13 +91,35 @@ class RunConfig:
 def find_run_config(source: Path) -> RunConfig | None:
     """The config of the run that wrote a checkpoint; None where there is none, or one of another code's.
 
-    It is looked for beside the checkpoint, and in the output folder above where upstream's layout is recognised.
+    It is looked for beside the checkpoint, and in the output folder above where upstream's layout is recognised. Beside
+    a start for training that is its own.
     """
     for folder in run_places(source.absolute(), is_folder=source.is_dir()):
         path = folder / NAME
-        if path.is_file() and (found := _read(path)):
+        if path.is_file() and (found := _read_beside(path)) and (found.problem or _is_training_config(found.values)):
             return found
-    return None
+    start = (source if source.is_dir() else source.parent) / START
+    return replace(_read_beside(start), name=START) if start.is_file() else None
+
+
+def read_run_config(path: str | Path) -> RunConfig:
+    """The config that a user gives for a training. Raises CheckpointError for one that cannot be read."""
+    file = Path(path)
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is not a file",
+            expected="the config of a training run, in YAML",
+            next_step="give the config that the trainer gets",
+        )
+    found = _read(file)
+    if found.problem is not None:
+        raise CheckpointError(
+            f"{file} cannot be read as the config of a training",
+            found=found.problem,
+            expected="settings in YAML, such as `student: {arch: vit_large}`",
+            next_step="give the config that the trainer gets",
+        )
+    return replace(found, name=file.name)
 
 
 def run_places(source: AnyPath, *, is_folder: bool) -> list[AnyPath]:
@@ -99,13 +134,21 @@ def _is_training_config(values: Mapping[str, object]) -> bool:
     return isinstance(student, Mapping) and "arch" in student and "teacher" in values
 
 
-def _read(path: Path) -> RunConfig | None:
+def _read_beside(path: Path) -> RunConfig:
+    """A file that nobody named: a link leads nowhere else."""
     try:
         refuse_leaving(path, path.parent)
+    except CheckpointError as error:
+        return RunConfig(str(path), {}, error.what)
+    return _read(path)
+
+
+def _read(path: Path) -> RunConfig:
+    try:
         with closing(LocalFile(path)) as file:
             if file.size_bytes > MAX_BYTES:
                 return RunConfig(str(path), {}, TOO_LARGE)
-            return parse_run_config(str(path), file.read(0, file.size_bytes))
+            return RunConfig(str(path), *_parse(file.read(0, file.size_bytes)))
     except CheckpointError as error:
         return RunConfig(str(path), {}, error.what)
 

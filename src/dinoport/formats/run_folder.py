@@ -9,7 +9,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
-from dinoport.formats.shards import SHARD
+from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -77,8 +77,10 @@ def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
 
 
 def _is_part(path: Path) -> bool:
-    """Whether a file is what lies beside a model, or one shard of several, which an index stands for."""
-    shard = SHARD.fullmatch(path.name)
+    """Whether a file is what lies beside a model, or one of several that another file stands for."""
+    shard, rank = SHARD.fullmatch(path.name), RANK_FILE.fullmatch(path.name)
+    if rank:
+        return any(path.with_name(f"{rank['start']}.rank_{lower}.pth").is_file() for lower in range(int(rank["rank"])))
     return bool(BESIDE.fullmatch(path.name) or (shard and int(shard["count"]) > 1 and _index_of(path, shard).is_file()))
 
 

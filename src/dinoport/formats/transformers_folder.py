@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.folders import Folder, LocalFolder, unsound
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.shards import left_out, lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.tensor import TensorRef
 
-CONFIG, REPORT = "config.json", "dinoport.json"
+CONFIG, PROCESSOR, REPORT = "config.json", "preprocessor_config.json", "dinoport.json"
 
 ORIGINAL_FILE = "checkpoint.pth"
 """What a folder with an original's names holds in their place."""
@@ -50,6 +53,18 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
             source.close()
         raise
     return Checkpoint(folder.where, "folder of Transformers", tree, _sources(files), config, report, files=files)
+
+
+def refuse_listed(path: Path) -> None:
+    """Raise CheckpointError for a file that an index in its folder lists among others."""
+    for index in INDEXES:
+        found: dict[str, object] = {}
+        with suppress(CheckpointError):  # an index that cannot be read says nothing of a file beside it
+            found = _object(LocalFolder(path.parent), index, {}) or {}
+        weight_map = found.get("weight_map")
+        names = set(map(str, weight_map.values())) if isinstance(weight_map, dict) else set()
+        if len(names) > 1 and path.name in names:
+            raise lone_shard(str(path), len(names), index)
 
 
 def read_indexed(folder: Folder, index: str) -> Checkpoint:
@@ -98,9 +113,12 @@ def _weights(folder: Folder, files: Files) -> object:
     name = _first(folder)
     if name is None:
         raise unsound(folder.where, "no weights")
-    if name in WEIGHTS:
-        return _read(folder, name, files)
-    return _sharded(folder, name, files)
+    if name not in WEIGHTS:
+        return _sharded(folder, name, files)
+    tree = _read(folder, name, files)
+    if isinstance(tree, dict) and any(isinstance(each, TensorRef) for each in tree.values()):
+        return _tensors(folder, name, tree)
+    return tree
 
 
 def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
@@ -109,15 +127,15 @@ def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise unsound(where, "no weight_map from names to files")
     shards = list(dict.fromkeys(weight_map.values()))
+    if listed := left_out(shards):
+        raise unsound(where, listed)
     if len(shards) > MAX_SHARDS:
         raise unsound(where, f"{len(shards)} shards, where at most {MAX_SHARDS} are sound")
     tensors: dict[str, TensorRef] = {}
     for shard in shards:
         if shard in ("", ".", "..") or Path(shard).name != shard or "\\" in shard or not shard.isprintable():
             raise unsound(where, f"a shard outside the folder: {short_text(shard)}")
-        held = _read(folder, shard, files)
-        if not isinstance(held, dict) or not all(isinstance(ref, TensorRef) for ref in held.values()):
-            raise unsound(folder.named(shard), "something else than a state dict")
+        held = _tensors(folder, shard, _read(folder, shard, files))
         for name in held:
             if weight_map.get(name) != shard:
                 raise unsound(folder.named(shard), f"{short_text(name)}, which the index does not place there")
@@ -127,6 +145,16 @@ def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
         listed = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
         raise unsound(where, f"names without a tensor in any shard ({len(missing)}): {listed}")
     return tensors
+
+
+def _tensors(folder: Folder, name: str, tree: object) -> dict[str, TensorRef]:
+    """What a file of weights holds. Raises CheckpointError where that is not tensors alone, each under a name."""
+    if not isinstance(tree, dict):
+        raise unsound(folder.named(name), "something else than a state dict")
+    others = [key for key, each in tree.items() if not (isinstance(key, str) and isinstance(each, TensorRef))]
+    if others:
+        raise unsound(folder.named(name), f"{short_text(others[0])}, which is not read as a tensor")
+    return tree
 
 
 def _read(folder: Folder, name: str, files: Files) -> object:

@@ -6,7 +6,7 @@ left aside for a reason; else it is a problem.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from dinoport.mapping.encoding import common_dtype, declared_step
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.operations import Kind, Rows, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Span, Step
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Rule, copy
 from dinoport.tensor import TensorRef, TensorSpec
 
 
@@ -33,7 +33,7 @@ class Decoding:
     """The canonical tensors of a file, and what became of all its others.
 
     `steps` say of which tensors of the file each is joined. What the codebase has no place for is declared: its step is
-    synthesised, or has a span that the file does not hold.
+    synthesised, or has a span that the file does not hold. `beside` are the tensors that were left aside by a rule.
     """
 
     steps: Mapping[str, Step]
@@ -41,6 +41,7 @@ class Decoding:
     aside: tuple[Dropped, ...] = ()
     problems: tuple[Problem, ...] = ()
     rules: tuple[Rule, ...] = field(default=(), repr=False)
+    beside: Mapping[str, TensorRef] = field(default_factory=dict, repr=False)
 
     @cached_property
     def tensors(self) -> dict[str, TensorRef]:
@@ -59,6 +60,13 @@ class Decoding:
         """The canonical tensors that the file does not hold, and what they are taken as."""
         return {name: step.reason for name, step in self.steps.items() if step.kind is Kind.SYNTHESISED}
 
+    def carrying(self, names: Collection[str]) -> Decoding:
+        """The same, with those of these names that are `beside` as canonical tensors."""
+        own = {name: tensor for name, tensor in self.beside.items() if name in names}
+        carried = decode(own, tuple(copy(name, name) for name in own))
+        aside = tuple(each for each in self.aside if each.name not in own)
+        return replace(self, steps={**self.steps, **carried.steps}, aside=aside, rules=(*self.rules, *carried.rules))
+
 
 def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Sequence[Rule] = ()) -> Decoding:
     """Give `tensors` their canonical names, and leave aside what `drops` claim. Nothing is read."""
@@ -66,10 +74,12 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
     by_source: dict[str, Claim] = {}
     made: list[Made] = []
     aside: list[Dropped] = []
+    beside: dict[str, TensorRef] = {}
     problems: list[Problem] = []
     for name, tensor in tensors.items():
         if dropped := claims_of_source(name, drops):
             aside.append(Dropped(name, tensor.dtype, tensor.shape, dropped[0].rule.reason))
+            beside[name] = tensor
             continue
         claim = only_claim(name, claims_of_target(name, rules), problems)
         if claim is None:
@@ -92,7 +102,7 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
         if rule.source and rule.constant:
             step = declared_step(rule, rule.source.template, rule.constant.dtype or common)
             steps[rule.source.template] = replace(step, reason=f"{rule.constant} ({rule.reason})")
-    return Decoding(steps, tuple(made), tuple(aside), tuple(problems), tuple(rules))
+    return Decoding(steps, tuple(made), tuple(aside), tuple(problems), tuple(rules), beside)
 
 
 def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:

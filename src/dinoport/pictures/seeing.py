@@ -14,7 +14,7 @@ from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.transformers_folder import is_transformers_folder, read_json
+from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
@@ -161,7 +161,7 @@ def _patch_size(config: Mapping[str, Any]) -> int:
 
 def statistics(folder: Path) -> tuple[Array, Array]:
     """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
-    path = folder / "preprocessor_config.json"
+    path = folder / PROCESSOR
     found = read_json(path) if path.is_file() else {}
     values: list[Array] = []
     for name, default in _DEFAULTS.items():

@@ -21,10 +21,8 @@ from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, WEIGHTS, read_json
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, WEIGHTS, read_json
 from dinoport.tensor import Array, TensorRef, TensorSpec
-
-PROCESSOR = "preprocessor_config.json"
 
 READ_BESIDE = ("adapter_config.json", "processor_config.json")
 """Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""

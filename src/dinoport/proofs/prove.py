@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dinoport.codebases.codebase import HubEntry
-from dinoport.codebases.running import Runner
+from dinoport.codebases.running import LoadingProof, Runner
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.folding import numbered_module
 from dinoport.mapping.operations import BakeTable
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 class Side:
     """One of two places that should hold the same model. `runner` runs it by a class of its own, if it has one.
 
-    `processor` is the folder whose image processor is to be proven, if there is one.
+    `processor` is the folder whose image processor is to be proven, if there is one. `loads` says what becomes of it
+    where something loads it by names and shapes alone.
     """
 
     model: Model
     runner: Runner | None = None
     processor: Path | None = None
+    loads: Callable[[], LoadingProof] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
-    proofs = Proofs(found, diagnosis=by_content, rounded_periods=rounded)
+    loading = case.target.loads() if case.target.loads else None
+    proofs = Proofs(found, loading=loading, diagnosis=by_content, rounded_periods=rounded)
     return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
 
 
@@ -145,7 +148,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
         own.wait()
-    proofs = replace(proofs, loading=loaded)
+    if proofs.loading is None or not loaded.passed:
+        proofs = replace(proofs, loading=loaded)
     if not loaded.passed:
         return proofs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))

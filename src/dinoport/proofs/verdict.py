@@ -116,7 +116,8 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown, not_shown = "(outputs not shown)", ("loading", "outputs", "pixels")
+        shown = "(outputs not shown)"
+        not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:
         shown = f"(outputs not shown: {proofs.outputs.unshown})"

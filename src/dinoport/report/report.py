@@ -132,6 +132,18 @@ class Report:
         named = {FIELDS.get(setting.name) for setting in self.settings if setting.reason.startswith(CLAIM)}
         return options_of({name: self.request[name] for name in self.claimed if name not in named})
 
+    def __str__(self) -> str:
+        """What the command line prints."""
+        from dinoport.report.text import report_lines
+
+        return "\n".join(report_lines(self))
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the verdict in front."""
+        from html import escape
+
+        return f"<details><summary>{escape(str(self.verdict))}</summary><pre>{escape(str(self))}</pre></details>"
+
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready data; docs/report.md names every field."""
         from dinoport.report.as_json import report_to_dict

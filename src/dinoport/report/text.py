@@ -13,7 +13,6 @@ from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
-from dinoport.report.report import Accounting, Report, Setting
 from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
+    from dinoport.report.report import Accounting, Report, Setting
 
 WIDTH = 80
 LABEL = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -83,6 +83,11 @@ class Conversion:
             for each in self.model.decoding.made
         )
         return (*made, *self.plan.dropped, *self.model.decoding.aside)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the weights contradict, and what a trainer will stumble over."""
+        return (*self.model.warnings, *(self.target.start.warnings if self.target.start else ()))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -182,6 +187,8 @@ def prepare_opened(
             _refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)
         target = writing.target_of(model, request, _labels(request, model))
+        if target.start:
+            model = replace(model, decoding=model.decoding.carrying(target.start.carried))
         encoding = encode(
             model.tensors,
             target.rules,
@@ -246,13 +253,20 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="give one of the two",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to == "original" and "max_shard_bytes" in asked:
+    if request.to in ("original", "training") and "max_shard_bytes" in asked:
         raise UsageError(
-            "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`",
+            f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
             cause="an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
-    unused = {name: asked[name] for name in (names if request.to == "original" else OF_THE_SOURCE) if name in asked}
+    if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):
+        raise UsageError(
+            f"`{of_training[0]}` goes with `to='training'`",
+            found=f"`to={request.to!r}`",
+            next_step=f"add `to='training'`, or leave `{of_training[0]}` out",
+        )
+    untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
+    unused = {name: asked[name] for name in untaken if name in asked}
     if of_folder and unused:
         raise UsageError(
             "the way back follows from the folder alone, and takes no options of a conversion"

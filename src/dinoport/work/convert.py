@@ -54,7 +54,7 @@ def convert_into(
         conversion.check_unchanged()
         upstream = conversion.model.family.upstream
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)
-        verdict = replace(verdict, warnings=conversion.model.warnings)
+        verdict = replace(verdict, warnings=conversion.warnings)
         files += write_card(conversion, workspace, target.name, verdict)
         report = report_of(conversion, verdict, proofs, str(target), files, pinned, checks)
         report = with_hashes(report, conversion.checkpoint) if checks.pictures else report
@@ -72,7 +72,9 @@ def _written(
     """Write weights and documents. Raises CheckpointError for weights that are zero, damaged or not finite."""
     steps, request = conversion.plan.steps, conversion.request
     bar = Bar(WRITING, conversion.plan.size_bytes, on_progress)
-    files = conversion.writing.write(workspace, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard)
+    files = conversion.writing.write(
+        workspace, conversion.target, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard
+    )
     _refuse_zeros(source, files, steps)  # before checksums: those of skip_data do not hold
     on_progress(CHECKSUMS, 0, 0)
     for storage in summed_storages(sources(steps).values()):

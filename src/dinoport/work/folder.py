@@ -16,6 +16,7 @@ from dinoport.request import Request
 from dinoport.work.conversion import Conversion
 from dinoport.writing.card import CardFacts, card
 from dinoport.writing.licence import LICENCES
+from dinoport.writing.start_page import start_page
 
 REPORT = "dinoport.json"
 
@@ -24,7 +25,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
     """The model card, and the licence's text where the source is a published model beyond doubt."""
     from dinoport.files.json_file import write_text
 
-    if not conversion.writing.HAS_CARD:
+    if not conversion.writing.HAS_CARD and conversion.target.start is None:
         return []
     family = conversion.model.family
     genuine = conversion.located.genuine(family.name)
@@ -39,7 +40,9 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         licence=licence,
         base_model=genuine.hub if genuine else None,
     )
-    written = [write_text(folder / "README.md", card(conversion.target, facts))]
+    start = conversion.target.start
+    page = start_page(start, conversion.plan.steps, facts) if start else card(conversion.target, facts)
+    written = [write_text(folder / "README.md", page)]
     return [*written, licence.write(folder)] if licence else written
 
 
@@ -52,7 +55,12 @@ def request_of(folder: Checkpoint) -> Request:
     if not isinstance(asked, Mapping):
         return Request()
     request = Request.from_dict(asked)
-    return replace(request, head=_keyword(request.head, IMAGENET), labels=_keyword(request.labels, IMAGENET_LABELS))
+    return replace(
+        request,
+        head=_keyword(request.head, IMAGENET),
+        labels=_keyword(request.labels, IMAGENET_LABELS),
+        config=None,
+    )
 
 
 def refuse_to_guess(folder: Checkpoint, given: Request | None) -> None:

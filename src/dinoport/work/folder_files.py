@@ -13,7 +13,7 @@ from dinoport.files.checksums import hash_file
 from dinoport.files.links import refuse_leaving
 from dinoport.files.names import is_name
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import INDEXES
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR
 from dinoport.work.folder import REPORT
 from dinoport.writing.licence import LICENCES
 
@@ -22,7 +22,7 @@ READ_BY_TRANSFORMERS = frozenset(
 )
 """A file of such a name, that no conversion wrote, may change what a folder loads as."""
 
-CONFIGS = frozenset({"config.json", "preprocessor_config.json"})
+CONFIGS = frozenset({CONFIG, PROCESSOR})
 
 DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
 """What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.start import tensors_in
 from dinoport.codebases.targets import writing_of
+from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, is_known_class
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
@@ -18,6 +20,7 @@ from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
+from dinoport.formats.run_config import START
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.plan import carried_whole
 from dinoport.mapping.rule import Rule
@@ -46,7 +49,9 @@ def written_and_proven(
             importing(conversion.writing.classes(conversion.target))
         source = stack.enter_context(source_side(conversion, checks))
         files = write(lambda shard: known.update(_compared(conversion, shard, workspace)))
-        place = workspace if conversion.writing.HAS_CARD else workspace / files[0].name
+        start = conversion.target.start
+        whole = conversion.writing.HAS_CARD or (start is not None and not start.file)
+        place = workspace if whole else workspace / files[0].name
         written = stack.enter_context(open_checkpoint(place))
         case = case_of(conversion, source, decoded_target(conversion, written, workspace), entry)
         proofs = prove(replace(case, known=known), checks, on_progress)
@@ -82,7 +87,8 @@ class _SourceSide(ExitStack):
         super().__enter__()
         conversion = self._conversion
         config, model = conversion.checkpoint.config or {}, conversion.model
-        if self._checks.level != "full" or not is_known_class(config) or conversion.request.to == "transformers":
+        changed = conversion.request.to == "transformers" or conversion.baked
+        if self._checks.level != "full" or not is_known_class(config) or changed:
             return Side(model)
         from dinoport.formats.remote.copying import on_disk
         from dinoport.proofs.foreign import known_folder
@@ -111,6 +117,8 @@ def case_of(conversion: Conversion, source: Side, target: Side, genuine: object 
 def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """What was written, read afresh and decoded by its own table, as a side of the proof."""
     form, pooler = conversion.target.form, conversion.target.pooler
+    if conversion.target.start is not None:
+        return _start(conversion, written, folder)
     if written.config is None:
         found = state_dicts(written)[0]
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
@@ -122,6 +130,22 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
     model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
     runner = writing_of("transformers").runner(folder, form, pooler=pooler)
     return Side(model, runner, folder if conversion.target.channels == 3 else None)
+
+
+def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
+    """A start for training: its table is the one way to name its tensors, wherever in the file they stand."""
+    start = conversion.target.start
+    if start is None:
+        raise ValueError("a target that is no start for training")
+    tensors, problems = tensors_in(start, written.tree)
+    decoding = decode(tensors, conversion.target.rules)
+    decoding = replace(decoding, problems=(*problems, *decoding.problems))
+    architecture = conversion.model.architecture
+    if conversion.baked:
+        architecture = replace(architecture, image_size=conversion.target.image_size)  # type: ignore[type-var]
+    model = replace(conversion.model, decoding=decoding, architecture=architecture, title=conversion.target.title)
+    beside = (folder if folder.is_dir() else folder.parent) / START
+    return Side(model, loads=lambda: loads(start, written.tree, beside))
 
 
 def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:

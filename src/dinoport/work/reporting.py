@@ -60,7 +60,7 @@ def report_of(
 
 def planned_report(conversion: Conversion) -> Report:
     """The report of a conversion that has not been done."""
-    return report_of(conversion, Verdict(Word.PLANNED, warnings=conversion.model.warnings), Proofs(), "")
+    return report_of(conversion, Verdict(Word.PLANNED, warnings=conversion.warnings), Proofs(), "")
 
 
 def _command(conversion: Conversion, target: str, checks: Checks) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.transformers_folder import CONFIG, ORIGINAL_FILE, read_json
+from dinoport.formats.run_config import START
+from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.formats.values import announce
 from dinoport.mapping.plan import sources
 from dinoport.progress import READING, Progress
@@ -27,7 +29,7 @@ from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
-from dinoport.writing.place import WAY_BACK, is_of_a_model
+from dinoport.writing.place import is_of_a_model
 
 ORDER = "give the source first, then the folder: dinoport verify SOURCE FOLDER"
 
@@ -40,9 +42,11 @@ def verify_place(
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)
-        to = "transformers" if target.config is not None else "original"
+        to = "transformers" if target.config is not None else "training" if asked.to == "training" else "original"
         given = (request or Request()).to_dict().keys()
         asked = replace(asked.updated(request), to=to)
+        if to == "training" and asked.config is None and (place / START).is_file():
+            asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
         claimed = frozenset(asked.to_dict().keys() - given - {"to"})
         weigh = checks.level == "full"
         with prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh) as conversion:
@@ -88,7 +92,7 @@ def _verified(
         target.check_unchanged()
     upstream = conversion.model.family.upstream
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
-    warnings = (*conversion.model.warnings, *integrity.warnings_of(place, target, fresh, another=another))
+    warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
     if not another:
         warnings += integrity.which_changed(place, target.report, proofs)
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
@@ -104,19 +108,31 @@ def _given(place: Path, target: Checkpoint, checks: Checks) -> AbstractContextMa
     return known_folder(place, target.config, target.tensors)
 
 
-def was_returned(folder: Path) -> bool:
-    """Whether a folder is one that `convert --to original` writes."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return names >= WAY_BACK and CONFIG not in names
+def returned_within(folder: Path) -> Path | None:
+    """The weights in a folder that `convert` writes for an original's code; None for any other folder.
+
+    A checkpoint.pth without a report is what a training run has left.
+    """
+    if not folder.is_dir() or (folder / CONFIG).exists() or not (folder / REPORT).is_file():
+        return None
+    if is_distributed_folder(folder):
+        return folder
+    found = sorted(path for path in folder.iterdir() if path.suffix == ".pth")
+    if len(found) > 1:
+        files = read_json(folder / REPORT).get("files")
+        listed = [file.get("name") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+        found = [path for path in found if path.name in listed]
+    return found[0] if len(found) == 1 else None
 
 
 @contextmanager
 def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
     """The place that is to be proven. Raises NotProvenError for one whose files are too damaged to be compared."""
-    returned = was_returned(place)
-    path = place / ORIGINAL_FILE if returned else place
+    returned: Path | None = None
     try:
-        if returned:
+        returned = returned_within(place)
+        path = returned or place
+        if path != place:
             refuse_leaving(path, place)
         report = read_json(place / REPORT) if returned else None
         checkpoint = open_checkpoint(path)
@@ -131,7 +147,7 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
             raise
         raise _damaged(place, source, error) from error
     with checkpoint:
-        if checkpoint.config is None and not returned and is_of_a_model(place):
+        if checkpoint.config is None and returned is None and is_of_a_model(place):
             raise _damaged(place, source, _not_converted(place, f"a {checkpoint.format}"))
         yield checkpoint
 

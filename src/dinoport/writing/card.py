@@ -61,10 +61,10 @@ def _body(target: Target, facts: CardFacts) -> list[str]:
         *(f"- {shown_markdown(setting)}" for setting in facts.settings),
         *(f"- {shown_markdown(remark)}" for remark in facts.remarks),
     ]
-    return [*lines, "", _licence(facts)]
+    return [*lines, "", licence_line(facts)]
 
 
-def _licence(facts: CardFacts) -> str:
+def licence_line(facts: CardFacts) -> str:
     if facts.licence is None:
         return "The licence is that of the original weights; this conversion does not know it and adds no terms."
     return f"The weights are under {facts.licence.title}: see `{facts.licence.file_name}`."

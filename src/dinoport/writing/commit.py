@@ -17,11 +17,9 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, REPORT, WEIGHTS
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, REPORT, WEIGHTS
 from dinoport.writing.ownership import CARD, replaced
 from dinoport.writing.place import REPLACE, Place
-
-PROCESSOR = "preprocessor_config.json"
 
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
 """What network file systems answer where a folder cannot be flushed."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.formats.transformers_folder import ORIGINAL_FILE, REPORT
 from dinoport.writing.ownership import foreign
 
 OTHER_NAME = "choose another name"
@@ -22,9 +21,6 @@ OF_A_MODEL = re.compile(
     r"|(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?"
 )
 """Files that make a folder one of a model: what a conversion writes, and weights as Transformers does."""
-
-WAY_BACK = frozenset({ORIGINAL_FILE, REPORT})
-"""What `--to original` writes. A checkpoint.pth without the other is what a training run has left."""
 
 FEW = 8
 """How many names a message gives."""

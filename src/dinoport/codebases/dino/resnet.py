@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
-from dinoport.codebases.drops import OF_DINO
+from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import compare_shapes
 from dinoport.model import Family, Origin, Setting, fixed
@@ -40,6 +40,7 @@ FAMILY = Family(
     title="DINO ResNet-50",
     upstream="facebookresearch/dino",
     drops=OF_DINO,
+    states=(CENTER,),
     preprocessing=EVALUATION,
     classifiers=("linear", "fc"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dinoport.codebases.builder import HEAD_DIM, Said, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
-from dinoport.codebases.drops import OF_DINO
+from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
@@ -119,6 +119,7 @@ FAMILY = Family(
     title="DINO ViT",
     upstream="facebookresearch/dino",
     drops=OF_DINO,
+    states=(CENTER,),
     preprocessing=EVALUATION,
     classifiers=("linear", "head"),
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isqrt
+
 from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.codebase import Evidence, HubEntry, Reading, RunConfig
 from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
-from dinoport.codebases.shapes import required
-from dinoport.codebases.vit_sizes import read_sizes
+from dinoport.codebases.shapes import count_blocks, required
+from dinoport.codebases.vit_sizes import PATCHES, read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
@@ -16,7 +19,7 @@ from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIAS
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV2_EVALUATION
 from dinoport.networks.vit.architecture import ViT
-from dinoport.tensor import shape_text
+from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
     "vit_small": (384, 6),
@@ -87,6 +90,34 @@ def read(evidence: Evidence) -> Reading:
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     doubts = belief.remarks + contradictions(evidence, _as_in_config(architecture))
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
+
+
+def whole_shapes(sizes: Mapping[str, int], where: str, config: RunConfig | None) -> dict[str, Shape]:
+    """The shapes of tensors of which only the numbers of elements are known, by name.
+
+    The patch size is the config's, else that of three channels. Raises PlanError for sizes that are no ViT's.
+    """
+    counts = {name: (size,) for name, size in sizes.items()}
+    [width] = required(counts, "norm.weight", 1, where)
+    kernel = required(counts, PATCHES, 1, where)[0] // width
+    told = config.number("student.patch_size") if config else None
+    side = int(told) if told and told >= 1 and kernel % int(told) ** 2 == 0 else isqrt(kernel // 3)
+    swiglu = "blocks.0.mlp.w12.weight" in sizes
+    hidden = required(counts, "blocks.0.mlp.w3.weight" if swiglu else "blocks.0.mlp.fc1.weight", 1, where)[0] // width
+    network = ViT(
+        width=width,
+        depth=count_blocks(sizes),
+        heads=1,  # no shape depends on it
+        mlp_hidden=hidden,
+        patch_size=max(side, 1),
+        image_size=max(side, 1) * isqrt(max(sizes["pos_embed"] // width - 1, 0)),
+        channels=kernel // max(side, 1) ** 2,
+        feed_forward="swiglu" if swiglu else "mlp",
+        registers=sizes.get("register_tokens", 0) // width,
+        layer_scale=True,
+        mask_token=True,
+    )
+    return network.tensors()
 
 
 def _as_in_config(architecture: ViT) -> dict[str, Read]:

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.stand_ins import Opaque, reached
 
 METADATA = ".metadata"
 SUFFIX = ".distcp"
 
 SHARDED_CLASSES = ("ShardedTensor", "DTensor")
+
+MAX_RANKS = 10_000
+"""More than any run has."""
 
 
 def is_distributed_folder(folder: Path) -> bool:
@@ -63,5 +66,26 @@ def sharded_names(tree: object) -> Iterator[str]:
     nodes = [tree, *tree.values()] if isinstance(tree, dict) else []
     for node in nodes:
         for name, value in node.items() if isinstance(node, dict) else ():
-            if isinstance(name, str) and isinstance(value, Opaque) and value.name.endswith(SHARDED_CLASSES):
+            if isinstance(name, str) and _is_sharded(value):
                 yield name
+
+
+def process_of(tree: object) -> tuple[int, int] | None:
+    """The rank that saved sharded tensors, and of how many; None where they do not say it."""
+    nodes = [tree, *tree.values()] if isinstance(tree, dict) else []
+    for node in nodes:
+        for value in node.values() if isinstance(node, dict) else ():
+            for part in reached([value], set()) if _is_sharded(value) else ():
+                rank, size = (_whole(part, f"global_{name}") for name in ("rank", "world_size"))
+                if rank is not None and size is not None and rank < size <= MAX_RANKS:
+                    return rank, size
+    return None
+
+
+def _whole(part: object, name: str) -> int | None:
+    value = part.get(name) if isinstance(part, dict) else None
+    return value if type(value) is int and value >= 0 else None
+
+
+def _is_sharded(value: object) -> bool:
+    return isinstance(value, Opaque) and value.name.endswith(SHARDED_CLASSES)

@@ -20,6 +20,11 @@ MAX_TENSORS = 50_000
 TENSOR_CLASSES = frozenset({"torch.Tensor", "torch._tensor.Tensor"})
 PARAMETER_CLASSES = frozenset({"torch.nn.parameter.Parameter", "torch.nn.Parameter"})
 
+WRAPPER_SUBCLASS = Global("torch._utils._rebuild_wrapper_subclass")
+SHARDED_TENSOR = Global("torch.distributed._shard.sharded_tensor.api.ShardedTensor")
+"""Of FSDP. It has no values of its own, and keeps the shards of its state as they are: what else views their storages,
+as the parameters of a unit do, is not changed."""
+
 SETTERS = frozenset({
     "data", "grad", "_grad", "requires_grad", "names", "real", "imag", "retains_grad", "_backward_hooks",
     "_post_accumulate_grad_hooks", "grad_dtype", "volatile", "_grad_fn",
@@ -140,6 +145,8 @@ class Rebuilding:
 
     def subclass(self, function: object, kind: object, args: object, state: object) -> object:
         """A tensor that got attributes, or one of another class, which may hold its values in another way."""
+        if (function, kind) == (WRAPPER_SUBCLASS, SHARDED_TENSOR) and isinstance(args, tuple) and args[:1] == (kind,):
+            return Opaque(SHARDED_TENSOR.name, state=state, is_tensor=True)
         own = self.functions().get(function.name) if isinstance(function, Global) else None
         made = own(*args) if own and isinstance(args, tuple) else None
         if not isinstance(kind, Global) or kind.name not in TENSOR_CLASSES | PARAMETER_CLASSES or made is None:

@@ -1,4 +1,4 @@
-"""Streaming tensors into a torch file (`.pth`) that holds a plain state dict, made without torch.
+"""Streaming tensors into a torch file (`.pth`) that holds a state dict, or dicts of them, made without torch.
 
 The file is a zip of stored records, as torch.save has written since 1.6: a pickle of names and shapes, and one record
 of raw bytes for each tensor, at a multiple of 64 bytes so that torch can map it into memory. Source of the records:
@@ -9,43 +9,73 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from dinoport.files.census import Census
 from dinoport.files.output_file import OutputFile, WrittenFile
 from dinoport.formats.stream import Writable, specs, stream
-from dinoport.formats.torch.pickle_writer import pickle_state_dict
+from dinoport.formats.torch.pickle_writer import pickle_tree
+from dinoport.tensor import TensorSpec
 
 ALIGNMENT_BYTES = 64
 
 ZIP64_FROM_BYTES = 2**30
 """From here on records get 64-bit sizes; zip demands them from 4 GiB, zipfile from 2 GiB."""
 
+Key: TypeAlias = tuple[str, ...]
+"""Where a tensor stands in a file: the keys of the dicts around it, then its own name there."""
+
 
 def write_torch_file(
-    path: Path, tensors: Sequence[Writable], *, on_bytes: Callable[[int], None] = lambda count: None
+    path: Path,
+    tensors: Sequence[Writable],
+    *,
+    keys: Mapping[str, Sequence[Key]] | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
 ) -> WrittenFile:
     """Write `tensors` to the new file `path` as a state dict in their order, holding one block at a time.
 
-    `on_bytes` is called with the size of each block of values. Raises FolderError where the disk refuses, and leaves
-    no file.
+    `keys` say for each tensor where else it is to stand, in dicts of dicts: its values are stored once. `on_bytes` is
+    called with the size of each block of values. Raises FolderError where the disk refuses, and leaves no file.
     """
     announced = specs(tensors)
-    pickled = pickle_state_dict(announced)
+    pickled = pickle_tree(_tree(announced, keys), announced)
     census: dict[str, Census] = {}
     with OutputFile(path, sum(spec.size_bytes for spec in announced)) as file:
-        with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
-            write = _Records(archive, file).write
-            write("data.pkl", [pickled])
-            write("byteorder", [b"little"])
-            for number, tensor in enumerate(tensors):
-                blocks = stream(tensor, census)
-                write(f"data/{number}", blocks, tensor.target.size_bytes, on_bytes)
-            write("version", [b"3\n"])
-            write(".data/serialization_id", [_serialization_id(archive)])
+        append_archive(file, pickled, tensors, census, on_bytes)
         return file.finish(census)
+
+
+def append_archive(
+    file: OutputFile,
+    pickled: bytes,
+    tensors: Sequence[Writable],
+    census: dict[str, Census],
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Add a whole archive to a file that may hold others: a pickle, and the values of tensor number n in `data/n`."""
+    with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
+        write = _Records(archive, file, file.size_bytes).write
+        write("data.pkl", [pickled])
+        write("byteorder", [b"little"])
+        for number, tensor in enumerate(tensors):
+            write(f"data/{number}", stream(tensor, census), tensor.target.size_bytes, on_bytes)
+        write("version", [b"3\n"])
+        write(".data/serialization_id", [_serialization_id(archive)])
+
+
+def _tree(tensors: Sequence[TensorSpec], keys: Mapping[str, Sequence[Key]] | None) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for number, spec in enumerate(tensors):
+        for *dicts, name in keys[spec.name] if keys else [(spec.name,)]:
+            node = tree
+            for part in dicts:
+                node = node.setdefault(part, {})
+            node[name] = number
+    return tree
 
 
 class _Forwards:
@@ -60,10 +90,10 @@ class _Forwards:
 
 
 class _Records:
-    """Adds records to a zip, each at a multiple of 64 bytes."""
+    """Adds records to a zip, each at a multiple of 64 bytes of it; it `starts` somewhere in the file."""
 
-    def __init__(self, archive: ZipFile, file: OutputFile) -> None:
-        self._archive, self._file = archive, file
+    def __init__(self, archive: ZipFile, file: OutputFile, starts: int) -> None:
+        self._archive, self._file, self._starts = archive, file, starts
 
     def write(
         self,
@@ -77,7 +107,7 @@ class _Records:
         zip64 = size_bytes >= ZIP64_FROM_BYTES
         # The padding goes where torch puts it: into an extra field of the local header.
         header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
-        padding = -(self._file.size_bytes + header_bytes) % ALIGNMENT_BYTES
+        padding = -(self._file.size_bytes - self._starts + header_bytes) % ALIGNMENT_BYTES
         info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
         with self._archive.open(info, "w", force_zip64=zip64) as record:
             info.extra = b""

@@ -1,0 +1,166 @@
+"""A start for `dinov2/train/train.py`: `{"model": …}`, given as `student.pretrained_weights`.
+
+The student's backbone loads it with `strict=False`, and the teacher is copied from it; heads start anew. The names are
+those of the class that the config builds: `student.block_chunks` groups them. One file has the names for both ways.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from dinoport.codebases.dinov2.vit import BUILDERS
+from dinoport.codebases.start import (
+    Key,
+    Option,
+    Options,
+    Start,
+    both_or_neither,
+    channels_warning,
+    disagreements,
+    rules_of,
+)
+from dinoport.errors import SettingError
+from dinoport.formats.run_config import RunConfig
+from dinoport.model import Model
+from dinoport.networks.vit.architecture import ViT
+from dinoport.request import Request
+from dinoport.tensor import Shape
+
+FILE = "start.pth"
+TRAINER = "dinov2/train/train.py of facebookresearch/dinov2"
+
+DEPTHS = {"vit_small": 12, "vit_base": 12, "vit_large": 24, "vit_giant2": 40}
+"""Of the builders in `dinov2/models/vision_transformer.py`, beside width and heads. All have an MLP ratio of 4."""
+
+GATED = ("swiglu", "swiglufused")
+
+CHUNKS = 4
+"""Into how many every config of `dinov2/configs/train` groups blocks. The code's default is not to group them."""
+
+STOPS = "the trainer stops at shapes that differ"
+RANDOM = "what the file lacks starts from random values, and what it has beside that is ignored, without a word"
+RESAMPLED = "positions at other sizes are resampled by another rule, without a word"
+
+
+def _same_layer(ours: object, theirs: object) -> bool:
+    return ours == theirs or (ours in GATED and theirs in GATED)
+
+
+OPTIONS: Mapping[str, Option] = {
+    "student.arch": Option("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in BUILDERS),
+    "student.patch_size": Option(16, STOPS),
+    "student.ffn_layer": Option("mlp", RANDOM, _same_layer),
+    "student.num_register_tokens": Option(0, RANDOM),
+    "student.layerscale": Option(1e-5, RANDOM, both_or_neither),
+    "student.qkv_bias": Option(True, RANDOM),
+    "student.proj_bias": Option(True, RANDOM),
+    "student.ffn_bias": Option(True, RANDOM),
+    "student.interpolate_antialias": Option(False, RESAMPLED),
+    "student.interpolate_offset": Option(0.1, RESAMPLED),
+    "crops.global_crops_size": Option(224, STOPS),
+}
+"""Source of the defaults: `dinov2/configs/ssl_default_config.yaml`."""
+
+
+def start(model: Model, request: Request, image_size: int, config: RunConfig | None) -> Start:
+    """The start of a DINOv2, with names for the block chunks of a config."""
+    if request.ranks > 1:
+        raise SettingError(
+            "`ranks` is for facebookresearch/dinov3 alone",
+            cause="each process of dinov2's training loads the same file",
+            next_step="leave `ranks` out",
+        )
+    vit: ViT = model.architecture  # type: ignore[assignment]  # the trainer is chosen by the family
+    names = [name for name in vit.tensors() if not name.startswith("classifier.")]
+    said = int((config.number("student.block_chunks") if config else 0) or 0)
+    options = _options(vit, image_size, said)
+    groups = (0, said or CHUNKS) if 0 < (said or CHUNKS) <= vit.depth else (0,)
+    return Start(
+        trainer=TRAINER,
+        file=FILE,
+        rules=rules_of(names, ()),
+        keys={name: tuple({("model", chunked(name, vit.depth, count)): None for count in groups}) for name in names},
+        options=options,
+        wanted=tuple(_wanted(vit, {**options, "student.block_chunks": count}) for count in groups),
+        use=(
+            "cd CHECKOUT  # of facebookresearch/dinov2",
+            "PYTHONPATH=. torchrun --nproc_per_node=1 dinov2/train/train.py --config-file FOLDER/start.yaml \\",
+            "    --output-dir RUN student.pretrained_weights=FOLDER/start.pth train.dataset_path=DATASET",
+        ),
+        fresh=("both projection heads and their centers", "the optimiser, the iteration and all schedules"),
+        silent=(
+            "The trainer loads with `strict=False` and prints no names. With another `student.block_chunks` than "
+            f"{' or '.join(map(str, groups))}, or any other option that differs from start.yaml, part of the model "
+            "starts from random values; the loss of the first iterations is then that of a fresh run.",
+        ),
+        beside=("The evaluations take the backbone from `dinoport convert … --to original`.",),
+        warnings=(
+            *channels_warning(vit.channels, TRAINER),
+            *_unbuilt(vit),
+            *(disagreements(config, options, OPTIONS) if config else ()),
+        ),
+    )
+
+
+def chunked(name: str, depth: int, chunks: int) -> str:
+    """The name of a tensor in a model of so many groups of blocks; of 0 the flat name."""
+    if not chunks:
+        return name
+    size = depth // chunks
+    return re.sub(r"^blocks\.(\d+)\.", lambda found: f"blocks.{int(found[1]) // size}.{found[1]}.", name)
+
+
+def _options(vit: ViT, image_size: int, chunks: int) -> Options:
+    arch = _arch(vit)
+    return {
+        **({"student.arch": arch} if arch else {}),
+        "student.patch_size": vit.patch_size,
+        "student.ffn_layer": "mlp" if vit.feed_forward == "mlp" else "swiglufused",
+        "student.block_chunks": chunks,
+        "student.num_register_tokens": vit.registers,
+        "student.layerscale": 1e-5 if vit.layer_scale else 0,
+        "student.qkv_bias": vit.qkv_bias,
+        "student.proj_bias": vit.proj_bias,
+        "student.ffn_bias": vit.ffn_bias,
+        "student.interpolate_antialias": vit.interpolation.antialias,
+        "student.interpolate_offset": vit.interpolation.offset,
+        "crops.global_crops_size": image_size,
+    }
+
+
+def _arch(vit: ViT) -> str | None:
+    gated = (int(vit.width * 4 * 2 / 3) + 7) // 8 * 8
+    hidden = 4 * vit.width if vit.feed_forward == "mlp" else gated
+    sizes = (vit.width, vit.heads), vit.depth
+    known = (name for name in BUILDERS if (BUILDERS[name], DEPTHS[name]) == sizes and vit.mlp_hidden == hidden)
+    return next(known, None)
+
+
+def _unbuilt(vit: ViT) -> Iterator[str]:
+    if _arch(vit) is None:
+        yield (
+            f"no builder of facebookresearch/dinov2 makes this model (width {vit.width}, depth {vit.depth}, "
+            f"heads {vit.heads}, hidden features {vit.mlp_hidden}): add one to dinov2/models/vision_transformer.py, "
+            "and give its name as student.arch"
+        )
+
+
+def _wanted(vit: ViT, options: Options) -> dict[Key, Shape]:
+    """The tensors of the backbone that these options build, in the sizes of the model."""
+    size, cell = options["crops.global_crops_size"], options["student.patch_size"]
+    built = replace(
+        vit,
+        patch_size=cell,
+        image_size=size,
+        feed_forward="mlp" if options["student.ffn_layer"] == "mlp" else "swiglu",
+        registers=options["student.num_register_tokens"],
+        layer_scale=bool(options["student.layerscale"]),
+        qkv_bias=options["student.qkv_bias"],
+        proj_bias=options["student.proj_bias"],
+        ffn_bias=options["student.ffn_bias"],
+        classifier=None,
+    )
+    count = options["student.block_chunks"]
+    return {("model", chunked(name, vit.depth, count)): shape for name, shape in built.tensors().items()}

@@ -1,0 +1,323 @@
+"""A start for `dinov3/train/train.py`: `{"teacher": …}`, given as `student.resume_from_teacher_chkpt`.
+
+It is loaded strictly, backbone and both heads, and copied to the teacher. What the source lacks has to be made, and is
+named. More than one process loads a folder of torch.distributed.checkpoint alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dinoport.codebases.dinov3.vit import BUILDERS, EPS, ROPE_BASE
+from dinoport.codebases.start import (
+    Key,
+    Option,
+    Options,
+    Start,
+    both_or_neither,
+    channels_warning,
+    disagreements,
+    rules_of,
+)
+from dinoport.errors import SettingError
+from dinoport.formats.run_config import RunConfig
+from dinoport.mapping.constants import Seeded, ones, zeros
+from dinoport.mapping.rule import Rule, make
+from dinoport.model import Model
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.networks.network import Architecture
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.request import Request
+from dinoport.tensor import Shape
+
+FILE = "start.pth"
+TRAINER = "dinov3/train/train.py of facebookresearch/dinov3"
+
+SIZES = {
+    "vit_small": (12, 4.0),
+    "vit_base": (12, 4.0),
+    "vit_large": (24, 4.0),
+    "vit_so400m": (27, 3.777777778),
+    "vit_huge2": (32, 4.0),
+    "vit_giant2": (40, 4.0),
+    "vit_7b": (40, 3.0),
+}
+"""Depth and MLP ratio of the builders in `dinov3/models/vision_transformer.py`; no option changes them."""
+
+CONVNEXTS = {
+    "convnext_tiny": ((3, 3, 9, 3), 96),
+    "convnext_small": ((3, 3, 27, 3), 96),
+    "convnext_base": ((3, 3, 27, 3), 128),
+    "convnext_large": ((3, 3, 27, 3), 192),
+}
+"""Depths and first width, by `convnext_sizes` in `dinov3/models/convnext.py`."""
+
+GATES = {"swiglu": 8, "swiglu32": 32, "swiglu64": 64, "swiglu128": 128}
+"""To what each `student.ffn_layer` rounds the hidden width up (`dinov3/layers/ffn_layers.py`)."""
+
+HEADS = ("dino", "ibot")
+HEAD_SIZES = {"head_hidden_dim": 2048, "head_bottleneck_dim": 256, "head_n_prototypes": 65536, "head_nlayers": 3}
+"""Of a projection head, as `dinov3/configs/ssl_default_config.yaml` has them."""
+
+MAX_HEAD = 2**24
+"""Of each of these; a config is not trusted with more."""
+
+DEVIATION = 0.02
+MADE_HEAD = "made for training: the source has no projection head, and the trainer stops without"
+MADE_NORM = "made for training: the config has a norm of its own for local crops, and the source has lost it"
+
+STOPS = "the trainer stops"
+SILENT = "the model computes something else, without a word"
+
+
+def _same_layer(ours: object, theirs: object) -> bool:
+    return ours == theirs or (ours in GATES and theirs in GATES)
+
+
+OPTIONS: Mapping[str, Option] = {
+    "student.arch": Option("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in SIZES),
+    "student.patch_size": Option(16, STOPS),
+    "student.ffn_layer": Option("mlp", STOPS, _same_layer),
+    "student.n_storage_tokens": Option(0, STOPS),
+    "student.mask_k_bias": Option(False, STOPS),
+    "student.layerscale": Option(1e-5, STOPS, both_or_neither),
+    "student.norm_layer": Option("layernorm", SILENT),
+    "student.qkv_bias": Option(True, STOPS),
+    "student.proj_bias": Option(True, STOPS),
+    "student.ffn_bias": Option(True, STOPS),
+    "student.untie_cls_and_patch_norms": Option(False, STOPS),
+    "student.untie_global_and_local_cls_norm": Option(False, STOPS),
+    ROPE_BASE: Option(100.0, "none, as the file's periods are taken"),
+    "ibot.separate_head": Option(True, STOPS),
+    **{f"{head}.{name}": Option(size, STOPS) for head in HEADS for name, size in HEAD_SIZES.items()},
+}
+"""Source of the defaults: `dinov3/configs/ssl_default_config.yaml`."""
+
+
+def start(model: Model, request: Request, image_size: int, config: RunConfig | None) -> Start:
+    """The start of a DINOv3. Raises SettingError for sizes of heads that a config cannot mean."""
+    architecture: Any = model.architecture
+    names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
+    width = _width(architecture)
+    carried = [name for name in model.decoding.beside if name.startswith(("dino_head.", "ibot_head."))]
+    own = {name: model.decoding.beside[name].shape for name in carried}
+    sizes = {head: _sizes_of(own, head) or _sizes_said(config, head) for head in HEADS}
+    made: list[Rule] = []
+    for head in HEADS:
+        for name, shape in _head(head, width, sizes[head]).items():
+            if name not in carried:
+                constant = zeros(*shape) if name.endswith(".bias") else Seeded(shape, DEVIATION)
+                made.append(make(name, constant, because=f"{MADE_HEAD}: {constant}"))
+    heads_made = bool(made)
+    untied = getattr(architecture, "local_cls_norm", False)
+    if isinstance(architecture, RotaryViT) and not untied and _lost_norm(model, config):
+        for leaf, constant in (("weight", ones(width)), ("bias", zeros(width))):
+            made.append(make(f"local_cls_norm.{leaf}", constant, because=f"{MADE_NORM}: {constant}"))
+        untied = True
+    options = _options(architecture, sizes, untied=untied)
+    every = [*names, *carried, *(rule.targets[0].template for rule in made if rule.targets[0])]
+    ranks = request.ranks > 1
+    where = "FOLDER" if ranks else "FOLDER/start.pth"
+    return Start(
+        trainer=TRAINER,
+        file="" if ranks else FILE,
+        rules=rules_of(names, carried, made),
+        keys={name: (_key(name, distributed=ranks),) for name in every},
+        options=options,
+        wanted=(_wanted(architecture, options, distributed=ranks),),
+        use=(
+            "cd CHECKOUT  # of facebookresearch/dinov3",
+            f"PYTHONPATH=. torchrun --nproc_per_node={request.ranks} dinov3/train/train.py \\",
+            "    --config-file FOLDER/start.yaml --output-dir RUN \\",
+            f"    student.resume_from_teacher_chkpt={where} train.dataset_path=DATASET",
+        ),
+        fresh=(
+            "the optimiser, the centers, the iteration and all schedules",
+            *(("both projection heads: made, as the source has none",) if heads_made else ()),
+        ),
+        silent=(
+            "The trainer loads strictly: a tensor that is missing, left over or of another shape stops it, by name.",
+            "One option says nothing: with another `student.norm_layer` (eps 1e-6 or 1e-5) than start.yaml, all "
+            "tensors load and the model computes something else.",
+            "The trainer keeps its rotary periods in bfloat16, whatever the file holds: outputs of the training model "
+            "differ from the source's by up to 3e-3 where the file's are not rounded so.",
+        ),
+        carried=tuple(carried),
+        strict=True,
+        beside=(
+            f"As a gram teacher: `gram.use_loss=true gram.ckpt={where} crops.gram_teacher_crops_size=N`; "
+            "heads are skipped there.",
+            "Not as a distillation teacher: its heads are made, and would teach noise."
+            if heads_made
+            else f"As a distillation teacher: `distillation.enabled=true distillation.checkpoint_path={where} "
+            "distillation.full_cfg_path=CONFIG`, with the whole config of the run that it came from.",
+        ),
+        warnings=(
+            *channels_warning(architecture.channels, TRAINER),
+            *_unbuilt(architecture),
+            *(disagreements(config, options, OPTIONS) if config else ()),
+        ),
+    )
+
+
+def _key(name: str, *, distributed: bool) -> Key:
+    own = name if name.startswith(("dino_head.", "ibot_head.")) else f"backbone.{name}"
+    return (f"model.{own}",) if distributed else ("teacher", own)
+
+
+def _head(head: str, width: int, sizes: Mapping[str, int]) -> dict[str, Shape]:
+    """The tensors of a projection head (`dinov3/layers/dino_head.py`)."""
+    hidden, bottleneck, layers = sizes["head_hidden_dim"], sizes["head_bottleneck_dim"], sizes["head_nlayers"]
+    widths = [width, *[hidden] * (layers - 1), bottleneck]
+    shapes: dict[str, Shape] = {}
+    for at in range(layers):
+        own = f"{head}_head.mlp.{2 * at}" if layers > 1 else f"{head}_head.mlp"
+        shapes |= {f"{own}.weight": (widths[at + 1], widths[at]), f"{own}.bias": (widths[at + 1],)}
+    return shapes | {f"{head}_head.last_layer.weight": (sizes["head_n_prototypes"], bottleneck)}
+
+
+def _sizes_of(own: Mapping[str, Shape], head: str) -> dict[str, int]:
+    """The sizes of a head that the source has; none where it has none."""
+    first, last = own.get(f"{head}_head.mlp.0.weight"), own.get(f"{head}_head.last_layer.weight")
+    if first is None or last is None or len(first) != 2 or len(last) != 2:
+        return {}
+    layers = sum(name.startswith(f"{head}_head.mlp.") and name.endswith(".weight") for name in own)
+    return dict(zip(HEAD_SIZES, (first[0], last[1], last[0], layers), strict=True))
+
+
+def _sizes_said(config: RunConfig | None, head: str) -> dict[str, int]:
+    """The sizes of a head that has to be made: the config's, else the code's defaults."""
+    sizes = {}
+    for name, default in HEAD_SIZES.items():
+        said = config.value(f"{head}.{name}", default) if config else default
+        if (
+            not isinstance(said, int)
+            or isinstance(said, bool)
+            or not 0 < said <= (16 if name == "head_nlayers" else MAX_HEAD)
+        ):
+            raise SettingError(
+                f"{config.where if config else 'the config'} gives a projection head a size that it cannot have",
+                where=f"{head}.{name}",
+                expected="a whole number above 0",
+                found=repr(said)[:100],
+                next_step="mend the config, or leave `config` out for the code's default sizes",
+            )
+        sizes[name] = said
+    return sizes
+
+
+def _lost_norm(model: Model, config: RunConfig | None) -> bool:
+    """Whether training wants a norm for local crops that a folder of Transformers has no place for."""
+    lost = model.record.get("lost")
+    wants = config.flag("student.untie_global_and_local_cls_norm") if config else None
+    return bool(wants) or (wants is None and isinstance(lost, list) and "local_cls_norm" in lost)
+
+
+def _options(architecture: Architecture, sizes: Mapping[str, Mapping[str, int]], *, untied: bool) -> Options:
+    arch = _arch(architecture)
+    heads = {f"{head}.{name}": size for head, own in sizes.items() for name, size in own.items()}
+    options: dict[str, object] = {"student.arch": arch} if arch else {}
+    if isinstance(architecture, RotaryViT):
+        norms = {eps: name for name, eps in EPS.items()}
+        options |= {
+            "student.patch_size": architecture.patch_size,
+            "student.ffn_layer": _layer(architecture, untied=untied),
+            "student.n_storage_tokens": architecture.registers,
+            "student.mask_k_bias": architecture.key_bias_mask and architecture.qkv_bias,
+            "student.layerscale": 1e-5 if architecture.layer_scale else None,
+            **(
+                {"student.norm_layer": norms[architecture.layer_norm_eps]}
+                if architecture.layer_norm_eps in norms
+                else {}
+            ),
+            "student.qkv_bias": architecture.qkv_bias,
+            "student.proj_bias": architecture.proj_bias,
+            "student.ffn_bias": architecture.ffn_bias,
+            "student.untie_cls_and_patch_norms": False,
+            "student.untie_global_and_local_cls_norm": untied,
+            ROPE_BASE: float(architecture.rope_theta),
+        }
+    return {**options, "ibot.separate_head": True, **heads}
+
+
+def _layer(vit: RotaryViT, *, untied: bool) -> str:
+    """`student.ffn_layer`: of the gated ones the first that gives this hidden width, if the builder is known.
+
+    All of them compute the same. Models with a norm for local crops are trained as the 7B is, with swiglu64.
+    """
+    if vit.feed_forward == "mlp":
+        return "mlp"
+    usual = "swiglu64" if untied and vit.mlp_hidden % GATES["swiglu64"] == 0 else "swiglu"
+    return next((name for name in (usual, *GATES) if _builder(vit, name)), usual)
+
+
+def _builder(vit: RotaryViT, layer: str) -> str | None:
+    """The builder that makes a ViT of these sizes with such feed-forward layers."""
+    for name, (depth, ratio) in SIZES.items():
+        hidden = int(BUILDERS[name][0] * ratio)
+        if layer in GATES:
+            hidden = int(hidden * 2 / 3)
+            hidden += -hidden % GATES[layer]
+        if (*BUILDERS[name], depth, hidden) == (vit.width, vit.heads, vit.depth, vit.mlp_hidden):
+            return name
+    return None
+
+
+def _arch(architecture: Any) -> str | None:
+    if isinstance(architecture, ConvNeXt):
+        known = ((name, depths, [first * 2**i for i in range(4)]) for name, (depths, first) in CONVNEXTS.items())
+        sizes = (architecture.depths, [*architecture.widths])
+        return next((name for name, depths, widths in known if (depths, widths) == sizes), None)
+    layers = ("mlp",) if architecture.feed_forward == "mlp" else tuple(GATES)
+    return next((found for layer in layers if (found := _builder(architecture, layer))), None)
+
+
+def _unbuilt(architecture: Any) -> Iterator[str]:
+    if _arch(architecture) is None:
+        yield (
+            f"no builder of facebookresearch/dinov3 makes this model ({_sizes_in_words(architecture)}): add one to "
+            "dinov3/models/vision_transformer.py or convnext.py, and give its name as student.arch"
+        )
+    if isinstance(architecture, RotaryViT) and architecture.layer_norm_eps not in EPS.values():
+        yield f"no student.norm_layer has this model's eps, {architecture.layer_norm_eps:g}, but 1e-6 and 1e-5 alone"
+
+
+def _sizes_in_words(architecture: Any) -> str:
+    if isinstance(architecture, ConvNeXt):
+        return f"depths {architecture.depths}, widths {architecture.widths}"
+    return (
+        f"width {architecture.width}, depth {architecture.depth}, heads {architecture.heads}, "
+        f"hidden features {architecture.mlp_hidden}"
+    )
+
+
+def _width(architecture: Any) -> int:
+    """How many features go into a head."""
+    found: int = architecture.widths[-1] if isinstance(architecture, ConvNeXt) else architecture.width
+    return found
+
+
+def _wanted(architecture: Any, options: Options, *, distributed: bool) -> dict[Key, Shape]:
+    """The tensors of the teacher that these options build, in the sizes of the model."""
+    built = architecture
+    if isinstance(architecture, RotaryViT):
+        built = replace(
+            architecture,
+            patch_size=options["student.patch_size"],
+            feed_forward="mlp" if options["student.ffn_layer"] == "mlp" else "swiglu",
+            registers=options["student.n_storage_tokens"],
+            layer_scale=options["student.layerscale"] is not None,
+            qkv_bias=options["student.qkv_bias"],
+            key_bias_mask=options["student.mask_k_bias"],
+            proj_bias=options["student.proj_bias"],
+            ffn_bias=options["student.ffn_bias"],
+            local_cls_norm=options["student.untie_global_and_local_cls_norm"],
+            classifier=None,
+        )
+    wanted: dict[str, Shape] = built.tensors()
+    for head in HEADS:
+        sizes = {name: options[f"{head}.{name}"] for name in HEAD_SIZES}
+        wanted |= _head(head, _width(built), sizes)
+    return {_key(name, distributed=distributed): shape for name, shape in wanted.items()}

@@ -1,0 +1,175 @@
+"""A start for training as a target: one file in the form that the original's own trainer loads, and a config beside it.
+
+Whose trainer it is follows from the family of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dinoport import __version__
+from dinoport.codebases.running import LoadingProof
+from dinoport.codebases.start import Start, loaded, shapes_in, shown
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.shared import baked_from, input_size, position_rule
+from dinoport.errors import CheckpointError, SettingError, UnknownModelError
+from dinoport.files.output_file import WrittenFile
+from dinoport.formats.run_config import START, read_run_config
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.rule import Rule
+from dinoport.model import Model
+from dinoport.request import Request
+
+HAS_CARD = False
+
+TRAINERS = {
+    "dino": "dinoport.codebases.dino.start",
+    "dino_resnet": "dinoport.codebases.dino.start",
+    "dinov2": "dinoport.codebases.dinov2.start",
+    "dinov3": "dinoport.codebases.dinov3.start",
+    "dinov3_convnext": "dinoport.codebases.dinov3.start",
+}
+"""The module that knows the trainer of each family."""
+
+UNHELD = ("labels", "image_mean", "image_std")
+
+
+def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """The start of a model.
+
+    Raises UnknownModelError where no trainer is known, SettingError where a request or a config does not fit.
+    """
+    unheld = [name for name in UNHELD if getattr(request, name) is not None]
+    if unheld:
+        raise SettingError(
+            f"`{unheld[0]}` has no place in a start for training",
+            found=", ".join(unheld),
+            next_step="leave it out",
+        )
+    module = TRAINERS.get(model.family.name)
+    if module is None:
+        raise UnknownModelError(
+            f"no trainer is known for a {model.family.title}",
+            expected="a model of facebookresearch/dino, dinov2 or dinov3",
+            found=str(model.family),
+            next_step="`to='original'` writes it under the names of the code that it came from",
+        )
+    architecture: Any = model.architecture
+    size = architecture.image_size
+    if architecture.positions:
+        size = input_size(request, size, architecture.cell)
+    elif request.image_size is not None:
+        raise SettingError(
+            "`image_size` resamples a table of positions, and this model has none",
+            found=f"image_size={request.image_size}",
+            next_step="leave it out: the trainer takes pictures of any size",
+        )
+    config = read_run_config(request.config) if request.config else None
+    start: Start = import_module(module).start(model, request, size, config)
+    baked = baked_from(size, architecture.image_size) if architecture.positions else None
+    return Target(
+        form=f"a start for {start.trainer.rpartition(' of ')[2]}",
+        title=f"a start for {start.trainer}",
+        rules=tuple(_baked(start.rules, architecture, size)) if baked else start.rules,
+        image_size=size,
+        channels=architecture.channels,
+        baked_from=baked,
+        interpolation=architecture.interpolation if architecture.positions else None,
+        start=start,
+    )
+
+
+def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule]:
+    """The same rules with the position table resampled."""
+    own = architecture.positions
+    for rule in rules:
+        if rule.source and rule.source.template == own:
+            yield position_rule(own, size, architecture.image_size, architecture.cell, architecture.interpolation)
+        else:
+            yield rule
+
+
+def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+    """None in JSON: the config is YAML, as its trainer reads it."""
+    return {}
+
+
+def write(
+    folder: Path,
+    target: Target,
+    steps: Sequence[Step],
+    contents: Mapping[str, Mapping[str, object]],
+    max_shard_bytes: int,
+    on_bytes: Callable[[int], None],
+    on_shard: Callable[[Path], None],
+) -> list[WrittenFile]:
+    """Write the file, and the config where the trainer has one. Raises FolderError where the disk refuses."""
+    from dinoport.files.json_file import write_text
+
+    start = _start_of(target)
+    if start.file:
+        weights = [write_torch_file(folder / start.file, steps, keys=start.keys, on_bytes=on_bytes)]
+    else:
+        from dinoport.formats.distributed.writer import write_distributed
+
+        names = {name: keys[0][0] for name, keys in start.keys.items()}
+        weights = write_distributed(folder, steps, names, on_bytes=on_bytes)
+    return [*weights, *([write_text(folder / START, config_text(start))] if start.config else [])]
+
+
+def config_text(start: Start) -> str:
+    """The options of a start as a config of its trainer, in YAML."""
+    import yaml
+
+    nested: dict[str, dict[str, object]] = {}
+    for name, value in start.options.items():
+        group, _, own = name.partition(".")
+        nested.setdefault(group, {})[own] = value
+    head = f"# What has to agree with the weights, for {start.trainer}. Options of your own go beside it.\n"
+    return f"{head}{yaml.safe_dump(nested, sort_keys=False)}"
+
+
+def loads(start: Start, tree: object, beside: Path) -> LoadingProof:
+    """What the trainer makes of a file that was read, and of the config beside it."""
+    proof = loaded(start, shapes_in(tree), __version__)
+    wrong = [*_misfits(start, beside)] if start.config else []
+    return replace(proof, failure="; ".join(wrong)) if wrong else proof
+
+
+def _misfits(start: Start, path: Path) -> Iterator[str]:
+    try:
+        config = read_run_config(path)
+    except CheckpointError as error:
+        yield f"{START}: {error.found or error.what}"
+        return
+    for name, value in start.options.items():
+        found = config.value(name, None)
+        if found != value or isinstance(found, bool) != isinstance(value, bool):
+            yield f"{START} says {name} = {shown(found)[:100]}, and the weights need {shown(value)}"
+
+
+def _start_of(target: Target) -> Start:
+    if target.start is None:
+        raise ValueError("a target that is no start for training")
+    return target.start
+
+
+def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
+    """No class of a library runs it: the network's own forward pass does."""
+
+
+def classes(target: Target) -> tuple[str, ...]:
+    """None: see `runner`."""
+    return ()
+
+
+def usage(target: Target, folder: str) -> tuple[str, ...]:
+    """The command that trains on from the folder."""
+    from dinoport.shown.text import as_word
+
+    return tuple(line.replace("FOLDER", as_word(folder)) for line in _start_of(target).use)

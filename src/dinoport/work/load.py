@@ -1,0 +1,130 @@
+"""`load`: a source as a model that is ready to run, from a converted folder that is kept for the next time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dinoport import __version__
+from dinoport.errors import MissingPackageError
+from dinoport.files.byte_sources import ByteSource
+from dinoport.files.remote.caches import own_cache
+from dinoport.finding.sources import locate
+from dinoport.formats.transformers_folder import PROCESSOR, read_json
+from dinoport.progress import Progress
+from dinoport.request import Request
+from dinoport.work.folder import REPORT
+
+EDGE_BYTES = 1024**2
+"""Of a file at each end: a safetensors header lies in the first, a zip's directory, with its checksums, in the last."""
+
+
+class Loaded:
+    """A model and its image processor: `model, processor = loaded`.
+
+    `folder` is the converted folder in the cache, `report` the content of its dinoport.json. Each part is loaded when
+    it is first asked for, by the class that the report names.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.report: Mapping[str, Any] = read_json(folder / REPORT)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.model
+        yield self.processor
+
+    def __repr__(self) -> str:
+        return f"<{self.report['model']['class']}: {self.verdict}>"
+
+    @property
+    def verdict(self) -> str:
+        """What was shown of the model, in one line."""
+        return str(self.report["verdict"]["text"])
+
+    @cached_property
+    def model(self) -> Any:
+        """The model of Transformers, in evaluation mode."""
+        import transformers
+
+        from dinoport.codebases.transformers.running import quiet
+
+        cls = getattr(transformers, self.report["model"]["class"])
+        with quiet():
+            return cls.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype="auto").eval()
+
+    @cached_property
+    def processor(self) -> Any:
+        """The image processor; None where no class of Transformers prepares pictures for this model.
+
+        Raises MissingPackageError for a class that needs torchvision.
+        """
+        if not (self.folder / PROCESSOR).exists():
+            return None
+        from transformers import AutoImageProcessor
+
+        try:
+            return AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
+        except ImportError as error:
+            if find_spec("torchvision") is not None:
+                raise
+            raise MissingPackageError(
+                "the image processor of this model needs torchvision (not installed)",
+                next_step="pip install torchvision, the version for your torch; `loaded.model` needs none",
+            ) from error
+
+
+def loaded(
+    source: str | Path,
+    request: Request,
+    level: str,
+    on_progress: Progress,
+    convert: Callable[[Path], object],
+    prove_again: Callable[[Path], object] | None,
+) -> Loaded:
+    """The model of a source, from the cache; `convert` writes its folder there where it has none yet.
+
+    `prove_again` holds a folder that is there against its source.
+    """
+    from filelock import FileLock
+
+    folder = own_cache() / "models" / _key(source, request, level, on_progress)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".loading")):
+        if not folder.exists():
+            convert(folder)
+            found = Loaded(folder)
+            print(f"dinoport: {found.verdict}", file=sys.stderr)
+            return found
+    if prove_again:
+        prove_again(folder)
+    return Loaded(folder)
+
+
+def _key(source: str | Path, request: Request, level: str, on_progress: Progress) -> str:
+    """What a folder of the cache is called: another one for a source that is not the same, to the nanosecond."""
+    places = [locate(source, on_progress, head=request.head)]
+    if isinstance(request.head, (str, Path)) and Path(request.head).exists():
+        places.append(locate(request.head, on_progress))
+    files: list[object] = []
+    for located in places:
+        with located.open(on_progress) as checkpoint:
+            files += [_traits(each) for each in checkpoint.sources]
+            files.append([str(checkpoint.config), str(checkpoint.run)])
+    key = [__version__, level, {**request.to_dict(), "head": str(request.head)}, files]
+    return hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:40]
+
+
+def _traits(source: ByteSource) -> list[object]:
+    """What tells a file from another: its place, size and time, and a hash of both its ends."""
+    path, size = Path(source.where), source.size_bytes
+    ends = {0: min(EDGE_BYTES, size), max(0, size - EDGE_BYTES): min(EDGE_BYTES, size)}
+    digest = hashlib.sha256(b"".join(source.read(start, count) for start, count in ends.items()))
+    time = path.stat().st_mtime_ns if path.exists() else None
+    return [str(path.resolve()) if path.exists() else source.where, size, time, digest.hexdigest()]

@@ -1,0 +1,275 @@
+"""What is said of a start for training: what was made, what has to agree, what is refused, and what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dinoport.api import convert, verify
+from dinoport.errors import DinoportError
+from dinoport.proofs.verdict import Word
+from dinoport.report.report import Report
+from tests import tiny
+from tests.families.cases import BY_NAME, Case
+from tests.models import V2
+
+torch = pytest.importorskip("torch")
+
+SMALL_HEADS = {"head_hidden_dim": 16, "head_bottleneck_dim": 8, "head_n_prototypes": 24}
+
+
+def start(source: Path, folder: Path, **asked: Any) -> Report:
+    return convert(source, folder, to="training", **{"level": "exact", **asked})
+
+
+def config(folder: Path, student: dict[str, object] | None = None, **others: object) -> Path:
+    path = folder / "mine.yaml"
+    heads = {head: dict(SMALL_HEADS) for head in ("dino", "ibot")}
+    path.write_text(yaml.safe_dump({**heads, **({"student": student} if student else {}), **others}))
+    return path
+
+
+def source_of(name: str, folder: Path) -> tuple[Path, Any]:
+    return BY_NAME[name].write(folder)
+
+
+FITTING = {"arch": "mine", "n_storage_tokens": 4, "mask_k_bias": True, "norm_layer": "layernormbf16"}
+
+
+def test_a_config_that_fits_is_not_spoken_of(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    warnings = start(source, tmp_path / "start", config=config(tmp_path, FITTING)).verdict.warnings
+    assert [line for line in warnings if "mine.yaml" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        ({**FITTING, "n_storage_tokens": 0}, "mine.yaml says student.n_storage_tokens = 0; the weights need 4: the tr"),
+        ({**FITTING, "layerscale": None}, "mine.yaml says student.layerscale = null; the weights need 1e-05: the trai"),
+        ({**FITTING, "ffn_layer": "swiglu"}, "mine.yaml says student.ffn_layer = swiglu; the weights need mlp: the t"),
+        (
+            {**FITTING, "norm_layer": "layernorm"},
+            "mine.yaml says student.norm_layer = layernorm; the weights need layernormbf16: the model computes "
+            "something else, without a word",
+        ),
+        (
+            {key: FITTING[key] for key in FITTING if key != "mask_k_bias"},
+            "mine.yaml leaves student.mask_k_bias at the code's default, false; the weights need true: the trainer",
+        ),
+    ],
+)
+def test_what_a_config_says_otherwise_is_named(student: dict[str, object], said: str, tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    mine = config(tmp_path, student)
+    before = mine.read_bytes()
+    warnings = start(source, tmp_path / "start", config=mine).verdict.warnings
+    assert [line for line in warnings if "mine.yaml" in line] == [line for line in warnings if line.startswith(said)]
+    assert len([line for line in warnings if line.startswith(said)]) == 1
+    assert mine.read_bytes() == before
+
+
+def test_a_dinov2_config_is_held_against_the_weights_too(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2-swiglu", tmp_path)
+    mine = config(
+        tmp_path, {"patch_size": 14, "ffn_layer": "swiglu", "num_register_tokens": 4}, crops={"global_crops_size": 56}
+    )
+    said = [line for line in start(source, tmp_path / "start", config=mine).verdict.warnings if "mine.yaml" in line]
+    assert said == [
+        "mine.yaml says student.num_register_tokens = 4; the weights need 0: what the file lacks starts from random "
+        "values, and what it has beside that is ignored, without a word"
+    ]
+
+
+def test_what_a_config_computes_is_not_judged(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    mine = config(tmp_path, {**FITTING, "n_storage_tokens": "${other.value}"})
+    assert not any("mine.yaml" in line for line in start(source, tmp_path / "start", config=mine).verdict.warnings)
+
+
+def test_heads_are_made_with_the_sizes_of_a_config_and_said_to_be(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    report = start(source, tmp_path / "one", config=config(tmp_path, FITTING))
+    made = {line.reason: line.names for line in report.accounting.synthesised}
+    reason = "made for training: the source has no projection head, and the trainer stops without"
+    assert made[f"{reason}: random with deviation 0.02, seed 0"].startswith("dino_head.")
+    assert f"{reason}: all 0" in made
+    start(source, tmp_path / "two", config=config(tmp_path, FITTING))
+    one, two = ((tmp_path / folder / "start.pth").read_bytes() for folder in ("one", "two"))
+    assert one == two
+    teacher = torch.load(tmp_path / "one" / "start.pth", weights_only=True)["teacher"]
+    weight = teacher["dino_head.last_layer.weight"]
+    assert weight.shape == (24, 8)
+    assert 0.01 < float(weight.std()) < 0.03
+    assert not torch.equal(teacher["dino_head.mlp.2.weight"], teacher["ibot_head.mlp.2.weight"])
+    assert not teacher["dino_head.mlp.0.bias"].any()
+    page = (tmp_path / "one" / "README.md").read_text()
+    assert "Not as a distillation teacher: its heads are made" in page
+    assert "student.resume_from_teacher_chkpt=FOLDER/start.pth" in page
+    assert "gram.ckpt=FOLDER/start.pth" in page
+
+
+def test_a_norm_that_a_folder_has_lost_is_made_where_the_config_wants_it(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    mine = config(tmp_path, {**FITTING, "untie_global_and_local_cls_norm": True})
+    report = start(source, tmp_path / "start", config=mine)
+    assert any("norm of its own for local crops" in line.reason for line in report.accounting.synthesised)
+    teacher = torch.load(tmp_path / "start" / "start.pth", weights_only=True)["teacher"]
+    assert teacher["backbone.local_cls_norm.weight"].eq(1).all()
+    assert not teacher["backbone.local_cls_norm.bias"].any()
+    assert not any("mine.yaml" in line for line in report.verdict.warnings)
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2"])
+def test_a_table_is_baked_for_crops(name: str, tmp_path: Path) -> None:
+    case = BY_NAME[name]
+    size = 2 * case.architecture.patch_size
+    source, _ = case.write(tmp_path)
+    report = start(source, tmp_path / "start", image_size=size)
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.recomputed == 1
+    held = torch.load(next((tmp_path / "start").glob("*.pth")), weights_only=True)
+    group, key = ("student", "module.backbone.pos_embed") if name == "vit" else ("model", "pos_embed")
+    assert held[group][key].shape[1] == 5
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+
+
+def test_outputs_are_compared_at_the_size_of_a_baked_table(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    verdict = start(source, tmp_path / "start", image_size=28, level="full").verdict
+    assert verdict.word in (Word.EQUAL, Word.EQUAL_EXCEPT)
+    assert verdict.shown == "at 28×28 pixels"
+
+
+def test_several_processes_get_a_distributed_folder(tmp_path: Path) -> None:
+    source, _ = source_of("dinov3", tmp_path)
+    report = start(source, tmp_path / "start", config=config(tmp_path, FITTING), ranks=2)
+    assert {file.name for file in report.files} == {"__0_0.distcp", ".metadata", "start.yaml", "README.md"}
+    assert report.proofs.loading is not None
+    assert report.proofs.loading.passed
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+    page = (tmp_path / "start" / "README.md").read_text()
+    assert "torchrun --nproc_per_node=2 dinov3/train/train.py" in page
+    assert "student.resume_from_teacher_chkpt=FOLDER train" in page
+
+
+def edited(folder: Path, change: Callable[[Any], None]) -> None:
+    [file] = folder.glob("*.pth")
+    tree = torch.load(file, weights_only=True)
+    change(tree)
+    torch.save(tree, file)
+
+
+def keep_the_student_from_sharing(tree: Any) -> None:
+    tree["student"]["module.backbone.norm.bias"] = tree["student"]["module.backbone.norm.bias"] + 1
+
+
+def lose_a_tensor(tree: Any) -> None:
+    del tree["teacher"]["module.backbone.norm.bias"]
+
+
+def add_a_tensor(tree: Any) -> None:
+    tree["teacher"]["backbone.extra"] = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (keep_the_student_from_sharing, "teacher.backbone.norm.bias of the target is not the tensor under student.mo"),
+        (lose_a_tensor, "teacher.module.backbone.norm.bias of the target is missing"),
+        (add_a_tensor, "teacher.backbone.extra of the target is no part of this start"),
+    ],
+)
+def test_a_start_that_was_changed_is_not_equal(change: Callable[[Any], None], said: str, tmp_path: Path) -> None:
+    source, _ = source_of("vit", tmp_path)
+    start(source, tmp_path / "start")
+    edited(tmp_path / "start", change)
+    verdict = verify(source, tmp_path / "start", level="exact").verdict
+    assert verdict.word is Word.NOT_EQUAL
+    assert any(failure.startswith(said) for failure in verdict.failures)
+
+
+def test_what_a_trainer_misses_is_found_by_its_own_names(tmp_path: Path) -> None:
+    source, _ = source_of("vit", tmp_path)
+    start(source, tmp_path / "start")
+    edited(tmp_path / "start", lose_a_tensor)
+    loading = verify(source, tmp_path / "start", level="exact").proofs.loading
+    assert loading is not None
+    assert loading.missing == ("teacher.module.backbone.norm.bias",)
+
+
+def test_a_config_that_was_changed_is_a_failure(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    start(source, tmp_path / "start")
+    path = tmp_path / "start" / "start.yaml"
+    path.write_text(path.read_text().replace("num_register_tokens: 0", "num_register_tokens: 4"))
+    verdict = verify(source, tmp_path / "start", level="exact").verdict
+    assert "start.yaml says student.num_register_tokens = 4, and the weights need 0" in verdict.failures
+    path.unlink()
+    assert "start.yaml: the config of a training run, in YAML" not in verdict.failures
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.NOT_EQUAL
+
+
+def of(name: str) -> Case:
+    return BY_NAME[name]
+
+
+NO_YAML = "student: [\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "said"),
+    [
+        ("vit", {"config": "mine.yaml"}, "`config`: main_dino.py of facebookresearch/dino has no config"),
+        ("vit", {"ranks": 2}, "`ranks` is for facebookresearch/dinov3 alone"),
+        ("dinov2", {"ranks": 2}, "`ranks` is for facebookresearch/dinov3 alone"),
+        ("dinov2", {"config": "nowhere.yaml"}, "nowhere.yaml is not a file"),
+        ("dinov2", {"config": "broken.yaml"}, "broken.yaml cannot be read as the config of a training"),
+        ("dinov2", {"image_size": 15}, "`image_size=15` does not fit this model"),
+        ("dinov3", {"config": "huge.yaml"}, "huge.yaml gives a projection head a size that it cannot have"),
+        ("dinov3", {"image_size": 32}, "`image_size` resamples a table of positions, and this model has none"),
+        ("vit", {"image_mean": (0.5, 0.5, 0.5)}, "`image_mean` has no place in a start for training"),
+        ("vit", {"max_shard_bytes": 5000}, "`max_shard_bytes` goes with a conversion to Transformers, not `to='train"),
+        ("vit", {"to": "original", "config": "mine.yaml"}, "`config` goes with `to='training'`"),
+        ("vit", {"to": "transformers", "ranks": 2}, "`ranks` goes with `to='training'`"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, asked: dict[str, Any], said: str, tmp_path: Path) -> None:
+    source, _ = source_of(name, tmp_path)
+    config(tmp_path)
+    (tmp_path / "broken.yaml").write_text(NO_YAML)
+    (tmp_path / "huge.yaml").write_text("dino: {head_n_prototypes: 1000000000000}\n")
+    given = {key: tmp_path / value if key == "config" else value for key, value in asked.items()}
+    with pytest.raises(DinoportError) as caught:
+        convert(source, tmp_path / "start", **{"to": "training", "level": "exact", **given})
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(said)
+    assert not (tmp_path / "start").exists()
+
+
+def test_a_model_that_no_builder_makes_is_said_to_need_one(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    [warning] = start(source, tmp_path / "start").verdict.warnings
+    assert warning == (
+        "no builder of facebookresearch/dinov2 makes this model (width 64, depth 2, heads 1, hidden features 128): add "
+        "one to dinov2/models/vision_transformer.py, and give its name as student.arch"
+    )
+
+
+def test_other_channels_are_said_to_need_another_patch_embedding(tmp_path: Path) -> None:
+    case = Case("four", replace(V2, channels=4), "Dinov2Model")
+    source, _ = case.write(tmp_path)
+    assert any(
+        "takes 4: change its patch embedding" in line for line in start(source, tmp_path / "start").verdict.warnings
+    )
+
+
+def test_a_file_without_a_report_is_proven_by_its_backbone(tmp_path: Path) -> None:
+    source = tiny.write(tmp_path / "source.pth")
+    start(source, tmp_path / "start", num_heads=2)
+    found = verify(source, tmp_path / "start" / "checkpoint.pth", num_heads=2, level="exact")
+    assert found.verdict.word is Word.TRANSPORTED

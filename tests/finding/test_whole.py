@@ -1,0 +1,154 @@
+"""A tensor that a model can do without is absent only where the whole of the checkpoint was read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+# ruff: noqa: E402 (imports below need torch, which a minimal installation lacks)
+
+from safetensors.torch import save_file
+
+from dinoport import convert, plan
+from dinoport.errors import CheckpointError
+from dinoport.finding.unwrap import TENSOR_NAME, state_dicts
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.tensor import ArrayValues, TensorRef
+from tests import formula, tiny
+from tests.fixtures.mapping import cases
+from tests.formats.memory import Memory
+
+RECORDED = sorted(Path(cases.__file__).parent.glob("*.json"))
+
+
+def names() -> Iterator[str]:
+    """Every name that a codebase has for a tensor of a network, by the lists that were recorded from its behaviour."""
+    for path in RECORDED:
+        for entry in json.loads(path.read_text(encoding="utf-8"))["entries"]:
+            yield from (str(entry[side]) for side in ("source", "target") if "(" not in str(entry.get(side, "(")))
+
+
+NAMES = sorted({*names(), "reg_token", "blocks.0.gamma_1", "blocks.0.attn.q_bias", "head.last_layer.weight_g"})
+
+
+def tensor(number: float) -> TensorRef:
+    values = np.full(2, number, np.float32)
+    return TensorRef("", values.dtype, values.shape, ArrayValues(values))
+
+
+def refused(tree: object) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        state_dicts(Checkpoint("file.pth", "torch zip file", tree, (Memory(bytes(1000)),)))
+    return str(caught.value)
+
+
+def test_every_recorded_name_is_known_for_a_tensor_s():
+    assert len(NAMES) > 100
+    assert [name for name in NAMES if not TENSOR_NAME.fullmatch(name)] == []
+
+
+OTHERS = {
+    "an array": Opaque("numpy._core.multiarray._reconstruct"),
+    "a quantised tensor": Opaque("torch._utils._rebuild_qtensor", is_tensor=True),
+    "an empty dict": {},
+    "a dict with a tensor": {"data": tensor(-1.0)},
+    "values and their scale": {"qdata": tensor(-2.0), "scale": tensor(-3.0)},
+    "a number": 1.5,
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_whatever_stands_under_the_name_of_a_tensor(other):
+    for name in NAMES:
+        tree = {"some.other": tensor(1.0), name: OTHERS[other]}
+        assert refused(tree).startswith(f"file.pth holds {name} in a form that is not read")
+        assert refused({"teacher": tree, "epoch": 1}).startswith(f"file.pth holds {name} in a form that is not read")
+
+
+def folder_of(path: Path, weights: str = "model.safetensors", **others: object) -> dict[str, torch.Tensor]:
+    """A folder of Transformers, whose weights are given back."""
+    convert(tiny.write(path.parent / "vit.pth"), path, tiny.REQUEST, level="exact")
+    from safetensors.torch import load_file
+
+    state = load_file(path / "model.safetensors")
+    if weights != "model.safetensors":
+        (path / "model.safetensors").unlink()
+        torch.save({**state, **others}, path / weights)
+    return state
+
+
+@pytest.mark.parametrize("other", [np.ones(3, np.float32), {"data": torch.ones(3)}, 1.5, None])
+def test_a_folder_of_pickled_weights_is_tensors_alone(tmp_path, other):
+    key = "encoder.layer.0.attention.attention.query.bias"
+    folder_of(tmp_path / "vit", "pytorch_model.bin", **{key: other})
+    with pytest.raises(CheckpointError) as caught:
+        convert(tmp_path / "vit", tmp_path / "back", to="original", level="exact")
+    assert f"found: {key!r}, which is not read as a tensor" in str(caught.value)
+
+
+def test_an_index_that_leaves_out_a_shard(tmp_path):
+    state = folder_of(tmp_path / "vit")
+    (tmp_path / "vit" / "model.safetensors").rename(tmp_path / "vit" / "model-00001-of-00002.safetensors")
+    index = {"weight_map": dict.fromkeys(state, "model-00001-of-00002.safetensors")}
+    (tmp_path / "vit" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path / "vit")
+    assert "found: 1 of 2 shards" in str(caught.value)
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_a_file_that_an_index_beside_it_lists_with_others(tmp_path, index):
+    save_file({"blocks.0.w": torch.ones(2)}, tmp_path / "first.safetensors")
+    weight_map = {"blocks.0.w": "first.safetensors", "blocks.1.w": "second.safetensors"}
+    (tmp_path / index).write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path / "first.safetensors")
+    assert str(caught.value).startswith(f"{tmp_path / 'first.safetensors'} is one shard of 2")
+    assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
+
+
+@pytest.mark.parametrize("index", ["{}", "no JSON", '{"weight_map": {"blocks.0.w": "first.safetensors"}}'])
+def test_an_index_of_other_files_says_nothing(tmp_path, index):
+    save_file({"blocks.0.w": torch.ones(2)}, tmp_path / "first.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with open_checkpoint(tmp_path / "first.safetensors") as checkpoint:
+        assert list(checkpoint.tensors) == ["blocks.0.w"]
+
+
+ABSENT = "a tensor that is not here was taken as absent, but may lie elsewhere: "
+
+
+@pytest.mark.parametrize("name", ["model.rank_0.pth", "model_world_size_8_rank_3.pt"])
+def test_the_file_of_a_rank_is_not_known_to_be_whole(tmp_path, name):
+    verdict = plan(tiny.write(tmp_path / name), tiny.REQUEST).verdict
+    assert verdict.warnings == (f"{ABSENT}{name} is named as the file of one rank of several",)
+
+
+@pytest.mark.parametrize("name", ["model.pth", "frankfurt.pth", "a-00001-of-00001.pth"])
+def test_other_files_are_whole(tmp_path, name):
+    assert plan(tiny.write(tmp_path / name), tiny.REQUEST).verdict.warnings == ()
+
+
+class Loop:
+    """What a training code may pickle beside its model."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.weight = weight
+
+
+@pytest.mark.parametrize(("key", "warnings"), [
+    ("loops", (f"{ABSENT}loops is not read: an object of the class tests.finding.test_whole.Loop with tensors in it",)),
+    ("optimizer", ()),
+])  # fmt: skip
+def test_parts_with_tensors_that_are_not_read_are_told(tmp_path, key, warnings):
+    state = {name: torch.from_numpy(formula.tensor(name, shape)) for name, shape in tiny.ARCHITECTURE.tensors().items()}
+    torch.save({"model": state, key: Loop(torch.full((3,), -1.0))}, tmp_path / "file.pth")
+    assert plan(tmp_path / "file.pth", tiny.REQUEST).verdict.warnings == warnings

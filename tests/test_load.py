@@ -1,0 +1,118 @@
+"""`dinoport.load`: a model that is ready to run, converted once and kept; and reports as a notebook shows them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+import dinoport
+from dinoport.errors import MissingPackageError, NotProvenError, UsageError
+from dinoport.work import load as loading
+from tests import tiny
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DINOPORT_CACHE", str(tmp_path / "cache"))
+    return tiny.write(tmp_path / "checkpoint.pth")
+
+
+def test_a_source_becomes_a_model_and_its_processor(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = dinoport.load(source, tiny.REQUEST)
+    model, processor = loaded
+    assert type(model).__name__ == loaded.report["model"]["class"] == "ViTModel"
+    assert not model.training
+    assert type(processor).__name__.startswith("BitImageProcessor")
+    assert loaded.verdict.startswith("transported exactly")
+    assert capsys.readouterr().err == f"dinoport: {loaded.verdict}\n"
+    assert repr(loaded) == f"<ViTModel: {loaded.verdict}>"
+
+
+def test_the_second_time_nothing_is_converted(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = dinoport.load(source, tiny.REQUEST).folder
+    capsys.readouterr()
+    monkeypatch.setattr("dinoport.api.convert", lambda *given, **more: pytest.fail("it was converted again"))
+    again = dinoport.load(source, tiny.REQUEST)
+    assert again.folder == first
+    assert capsys.readouterr().err == ""
+    assert type(again.model).__name__ == "ViTModel"
+
+
+@pytest.mark.parametrize("change", ["bytes", "time", "request", "level", "version", "place"])
+def test_whatever_is_another_is_another_folder(source: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    first = dinoport.load(source, tiny.REQUEST).folder
+    status, request, level = source.stat(), tiny.REQUEST, "exact"
+    if change == "bytes":
+        content = bytearray(source.read_bytes())
+        content[len(content) // 2] ^= 1
+        source.write_bytes(content)
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+        monkeypatch.setattr("dinoport.api.convert", lambda given, folder, *rest, **more: shutil.copytree(first, folder))
+    elif change == "time":
+        os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    elif change == "request":
+        request = dinoport.Request(**{**tiny.REQUEST.to_dict(), "dtype": "float16"})
+    elif change == "level":
+        level = "none"
+    elif change == "version":
+        monkeypatch.setattr(loading, "__version__", "another")
+    else:
+        source = Path(shutil.copy2(source, source.with_name("copy.pth")))
+    assert dinoport.load(source, request, level=level).folder != first
+
+
+def test_a_folder_that_was_changed_is_told_where_it_is_asked_for(source: Path) -> None:
+    folder = dinoport.load(source, tiny.REQUEST).folder
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    dinoport.load(source, tiny.REQUEST)
+    with pytest.raises(NotProvenError, match="is not equal"):
+        dinoport.load(source, tiny.REQUEST, recheck=True)
+
+
+def test_only_models_of_transformers_are_loaded(source: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        dinoport.load(source, to="original")
+    assert str(refused.value) == ("`load` loads models of Transformers\n  found: to='original'\n  try: leave `to` out")
+
+
+def test_a_processor_that_needs_torchvision_says_so(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object, **more: object) -> None:
+        raise ImportError("requires the Torchvision library")
+
+    loaded = dinoport.load(source, tiny.REQUEST)
+    monkeypatch.setattr("transformers.AutoImageProcessor.from_pretrained", refuse)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError) as refused:
+        loaded.processor  # noqa: B018  # the property is what is tried
+    assert str(refused.value) == (
+        "the image processor of this model needs torchvision (not installed)\n"
+        "  try: pip install torchvision, the version for your torch; `loaded.model` needs none"
+    )
+    assert loaded.model is not None
+
+
+def test_a_report_is_plain_data_and_prints_as_the_terminal_does(source: Path, tmp_path: Path) -> None:
+    report = dinoport.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    for again in (pickle.loads(pickle.dumps(report)), copy.deepcopy(report)):  # noqa: S301  # our own bytes
+        assert again.to_dict() == report.to_dict()
+    assert str(report).startswith("verdict     transported exactly")
+    html = report._repr_html_()
+    assert html.startswith(f"<details><summary>{report.verdict}")
+    assert "<pre>verdict     transported" in html
+
+
+def test_every_public_name_is_seen() -> None:
+    assert dir(dinoport) == sorted(dinoport.__all__)
+    assert all(getattr(dinoport, name) is not None for name in dinoport.__all__)
