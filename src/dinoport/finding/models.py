@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
+from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
@@ -18,7 +19,8 @@ from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
-from dinoport.model import Family, Model, Wishes
+from dinoport.model import Family, Model, Stated, Wishes
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
@@ -59,17 +61,19 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
+    said = said_in(checkpoint.tree)
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix)
+        states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
     timm = _timm_config(checkpoint)
-    wishes = _wishes(request, claimed, timm)
+    wishes = _wishes(request, claimed, timm).filled(said.stated)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family)
+    tensors, beside = _parted(state, family, said.head)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
@@ -106,6 +110,7 @@ def read_model(
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
         *_of_branches(found, request.checkpoint_key),
@@ -119,7 +124,9 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=reading.settings,
-        preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
+        preprocessing=_with_statistics(
+            (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
+        ),
         classifier=classifier,
         remarks=remarks,
         heads=reading.heads,
@@ -135,6 +142,36 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             node = node.get(key) if isinstance(node, dict) else None
         if isinstance(node, TensorRef):
             yield keys, node.renamed(keys)
+
+
+def _without_adapters(where: str, state: StateDict, request: Request, said: Said) -> StateDict:
+    """A state dict with the low-rank parts in it merged into the layers that carry them."""
+    from dinoport.codebases.peft.within import carries_adapters, merge_within
+
+    if not carries_adapters(state.tensors):
+        return state
+    alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
+    merging = merge_within(where, state.tensors, alpha)
+    tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
+    originals = {
+        name: state.originals.get(old, old) if name == old else _as_in(state, name, old)
+        for name, old in merging.renamed.items()
+    }
+    notes = (*state.notes, *merging.notes)
+    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
+
+
+def _as_in(state: StateDict, name: str, old: str) -> str:
+    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    original = state.originals.get(old, old)
+    return original[: len(original) - len(old)] + name if original.endswith(old) else name
+
+
+def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
+    if "image_mean" not in stated:
+        return transform
+    mean, std = stated["image_mean"], stated["image_std"]
+    return transform.with_stored(mean.value, std.value, mean.reason)
 
 
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
@@ -158,17 +195,20 @@ LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is 
 BESIDE = "beside the backbone, under another prefix: no part of it"
 
 
-def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], list[Dropped]]:
-    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays."""
+def _parted(state: StateDict, family: Family, head: str | None = None) -> tuple[dict[str, TensorRef], list[Dropped]]:
+    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
+
+    `head` is what its classifier looks at, where that is known and is not the CLS token.
+    """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
         for heads in (family.classifiers, family.beside)
     )
-    outside = state.beside | (layers if state.is_inner else set())
+    outside = state.beside | (layers if state.is_inner or head else set())
     outside -= own if state.lead == ("backbone",) else set()
     names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [(state.tensors[name], LAYER_BESIDE if name in layers else BESIDE) for name in names]
+    beside = [(state.tensors[name], (head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
 

@@ -28,7 +28,15 @@ CONFIG = "adapter_config.json"
 PLAIN = re.compile(r"[\w.]+")
 """A pattern of layers that is their name: no other is followed."""
 
-REFUSED = ("use_dora", "use_qalora", "use_bdlora", "layer_replication", "target_parameters", "fan_in_fan_out", "lora_bias")
+REFUSED = (
+    "use_dora",
+    "use_qalora",
+    "use_bdlora",
+    "layer_replication",
+    "target_parameters",
+    "fan_in_fan_out",
+    "lora_bias",
+)
 """Fields that change what is computed, where they are set."""
 
 CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -57,7 +65,9 @@ def read_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, Te
             raise not_merged(where, "DoRA" if field == "use_dora" else f"LoRA with {field}", f"{field} in {CONFIG}")
     begun = str(config.get("init_lora_weights")).lower()
     if begun.startswith(CHANGING):
-        raise not_merged(where, f"LoRA that begins by {begun[:20]}, which changes the base", f"init_lora_weights in {CONFIG}")
+        raise not_merged(
+            where, f"LoRA that begins by {begun[:20]}, which changes the base", f"init_lora_weights in {CONFIG}"
+        )
     refuse_others(where, tensors)
     halves: dict[str, dict[str, TensorRef]] = {}
     saved: dict[str, TensorRef] = {}
@@ -84,7 +94,9 @@ def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> floa
     patterns = config.get("alpha_pattern") or {}
     for pattern, own in patterns.items() if isinstance(patterns, Mapping) else ():
         if not PLAIN.fullmatch(str(pattern)):
-            raise not_merged(where, "LoRA with a pattern of layers that is no name", f"alpha_pattern in {CONFIG}: {pattern}")
+            raise not_merged(
+                where, "LoRA with a pattern of layers that is no name", f"alpha_pattern in {CONFIG}: {pattern}"
+            )
         if f".{layer}".endswith(f".{pattern}"):
             alpha = own
             break
@@ -109,14 +121,22 @@ def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule
         rows = step.target.shape[0] // claim.rule.operation.parts
         inner = step.target.size // max(step.target.shape[0], 1)
         if up.shape[0] != rows or up.size != rows * down.shape[0] or down.size != down.shape[0] * inner:
-            raise _stranger(adapter, layer, f"{shape_text(up.shape)} and {shape_text(down.shape)} for {step.target.shape}")
+            raise _stranger(
+                adapter, layer, f"{shape_text(up.shape)} and {shape_text(down.shape)} for {step.target.shape}"
+            )
         parts.setdefault(source, []).append(LowRank(up, down, scale, claim.part * rows))
     steps = dict(decoding.steps)
     for name, lows in parts.items():
         steps[name] = _whole(merged(steps[name].tensor(), *lows))
     steps |= dict(_saved(decoding, adapter, tables))
-    told = [f"{len(adapter.saved)} tensors that were trained whole take the place of the base's: "
-            + ", ".join(fold_names(adapter.saved)[:4])] if adapter.saved else []
+    told = (
+        [
+            f"{len(adapter.saved)} tensors that were trained whole take the place of the base's: "
+            + ", ".join(fold_names(adapter.saved)[:4])
+        ]
+        if adapter.saved
+        else []
+    )
     return replace(decoding, steps=steps), (*remarks(len(adapter.pairs), adapter.scales), *told)
 
 

@@ -184,7 +184,11 @@ def _low_rank(
     shapes = [shape_text(each.shape) if each is not None else "nothing" for each in (up, down)]
     if up is not None and down is not None and len(up.shape) >= 2 and len(down.shape) >= 2:
         inner = weight.size // max(weight.shape[0], 1)
-        if up.shape[0] == weight.shape[0] and up.size == up.shape[0] * down.shape[0] and down.size == down.shape[0] * inner:
+        if (
+            up.shape[0] == weight.shape[0]
+            and up.size == up.shape[0] * down.shape[0]
+            and down.size == down.shape[0] * inner
+        ):
             return LowRank(up, down, scale, first)
     raise UnknownModelError(
         f"the low-rank parts of {layer} do not fit it",
