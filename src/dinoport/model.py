@@ -96,7 +96,8 @@ class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
-    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it.
+    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it. `record` is what a
+    folder of ours has kept of its original.
     """
 
     num_heads: int | None = None
@@ -105,6 +106,7 @@ class Wishes:
     rope_theta: float | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
+    record: Mapping[str, object] = field(default_factory=dict)
     stated: Mapping[str, Stated] = field(default_factory=dict)
 
     def filled(self, stated: Mapping[str, Stated]) -> Wishes:
@@ -213,6 +215,12 @@ class Model:
     remarks: tuple[str, ...] = ()
     heads: HeadReading | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The parts that the original had, and a folder that it was read from has lost for good, by its own record."""
+        before = self.record.get("lost")
+        return tuple(name for name in before if isinstance(name, str)) if isinstance(before, list) else ()
 
     @property
     def tensors(self) -> Mapping[str, TensorRef]:

@@ -112,8 +112,8 @@ NUMBERS = "32 whole numbers at most, from 0 on"
         (replaced(data_offsets=[16, 48]), "a begins at byte 16", "byte 0: neither a gap nor an overlap"),
         (file({"a": A, "b": B | {"data_offsets": [0, 32]}}), "b begins at byte 0", GAP),
         (file({"a": A}), "64 bytes of tensors", "32, as the header says"),
-        (file({"a\x1b[2J": A, "b": B}), r"a name that is none: 'a\x1b[2J'", "at most 1000 characters"),
-        (file({"a" * 1001: A, "b": B}), f"a name that is none: '{'a' * 27}...{'a' * 28}'", "at most 1000 characters"),
+        (file({"a\x1b[2J": A, "b": B}), r"an impossible name: 'a\x1b[2J'", "at most 1000 characters"),
+        (file({"a" * 1001: A, "b": B}), f"an impossible name: '{'a' * 27}...{'a' * 28}'", "at most 1000 characters"),
     ],
 )  # fmt: skip
 def test_lies(data, found, expected):

@@ -215,7 +215,7 @@ def test_hub_asks_torch_hub_for_the_repository(source: Path, tmp_path: Path, mon
     monkeypatch.setattr(torch.hub, "load", load)
     with pytest.raises(CheckpointError, match="RuntimeError: no network in tests"):
         api.convert(source, tmp_path / "folder", reference="hub")
-    ((arguments, options),) = asked  # type: ignore[misc]
+    ((arguments, options),) = asked  # type: ignore[misc]  # exactly one call
     assert arguments == ("owner/repo", "tiny")
     assert options["pretrained"] is False
     assert options["trust_repo"] is True

@@ -36,6 +36,12 @@ NAMINGS: tuple[Naming, ...] = (
 )
 
 
+def naming_in(codebase: str, family: str) -> Naming | None:
+    """How a codebase names the models of another one's family: as that does, where it has no table of its own."""
+    own = (naming for naming in NAMINGS if naming.codebase == codebase and naming.code.FAMILY.name == family)
+    return next(own, None) or naming_of(family)
+
+
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
     return next((naming for naming in NAMINGS if naming.family == family), None)

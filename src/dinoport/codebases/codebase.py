@@ -42,6 +42,7 @@ class Evidence:
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
+    `preprocessing` is the transform that a config beside the tensors describes.
     `weigh_heads` asks to hold the number of heads against the weights, which takes reading some.
     """
 
@@ -54,6 +55,7 @@ class Evidence:
     classifier: str | None = None
     head: str | None = None
     weigh_heads: bool = False
+    preprocessing: Preprocessing | None = None
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)

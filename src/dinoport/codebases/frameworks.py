@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dinoport.model import Origin, Stated
+from dinoport.model import Stated
 
 MAX_TEXT = 100_000
 """Characters of a config that a file holds as text."""
@@ -69,13 +69,16 @@ def said_in(tree: object) -> Said:
     stated: dict[str, Stated] = {}
     for say in (_mmengine, _lightning, _lightly_task, _lightly_train, _timm_train):
         stated |= say(tree)
-    pooling = _dict(_timm_arguments(tree)).get("gp")
-    return Said(stated, head=pooled(pooling, "args of timm's train.py") if isinstance(pooling, str) else None)
+    return Said(stated, head=_timm_head(tree))
 
 
-def pooled(pooling: str, where: str) -> str | None:
-    """What a classifier of timm's looks at, in words, where that is not the CLS token."""
-    return None if pooling in ("", "token") else f"a classifier over the tokens' {pooling} (global_pool in {where})"
+def _timm_head(tree: Mapping[str, Any]) -> str | None:
+    given = _timm_arguments(tree)
+    if not given:
+        return None
+    from dinoport.codebases.timm.config import pooled
+
+    return pooled(given.get("gp") or _dict(given["model_kwargs"]).get("global_pool"), TRAIN)
 
 
 def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,14 +93,13 @@ def _timm_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
         return {}
     from dinoport.codebases.timm.config import timm_config
 
-    where = "args of timm's train.py"
-    found = _statistics(given, where)
-    own = timm_config({"architecture": given.get("model"), "model_args": _dict(given.get("model_kwargs"))})
-    if own and own.num_heads:
-        said = "model_kwargs" if "num_heads" in _dict(given["model_kwargs"]) else str(given["model"])[:60]
-        found["num_heads"] = Stated(own.num_heads, f"{said} in {where}")
-    found["interpolation"] = Stated("size-antialias", "timm resamples so, whatever the model", Origin.INFERRED)
-    return found
+    own = timm_config({"architecture": given.get("model"), "model_args": dict(_dict(given["model_kwargs"]))})
+    stated = own.stated if own else {}
+    told = {name: replace(each, reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
+    return told | _statistics(given, TRAIN)
+
+
+TRAIN = "args of timm's train.py"
 
 
 def _lightly_train(tree: Mapping[str, Any]) -> dict[str, Stated]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
@@ -61,26 +62,29 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
-    said = said_in(checkpoint.tree)
+    said, timm = said_in(checkpoint.tree), _timm_config(checkpoint)
+    named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
-        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix)
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    timm = _timm_config(checkpoint)
-    wishes = _wishes(request, claimed, timm).filled(said.stated)
+    wishes = _wishes(request, claimed, timm, said)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, said.head)
+    tensors, beside = _parted(state, family, said.head or (timm and timm.head))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    decoding = decode(tensors, naming.rules(shapes, wishes), family.drops)
+    drops = [
+        rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+    ]
+    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
-    classifier = classifier_of(shapes, family)
+    classifier = (timm and timm.classifier) or classifier_of(shapes, family)
     if head is not None:
         if own := classifier or ("classifier" if state.head else None):
             raise SettingError(
@@ -103,6 +107,7 @@ def read_model(
         classifier=classifier,
         head=head.layer if head else None,
         weigh_heads=weigh_heads,
+        preprocessing=timm.preprocessing if timm else None,
     )
     reading = _read(naming, evidence)
     if reading.problems:
@@ -115,6 +120,7 @@ def read_model(
         *reading.remarks,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
+        *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
     return Model(
@@ -128,6 +134,8 @@ def read_model(
             (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
         ),
         classifier=classifier,
+        labels=timm.labels if timm else None,
+        record=timm.record if timm else {},
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
@@ -183,12 +191,11 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
     return timm_config(checkpoint.config)
 
 
-def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
-    """What the user says of the model; else what timm's config.json says."""
+def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
+    """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    if timm and timm.num_heads and asked == (None, None, None):
-        return Wishes(num_heads=timm.num_heads, said_by="config.json")
-    return Wishes(*asked, claimed=claimed)
+    wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    return wishes.filled((timm.stated if timm else {}) | said.stated)
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"

@@ -132,7 +132,7 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
     model = source.published
     if model is None:
         raise SettingError(
-            "`head='imagenet'` goes with a published model, and this source is none",
+            "`head='imagenet'` needs a published model, and this source is not one",
             expected="a published name, or its file under the name that it was published with",
             found=source.shown,
             next_step="give the head's own file: `head=FILE`",

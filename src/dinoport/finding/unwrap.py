@@ -214,7 +214,7 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
             if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
                 continue
             if not is_name(name):
-                raise _unsound(where, f"a name that is none: {short_text(name)}")
+                raise _unsound(where, f"an impossible name: {short_text(name)}")
             if isinstance(child, TensorRef):
                 tensors[name] = child
             elif name not in SKIPPED and id(child) not in seen:

@@ -65,15 +65,14 @@ class Conversion:
     @property
     def documents(self) -> dict[str, dict[str, object]]:
         """What the target has beside its weights, as data."""
-        return self.writing.documents(self.target, self.plan, self.lost)
+        genuine = self.located.genuine(self.model.family.name)
+        return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
     @property
     def lost(self) -> tuple[str, ...]:
         """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        before = self.model.record.get("lost")
-        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
         gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
-        return tuple(dict.fromkeys([*known, *gone]))
+        return tuple(dict.fromkeys([*self.model.lost, *gone]))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
@@ -91,7 +90,15 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
+        remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target))
+        name = self.request.source_name
+        return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
+
+    @property
+    def source_name(self) -> str:
+        """What a report calls the source."""
+        return self.request.source_name or self.checkpoint.where
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
@@ -179,9 +186,11 @@ def prepare_opened(
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
-            from dinoport.proofs.foreign import refuse_foreign
+            from dinoport.proofs.foreign import refuse_beside, refuse_foreign
 
             refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+            if located.path is not None:
+                refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)
@@ -194,6 +203,7 @@ def prepare_opened(
             target.rules,
             FLOAT_DTYPES[request.dtype] if request.dtype else None,
             model.decoding.declared,
+            target.anew,
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
@@ -253,10 +263,12 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="give one of the two",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to in ("original", "training") and "max_shard_bytes" in asked:
+    if request.to != "transformers" and "max_shard_bytes" in asked:
         raise UsageError(
             f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
-            cause="an original is one file, however large",
+            cause="timm reads no index of several files"
+            if request.to == "timm"
+            else "an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
     if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):

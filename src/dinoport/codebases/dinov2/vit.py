@@ -152,7 +152,7 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None:
+    if classifier is None or classifier.features is Features.CLS:
         return ()
     own = ("", "linear_head")
     return (columns_setting(classifier.features.value, evidence.head, own, "dinov2/hub/classifiers.py"),)
@@ -163,8 +163,9 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     shape = evidence.shape("classifier.weight")
     if shape is None:
         return None
-    if len(shape) == 2 and shape[1] == 2 * width:
-        return Classifier(Features.CLS_MEAN, shape[0])
+    features = {width: Features.CLS, 2 * width: Features.CLS_MEAN}.get(shape[1]) if len(shape) == 2 else None
+    if features is not None:
+        return Classifier(features, shape[0])
     layers = "CLS tokens of the last four blocks and a patch mean" if shape[1:] == (5 * width,) else "other features"
     raise UnknownModelError(
         "this linear head cannot be converted: no class of Transformers computes its features",

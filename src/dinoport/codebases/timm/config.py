@@ -1,13 +1,18 @@
-"""What timm's `config.json` says of a model beside its weights: heads, and the transform that it is evaluated with."""
+"""What timm's `config.json` says of a model beside its weights: heads, eps, base, classes, and the transform that it is
+evaluated with; and what a conversion of ours has kept there of the original.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
+from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.timm.builders import BUILDERS
+from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import Preprocessing
 
 HEADS = {
@@ -28,6 +33,15 @@ GIANT_DINOV2 = 24
 
 DINOV2 = re.compile(r"vit_giant_patch\d+_\w*dinov2")
 
+MAX_THETA = 1e300
+"""Of rotary positions: a whole number of JSON may be larger than any float."""
+
+CLASSIFIERS = ("head", "fc", "linear", "linear_head")
+
+TIMM_RESAMPLES = "size-antialias"
+
+PRETRAINED = "pretrained_cfg in config.json"
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -36,10 +50,48 @@ NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none."""
+    """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
+
+    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `record` is our own
+    field, `labels` are the names of classes. `own` are the settings that its `model_args` say, by the field of a
+    request; `head` is what its classifier looks at, in words, where that is not the CLS token.
+    """
 
     num_heads: int | None
     preprocessing: Preprocessing | None
+    layer_norm_eps: float | None = None
+    rope_theta: float | None = None
+    family: str | None = None
+    labels: Mapping[int, str] | None = None
+    record: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    architecture: str = ""
+    own: frozenset[str] = frozenset()
+    head: str | None = None
+
+    @property
+    def stated(self) -> dict[str, Stated]:
+        """What it says by the field of a request: in `model_args`, or by the builder that it names."""
+        values = {
+            "num_heads": self.num_heads,
+            "layer_norm_eps": self.layer_norm_eps,
+            "rope_theta": self.rope_theta,
+            "interpolation": None if self.record else TIMM_RESAMPLES,
+        }
+        builder = f"timm's {self.architecture[:60]}, in config.json"
+        said = {name: (f"{name} in config.json", Origin.STORED) for name in self.own}
+        said["interpolation"] = ("timm resamples so, whatever the model", Origin.INFERRED)
+        return {
+            name: Stated(value, *said.get(name, (builder, Origin.INFERRED)))
+            for name, value in values.items()
+            if value is not None
+        }
+
+    @property
+    def classifier(self) -> str | None:
+        """What the original calls the classifier that looks at the CLS token; None where that is not known."""
+        found = self.record.get("classifier")
+        return found if isinstance(found, str) and found in CLASSIFIERS else None
 
 
 def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
@@ -47,7 +99,52 @@ def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
     architecture, arguments = config.get("architecture"), config.get("model_args", {})
     if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
         return None
-    return TimmConfig(_heads(architecture, arguments.get("num_heads")), _preprocessing(config.get("pretrained_cfg")))
+    builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
+    return TimmConfig(
+        _heads(architecture, arguments.get("num_heads")),
+        _preprocessing(config.get("pretrained_cfg")),
+        layer_norm_eps=builder.eps if builder else _eps(architecture),
+        rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
+        family=_family(architecture, arguments, config),
+        labels=_labels(config),
+        record=record_of(config),
+        remarks=tuple(losses(config)),
+        architecture=architecture,
+        own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
+        head=pooled(config.get("global_pool", arguments.get("global_pool")), "config.json"),
+    )
+
+
+OWN = {"num_heads": "num_heads", "rope_theta": "rope_temperature"}
+"""Fields of a request that `model_args` may say, by their names there."""
+
+
+def pooled(pooling: object, where: str) -> str | None:
+    """What a classifier of timm's looks at, in words, where that is not the CLS token."""
+    if not isinstance(pooling, str) or pooling in ("", "token"):
+        return None
+    return f"a classifier over the tokens' {pooling[:20]} (global_pool in {where})"
+
+
+def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
+    own = record_of(config).get("family")
+    if isinstance(own, str):
+        return own
+    return "dinov3" if "dinov3" in architecture or arguments.get("rope_type") == "dinov3" else None
+
+
+def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
+    found, classes = config.get("label_names"), config.get("num_classes")
+    if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
+        return None
+    return dict(enumerate(found))
+
+
+def _eps(architecture: str) -> float | None:
+    """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
+    if not architecture.startswith("vit_"):
+        return None
+    return 1e-5 if "dinov3" in architecture else 1e-6
 
 
 def _heads(architecture: str, given: object) -> int | None:
@@ -78,5 +175,6 @@ def _preprocessing(found: Any) -> Preprocessing | None:
         resample=found["interpolation"],
         mean=tuple(numbers[0]),
         std=tuple(numbers[1]),
-        reason="pretrained_cfg in config.json",
+        reason=PRETRAINED,
+        stored=dict.fromkeys(("resize", "crop", "resample", "mean", "std"), PRETRAINED),
     )

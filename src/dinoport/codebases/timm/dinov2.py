@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov2.vit import FAMILY, hub_entry, read
+from dinoport.codebases.timm.biases import lacking, made
 from dinoport.codebases.timm.signs import is_gated
-from dinoport.mapping.rule import Rule, copy, drop_cls_row
+from dinoport.mapping.constants import zeros
+from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row, without_bias
 from dinoport.model import Wishes
 from dinoport.tensor import Shape
 
@@ -39,5 +41,19 @@ POSITIONS = copy("pos_embed",        "pos_embed")
 
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    feed_forward = SWIGLU if is_gated(shapes) else MLP
-    return (*SHARED, *feed_forward, *(REGISTERS if "reg_token" in shapes else (POSITIONS,)))
+    width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
+    masked = wishes.record.get("mask_token") is True
+    mask = (drop("mask_token", because=TRAINING, returns=zeros(1, width)),) if masked else ()
+    head = (copy("classifier.{p}", "head.{p}"),) if wishes.record.get("classifier") else ()
+    bare = lacking(wishes.record.get("without"))
+    own = without_bias(table(is_gated(shapes), "reg_token" in shapes), bare)
+    return (*own, *mask, *head, *made(shapes, bare))
+
+
+TRAINING = "it is used for training alone, and timm has no place for it: it returns as zeros"
+
+
+def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:
+    """The table of a backbone; `positions` is the rule of its table where that is no copy."""
+    feed_forward = SWIGLU if gated else MLP
+    return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.record import original_fields, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
-from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, recorded, unsized
+from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, unsized
 from dinoport.mapping.constants import ones
 from dinoport.mapping.rule import Rule, copy, drop_alias, make
 from dinoport.model import Model

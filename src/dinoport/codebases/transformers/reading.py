@@ -6,26 +6,18 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
 from dinoport.tensor import TensorRef
-
-LOSSES = {
-    "local_cls_norm": "a norm for the local crops of training",
-    "head": "the projection head of training",
-    "dino_head": "a projection head of training",
-    "ibot_head": "a projection head of training",
-    "n_averaged": "a counter of training",
-}
-"""What a folder can have lost of its original, and what that is."""
 
 
 def read_folder(
@@ -85,7 +77,7 @@ def read_folder(
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *told, *_lost(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config)),
         heads=reading.heads,
         warnings=reading.warnings,
     )
@@ -162,12 +154,6 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
         if parts and names:
             what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
             yield f"{what} returns as zeros: {rule.reason}"
-
-
-def _lost(config: Mapping[str, object]) -> Iterator[str]:
-    for name in recorded(config, "lost"):
-        if isinstance(name, str) and name in LOSSES:
-            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
 
 
 def _unlike(

@@ -93,7 +93,7 @@ def _check_ranges(source: ByteSource, entries: Mapping[str, _Entry], data_bytes:
 
 def _entry(source: ByteSource, name: str, entry: object) -> _Entry:
     if not is_name(name):
-        raise _broken(source, f"a name that is none: {short_text(name)}", f"at most {MAX_NAME_CHARACTERS} characters")
+        raise _broken(source, f"an impossible name: {short_text(name)}", f"at most {MAX_NAME_CHARACTERS} characters")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _broken(source, f"an entry {name} without dtype, shape and data_offsets", "these three")
     shape, offsets = entry["shape"], entry["data_offsets"]
