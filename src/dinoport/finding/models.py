@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
@@ -195,7 +195,7 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
     wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
-    return wishes.filled((timm.stated if timm else {}) | said.stated)
+    return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
