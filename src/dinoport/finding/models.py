@@ -74,7 +74,7 @@ def read_model(
     wishes = _wishes(request, claimed, timm, said)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, said.head or (timm and timm.head))
+    tensors, beside = _parted(state, family, said.head or (timm.head if timm else None))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
