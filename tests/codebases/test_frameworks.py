@@ -112,7 +112,7 @@ def test_a_head_over_a_mean_is_left_aside(tmp_path) -> None:
     report = convert(tmp_path / "last.pth.tar", tmp_path / "out", level="exact")
     assert report.class_name == "ViTModel"
     reasons = [line.reason for line in report.accounting.dropped if line.names.startswith("head.")]
-    assert "a classifier over the tokens' avg (global_pool in args of timm's train.py)" in reasons
+    assert "its head looks at the patch mean, as its training says: global_pool = 'avg'" in reasons
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda each: f"{each.framework}-{each.taken}-{each.other}")

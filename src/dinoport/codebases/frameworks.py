@@ -20,13 +20,12 @@ MAX_TEXT = 100_000
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says beside its tensors: settings by the field of a request, what a `head` beside the backbone looks
-    at where that is not the CLS token, and the `labels` of its classes.
+    """What a file says beside its tensors: settings by the field of a request, and why its classifier is another than
+    the family's, where it is.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
-    head: str | None = None
-    labels: Mapping[int, str] | None = None
+    other_head: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,23 @@ def said_in(tree: object) -> Said:
     stated: dict[str, Stated] = {}
     for say in (_mmengine, _lightning, _lightly_task, _lightly_train, _timm_train):
         stated |= say(tree)
-    return Said(stated, head=_timm_head(tree))
+    return Said(stated, _timm_head(tree))
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
     given = _timm_arguments(tree)
     if not given:
         return None
-    from dinoport.codebases.timm.config import pooled
+    from dinoport.codebases.timm.arguments import other_head
 
-    return pooled(given.get("gp") or _dict(given["model_kwargs"]).get("global_pool"), TRAIN)
+    found = other_head(str(given["model"]), given.get("gp") or _dict(given.get("model_kwargs")).get("global_pool"))
+    return found.replace("config.json says", "its training says") if found else None
 
 
 def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     """What timm's train.py was given, which it keeps beside its weights."""
     found = _dict(getattr(tree.get("args"), "state", None))
-    return found if isinstance(tree.get("arch"), str) and "model_kwargs" in found else {}
+    return found if isinstance(tree.get("arch"), str) and isinstance(found.get("model"), str) else {}
 
 
 def _timm_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
@@ -93,7 +93,7 @@ def _timm_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
         return {}
     from dinoport.codebases.timm.config import timm_config
 
-    own = timm_config({"architecture": given.get("model"), "model_args": dict(_dict(given["model_kwargs"]))})
+    own = timm_config("", {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
     stated = own.stated if own else {}
     told = {name: replace(each, reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
     return told | _statistics(given, TRAIN)

@@ -74,7 +74,7 @@ def read_model(
     wishes = _wishes(request, claimed, timm, said)
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, said.head or (timm.head if timm else None))
+    tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
@@ -188,7 +188,7 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
         return None
     from dinoport.codebases.timm.config import timm_config
 
-    return timm_config(checkpoint.config)
+    return timm_config(checkpoint.where, checkpoint.config)
 
 
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
@@ -202,20 +202,20 @@ LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is 
 BESIDE = "beside the backbone, under another prefix: no part of it"
 
 
-def _parted(state: StateDict, family: Family, head: str | None = None) -> tuple[dict[str, TensorRef], list[Dropped]]:
+def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
 
-    `head` is what its classifier looks at, where that is known and is not the CLS token.
+    `other_head` says why its classifier is none of the family's.
     """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
         for heads in (family.classifiers, family.beside)
     )
-    outside = state.beside | (layers if state.is_inner or head else set())
+    outside = state.beside | (layers if state.is_inner or other_head else set())
     outside -= own if state.lead == ("backbone",) else set()
     names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [(state.tensors[name], (head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
+    beside = [(state.tensors[name], (other_head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
 

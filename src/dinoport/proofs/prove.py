@@ -160,7 +160,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         return proofs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
-        beside = {name for name in comparison.tensors if _is_beside(case, name)}
+        backbone = architecture.tensors()  # a start for training carries heads along
+        beside = {name for name in comparison.tensors if name not in backbone or _is_beside(case, name)}
         images = torch.from_numpy(values).double()
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))

@@ -11,6 +11,7 @@ from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.timm.arguments import other_head, refuse_strange
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import Preprocessing
@@ -52,9 +53,9 @@ NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
-    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `record` is our own
-    field, `labels` are the names of classes. `own` are the settings that its `model_args` say, by the field of a
-    request; `head` is what its classifier looks at, in words, where that is not the CLS token.
+    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes. `own` are
+    the settings that its `model_args` say, by the field of a request.
     """
 
     num_heads: int | None
@@ -67,7 +68,7 @@ class TimmConfig:
     remarks: tuple[str, ...] = ()
     architecture: str = ""
     own: frozenset[str] = frozenset()
-    head: str | None = None
+    other_head: str | None = None
 
     @property
     def stated(self) -> dict[str, Stated]:
@@ -94,16 +95,18 @@ class TimmConfig:
         return found if isinstance(found, str) and found in CLASSIFIERS else None
 
 
-def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
-    """Read a config.json; None where it is not timm's."""
+def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
+    """Read a config.json; None where it is not timm's. Raises SettingError for arguments that are not known."""
     architecture, arguments = config.get("architecture"), config.get("model_args", {})
     if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
         return None
+    refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
+    eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
         _preprocessing(config.get("pretrained_cfg")),
-        layer_norm_eps=builder.eps if builder else _eps(architecture),
+        layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
         family=_family(architecture, arguments, config),
         labels=_labels(config),
@@ -111,19 +114,12 @@ def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
         remarks=tuple(losses(config)),
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
-        head=pooled(config.get("global_pool", arguments.get("global_pool")), "config.json"),
+        other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
 
 
-OWN = {"num_heads": "num_heads", "rope_theta": "rope_temperature"}
+OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
 """Fields of a request that `model_args` may say, by their names there."""
-
-
-def pooled(pooling: object, where: str) -> str | None:
-    """What a classifier of timm's looks at, in words, where that is not the CLS token."""
-    if not isinstance(pooling, str) or pooling in ("", "token"):
-        return None
-    return f"a classifier over the tokens' {pooling[:20]} (global_pool in {where})"
 
 
 def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
@@ -148,7 +144,7 @@ def _eps(architecture: str) -> float | None:
 
 
 def _heads(architecture: str, given: object) -> int | None:
-    if type(given) is int and given > 0:
+    if type(given) is int:
         return given
     named = NAMED.match(architecture)
     if DINOV2.match(architecture):
