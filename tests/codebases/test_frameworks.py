@@ -73,7 +73,7 @@ def test_the_user_s_option_wins_over_what_is_stored_field_by_field(tmp_path) -> 
     ],
 )
 def test_statistics_that_are_none_are_not_taken(found: object) -> None:
-    assert said_in({"lightly_train": {"normalize_args": found}}).stated == {}
+    assert said_in("here", {"lightly_train": {"normalize_args": found}}).stated == {}
 
 
 def test_hyper_parameters_say_heads_and_eps(tmp_path) -> None:

@@ -61,13 +61,17 @@ def convention(taken: str, others: Iterable[str]) -> str | None:
     return None
 
 
-def said_in(tree: object) -> Said:
-    """What the file of a framework says beside its tensors."""
+def said_in(where: str, tree: object) -> Said:
+    """What the file of a framework says beside its tensors.
+
+    Raises SettingError for arguments of timm's training by which it may have built another model than tensors show.
+    """
     if not isinstance(tree, dict):
         return Said()
     stated: dict[str, Stated] = {}
-    for say in (_mmengine, _lightning, _lightly_task, _lightly_train, _timm_train):
+    for say in (_mmengine, _lightning, _lightly_task, _lightly_train):
         stated |= say(tree)
+    stated |= _timm_train(where, tree)
     return Said(stated, _timm_head(tree))
 
 
@@ -87,13 +91,13 @@ def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(tree.get("arch"), str) and isinstance(found.get("model"), str) else {}
 
 
-def _timm_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
+def _timm_train(where: str, tree: Mapping[str, Any]) -> dict[str, Stated]:
     given = _timm_arguments(tree)
     if not given:
         return {}
     from dinoport.codebases.timm.config import timm_config
 
-    own = timm_config("", {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
+    own = timm_config(where, {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
     stated = own.stated if own else {}
     told = {name: replace(each, reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
     return told | _statistics(given, TRAIN)

@@ -62,7 +62,7 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
-    said, timm = said_in(checkpoint.tree), _timm_config(checkpoint)
+    said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
