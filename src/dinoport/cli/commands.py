@@ -210,7 +210,7 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", *LOOKED, "as_json", "quiet"],
+        [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
     ),
     Command(
         verify,
