@@ -140,7 +140,7 @@ def fleet(given: Any) -> int:
     if given.as_json:
         print_json(done.to_dict())
     else:
-        print("\n".join(fleet_lines(done)))
+        print(as_options("\n".join(fleet_lines(done))))
     return done.exit_code
 
 

@@ -68,11 +68,12 @@ def read_model(
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    arranged, of_layout = naming.arranged(tensors)
+    shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
     ]
-    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
+    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
@@ -113,6 +114,7 @@ def read_model(
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *of_layout,
         *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
