@@ -12,6 +12,7 @@ from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -64,8 +65,8 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm, said)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
