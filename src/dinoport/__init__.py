@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dinoport.api import convert, inspect, load, plan, verify, visualize
+    from dinoport.api import convert, fleet, inspect, load, plan, publish, verify, visualize
     from dinoport.request import Checks, Request
 
 __version__ = "0.2.0"
 
-__all__ = ["Checks", "Request", "__version__", "convert", "inspect", "load", "plan", "verify", "visualize"]
+__all__ = [
+    "Checks",
+    "Request",
+    "__version__",
+    "convert",
+    "fleet",
+    "inspect",
+    "load",
+    "plan",
+    "publish",
+    "verify",
+    "visualize",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
-from dinoport.errors import DinoportError, MissingPackageError, NotProvenError, UsageError
+from dinoport.errors import DinoportError, MissingPackageError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
-from dinoport.shown.address import shown_source
+from dinoport.shown.address import is_at_hub
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
+    from dinoport.report.fleet import Fleet
     from dinoport.report.inspection import Inspection
+    from dinoport.report.published import Published
     from dinoport.report.report import Report
+    from dinoport.report.standing import Standing
+    from dinoport.work.fleet import Executor, Told
     from dinoport.work.load import Loaded
+
+
+class Module(Protocol):
+    """A `torch.nn.Module`, or whatever gives its tensors by name as one does."""
+
+    def state_dict(self) -> Any: ...
+
+
+Source: TypeAlias = str | Path | Mapping[str, Any] | Module
+"""A path, a published name, an address; or a state dict or a module in memory, of which nothing is pickled."""
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 
 DEMO_HEADS = 2
-"""What the demo was trained with; its args name a builder that was narrowed, so they are not believed."""
+"""What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
+
+ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
 
 PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
 
 def inspect(
-    source: str | Path,
+    source: Source,
     request: Request | None = None,
     *,
     heads: bool = False,
@@ -49,7 +66,7 @@ def inspect(
     from dinoport.work.reporting import planned_report
 
     planned, refusal = None, None
-    located = locate(source, on_progress, look=True, head=request.head)
+    located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
         if checkpoint.config is not None:
@@ -72,18 +89,18 @@ def inspect(
         )
 
 
-def plan(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
+def plan(source: Source, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     request, _ = _asked_for(request, None, asked)
     from dinoport.work.conversion import prepare
     from dinoport.work.reporting import planned_report
 
-    with prepare(source, request, on_progress, look=True) as conversion:
+    with prepare(_given(source), request, on_progress, look=True) as conversion:
         return planned_report(conversion)
 
 
 def convert(
-    source: str | Path,
+    source: Source,
     target: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -96,41 +113,62 @@ def convert(
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
+    `source` may be a state dict or a `torch.nn.Module`: it is read as it is at the call, and `verify` takes it again.
+
     Fields of `request` and `checks` may be given by their names: `convert(source, target, to="original",
     level="exact")`. Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError
     where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
     """
     request, checks = _asked_for(request, checks, asked)
-    from dinoport.work.convert import convert_into
-    from dinoport.writing.commit import publishing
-    from dinoport.writing.place import refuse_overlap
+    source = _given(source)
+    from dinoport.work.convert import convert_place
 
     refuse_empty("SOURCE", source)
     target = local_folder(target)
     _require_packages(checks.level)
     _check_for_outputs(checks, request.to)
-    if type(source) is str or isinstance(source, Path):  # no published name that is meant as one
-        refuse_overlap(Path(source), target)
-    with publishing(target, force=force, keep_unproven=keep_unproven, merge=merge) as workspace:
-        report = convert_into(workspace.path, source, target, request, checks, on_progress)
-        if report.verdict.failed:
-            if keep_unproven:
-                workspace.publish_unproven()
-            raise _not_proven(source, target, report, keep_unproven)
-    return report
+    return convert_place(
+        source, target, request, checks, on_progress, force=force, merge=merge, keep_unproven=keep_unproven
+    )
+
+
+@overload
+def verify(
+    source: str | Path,
+    folder: None = None,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    on_progress: Progress = ...,
+) -> Standing: ...
+
+
+@overload
+def verify(
+    source: Source,
+    folder: str | Path,
+    request: Request | None = None,
+    checks: Checks | None = None,
+    *,
+    on_progress: Progress = ...,
+    **asked: Any,
+) -> Report: ...
 
 
 def verify(
-    source: str | Path,
-    folder: str | Path,
+    source: Source,
+    folder: str | Path | None = None,
     request: Request | None = None,
     checks: Checks | None = None,
     *,
     on_progress: Progress = silent,
     **asked: Any,
-) -> Report:
-    """Prove an existing folder or file against its source.
+) -> Report | Standing:
+    """Prove an existing folder or file, here or in a repository of the Hub (`hf://owner/name`), against its source.
+
+    Of a folder alone, `verify(folder)`, it says whether its files are those that its `dinoport.json` lists: that is
+    what the folder claims of itself, and proves no model.
 
     What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
     assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
@@ -141,12 +179,95 @@ def verify(
     if level not in ("full", "exact"):
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = _asked_for(request, checks, asked)
-    folder = local_folder(folder)
+    source = _given(source)
+    if folder is None:
+        from dinoport.work.standing import standing_of
+
+        refuse_empty("FOLDER", source)
+        if request != Request() or checks != Checks():
+            raise UsageError("a folder alone is held against its own report, which takes no options", next_step=ALONE)
+        return standing_of(source, on_progress)
+    remote = is_at_hub(folder)
+    folder = folder if remote else local_folder(folder)
     _require_packages(checks.level)
     _check_for_outputs(checks)
+    if remote:
+        from dinoport.work.hub_folder import verify_at_hub
+
+        return verify_at_hub(source, str(folder), request, checks, on_progress)
     from dinoport.work.verify import verify_place
 
-    return verify_place(source, folder, request, checks, on_progress)
+    return verify_place(source, Path(folder), request, checks, on_progress)
+
+
+def publish(
+    folder: str | Path,
+    repository: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | None = None,
+    card: str | Path | None = None,
+    source_name: str | None = None,
+    on_progress: Progress = silent,
+) -> Published:
+    """Send a converted folder to the Hub as `owner/name`, in one commit, and read it back from there.
+
+    Only what its `dinoport.json` lists is sent, without paths of this machine. A second run sends nothing twice.
+    `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
+    anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
+    """
+    from dinoport.work.publish import Publication, publish_folder
+
+    asked = Publication(
+        private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name
+    )
+    return publish_folder(local_folder(folder), repository, asked, on_progress)
+
+
+def fleet(
+    jobs: Iterable[str | Path | Mapping[str, Any]],
+    out: str | Path = ".",
+    request: Request | None = None,
+    *,
+    executor: Executor | None = None,
+    level: str = "full",
+    at_once: int | None = None,
+    memory_bytes: int | None = None,
+    recheck: bool = False,
+    shard: str | None = None,
+    fail_fast: bool = False,
+    on_result: Told | None = None,
+    **asked: Any,
+) -> Fleet:
+    """Convert and prove many checkpoints, each into a folder in `out`; one that fails stops no other.
+
+    A job is a source, or the fields of a manifest's line: `source`, `target`, `verify`, and those of Request.
+    `executor` is any engine with `submit`: concurrent.futures', Dask's `Client.get_executor()`, submitit's. Without
+    one, workers of this package do `at_once` jobs as far as `memory_bytes` allow. Call it below
+    `if __name__ == "__main__":`. Raises UsageError, before anything runs, for jobs that cannot be meant.
+    """
+    from dinoport.work.fleet import run_fleet, silent_fleet
+    from dinoport.work.fleets.jobs import jobs_of, shard_of
+
+    request, checks = _asked_for(request, Checks(level=level), asked)
+    for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
+        if value is not None:
+            check_fits(name, value)
+    if executor is None:
+        _require_packages(checks.level)
+    return run_fleet(
+        local_folder(out),
+        shard_of(jobs_of(jobs, request, checks.level), shard),
+        executor=executor,
+        at_once=at_once,
+        memory_bytes=memory_bytes,
+        recheck=recheck,
+        fail_fast=fail_fast,
+        on_result=on_result or silent_fleet,
+    )
 
 
 def demo(
@@ -183,6 +304,7 @@ def load(
     raises, and NotProvenError where a folder of the cache was changed.
     """
     request, checks = _asked_for(request, checks or Checks(level="exact"), asked)
+    from dinoport.work.convert import not_proven
     from dinoport.work.load import loaded
 
     if request.to != "transformers":
@@ -192,7 +314,7 @@ def load(
     def prove_again(folder: Path) -> None:
         report = verify(source, folder, request, Checks(level="exact"), on_progress=on_progress)
         if report.verdict.failed:
-            raise _not_proven(source, folder, report, kept=True)
+            raise not_proven(source, folder, report, kept=True)
 
     def into(folder: Path) -> object:
         return convert(source, folder, request, checks, on_progress=on_progress)
@@ -249,6 +371,15 @@ def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, 
     )
 
 
+def _given(source: Source) -> str | Path:
+    """A source as the rest knows it: an object in memory bears its words, and is asked for its tensors once."""
+    if isinstance(source, str | Path):
+        return source
+    from dinoport.formats.live import Live
+
+    return Live.of(source)
+
+
 def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
     """Before anything is written: a picture and code that can be opened, and a proof that looks at them."""
     if checks.reference is not None:
@@ -276,23 +407,3 @@ def _require_packages(level: str) -> None:
             f"the full proof needs {', '.join(missing)} (not installed)",
             next_step="pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it",
         )
-
-
-def _not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
-    from dinoport.report.text import cause_text
-
-    diagnosis, exact = report.proofs.diagnosis, report.proofs.exact
-    if diagnosis and diagnosis.cause:
-        cause = cause_text(diagnosis)
-    elif exact and not exact.passed:
-        cause = "the disk, or another program, changed what was written"
-    else:
-        cause = "a model that only looks like this family"
-    return NotProvenError(
-        f"{shown_source(source)} was converted, and the result is not equal to it; nothing was published",
-        where=f"{target}.unproven" if kept else None,
-        found="; ".join(report.verdict.failures[:5]),
-        cause=cause,
-        next_step="`report` keeps the figures, `keep_unproven` the folder",
-        report=report,
-    )

@@ -104,8 +104,16 @@ class FolderError(DinoportError):
     """A target that cannot be written: it exists, is in use, or the disk refuses."""
 
 
+class InUseError(FolderError):
+    """A target that another run is writing at this moment."""
+
+
 class OutputError(DinoportError):
     """What a command prints cannot be written: stdout leads to a full disk."""
+
+
+class HubError(DinoportError):
+    """The Hub refuses, or cannot be reached. Nothing was published, or what was is found by the next try."""
 
 
 class MissingPackageError(DinoportError):

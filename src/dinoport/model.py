@@ -6,9 +6,9 @@ Every value that decides what it computes is a setting, with where it came from.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.rule import Rule
@@ -82,11 +82,22 @@ class Setting(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Stated:
+    """A value that somebody states beside the tensors: who, how far that can be trusted, and whether it is doubted."""
+
+    value: Any
+    reason: str
+    origin: Origin = Origin.STORED
+    doubted: bool = False
+
+
+@dataclass(frozen=True)
 class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
-    `claimed` are the fields that only the folder says that is verified. Only config.json says `rope_theta`: on a way
-    back the periods are made from it.
+    `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
+    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it. `record` is what a
+    folder of ours has kept of its original.
     """
 
     num_heads: int | None = None
@@ -95,15 +106,28 @@ class Wishes:
     rope_theta: float | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
+    record: Mapping[str, object] = field(default_factory=dict)
+    stated: Mapping[str, Stated] = field(default_factory=dict)
+
+    def filled(self, stated: Mapping[str, Stated]) -> Wishes:
+        """The same, with what is stated in the place of every field that is not given."""
+        own = {name: each for name, each in stated.items() if getattr(self, name, True) is None}
+        values: dict[str, Any] = {name: each.value for name, each in own.items()}
+        return replace(self, stated={**self.stated, **own}, **values)
 
     def speaker(self, field: str) -> str:
         """Where a value comes from: a file, or the option that set it."""
         if field in self.claimed:
             return CLAIMANT
-        return self.said_by or option_of(field)
+        return self.stated[field].reason if field in self.stated else self.said_by or option_of(field)
 
     def origin(self, field: str) -> Origin:
-        return Origin.CLAIMED if field in self.claimed else Origin.GIVEN
+        if field in self.claimed:
+            return Origin.CLAIMED
+        return self.stated[field].origin if field in self.stated else Origin.GIVEN
+
+    def doubted(self, field: str) -> bool:
+        return field in self.stated and self.stated[field].doubted
 
     def reason(self, field: str) -> str:
         """The same as `speaker`, as the reason for a setting."""
@@ -114,7 +138,8 @@ def eps_setting(wishes: Wishes, otherwise: float, origin: Origin, reason: str) -
     """LayerNorm's epsilon: the user's word, else `otherwise` with what it rests on."""
     if wishes.layer_norm_eps is not None:
         given = wishes.layer_norm_eps
-        return Setting("eps", given, wishes.origin("layer_norm_eps"), wishes.reason("layer_norm_eps"))
+        said = wishes.origin("layer_norm_eps"), wishes.reason("layer_norm_eps")
+        return Setting("eps", given, *said, doubted=wishes.doubted("layer_norm_eps"))
     return Setting("eps", otherwise, origin, reason)
 
 
@@ -190,6 +215,12 @@ class Model:
     remarks: tuple[str, ...] = ()
     heads: HeadReading | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The parts that the original had, and a folder that it was read from has lost for good, by its own record."""
+        before = self.record.get("lost")
+        return tuple(name for name in before if isinstance(name, str)) if isinstance(before, list) else ()
 
     @property
     def tensors(self) -> Mapping[str, TensorRef]:

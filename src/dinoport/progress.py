@@ -23,7 +23,8 @@ PIXELS = "comparing pixels"
 ASIDE = "dinoport-aside"
 """The name of threads that a program need not wait for when it ends."""
 
-COUNTED = (BLOCKS,)
+FLEET = "converting checkpoint"
+COUNTED = (BLOCKS, FLEET)
 """Stages that count something else than bytes."""
 
 MAX_NAME_CHARACTERS = 32

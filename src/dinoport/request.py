@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,11 @@ INTERPOLATIONS = ("offset", "size", "size-antialias")
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
-TARGETS = ("transformers", "original", "training")
+TARGETS = ("transformers", "timm", "original", "training")
 LEVELS = ("full", "exact", "none")
+
+FILES = ("head", "labels", "config")
+"""The fields of a request that may name a file."""
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
 """The fields that take one of a few names."""
@@ -31,6 +34,9 @@ MAX_IMAGE_SIZE, MAX_HEADS, MAX_CHANNELS = 4096, 1024, 1024
 
 MIN_DEVIATION = 1e-4
 """Of pixels from 0 to 1: a fortieth of a grey level. A smaller one would make numbers that float32 does not hold."""
+
+MAX_JOBS = 1024
+"""Of a fleet, at a time on one machine."""
 
 MAX_RANKS = 4096
 
@@ -53,6 +59,7 @@ class Request:
     checkpoint_key: str | None = None
     prefix: str | None = None
     head: str | Path | None = None
+    head_name: str | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
@@ -67,13 +74,19 @@ class Request:
     allow_nonfinite: bool = False
     config: str | Path | None = None
     ranks: int = 1
+    source_name: str | None = None
+    """What a report calls the source, where its path means nothing. It makes no other folder, so no folder records it
+    as asked for."""
 
     def __post_init__(self) -> None:
         _check(self)
 
     def updated(self, other: Request | None) -> Request:
         """The same request, with whatever `other` gives in its place."""
-        return Request.from_dict({**self.to_dict(), **other.to_dict()}) if other else self
+        if other is None:
+            return self
+        updated = Request.from_dict({**self.to_dict(), **other.to_dict()})
+        return replace(updated, source_name=other.source_name or self.source_name)
 
     def to_dict(self) -> dict[str, object]:
         """What was asked for, as JSON-ready data: only what is not the default."""
@@ -85,7 +98,7 @@ class Request:
             if isinstance(value, tuple)
             else value
             for name, value in asked.items()
-            if value != getattr(Request, name)
+            if value != getattr(Request, name) and name != "source_name"
         }
 
     @classmethod
@@ -104,13 +117,15 @@ class Checks:
 
     `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
     `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
-    `hub` from where torch.hub downloads it. `pictures` keeps what a page shows beside the figures.
+    `hub` from where torch.hub downloads it. `processor` is the folder whose image processor goes before a graph that
+    others exported. `pictures` keeps what a page shows beside the figures.
     """
 
     level: str = "full"
     image: Path | None = None
     all_sizes: bool = False
     reference: str | None = None
+    processor: Path | None = None
     pictures: bool = False
 
     def __post_init__(self) -> None:
@@ -149,7 +164,7 @@ def _told(value: object) -> str:
 
 
 def meant(word: str, names: Sequence[str]) -> str:
-    """The name that is most like a word that is none of them."""
+    """The name that is most like a word."""
     from difflib import get_close_matches
 
     known = {name: name for name in names} | {name: other for name, other in ALIASES.items() if other in names}
@@ -164,7 +179,13 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-OPTIONS = {"max_shard_bytes": "--max-shard-size", "level": "--verify", "as_json": "--json"}
+OPTIONS = {
+    "max_shard_bytes": "--max-shard-size",
+    "level": "--verify",
+    "as_json": "--json",
+    "at_once": "--jobs",
+    "memory_bytes": "--memory",
+}
 """Fields that the command line calls otherwise."""
 
 
@@ -194,7 +215,11 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "head_name": (_is_text, "the name of a layer"),
+    "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
+    "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),
+    "memory_bytes": (_is_whole(1, MAX_SHARD_BYTES), "a size"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),

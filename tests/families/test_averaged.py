@@ -49,7 +49,7 @@ def test_the_count_is_dropped_and_named(case: Case, key: str, tmp_path: Path) ->
     assert ("n_averaged", AVERAGED.reason) in dropped
     assert f"prefix 'module.' stripped from {len(case.state())} names" in notes
     remarks = convert(tmp_path / "out", tmp_path / "back", to="original", level="exact").remarks
-    assert "n_averaged (a counter of training) is not in the folder, and does not return" in remarks
+    assert "n_averaged (a counter of training) is not in the folder, and its values do not return" in remarks
 
 
 def test_an_average_under_the_names_of_timm(tmp_path: Path) -> None:

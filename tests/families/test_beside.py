@@ -24,7 +24,7 @@ OTHER = {
 
 
 def saved(path: Path, model: object, prefix: str = "", **beside: torch.Tensor) -> Path:
-    state = formula.state_dict(model.tensors())  # type: ignore[attr-defined]
+    state = formula.state_dict(model.tensors())  # type: ignore[attr-defined]  # an architecture
     torch.save({**{f"{prefix}{name}": torch.from_numpy(each) for name, each in state.items()}, **beside}, path)
     return path
 
@@ -39,7 +39,7 @@ def test_a_config_of_another_run_decides_nothing(model: object, config: str, tmp
     ours, theirs = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("alone", "beside"))
     assert theirs == ours
     assert report.verdict.assumptions == alone.verdict.assumptions
-    assert any("config.yaml" in remark and "not believed" in remark for remark in report.remarks)
+    assert any("config.yaml" in remark and "ignored" in remark for remark in report.remarks)
     assert "nothing else of config.yaml is taken, as it is of another model" in report.remarks
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.dinov3 import vit as dinov3
 from dinoport.codebases.dinov3.vit import read
+from dinoport.codebases.transformers.forms import target_of
 from dinoport.errors import UnknownModelError
 from dinoport.formats.run_config import RunConfig
+from dinoport.mapping.decoding import Decoding
+from dinoport.model import Model
+from dinoport.networks.network import Classifier, Features
 from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.request import Request
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 
@@ -85,7 +92,7 @@ def test_an_option_of_the_training_that_no_class_has(option: str) -> None:
             f"  where: {where}",
             "  expected: an option that DINOv3ViTModel has",
             f"  found: {found}",
-            f"  likely cause: an option of the training; written all the same, {error}",
+            f"  likely cause: an option of the training; if it were left out, {error}",
             "  try: keep this model in its own code, or train without this option",
         ]
     )
@@ -99,7 +106,7 @@ def test_periods_that_follow_from_no_base() -> None:
             "  where: rope_embed.periods",
             "  expected: base ** (2k / (head dimension / 2)) for one base",
             "  found: 0.5, 6.467, 12.43, 18.4 …",
-            "  likely cause: a model trained with min_period and max_period; written all the same, outputs would be "
+            "  likely cause: a model trained with min_period and max_period; if it were left out, outputs would be "
             "off (by about 0.8 in the model that was measured)",
             "  try: keep this model in its own code",
         ]
@@ -107,6 +114,37 @@ def test_periods_that_follow_from_no_base() -> None:
 
 
 def test_a_linear_head() -> None:
-    found = refusal({**OWN, **with_a_tensor("classifier.weight", 10, 128)}, {})
-    assert found.splitlines()[0] == "weights.pth cannot be converted with a linear head"
-    assert "  expected: a backbone: Transformers has no image classification class for DINOv3" in found
+    """Of a model that is read: Transformers is the one that has no class for it."""
+    model = replace(MODEL, classifier=Classifier(Features.CLS_MEAN, 10))
+    reading = read(Evidence("weights.pth", refs(formula.state_dict(model.tensors()))))
+    assert reading.architecture.classifier == model.classifier
+    with pytest.raises(UnknownModelError) as caught:
+        target_of(of_architecture(reading.architecture), Request(), None)
+    assert str(caught.value).splitlines() == [
+        "weights.pth cannot be converted with a linear head",
+        "  where: linear_head.weight",
+        "  expected: a backbone: Transformers has no image classification class for DINOv3",
+        "  found: a classifier over CLS token, then patch mean",
+        "  try: leave `head` out; `to='timm'` takes a head that looks at the CLS token alone",
+    ]
+
+
+def test_a_linear_head_over_something_else() -> None:
+    found = refusal({**OWN, **with_a_tensor("classifier.weight", 10, 100)}, {})
+    assert found.splitlines()[1:] == [
+        "  where: None.weight",
+        "  expected: 64 columns (the CLS token) or 128 (CLS token, then patch mean)",
+        "  found: shape (10, 100)",
+        "  try: leave `head` out",
+    ]
+
+
+def refs(state: Mapping[str, formula.Array]) -> dict[str, TensorRef]:
+    return {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in state.items()}
+
+
+def of_architecture(architecture: RotaryViT) -> Model:
+    family = dinov3.FAMILY
+    return Model(
+        "weights.pth", "", family, architecture, Decoding({}), (), family.preprocessing, classifier="linear_head"
+    )

@@ -47,7 +47,9 @@ def there_and_back(case: Case, folder: Path) -> Report:
 def test_what_was_dropped_for_good_is_named(case: Case, lost: tuple[str, ...], tmp_path: Path) -> None:
     remarks = there_and_back(case, tmp_path).remarks
     named = {
-        remark.partition(" ")[0] for remark in remarks if remark.endswith("not in the folder, and does not return")
+        remark.partition(" ")[0]
+        for remark in remarks
+        if remark.endswith("not in the folder, and its values do not return")
     }
     assert named == set(lost)
 

@@ -90,7 +90,7 @@ def test_what_the_tensors_contradict_is_not_believed_and_said(
     found = reading(name, {**OWN[name], setting: said}, CROPS[name])
     shown = str(said).lower() if isinstance(said, bool) else f"{said:g}" if isinstance(said, float) else said
     assert agreeing.remarks == agreeing.doubts == ()
-    assert found.doubts == (f"config.yaml says student.{setting} = {shown}, the tensors have {stored}: not believed",)
+    assert found.doubts == (f"config.yaml says student.{setting} = {shown}, the tensors have {stored}: ignored",)
     assert found.architecture == agreeing.architecture
 
 
@@ -111,7 +111,7 @@ def test_without_crops_nothing_is_said_of_them(name: str) -> None:
 
 def test_crops_of_another_size_than_the_position_table_are_not_believed() -> None:
     found = reading("dinov2", OWN["dinov2"], 112)
-    assert found.doubts == ("config.yaml says crops.global_crops_size = 112, the tensors have 98: not believed",)
+    assert found.doubts == ("config.yaml says crops.global_crops_size = 112, the tensors have 98: ignored",)
     assert input_size(found) == []
     assert found.preprocessing is not None
     assert found.preprocessing.size == 98

@@ -100,4 +100,4 @@ def test_a_width_that_tells_no_heads_asks_for_them(tmp_path: Path) -> None:
     weights |= {"blocks.0.gamma_1": np.ones(40, np.float32)}
     with pytest.raises(SettingError, match="number of attention heads of this model is not known") as error:
         converted("dinov3", tmp_path, weights)
-    assert "add `num_heads=N`, with N from timm's model" in str(error.value)
+    assert "add `num_heads=N`, with N from the code or config that built the model" in str(error.value)

@@ -94,6 +94,22 @@ def test_copies_of_one_storage_are_one(tmp_path) -> None:
     convert(tmp_path / "shared.ckpt", tmp_path / "out", level="exact", num_heads=1)
 
 
+@pytest.mark.parametrize(("prefix", "meant"), [
+    ("teacher.", "`prefix='teacher.backbone.'`?"),
+    ("studnt.", "`prefix='student.module.backbone.'`?"),
+    ("student", "`prefix='student.module.backbone.'`?"),
+    ("ema", "`prefix='ema.left.vit.'` or `prefix='ema.right.vit.'`?"),
+    ("zzz", "dinoport inspect"),
+])  # fmt: skip
+def test_places_that_begin_as_the_prefix_does_or_nearly(tmp_path, prefix, meant) -> None:
+    both = {**state("vit", "left.vit."), **state("vit", "right.vit.", shift=1.0)}
+    copies = {"teacher": state("vit", "backbone."), "student": state("vit", "module.backbone.", shift=2.0)}
+    torch.save({**copies, "ema": both}, tmp_path / "run.ckpt")
+    with pytest.raises(SettingError) as caught:
+        convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix=prefix)
+    assert meant in str(caught.value)
+
+
 def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
     torch.save({"state_dict": state("vit", "encoder.vit.")}, tmp_path / "run.ckpt")
     with pytest.raises(SettingError, match="did you mean `prefix='state_dict"):

@@ -13,6 +13,7 @@ from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_config import find_run_config
+from dinoport.proofs.foreign import known_folder
 from tests import tiny
 
 FILES = ("config.json", "model.safetensors", "dinoport.json", "preprocessor_config.json", "README.md")
@@ -160,3 +161,28 @@ def test_a_pipe_and_a_device_are_not_waited_for(made, make):
     make(folder / "model.safetensors")
     with pytest.raises(CheckpointError, match="is a folder, but not one that holds a checkpoint"):
         open_checkpoint(folder)
+
+
+def test_names_of_a_folder_that_lead_out_of_it_are_not_given_to_transformers(made, tmp_path):
+    """Whatever Transformers might look for there, it finds what was read and nothing else."""
+    _, folder = made
+    private = tmp_path / "private"
+    private.write_text("{}")
+    for name in (
+        "config.4.0.0.json",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "tokenizer.json",
+        "modeling.py",
+    ):
+        (folder / name).symlink_to(private)
+    move(folder / "preprocessor_config.json", tmp_path / "elsewhere.json")
+    with (
+        open_checkpoint(folder) as checkpoint,
+        known_folder(folder, checkpoint.config or {}, checkpoint.tensors) as known,
+    ):
+        given = {path.name: path.resolve() for path in known.iterdir()}
+        assert given == {
+            "config.json": known.resolve() / "config.json",
+            "model.safetensors": folder.resolve() / "model.safetensors",
+        }

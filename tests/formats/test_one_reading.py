@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-# ruff: noqa: E402
+# ruff: noqa: E402 (imports below need torch)
 
 from dinoport.errors import CheckpointError
 from dinoport.finding.unwrap import state_dicts

@@ -20,6 +20,7 @@ from tests.fuzz.seeds import seeds
 
 GIVE = "give the .pth, .safetensors or folder that the weights are in"
 GIVE_PYTORCH = "give the PyTorch checkpoint"
+PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, dinoport verify CHECKPOINT GRAPH"
 INSIDE = "unpack it, and give the checkpoint inside"
 
 
@@ -65,7 +66,7 @@ OTHERS = {
     "HDF5": (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them", GIVE_PYTORCH),
     "npy": (numpy_array(), "a NumPy array", GIVE_PYTORCH),
     "GGUF": (b"GGUF\3\0\0\0", "a GGUF file", GIVE_PYTORCH),
-    "ONNX": (b"\x08\x07\x12\x07pytorch", "an ONNX graph", GIVE_PYTORCH),
+    "ONNX": (b"\x08\x0a\x12\x07pytorch", "an ONNX graph", PROVE_THE_GRAPH),
     "PDF": (b"%PDF-1.7", "a PDF", GIVE_PYTORCH),
     "PNG": (b"\x89PNG\r\n", "a PNG picture", GIVE_PYTORCH),
     "JPEG": (b"\xff\xd8\xff\xe0", "a JPEG picture", GIVE_PYTORCH),

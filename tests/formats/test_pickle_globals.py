@@ -193,7 +193,7 @@ my_package Class.__subclasses__
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
-    return [tuple(line.split(" ")) for line in text.strip().splitlines()]  # type: ignore[misc]
+    return [tuple(line.split(" ")) for line in text.strip().splitlines()]  # type: ignore[misc]  # two words a line
 
 
 @pytest.mark.parametrize(("module", "name"), pairs(GENUINE))

@@ -8,7 +8,7 @@ from dinoport.formats.torch.pickle_tables import MAX_GAP, PickleMemo
 
 
 def test_it_is_a_dict_whatever_the_numbers_are():
-    chance = random.Random(5)  # noqa: S311
+    chance = random.Random(5)  # noqa: S311  # the same numbers each time
     for _ in range(300):
         memo, expected = PickleMemo(), {}
         for number in range(40):

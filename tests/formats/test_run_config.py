@@ -125,6 +125,8 @@ class TestOthers:
         ("text", "problem"),
         [
             ("a: &x [1, 2]\nb: *x\n", "it refers to its own parts (YAML aliases), which can unfold without end"),
+            ("a: 1\nb: {c: 2, d: 3, c: 4}\n", "it says 'c' twice"),
+            ("a:\n  - {c: 2}\n  - {c: 2, 'c': 2}\n", "it says 'c' twice"),
             ("[" * 30 + "]" * 30, "it is larger or deeper than any training config"),
             ("[" * 5000, "it is larger or deeper than any training config"),
             ("a: " + "[1, 2, 3]\n  " * 20 + "[" + "1," * 20_000 + "]", None),

@@ -112,12 +112,23 @@ NUMBERS = "32 whole numbers at most, from 0 on"
         (replaced(data_offsets=[16, 48]), "a begins at byte 16", "byte 0: neither a gap nor an overlap"),
         (file({"a": A, "b": B | {"data_offsets": [0, 32]}}), "b begins at byte 0", GAP),
         (file({"a": A}), "64 bytes of tensors", "32, as the header says"),
-        (file({"a\x1b[2J": A, "b": B}), r"a name that is none: 'a\x1b[2J'", "at most 1000 characters"),
-        (file({"a" * 1001: A, "b": B}), f"a name that is none: '{'a' * 27}...{'a' * 28}'", "at most 1000 characters"),
+        (file({"a\x1b[2J": A, "b": B}), r"an impossible name: 'a\x1b[2J'", "at most 1000 characters"),
+        (file({"a" * 1001: A, "b": B}), f"an impossible name: '{'a' * 27}...{'a' * 28}'", "at most 1000 characters"),
     ],
 )  # fmt: skip
 def test_lies(data, found, expected):
     assert refused(data) == unsound(found, expected)
+
+
+@pytest.mark.parametrize(("name", "codebase"), [("tf", "TensorFlow"), ("flax", "Flax")])
+def test_weights_that_transformers_turns_as_it_loads_them(name, codebase):
+    assert refused(file({"__metadata__": {"format": name}, "a": A, "b": B})) == (
+        f"file.safetensors holds the weights of a {codebase} model\n"
+        "  expected: weights that PyTorch saved\n"
+        f"  found: format {name} in its metadata\n"
+        f"  likely cause: {codebase} keeps the axes of weights in another order, and Transformers turns them\n"
+        "  try: load it in Transformers 4.57, and save the model again with save_pretrained"
+    )
 
 
 def test_more_tensors_than_any_model_has(monkeypatch):

@@ -219,7 +219,7 @@ def test_a_module_within_itself():
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202egnp.exe", "a" * 1001])
 def test_names_that_cannot_be_shown(name):
     assert refused({name: tensor()}).startswith(
-        "file.pth holds what no training code saves\n  found: a name that is none: "
+        "file.pth holds what no training code saves\n  found: an impossible name: "
     )
     assert refused({name: {"a": tensor()}}).split("\n")[0] == "file.pth holds what no training code saves"
 

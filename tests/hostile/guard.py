@@ -110,7 +110,7 @@ def guarded(wish: dict[str, list[str]], out: int, err: int, seen: int) -> int:
     """In the child: run the command line with the hook armed, and return its exit code."""
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115  # open until the process ends
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     readable = [Path(path) for path in wish["readable"]]

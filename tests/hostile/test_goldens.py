@@ -15,7 +15,7 @@ import pytest
 from tests import formula
 from tests.hostile.material import ENTRIES, GOLDEN, MESSAGES, Outcome, entry_named, messages, unpacked
 
-PAYLOAD = Path("/tmp/pwned-by-pickle")  # noqa: S108
+PAYLOAD = Path("/tmp/pwned-by-pickle")  # noqa: S108  # the name in the fixture
 
 CONVERTED = {entry.name for entry in ENTRIES if entry.expected == "convert"} | {
     "four_input_channels.pth",  # with num_channels 4
@@ -99,6 +99,6 @@ def test_every_refusal_is_listed_and_every_payload_is_named():
     listed = messages(MESSAGES.read_text())
     assert sorted(listed) == sorted(entry.name for entry in ENTRIES if entry.name not in CONVERTED)
     named = {name: text for name, text in listed.items() if "which no checkpoint needs" in text}
-    assert sorted(named) == sorted(entry.name for entry in ENTRIES if "/tmp/pwned" in entry.expected)  # noqa: S108
+    assert sorted(named) == sorted(entry.name for entry in ENTRIES if "/tmp/pwned" in entry.expected)  # noqa: S108  # the name in the fixture
     for name, text in named.items():
         assert ("eval" if "eval" in name else "posix.system") in text

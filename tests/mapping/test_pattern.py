@@ -17,7 +17,7 @@ from dinoport.mapping.pattern import Pattern
 )
 def test_a_match_fills_back_to_the_name(template: str, name: str, bindings: dict[str, object]) -> None:
     assert Pattern(template).match(name) == bindings
-    assert Pattern(template).fill(bindings) == name  # type: ignore[arg-type]
+    assert Pattern(template).fill(bindings) == name  # type: ignore[arg-type]  # the values of a parameter set
 
 
 @pytest.mark.parametrize(

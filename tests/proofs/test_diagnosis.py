@@ -169,7 +169,7 @@ def test_without_torch_contents_are_compared(converted: tuple[Path, Path], tmp_p
 
 
 @pytest.mark.parametrize(
-    ("level", "ending"), [("full", "; outputs are equal all the same"), ("exact", "")], ids=["full", "exact"]
+    ("level", "ending"), [("full", "; outputs are still equal"), ("exact", "")], ids=["full", "exact"]
 )
 def test_tensors_that_change_no_output_are_where_tensors_begin_to_differ(
     level: str, ending: str, converted: tuple[Path, Path], tmp_path: Path

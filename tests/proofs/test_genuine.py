@@ -98,6 +98,17 @@ def hub(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_genuine_class_takes_a_start_for_training(source: Path, hub: Path, tmp_path: Path) -> None:
+    state = torch.load(source, weights_only=True)
+    head = {"head.last_layer.weight_v": torch.arange(8.0).reshape(2, 4)}
+    torch.save({"teacher": {f"backbone.{name}": tensor for name, tensor in state.items()} | head}, source)
+    report = api.convert(source, tmp_path / "start", to="training", reference=str(hub))
+    assert "head.last_layer.weight_v" in torch.load(tmp_path / "start" / "checkpoint.pth", weights_only=True)["teacher"]
+    assert report.proofs.genuine is not None
+    assert report.proofs.genuine.passed
+    assert report.verdict.word is Word.EQUAL
+
+
 def test_the_genuine_code_agrees(source: Path, hub: Path, tmp_path: Path) -> None:
     report = api.convert(source, tmp_path / "folder", reference=str(hub))
     proof = report.proofs.genuine
@@ -215,7 +226,7 @@ def test_hub_asks_torch_hub_for_the_repository(source: Path, tmp_path: Path, mon
     monkeypatch.setattr(torch.hub, "load", load)
     with pytest.raises(CheckpointError, match="RuntimeError: no network in tests"):
         api.convert(source, tmp_path / "folder", reference="hub")
-    ((arguments, options),) = asked  # type: ignore[misc]
+    ((arguments, options),) = asked  # type: ignore[misc]  # exactly one call
     assert arguments == ("owner/repo", "tiny")
     assert options["pretrained"] is False
     assert options["trust_repo"] is True

@@ -107,7 +107,7 @@ def test_no_file_a_folder_and_no_picture(tmp_path: Path) -> None:
     for content in (b"", b"no picture", b"<html></html>"):
         path = tmp_path / "file.jpg"
         path.write_bytes(content)
-        assert refusal(path) == message(path, "its content is no picture that is opened here")
+        assert refusal(path) == message(path, "its content is not a picture of a known format")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000"])
@@ -121,7 +121,7 @@ def test_no_picture_is_given_to_another_program(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "picture.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\n")
     monkeypatch.setattr("subprocess.Popen", lambda *given, **options: pytest.fail("a program was started"))
-    assert refusal(path) == message(path, "its content is no picture that is opened here")
+    assert refusal(path) == message(path, "its content is not a picture of a known format")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])

@@ -64,6 +64,6 @@ def test_marks_stand_by_their_figures() -> None:
 
 
 def test_the_report_as_data_has_it(plan: Report) -> None:
-    heads = replace(plan, heads=TOLD).to_dict()["model"]["heads"]  # type: ignore[index]
+    heads = replace(plan, heads=TOLD).to_dict()["model"]["heads"]  # type: ignore[index]  # JSON, typed as objects
     assert (heads["found"], heads["layers"], heads["limit"]) == (12, 8, 12.5)
     assert heads["scores"][1] == {"head_dim": 32, "heads": 12, "inside": 0.7, "moved": 271.0}

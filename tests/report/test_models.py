@@ -57,7 +57,7 @@ def test_a_cached_file_is_marked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_json_says_what_the_table_says() -> None:
-    listed = {model["name"]: model for model in models_to_dict()["models"]}  # type: ignore[attr-defined]
+    listed = {model["name"]: model for model in models_to_dict()["models"]}  # type: ignore[attr-defined]  # JSON, typed as objects
     assert listed["dinov3_vit7b16"] == {
         "name": "dinov3_vit7b16",
         "family": "dinov3",

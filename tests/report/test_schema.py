@@ -19,6 +19,7 @@ from dinoport.proofs.outputs import Difference
 from dinoport.report import as_json
 from dinoport.request import Request
 from tests.command_line import DEMO
+from tests.exports.cases import CASES, RECORDED
 from tests.families.cases import BY_NAME
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -75,6 +76,11 @@ def with_genuine(folder: Path) -> Any:
     return replace(report, proofs=replace(report.proofs, genuine=genuine))
 
 
+def of_graph(folder: Path, name: str) -> Any:
+    case = CASES[name.partition("-")[0]]
+    return api.verify(case.write(folder), RECORDED / f"{name}.onnx", case.request)
+
+
 REPORTS: dict[str, Callable[[Path], Any]] = {
     "demo": lambda folder: api.demo(folder / "out"),
     "page": lambda folder: api.demo(folder / "out", pictures=True),
@@ -92,6 +98,9 @@ REPORTS: dict[str, Callable[[Path], Any]] = {
     "four channels": lambda folder: case("vit-four-channels", folder),
     "rotary": lambda folder: case("dinov3", folder, all_sizes=True),
     "genuine": with_genuine,
+    "graph": lambda folder: of_graph(folder, "vit-dynamo23"),
+    "graph that is quantized": lambda folder: of_graph(folder, "vit-dynamo20-int8"),
+    "graph of any size": lambda folder: of_graph(folder, "dinov3-dynamo20-any"),
     "convolutional": lambda folder: case("dinov3-convnext", folder),
 }
 

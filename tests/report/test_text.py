@@ -44,9 +44,8 @@ tensors     70 copied bit for bit, 2 made, 8 dropped; 331.5 kB in all
 made        pooler.dense.weight, pooler.dense.bias: an identity pooler:
             AutoModel finds no key missing, and pooler_output is the CLS token
 dropped     head.mlp.{{0, 2, 4}}.weight, head.mlp.{{0, 2, 4}}.bias,
-            head.last_layer.weight_g, head.last_layer.weight_v: the projection
-            head of self-distillation; no class of Transformers has a place for
-            it
+            head.last_layer.weight_g, head.last_layer.weight_v: a projection
+            head of self-distillation, which only training uses
 
 exact       passed: 54 tensors found again bit for bit; 54 checksums of the
             source hold

@@ -214,7 +214,7 @@ def names_asked(genuine: Genuine) -> set[str]:
         asked.add(name)
         return own(self, name)
 
-    class Recording(dict):  # type: ignore[type-arg]
+    class Recording(dict):  # type: ignore[type-arg]  # any keys, any values
         def __contains__(self, name: object) -> bool:
             asked.add(str(name))
             return super().__contains__(name)

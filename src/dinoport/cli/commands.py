@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from dinoport.cli.console import progress_bars
+from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, as_options, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown
-from dinoport.cli.session import interruptible, run
-from dinoport.errors import NotProvenError
+from dinoport.cli.session import Interrupted, interruptible, run
+from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import Checks, Request
+from dinoport.shown.address import is_at_hub
 
 ABOUT = "Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal."
 
@@ -66,14 +68,80 @@ def verify(given: Any) -> int:
     from dinoport import api
 
     refuse_empty("SOURCE", given.source)
-    target = local_folder(given.folder)
     request, checks = asked_of(Request, given), asked_of(Checks, given, pictures=is_page(given.report))
-    check_report(given.report, given.source, target)
+    if given.folder is None:
+        return _verify_alone(given, request, checks)
+    target = given.folder if is_at_hub(given.folder) else local_folder(given.folder)
+    check_report(given.report, given.source, target if isinstance(target, Path) else None)
     announce_code(checks)
     with progress_bars(given.quiet) as on_progress:
         done = api.verify(given.source, target, request, checks, on_progress=on_progress)
     keep_and_show(done, given.as_json, given.report)
     return NotProvenError.exit_code if done.verdict.failed else 0
+
+
+def _verify_alone(given: Any, request: Request, checks: Checks) -> int:
+    from dinoport import api
+
+    if given.report is not None:
+        raise UsageError(
+            "`report` keeps a proof, which needs SOURCE and FOLDER", next_step="`as_json` prints the result"
+        )
+    with progress_bars(given.quiet) as on_progress:
+        found = api.verify(given.source, None, request, checks, on_progress=on_progress)
+    if given.as_json:
+        print_json(found.to_dict())
+    else:
+        from dinoport.report.standing import standing_lines
+
+        print("\n".join(standing_lines(found)))
+    return NotProvenError.exit_code if found.changes else 0
+
+
+def publish(given: Any) -> None:
+    from dinoport import api
+
+    if given.private and given.no_private:
+        raise UsageError("`private` and `no_private` exclude each other", next_step="give one of the two")
+    given.private = True if given.private else False if given.no_private else None
+    names = ("private", "revision", "create_pr", "commit_message", "token", "card")
+    asked = {name: vars(given)[name] for name in names}
+    with progress_bars(given.quiet) as on_progress:
+        done = api.publish(given.folder, given.repository, **asked, on_progress=on_progress)
+    if given.as_json:
+        print_json(done.to_dict())
+        return
+    from dinoport.report.published import published_lines
+
+    print("\n".join(published_lines(done)))
+
+
+def fleet(given: Any) -> int:
+    from dinoport import api
+    from dinoport.report.fleet import fleet_lines
+    from dinoport.work.fleets.jobs import expanded, read_manifest
+
+    if bool(given.manifest) == bool(given.source):
+        raise UsageError(
+            "`manifest` names the jobs, or SOURCE does",
+            found="both" if given.source else "neither",
+            next_step="dinoport fleet OUT SOURCE …",
+        )
+    out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
+    sources = dict.fromkeys(each for source in given.source for each in expanded(source))
+    jobs = read_manifest(given.manifest) if given.manifest else sources
+    names = ("at_once", "memory_bytes", "recheck", "shard", "fail_fast")
+    asked = {name: vars(given)[name] for name in names}
+    try:
+        with fleet_progress(given.quiet) as on_result:
+            done = api.fleet(jobs, out, request, level=level, **asked, on_result=on_result)
+    except Interrupted:
+        raise Interrupted(f": what was done stays in {out}; the same command goes on") from None
+    if given.as_json:
+        print_json(done.to_dict())
+    else:
+        print(as_options("\n".join(fleet_lines(done))))
+    return done.exit_code
 
 
 def models(given: Any) -> None:
@@ -123,7 +191,13 @@ SOURCE = (
     "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
     "or an address (https://, hf://, s3:// …)."
 )
-OF_SOURCE, WRITTEN, PROVEN, DRAWN, LOOKED, SAID = ([option.field for option in options] for options in GROUPS.values())
+OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, SENT, CREWED, LOOKED, SAID = (
+    [option.field for option in options] for options in GROUPS.values()
+)
+PROVEN = [name for name in OF_PROOF if name != "processor"]
+
+OF_ONE = ("source_name", "force", "keep_unproven", "dry_run")
+"""Options for one conversion at a time."""
 
 COMMANDS = (
     Command(
@@ -136,16 +210,41 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", *LOOKED, "as_json", "quiet"],
+        [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
     ),
     Command(
         verify,
         "Prove that FOLDER is equal to SOURCE.",
-        {"source": SOURCE, "folder": "What was converted from SOURCE: a folder, or a file."},
-        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *PROVEN, *SAID],
+        {
+            "source": SOURCE,
+            "folder": "What was made from SOURCE: a folder, a file, an ONNX graph, or hf://owner/name[@revision]. "
+            "Without it, SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
+        },
+        [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
         "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
         "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
         "given again.",
+        optional={"folder": None},
+    ),
+    Command(
+        publish,
+        "Send a proven FOLDER to the Hub as REPOSITORY, and read it back.",
+        {"folder": "A converted folder.", "repository": "owner/name"},
+        [*SENT, "as_json", "quiet"],
+        "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
+        "machine. Run again, it sends nothing twice.",
+    ),
+    Command(
+        fleet,
+        "Convert many checkpoints, each into a folder in OUT, and prove each.",
+        {
+            "out": "The folder of the fleet.",
+            "source": "Checkpoints, patterns, runs' folders with all their checkpoints, or addresses of folders.",
+        },
+        [*(name for name in (*OF_SOURCE, *WRITTEN) if name not in OF_ONE), "level", *CREWED, "as_json", "quiet"],
+        "What was done is found again, so a fleet that was stopped is started again by the same\n"
+        "command. Exit code 3: something is not equal; 1: something could not be converted.",
+        optional={"source": []},
     ),
     Command(models, "List the published models that SOURCE can name.", {}, ["as_json"]),
     Command(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dinoport.progress import COUNTED, STARTING, Progress, silent
+from dinoport.progress import COUNTED, FLEET, STARTING, Progress, silent
+from dinoport.shown.text import shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -34,6 +35,19 @@ def progress_bars(quiet: bool = False) -> Iterator[Progress]:
         yield line.tell
     finally:
         line.end()
+
+
+@contextmanager
+def fleet_progress(quiet: bool = False) -> Iterator[Callable[[Mapping[str, Any], int, int, Sequence[str]], None]]:
+    """Yield a function that is told of each result: on a terminal one line says how far all are, else each has one."""
+    with progress_bars(quiet) as on_progress:
+
+        def on_result(result: Mapping[str, Any], done: int, total: int, running: Sequence[str]) -> None:
+            on_progress(FLEET, done, total)
+            if not quiet and not sys.stderr.isatty():
+                print(shown(f"{done}/{total} {result['status']}: {result['target']}"), file=sys.stderr, flush=True)
+
+        yield on_result
 
 
 class _Line:

@@ -27,12 +27,12 @@ def statistics(text: str) -> object:
     return text if any(isinstance(value, str) for value in values) else values
 
 
-def size_bytes(text: str) -> int:
+def size_bytes(text: str, field: str = "max_shard_bytes") -> int:
     """`5GB`, `500MB`, `1000000`."""
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)B?", text.strip().upper())
     size = int(float(found[1]) * 1000 ** " KMGT".index(found[2] or " ")) if found else 0
     if size <= 0:
-        raise UsageError("`max_shard_bytes` takes a size", expected="5GB, 500MB or a number of bytes", found=text)
+        raise UsageError(f"`{field}` takes a size", expected="5GB, 500MB or a number of bytes", found=text)
     return size
 
 
@@ -56,6 +56,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("checkpoint_key", "KEY", "Which copy of the model: teacher, student …", default="teacher"),
         Option("prefix", "PREFIX", "Where in the file the model lies, as dinoport inspect prints it."),
         Option("head", "FILE", "A linear head to convert along: its file, or imagenet for the published one."),
+        Option("head_name", "NAME", "Which layer of the head's file, where it holds several."),
+        Option("source_name", "NAME", "What the report calls SOURCE, where its path means nothing."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),
         choice("interpolation", "How the original resamples its position table, where that is not its default."),
@@ -65,7 +67,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "result": (
         choice(
             "to",
-            "A folder of Transformers, the original's names in one torch file, or a start for its training.",
+            "A folder of Transformers or of timm, the original's names in one torch file, or a start for its training.",
             "transformers",
         ),
         choice("dtype", "Round the weights.", "as stored"),
@@ -89,11 +91,35 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "hub|FOLDER",
             "Also compare with the original's own code: torch.hub's, or a checkout's. Runs code from there.",
         ),
+        Option("processor", "FOLDER", "For an ONNX file: the folder whose image processor goes before it.", Path),
     ),
     "pictures": (
         Option("out", "FOLDER", "Where the pictures go.", default="visualization"),
         Option("size", "PIXELS", "The shorter side of the picture.", number, "480"),
         Option("mass", "SHARE", "The share of attention that masks hold.", number, "0.6"),
+    ),
+    "publication": (
+        Option("private", "", "Make a repository that only its owner sees."),
+        Option("no_private", "", "Make a repository that everybody sees."),
+        Option("revision", "BRANCH", "The branch, which is made where it does not exist.", default="main"),
+        Option("create_pr", "", "Propose the files to somebody else's repository, in a pull request."),
+        Option("commit_message", "TEXT", "The title of the commit, or of the pull request."),
+        Option("card", "FILE", "A model card of your own, which comes before dinoport's.", Path),
+        Option("token", "TOKEN", "A token that may write.", default="HF_TOKEN, or what hf auth login keeps"),
+    ),
+    "fleet": (
+        Option("manifest", "FILE", "The jobs: one JSON object a line, with source, target and options.", Path),
+        Option("at_once", "N", "Jobs at a time.", number, "by cores and memory"),
+        Option(
+            "memory_bytes",
+            "SIZE",
+            "Memory for all jobs together: 16GB …",
+            lambda text: size_bytes(text, "memory_bytes"),
+            "four fifths of what is free",
+        ),
+        Option("recheck", "", "Prove again what is there."),
+        Option("shard", "I/N", "Do one of N parts of the list, as a scheduler's array does."),
+        Option("fail_fast", "", "Stop at the first job that fails."),
     ),
     "inspection": (Option("heads", "", "Read the number of heads from the weights."),),
     "output": (

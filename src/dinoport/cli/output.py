@@ -38,7 +38,7 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
 
 
 def keep_and_show(report: Report, as_json: bool, path: Path | None, published: Path | None = None) -> None:
-    """Write a report to its file and print it. Where that fails, `published` is a folder that is there all the same."""
+    """Write a report to its file and print it. Where that fails, `published` is a folder that was written before."""
     try:
         write_report(report, path)
         show(report, as_json, path)
@@ -69,7 +69,7 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
         print(shown(f"code from {where} will be run, as --reference asks"), file=sys.stderr)
 
 
-def check_report(path: Path | None, source: str | None, folder: Path) -> None:
+def check_report(path: Path | None, source: str | None, folder: Path | None) -> None:
     """Before any work: a report that could not be written, or that would replace the source or what is proven.
 
     A pipe, such as /dev/stdout, gets JSON whatever its name.
@@ -78,7 +78,8 @@ def check_report(path: Path | None, source: str | None, folder: Path) -> None:
         return
     from dinoport.writing.place import refuse_inside, refuse_overlap
 
-    refuse_inside(path, folder)
+    if folder is not None:
+        refuse_inside(path, folder)
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")

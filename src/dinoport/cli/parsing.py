@@ -33,8 +33,12 @@ class Command(NamedTuple):
 
     @property
     def usage(self) -> str:
-        words = [f"[{name.upper()}]" if name in self.optional else name.upper() for name in self.arguments]
+        words = [self._word(name) for name in self.arguments]
         return " ".join(["dinoport", self.name, *words, "[options]"])
+
+    def _word(self, name: str) -> str:
+        more = " …" if isinstance(self.optional.get(name), list) else ""
+        return f"[{name.upper()}{more}]" if name in self.optional else name.upper()
 
     @property
     def options(self) -> list[Option]:
@@ -48,7 +52,7 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
     except argparse.ArgumentError as error:
         raise _refused(command, error) from None
     for name, value in vars(given).items():
-        if isinstance(value, list):  # what argparse makes of `--report=--`
+        if isinstance(value, list) and name not in command.arguments:  # what argparse makes of `--report=--`
             raise _refused(command, argparse.ArgumentError(None, option_of(name)))
     if others:
         options = [option_of(option.field) for option in command.options]
@@ -109,8 +113,10 @@ def _parser(command: Command) -> argparse.ArgumentParser:
     parser = _Parser(command.usage, description)
     arguments = parser.add_argument_group("arguments")
     for name, words in command.arguments.items():
-        may_lack = {"nargs": "?", "default": command.optional[name]} if name in command.optional else {}
-        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]
+        default = command.optional.get(name)
+        many = "*" if isinstance(default, list) else "?"
+        may_lack = {"nargs": many, "default": default} if name in command.optional else {}
+        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:

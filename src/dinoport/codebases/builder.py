@@ -66,7 +66,7 @@ def believe(said: Said, builders: Mapping[str, tuple[int, int]], width: int, pat
         contradiction = f"goes with patch size {said.patch_size}, the tensors have {patch_size}"
     else:
         return Belief(said, builder)
-    return Belief(said, remark=f"{said.arch}, from {said.speaker}, is not believed: it {contradiction}")
+    return Belief(said, remark=f"{said.arch}, from {said.speaker}, was ignored: it {contradiction}")
 
 
 def heads_setting(

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino import signs as dino
 from dinoport.codebases.dinov2 import signs as dinov2
 from dinoport.codebases.dinov3 import signs as dinov3
 from dinoport.codebases.timm import signs as timm
+from dinoport.codebases.transformers import signs as transformers
+from dinoport.tensor import Shape
+
+
+def _of_transformers(names: str, recognises: Callable[[Mapping[str, Shape]], bool]) -> Naming:
+    module = f"dinoport.codebases.transformers.{names}"
+    return Naming("Transformers", module, recognises, classifier_beside=transformers.classifier_beside)
+
 
 NAMINGS: tuple[Naming, ...] = (
     # Names that are nearly an original's come first: theirs is the closer look.
     Naming("timm", "dinoport.codebases.timm.dinov2", timm.is_dinov2),
     Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
+    _of_transformers("names:VIT", transformers.is_vit),
+    _of_transformers("names:DINOV2", transformers.is_dinov2),
+    _of_transformers("other_names:DINOV3", transformers.is_dinov3_vit),
+    _of_transformers("other_names:CONVNEXT", transformers.is_convnext),
+    _of_transformers("other_names:RESNET", transformers.is_resnet),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit, "dino"),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet, "dino_resnet"),
     Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit, "dinov2"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit, "dinov3"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.convnext", dinov3.is_convnext, "dinov3_convnext"),
 )
+
+
+def naming_in(codebase: str, family: str) -> Naming | None:
+    """How a codebase names the models of another one's family: as that does, where it has no table of its own."""
+    own = (naming for naming in NAMINGS if naming.codebase == codebase and naming.code.FAMILY.name == family)
+    return next(own, None) or naming_of(family)
 
 
 def naming_of(family: str) -> Naming | None:

@@ -42,6 +42,7 @@ class Evidence:
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
+    `preprocessing` is the transform that a config beside the tensors describes.
     `weigh_heads` asks to hold the number of heads against the weights, which takes reading some.
     """
 
@@ -54,6 +55,7 @@ class Evidence:
     classifier: str | None = None
     head: str | None = None
     weigh_heads: bool = False
+    preprocessing: Preprocessing | None = None
 
     def shape(self, name: str) -> Shape | None:
         tensor = self.tensors.get(name)
@@ -96,22 +98,27 @@ class HubEntry:
 class Naming:
     """How one codebase names the tensors of one network.
 
-    `module` is imported once a file is recognised. It has `FAMILY`, whose models these are; `read(evidence)`, which
-    gives the settings of one from its canonical tensors; and, where its names are not the canonical ones, the table
-    from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the model. It may have
-    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a model, or None; and
-    `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat pieces.
-    `family` is the name of the family where it is this codebase that trains it.
+    `module` is imported once a file is recognised; behind a colon is what in it is meant. It has `FAMILY`, whose models
+    these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
+    not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
+    model. It may have `arranged(tensors)`, where its files have several layouts, and which gives one;
+    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
+    model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
+    pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
+    a class of the codebase keeps its classifier, whose backbone lies below a prefix.
     """
 
     codebase: str
     module: str
     recognises: Callable[[Mapping[str, Shape]], bool]
     family: str = ""
+    classifier_beside: Callable[..., str | None] = lambda prefix, names, *, whole: None
 
     @property
     def code(self) -> Any:
-        return import_module(self.module)
+        module, _, name = self.module.partition(":")
+        found = import_module(module)
+        return getattr(found, name) if name else found
 
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         """The table for a model of these shapes. Raises SettingError where it needs what nobody says."""
@@ -119,6 +126,11 @@ class Naming:
             table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
             return table
         return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+
+    def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+        """The tensors as its table takes them, some of them computed from others; and remarks on that."""
+        own = getattr(self.code, "arranged", None)
+        return own(tensors) if own else (tensors, ())
 
     @property
     def table(self) -> tuple[Rule, ...]:

@@ -9,7 +9,7 @@ AVERAGED = drop(
 )
 """Labs keep averages by it: the model under `module.`, and one buffer more (`torch/optim/swa_utils.py`)."""
 
-PROJECTION_HEAD = "the projection head of self-distillation; no class of Transformers has a place for it"
+PROJECTION_HEAD = "a projection head of self-distillation, which only training uses"
 
 OF_DINO = (
     drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
@@ -20,20 +20,18 @@ OF_DINO = (
 CENTER = "dino_loss.center"
 """Where `main_dino.py` keeps the center of its teacher's outputs, beside the models in its checkpoint."""
 
-HEADS = "a projection head of self-distillation; no class of Transformers has a place for it"
-
 OF_DINOV2 = (
-    drop("dino_head.mlp.{k}.{p}", because=HEADS),
-    drop("dino_head.last_layer.{p}", because=HEADS),
-    drop("ibot_head.mlp.{k}.{p}", because=HEADS),
-    drop("ibot_head.last_layer.{p}", because=HEADS),
+    drop("dino_head.mlp.{k}.{p}", because=PROJECTION_HEAD),
+    drop("dino_head.last_layer.{p}", because=PROJECTION_HEAD),
+    drop("ibot_head.mlp.{k}.{p}", because=PROJECTION_HEAD),
+    drop("ibot_head.last_layer.{p}", because=PROJECTION_HEAD),
     drop("head.{p}", because="a classifier of another codebase's: what it looks at is not known"),
     AVERAGED,
 )
 
 OF_DINOV3 = (
     *(
-        drop(f"{head}.{rest}.{{p}}", because="a projection head of self-distillation; no class of Transformers has it")
+        drop(f"{head}.{rest}.{{p}}", because=PROJECTION_HEAD)
         for head in ("dino_head", "ibot_head")
         for rest in ("mlp.{k}", "last_layer")
     ),

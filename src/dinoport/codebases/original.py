@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules
 from dinoport.codebases.target import Target
 from dinoport.errors import SettingError
+from dinoport.files.disk_errors import disk_errors
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
@@ -19,6 +21,8 @@ from dinoport.model import Model
 from dinoport.request import Request
 
 HAS_CARD = False
+
+MADE = "made for the original's code, which loads strictly: the folder has lost this norm, which evaluation never uses"
 
 
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -37,17 +41,20 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
     naming = naming_of(model.family.name)
     own_rules = naming.table if naming else ()
+    complete, hub_file = (getattr(naming and naming.code, name, None) for name in ("completed", "hub_file"))
+    whole, made = complete(architecture, model.lost, MADE) if complete else (architecture, ())
     return Target(
         form=model.title,
         title=str(model.family),
-        rules=own_rules or (*canonical_rules(names, None), *classifier),
+        rules=own_rules or (*canonical_rules(names, None), *classifier, *made),
+        hub_entry=hub_file(whole) if hub_file else None,
         image_size=architecture.image_size,
         channels=architecture.channels,
         classifies=architecture.classifier is not None,
     )
 
 
-def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
     """A state dict is all that an original's code loads."""
     return {}
 
@@ -61,8 +68,17 @@ def write(
     on_bytes: Callable[[int], None],
     on_shard: Callable[[Path], None],
 ) -> list[WrittenFile]:
-    """Write the weights into one file, however large. Raises FolderError where the disk refuses."""
-    return [write_torch_file(folder / ORIGINAL_FILE, steps, on_bytes=on_bytes)]
+    """Write the weights into one file, however large. Raises FolderError where the disk refuses.
+
+    One that torch.hub takes has the beginning of its hash in its name, as torch.hub wants it.
+    """
+    file = write_torch_file(folder / ORIGINAL_FILE, steps, on_bytes=on_bytes)
+    if target.hub_entry is None:
+        return [file]
+    name = f"{target.hub_entry}-{file.sha256[:8]}.pth"
+    with disk_errors(folder / name):
+        (folder / ORIGINAL_FILE).rename(folder / name)
+    return [replace(file, name=name)]
 
 
 def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
@@ -75,10 +91,21 @@ def classes(target: Target) -> tuple[str, ...]:
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
-    """Three lines of Python that load the file."""
-    name = json.dumps(str(Path(folder) / ORIGINAL_FILE), ensure_ascii=False)
+    """Lines of Python that load the file."""
+    name = json.dumps(str(Path(folder) / (target.file or ORIGINAL_FILE)), ensure_ascii=False)
+    if target.hub_entry and target.file:
+        checkout = f'CHECKOUT = "…"  # of {_codebase(target)}'
+        return (
+            "import torch",
+            checkout,
+            f'model = torch.hub.load(CHECKOUT, "{target.hub_entry}", source="local", weights={name})',
+        )
     return (
         "import torch",
         f"weights = torch.load({name}, weights_only=True)",
-        f"model.load_state_dict(weights)  # a model of {target.title.partition('(')[2].rstrip(')')}",
+        f"model.load_state_dict(weights)  # a model of {_codebase(target)}",
     )
+
+
+def _codebase(target: Target) -> str:
+    return target.title.partition("(")[2].rstrip(")")

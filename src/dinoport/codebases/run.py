@@ -69,7 +69,7 @@ def _contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator
             own, is_alike = number(evidence, name), number(evidence, name) == read
         if own is not None and not is_alike and evidence.config is not None:
             speaker = evidence.config.name
-            yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: not believed"
+            yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: ignored"
 
 
 def _shown(value: Read | str) -> str:

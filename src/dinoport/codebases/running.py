@@ -40,6 +40,16 @@ class Pass:
 class Runner(Protocol):
     """A model that a library loads from a folder and runs, in float64 unless it says otherwise."""
 
+    @property
+    def absent(self) -> str | None:
+        """Why it cannot be run here, such as a library that is not installed; None where it can."""
+        ...
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The names of Transformers that it will import."""
+        ...
+
     def load(self, dtype: str) -> LoadingProof:
         """Load it in a dtype that holds its weights."""
         ...

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.start import Start
@@ -22,7 +23,9 @@ class Target:
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
-    `start` is what a start for training is beside that.
+    `anew` are canonical tensors that the form has otherwise, though it computes the same: computed from the model's.
+    `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes a file of the form, `file`
+    what that is called once it is written.
     """
 
     form: str
@@ -38,7 +41,11 @@ class Target:
     resamples_alike: bool = False
     pooler: bool | None = None
     classifies: bool = False
+    anew: Mapping[str, TensorRef] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
     start: Start | None = None
+    hub_entry: str | None = None
+    file: str | None = None
 
     @property
     def model_type(self) -> str:

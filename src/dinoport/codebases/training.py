@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
+from dinoport.codebases.forming import baked_from, input_size, position_rule
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import Start, loaded, shapes_in, shown
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import baked_from, input_size, position_rule
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
@@ -94,7 +94,7 @@ def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule
             yield rule
 
 
-def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
     """None in JSON: the config is YAML, as its trainer reads it."""
     return {}
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 MAX_VALUES = 500_000
 """Commas and brackets. A header takes ten for each tensor; a name and its value can take two hundred bytes."""
@@ -47,11 +48,10 @@ def refuse_many_values(data: bytes) -> None:
 
 
 def _check_depth(found: dict[str, object]) -> None:
-    level: list[object] = [found]
+    level: list[Any] = [found]
     for _ in range(MAX_DEPTH):
         within = (node.values() if isinstance(node, dict) else node for node in level)
-        # Every node of a level is a dict or a list, which the type of what JSON holds does not say.
-        level = [each for values in within for each in values if isinstance(each, (dict, list))]  # type: ignore[attr-defined]
+        level = [each for values in within for each in values if isinstance(each, (dict, list))]
     if level:
         raise ValueError("values that nest too deep")
 

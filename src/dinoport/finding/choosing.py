@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
@@ -12,6 +12,7 @@ from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.text import as_word
 from dinoport.tensor import Shape
 
 
@@ -24,10 +25,17 @@ class Found:
     others: tuple[StateDict, ...]
 
 
-def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix: str | None = None) -> Found:
+def choose(
+    where: str,
+    candidates: Sequence[StateDict],
+    key: str | None,
+    prefix: str | None = None,
+    naming: Naming | None = None,
+) -> Found:
     """Choose the state dict to convert: the one under `key` or `prefix`, else the preferred one whose names are known.
 
-    Where no state dict has known names, the places below a prefix are looked at. Raises SettingError for a key or a
+    `naming` is whose names they are, where a config says so. Where no state dict has known names, the places below a
+    prefix are looked at. Raises SettingError for a key or a
     prefix that the file does not have, and where several places are alike preferred; UnknownModelError where no names
     are known.
     """
@@ -44,8 +52,8 @@ def choose(where: str, candidates: Sequence[StateDict], key: str | None, prefix:
         )
     for state in chosen:
         _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
-        if (naming := naming_of_names(state.tensors)) is not None:
-            return Found(naming, state, tuple(other for other in candidates if other is not state))
+        if (known := naming or naming_of_names(state.tensors)) is not None:
+            return Found(known, state, tuple(other for other in candidates if other is not state))
     if found := places(chosen):
         return _preferred(where, found)
     names = list(chosen[0].tensors)
@@ -82,19 +90,29 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
     place = found.get(f"{prefix.rstrip('.')}.".lstrip("."))
     if place is None:
-        from difflib import get_close_matches
-
-        close = get_close_matches(prefix, found, n=1, cutoff=0.5)
+        close = [f"`prefix={name!r}`" for name in _like(prefix, found)]
         raise SettingError(
             f"{where} holds no known model under the prefix {prefix!r}",
             expected=", ".join(repr(name) for name in found) or "a file that holds one",
             found=f"`prefix={prefix!r}`",
-            next_step=f"did you mean `prefix={close[0]!r}`?" if close else f"dinoport inspect {where}",
+            next_step=f"did you mean {' or '.join(close)}?" if close else f"dinoport inspect {as_word(where)}",
         )
     naming = naming_of_names(place.tensors)
     if naming is None:
         raise ValueError(f"a place without known names: {prefix}")
     return Found(naming, replace(place, why="as asked"), tuple(each for each in found.values() if each is not place))
+
+
+def _like(prefix: str, places: Iterable[str]) -> list[str]:
+    """The places that begin as a prefix says, else those that are nearest to it in as many parts as it has."""
+    if within := [name for name in places if name.startswith(f"{prefix.rstrip('.')}.")]:
+        return within
+    from difflib import get_close_matches
+
+    parts = prefix.rstrip(".").count(".") + 1
+    begun = {name: ".".join(name.split(".")[:parts]) for name in places}
+    close = get_close_matches(prefix.rstrip("."), sorted(set(begun.values())), n=1, cutoff=0.5)
+    return [name for name in begun if begun[name] in close] or get_close_matches(prefix, begun, n=1, cutoff=0.5)
 
 
 def _advice(where: str, names: Sequence[str]) -> str:
@@ -104,7 +122,7 @@ def _advice(where: str, names: Sequence[str]) -> str:
         return f"give the folder, with its config.json: dinoport convert {folder} FOLDER --to original"
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
         return f"give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head {where}"
-    return f"dinoport inspect {where}"
+    return f"dinoport inspect {as_word(where)}"
 
 
 def _refuse_known(where: str, shapes: Mapping[str, Shape]) -> None:

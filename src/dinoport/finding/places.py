@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.finding.unwrap import ANCHORS, StateDict
+from dinoport.finding.unwrap import ANCHORS, INNER, StateDict
 from dinoport.formats.values import byte_ranges
 from dinoport.tensor import TensorRef
 
@@ -70,16 +70,28 @@ def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
 def _below(state: StateDict) -> Iterator[StateDict]:
     """The places in one state dict, deeper than its bare names."""
     prefixes = {name[: -len(anchor)] for name in state.tensors for anchor in ANCHORS if name.endswith(f".{anchor}")}
+    prefixes = {_outside(prefix, state.tensors) for prefix in prefixes}
     for prefix in sorted(prefixes):
         own = {name[len(prefix) :]: each for name, each in state.tensors.items() if name.startswith(prefix)}
-        if naming_of_names(own) is None:
+        naming = naming_of_names(own)
+        if naming is None:
             continue
         tensors = {name: tensor.renamed(name) for name, tensor in own.items()}
         originals = {name: state.originals.get(prefix + name, prefix + name) for name in tensors}
         path = ".".join(filter(None, (state.path, _full_prefix(prefix, originals).rstrip("."))))
         notes = (*state.notes, f"prefix {prefix!r} stripped from {len(tensors)} names")
-        rest = {name: each for name, each in state.tensors.items() if not name.startswith(prefix)}
-        yield StateDict("", path, tensors, notes, originals, is_inner=True, outside=rest)
+        layer = naming.classifier_beside(prefix, state.tensors.keys(), whole=not state.path)
+        head = {leaf: state.tensors[layer + leaf] for leaf in ("weight", "bias")} if layer else {}
+        used = {tensor.name for tensor in head.values()}
+        outside = [name for name in state.tensors if not name.startswith(prefix) and name not in used]
+        rest = {name: state.tensors[name] for name in outside}
+        yield StateDict("", path, tensors, notes, originals, is_inner=True, outside=rest, head=head)
+
+
+def _outside(prefix: str, names: Mapping[str, TensorRef]) -> str:
+    """A prefix without the part that Transformers puts before the layers of a class alone, and not before its norm."""
+    outer = prefix.removesuffix(f"{INNER}.")
+    return outer if f"{outer}layer_norm.weight" in names and f"{prefix}layer_norm.weight" not in names else prefix
 
 
 def _full_prefix(prefix: str, originals: Mapping[str, str]) -> str:

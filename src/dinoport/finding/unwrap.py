@@ -29,6 +29,11 @@ ANCHORS = (
     "layer1.0.conv3.weight",
     "downsample_layers.0.0.weight",
     "stages.0.blocks.0.conv_dw.weight",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.patch_embeddings.weight",
+    "embedder.embedder.convolution.weight",
+    "layer_norm.weight",
+    "stages.0.downsample_layers.0.weight",
 )
 """Names of which a model that is read here has one. What stands in front of it stands in front of all its names."""
 
@@ -49,6 +54,9 @@ WRAPPERS = frozenset(
 )
 """Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile,
 FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
+
+INNER, LAYERS = "model", re.compile(r"layer\.\d+\.|stages\.\d+\.(downsample_)?layers\.")
+"""What Transformers puts in memory before the layers of DINOv3's classes alone: they stand beside nothing."""
 
 BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 """DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
@@ -76,7 +84,8 @@ class StateDict:
 
     `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
     `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another framework's model,
-    whose layers on top are not the backbone's own; `outside` is what else that holds.
+    whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the classifier beside
+    the backbone of a class that is known to have it there, as `weight` and `bias`.
     """
 
     branch: str
@@ -87,6 +96,7 @@ class StateDict:
     why: str = ""
     is_inner: bool = False
     outside: Mapping[str, TensorRef] = field(default_factory=dict)
+    head: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -96,21 +106,25 @@ class StateDict:
     def beside(self) -> frozenset[str]:
         """The names that stood under another prefix than most: beside the backbone, and not in it."""
         usual = self.lead
-        return frozenset(name for name, original in self.originals.items() if _lead(name, original) != usual)
+        return frozenset(
+            name
+            for name, original in self.originals.items()
+            if (lead := _lead(name, original)) != usual and not (lead == (*usual, INNER) and LAYERS.match(name))
+        )
 
     @property
     def lead(self) -> tuple[str, ...]:
         """What stood in front of most names."""
-        anchored = [name for name in ANCHORS if name in self.originals]
+        anchored = [name for name in ANCHORS if name in self.originals][:1]
         leads = Counter(_lead(name, self.originals[name]) for name in anchored or self.originals)
         return leads.most_common(1)[0][0] if leads else ()
 
 
 def _lead(name: str, original: str) -> tuple[str, ...]:
     """What stood in front of a bare name."""
-    parts = original.split(".")
-    first = name.partition(".")[0]
-    return tuple(parts[: parts.index(first)]) if first in parts else ()
+    parts, own = original.split("."), name.split(".")
+    begins = [index for index, part in enumerate(parts) if part == own[0] and len(parts) - index >= len(own)]
+    return tuple(parts[: begins[-1]]) if begins else ()
 
 
 @dataclass(frozen=True)
@@ -199,7 +213,7 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
             if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
                 continue
             if not is_name(name):
-                raise _unsound(where, f"a name that is none: {short_text(name)}")
+                raise _unsound(where, f"an impossible name: {short_text(name)}")
             if isinstance(child, TensorRef):
                 tensors[name] = child
             elif name not in SKIPPED and id(child) not in seen:
@@ -299,14 +313,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         for prefix, count in Counter(named.removed for named in names).items()
         if prefix
     ]
-    if _has_block_chunks(names):
+    if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
         notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
-    for named in names:
+    for named in names if chunked else _told_apart(names):
         known = tensors.get(named.name)
         if known is not None and _is_one(known, named.tensor.renamed(named.name)):
             continue
@@ -321,6 +335,20 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         tensors[named.name] = named.tensor.renamed(named.name)
         originals[named.name] = named.full_name
     return StateDict(branch, path, tensors, tuple(notes), originals)
+
+
+def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
+    """Layers beside a backbone that would have one name keep their whole names; two backbones are left as they are."""
+    first: dict[str, _Named] = {}
+    twice = {
+        each.name
+        for each in names
+        if (other := first.setdefault(each.name, each)) is not each
+        and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
+    }
+    if any(name.endswith(ANCHORS) for name in twice):
+        return names
+    return [replace(each, name=each.full_name) if each.name in twice else each for each in names]
 
 
 def _is_one(tensor: TensorRef, other: TensorRef) -> bool:

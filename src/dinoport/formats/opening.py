@@ -68,6 +68,11 @@ def open_bytes(source: ByteSource) -> Checkpoint:
     return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 
+def holds_one_checkpoint(path: Path) -> bool:
+    """Whether a folder is itself a checkpoint: one of Transformers, or a distributed one."""
+    return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
+
+
 def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(folder := LocalFolder(path)):
         return read_transformers_folder(folder)

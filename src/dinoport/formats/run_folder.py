@@ -47,15 +47,9 @@ FEW = 3
 
 def checkpoint_within(folder: Path) -> Path | None:
     """The only checkpoint in a folder, or None where there is none. Raises CheckpointError where there are several."""
-    found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
-    found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
-    found = found or [path for path in _matches(folder, OTHERS) if path.is_file() and not _is_part(path)]
-    found = found or [path for path in (module_within(folder),) if path]
-    for path in found:
-        refuse_leaving(path, folder)
+    found = checkpoints_within(folder)
     if len(found) < 2:
         return next(iter(found), None)
-    found.sort(key=lambda path: iterations(path.relative_to(folder)), reverse=True)
     names = [str(path.relative_to(folder)) for path in found]
     raise CheckpointError(
         f"{folder} holds {len(found)} checkpoints",
@@ -63,6 +57,17 @@ def checkpoint_within(folder: Path) -> Path | None:
         found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
         next_step=f"give the one that you mean: dinoport convert {as_word(found[0])} FOLDER",
     )
+
+
+def checkpoints_within(folder: Path) -> list[Path]:
+    """All checkpoints of a run, the latest first: whole teachers and distributed ones, else whatever may be one."""
+    found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
+    found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
+    found = found or [path for path in _matches(folder, OTHERS) if path.is_file() and not _is_part(path)]
+    found = found or [path for path in (module_within(folder),) if path]
+    for path in found:
+        refuse_leaving(path, folder)
+    return sorted(found, key=lambda path: iterations(path.relative_to(folder)), reverse=True)
 
 
 def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dinoport.formats.torch.zip_file import read_torch_zip
 START_BYTES = 512
 
 GIVE_THE_CHECKPOINT = "give the PyTorch checkpoint"
+PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, dinoport verify CHECKPOINT GRAPH"
 
 KNOWN_OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "git lfs pull"),
@@ -26,8 +27,7 @@ KNOWN_OTHERS = (
     (b"\x89HDF", "an HDF5 file, as Keras writes them", GIVE_THE_CHECKPOINT),
     (b"\x93NUMPY", "a NumPy array", GIVE_THE_CHECKPOINT),
     (b"GGUF", "a GGUF file", GIVE_THE_CHECKPOINT),
-    (b"\x08\x07", "an ONNX graph", GIVE_THE_CHECKPOINT),
-    (b"\x08\x08", "an ONNX graph", GIVE_THE_CHECKPOINT),
+    *((bytes((8, version)), "an ONNX graph", PROVE_THE_GRAPH) for version in range(3, 14)),
     (b"%PDF", "a PDF", GIVE_THE_CHECKPOINT),
     (b"\x89PNG", "a PNG picture", GIVE_THE_CHECKPOINT),
     (b"\xff\xd8\xff", "a JPEG picture", GIVE_THE_CHECKPOINT),

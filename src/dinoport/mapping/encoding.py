@@ -31,16 +31,18 @@ def encode(
     rules: Sequence[Rule],
     dtype: np.dtype[Any] | None = None,
     declared: Mapping[str, str] | None = None,
+    anew: Mapping[str, TensorRef] | None = None,
 ) -> Encoding:
     """Plan every tensor of a codebase from the canonical ones.
 
     `dtype` casts what is floating; integers (BatchNorm's counters) stay as they are. None keeps every dtype.
-    `declared` are those that no file holds, and what they are taken as.
+    `declared` are those that no file holds, and what they are taken as. `anew` are those that are computed from the
+    others, and take the place of the canonical ones.
     """
     steps: list[Step] = []
     dropped: list[Dropped] = []
     problems: list[Problem] = []
-    for name, tensor in tensors.items():
+    for name, tensor in {**tensors, **(anew or {})}.items():
         claim = only_claim(name, claims_of_source(name, rules), problems)
         if claim is None:
             continue
@@ -55,7 +57,7 @@ def encode(
             continue
         made = (declared or {}).get(name)
         reason = f"not in the source; taken as {made}" if made else claim.rule.reason
-        kind = Kind.SYNTHESISED if made else claim.rule.kind
+        kind = Kind.SYNTHESISED if made else Kind.RECOMPUTED if name in (anew or {}) else claim.rule.kind
         _split(claim, tensor, TensorSpec("", _cast(tensor.dtype, dtype), shape), kind, reason, steps, dropped)
     steps += _made(rules, dtype or common_dtype(step.target for step in steps))
     problems += _produced_twice(steps)

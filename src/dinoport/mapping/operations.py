@@ -139,27 +139,29 @@ class Deinterleave(Rows):
 
 @dataclass(frozen=True)
 class DropClsRow(Rows):
-    """A position table, (1, 1 + patches, width), without the CLS token's row.
+    """A position table, (1, 1 + patches, width), without the CLS token's row; `flat` without the leading axis too.
 
     timm's DINOv2 models with registers add that row to the CLS token. It returns as zeros, which computes the same.
     """
 
+    flat: bool = False
+
     def target_shape(self, source: Shape) -> Shape:
         if len(source) != 3 or source[1] < 2:
             raise ShapeMismatchError(f"{shape_text(source)} is no table with a row for the CLS token")
-        return (source[0], source[1] - 1, source[2])
+        return (source[1] - 1, source[2]) if self.flat else (source[0], source[1] - 1, source[2])
 
     def source_shape(self, target: Shape) -> Shape:
-        if len(target) != 3 or target[0] != 1:
+        whole = (1, *target) if self.flat else target
+        if len(whole) != 3 or whole[0] != 1:
             raise ShapeMismatchError(f"{shape_text(target)} is no position table")
-        return (1, target[1] + 1, target[2])
+        return (1, whole[1] + 1, whole[2])
 
     def granule(self, source: Shape) -> int:
-        return (source[1] - 1) * source[2]
+        return source[1] * source[2]
 
     def apply(self, block: Array, source: Shape) -> Array:
-        # No rule writes such a table: it stands in timm's tables alone, which are read backwards.
-        raise NotImplementedError("a table is only read from a codebase that leaves this row out")
+        return block[source[2] :]
 
     def revert(self, block: Array, source: Shape) -> Array:
         return np.concatenate([np.zeros(source[2], block.dtype), block])

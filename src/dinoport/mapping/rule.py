@@ -42,7 +42,11 @@ class Rule:
 
     def under(self, prefix: str) -> Rule:
         """The same rule with `prefix` before every target name."""
-        targets = tuple(Pattern(prefix + target.template) if target else None for target in self.targets)
+        return self.spelled(lambda template: prefix + template)
+
+    def spelled(self, change: Callable[[str], str]) -> Rule:
+        """The same rule with every target template changed."""
+        targets = tuple(Pattern(change(target.template)) if target else None for target in self.targets)
         return replace(self, targets=targets)
 
     def renamed(self, change: Callable[[str], str]) -> Rule:
@@ -52,9 +56,14 @@ class Rule:
         return replace(self, source=source, targets=targets)
 
 
-def without_bias(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The same rules for layers that have a weight alone: `{p}` stands for `weight`."""
-    return tuple(rule.renamed(lambda template: template.replace("{p}", "weight")) for rule in rules)
+def without_bias(rules: Iterable[Rule], of: Sequence[str] = ("",)) -> tuple[Rule, ...]:
+    """The same rules, and for layers that have a weight alone `{p}` stands for `weight`: all, or `of` these parts."""
+    return tuple(
+        rule.renamed(lambda template: template.replace("{p}", "weight"))
+        if rule.source and any(part in rule.source.template for part in of)
+        else rule
+        for rule in rules
+    )
 
 
 def copy(source: str, target: str) -> Rule:

@@ -217,7 +217,7 @@ def _compare(
         stop = start + span.size if len(target.spans) > 1 else ours.size
         compared = 0
         for left, right in _aligned(_of_source(ours, start, stop, operation), _of_target(target, span)):
-            recomputed += left.dtype != right.dtype or operation is not None
+            recomputed += left.dtype != right.dtype or operation is not None or source.kind is Kind.RECOMPUTED
             census += take_census(np.ascontiguousarray(left))
             differing = _first_rounding(left, right)
             if differing is not None:

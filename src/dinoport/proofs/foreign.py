@@ -34,7 +34,7 @@ MAX_SHOWN = 80
 def refuse_foreign(where: object, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
     """Raise SettingError for a config that opens something, or whose sizes are not those of the folder's `tensors`."""
     if not is_known_class(config):
-        found = [f"a class that is none of the family's: {str(config.get('architectures'))[:MAX_SHOWN]}"]
+        found = [f"a class of another family: {str(config.get('architectures'))[:MAX_SHOWN]}"]
         raise _refusal(where, CONFIG, found)
     strange = [_shown(name, value) for name, value in strange_fields(class_name_of(config), config)]
     if problems := [*too_large(config, tensors), *strange]:

@@ -91,7 +91,7 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
             f"`reference` compares outputs, which `level={level!r}` leaves out",
             next_step="leave `level` out, or `reference`",
         )
-    if to != "transformers":
+    if to not in ("transformers", "training"):
         raise UsageError(
             f"`reference` goes with a conversion to Transformers, not `to={to!r}`",
             next_step="leave `reference` out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",

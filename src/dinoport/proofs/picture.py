@@ -81,7 +81,7 @@ def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
         found = "there is no such file" if not path.exists() else "it is a folder" if path.is_dir() else error.what
         raise _unusable(path, found, otherwise) from error
     except UnidentifiedImageError as error:
-        raise _unusable(path, "its content is no picture that is opened here", otherwise) from error
+        raise _unusable(path, "its content is not a picture of a known format", otherwise) from error
     except Image.DecompressionBombError as error:
         raise _unusable(path, f"more pixels than Pillow opens: {error}", otherwise) from error
     except SettingError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,12 @@ class Pictures:
 
 
 def take_pictures(
-    case: Comparison, values: Array, folder: Path | None, picture: Image | None, preprocessing: Preprocessing | None
+    case: Comparison,
+    values: Array,
+    folder: Path | None,
+    picture: Image | None,
+    preprocessing: Preprocessing | None,
+    load: Callable[[Path], Any] | None = None,
 ) -> Pictures:
     """Run both sides once more on `values`, (1, channels, height, width), and keep what can be drawn.
 
@@ -67,7 +72,7 @@ def take_pictures(
     if their_row is not None and own_row is not None and own_row.shape[-1] == their_row.shape[-1]:
         attention = Pair(*(row[0, :, prefix:].reshape(-1, *grid).numpy() for row in (own_row, their_row)))
     patches = Pair(*(patch_tokens(side.outputs, grid, prefix) for side in (ours, theirs)))
-    pixels = _pixels(folder, picture, preprocessing) if folder and picture and preprocessing else None
+    pixels = _pixels(folder, picture, preprocessing, load) if folder and picture and preprocessing else None
     return Pictures(attention, patches, pixels, np.asarray(picture.convert("RGB")) if picture else None)
 
 
@@ -88,14 +93,16 @@ def patch_tokens(outputs: Mapping[str, Any], grid: tuple[int, int], prefix: int)
     return tokens
 
 
-def _pixels(folder: Path, picture: Image, preprocessing: Preprocessing) -> Pair | None:
+def _pixels(
+    folder: Path, picture: Image, preprocessing: Preprocessing, load: Callable[[Path], Any] | None
+) -> Pair | None:
     """What both transforms make of the picture, in grey levels; None where the folder's fails or gives another size."""
     from dinoport.proofs.picture import picture_tensor
     from dinoport.proofs.pixels import processed
 
     original = picture_tensor(picture, preprocessing)
     try:
-        converted = processed(folder, picture)
+        converted = processed(folder, picture, load)
     except Exception:  # the pixels proof has said why
         return None
     if converted.shape != original.shape:

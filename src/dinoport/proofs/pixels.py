@@ -135,8 +135,17 @@ def _share_text(share: float) -> str:
     return "every size" if share > 0.995 else "nearly every size" if share > 0.95 else f"{share:.1%} of all sizes"
 
 
-def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str, channels: int = 3) -> PixelsProof:
+def prove(
+    folder: Path,
+    preprocessing: Preprocessing,
+    picture: Image,
+    name: str,
+    channels: int = 3,
+    load: Callable[[Path], Any] | None = None,
+) -> PixelsProof:
     """Compare the pixel values that the folder's processor gives with the original's. `name` is the picture's.
+
+    `load` gives the processor of a folder, where that is not one of Transformers.
 
     Where the picture shows no difference but a known one, all classes of sizes and of pictures are compared too.
     """
@@ -146,7 +155,7 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
 
     with quiet():
         try:
-            processor = _load(folder)
+            processor = (load or _load)(folder)
         except Exception as error:  # whatever a processor raises is the proof's finding
             if "torchvision" in str(error).lower() and find_spec("torchvision") is None:
                 return PixelsProof("not shown", reason="the processor needs torchvision")
@@ -158,12 +167,12 @@ def prove(folder: Path, preprocessing: Preprocessing, picture: Image, name: str,
         return replace(found, classes=tuple(_class(processor, sample, preprocessing) for sample in samples))
 
 
-def processed(folder: Path, picture: Image) -> Array:
+def processed(folder: Path, picture: Image, load: Callable[[Path], Any] | None = None) -> Array:
     """The pixel values that the folder's processor gives, in float64. Raises whatever the processor raises."""
     from dinoport.codebases.transformers.running import quiet
 
     with quiet():
-        return _processed(_load(folder), picture)
+        return _processed((load or _load)(folder), picture)
 
 
 def _processed(processor: Any, picture: Image) -> Array:
@@ -225,9 +234,9 @@ def _compare(theirs: Array, picture: Image, preprocessing: Preprocessing, backen
 
 
 def _load(folder: Path) -> Any:
-    from transformers import AutoImageProcessor
+    from dinoport.codebases.transformers.writing import processor
 
-    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return processor(folder)
 
 
 def _backend(processor: Any) -> Literal["PIL", "torchvision"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 class Side:
     """One of two places that should hold the same model. `runner` runs it by a class of its own, if it has one.
 
-    `processor` is the folder whose image processor is to be proven, if there is one. `loads` says what becomes of it
-    where something loads it by names and shapes alone.
+    `processor` is the folder whose image processor is to be proven, if there is one, `load_processor` what loads it
+    where that is not Transformers. `loads` says what becomes of it where something loads it by names and shapes alone.
     """
 
     model: Model
     runner: Runner | None = None
     processor: Path | None = None
+    load_processor: Callable[[Path], Any] | None = None
     loads: Callable[[], LoadingProof] | None = None
 
 
@@ -53,7 +54,8 @@ class Case:
     have. `cast` is the dtype that weights were rounded to, `baked` the operation that resampled the position table.
     `others` are the source's other copies of the model, by their labels: what a target may hold by mistake. `genuine`
     is what builds the model in the original's own code, where a comparison with that is asked for. `known` is what was
-    compared while the target was written.
+    compared while the target was written. `as_stored` are the source's own tensors where the target has others that
+    compute the same, and the source's model these.
     """
 
     source: Side
@@ -65,6 +67,7 @@ class Case:
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     genuine: HubEntry | None = None
     known: Mapping[str, exact.Comparison] = field(default_factory=dict)
+    as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property
     def ours(self) -> Side:
@@ -121,6 +124,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
     from dinoport.proofs.running import NetworkRunner
 
     runner = case.theirs.runner or NetworkRunner(case.theirs.model)
+    if runner.absent:
+        return replace(proofs, unrun=runner.absent)
     image = checks.image
     picture, name = (load_picture(image), str(image)) if image else (synthetic_picture(), "a synthetic picture")
     architecture = case.source.model.architecture
@@ -138,13 +143,14 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         image_size=case.image_size,
         cast=case.cast if case.ours is case.source else None,
         baked=case.target.model.tensors.get(architecture.positions or "") if case.baked else None,
+        as_stored=case.as_stored,
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
         on_block=_counted(case.ours.model.architecture, on_progress),
     )
     with half_of_the_threads():
         own = Aside(lambda: outputs.own_pass(comparison, values))  # while the class is imported and loaded
         if case.theirs.runner:
-            importing(("AutoImageProcessor",)).result()
+            importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
         own.wait()
@@ -154,22 +160,26 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         return proofs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
-        beside = {name for name in comparison.tensors if _is_beside(case, name)}
+        backbone = architecture.tensors()  # a start for training carries heads along
+        beside = {name for name in comparison.tensors if name not in backbone or _is_beside(case, name)}
         images = torch.from_numpy(values).double()
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes, own.result())
-    cause = proofs.diagnosis if not computed.differs else _diagnosed(case, comparison, values, computed, proofs)
+    cause = proofs.diagnosis if not computed.differs else diagnosed(case, comparison, values, computed, proofs)
+    load = case.target.load_processor
     shown = pixels.PixelsProof("not shown", reason=_unprocessed(case))
     if case.target.processor and case.preprocessing:
         on_progress(PIXELS, 0, 0)
-        shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels)
+        shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels, load)
     taken = None
     if checks.pictures:
         from dinoport.proofs.pictures import take_pictures
 
         shows = case.preprocessing and case.target.processor and rgb
-        taken = take_pictures(comparison, values, case.target.processor, picture if shows else None, case.preprocessing)
+        taken = take_pictures(
+            comparison, values, case.target.processor, picture if shows else None, case.preprocessing, load
+        )
     return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken)
 
 
@@ -201,7 +211,7 @@ def _is_beside(case: Case, name: str) -> bool:
     return name.startswith("classifier.") or dropped or step is None
 
 
-def _diagnosed(
+def diagnosed(
     case: Case, comparison: outputs.Comparison, values: Array, computed: outputs.OutputsProof, proofs: Proofs
 ) -> diagnosis.Diagnosis:
     """Where both sides part, and which of the usual mistakes explains it."""
@@ -225,6 +235,14 @@ def _diagnosed(
     images = torch.from_numpy(values).double()
     theirs = comparison.runner.run(images)
     shared = comparison.shared(theirs)
+    if computed.table is not None and computed.table > comparison.table_limit and "positions" in shared:
+        found = diagnosis.of_table(
+            lambda other, table: outputs.resampled_distance(comparison, source, table, computed.size, other),
+            shared["positions"],
+            architecture,
+            comparison.table_limit,
+        )
+        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
     if computed.worst <= outputs.GATE and shared and computed.failure is None:
         return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
     forward = architecture.network.code.forward

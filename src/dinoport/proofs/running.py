@@ -18,6 +18,9 @@ class NetworkRunner:
         self._architecture, self._state = model.architecture, Weights(floats(model.tensors))
         self._title = model.title
 
+    absent = None
+    imports = ()
+
     def load(self, dtype: str) -> LoadingProof:
         return LoadingProof(self._title, __version__, library="dinoport")
 

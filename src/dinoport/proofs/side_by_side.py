@@ -79,7 +79,7 @@ def importing(classes: Sequence[str]) -> Aside[None]:
 
 def _import(classes: Sequence[str]) -> None:
     with suppress(Exception):
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # only whether it is there
 
         if classes:
             import transformers

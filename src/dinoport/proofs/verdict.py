@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.proofs.pictures import Pictures
@@ -42,6 +43,7 @@ class Proofs:
 
     `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
     that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
+    `exported` is what else is known of a graph that others exported, `unrun` says why nothing could be run.
     """
 
     exact: ExactProof | None = None
@@ -51,7 +53,9 @@ class Proofs:
     diagnosis: Diagnosis | None = None
     pictures: Pictures | None = None
     genuine: GenuineProof | None = None
+    exported: ExportedProof | None = None
     rounded_periods: bool = False
+    unrun: str | None = None
 
     @property
     def at_other_sizes(self) -> bool:
@@ -116,7 +120,7 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown = "(outputs not shown)"
+        shown = f"(outputs not shown: {proofs.unrun})" if proofs.unrun else "(outputs not shown)"
         not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
         return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
     if proofs.outputs.unshown:
@@ -144,7 +148,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)
-    elif outputs and outputs.worst > GATE:
+    elif outputs and not outputs.unknown and outputs.worst > GATE:
         failures.append(f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")
     if outputs and outputs.rotation and not outputs.rotation.passed:
         failures.append(f"rotary positions differ by {outputs.rotation.difference:.1e}")
@@ -152,6 +156,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
     if genuine and not genuine.passed:
         differ = genuine.failure or f"outputs differ by {max(genuine.worst, genuine.rotation or 0.0):.1e}"
         failures.append(f"the genuine code, {genuine.code}, says otherwise: {differ}")
+    failures += proofs.exported.failures if proofs.exported else ()
     failures += proofs.pixels.failures if proofs.pixels else ()
     return tuple(failures)
 
@@ -187,7 +192,10 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 baked = outputs.table is not None
                 known = "the table, baked for one size, is moved" if baked else RESAMPLED
                 exceptions.append(f"at {height}×{width} ({difference.relative:.1e}: {known})")
+        for (height, width), why in outputs.uncomputed.items():
+            exceptions.append(f"at {height}×{width}, which the file claims and cannot compute ({why})")
     exceptions += pixels.exceptions if pixels else ()
+    not_shown += proofs.exported.not_shown if proofs.exported else ()
     if pixels is None or pixels.status == "not shown":
         not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))
     return tuple(exceptions), tuple(not_shown)

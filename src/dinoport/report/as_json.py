@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dinoport.files.json_file import json_bytes
+from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.exact import ExactProof
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import Difference, OutputsProof
     from dinoport.proofs.pixels import PixelsProof
@@ -31,14 +33,23 @@ SEAL = "sha256"
 
 def report_to_dict(report: Report) -> dict[str, object]:
     """The content of dinoport.json, and of what `--json` prints."""
-    content = _content(report)
-    return {**content, SEAL: seal(content)}
+    return sealed(_content(report))
 
 
 def seal(report: Mapping[str, object]) -> str:
     """SHA-256 of a report as it is written, without this hash itself."""
     content = {name: value for name, value in report.items() if name != SEAL}
     return hashlib.sha256(json_bytes(content)).hexdigest()
+
+
+def sealed(content: Mapping[str, object]) -> dict[str, object]:
+    """The same with its seal at the end."""
+    return {**content, SEAL: seal(content)}
+
+
+def is_sealed(text: bytes, report: Mapping[str, object]) -> bool:
+    """Whether the `text` of a report is as it was written: it has its own hash."""
+    return text == json_bytes(report) and report.get(SEAL) == seal(report)
 
 
 def _content(report: Report) -> dict[str, object]:
@@ -87,6 +98,7 @@ def _content(report: Report) -> dict[str, object]:
             "outputs": _outputs(report.proofs.outputs),
             "pixels": _pixels(report.proofs.pixels),
             "genuine": _genuine(report.proofs.genuine),
+            "exported": _exported(report.proofs.exported),
         },
         "diagnosis": _diagnosis(report.proofs.diagnosis),
         "files": _files(report.files),
@@ -153,6 +165,28 @@ def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
     }
 
 
+def _exported(proof: ExportedProof | None) -> dict[str, object] | None:
+    if proof is None:
+        return None
+    return {
+        "producer": proof.producer,
+        "opset": proof.opset,
+        "any_size": proof.any_size,
+        "healed": [{"place": place, "written": one, "meant": other} for place, (one, other) in proof.healed.items()],
+        "folded": [{"name": name, "of": words} for name, words in proof.folded.items()],
+        "tables": list(proof.tables),
+        "remaining": list(proof.remaining),
+        "missing": list(proof.missing),
+        "as_written": _difference(proof.unhealed) if proof.unhealed else None,
+        "runtime": proof.runtime,
+        "runtime_gate_relative": RUNTIME_GATE,
+        "runtime_difference": _difference(proof.runtime_difference) if proof.runtime_difference else None,
+        "runtime_unshown": proof.runtime_unshown,
+        "quantized": list(proof.quantized),
+        "uncompared": list(proof.uncompared),
+    }
+
+
 def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
     if proof is None:
         return None
@@ -165,13 +199,14 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "float64": _differences(proof.float64),
         "float32": _differences(proof.float32),
         "blocks": [
-            {"name": name, "float64": _difference(double), "float32": _difference(single)}
+            {"name": name, "float64": _difference(double), "float32": _difference(single) if single else None}
             for name, (double, single) in proof.blocks.items()
         ],
         "other_sizes": [
             {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
         ],
         "rounding": _difference(proof.rounding) if proof.rounding else None,
+        "summed": _difference(proof.summed) if proof.summed else None,
         "table_relative": _finite(proof.table),
         "rotation": {name: _finite(value) for name, value in asdict(proof.rotation).items()}
         if proof.rotation
@@ -179,6 +214,8 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "undefined": proof.undefined,
         "blind": proof.blind,
         "drowned": list(proof.drowned),
+        "uncomputed": [{"size": list(size), "why": why} for size, why in proof.uncomputed.items()],
+        "unknown": proof.unknown,
         "failure": proof.failure,
     }
 

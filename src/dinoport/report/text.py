@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.networks.network import ROTATION_GATE
+from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
 from dinoport.shown.text import shown
 from dinoport.tensor import size_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.pictures.drawing import Visualization
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
+    from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
@@ -180,7 +182,7 @@ def folded(assumptions: Sequence[str]) -> list[str]:
 
 def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
     if found.by_content:
-        same = "; outputs are equal all the same" if outputs and not outputs.unshown and not outputs.differs else ""
+        same = "; outputs are still equal" if outputs and not outputs.unshown and not outputs.differs else ""
         text = f"at {found.block}, the first whose tensors differ{same}"
     else:
         text = f"at {found.block}, the first that differs"
@@ -254,13 +256,15 @@ def _proofs(report: Report) -> Iterator[str]:
     if proofs.loading:
         loading = proofs.loading
         text = f"{loading.class_name}, {loading.library} {loading.version}"
-        text += ": no key missing, unexpected or mismatched"
+        text += ": no key missing, unexpected or mismatched" if proofs.exported is None else ""
         problems = (
             (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)
         )
         yield from entry("loading", _judged(loading.passed, text, problems))
     if proofs.outputs:
         yield from _outputs(proofs.outputs)
+    if proofs.exported:
+        yield from _entries("graph", graph_lines(proofs.exported))
     if proofs.genuine:
         yield from _genuine(proofs.genuine)
     if proofs.pixels:
@@ -298,9 +302,38 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         judged = "passed" if proof.rotation.passed else "failed"
         difference_text = f"{figure(proof.rotation.difference)}, limit {ROTATION_GATE:.0e}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
+    if proof.summed:
+        moved = figure(proof.summed.relative)
+        lines.append(f"passed: the sum of cls_token and its position, made in advance, moves outputs by {moved}")
+    if proof.table is not None:
+        lines.append(f"the table of positions differs by {figure(proof.table)} from the original's for this size")
     for (height, width), difference in proof.other_sizes.items():
         lines.append(f"at {height}×{width} outputs differ by {figure(difference.relative)}")
+    for (height, width), why in proof.uncomputed.items():
+        lines.append(f"at {height}×{width} nothing can be computed: {why}")
     yield from _entries("outputs", lines)
+
+
+def graph_lines(found: ExportedProof) -> list[str]:
+    """What is known of a graph beside its tensors and outputs."""
+    lines = []
+    if found.healed:
+        values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())
+        lines.append(f"{len(found.healed)} numbers are read as they were meant: {', '.join(values)}")
+    lines += _few([f"folded: {name} is {words}" for name, words in found.folded.items()])
+    if found.unhealed:
+        lines.append(f"as the file is written, outputs differ by {figure(found.unhealed.relative)}")
+    if found.tables:
+        lines.append(f"compared by themselves, as tables of positions: {', '.join(_few(found.tables))}")
+    if found.remaining:
+        lines.append(f"in no form of the original, and no matrix of its: {', '.join(_few(found.remaining))}")
+    if found.runtime_difference:
+        judged = "passed" if found.runtime_difference.relative <= RUNTIME_GATE else "failed"
+        limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is no proof of equality"
+        judged = "measured" if found.rounds else judged
+        differ = f"outputs differ by {figure(found.runtime_difference.relative)}"
+        lines.append(f"{found.runtime} {judged}: {differ}, {limit}")
+    return lines
 
 
 def _genuine(proof: GenuineProof) -> Iterator[str]:

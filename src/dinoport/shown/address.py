@@ -20,6 +20,11 @@ def is_address(source: str | Path) -> bool:
     return isinstance(source, str) and scheme_of(source) is not None
 
 
+def is_at_hub(source: str | Path) -> bool:
+    """Whether a source is in a repository of the Hub."""
+    return isinstance(source, str) and scheme_of(source) == "hf"
+
+
 def shown_address(url: str) -> str:
     """The address without user, password, query and fragment: a signed URL's query is as good as a password.
 

@@ -18,7 +18,8 @@ from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.finding.models import Head, Provenance, head_of, read_model
+from dinoport.finding.heads import HeadFile, head_file
+from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
@@ -65,15 +66,14 @@ class Conversion:
     @property
     def documents(self) -> dict[str, dict[str, object]]:
         """What the target has beside its weights, as data."""
-        return self.writing.documents(self.target, self.plan, self.lost)
+        genuine = self.located.genuine(self.model.family.name)
+        return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
     @property
     def lost(self) -> tuple[str, ...]:
         """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        before = self.model.record.get("lost")
-        known = [name for name in before if isinstance(name, str)] if isinstance(before, list) else []
         gone = [each.name.partition(".")[0] for each in self.dropped if not each.returns]
-        return tuple(dict.fromkeys([*known, *gone]))
+        return tuple(dict.fromkeys([*self.model.lost, *gone]))
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
@@ -91,7 +91,15 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        return (*self.located.remarks, *self.model.remarks, *_of_dtypes(self.plan), *_of_channels(self.target))
+        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
+        remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target))
+        name = self.request.source_name
+        return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
+
+    @property
+    def source_name(self) -> str:
+        """What a report calls the source."""
+        return self.request.source_name or self.checkpoint.where
 
     @property
     def sources(self) -> tuple[ByteSource, ...]:
@@ -175,13 +183,15 @@ def prepare_opened(
         if request.head is not None:
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
-            head = _head(opened, located_head)
+            head = _head(opened, located_head, request.head_name)
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
-            from dinoport.proofs.foreign import refuse_foreign
+            from dinoport.proofs.foreign import refuse_beside, refuse_foreign
 
             refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+            if located.path is not None:
+                refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             _refuse_done(checkpoint, model, provenance, request)
@@ -194,6 +204,7 @@ def prepare_opened(
             target.rules,
             FLOAT_DTYPES[request.dtype] if request.dtype else None,
             model.decoding.declared,
+            target.anew,
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
@@ -213,10 +224,8 @@ def prepare_opened(
         )
 
 
-def _head(checkpoint: Checkpoint, located: Located) -> Head:
-    from dinoport.codebases.published import file_name
-
-    return head_of(checkpoint, located.remarks or (f"classifier from {file_name(located.shown)}",))
+def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFile:
+    return head_file(checkpoint, name, " ".join(located.remarks) or None)
 
 
 def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
@@ -239,7 +248,7 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation")
+OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "head_name", "num_heads", "layer_norm_eps", "interpolation")
 """What config.json says of a folder, or what a folder has not."""
 
 
@@ -252,11 +261,18 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             "`checkpoint_key` and `prefix` both say where the model lies",
             next_step="give one of the two",
         )
+    if request.head_name is not None and request.head is None:
+        raise UsageError(
+            "`head_name` says which layer of the file that `head` gives",
+            next_step="add `head=FILE`, or leave `head_name` out",
+        )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to in ("original", "training") and "max_shard_bytes" in asked:
+    if request.to != "transformers" and "max_shard_bytes" in asked:
         raise UsageError(
             f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
-            cause="an original is one file, however large",
+            cause="timm reads no index of several files"
+            if request.to == "timm"
+            else "an original is one file, however large",
             next_step="leave `max_shard_bytes` out",
         )
     if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):

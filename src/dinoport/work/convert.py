@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoport.errors import CheckpointError
+from dinoport.errors import CheckpointError, NotProvenError
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.storage import summed_storages
@@ -29,6 +29,52 @@ if TYPE_CHECKING:
     from dinoport.formats.pinning import SourceFile
 
 
+def convert_place(
+    source: str | Path,
+    target: Path,
+    request: Request,
+    checks: Checks,
+    on_progress: Progress,
+    *,
+    force: bool = False,
+    merge: bool = False,
+    keep_unproven: bool = False,
+) -> Report:
+    """Convert a source, prove it, and publish it as `target`. Raises NotProvenError, with the report, for a failure."""
+    from dinoport.writing.commit import publishing
+    from dinoport.writing.place import refuse_overlap
+
+    if type(source) is str or isinstance(source, Path):  # no published name that is meant as one
+        refuse_overlap(Path(source), target)
+    with publishing(target, force=force, keep_unproven=keep_unproven, merge=merge) as workspace:
+        report = convert_into(workspace.path, source, target, request, checks, on_progress)
+        if report.verdict.failed:
+            if keep_unproven:
+                workspace.publish_unproven()
+            raise not_proven(source, target, report, keep_unproven)
+    return report
+
+
+def not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> NotProvenError:
+    from dinoport.report.text import cause_text
+
+    diagnosis, exact = report.proofs.diagnosis, report.proofs.exact
+    if diagnosis and diagnosis.cause:
+        cause = cause_text(diagnosis)
+    elif exact and not exact.passed:
+        cause = "the disk, or another program, changed what was written"
+    else:
+        cause = "a model that only looks like this family"
+    return NotProvenError(
+        f"{shown_source(source)} was converted, and the result is not equal to it; nothing was published",
+        where=f"{target}.unproven" if kept else None,
+        found="; ".join(report.verdict.failures[:5]),
+        cause=cause,
+        next_step="`report` keeps the figures, `keep_unproven` the folder",
+        report=report,
+    )
+
+
 def convert_into(
     workspace: Path, source: str | Path, target: Path, request: Request, checks: Checks, on_progress: Progress
 ) -> Report:
@@ -36,7 +82,9 @@ def convert_into(
     if checks.level == "full":
         from dinoport.proofs.side_by_side import importing
 
-        importing(("AutoImageProcessor",))  # seconds, in which the source is read and the target written
+        importing(
+            () if request.to == "timm" else ("AutoImageProcessor",)
+        )  # seconds, in which the source is read and the target written
     on_progress(READING, 0, 0)
     with prepare(source, request, on_progress, weigh_heads=checks.level == "full") as conversion:
 
@@ -51,6 +99,7 @@ def convert_into(
             from dinoport.work.proving import written_and_proven
 
             files, pinned, proofs = written_and_proven(conversion, workspace, checks, on_progress, write)
+        conversion.target = replace(conversion.target, file=files[0].name)
         conversion.check_unchanged()
         upstream = conversion.model.family.upstream
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)

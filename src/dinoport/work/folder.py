@@ -40,8 +40,8 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         licence=licence,
         base_model=genuine.hub if genuine else None,
     )
-    start = conversion.target.start
-    page = start_page(start, conversion.plan.steps, facts) if start else card(conversion.target, facts)
+    start, target = conversion.target.start, conversion.target
+    page = start_page(start, conversion.plan.steps, facts) if start else card(conversion.writing, target, facts)
     written = [write_text(folder / "README.md", page)]
     return [*written, licence.write(folder)] if licence else written
 

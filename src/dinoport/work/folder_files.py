@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from dinoport.errors import CheckpointError
 from dinoport.files.checksums import hash_file
@@ -23,6 +23,8 @@ READ_BY_TRANSFORMERS = frozenset(
 """A file of such a name, that no conversion wrote, may change what a folder loads as."""
 
 CONFIGS = frozenset({CONFIG, PROCESSOR})
+
+RESEALED = f"{REPORT} was changed since it was written: it does not have its own sha256"
 
 DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
 """What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
@@ -53,32 +55,42 @@ class Broken:
 
 def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[Broken]:
     """Files of `dinoport.json` that are not what it says: those that people read, or all others."""
-    files = report.get("files")
     listed = {REPORT}
-    for entry in files if isinstance(files, list) else []:
-        if not isinstance(entry, dict) or not _is_file_name(name := entry.get("name")):
-            if not documents:
-                yield Broken("", f"{REPORT} names a file that cannot be in the folder")
-            continue
-        listed.add(name)
-        if (name in DOCUMENTS) != documents:
-            continue
-        try:
-            refuse_leaving(path / name, path)
-            if not (path / name).exists():
-                yield Broken(name, f"{name} is missing")
-                continue
-            size_bytes, sha256 = hash_file(path / name)
-        except CheckpointError as error:
-            yield Broken("", error.what)
-            continue
-        for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
-            if found != entry.get(field):
-                yield Broken(name, f"{name} has another {field} than {REPORT} says")
-                break
+    for entry in entries_of(report):
+        listed |= {entry["name"]} if entry else set()
+        if (entry is not None and entry["name"] in DOCUMENTS) == documents:
+            yield from broken_entry(path, entry)
     for file in () if documents else sorted(path.iterdir()):
         if file.name not in listed and file.name in OWN_NAMES and file.suffix in READ_BY_TRANSFORMERS:
             yield Broken(file.name, f"{file.name} is in the folder, and {REPORT} does not list it")
+
+
+def broken_entry(path: Path, entry: Mapping[str, Any] | None) -> Iterator[Broken]:
+    """What one file of `entries_of` is not."""
+    if entry is None:
+        yield Broken("", f"{REPORT} names a file that cannot be in the folder")
+        return
+    name = entry["name"]
+    try:
+        refuse_leaving(path / name, path)
+        if not (path / name).exists():
+            yield Broken(name, f"{name} is missing")
+            return
+        size_bytes, sha256 = hash_file(path / name)
+    except CheckpointError as error:
+        yield Broken("", error.what)
+        return
+    for field, found in (("sha256", sha256), ("size_bytes", size_bytes)):
+        if found != entry.get(field):
+            yield Broken(name, f"{name} has another {field} than {REPORT} says")
+            return
+
+
+def entries_of(report: Mapping[str, object]) -> Iterator[dict[str, Any] | None]:
+    """The files that a report lists; None for an entry that names no file."""
+    files = report.get("files")
+    for entry in files if isinstance(files, list) else []:
+        yield entry if isinstance(entry, dict) and _is_file_name(entry.get("name")) else None
 
 
 def _is_file_name(name: object) -> TypeGuard[str]:

@@ -13,24 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.fields import Finding, same_json
 from dinoport.codebases.transformers.class_fields import OURS
-from dinoport.codebases.transformers.config_fields import compare_config, strange_fields
-from dinoport.codebases.transformers.fields import Finding, same_json
-from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.codebases.transformers.processor_fields import compare_processor
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
-from dinoport.files.json_file import json_bytes
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
 from dinoport.proofs.verdict import Proofs
-from dinoport.report.as_json import FORMAT, SEAL, seal
+from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.folder_files import CONFIGS, RESEALED, broken_hashes, is_weights, strange_files, weights_read
 
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
@@ -70,14 +66,15 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
 
     `another` says that the source is another file than the one that was converted.
     """
-    safe = _is_safe(folder)
+    config, writing = folder.config or {}, conversion.writing
+    safe = bool(conversion.documents) and writing.is_safe(conversion.documents, config, folder.tensors)
     for name, expected in conversion.documents.items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
             yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
-        for finding in _findings(conversion, name, expected, found):
+        for finding in writing.findings(conversion.target, name, expected, found):
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
                 yield Problem(f"{name}: {finding.field} {_differs(finding)}", harmless)
@@ -85,28 +82,12 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
     if not safe:
-        yield from map(Problem, too_large(folder.config or {}, folder.tensors))
+        yield from map(Problem, too_large(config, folder.tensors))
     for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
         yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         broken = broken_hashes(path, folder.report, documents=False)
         yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
-
-
-def _is_safe(folder: Checkpoint) -> bool:
-    """Whether Transformers may be given what is known of a folder: to show what other values do."""
-    config = folder.config or {}
-    if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
-        return False
-    return not [*too_large(config, folder.tensors)]
-
-
-def _findings(
-    conversion: Conversion, name: str, expected: Mapping[str, object], found: Mapping[str, object]
-) -> tuple[Finding, ...]:
-    if name == CONFIG:
-        return compare_config(conversion.target.form, expected, found)
-    return compare_processor(expected, found)
 
 
 def _differs(finding: Finding) -> str:
@@ -140,7 +121,8 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
         if not isinstance(found, dict):
             continue
         moved = "output" if name == CONFIG else "pixel"
-        findings = [finding for finding in _findings(conversion, name, expected, found) if finding.effect == "none"]
+        compared = conversion.writing.findings(conversion.target, name, expected, found)
+        findings = [finding for finding in compared if finding.effect == "none"]
         listed += [f"{name}: {each.field} is {shown(each.theirs)}, and moves no {moved}" for each in findings]
         if OURS in expected and OURS not in found:
             listed.append(f"{name} has no field {OURS!r}, which no class reads; --to original needs it")
@@ -169,7 +151,7 @@ def contradictions(
 def _contradictions(
     path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
 ) -> Iterator[str]:
-    yield from _broken_seal(path, recorded)
+    yield from broken_seal(path, recorded)
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
         yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
@@ -209,7 +191,7 @@ def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Pro
     """Which of the two is not what it was when the folder was written, where their tensors differ."""
     if recorded is None or proofs.exact is None or proofs.exact.passed:
         return ()
-    if any(_broken_seal(path, recorded)):
+    if any(broken_seal(path, recorded)):
         return (f"which of the two changed cannot be told: {REPORT} was changed itself",)
     if any(broken_hashes(path, recorded, documents=False)):
         return (f"of the two, the folder changed: it does not have the hashes with which it was written ({REPORT})",)
@@ -248,10 +230,10 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     return tuple(map(printable, changed))
 
 
-def _broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
+def broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
     """Whether dinoport.json is not what it was when it was written."""
-    if (path / REPORT).read_bytes() != json_bytes(recorded) or recorded.get(SEAL) != seal(recorded):
-        yield f"{REPORT} was changed since it was written: it does not have its own sha256"
+    if not is_sealed((path / REPORT).read_bytes(), recorded):
+        yield RESEALED
 
 
 def _without(names: Collection[str], value: object) -> object:

@@ -22,8 +22,10 @@ from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
 from dinoport.mapping.decoding import decode
-from dinoport.mapping.plan import carried_whole
+from dinoport.mapping.operations import Kind, Rows
+from dinoport.mapping.plan import Span, Step, carried_whole
 from dinoport.mapping.rule import Rule
+from dinoport.model import Model
 from dinoport.progress import Progress
 from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
@@ -31,6 +33,7 @@ from dinoport.proofs.prove import Case, Side, prove
 from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
+from dinoport.tensor import TensorRef, TensorSpec
 from dinoport.work.conversion import Conversion
 
 
@@ -76,6 +79,10 @@ def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManage
     return _SourceSide(conversion, checks)
 
 
+HAVE_RUNNERS = ("transformers", "timm")
+"""Targets that a class runs: the source's own forward pass is the other side."""
+
+
 class _SourceSide(ExitStack):
     """A folder of Transformers is on disk for as long as its class runs; any other source needs no place."""
 
@@ -87,7 +94,7 @@ class _SourceSide(ExitStack):
         super().__enter__()
         conversion = self._conversion
         config, model = conversion.checkpoint.config or {}, conversion.model
-        changed = conversion.request.to == "transformers" or conversion.baked
+        changed = conversion.request.to in HAVE_RUNNERS or conversion.baked
         if self._checks.level != "full" or not is_known_class(config) or changed:
             return Side(model)
         from dinoport.formats.remote.copying import on_disk
@@ -101,9 +108,10 @@ class _SourceSide(ExitStack):
 
 def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
     """A source, and what was or should have been made of it."""
-    others = conversion.provenance.others or {}
+    others, anew = conversion.provenance.others or {}, conversion.target.anew
     return Case(
-        source=source,
+        source=replace(source, model=_with(source.model, anew)),
+        as_stored={name: source.model.tensors[name] for name in anew},
         target=target,
         image_size=conversion.target.image_size,
         preprocessing=conversion.target.preprocessing,
@@ -114,9 +122,22 @@ def case_of(conversion: Conversion, source: Side, target: Side, genuine: object 
     )
 
 
+def _with(model: Model, anew: Mapping[str, TensorRef]) -> Model:
+    """The same model, with these tensors in the place of its own: they compute the same."""
+    if not anew:
+        return model
+    steps = {**model.decoding.steps, **{name: _computed(tensor) for name, tensor in anew.items()}}
+    return replace(model, decoding=replace(model.decoding, steps=steps))
+
+
+def _computed(tensor: TensorRef) -> Step:
+    spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
+    return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
+
+
 def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """What was written, read afresh and decoded by its own table, as a side of the proof."""
-    form, pooler = conversion.target.form, conversion.target.pooler
+    form, pooler, writing = conversion.target.form, conversion.target.pooler, conversion.writing
     if conversion.target.start is not None:
         return _start(conversion, written, folder)
     if written.config is None:
@@ -124,12 +145,19 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
         family = conversion.model.family
         naming = naming_of(family.name)
-        rules = (naming.table if naming else ()) or canonical_rules(shapes, classifier_of(shapes, family))
+        made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
+        own = [name for name in shapes if name not in set().union(*map(_names, made))]
+        rules = (naming.table if naming else ()) or (*canonical_rules(own, classifier_of(shapes, family)), *made)
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
-    model = replace(conversion.model, title=form, decoding=decode(written.tensors, _table(conversion, written.config)))
-    runner = writing_of("transformers").runner(folder, form, pooler=pooler)
-    return Side(model, runner, folder if conversion.target.channels == 3 else None)
+    rules = _table(conversion, written.config) if conversion.request.to == "transformers" else conversion.target.rules
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules))
+    runner = writing.runner(folder, form, pooler=pooler)
+    return Side(model, runner, folder if conversion.target.channels == 3 else None, writing.processor)
+
+
+def _names(rule: Rule) -> set[str]:
+    return {target.template for target in rule.targets if target}
 
 
 def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:

@@ -34,7 +34,7 @@ def report_of(
     """The report of a conversion, planned or done. `pinned` are the source's files, as `pinning` found them."""
     model, provenance, request = conversion.model, conversion.provenance, conversion.request
     others = tuple(provenance.others or ())
-    source = _source(conversion.checkpoint, provenance.label, provenance.notes, others)
+    source = _source(conversion, provenance.label, provenance.notes, others)
     return Report(
         verdict=verdict,
         direction=f"to {request.to}",
@@ -52,7 +52,7 @@ def report_of(
         recorded=bool(files),
         remarks=conversion.remarks,
         versions=_versions(),
-        command=_command(conversion, target, checks or Checks()),
+        command="" if conversion.located.live else _command(conversion, target, checks or Checks()),
         usage=conversion.writing.usage(conversion.target, target),
         heads=model.heads,
     )
@@ -65,17 +65,16 @@ def planned_report(conversion: Conversion) -> Report:
 
 def _command(conversion: Conversion, target: str, checks: Checks) -> str:
     """The command that makes the same folder again."""
-    words = ["dinoport", "convert", conversion.checkpoint.where, target]
+    words = ["dinoport", "convert", conversion.source_name, target]
     for option, value in options_of(conversion.request.to_dict()).items():
         words += [option, value] if value != "True" else [option]
     words += ["--verify", checks.level] if checks.level != "full" else []
     return shlex.join(words)
 
 
-def _source(checkpoint: Checkpoint, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:
-    return Source(
-        checkpoint.where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), tuple(map(str, others))
-    )
+def _source(conversion: Conversion, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:
+    checkpoint, where = conversion.checkpoint, conversion.source_name
+    return Source(where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), tuple(map(str, others)))
 
 
 def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = None) -> Report:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from pathlib import Path
 
+from dinoport.codebases.timm.signs import is_timm_config
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
@@ -26,6 +27,7 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.work import integrity
 from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.exports import exported_at, refuse_processor, verify_export
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
@@ -39,10 +41,13 @@ def verify_place(
 ) -> Report:
     """Prove a folder or a file against the source that it was, or might have been, made from."""
     on_progress(READING, 0, 0)
+    if (graph := exported_at(place)) is not None:
+        return verify_export(source, graph, request, checks, on_progress)
+    refuse_processor(checks)
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)
-        to = "transformers" if target.config is not None else "training" if asked.to == "training" else "original"
+        to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
@@ -62,6 +67,7 @@ def _verified(
     on_progress: Progress,
 ) -> Report:
     checked = checks
+    conversion.target = replace(conversion.target, file=Path(target.where).name)
     withheld: tuple[str, ...] = ()
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
@@ -71,7 +77,8 @@ def _verified(
         problems = list(dict.fromkeys(problem.what for problem in found))
         if checks.level == "full" and not all(problem.harmless for problem in found):
             checked = replace(checks, level="exact")
-            withheld = (f"{place} was not given to Transformers, as its files are not what a conversion writes",)
+            owner = conversion.writing.OWNER
+            withheld = (f"{place} was not given to {owner}, as its files are not what a conversion writes",)
         side = stack.enter_context(source_side(conversion, checked))
         entry = entry_of(conversion.model, conversion.target.image_size, checked)
         case = case_of(
@@ -101,9 +108,16 @@ def _verified(
     return with_hashes(report, conversion.checkpoint, target) if checks.pictures else report
 
 
+def _kind(target: Checkpoint, asked: Request) -> str:
+    """What a place was converted to."""
+    if target.config is None:
+        return "training" if asked.to == "training" else "original"
+    return "timm" if is_timm_config(target.config) else "transformers"
+
+
 def _given(place: Path, target: Checkpoint, checks: Checks) -> AbstractContextManager[Path]:
-    """What Transformers is given of a folder: what is known of it, and not the folder itself."""
-    if checks.level != "full" or target.config is None:
+    """What a class is given of a folder: what is known of it, and not the folder itself. timm's runner sees to that."""
+    if checks.level != "full" or target.config is None or is_timm_config(target.config):
         return nullcontext(place)
     return known_folder(place, target.config, target.tensors)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from dinoport.errors import FolderError
+from dinoport.errors import FolderError, InUseError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, REPORT, WEIGHTS
 from dinoport.writing.ownership import CARD, replaced
@@ -184,6 +184,13 @@ def publishing(
             recover(place)
 
 
+def take_back(target: Path) -> None:
+    """Delete what a run that was killed left beside its target. Nothing is done where another run is at work there."""
+    place = Place.of(target)
+    with suppress(OSError, FolderError), _locked(place):
+        recover(place)
+
+
 def recover(place: Place) -> None:
     """Bring a target into order, from whatever moment of a replacement; to be called under the lock.
 
@@ -213,7 +220,7 @@ def _locked(place: Place) -> Iterator[None]:
         except Timeout as error:
             if not place.lock.exists():
                 place.lock.touch()  # raises where no file can be made, which filelock takes for a held lock
-            raise FolderError(
+            raise InUseError(
                 f"another run is writing {place.shown}",
                 where=str(place.path),
                 next_step="wait until it is done, or choose another name",

@@ -73,7 +73,7 @@ def compared(
     cases: Iterator[tuple[str, Files]], genuine: Sequence[GenuineReader], reader: Reader = ours
 ) -> Iterator[tuple[str, Path, Answer, str | None]]:
     """What came of each case: where it lies for now, our answer, and the difference where there is one."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as top:  # noqa: S108
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as top:  # noqa: S108  # memory, made and removed here
         for name, files in cases:
             folder = Path(top, "case")
             shutil.rmtree(folder, ignore_errors=True)

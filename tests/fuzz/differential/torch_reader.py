@@ -46,8 +46,8 @@ def closed_pickle(names: frozenset[str]) -> Any:
             return super().find_class(module, name)
 
     made = types.ModuleType("closed_pickle")
-    made.Unpickler = Unpickler  # type: ignore[attr-defined]
-    made.load = lambda file, **options: Unpickler(file, **options).load()  # type: ignore[attr-defined]
+    made.Unpickler = Unpickler  # type: ignore[attr-defined]  # a module made here
+    made.load = lambda file, **options: Unpickler(file, **options).load()  # type: ignore[attr-defined]  # a module made here
     made.__name__ = "closed_pickle"
     return made
 
@@ -83,7 +83,7 @@ def distributed(folder: str, closed: Any) -> dict[str, list[Any]]:
     from torch.distributed.checkpoint import FileSystemReader, filesystem, load
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-    filesystem.pickle = closed  # type: ignore[attr-defined]
+    filesystem.pickle = closed  # type: ignore[attr-defined]  # torch's module, patched
     entries = FileSystemReader(folder).read_metadata().state_dict_metadata
     described_tensors = {name: entry for name, entry in entries.items() if isinstance(entry, TensorStorageMetadata)}
     state = {name: torch.zeros(entry.size, dtype=entry.properties.dtype) for name, entry in described_tensors.items()}

@@ -75,7 +75,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
             "The trainer prints what it loaded, and goes on whatever that was. Look for `=> loaded 'student'` and "
             "`=> loaded 'teacher'` with `missing_keys=[]`"
             + ("." if head else ", but for those that begin with `module.head.` or `head.`.")
-            + " Any other missing key starts from random values.",
+            + " Any other missing key starts from random values. `unexpected_keys` lists the teacher's other spelling.",
             "Without `Found checkpoint at` there was no file under --output_dir, and training starts from scratch.",
         ),
         carried=tuple(carried),

@@ -30,7 +30,8 @@ def read(evidence: Evidence) -> Reading:
         problem = f"blocks are numbered up to {max(depths) - 1}, more than any model has"
         raise PlanError(f"{evidence.where} cannot be converted", [problem])
     size = input_size(evidence)
-    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else DINOV3_PROCESSOR.size)
+    own = (evidence.preprocessing or DINOV3_PROCESSOR).size
+    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else own)
     eps = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, "as in all DINOv3 ConvNeXts")
     architecture = ConvNeXt(
         depths=depths,
@@ -68,6 +69,12 @@ def hub_entry(architecture: ConvNeXt, image_size: int) -> HubEntry | None:
     sizes = (architecture.widths[0], architecture.depths)
     names = [name for name, known in BACKBONES.items() if known == sizes and architecture == usual]
     return HubEntry("facebookresearch/dinov3", names[0]) if names else None
+
+
+def hub_file(architecture: ConvNeXt) -> str | None:
+    """The entry of DINOv3's hubconf.py that takes a file of this model as its `weights`."""
+    entry = hub_entry(architecture, architecture.image_size)
+    return entry.name if entry else None
 
 
 FAMILY = Family(

@@ -36,14 +36,6 @@ def refuse_what_no_class_computes(evidence: Evidence, shapes: Mapping[str, Shape
             found="norms without bias: RMSNorm (norm_layer: rmsnorm)",
             error=f"a LayerNorm subtracts a mean that RMSNorm keeps: outputs would be off {measured(1.4)}",
         )
-    if "classifier.weight" in shapes:
-        raise UnknownModelError(
-            f"{evidence.where} cannot be converted with a linear head",
-            where="linear_head.weight",
-            expected="a backbone: Transformers has no image classification class for DINOv3",
-            found="a classifier over CLS token and patch mean",
-            next_step="leave `head` out; the features are cat(last_hidden_state[:, 0], mean of the patches)",
-        )
     _refuse_rotary_options(evidence)
 
 
@@ -69,6 +61,6 @@ def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownM
         where=where,
         expected="an option that DINOv3ViTModel has",
         found=found,
-        cause=f"an option of the training; written all the same, {error}",
+        cause=f"an option of the training; if it were left out, {error}",
         next_step=KEEP,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dinoport.codebases.dinov3.vit import BUILDERS, EPS, ROPE_BASE
+from dinoport.codebases.dinov3.vit import BUILDERS, EPS, NORM_OF_LOCAL_CROPS, ROPE_BASE, completed
 from dinoport.codebases.start import (
     Key,
     Option,
@@ -23,7 +23,7 @@ from dinoport.codebases.start import (
 )
 from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
-from dinoport.mapping.constants import Seeded, ones, zeros
+from dinoport.mapping.constants import Seeded, zeros
 from dinoport.mapping.rule import Rule, make
 from dinoport.model import Model
 from dinoport.networks.convnext.architecture import ConvNeXt
@@ -66,7 +66,7 @@ MAX_HEAD = 2**24
 
 DEVIATION = 0.02
 MADE_HEAD = "made for training: the source has no projection head, and the trainer stops without"
-MADE_NORM = "made for training: the config has a norm of its own for local crops, and the source has lost it"
+MADE_NORM = "made for training: it has a norm of its own for local crops, and the source has lost it"
 
 STOPS = "the trainer stops"
 SILENT = "the model computes something else, without a word"
@@ -111,11 +111,10 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
                 constant = zeros(*shape) if name.endswith(".bias") else Seeded(shape, DEVIATION)
                 made.append(make(name, constant, because=f"{MADE_HEAD}: {constant}"))
     heads_made = bool(made)
-    untied = getattr(architecture, "local_cls_norm", False)
-    if isinstance(architecture, RotaryViT) and not untied and _lost_norm(model, config):
-        for leaf, constant in (("weight", ones(width)), ("bias", zeros(width))):
-            made.append(make(f"local_cls_norm.{leaf}", constant, because=f"{MADE_NORM}: {constant}"))
-        untied = True
+    untied = False
+    if isinstance(architecture, RotaryViT):
+        whole, norm = completed(architecture, _lost(model, config), MADE_NORM)
+        untied, made = whole.local_cls_norm, [*made, *norm]
     options = _options(architecture, sizes, untied=untied)
     every = [*names, *carried, *(rule.targets[0].template for rule in made if rule.targets[0])]
     ranks = request.ranks > 1
@@ -208,11 +207,10 @@ def _sizes_said(config: RunConfig | None, head: str) -> dict[str, int]:
     return sizes
 
 
-def _lost_norm(model: Model, config: RunConfig | None) -> bool:
-    """Whether training wants a norm for local crops that a folder of Transformers has no place for."""
-    lost = model.record.get("lost")
+def _lost(model: Model, config: RunConfig | None) -> tuple[str, ...]:
+    """What a folder of Transformers has lost of the model; a config that asks for its norm is believed."""
     wants = config.flag("student.untie_global_and_local_cls_norm") if config else None
-    return bool(wants) or (wants is None and isinstance(lost, list) and "local_cls_norm" in lost)
+    return model.lost if wants is None else (NORM_OF_LOCAL_CROPS,) if wants else ()
 
 
 def _options(architecture: Architecture, sizes: Mapping[str, Mapping[str, int]], *, untied: bool) -> Options:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +20,15 @@ from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
+from dinoport.mapping.constants import ones, zeros
+from dinoport.mapping.rule import Rule, make
 from dinoport.model import Family, Origin, Setting, eps_setting, fixed
+from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
 from dinoport.shown.text import as_word
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
     "vit_small": (384, 6),
@@ -90,6 +94,7 @@ def read(evidence: Evidence) -> Reading:
         rope_theta=rope.theta,
         rope_rounded=rope.rounded,
         image_size=preprocessing.size,
+        classifier=_classifier(evidence, sizes.width),
     )
     settings: tuple[Setting[object], ...] = (
         heads,
@@ -144,7 +149,7 @@ def _rope(evidence: Evidence) -> Rope:
         return found
     shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
     error = f"outputs would be off {measured(0.8)}"
-    cause = f"a model trained with min_period and max_period; written all the same, {error}"
+    cause = f"a model trained with min_period and max_period; if it were left out, {error}"
     next_step = "keep this model in its own code"
     if not values.any():
         cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
@@ -163,6 +168,9 @@ def _rope(evidence: Evidence) -> Rope:
 
 
 def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
+    wishes = evidence.wishes
+    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
+        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     if evidence.wishes.rope_theta == rope.theta:
@@ -276,9 +284,28 @@ def _preprocessing(
     else:
         own, reason = DINOV3_PROCESSOR, "as in the official image processors"
     name = "satellite" if own is DINOV3_SAT else "ImageNet"
+    if evidence.preprocessing and size is None:
+        own = replace(own, resize=evidence.preprocessing.size)
     return own.for_image_size(size.value if size else own.size), Setting(
         "pixel statistics", name, Origin.INFERRED, reason
     )
+
+
+def _classifier(evidence: Evidence, width: int) -> Classifier | None:
+    """A linear head, if there is one. Raises UnknownModelError for one whose features are not known."""
+    shape = evidence.shape("classifier.weight")
+    if shape is None:
+        return None
+    features = {width: Features.CLS, 2 * width: Features.CLS_MEAN}.get(shape[1]) if len(shape) == 2 else None
+    if features is None:
+        raise UnknownModelError(
+            f"{evidence.where} cannot be converted with this linear head: what it looks at is not known",
+            where=f"{evidence.classifier}.weight",
+            expected=f"{width} columns (the CLS token) or {2 * width} (CLS token, then patch mean)",
+            found=f"shape {shape_text(shape)}",
+            next_step="leave `head` out",
+        )
+    return Classifier(features, shape[0])
 
 
 BACKBONES = {
@@ -314,6 +341,34 @@ def hub_entry(architecture: RotaryViT, image_size: int) -> HubEntry | None:
         if architecture == usual:
             return HubEntry("facebookresearch/dinov3", name)
     return None
+
+
+NORM_OF_LOCAL_CROPS = "local_cls_norm"
+"""What training norms the CLS tokens of local crops with. A folder of Transformers has no place for it."""
+
+WITH_THE_NORM = "dinov3_vit7b16"
+"""The one entry of the hubconf.py that wants this norm in whatever file it is given, and loads strictly."""
+
+
+def hub_file(architecture: RotaryViT) -> str | None:
+    """The entry of DINOv3's hubconf.py that takes a file of this model as its `weights`.
+
+    It loads strictly, after torch.hub has copied the file into its cache, by name: two files of one name are one to it.
+    """
+    entry = hub_entry(architecture, architecture.image_size)
+    fits = entry is not None and architecture.local_cls_norm == (entry.name == WITH_THE_NORM)
+    return entry.name if entry and fits else None
+
+
+def completed(architecture: RotaryViT, lost: Container[str], because: str) -> tuple[RotaryViT, tuple[Rule, ...]]:
+    """The model as its own code has it, and rules that make what a folder has `lost` of it, or never had."""
+    entry = hub_entry(architecture, architecture.image_size)
+    wanted = NORM_OF_LOCAL_CROPS in lost or (entry is not None and entry.name == WITH_THE_NORM)
+    if architecture.local_cls_norm or not wanted:
+        return architecture, ()
+    constants = {"weight": ones(architecture.width), "bias": zeros(architecture.width)}
+    rules = (make(f"{NORM_OF_LOCAL_CROPS}.{leaf}", each, f"{because}: {each}") for leaf, each in constants.items())
+    return replace(architecture, local_cls_norm=True), tuple(rules)
 
 
 FAMILY = Family(

@@ -1,13 +1,18 @@
-"""What timm's `config.json` says of a model beside its weights: heads, and the transform that it is evaluated with."""
+"""What timm's `config.json` says of a model beside its weights: heads, eps, base, classes, and the transform that it is
+evaluated with; and what a conversion of ours has kept there of the original.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
+from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.networks.preprocessing import Preprocessing
 
 HEADS = {
@@ -28,6 +33,11 @@ GIANT_DINOV2 = 24
 
 DINOV2 = re.compile(r"vit_giant_patch\d+_\w*dinov2")
 
+MAX_THETA = 1e300
+"""Of rotary positions: a whole number of JSON may be larger than any float."""
+
+CLASSIFIERS = ("head", "fc", "linear", "linear_head")
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -36,22 +46,66 @@ NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none."""
+    """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
+
+    `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes.
+    """
 
     num_heads: int | None
     preprocessing: Preprocessing | None
+    layer_norm_eps: float | None = None
+    rope_theta: float | None = None
+    family: str | None = None
+    labels: Mapping[int, str] | None = None
+    record: Mapping[str, object] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    other_head: str | None = None
+
+    @property
+    def classifier(self) -> str | None:
+        """What the original calls the classifier that looks at the CLS token; None where that is not known."""
+        found = self.record.get("classifier")
+        return found if isinstance(found, str) and found in CLASSIFIERS else None
 
 
-def timm_config(config: Mapping[str, object]) -> TimmConfig | None:
-    """Read a config.json; None where it is not timm's."""
+def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
+    """Read a config.json; None where it is not timm's. Raises SettingError for arguments that are not known."""
     architecture, arguments = config.get("architecture"), config.get("model_args", {})
     if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
         return None
-    return TimmConfig(_heads(architecture, arguments.get("num_heads")), _preprocessing(config.get("pretrained_cfg")))
+    refuse_strange(where, arguments)
+    builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
+    eps = arguments.get("norm_eps", builder and builder.eps)
+    return TimmConfig(
+        _heads(architecture, arguments.get("num_heads")),
+        _preprocessing(config.get("pretrained_cfg")),
+        layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
+        rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
+        family=_family(architecture, arguments, config),
+        labels=_labels(config),
+        record=record_of(config),
+        remarks=tuple(losses(config)),
+        other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
+    )
+
+
+def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
+    own = record_of(config).get("family")
+    if isinstance(own, str):
+        return own
+    return "dinov3" if "dinov3" in architecture or arguments.get("rope_type") == "dinov3" else None
+
+
+def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
+    found, classes = config.get("label_names"), config.get("num_classes")
+    if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
+        return None
+    return dict(enumerate(found))
 
 
 def _heads(architecture: str, given: object) -> int | None:
-    if type(given) is int and given > 0:
+    if type(given) is int:
         return given
     named = NAMED.match(architecture)
     if DINOV2.match(architecture):

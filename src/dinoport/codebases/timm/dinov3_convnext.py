@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov3.convnext import FAMILY, hub_entry, read
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.target import Target
+from dinoport.codebases.timm.builders import CONVNEXT, chosen
+from dinoport.codebases.timm.pretrained import folder_config
 from dinoport.mapping.rule import Rule, copy, drop_alias
-from dinoport.model import Wishes
+from dinoport.model import Model, Wishes
+from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.request import Request
 from dinoport.tensor import Shape
 
-__all__ = ["FAMILY", "hub_entry", "read", "rules"]
+__all__ = ["FAMILY", "hub_entry", "read", "rules", "target"]
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -30,3 +36,27 @@ RULES: tuple[Rule, ...] = (
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     return RULES
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """Timm's ConvNeXt for DINOv3's, which norms the pooled vector alone: that is the original's CLS token."""
+    network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, network.image_size, 1)
+    preprocessing = prepared(model.preprocessing, size, request, network.channels)
+    wanted: dict[str, object] = {
+        "depths": list(network.depths),
+        "dims": list(network.widths),
+        "norm_eps": None if network.layer_norm_eps == CONVNEXT[0].eps else network.layer_norm_eps,
+        "ls_init_value": 1e-6 if network.layer_scale else None,
+    }
+    builder = chosen(CONVNEXT, wanted, CONVNEXT[0])
+    return Target(
+        form=builder.name,
+        title=f"timm's {builder.name}",
+        config=folder_config(model, builder, wanted, preprocessing, labels, ("stem.0", "head.fc")),
+        rules=RULES,
+        preprocessing=preprocessing,
+        image_size=size,
+        channels=network.channels,
+        resamples_alike=True,
+    )

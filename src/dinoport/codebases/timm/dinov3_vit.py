@@ -1,22 +1,25 @@
 """timm's names for DINOv3's ViTs (`checkpoint_filter_fn` in `timm/models/eva.py`).
 
-timm keeps neither periods nor key bias nor mask token: the periods follow from a base that is 100 in all of its
-models, keys have no bias in any released model, and the mask token is used for training alone.
+timm keeps neither periods nor mask nor mask token: the periods follow from a base that is 100 in all of its own models,
+keys have no bias in any released model, and the mask token is used for training alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
+from dinoport.codebases.dinov3.heads import assumed_head_dim
 from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
+from dinoport.codebases.timm.biases import lacking, made
 from dinoport.codebases.vit_sizes import MAX_DEPTH
-from dinoport.errors import SettingError
 from dinoport.mapping.constants import Listed, zeros
-from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
 from dinoport.model import Wishes
 from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
-from dinoport.tensor import Shape
+from dinoport.tensor import BFLOAT16, Shape
 
 __all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
@@ -31,8 +34,9 @@ SHARED: tuple[Rule, ...] = (
     copy("blocks.{i}.ls{n}.gamma",     "blocks.{i}.gamma_{n}"),
     copy("norm.{p}",                   "norm.{p}"),
 )
-BIAS = split_rows("blocks.{i}.attn.qkv.bias", ("blocks.{i}.attn.q_bias", None, "blocks.{i}.attn.v_bias"),
-                  because="timm has no bias for keys")
+BIAS = copy("blocks.{i}.attn.qkv.bias", "blocks.{i}.attn.qkv.bias")
+MASKED_BIAS = split_rows("blocks.{i}.attn.qkv.bias", ("blocks.{i}.attn.q_bias", None, "blocks.{i}.attn.v_bias"),
+                         because="timm has no bias for keys")
 MLP: tuple[Rule, ...] = (
     copy("blocks.{i}.mlp.fc{n}.{p}",   "blocks.{i}.mlp.fc{n}.{p}"),
 )
@@ -43,38 +47,42 @@ SWIGLU: tuple[Rule, ...] = (
 )
 # fmt: on
 
-HEAD_DIMS = {4096: 128}
-"""Width of one head by the model's width; 64 in all others that timm builds."""
-
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     """Raises SettingError where the number of heads does not follow from the width."""
-    bias = (BIAS,) if "blocks.0.attn.q_bias" in shapes else ()
-    feed_forward = SWIGLU if "blocks.0.mlp.fc1_g.weight" in shapes else MLP
-    return (*SHARED, *bias, *feed_forward, *_left_out(shapes, wishes, bool(bias)))
-
-
-def _left_out(shapes: Mapping[str, Shape], wishes: Wishes, bias: bool) -> Iterator[Rule]:
+    bias = "masked" if "blocks.0.attn.q_bias" in shapes else "whole" if "blocks.0.attn.qkv.bias" in shapes else None
     width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
-    head_dim = _head_dim(width, wishes)
+    depth = min(count_blocks(shapes), MAX_DEPTH)
+    base = wishes.rope_theta or UNKNOWN_BASE
+    record = wishes.record
+    mask = "keys" if bias == "masked" else "open" if bias and record.get("open_key_mask") is True else None
+    rounded = record.get("rounded_periods") is True
+    dropped = left_out(width, depth, assumed_head_dim(width, wishes), base, rounded=rounded, mask=mask)
+    head = (copy("classifier.{p}", "head.{p}"),) if record.get("classifier") else ()
+    bare = lacking(record.get("without"))
+    own = without_bias(table("blocks.0.mlp.fc1_g.weight" in shapes, bias), bare)
+    return (*own, *dropped, *head, *made(shapes, bare))
+
+
+def table(gated: bool, bias: str | None) -> tuple[Rule, ...]:
+    """The table of a backbone whose qkv layers have a bias for all three, for all but keys, or none."""
+    biases = () if bias is None else (MASKED_BIAS if bias == "masked" else BIAS,)
+    return (*SHARED, *biases, *(SWIGLU if gated else MLP))
+
+
+def left_out(
+    width: int, depth: int, head_dim: int, base: float, *, rounded: bool = False, mask: str | None = None
+) -> Iterator[Rule]:
+    """What timm keeps no place for, with what it returns as. `mask` is of the keys, or one that is open."""
     yield drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
-    periods = Listed(tuple(powers(UNKNOWN_BASE, head_dim // 4)), f"the powers of {UNKNOWN_BASE:g}")
-    yield drop("rope_embed.periods", because="the base of all of timm's DINOv3 models", returns=periods)
-    mask = Listed((1.0,) * width + (0.0,) * width + (1.0,) * width, "thirds of 1, 0 and 1")
-    for index in range(min(count_blocks(shapes), MAX_DEPTH) if bias else 0):
-        yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=mask)
-
-
-def _head_dim(width: int, wishes: Wishes) -> int:
-    head_dim = HEAD_DIMS.get(width, 64)
-    if wishes.num_heads and width % wishes.num_heads == 0:
-        head_dim = width // wishes.num_heads
-    if width and width % head_dim == 0 and head_dim % 4 == 0:
-        return head_dim
-    raise SettingError(
-        "the number of attention heads of this model is not known",
-        expected="a width that 64 divides, or `num_heads` that gives heads of a multiple of 4",
-        found=f"width {width}",
-        cause="timm leaves out the rotary periods that tell it",
-        next_step="add `num_heads=N`, with N from timm's model",
-    )
+    values, words = powers(base, head_dim // 4), f"the powers of {base:g}"
+    if rounded:
+        values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
+    because = "timm computes them from its base"
+    yield drop("rope_embed.periods", because=because, returns=Listed(tuple(values), words))
+    if mask is None:
+        return
+    thirds = (1.0, 1.0 if mask == "open" else 0.0, 1.0)
+    values_of_mask = Listed(tuple(value for value in thirds for _ in range(width)), f"thirds of {thirds}")
+    for index in range(depth):
+        yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=values_of_mask)

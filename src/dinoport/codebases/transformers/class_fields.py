@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from dinoport.codebases.transformers.fields import is_plain
+from dinoport.codebases.fields import is_plain
 
 Kind = Literal[
     "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
@@ -241,10 +241,10 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "size": lambda value: is_count(value) or is_pair(value),
     "tokens": lambda value: type(value) is int and value >= 0,
     "whole": lambda value: type(value) is int,
-    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]
+    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]  # `type(value)` narrows nothing for mypy
     "rate": lambda value: type(value) is int or _is_number(value),
     "unset": lambda value: value is None or _is_number(value),
-    "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]
+    "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]  # as _is_number says
     "number": _is_number,
     "switch": lambda value: type(value) is bool,
     "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.fields import Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import (
     ASKED,
     ATTENTION,
@@ -24,7 +25,6 @@ from dinoport.codebases.transformers.class_fields import (
     is_count,
     is_pair,
 )
-from dinoport.codebases.transformers.fields import Effect, Finding, is_plain, opens, same_json
 
 
 def compare_config(class_name: str, expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:
@@ -118,8 +118,8 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     if "pooler_output_size" in fields and whole["pooler_output_size"] is None:
         whole["pooler_output_size"] = whole["hidden_size"]
     for name in ("image_size", "patch_size"):
-        if name in fields and fields[name].kind == "size" and is_pair(value := whole[name]) and value[0] == value[1]:  # type: ignore[index]
-            whole[name] = value[0]  # type: ignore[index]
+        if name in fields and fields[name].kind == "size" and is_pair(value := whole[name]) and value[0] == value[1]:  # type: ignore[index]  # a pair
+            whole[name] = value[0]  # type: ignore[index]  # a pair
     precision = [config.get(name) for name in PRECISION]
     whole["dtype"] = precision[0] if precision[0] is not None else precision[1]
     if class_name.endswith("ForImageClassification"):

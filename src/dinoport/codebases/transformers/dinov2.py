@@ -9,19 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
+from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.forms import class_name_of
-from dinoport.codebases.transformers.shared import (
-    baked_from,
-    input_size,
-    label_fields,
-    original_fields,
-    position_rule,
-    prepared,
-    processed_size,
-)
-from dinoport.codebases.transformers.stated_sizes import count_of, record_of, recorded, size_of
-from dinoport.errors import SettingError
+from dinoport.codebases.transformers.forms import class_name_of, label_fields
+from dinoport.codebases.transformers.stated_sizes import count_of, size_of
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.constants import ones, zeros
 from dinoport.mapping.rule import Rule, copy, deinterleave, make, split_rows, without_bias
 from dinoport.model import Model
@@ -84,6 +77,14 @@ OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    if vit.classifier and vit.classifier.features is Features.CLS:
+        raise UnknownModelError(
+            "this linear head cannot be converted: no class of Transformers computes its features",
+            where=f"{model.classifier}.weight",
+            expected=f"{2 * vit.width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
+            found=f"{vit.width} columns: the CLS token alone",
+            next_step="`to='timm'`, whose head looks at the CLS token; or leave `head` out",
+        )
     size = input_size(request, vit.image_size, vit.patch_size)
     registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
     base = "Dinov2WithRegisters" if registers else "Dinov2"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.record import original_fields, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
-from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, recorded, unsized
+from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, unsized
 from dinoport.mapping.constants import ones
 from dinoport.mapping.rule import Rule, copy, drop_alias, make
 from dinoport.model import Model
@@ -23,6 +24,7 @@ SHARED: tuple[Rule, ...] = (
     copy("norm.{p}",                       "layer_norm.{p}"),
 )
 LAYER_SCALE = copy("stages.{s}.{b}.gamma", "stages.{s}.layers.{b}.gamma")
+ALIAS = drop_alias("norms.3.{p}",          of="norm.{p}")
 # fmt: on
 
 MAX_DEPTH = 1000
@@ -75,7 +77,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
 def rules(network: ConvNeXt) -> tuple[Rule, ...]:
     """The table of one model; without layer scale the class gets ones."""
     scales = (LAYER_SCALE,) if network.layer_scale else tuple(_unit_scales(network))
-    return (*SHARED, *scales, drop_alias("norms.3.{p}", of="norm.{p}"))
+    return (*SHARED, *scales, ALIAS)
 
 
 def _unit_scales(network: ConvNeXt) -> Iterator[Rule]:

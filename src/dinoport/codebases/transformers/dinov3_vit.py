@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.shared import input_size, original_fields, prepared
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, record_of, recorded, size_of, unsized
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, size_of, unsized
+from dinoport.errors import UnknownModelError
 from dinoport.mapping.constants import Listed, ones, zeros
 from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
 from dinoport.model import Model
@@ -71,6 +73,14 @@ UNUSED = "a norm for the local crops of training; evaluation never uses it"
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The Transformers class for a DINOv3 ViT."""
     vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    if vit.classifier:
+        raise UnknownModelError(
+            f"{model.where} cannot be converted with a linear head",
+            where=f"{model.classifier}.weight",
+            expected="a backbone: Transformers has no image classification class for DINOv3",
+            found=f"a classifier over {vit.classifier.features.value}",
+            next_step="leave `head` out; `to='timm'` takes a head that looks at the CLS token alone",
+        )
     size = input_size(request, vit.image_size, vit.patch_size)
     config: dict[str, object] = {
         "architectures": ["DINOv3ViTModel"],

@@ -10,6 +10,7 @@ from typing import Any
 from dinoport.codebases.target import Target
 from dinoport.errors import UnknownModelError
 from dinoport.model import Model
+from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
 from dinoport.request import Request
 
@@ -99,3 +100,20 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         found=str(architecture),
         next_step="dinoport inspect, which says what the file holds",
     )
+
+
+def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
+    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
+    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
+    return {
+        "id2label": {str(index): names[index] for index in range(classes)},
+        "label2id": {names[index]: index for index in range(classes)},
+    }
+
+
+def own_interpolation(class_name: str) -> Interpolation | None:
+    """How a class resamples its position table, whatever the original did; None where it has none."""
+    form = CLASSES.get(class_name)
+    if form is None or not form.has_table:
+        return None
+    return TO_SIZE_ANTIALIASED if class_name.startswith("Dinov2WithRegisters") else TO_SIZE

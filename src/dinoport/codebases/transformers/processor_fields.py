@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+from dinoport.codebases.fields import ALWAYS, Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import is_count
-from dinoport.codebases.transformers.fields import ALWAYS, Effect, Finding, is_plain, opens, same_json
 
 BACKENDS = ("", "Fast", "Pil")
 """Ends of a class's name: who resizes. How far that moves pixels is the pixels proof's to say."""

@@ -6,26 +6,20 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, record_of, recorded, refuse_larger
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
-from dinoport.tensor import TensorRef
+from dinoport.tensor import TensorRef, dtype_name
 
-LOSSES = {
-    "local_cls_norm": "a norm for the local crops of training",
-    "head": "the projection head of training",
-    "dino_head": "a projection head of training",
-    "ibot_head": "a projection head of training",
-    "n_averaged": "a counter of training",
-}
-"""What a folder can have lost of its original, and what that is."""
+HALVES = ("float16", "bfloat16")
 
 
 def read_folder(
@@ -85,9 +79,9 @@ def read_folder(
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *told, *_lost(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config)),
         heads=reading.heads,
-        warnings=reading.warnings,
+        warnings=(*_rounded(config, tensors), *reading.warnings),
     )
 
 
@@ -164,10 +158,13 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
             yield f"{what} returns as zeros: {rule.reason}"
 
 
-def _lost(config: Mapping[str, object]) -> Iterator[str]:
-    for name in recorded(config, "lost"):
-        if isinstance(name, str) and name in LOSSES:
-            yield f"{name} ({LOSSES[name]}) is not in the folder, and does not return"
+def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
+    """A word on weights that hold more than the config's dtype, which Transformers 5 loads in that dtype."""
+    said = next((str(config[name]) for name in PRECISION if config.get(name)), "")
+    held = {dtype_name(tensor.dtype) for tensor in tensors.values() if tensor.is_float}
+    if said in HALVES and (wider := held - {*HALVES, "float8_e4m3fn", "float8_e5m2"}):
+        weights = " and ".join(sorted(wider))
+        yield f"config.json says {said}: Transformers 5 rounds the {weights} weights to it; here they stay as stored"
 
 
 def _unlike(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.forms import class_name_of
-from dinoport.codebases.transformers.shared import input_size, label_fields, original_fields, prepared
+from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
 from dinoport.networks.resnet.architecture import STEM_WIDTH, ResNet

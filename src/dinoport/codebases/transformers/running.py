@@ -16,7 +16,7 @@ from threading import get_ident
 from typing import Any
 
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.transformers.sweeping import both_precisions, widened
+from dinoport.codebases.sweeping import both_precisions, widened
 from dinoport.networks.observing import EMBEDDING
 from dinoport.tensor import Array
 
@@ -30,6 +30,9 @@ class ClassRunner:
     def __init__(self, folder: Path, class_name: str, *, pooler: bool = True) -> None:
         self.folder, self.class_name, self._pooler = folder, class_name, pooler
         self.model: Any = None
+
+    absent = None
+    imports = ("AutoImageProcessor",)
 
     def load(self, dtype: str = "float64") -> LoadingProof:
         """Load in a dtype that holds the weights, with scaled dot product attention where the class has a choice."""

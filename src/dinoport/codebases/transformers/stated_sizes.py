@@ -121,18 +121,6 @@ MAX_THETA = 1e300
 """Of rotary positions: a whole number of JSON may be larger than any float."""
 
 
-def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
-    """The field that we write into config.json; empty in a folder that we did not make."""
-    record = config.get("dinoport")
-    return record if isinstance(record, dict) else {}
-
-
-def recorded(config: Mapping[str, object], field: str) -> list[object]:
-    """A list of our own field."""
-    found = record_of(config).get(field)
-    return found if isinstance(found, list) else []
-
-
 def count_of(where: str, config: Mapping[str, object], field: str) -> int:
     return 0 if config.get(field, 0) in (0, None) else size_of(where, config, field)
 

@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
+from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.forms import class_name_of
-from dinoport.codebases.transformers.shared import (
-    baked_from,
-    input_size,
-    label_fields,
-    original_fields,
-    position_rule,
-    prepared,
-)
+from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.codebases.transformers.stated_sizes import size_of
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows

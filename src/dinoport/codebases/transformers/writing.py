@@ -7,21 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
-from dinoport.codebases.transformers.shared import with_losses
+from dinoport.formats.transformers_folder import CONFIG
 from dinoport.mapping.plan import Plan, Step
-from dinoport.tensor import FLOAT_DTYPES, dtype_name
+from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
 if TYPE_CHECKING:
+    from dinoport.codebases.fields import Finding
     from dinoport.codebases.transformers.running import ClassRunner
     from dinoport.files.output_file import WrittenFile
 
 HAS_CARD = True
 
+LIBRARY, OWNER = "transformers", "Hugging Face Transformers"
 
-def documents(target: Target, plan: Plan, lost: Sequence[str]) -> dict[str, dict[str, object]]:
+
+def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
     """The content of config.json, and of preprocessor_config.json where the model takes pictures of three channels.
 
     `lost` are the parts of the original that the folder has lost for good. No processor of Transformers is known to do
@@ -53,11 +58,40 @@ def write(
     return [*weights, *(write_json(folder / name, content) for name, content in contents.items())]
 
 
+def findings(
+    target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
+) -> tuple[Finding, ...]:
+    """What is otherwise in a document of that name, with what it does."""
+    from dinoport.codebases.transformers.config_fields import compare_config
+    from dinoport.codebases.transformers.processor_fields import compare_processor
+
+    return compare_config(target.form, expected, found) if name == CONFIG else compare_processor(expected, found)
+
+
+def is_safe(
+    expected: Mapping[str, Mapping[str, object]], config: Mapping[str, object], tensors: Mapping[str, TensorRef]
+) -> bool:
+    """Whether Transformers may be given what is known of a folder: to show what other values do."""
+    from dinoport.codebases.transformers.config_fields import strange_fields
+    from dinoport.codebases.transformers.stated_sizes import too_large
+
+    if not is_known_class(config) or [*strange_fields(class_name_of(config), config)]:
+        return False
+    return not [*too_large(config, tensors)]
+
+
 def runner(folder: Path, form: str, *, pooler: bool | None) -> ClassRunner:
     """The class that runs a folder."""
     from dinoport.codebases.transformers.running import ClassRunner
 
     return ClassRunner(folder, form, pooler=pooler is not False)
+
+
+def processor(folder: Path) -> object:
+    """The folder's image processor. Raises whatever it raises."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def classes(target: Target) -> tuple[str, ...]:
@@ -67,8 +101,15 @@ def classes(target: Target) -> tuple[str, ...]:
     return target.form, "AutoImageProcessor"
 
 
+def tag(target: Target) -> str:
+    """What the Hub finds it by."""
+    return target.model_type
+
+
 def usage(target: Target, folder: str) -> tuple[str, ...]:
     """Three lines of Python that load the folder; two where no image processor fits the model."""
+    from dinoport.codebases.transformers.card import auto_class
+
     auto, name = auto_class(target), json.dumps(folder, ensure_ascii=False)
     model = f"model = {auto}.from_pretrained({name}{', add_pooling_layer=False' if target.pooler is False else ''})"
     if target.channels != 3:
@@ -77,14 +118,15 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
 
 
-def auto_class(target: Target) -> str:
-    return "AutoModelForImageClassification" if target.classifies else "AutoModel"
+def example(target: Target, folder: str) -> list[str]:
+    """Python for a card, that loads the folder and runs it on a picture."""
+    from dinoport.codebases.transformers import card
+
+    return card.example(target, folder)
 
 
-def result(target: Target) -> str:
-    """A line of Python that takes what people want from a model's outputs."""
-    if target.classifies:
-        return "print(model.config.id2label[outputs.logits.argmax(-1).item()])"
-    if target.model_type == "resnet":
-        return "features = outputs.pooler_output.flatten(1)  # one vector a picture"
-    return "features = outputs.last_hidden_state[:, 0]  # the CLS token"
+def cautions(target: Target) -> list[str]:
+    """Lines of Markdown for a card: what may be otherwise than expected."""
+    from dinoport.codebases.transformers import card
+
+    return card.cautions(target)

@@ -100,6 +100,19 @@ class FilesystemRanges:
         )
 
 
+def listed_in(url: str) -> list[str]:
+    """The addresses of all files below a folder of a store. Raises as FilesystemRanges does."""
+    _check_scheme(url)
+    refuse_offline(shown_address(url))
+    filesystem, path = _filesystem(url)
+    try:
+        found = within(STORE_SECONDS, lambda: filesystem.find(path))
+    except Exception as error:
+        raise _unreadable(shown_address(url), error) from None
+    scheme = url.partition("://")[0]
+    return [f"{scheme}://{name.lstrip('/')}" for name in found]
+
+
 def _check_scheme(url: str) -> None:
     check_sound(url)
     scheme = scheme_of(url)

@@ -37,7 +37,7 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
             raise ValueError(f"two tensors of the name {min(twice)[:100]}")
         found |= named
         if not all(child is None or is_module(child) for child in modules.values()):
-            raise ValueError(f"a module within {prefix or 'a module'} that is none")
+            raise ValueError(f"a module within {prefix or 'a module'} that is no module")
         pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(modules.items()))]
     return found
 

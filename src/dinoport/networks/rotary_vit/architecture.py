@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from dinoport.networks.network import Classifier, Network
+from dinoport.networks.network import Classifier, Features, Network
 from dinoport.networks.shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
@@ -78,7 +78,10 @@ class RotaryViT:
             shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
             shapes |= layer_scales(block, width) if self.layer_scale else {}
         shapes |= norm("norm", width) | (norm("local_cls_norm", width) if self.local_cls_norm else {})
-        return shapes | (linear("classifier", self.classifier.classes, 2 * width) if self.classifier else {})
+        if self.classifier is None:
+            return shapes
+        columns = width if self.classifier.features is Features.CLS else 2 * width
+        return shapes | linear("classifier", self.classifier.classes, columns)
 
     def _feed_forward(self, block: str) -> dict[str, Shape]:
         width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias

@@ -60,12 +60,17 @@ def proof_of(
     return replace(found, stored=stored, in_bfloat16=trained)
 
 
-def difference(theirs: Rotation, architecture: RotaryViT, size: tuple[int, int]) -> float:
-    """How far sines and cosines are from those of the architecture's base for a picture of (height, width) pixels."""
+def rotation_of(architecture: RotaryViT, rows: int, columns: int) -> Rotation:
+    """The sines and cosines of the architecture's base for so many patches, in float64."""
     from dinoport.networks.rotary_vit.forward import rotation_of_base
 
+    return rotation_of_base(architecture, rows, columns)
+
+
+def difference(theirs: Rotation, architecture: RotaryViT, size: tuple[int, int]) -> float:
+    """How far sines and cosines are from those of the architecture's base for a picture of (height, width) pixels."""
     rows, columns = (side // architecture.patch_size for side in size)
-    own = rotation_of_base(architecture, rows, columns)
+    own = rotation_of(architecture, rows, columns)
     if any(one.shape != other.shape for one, other in zip(own, theirs, strict=True)):
         return float("inf")
     return max(float((one - other.double()).abs().max()) for one, other in zip(own, theirs, strict=True))

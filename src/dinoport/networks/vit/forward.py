@@ -31,15 +31,21 @@ from dinoport.networks.vit.architecture import ViT
 
 
 def forward(
-    state: State, architecture: ViT, pixels: torch.Tensor, observe: Observer = ignore
+    state: State,
+    architecture: ViT,
+    pixels: torch.Tensor,
+    observe: Observer = ignore,
+    *,
+    positions: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
     Tokens are CLS, registers, patches row by row. `state` holds canonical names; pixels and tensors are of one dtype,
-    and so is the result. Logits are left out without a classifier. Raises ValueError where a model that takes whole
-    patches alone gets a picture of another size.
+    and so is the result. Logits are left out without a classifier. `positions`, a table of this picture's size, takes
+    the place of what is resampled. Raises ValueError where a model that takes whole patches alone gets a picture of
+    another size.
     """
-    tokens = _embed(state, architecture, pixels)
+    tokens = _embed(state, architecture, pixels, positions)
     observe(EMBEDDING, tokens)
     for index in range(architecture.depth):
         tokens = _block(state, architecture, f"blocks.{index}", tokens)
@@ -48,7 +54,26 @@ def forward(
     return {"tokens": tokens, **logits_of(state, architecture, tokens)}
 
 
-def last_attention(state: State, architecture: ViT, blocks: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def positions_within(
+    state: State, architecture: ViT, pixels: torch.Tensor, embedding: torch.Tensor
+) -> torch.Tensor | None:
+    """The position table that another's `embedding` of the pixels was made with; None where it has another shape."""
+    patches = patch_map(state, pixels, architecture.patch_size)
+    table = torch.zeros(1, 1 + patches.shape[-2] * patches.shape[-1], architecture.width, dtype=pixels.dtype)
+    bare = _embed(state, architecture, pixels, table)
+    if embedding.shape != bare.shape:
+        return None
+    beyond = (embedding - bare)[:1]
+    return torch.cat([beyond[:, :1], beyond[:, architecture.prefix_tokens :]], dim=1)
+
+
+def last_attention(
+    state: State,
+    architecture: ViT,
+    blocks: Mapping[str, torch.Tensor],
+    *,
+    positions: torch.Tensor | None = None,
+) -> torch.Tensor:
     """How much the CLS token attends to every token in the last block: (batch, heads, tokens)."""
     name = f"blocks.{architecture.depth - 1}"
     entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
@@ -57,13 +82,16 @@ def last_attention(state: State, architecture: ViT, blocks: Mapping[str, torch.T
     return cls_attention(queries, keys)
 
 
-def _embed(state: State, architecture: ViT, pixels: torch.Tensor) -> torch.Tensor:
+def _embed(
+    state: State, architecture: ViT, pixels: torch.Tensor, positions: torch.Tensor | None = None
+) -> torch.Tensor:
     batch, _, height, width = pixels.shape
     if architecture.float32_table and (height % architecture.patch_size or width % architecture.patch_size):
         raise ValueError(f"a picture of {height}×{width} pixels is not whole patches of {architecture.patch_size}")
     patches = patch_map(state, pixels, architecture.patch_size)
     cls = state["cls_token"].expand(batch, -1, -1)
-    positions = _positions(state, architecture, patches, is_square=height == width)
+    if positions is None:
+        positions = _positions(state, architecture, patches, is_square=height == width)
     tokens = torch.cat([cls, as_tokens(patches)], dim=1) + positions
     if not architecture.registers:
         return tokens

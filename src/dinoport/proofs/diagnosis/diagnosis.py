@@ -7,7 +7,7 @@ is given up at the first block that it does not put right.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -231,7 +231,7 @@ def _parting(sides: Sides, trial: Any) -> tuple[str | None, float]:
     from dinoport.proofs.outputs import Difference
 
     def watch(name: str, output: Any) -> None:
-        if name in sides.blocks:
+        if name in sides.blocks and output.shape == sides.blocks[name].shape:
             relative = Difference.between(output, sides.blocks[name]).relative
             if relative > sides.gate:
                 raise _PartedError(name, relative)
@@ -263,6 +263,12 @@ def _joined(causes: Sequence[str]) -> str | None:
 
 def _module_of(name: str) -> str:
     return block_of(name) or (EMBEDDING if name.startswith(EMBEDDING_NAMES) else AFTER)
+
+
+def module_order(names: Iterable[str]) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """The modules of a model in the order in which they are computed, and the module of each of its tensors."""
+    module = {name: _module_of(name) for name in names}
+    return tuple(sorted(dict.fromkeys(module.values()), key=_depth)), module
 
 
 def _depth(module: str) -> tuple[int, ...]:

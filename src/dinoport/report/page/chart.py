@@ -72,11 +72,11 @@ class BlockChart:
 
 
 def block_chart(
-    blocks: Mapping[str, tuple[Difference, Difference]], gate: float, first: str | None = None
+    blocks: Mapping[str, tuple[Difference, Difference | None]], gate: float, first: str | None = None
 ) -> BlockChart:
     """Lay out the relative differences of every block; `first` is the one where they begin to be too large."""
     names = list(blocks)
-    figures = [difference.relative for pair in blocks.values() for difference in pair]
+    figures = [difference.relative for pair in blocks.values() for difference in pair if difference]
     scale = Scale.over([*figures, gate])
     across = (100 - 2 * EDGE) / max(len(names) - 1, 1)
 
@@ -87,8 +87,9 @@ def block_chart(
 
     def marks(which: int) -> tuple[Mark, ...]:
         return tuple(
-            Mark(EDGE + place * across, y(pair[which].relative), f"{name}: {figure(pair[which].relative)}")
+            Mark(EDGE + place * across, y(found.relative), f"{name}: {figure(found.relative)}")
             for place, (name, pair) in enumerate(blocks.items())
+            if (found := pair[which]) is not None
         )
 
     float64 = marks(0)

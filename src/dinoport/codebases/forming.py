@@ -1,8 +1,6 @@
-"""What the forms share: labels in a config, the choice of an input size, the baked position table."""
+"""What the forms of several codebases share: the choice of an input size, the transform, the baked position table."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
@@ -13,15 +11,6 @@ from dinoport.request import Request
 
 MAX_IMAGE_SIZE = 8192
 """Pixels: a table for more would be larger than the model."""
-
-
-def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:
-    """`id2label` and `label2id` of a classifier: its names, else Transformers' own `LABEL_0`, `LABEL_1` …"""
-    names = labels or {index: f"LABEL_{index}" for index in range(classes)}
-    return {
-        "id2label": {str(index): names[index] for index in range(classes)},
-        "label2id": {names[index]: index for index in range(classes)},
-    }
 
 
 def input_size(request: Request, stored: int, patch_size: int) -> int:
@@ -72,21 +61,3 @@ def prepared(preprocessing: Preprocessing, size: int, request: Request, channels
 def processed_size(request: Request, preprocessing: Preprocessing) -> int:
     """The input size that the image processor makes: what the original is evaluated at, where none is asked for."""
     return request.image_size or preprocessing.size
-
-
-def original_fields(family: str, **facts: object) -> dict[str, object]:
-    """A field of ours in config.json: which original this is, and what the class alone does not tell.
-
-    `classifier` is the name under which the original keeps its classifier, `baked_from` the input size of a position
-    table that was resampled, `without` lists parts that the class has and
-    the original has not. Transformers keeps the field when it saves the model again, and the way back needs it.
-    """
-    return {"dinoport": {"family": family} | {name: fact for name, fact in facts.items() if fact}}
-
-
-def with_losses(config: Mapping[str, object], lost: Sequence[str]) -> dict[str, object]:
-    """The same config, with the parts of the original that the folder has lost for good in our own field."""
-    record = config["dinoport"]
-    if not lost or not isinstance(record, dict):
-        return dict(config)
-    return {**config, "dinoport": {**record, "lost": list(lost)}}

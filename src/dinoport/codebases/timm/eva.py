@@ -1,0 +1,113 @@
+"""Eva: the home of DINOv3's ViTs in timm (`timm/models/eva.py`).
+
+It computes its rotary periods from a base in float32, and its default attention has no bias for keys: one that counts
+takes the class `AttentionRope` (`attn_type: rope`), whose bias is one tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.target import Target
+from dinoport.codebases.timm import builders
+from dinoport.codebases.timm.biases import PARTS, made
+from dinoport.codebases.timm.builders import Builder, chosen, hidden_features, mlp_ratio
+from dinoport.codebases.timm.dinov3_vit import left_out, table
+from dinoport.codebases.timm.pretrained import folder_config
+from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
+from dinoport.mapping.rule import Rule, copy, drop, without_bias
+from dinoport.model import Model
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.request import Request
+from dinoport.tensor import Shape
+
+LAYERS = ("patch_embed.proj", "head")
+
+UNUSED = "a norm for the local crops of training; evaluation never uses it"
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """Timm's Eva for a ViT with rotary positions, with its classifier if that looks at the CLS token alone.
+
+    Raises UnknownModelError for a classifier or an eps that timm does not have.
+    """
+    vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    refuse_head(model)
+    refuse_eps(model, vit.layer_norm_eps, (builders.DINOV3[0].eps, builders.EVA02.eps))
+    size = input_size(request, vit.image_size, vit.patch_size)
+    preprocessing = prepared(model.preprocessing, size, request, vit.channels)
+    wanted = _wanted(vit, size)
+    builder = _builder(vit, wanted)
+    return Target(
+        form=builder.name,
+        title=f"timm's {builder.name}",
+        config=folder_config(
+            model,
+            builder,
+            wanted,
+            preprocessing,
+            labels,
+            LAYERS,
+            classifier=model.classifier,
+            without=[name for name in PARTS if not getattr(vit, name)],
+            open_key_mask=vit.live_key_bias,
+            rounded_periods=vit.rope_rounded,
+        ),
+        rules=rules(vit),
+        preprocessing=preprocessing,
+        image_size=size,
+        channels=vit.channels,
+        resamples_alike=True,
+        classifies=vit.classifier is not None,
+    )
+
+
+def rules(vit: RotaryViT) -> tuple[Rule, ...]:
+    """The table of one model: copies for what it has, zeros for a bias that it lacks."""
+    bias = None if not vit.qkv_bias else "whole" if vit.key_bias else "masked"
+    mask = None if not (vit.qkv_bias and vit.key_bias_mask) else "open" if vit.live_key_bias else "keys"
+    bare = [part for name, part in PARTS.items() if not getattr(vit, name)]
+    own = without_bias(table(vit.feed_forward == "swiglu", bias), bare)
+    dropped = left_out(vit.width, vit.depth, vit.head_dim, vit.rope_theta, rounded=vit.rope_rounded, mask=mask)
+    head = (copy("classifier.{p}", "head.{p}"),) if vit.classifier else ()
+    return (*own, *dropped, drop("local_cls_norm.{p}", because=UNUSED), *head, *made(_biases(vit), bare))
+
+
+def _biases(vit: RotaryViT) -> dict[str, Shape]:
+    """The biases that timm has in any case."""
+    gates = {"mlp.fc1_g": vit.mlp_hidden, "mlp.fc1_x": vit.mlp_hidden}
+    features = {"attn.proj": vit.width, **(gates if vit.feed_forward == "swiglu" else {"mlp.fc1": vit.mlp_hidden})}
+    features["mlp.fc2"] = vit.width
+    return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
+
+
+def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> Builder:
+    if vit.layer_norm_eps == builders.EVA02.eps:
+        return builders.EVA02
+    return chosen(builders.DINOV3, wanted, builders.DINOV3[0])
+
+
+def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
+    gated = vit.feed_forward == "swiglu"
+    wanted: dict[str, object] = {
+        "img_size": size,
+        "patch_size": vit.patch_size,
+        "embed_dim": vit.width,
+        "depth": vit.depth,
+        "num_heads": vit.heads,
+        "mlp_ratio": mlp_ratio(vit.mlp_hidden, vit.width),
+        "qkv_bias": vit.qkv_bias,
+        "init_values": 1e-5 if vit.layer_scale else None,
+        "num_reg_tokens": vit.registers,
+        "rope_temperature": float(vit.rope_theta),
+        "swiglu_mlp": gated,
+        "swiglu_align_to": (8 if vit.mlp_hidden % 8 == 0 else 1) if gated else 0,
+        "attn_type": "rope" if vit.key_bias else "eva",
+        **builders.ROTATION,
+        "ref_feat_shape": None,
+        "global_pool": "token",  # timm's default is the mean
+    }
+    if hidden_features(wanted) != vit.mlp_hidden:
+        raise ValueError(f"no ratio gives {vit.mlp_hidden} features")
+    return wanted

@@ -1,0 +1,43 @@
+"""ResNet: the home of DINO's ResNet-50 in timm (`timm/models/resnet.py`), whose names are torchvision's too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.codebase import canonical_rules
+from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.target import Target
+from dinoport.codebases.timm.builders import RESNET
+from dinoport.codebases.timm.pretrained import folder_config
+from dinoport.codebases.timm.refusals import refuse, refuse_head
+from dinoport.mapping.rule import copy
+from dinoport.model import Model
+from dinoport.networks.resnet.architecture import WIDTHS, ResNet
+from dinoport.request import Request
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """Timm's ResNet, with its classifier if it has one. Raises UnknownModelError for another kind of bottleneck."""
+    network: ResNet = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    refuse_head(model)
+    if not network.stride_in_3x3:
+        raise refuse(model, "this stride", "the stride in the first 1×1 convolution of a block")
+    if network.widths != WIDTHS or network.batch_norm_eps != RESNET.eps:
+        raise refuse(model, "these sizes", f"widths {network.widths}, BatchNorm eps {network.batch_norm_eps:g}")
+    size = input_size(request, network.image_size, 1)
+    preprocessing = prepared(model.preprocessing, size, request, network.channels)
+    names = [name for name in network.tensors() if not name.startswith("classifier.")]
+    head = (copy("classifier.{p}", "fc.{p}"),) if network.classifier else ()
+    wanted = {"layers": list(network.depths)}
+    return Target(
+        form=RESNET.name,
+        title=f"timm's {RESNET.name}",
+        config=folder_config(
+            model, RESNET, wanted, preprocessing, labels, ("conv1", "fc"), classifier=model.classifier
+        ),
+        rules=(*canonical_rules(names, None), *head),
+        preprocessing=preprocessing,
+        image_size=size,
+        channels=network.channels,
+        classifies=network.classifier is not None,
+    )

@@ -1,0 +1,241 @@
+"""Loading a folder into timm's class, and running it in float64 and float32.
+
+timm is given a folder of ours with what is known of config.json, and a link to the weights: a stranger's may name files
+and addresses of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from dinoport.codebases.running import LoadingProof, Pass
+from dinoport.codebases.sweeping import both_precisions, widened
+from dinoport.codebases.transformers.running import of_this_thread
+from dinoport.networks.observing import EMBEDDING
+from dinoport.tensor import Array
+
+FIRST_WITH_FOLDERS = (1, 0, 16)
+"""The first timm that loads `local-dir:`."""
+
+KNOWN = ("architecture", "num_classes", "model_args", "pretrained_cfg")
+KNOWN_OF_PRETRAINED = (
+    "input_size",
+    "fixed_input_size",
+    "interpolation",
+    "crop_pct",
+    "crop_mode",
+    "mean",
+    "std",
+    "first_conv",
+    "classifier",
+    "num_classes",
+)
+
+
+class TimmRunner:
+    """A class of timm's over a folder, from disk alone."""
+
+    imports = ()
+
+    def __init__(self, folder: Path, architecture: str) -> None:
+        self.folder, self.architecture = folder, architecture
+        self.model: Any = None
+
+    @property
+    def absent(self) -> str | None:
+        """Why the folder cannot be run here; None where it can."""
+        if find_spec("timm") is None:
+            return 'timm is not installed: pip install "dinoport[timm]"'
+        import timm
+
+        version = timm.__version__
+        numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+        if numbers < FIRST_WITH_FOLDERS:
+            return f"timm {version} loads no folders, timm {'.'.join(map(str, FIRST_WITH_FOLDERS))} does"
+        if not timm.is_model(self.architecture):
+            return f"timm {version} has no {self.architecture}: a later one has"
+        return None
+
+    def load(self, dtype: str = "float64") -> LoadingProof:
+        """Load in a dtype that holds the weights."""
+        import timm
+
+        try:
+            with given(self.folder) as folder:
+                model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+                held = _names(folder / "model.safetensors")
+                if dtype == "float64":
+                    from safetensors.torch import load_file
+
+                    model = model.double()
+                    model.load_state_dict(load_file(folder / "model.safetensors"))
+        except Exception as error:  # whatever a class raises on a bad folder is the proof's finding
+            failure = f"{type(error).__name__}: {error}".strip()
+            return LoadingProof(self.architecture, timm.__version__, "timm", failure=failure)
+        self.model, own = model, model.state_dict().keys()
+        return LoadingProof(
+            self.architecture,
+            timm.__version__,
+            "timm",
+            missing=tuple(sorted(own - held)),
+            unexpected=tuple(sorted(held - own)),
+        )
+
+    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
+        import torch
+
+        images = torch.from_numpy(pixels)
+        if next(self.model.parameters()).dtype != torch.float32:  # wider weights are another model in float32
+            narrow = TimmRunner(self.folder, self.architecture)
+            narrow.model = copy.deepcopy(self.model).float()
+            return narrow._pass(images.float()), self.run(images.double())
+        return both_precisions(self.model, list(blocks_of(self.model).values()), self._pass, images)
+
+    def run(self, images: Any) -> Pass:
+        with widened(self.model, list(blocks_of(self.model).values())):
+            return self._pass(images)
+
+    def attention(self, images: Any) -> tuple[Pass, Any]:
+        """Timm fuses its attention: what a CLS token attends to is not kept."""
+        return self.run(images), None
+
+    def _pass(self, images: Any) -> Pass:
+        import torch
+
+        with torch.inference_mode(), _observed(self.model) as (blocks, rotations):
+            outputs = outputs_of(self.model, images)
+        return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
+
+
+class TimmTransform:
+    """The transform that timm makes of a folder's config, as an image processor: for PIL pictures."""
+
+    backend = "PIL"
+
+    def __init__(self, folder: Path) -> None:
+        import timm
+
+        with given(folder) as known:
+            model = timm.create_model(f"local-dir:{known}", pretrained=False)
+        self._transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+
+    def __call__(self, picture: Any, return_tensors: str = "pt") -> dict[str, Any]:
+        """Pixel values of (1, channels, height, width); timm's own loaders convert to RGB first."""
+        return {"pixel_values": self._transform(picture.convert("RGB"))[None]}
+
+
+@contextmanager
+def given(folder: Path) -> Iterator[Path]:
+    """A folder of ours with what is known of another one's config, and a link to its weights; removed afterwards."""
+    from dinoport.files.json_file import write_json
+    from dinoport.formats.transformers_folder import read_json
+
+    config = read_json(folder / "config.json")
+    known = {name: value for name, value in config.items() if name in KNOWN}
+    described = known.get("pretrained_cfg")
+    if isinstance(described, dict):
+        known["pretrained_cfg"] = {name: value for name, value in described.items() if name in KNOWN_OF_PRETRAINED}
+    with tempfile.TemporaryDirectory(prefix="dinoport-timm-", ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        write_json(place / "config.json", known)
+        weights = folder / "model.safetensors"
+        try:
+            (place / weights.name).symlink_to(weights.resolve())
+        except OSError:  # on Windows, links are a privilege
+            shutil.copyfile(weights, place / weights.name)
+        yield place
+
+
+def _names(weights: Path) -> frozenset[str]:
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        return frozenset(file.keys())
+
+
+def outputs_of(model: Any, images: Any) -> dict[str, Any]:
+    """The outputs of a timm model, under the names that the networks use, from one forward pass.
+
+    Its ConvNeXt norms the pooled vector alone; the original norms every place of the map alike, with the same norm.
+    """
+    import torch
+
+    features = model.forward_features(images)
+    kind = type(model).__name__
+    if kind == "ResNet":
+        outputs = {"feature_map": features, "pooled": model.forward_head(features, pre_logits=True)}
+    elif kind == "ConvNeXt":
+        norm = model.head.norm
+        rows = torch.cat([features.mean((2, 3))[:, None], features.flatten(2).transpose(1, 2)], 1)
+        tokens = torch.nn.functional.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        outputs = {"tokens": tokens, "pooled": model.forward_head(features, pre_logits=True)}
+    else:
+        outputs = {"tokens": features, "pooled": model.forward_head(features, pre_logits=True)}
+    return outputs | ({"logits": model.forward_head(features)} if model.num_classes else {})
+
+
+def blocks_of(model: Any) -> dict[str, Any]:
+    """Every block by its canonical name."""
+    kind = type(model).__name__
+    if kind == "ResNet":
+        stages = [getattr(model, f"layer{number}") for number in range(1, 5)]
+        return {f"layer{s + 1}.{b}": block for s, stage in enumerate(stages) for b, block in enumerate(stage)}
+    if kind == "ConvNeXt":
+        return {
+            f"stages.{s}.{b}": block for s, stage in enumerate(model.stages) for b, block in enumerate(stage.blocks)
+        }
+    return {f"blocks.{index}": block for index, block in enumerate(model.blocks)}
+
+
+def _entries(model: Any) -> dict[str, Any]:
+    """The blocks whose inputs are compared too, because something stands before them."""
+    blocks = blocks_of(model)
+    first = {EMBEDDING: next(iter(blocks.values()))} if blocks else {}
+    if type(model).__name__ != "ConvNeXt":
+        return first
+    return first | {f"downsample_layers.{s}": blocks[f"stages.{s}.0"] for s in range(1, len(model.stages))}
+
+
+@contextmanager
+def _observed(model: Any) -> Iterator[tuple[Mapping[str, Any], list[tuple[Any, Any]]]]:
+    """Yield what a forward pass fills: what comes out of every block, and the sines and cosines that go into one."""
+    seen: dict[str, Any] = {}
+    rotations: list[tuple[Any, Any]] = []
+
+    def keep_rotation(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
+        if keywords.get("rope") is not None:
+            sines, cosines = keywords["rope"].chunk(2, dim=-1)
+            rotations.append((sines, cosines))
+
+    with ExitStack() as hooks:
+        entries, blocks = _entries(model), blocks_of(model)
+        for name, block in blocks.items():
+            hooks.callback(block.register_forward_hook(of_this_thread(_keep_output(seen, name))).remove)
+        for name, block in entries.items():
+            hook = block.register_forward_pre_hook(of_this_thread(_keep_input(seen, name)), with_kwargs=True)
+            hooks.callback(hook.remove)
+        for block in list(entries.values())[:1]:
+            hook = block.register_forward_pre_hook(of_this_thread(keep_rotation), with_kwargs=True)
+            hooks.callback(hook.remove)
+        yield seen, rotations
+
+
+def _keep_output(seen: dict[str, Any], name: str) -> Callable[..., None]:
+    def hook(module: Any, inputs: Any, output: Any) -> None:
+        seen[name] = output
+
+    return hook
+
+
+def _keep_input(seen: dict[str, Any], name: str) -> Callable[..., None]:
+    def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        seen[name] = inputs[0]
+
+    return hook

@@ -1,0 +1,171 @@
+"""A ViT under the names of Transformers, in a file of any framework: what config.json would say is taken from shapes.
+
+Names on disk are the same in versions 4 and 5. Version 5 has other names in memory, which is what Lightning, PEFT and
+`torch.save(model.state_dict())` write (`conversion_mapping.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.dino import vit as dino
+from dinoport.codebases.dinov2 import vit as dinov2
+from dinoport.codebases.shapes import count_blocks
+from dinoport.codebases.transformers import dinov2 as of_dinov2
+from dinoport.codebases.transformers import vit as of_vit
+from dinoport.codebases.transformers.signs import PATCHES
+from dinoport.mapping.operations import DropClsRow
+from dinoport.mapping.pattern import Pattern
+from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.model import Family, Origin, Stated, Wishes
+from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.networks.vit.architecture import ViT
+from dinoport.tensor import Shape
+
+# fmt: off
+IN_MEMORY: tuple[tuple[str, str], ...] = (
+    ("attention.attention.query", "attention.q_proj"),
+    ("attention.attention.key",   "attention.k_proj"),
+    ("attention.attention.value", "attention.v_proj"),
+    ("attention.output.dense",    "attention.o_proj"),
+    ("attention.output.dense",    "attention.out_proj"),  # EoMT
+    ("}.intermediate.dense",      "}.mlp.fc1"),
+    ("}.output.dense",            "}.mlp.fc2"),
+    ("mlp.weights_out",           "mlp.down_proj"),
+)
+GATE = split_rows("blocks.{i}.mlp.w12.{p}", ("encoder.layer.{i}.mlp.gate_proj.{p}",
+                                             "encoder.layer.{i}.mlp.up_proj.{p}"))
+# fmt: on
+
+LAYERS = ("encoder.layer.", "layers.")
+"""Where blocks are counted."""
+
+TABLE = "embeddings.position_embeddings.weight"
+"""EoMT's: of patches alone, and without the leading axis."""
+
+POOLER = "Transformers' pooler, a layer on top of the CLS token: no part of the backbone"
+EOMT = "a part of EoMT; no class of a backbone has a place for it"
+
+# fmt: off
+BESIDE: tuple[Rule, ...] = (
+    drop("pooler.dense.{p}",                     because=POOLER),
+    drop("query.weight",                         because=EOMT),
+    drop("attn_mask_probs",                      because=EOMT),
+    drop("criterion.empty_weight",               because=EOMT),
+    drop("class_predictor.{p}",                  because=EOMT),
+    drop("mask_head.fc{n}.{p}",                  because=EOMT),
+    drop("upscale_block.block.{k}.conv{n}.{p}",  because=EOMT),
+    drop("upscale_block.block.{k}.layernorm2d.{p}", because=EOMT),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a naming offers, for one network under the names of Transformers."""
+
+    FAMILY: Family
+    code: Any
+    table: Any
+    otherwise: Mapping[str, Stated]
+
+    def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+        rules: tuple[Rule, ...] = self.table(shapes, wishes.filled(self.otherwise))
+        return rules
+
+    def read(self, evidence: Evidence) -> Reading:
+        """As the original's own, with what the class says where nobody else does."""
+        reading: Reading = self.code.read(replace(evidence, wishes=evidence.wishes.filled(self.otherwise)))
+        return reading
+
+
+def spelled(rules: Iterable[Rule], shapes: Mapping[str, Shape], pairs: Sequence[tuple[str, str]]) -> tuple[Rule, ...]:
+    """The rules with those names in memory in the place of names on disk that a file has."""
+    used = [(disk, memory) for disk, memory in pairs if any(f".{memory.lstrip('}.')}." in name for name in shapes)]
+
+    def change(template: str) -> str:
+        for disk, memory in used:
+            template = template.replace(disk, memory)
+        return template
+
+    return tuple(rule.spelled(change) for rule in rules)
+
+
+def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
+    disk, memory = LAYERS
+    if any(name.startswith(disk) for name in shapes):
+        return tuple(rules)
+    return tuple(rule.spelled(lambda template: template.replace(disk, memory)) for rule in rules)
+
+
+def _vit(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    rules = (copy(ViT.positions, of_vit.POSITIONS), *of_vit.RULES)
+    return _blocks(spelled(rules, shapes, IN_MEMORY), shapes)
+
+
+def _dinov2(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    depth = max(count_blocks(shapes, prefix) for prefix in LAYERS)
+    gated = any(".mlp.gate_proj." in name for name in shapes)
+    registers = shapes.get("embeddings.register_tokens")
+    layer = next((prefix for prefix in LAYERS if f"{prefix}0.norm1.weight" in shapes), LAYERS[0])
+    vit = ViT(
+        width=(shapes.get(PATCHES) or (1,))[0],
+        depth=min(depth, of_dinov2.MAX_DEPTH),
+        heads=1,
+        mlp_hidden=1,
+        patch_size=1,
+        image_size=1,
+        feed_forward="swiglu" if gated or f"{layer}0.mlp.weights_in.weight" in shapes else "mlp",
+        registers=registers[1] if registers and len(registers) == 3 else 0,
+        layer_scale=True,
+        mask_token="embeddings.mask_token" in shapes,
+        interpolation=TO_SIZE if registers is None else TO_SIZE_ANTIALIASED,
+    )
+    rules = [rule for rule in of_dinov2.rules(vit, _positions(shapes)) if not (gated and _is_gate(rule))]
+    return _blocks(spelled([*rules, *([GATE] if gated else ())], shapes, IN_MEMORY), shapes)
+
+
+def _positions(shapes: Mapping[str, Shape]) -> Rule:
+    if TABLE in shapes:
+        return Rule(Pattern(ViT.positions), (Pattern(TABLE),), DropClsRow(flat=True))
+    return copy(ViT.positions, of_dinov2.POSITIONS)
+
+
+def _is_gate(rule: Rule) -> bool:
+    return rule.source is not None and ".w12." in rule.source.template
+
+
+def _resampled(name: str, by: str) -> Stated:
+    return Stated(name, f"as {by} of Transformers resamples", Origin.INFERRED)
+
+
+VIT = Names(
+    replace(dino.FAMILY, drops=(*dino.FAMILY.drops, *BESIDE)),
+    dino,
+    _vit,
+    {
+        "layer_norm_eps": Stated(1e-12, "the default of ViTConfig; DINO's own is 1e-6", Origin.ASSUMED, doubted=True),
+        "interpolation": _resampled("size", "ViTModel"),
+    },
+)
+
+
+class _Dinov2(Names):
+    """With registers the class resamples with antialias."""
+
+    def read(self, evidence: Evidence) -> Reading:
+        registers = "register_tokens" in evidence.tensors
+        name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
+        stated = {"interpolation": _resampled("size-antialias" if registers else "size", name)}
+        return super().read(replace(evidence, wishes=evidence.wishes.filled(stated)))
+
+
+DINOV2 = _Dinov2(
+    replace(dinov2.FAMILY, drops=(*dinov2.FAMILY.drops, *BESIDE)),
+    dinov2,
+    _dinov2,
+    {"layer_norm_eps": Stated(1e-6, "the default of Dinov2Config", Origin.ASSUMED)},
+)

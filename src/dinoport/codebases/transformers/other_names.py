@@ -1,0 +1,77 @@
+"""DINOv3's classes and ResNet under the names of Transformers, in a file of any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dinoport.codebases.dino import resnet as dino_resnet
+from dinoport.codebases.dinov3 import convnext as dinov3_convnext
+from dinoport.codebases.dinov3 import vit as dinov3
+from dinoport.codebases.dinov3.heads import assumed_head_dim
+from dinoport.codebases.shapes import count_blocks
+from dinoport.codebases.transformers import dinov3_convnext as of_convnext
+from dinoport.codebases.transformers import dinov3_vit as of_dinov3
+from dinoport.codebases.transformers import resnet as of_resnet
+from dinoport.codebases.transformers.names import BESIDE, Names
+from dinoport.codebases.transformers.signs import INNER, ROTARY_PATCHES
+from dinoport.mapping.rule import Rule
+from dinoport.model import Origin, Stated, Wishes
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE
+from dinoport.tensor import Shape
+
+LAYERS = ("layer.", f"{INNER}layer.", "layers.")
+"""Where blocks are counted: on disk, in memory of version 5, and in EoMT, which has another name for the last norm."""
+
+
+def _dinov3(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    """Raises SettingError where the number of heads does not follow from the width."""
+    layers = next((prefix for prefix in LAYERS if f"{prefix}0.norm1.weight" in shapes), LAYERS[0])
+    own = {name.removeprefix(f"{layers}0."): shape for name, shape in shapes.items() if name.startswith(f"{layers}0.")}
+    width, registers = (shapes.get(ROTARY_PATCHES) or (1,))[0], shapes.get("embeddings.register_tokens", (1, 0, 1))
+    live = "attention.k_proj.bias" in own
+    vit = RotaryViT(
+        width=width,
+        depth=min(count_blocks(shapes, layers), of_dinov3.MAX_DEPTH),
+        heads=width // assumed_head_dim(width, wishes),
+        mlp_hidden=1,
+        patch_size=1,
+        feed_forward="swiglu" if "mlp.gate_proj.weight" in own else "mlp",
+        registers=registers[1] if len(registers) == 3 else 0,
+        qkv_bias="attention.q_proj.bias" in own,
+        key_bias_mask=not live,
+        live_key_bias=live,
+        rope_theta=wishes.rope_theta or UNKNOWN_BASE,
+    )
+    final = "layernorm." if "layernorm.weight" in shapes else "norm."
+
+    def change(template: str) -> str:
+        if template.startswith("norm."):
+            return final + template.removeprefix("norm.")
+        return layers + template.removeprefix("layer.") if template.startswith("layer.") else template
+
+    return tuple(rule.spelled(change) for rule in of_dinov3.rules(vit))
+
+
+def _convnext(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    rules = (*of_convnext.SHARED, of_convnext.LAYER_SCALE, of_convnext.ALIAS)
+    if any(name.startswith(f"{INNER}stages.") for name in shapes):
+        return tuple(rule.spelled(lambda name: INNER + name if name.startswith("stages.") else name) for rule in rules)
+    return rules
+
+
+def _resnet(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    return of_resnet.RULES
+
+
+DINOV3 = Names(
+    replace(dinov3.FAMILY, drops=(*dinov3.FAMILY.drops, *BESIDE)),
+    dinov3,
+    _dinov3,
+    {"layer_norm_eps": Stated(1e-5, "the default of DINOv3ViTConfig", Origin.ASSUMED)},
+)
+
+CONVNEXT = Names(dinov3_convnext.FAMILY, dinov3_convnext, _convnext, {})
+
+RESNET = Names(dino_resnet.FAMILY, dino_resnet, _resnet, {})

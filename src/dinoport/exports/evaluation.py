@@ -1,0 +1,162 @@
+"""A graph computed in float64 by PyTorch: one function for each operator, and nothing of the file is run.
+
+Imported only to verify. Every float is a float64, whatever the file says; casts between floats round nothing.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap, Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dinoport.exports.graph import OWN_DOMAINS, Export, Graph, Node
+from dinoport.exports.healing import Healing
+from dinoport.tensor import Array, TensorRef
+
+OPSETS = range(13, 26)
+"""Versions of the standard's operators whose meaning is known here: 13 took axes as inputs, 25 is the newest."""
+
+MAX_LIVE_ELEMENTS = 1 << 30
+"""Of all values that are kept at one time, 8 GB in float64."""
+
+
+class UnshownError(Exception):
+    """What keeps a graph from being computed here, and says nothing against it: an operator that is not known."""
+
+
+class BrokenGraphError(Exception):
+    """What no runtime could compute: the node, and why."""
+
+
+@dataclass
+class Evaluation:
+    """`healing` reads single numbers, but for the constants named in `kept`: they are weights of the model.
+
+    Those named in `meant` are read as these values, in float64: what they were before they were rounded. `watch` hears
+    of every value of the outermost graph, by its name.
+    """
+
+    export: Export
+    healing: Healing = field(default_factory=Healing)
+    kept: Collection[str] = ()
+    meant: Mapping[str, Array] = field(default_factory=dict)
+
+    def run(self, inputs: Mapping[str, Any], watch: Callable[[str, Any], None] = lambda name, value: None) -> list[Any]:
+        """The graph's outputs, in order. Raises UnshownError and BrokenGraphError."""
+        import torch
+
+        with torch.inference_mode():
+            return self._run(self.export.graph, dict(inputs), watch)
+
+    def _run(self, graph: Graph, values: MutableMapping[str, Any], watch: Callable[[str, Any], None]) -> list[Any]:
+        uses = Counter(name for node in graph.nodes for name in _read_by(node))
+        uses.update(graph.outputs)
+        own = {name for node in graph.nodes for name in node.outputs}
+        live = 0
+        for node in graph.nodes:
+            given = [self._value(graph, values, name) for name in node.inputs]
+            results = self._computed(node, given, graph, values)
+            for name, result in zip(node.outputs, results, strict=False):
+                if name:
+                    values[name] = result
+                    live += result.numel()
+                    watch(name, result)
+            if live > MAX_LIVE_ELEMENTS:
+                raise BrokenGraphError(f"{node.title} ({node.name}): values of more than {MAX_LIVE_ELEMENTS} elements")
+            for name in {*_read_by(node), *node.outputs}:
+                uses[name] -= name in _read_by(node)
+                if uses[name] <= 0 and name in own and name in values:
+                    live -= values.pop(name).numel()
+        return [self._value(graph, values, name) for name in graph.outputs]
+
+    def _computed(
+        self, node: Node, given: list[Any], graph: Graph, values: MutableMapping[str, Any]
+    ) -> tuple[Any, ...]:
+        from dinoport.exports.operators.call import Call, UncomputableError, UnknownOperatorError
+
+        if node.operator == "Constant" and node.domain in OWN_DOMAINS:
+            return (self._constant(node),)
+        if node.operator == "If" and node.domain in OWN_DOMAINS:
+            return tuple(self._branch(node, given, graph, values))
+        function = known_operators().get(node.operator) if node.domain in OWN_DOMAINS else None
+        if function is None:
+            raise UnshownError(f"the operator {node.title} is not known")
+        try:
+            result = function(Call(node, given, self.export.opset, self.healing.read))
+        except UnknownOperatorError as error:
+            raise UnshownError(f"the operator {error} is not known") from error
+        except (UncomputableError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
+            why = str(error).partition("\n")[0]
+            raise BrokenGraphError(f"{node.title} ({node.name}): {why}") from error
+        return result if isinstance(result, tuple) else (result,)
+
+    def _branch(self, node: Node, given: list[Any], graph: Graph, values: MutableMapping[str, Any]) -> Iterator[Any]:
+        """One of two graphs, which see the values around them."""
+        condition = given[0] if given else None
+        chosen = node.attributes.get("then_branch" if condition is not None and bool(condition) else "else_branch")
+        if not isinstance(chosen, Graph):
+            raise BrokenGraphError(f"If ({node.name}): without branches")
+        around = {**graph.constants, **chosen.constants}
+        inner = Graph(chosen.nodes, around, (), chosen.outputs)
+        yield from self._run(inner, ChainMap({}, values), lambda name, value: None)
+
+    def _constant(self, node: Node) -> Any:
+        """A number, numbers or a tensor that stand in a node."""
+        import torch
+
+        for name, value in node.attributes.items():
+            if name == "value" and isinstance(value, TensorRef):
+                return self._read(node.name, value)
+            if name == "value_float" and isinstance(value, float):
+                return torch.tensor(self.healing.read(node.name, value), dtype=torch.float64)
+            if name == "value_int" and isinstance(value, int):
+                return torch.tensor(value, dtype=torch.int64)
+            if name in ("value_ints", "value_floats") and isinstance(value, tuple):
+                return torch.tensor(value, dtype=torch.int64 if name == "value_ints" else torch.float64)
+        raise UnshownError("the operator Constant of texts is not known")
+
+    def _value(self, graph: Graph, values: Mapping[str, Any], name: str) -> Any:
+        if not name:
+            return None
+        if name in values:
+            return values[name]
+        if name in graph.constants:
+            return self._read(name, graph.constants[name])
+        raise BrokenGraphError(f"{name} was not computed")
+
+    def _read(self, name: str, tensor: TensorRef) -> Any:
+        """A tensor of the file: floats as float64, and a single number as it was meant."""
+        import torch
+
+        if name in self.meant:
+            return torch.from_numpy(np.ascontiguousarray(self.meant[name]))
+        if not tensor.is_float:
+            return torch.from_numpy(tensor.read())
+        values = torch.from_numpy(tensor.read(np.dtype(np.float64)))
+        if tensor.size == 1 and name not in self.kept:
+            values.fill_(self.healing.read(name, float(values.reshape(())), tensor.dtype))
+        return values
+
+
+def known_operators() -> Mapping[str, Callable[[Any], Any]]:
+    from dinoport.exports.operators.arithmetic import ARITHMETIC
+    from dinoport.exports.operators.layers import LAYERS
+    from dinoport.exports.operators.quantized import QUANTIZED
+    from dinoport.exports.operators.shaping import SHAPING
+
+    return {**ARITHMETIC, **SHAPING, **LAYERS, **QUANTIZED}
+
+
+def _read_by(node: Node) -> tuple[str, ...]:
+    """The values that a node needs; one with branches needs whatever these may."""
+    inner = [name for value in node.attributes.values() if isinstance(value, Graph) for name in _read_within(value)]
+    return tuple(filter(None, dict.fromkeys([*node.inputs, *inner])))
+
+
+def _read_within(graph: Graph) -> Iterator[str]:
+    for node in graph.nodes:
+        yield from _read_by(node)
+    yield from graph.outputs

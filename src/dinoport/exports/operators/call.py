@@ -1,0 +1,118 @@
+"""One call of an operator: its inputs, its attributes, and bounds on what it may make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from dinoport.exports.graph import Node
+from dinoport.tensor import TensorRef, shape_text
+
+Tensor: TypeAlias = torch.Tensor
+Results: TypeAlias = "Tensor | tuple[Tensor, ...]"
+
+MAX_ELEMENTS = 1 << 28
+"""Of one value, 2 GB in float64. The largest of a ViT-g at 518 pixels, its attention, has 45 million."""
+
+TORCH_DTYPES = {
+    1: torch.float64,
+    2: torch.uint8,
+    3: torch.int8,
+    5: torch.int16,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    10: torch.float64,
+    11: torch.float64,
+    16: torch.float64,
+}
+"""By ONNX's number. Every float is a float64: what a cast would round is not rounded."""
+
+
+class UnknownOperatorError(Exception):
+    """An operator, or a use of one, that is not known here. Its text says which."""
+
+
+class UncomputableError(Exception):
+    """A step that cannot be computed with these inputs. Its text says which, and why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """`node` over `inputs`, of which those that are left out are None. `heal` reads a number of the file as it was
+    meant.
+    """
+
+    node: Node
+    inputs: Sequence[Tensor | None]
+    opset: int
+    heal: Callable[[str, float], float]
+
+    def tensor(self, index: int) -> Tensor:
+        """An input that has to be there."""
+        found = self.given(index)
+        if found is None:
+            raise UncomputableError(f"input {index + 1} is missing")
+        return found
+
+    def given(self, index: int) -> Tensor | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def whole(self, name: str, otherwise: int) -> int:
+        value = self.node.attributes.get(name, otherwise)
+        if not isinstance(value, int):
+            raise UncomputableError(f"its {name} is no whole number")
+        return value
+
+    def number(self, name: str, otherwise: float) -> float:
+        value = self.node.attributes.get(name)
+        if value is None:
+            return otherwise
+        if not isinstance(value, float):
+            raise UncomputableError(f"its {name} is no number")
+        return self.heal(f"{self.node.name} {name}", value)
+
+    def text(self, name: str, otherwise: str) -> str:
+        value = self.node.attributes.get(name, otherwise)
+        return value if isinstance(value, str) else otherwise
+
+    def wholes(self, name: str, index: int | None = None) -> list[int] | None:
+        """Whole numbers: an attribute in older versions of an operator, an input in newer ones."""
+        given = self.given(index) if index is not None else None
+        if given is not None:
+            return [int(value) for value in given.reshape(-1).tolist()]
+        value = self.node.attributes.get(name)
+        if isinstance(value, tuple) and all(isinstance(each, int) for each in value):
+            return [int(each) for each in value]
+        return None
+
+    def constant(self, name: str) -> TensorRef:
+        value = self.node.attributes.get(name)
+        if not isinstance(value, TensorRef):
+            raise UncomputableError(f"its {name} is no tensor")
+        return value
+
+    def only(self, name: str, value: object, otherwise: object) -> None:
+        """Refuse a use that is not known: an attribute of another value than `value`."""
+        found = self.node.attributes.get(name, otherwise)
+        if found != value:
+            raise UnknownOperatorError(f"{self.node.title} with {name} = {found}")
+
+
+def fitting(shape: Sequence[int]) -> Sequence[int]:
+    """A shape that may be made. Raises UncomputableError for one that takes memory without end."""
+    if any(size < 0 for size in shape) or prod(shape) > MAX_ELEMENTS:
+        raise UncomputableError(
+            f"a value of shape {shape_text(tuple(shape))}, where {MAX_ELEMENTS} elements are allowed"
+        )
+    return shape
+
+
+def together(*tensors: Tensor) -> None:
+    """Refuse tensors that would be broadcast to more than may be made."""
+    fitting(np.broadcast_shapes(*(tensor.shape for tensor in tensors)))

@@ -1,0 +1,145 @@
+"""The layers of networks: products of matrices, convolutions, norms, attention, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import sqrt
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dinoport.exports.operators.call import Call, Results, Tensor, UncomputableError, UnknownOperatorError, fitting
+from dinoport.exports.operators.resizing import resize
+
+
+def matrix_product(call: Call) -> Tensor:
+    first, second = call.tensor(0), call.tensor(1)
+    if first.dim() > 1 and second.dim() > 1:
+        batch = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
+        fitting([*batch, first.shape[-2], second.shape[-1]])
+    return first @ second
+
+
+def _gemm(call: Call) -> Tensor:
+    first, second, added = call.tensor(0), call.tensor(1), call.given(2)
+    first = first.T if call.whole("transA", 0) else first
+    second = second.T if call.whole("transB", 0) else second
+    fitting([first.shape[0], second.shape[1]])
+    alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
+    result = first @ second if alpha == 1 else alpha * (first @ second)
+    if added is None:
+        return result
+    return result + (added if beta == 1 else beta * added)
+
+
+def window(call: Call, rank: int, kernel: list[int], sizes: list[int]) -> tuple[list[int], list[int], list[int]]:
+    """Strides, dilations and pads (before each axis, then after) of what slides over a picture."""
+    strides, dilations = call.wholes("strides") or [1] * rank, call.wholes("dilations") or [1] * rank
+    pads = call.wholes("pads") or [0] * (2 * rank)
+    mode = call.text("auto_pad", "NOTSET")
+    if mode not in ("NOTSET", "VALID", ""):
+        raise UnknownOperatorError(f"{call.node.title} with auto_pad = {mode}")
+    if len(pads) != 2 * rank or min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
+        raise UncomputableError(f"strides {strides}, dilations {dilations}, pads {pads}")
+    fitting([size + pads[axis] + pads[axis + rank] for axis, size in enumerate(sizes)])
+    return strides, dilations, pads
+
+
+def _padded(tensor: Tensor, pads: list[int], value: float = 0.0) -> Tensor:
+    rank = len(pads) // 2
+    around = [pad for axis in reversed(range(rank)) for pad in (pads[axis], pads[axis + rank])]
+    return functional.pad(tensor, around, value=value) if any(around) else tensor
+
+
+def convolve(call: Call, tensor: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if tensor.dim() != 4 or weight.dim() != 4:
+        raise UnknownOperatorError(f"{call.node.title} over {tensor.dim()} axes")
+    strides, dilations, pads = window(call, 2, list(weight.shape[2:]), list(tensor.shape[2:]))
+    rows, columns = ((tensor.shape[2 + axis] + pads[axis] + pads[axis + 2]) // strides[axis] + 1 for axis in range(2))
+    fitting([tensor.shape[0], weight.shape[0], rows, columns])
+    groups = call.whole("group", 1)
+    return functional.conv2d(_padded(tensor, pads), weight, bias, strides, 0, dilations, groups)
+
+
+def _layer_norm(call: Call) -> Tensor:
+    tensor, weight, bias = call.tensor(0), call.tensor(1), call.given(2)
+    axis = call.whole("axis", -1) % tensor.dim()
+    normed = functional.layer_norm(tensor, tensor.shape[axis:], eps=call.number("epsilon", 1e-5))
+    return normed * weight if bias is None else normed * weight + bias
+
+
+def _rms_norm(call: Call) -> Tensor:
+    tensor = call.tensor(0)
+    axes = [*range(call.whole("axis", -1) % tensor.dim(), tensor.dim())]
+    mean = tensor.square().mean(dim=axes, keepdim=True)
+    return tensor / torch.sqrt(mean + call.number("epsilon", 1e-5)) * call.tensor(1)
+
+
+def _batch_norm(call: Call) -> Tensor:
+    call.only("training_mode", 0, 0)
+    tensor, weight, bias, mean, variance = (call.tensor(index) for index in range(5))
+    return functional.batch_norm(tensor, mean, variance, weight, bias, eps=call.number("epsilon", 1e-5))
+
+
+def _max_pool(call: Call) -> Tensor:
+    tensor, kernel = call.tensor(0), call.wholes("kernel_shape") or []
+    if tensor.dim() != 4 or len(kernel) != 2:
+        raise UnknownOperatorError(f"MaxPool over {tensor.dim()} axes")
+    strides, dilations, pads = window(call, 2, kernel, list(tensor.shape[2:]))
+    padded = _padded(tensor, pads, float("-inf"))
+    return functional.max_pool2d(padded, kernel, strides, 0, dilations, bool(call.whole("ceil_mode", 0)))
+
+
+def _average_pool(call: Call) -> Tensor:
+    tensor, kernel = call.tensor(0), call.wholes("kernel_shape") or []
+    if tensor.dim() != 4 or len(kernel) != 2:
+        raise UnknownOperatorError(f"AveragePool over {tensor.dim()} axes")
+    strides, _, pads = window(call, 2, kernel, list(tensor.shape[2:]))
+    call.only("dilations", None, None)
+    call.only("ceil_mode", 0, 0)
+    if any(pads) and not call.whole("count_include_pad", 0):
+        raise UnknownOperatorError("AveragePool that does not count its pads")
+    return functional.avg_pool2d(_padded(tensor, pads), kernel, strides)
+
+
+def _attention(call: Call) -> Tensor:
+    """Of opset 23: queries, keys and values by head, or with all heads in one axis."""
+    for name, value in (("is_causal", 0), ("qk_matmul_output_mode", 0)):
+        call.only(name, value, value)
+    if call.number("softcap", 0.0) or any(call.given(index) is not None for index in (4, 5, 6)):
+        raise UnknownOperatorError("Attention with a cap or with what came before")
+    queries, keys, values = (call.tensor(index) for index in range(3))
+    joined = queries.dim() == 3
+    if joined:
+        counts = (call.whole("q_num_heads", 0), *[call.whole("kv_num_heads", 0)] * 2)
+        queries, keys, values = (
+            each.reshape(*each.shape[:2], heads, -1).transpose(1, 2)
+            for each, heads in zip((queries, keys, values), counts, strict=True)
+        )
+    if queries.shape[1] != keys.shape[1]:
+        raise UnknownOperatorError("Attention whose queries have more heads than its keys")
+    fitting([*queries.shape[:3], keys.shape[2]])
+    mask = call.given(3)
+    scale = call.number("scale", 1 / sqrt(queries.shape[-1]))
+    attended = functional.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
+    return attended.transpose(1, 2).flatten(2) if joined else attended
+
+
+def _mean_of_places(call: Call) -> Tensor:
+    return call.tensor(0).mean(dim=[*range(2, call.tensor(0).dim())], keepdim=True)
+
+
+LAYERS: Mapping[str, Callable[[Call], Results]] = {
+    "MatMul": matrix_product,
+    "Gemm": _gemm,
+    "Conv": lambda call: convolve(call, call.tensor(0), call.tensor(1), call.given(2)),
+    "LayerNormalization": _layer_norm,
+    "RMSNormalization": _rms_norm,
+    "BatchNormalization": _batch_norm,
+    "MaxPool": _max_pool,
+    "AveragePool": _average_pool,
+    "GlobalAveragePool": _mean_of_places,
+    "Attention": _attention,
+    "Resize": resize,
+}

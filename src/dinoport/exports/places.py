@@ -1,0 +1,54 @@
+"""Where in a graph the blocks of a network end: told by the weights that each value was computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dinoport.exports.graph import Graph, Node
+
+SIZES = ("Shape", "Size")
+"""Operators whose output tells of a value no more than its size."""
+
+CHANNELS_LAST = (0, 2, 3, 1)
+
+
+def ends_of_blocks(graph: Graph, modules: Mapping[str, str], order: Sequence[str]) -> dict[str, str]:
+    """The value that leaves each module, as `{value: module}`.
+
+    `modules` says which module a tensor of the file belongs to, `order` the modules as the network computes them. A
+    value belongs to the latest module whose weights it was computed with; the first of a module's that a later module
+    reads is what leaves it.
+    """
+    places = {module: place for place, module in enumerate(order)}
+    reached = {name: places[module] for name, module in modules.items() if module in places}
+    pictured = {each.name for each in graph.inputs}
+    ends: dict[int, str] = {}
+    made: dict[str, int] = {}
+    for node in graph.nodes:
+        place = max((reached.get(name, -1) for name in node.inputs), default=-1)
+        seen = any(name in pictured for name in node.inputs) and node.operator not in SIZES
+        for name in node.inputs:
+            own = reached.get(name, -1)
+            if name in pictured and -1 < own < place:
+                earlier = ends.get(own)
+                if earlier is None or made.get(name, -1) < made.get(earlier, -1):
+                    ends[own] = name
+        for name in node.outputs:
+            reached[name] = place
+            made[name] = len(made)
+            if seen:
+                pictured.add(name)
+    producers = {name: node for node in graph.nodes for name in node.outputs}
+    return {_before_a_norm(name, producers): order[place] for place, name in ends.items()}
+
+
+def _before_a_norm(name: str, producers: Mapping[str, Node]) -> str:
+    """What a norm was computed of, where that alone is read later: one that is written out, or one over channels."""
+    node = producers.get(name)
+    if node is not None and node.operator == "Div":
+        centred = producers.get(node.inputs[0])
+        if centred is not None and centred.operator == "Sub":
+            return centred.inputs[0]
+    if node is not None and node.operator == "Transpose" and node.attributes.get("perm") == CHANNELS_LAST:
+        return node.inputs[0]
+    return name

@@ -1,0 +1,157 @@
+"""The tensors of an ONNX file: references to bytes of it, or of files beside it."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dinoport.errors import CheckpointError, UnsafeCheckpointError
+from dinoport.exports.wire import Run, Wire
+from dinoport.files.byte_sources import ByteSource
+from dinoport.files.folders import LocalFolder
+from dinoport.files.names import is_name, short_text
+from dinoport.formats.storage import Storage
+from dinoport.formats.values import MAX_AXES, stored_tensor
+from dinoport.tensor import BFLOAT16, ArrayValues, TensorRef, shape_text
+
+MAX_UNPACKED = 1 << 20
+"""Numbers of a tensor that is written number by number, as shapes are. Weights are written as bytes."""
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.float32),
+    2: np.dtype(np.uint8),
+    3: np.dtype(np.int8),
+    5: np.dtype(np.int16),
+    6: np.dtype(np.int32),
+    7: np.dtype(np.int64),
+    9: np.dtype(np.bool_),
+    10: np.dtype(np.float16),
+    11: np.dtype(np.float64),
+    16: BFLOAT16,
+}
+"""By ONNX's number. What is narrower than a byte, complex, or a text is not read."""
+
+
+class Tensors:
+    """Those of one file. `files` are the others that some of them lie in, by name; the caller closes them."""
+
+    def __init__(self, wire: Wire, folder: LocalFolder) -> None:
+        self.wire, self.source, self.folder = wire, wire.source, folder
+        self.files: dict[str, ByteSource] = {}
+
+    def tensor(self, message: Run) -> TensorRef:
+        """TensorProto: its values lie in the file as bytes, in another file, or are few and written one by one."""
+        name, code, shape, location = "", 0, [], 0
+        raw: Run | None = None
+        external: dict[str, str] = {}
+        unpacked: list[int | float] = []
+        for number, value in message.fields():
+            if number == 1:
+                shape += [value] if isinstance(value, int) else list(value.varints()) if isinstance(value, Run) else []
+            elif number == 2 and isinstance(value, int):
+                code = value
+            elif number in (4, 10) and isinstance(value, Run):
+                raw = value
+            elif number in (4, 10) and isinstance(value, float):
+                unpacked.append(value)
+            elif number in (5, 7, 11):
+                unpacked += [value] if isinstance(value, int) else value.varints() if isinstance(value, Run) else []
+            elif number == 8 and isinstance(value, Run):
+                name = value.text()
+            elif number == 9 and isinstance(value, Run):
+                raw = value
+            elif number == 13 and isinstance(value, Run):
+                pair = {kind: text.text() for kind, text in value.fields() if isinstance(text, Run)}
+                external[pair.get(1, "")] = pair.get(2, "")
+            elif number == 14 and isinstance(value, int):
+                location = value
+            elif number in (3, 6):
+                raise self.wire.broken(f"a tensor {short_text(name)} of texts or segments", "numbers, whole")
+            if len(unpacked) > MAX_UNPACKED:
+                raise self.wire.broken(f"{len(unpacked)} numbers written one by one", f"at most {MAX_UNPACKED}")
+        if not is_name(name):
+            raise self.wire.broken(f"a name that is none: {short_text(name)}", "a short text")
+        dtype = DTYPES.get(code)
+        if dtype is None:
+            raise self.wire.broken(f"{name} of ONNX's type {code}", f"one of {', '.join(map(str, DTYPES.values()))}")
+        if len(shape) > MAX_AXES or any(size >= 2**40 for size in shape) or prod(shape) >= 2**40:
+            raise self.wire.broken(f"{name} of shape {short_text(shape)}", "the shape of a weight")
+        if location:
+            return self._external(name, dtype, shape, external)
+        if unpacked:
+            return self._numbered(name, dtype, shape, unpacked)
+        size_bytes = prod(shape) * dtype.itemsize
+        if (raw.size_bytes if raw else 0) != size_bytes:
+            found = f"{name}: shape {shape_text(tuple(shape))} in {raw.size_bytes if raw else 0} bytes"
+            raise self.wire.broken(found, f"{size_bytes} bytes")
+        return self._stored(name, dtype, shape, self.source, raw.start if raw else 0)
+
+    def _numbered(self, name: str, dtype: np.dtype[Any], shape: list[int], numbers: list[int | float]) -> TensorRef:
+        if len(numbers) != prod(shape):
+            raise self.wire.broken(f"{name}: {len(numbers)} numbers", f"{prod(shape)}")
+        if dtype in (np.float16, BFLOAT16):  # written as the bits that they have
+            bits = np.array([int(number) & 0xFFFF for number in numbers], np.uint16)
+            values = bits.view(dtype)
+        elif np.issubdtype(dtype, np.floating):
+            values = np.array(numbers, dtype)
+        else:
+            values = np.array([signed(int(number)) for number in numbers], np.int64).astype(dtype)
+        return TensorRef(name, dtype, tuple(shape), ArrayValues(values.reshape(shape)))
+
+    def _external(self, name: str, dtype: np.dtype[Any], shape: list[int], place: dict[str, str]) -> TensorRef:
+        """A tensor in a file beside this one."""
+        location = place.get("location", "")
+        parts = PurePosixPath(location).parts
+        if not location or not is_name(location) or "\\" in location or ":" in location:
+            raise self._leaving(name, location)
+        if location.startswith("/") or ".." in parts:
+            raise self._leaving(name, location)
+        numbers = {key: place.get(key, "0") for key in ("offset", "length")}
+        if not all(text.isdecimal() and len(text) < 19 for text in numbers.values()):
+            raise self.wire.broken(f"{name} at {short_text(numbers)}", "whole numbers of bytes")
+        offset, length = int(numbers["offset"]), int(numbers["length"])
+        size_bytes = prod(shape) * dtype.itemsize
+        if "length" in place and length != size_bytes:
+            raise self.wire.broken(f"{name}: shape {shape_text(tuple(shape))} in {length} bytes", f"{size_bytes} bytes")
+        if location not in self.files:
+            self.files[location] = self.folder.open(location)
+        return self._stored(name, dtype, shape, self.files[location], offset)
+
+    def _leaving(self, name: str, location: str) -> UnsafeCheckpointError:
+        return UnsafeCheckpointError(
+            f"{self.source.where} names a file outside its folder",
+            where=name,
+            expected="the name of a file beside it",
+            found=short_text(location) if location else "no name",
+            cause="a file that was made to mislead",
+            next_step="export the model again, or ask where the file came from",
+        )
+
+    def _stored(self, name: str, dtype: np.dtype[Any], shape: list[int], source: ByteSource, offset: int) -> TensorRef:
+        size_bytes = prod(shape) * dtype.itemsize
+        if offset + size_bytes > source.size_bytes:
+            raise CheckpointError(
+                f"{source.where} ends too early",
+                where=name,
+                expected=f"{size_bytes} bytes at offset {offset}",
+                found=f"a file of {source.size_bytes} bytes",
+                cause="a download or a copy that broke off",
+                next_step="fetch or export the file again",
+            )
+        storage = Storage(source, name, size_bytes, lambda: offset)
+        strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        return stored_tensor(name, storage, dtype, 0, shape, strides)
+
+
+def packed(run: Run, size: int) -> bytes:
+    """The bytes of packed numbers, of `size` bytes each."""
+    if run.size_bytes % size or run.size_bytes // size > MAX_UNPACKED:
+        raise run.wire.broken(f"{run.size_bytes} bytes of packed numbers", f"a multiple of {size}, and no weights")
+    return run.bytes()
+
+
+def signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value

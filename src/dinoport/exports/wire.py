@@ -1,0 +1,126 @@
+"""The wire format of Protocol Buffers: numbered fields, each a number, four or eight bytes, or a run of bytes.
+
+A run of bytes may be a text, packed numbers or a message: only who reads it knows. It stays where it lies until it is
+read, so that weights inside a file are never copied to be looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import ByteSource
+
+MAX_FIELDS = 4_000_000
+"""In one file. A graph of a thousand nodes has some twenty thousand; four million take seconds to walk."""
+
+MAX_TEXT_BYTES = 4096
+"""Of one text: a name, or the place of a file."""
+
+WINDOW_BYTES = 64 * 1024
+
+VARINT, EIGHT, RUN, FOUR = 0, 1, 2, 5
+"""The four kinds of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The bytes from `start` to `stop` of a file's wire."""
+
+    wire: Wire
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stop - self.start
+
+    def bytes(self) -> bytes:
+        return self.wire.source.read(self.start, self.size_bytes)
+
+    def text(self) -> str:
+        """Raises CheckpointError for one that is long or no UTF-8."""
+        if self.size_bytes > MAX_TEXT_BYTES:
+            raise self.wire.broken(f"a text of {self.size_bytes} bytes", f"at most {MAX_TEXT_BYTES}")
+        try:
+            return self.bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.wire.broken("a text that is no UTF-8", "UTF-8") from error
+
+    def fields(self) -> Iterator[tuple[int, int | float | Run]]:
+        """The fields of the message that these bytes are, in order, each with its number."""
+        at = self.start
+        while at < self.stop:
+            key, at = self.wire.varint(at, self.stop)
+            kind, number = key & 7, key >> 3
+            value: int | float | Run
+            if kind == VARINT:
+                value, at = self.wire.varint(at, self.stop)
+            elif kind == RUN:
+                length, at = self.wire.varint(at, self.stop)
+                if length > self.stop - at:
+                    raise self.wire.broken(f"{length} bytes of field {number}", f"at most {self.stop - at}")
+                value, at = Run(self.wire, at, at + length), at + length
+            elif kind in (EIGHT, FOUR):
+                size = 8 if kind == EIGHT else 4
+                if size > self.stop - at:
+                    raise self.wire.broken(f"field {number} cut off", f"{size} bytes")
+                value = struct.unpack("<d" if kind == EIGHT else "<f", self.wire.source.read(at, size))[0]
+                at += size
+            else:
+                raise self.wire.broken(f"a field of kind {kind}", "kinds 0, 1, 2 and 5")
+            self.wire.count()
+            yield number, value
+
+    def varints(self) -> Iterator[int]:
+        """The whole numbers that these bytes are, packed; from 0 to 2^64."""
+        at = self.start
+        while at < self.stop:
+            value, at = self.wire.varint(at, self.stop)
+            self.wire.count()
+            yield value
+
+
+class Wire:
+    """A file in this format, read through a small window."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self.source = source
+        self._window, self._from = b"", 0
+        self._fields = 0
+
+    @property
+    def whole(self) -> Run:
+        return Run(self, 0, self.source.size_bytes)
+
+    def varint(self, at: int, stop: int) -> tuple[int, int]:
+        """The number at byte `at`, and where what follows it begins."""
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= stop:
+                raise self.broken("a number cut off", "the rest of it")
+            if not self._from <= at < self._from + len(self._window):
+                self._from = at
+                self._window = self.source.read(at, min(WINDOW_BYTES, self.source.size_bytes - at))
+            byte = self._window[at - self._from]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & 0xFFFF_FFFF_FFFF_FFFF, at
+        raise self.broken("a number of more than ten bytes", "64 bits")
+
+    def count(self) -> None:
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise self.broken(f"more than {MAX_FIELDS} fields", "a graph of some thousand nodes")
+
+    def broken(self, found: str, expected: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.source.where} is not a sound ONNX file",
+            expected=expected,
+            found=found,
+            cause="a download that broke off, a damaged file, or one that was made to mislead",
+            next_step="fetch or export the file again",
+        )

@@ -1,0 +1,298 @@
+"""A model repository of the Hub that files are sent to, through huggingface_hub, and what it says goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dinoport.errors import DinoportError, HubError, UsageError
+from dinoport.files.byte_sources import unreadable
+from dinoport.files.remote.http import is_offline
+
+MAX_REGULAR_BYTES = 10 * 1024**2
+"""The Hub keeps larger files by their SHA-256 alone; of smaller ones it may tell what git calls them instead."""
+
+
+def git_sha1(content: bytes) -> str:
+    """What git, and the Hub's listing, call a small file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A file to be sent: its content, or where it lies, and what was found of it."""
+
+    name: str
+    content: bytes | Path
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> Outgoing:
+        return cls(name, content, len(content), hashlib.sha256(content).hexdigest())
+
+    @cached_property
+    def git_sha1(self) -> str | None:
+        """None for a file that is too large for the Hub to tell it."""
+        if self.size_bytes > MAX_REGULAR_BYTES:
+            return None
+        return git_sha1(self.content if isinstance(self.content, bytes) else self.content.read_bytes())
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as the Hub lists it. A large one has its `sha256`; of a small one only `git_sha1` says what is in it."""
+
+    name: str
+    size_bytes: int
+    git_sha1: str
+    sha256: str | None
+
+    def holds(self, file: Outgoing) -> bool:
+        if self.size_bytes != file.size_bytes:
+            return False
+        return self.sha256 == file.sha256 if self.sha256 else self.git_sha1 == file.git_sha1
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a branch stands."""
+
+    commit: str
+    private: bool
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    number: int
+    title: str
+    status: str
+    url: str
+
+    @property
+    def revision(self) -> str:
+        return f"refs/pr/{self.number}"
+
+
+@dataclass(frozen=True)
+class Commit:
+    oid: str
+    pull_request: str | None
+
+
+class Repository:
+    """`owner/name`, with the token that is given or that huggingface_hub finds. Every method raises HubError."""
+
+    def __init__(self, name: str, token: str | None = None) -> None:
+        """Raises UsageError for what is no name of a repository."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
+
+        try:
+            validate_repo_id(name)
+            valid = name.count("/") == 1
+        except HFValidationError:
+            valid = False
+        if not valid:
+            raise UsageError(
+                f"{name} does not name a repository on the Hub",
+                expected="owner/name, of letters, digits, '-', '_' and '.'",
+                next_step="dinoport publish FOLDER owner/name",
+            )
+        self.name = name
+        self._api = HfApi(token=token, library_name="dinoport")
+
+    @property
+    def page(self) -> str:
+        return f"{self._api.endpoint}/{self.name}"
+
+    def user(self) -> str:
+        """Who the token is of."""
+        with self._told():
+            return str(self._api.whoami()["name"])
+
+    def create(self, private: bool | None) -> None:
+        """Make the repository, unless it is there. What the Hub makes by default is public."""
+        with self._told():
+            self._api.create_repo(self.name, private=private, exist_ok=True)
+
+    def branch(self, revision: str) -> None:
+        """Make a branch, unless it is there."""
+        with self._told():
+            self._api.create_branch(self.name, branch=revision, exist_ok=True)
+
+    def head(self, revision: str | None) -> Head:
+        with self._told(revision):
+            found = self._api.model_info(self.name, revision=revision)
+            return Head(str(found.sha), bool(found.private))
+
+    def files(self, revision: str) -> dict[str, Listed]:
+        """All files of a commit or a branch, by their paths."""
+        with self._told(revision):
+            found = self._api.list_repo_tree(self.name, recursive=True, revision=revision)
+            return {each.path: _listed(each) for each in found if hasattr(each, "blob_id")}
+
+    def pull_requests(self, author: str) -> list[PullRequest]:
+        """Those that someone opened, newest first."""
+        with self._told():
+            found = self._api.get_repo_discussions(self.name, author=author, discussion_type="pull_request")
+            opened = [PullRequest(each.num, each.title, each.status, each.url) for each in found]
+        return sorted(opened, key=lambda each: -each.number)
+
+    def commit(
+        self,
+        files: Sequence[Outgoing],
+        message: str,
+        description: str,
+        *,
+        parent: str,
+        revision: str | None,
+        create_pr: bool,
+        delete: Sequence[str] = (),
+    ) -> Commit:
+        """Send files in one commit on top of `parent`, or as a pull request that is based on it."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        sent = [CommitOperationAdd(file.name, file.content) for file in files]
+        with self._told(revision), _quiet():
+            done = self._api.create_commit(
+                self.name,
+                [*sent, *(CommitOperationDelete(name) for name in delete)],
+                commit_message=message,
+                commit_description=description,
+                parent_commit=parent,
+                revision=revision,
+                create_pr=create_pr,
+            )
+        return Commit(done.oid, done.pr_url)
+
+    @contextmanager
+    def _told(self, revision: str | None = None) -> Iterator[None]:
+        """Say in one message what the Hub, or the way to it, refuses."""
+        if is_offline():
+            raise HubError(f"{self.name} was not asked for: HF_HUB_OFFLINE is set", next_step="unset HF_HUB_OFFLINE")
+        try:
+            yield
+        except DinoportError:
+            raise
+        except Exception as error:
+            raise told(self, error, revision) or error from error
+
+
+def _listed(entry: Any) -> Listed:
+    return Listed(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars of huggingface_hub: this package has its own."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not in its __all__
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+AGAIN = "run the same command again: what has arrived is not sent twice"
+
+NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+"""Packages whose errors are the network's; those of httpx are no OSErrors."""
+
+
+def told(repository: Repository, error: Exception, revision: str | None = None) -> HubError | None:
+    """An error of huggingface_hub in words of ours; None for one that is a fault of somebody else."""
+    from huggingface_hub import errors
+
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of a file that did not arrive
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    name = repository.name
+    if isinstance(error, errors.GatedRepoError):
+        return HubError(f"{name} is gated", next_step=f"accept its terms at {repository.page}, then run again")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return HubError(f"{name} has no revision {revision}", next_step=f"look at {repository.page}/tree/main")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return HubError(
+            f"{name} does not exist, or is private and not open to you",
+            next_step="look at the name; for a private repository `hf auth login`, or set HF_TOKEN",
+        )
+    if isinstance(error, errors.LocalTokenNotFoundError) or (status == 401 and not _has_token(repository)):
+        return HubError(
+            f"the Hub does not know who asks for {name}",
+            expected="a token that may write",
+            found="none",
+            next_step="`hf auth login`, or set HF_TOKEN",
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return HubError(unreadable(Path(str(error.filename)), error).what, next_step="look at the folder")
+    if status is not None:
+        return _refused(repository, int(status), getattr(error, "response", None), _said(error))
+    if isinstance(error, ValueError):
+        return HubError(
+            f"the Hub refuses the card of {name}",
+            found=_said(error),
+            cause="a field of README.md that the Hub does not take",
+            next_step="mend the file that `card` names",
+        )
+    is_network = any(cls.__module__.partition(".")[0] in NETWORK for cls in type(error).__mro__)
+    if is_network or isinstance(error, ConnectionError | TimeoutError):
+        return HubError(
+            f"the Hub cannot be reached for {name}", found=type(error).__name__, cause="the network", next_step=AGAIN
+        )
+    return None
+
+
+def _refused(repository: Repository, status: int, response: Any, said: str) -> HubError:
+    name, found = repository.name, f"HTTP status {status}: {said}" if said else f"HTTP status {status}"
+    if status == 401:
+        return HubError(
+            f"the Hub does not take the token for {name}",
+            found=found,
+            cause="a token that was revoked, or is of another Hub",
+            next_step="`hf auth login`, or set HF_TOKEN",
+        )
+    if status == 403:
+        return HubError(
+            f"the token may not write to {name}",
+            found=found,
+            cause="a token that only reads, or somebody else's repository",
+            next_step="use a token that may write; for somebody else's repository `create_pr` proposes it",
+        )
+    if status in (409, 412):
+        return HubError(
+            f"{name} changed meanwhile, and nothing was published",
+            found=found,
+            cause="another commit at the same moment",
+            next_step=AGAIN,
+        )
+    if status == 429:
+        headers: Mapping[str, str] = getattr(response, "headers", {})
+        wait = headers.get("Retry-After", "")
+        next_step = f"wait {wait} seconds, then {AGAIN}" if wait.isdigit() else f"wait five minutes, then {AGAIN}"
+        return HubError(f"the Hub takes no more requests for {name} now", found=found, next_step=next_step)
+    return HubError(f"the Hub does not do what {name} needs", found=found, next_step=AGAIN)
+
+
+def _has_token(repository: Repository) -> bool:
+    from huggingface_hub import get_token
+
+    return bool(repository._api.token or get_token())
+
+
+def _said(error: Exception) -> str:
+    """What the Hub itself said, without the address that was asked."""
+    return " ".join(str(getattr(error, "server_message", None) or error).split())[:300]

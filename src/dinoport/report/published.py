@@ -1,0 +1,74 @@
+"""What a publication did: what lies on the Hub now, and what was left on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dinoport.report.text import entry
+from dinoport.tensor import size_text
+
+
+@dataclass(frozen=True)
+class SentFile:
+    """A file as it lies on the Hub; `hub_hash` is what the Hub lists it by: SHA-256, or of a small one git's SHA-1."""
+
+    name: str
+    size_bytes: int
+    hub_hash: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """`commit` is where every file was read back and is what was proven. `is_new` says that this run made it.
+
+    `pull_request` is the address of the one that proposes the files, `private` whether others may see them,
+    `left_out` names files of the folder that its report does not list, `removed` files of the repository that
+    Transformers would have read in place of these.
+    """
+
+    repository: str
+    revision: str
+    commit: str
+    url: str
+    verdict: str
+    is_new: bool
+    private: bool
+    files: tuple[SentFile, ...]
+    pull_request: str | None = None
+    left_out: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON-ready data."""
+        return {
+            "url": self.url,
+            "repository": self.repository,
+            "revision": self.revision,
+            "commit": self.commit,
+            "pull_request": self.pull_request,
+            "is_new": self.is_new,
+            "private": self.private,
+            "verdict": self.verdict,
+            "files": [{"name": f.name, "size_bytes": f.size_bytes, "hub_hash": f.hub_hash} for f in self.files],
+            "left_out": list(self.left_out),
+            "removed": list(self.removed),
+        }
+
+
+def published_lines(done: Published) -> Iterator[str]:
+    """The result as lines of text."""
+    yield from entry("published" if done.is_new else "is there", done.url)
+    yield from entry("", f"{'private' if done.private else 'public'}, commit {done.commit}")
+    if done.pull_request:
+        yield from entry("proposed", done.pull_request)
+    yield from entry("verdict", done.verdict)
+    yield from entry("files", "read back from there, and each is what was proven:")
+    for file in done.files:
+        yield from entry("", f"{file.name}, {size_text(file.size_bytes)}, {file.hub_hash[:16]}…")
+    for name in done.left_out:
+        yield from entry("not sent", f"{name}, which dinoport.json does not list")
+    for name in done.removed:
+        yield from entry("removed", f"{name}, which Transformers would have read there")
+    yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
+    yield from entry("prove it", f"dinoport verify SOURCE hf://{done.repository}@{done.commit}")

@@ -1,0 +1,53 @@
+"""Whether the files of a folder are those that its own report lists. Nothing here says that a model is equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dinoport.report.text import entry
+
+
+@dataclass(frozen=True)
+class Standing:
+    """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for.
+
+    `trusts` says whose hashes were believed, where they were not computed here; `commit` is that of a repository.
+    """
+
+    where: str
+    claims: str
+    files: tuple[str, ...]
+    changes: tuple[str, ...]
+    commit: str | None = None
+    trusts: str | None = None
+
+    @property
+    def word(self) -> str:
+        return "changed" if self.changes else "unchanged"
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON-ready data."""
+        return {
+            "word": self.word,
+            "where": self.where,
+            "commit": self.commit,
+            "claims": self.claims,
+            "files": list(self.files),
+            "changes": list(self.changes),
+            "trusts": self.trusts,
+        }
+
+
+def standing_lines(found: Standing) -> Iterator[str]:
+    """The result as lines of text."""
+    yield from entry(found.word, found.where)
+    for change in found.changes:
+        yield from entry("because", change)
+    if not found.changes:
+        yield from entry("", f"{len(found.files)} files are what dinoport.json says of them")
+    if found.trusts:
+        yield from entry("trusting", found.trusts)
+    yield from entry("claims", found.claims)
+    yield from entry("", "This is what dinoport.json says of itself. Nobody vouches for it:")
+    yield from entry("", f"dinoport verify SOURCE {found.where}  proves it.")

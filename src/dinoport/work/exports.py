@@ -1,0 +1,175 @@
+"""`verify` of a graph that others exported: whether an ONNX file computes what its source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dinoport.codebases.transformers.forms import class_name_of, is_known_class, own_interpolation
+from dinoport.errors import UnknownModelError, UnsafeCheckpointError, UsageError
+from dinoport.exports.graph import Export
+from dinoport.exports.reading import SUFFIX, read_export
+from dinoport.files.folders import LocalFolder
+from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.formats.values import announce
+from dinoport.mapping.operations import Kind
+from dinoport.mapping.plan import sources
+from dinoport.model import Model
+from dinoport.progress import COMPARING, Progress
+from dinoport.proofs.exported.contents import Known
+from dinoport.proofs.exported.prove import Exported, prove
+from dinoport.proofs.prove import Case, Side
+from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
+from dinoport.report.report import Accounting, Line, Report
+from dinoport.request import Checks, Request
+from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.proving import case_of, pinned_sources
+from dinoport.work.reporting import report_of, with_hashes
+
+GRAPH = f"model{SUFFIX}"
+"""What Transformers' exporter calls the graph in the folder that it writes."""
+
+FIRST_FIELD = b"\x08"
+"""How an ONNX file begins: with the number of its format."""
+
+ARCHIVE_SUFFIX = ".pt2"
+
+
+def exported_at(place: Path) -> Path | None:
+    """The ONNX file at a place: the file itself, or the one in an exporter's folder; None for anything else.
+
+    Raises UnsafeCheckpointError for an archive of torch.export.
+    """
+    if place.suffix == ARCHIVE_SUFFIX and place.is_file():
+        raise UnsafeCheckpointError(
+            f"{place} is an archive of torch.export, which is not read",
+            found="graph and weights that torch.export.load reads, and it runs code that the file holds",
+            next_step="export the model as ONNX, with torch.onnx.export or Transformers' OnnxExporter, and give that",
+        )
+    if place.is_dir():
+        graph = place / GRAPH
+        return graph if graph.is_file() and not is_transformers_folder(LocalFolder(place)) else None
+    if place.suffix == SUFFIX:
+        return place
+    try:
+        with place.open("rb") as file:
+            start = file.read(3)
+    except OSError:
+        return None
+    return place if start[:1] == FIRST_FIELD and start[2:] in (b"\x12", b"\x3a", b"\x42") else None
+
+
+def verify_export(
+    source: str | Path, graph: Path, request: Request | None, checks: Checks, on_progress: Progress
+) -> Report:
+    """Prove an ONNX file against the source that it was, or might have been, exported from.
+
+    Raises UsageError for what cannot be asked of a graph.
+    """
+    _refuse_unused(request or Request(), checks)
+    export, written = read_export(graph)
+    with written, _prepared(source, request or Request(), checks, on_progress) as conversion:
+        announce(sources(conversion.plan.steps).values())
+        with pinned_sources(conversion) as pinned:
+            on_progress(COMPARING, 0, 0)
+            proofs = _proofs(conversion, export, graph, checks)
+            report = report_of(conversion, Verdict(Word.PLANNED), proofs, str(graph), (), pinned(), checks)
+        conversion.check_unchanged()
+        written.check_unchanged()
+        assumed = conversion.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
+        verdict = judge(proofs, assumed, (), conversion.model.family.upstream)
+        report = replace(
+            report,
+            verdict=replace(verdict, warnings=conversion.warnings),
+            direction="to onnx",
+            class_name=f"ONNX graph, opset {export.opset}",
+            ends=(conversion.model.title, f"ONNX graph of {export.producer or 'an exporter that gives no name'}"),
+            accounting=_accounting(conversion.model, proofs),
+            command="",
+            usage=(),
+        )
+        return with_hashes(report, conversion.checkpoint, written) if checks.pictures else report
+
+
+def refuse_processor(checks: Checks) -> None:
+    """Raise UsageError for a processor that was named for something else than a graph."""
+    if checks.processor is not None:
+        raise UsageError(
+            "`processor` is for an ONNX graph, which holds none itself",
+            found="a folder or a file of weights",
+            next_step="leave `processor` out",
+        )
+
+
+def _refuse_unused(request: Request, checks: Checks) -> None:
+    reasons = {
+        "dtype": "the file itself says which dtype its weights have",
+        "reference": "a graph is compared with the network's own forward pass",
+    }
+    for name, why in reasons.items():
+        if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
+            raise UsageError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
+
+
+@contextmanager
+def _prepared(source: str | Path, request: Request, checks: Checks, on_progress: Progress) -> Iterator[Conversion]:
+    """The source, planned for Transformers, whose forms of the weights exporters write; else for the original's own."""
+    weigh = checks.level == "full"
+    try:
+        opened = prepare(source, replace(request, to="transformers"), on_progress, again=True, weigh_heads=weigh)
+    except UnknownModelError:  # no class of Transformers: then the original's own code was exported
+        opened = prepare(source, replace(request, to="original"), on_progress, again=True, weigh_heads=weigh)
+    with opened as conversion:
+        yield conversion
+
+
+def _proofs(conversion: Conversion, export: Export, graph: Path, checks: Checks) -> Proofs:
+    model = conversion.model
+    config = conversion.checkpoint.config or {}
+    rule = own_interpolation(class_name_of(config)) if is_known_class(config) else None
+    if rule is not None and model.architecture.positions:  # of a folder, its class says how a table is resampled
+        model = replace(model, architecture=replace(model.architecture, interpolation=rule))  # type: ignore[type-var]
+    side = Side(model)
+    exported = Exported(
+        export=export,
+        path=graph,
+        known=tuple(_forms(conversion)),
+        preprocessing=conversion.target.preprocessing or model.preprocessing,
+        processor=checks.processor,
+    )
+    case: Case = replace(case_of(conversion, side, side), cast=None, baked=None)
+    return prove(exported, case, checks)
+
+
+def _forms(conversion: Conversion) -> Iterator[Known]:
+    """The original's tensors: under canonical names, as the source has them, and as Transformers does."""
+    decoding = conversion.model.decoding
+    for name, tensor in decoding.tensors.items():
+        yield Known(tensor.renamed(name), (name,))
+    for name, step in decoding.steps.items():
+        for span in step.spans:
+            yield Known(span.tensor, (name,))
+    for step in conversion.plan.steps:
+        parts = (
+            tuple(dict.fromkeys(span.tensor.name for span in step.spans)) if step.kind is not Kind.SYNTHESISED else ()
+        )
+        yield Known(step.tensor(), parts)
+
+
+def _resampled(proofs: Proofs) -> bool:
+    return bool(proofs.outputs and proofs.outputs.table is not None)
+
+
+def _accounting(model: Model, proofs: Proofs) -> Accounting:
+    """Every tensor's fate, counted in the file's tensors."""
+    exact, found = proofs.exact, proofs.exported
+    counts = {Kind.BIJECTIVE.value: exact.found, Kind.RECOMPUTED.value: exact.recomputed} if exact else {}
+    counts |= {Kind.SYNTHESISED.value: 0, Kind.DROPPED.value: exact.dropped if exact else 0}
+    dropped: list[Line] = []
+    if found and found.missing:
+        words = "not in the file as it is: not used, or computed into others, which outputs alone show"
+        dropped.append(Line(", ".join(found.missing), exact.dropped if exact else 0, words))
+    size = exact.compared_bytes if exact else 0
+    return Accounting(counts, size, (), (), tuple(dropped), ())

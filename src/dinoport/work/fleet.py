@@ -1,0 +1,130 @@
+"""`fleet`: many checkpoints, each converted and proven as if alone. One that fails stops no other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from dinoport import __version__
+from dinoport.errors import FolderError, printable
+from dinoport.files.disk_errors import disk_errors
+from dinoport.report.fleet import Fleet, fleet_page
+from dinoport.work.fleets.jobs import Job
+from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
+from dinoport.work.fleets.one_job import run_job
+from dinoport.work.fleets.results import (
+    FAILED,
+    KILLED,
+    PAGE,
+    SKIPPED,
+    append,
+    last_of_each,
+    without_result,
+)
+from dinoport.work.fleets.workers import Crew
+from dinoport.writing.commit import write_whole
+
+POLL_SECONDS = 0.05
+"""Between two looks at what an executor has done: not every engine's futures can be waited for."""
+
+Told = Callable[[Mapping[str, Any], int, int, Sequence[str]], None]
+
+
+def silent_fleet(result: Mapping[str, Any], done: int, total: int, running: Sequence[str]) -> None:
+    """Tells nobody."""
+
+
+class Future(Protocol):
+    def cancel(self) -> Any: ...
+    def done(self) -> bool: ...
+    def result(self) -> Any: ...
+
+
+class Executor(Protocol):
+    """Any engine: concurrent.futures', `Client.get_executor()` of Dask, submitit's."""
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any) -> Any: ...
+
+
+def run_fleet(
+    out: Path,
+    jobs: Sequence[Job],
+    *,
+    executor: Executor | None = None,
+    at_once: int | None = None,
+    memory_bytes: int | None = None,
+    recheck: bool = False,
+    fail_fast: bool = False,
+    on_result: Told,
+) -> Fleet:
+    """Do all jobs, and keep what became of each in `out`: a log that grows, and an index.
+
+    `on_result` is called with each result, how many there are, of how many, and what is being done.
+    """
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    plain = [{**job.to_plain(out), "recheck": recheck, "version": __version__} for job in jobs]
+    begun, results = time.monotonic(), list[dict[str, Any]]()
+    crew: Crew | None = None
+    if executor is not None:
+        coming = _carried(executor, plain)
+    else:
+        memory_bytes = memory_bytes or free_bytes()
+        level = "full" if any(job.level == "full" for job in jobs) else "exact"
+        count = min(at_once or jobs_at_once(level, memory_bytes), max(len(jobs), 1))
+        crew = Crew(count, memory_bytes, max(cores() // count, 1), run_job)
+        coming = crew.run(plain)
+    try:
+        with closing(coming) as incoming:
+            for result in incoming:
+                results.append(result)
+                append(out, result)
+                on_result(result, len(results), len(plain), crew.running if crew else [])
+                if fail_fast and result["status"] in FAILED:
+                    break
+        known = {result["target"] for result in results}
+        skipped = [job for job in plain if job["target"] not in known]
+        results += [without_result(job, SKIPPED, "Skipped", "another job failed before") for job in skipped]
+    finally:
+        with suppress(FolderError):  # another fleet is writing the same index
+            write_whole({out / PAGE: fleet_page(last_of_each(out)).encode(errors="replace")})
+    ordered = sorted(results, key=lambda result: str(result["target"]))
+    return Fleet(str(out), tuple(ordered), round(time.monotonic() - begun, 3))
+
+
+def _carried(executor: Executor, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+    """The results of jobs that an engine does, as they come. What it lost is said of that job alone."""
+    waiting = [(job, _submitted(executor, job)) for job in jobs]
+    try:
+        while waiting:
+            ready = [each for each in waiting if isinstance(each[1], BaseException) or each[1].done()]
+            for each in ready:
+                waiting.remove(each)
+                yield _result(*each)
+            if not ready:
+                time.sleep(POLL_SECONDS)
+    finally:
+        for _, future in waiting:  # where the fleet is left early
+            if not isinstance(future, BaseException):
+                future.cancel()
+
+
+def _submitted(executor: Executor, job: Mapping[str, Any]) -> Future | BaseException:
+    try:
+        future: Future = executor.submit(run_job, job)
+        return future
+    except Exception as error:  # a pool that broke with an earlier job takes no more
+        return error
+
+
+def _result(job: Mapping[str, Any], future: Future | BaseException) -> dict[str, Any]:
+    try:
+        if isinstance(future, BaseException):
+            raise future
+        return dict(future.result())
+    except Exception as error:  # each engine has errors of its own for a worker that died
+        text = printable(str(error).strip().split("\n")[0]) or "its worker died"
+        return without_result(job, KILLED, type(error).__name__, text)

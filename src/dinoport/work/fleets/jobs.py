@@ -1,0 +1,223 @@
+"""The jobs of a fleet: one checkpoint each, as plain data that any engine can carry to another machine."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
+from dinoport.errors import UsageError
+from dinoport.files.json_text import parse_object
+from dinoport.files.names import is_name
+from dinoport.finding.sources import IMAGENET
+from dinoport.formats.opening import holds_one_checkpoint
+from dinoport.formats.run_folder import checkpoints_within, iterations
+from dinoport.request import FILES, Checks, Request
+from dinoport.shown.address import is_address, scheme_of, shown_source
+
+ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
+"""How files are called that a listing may hold as checkpoints."""
+
+OWN_FIELDS = ("source", "target", "verify")
+
+MAX_MANIFEST_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One conversion. `source` is a path or an address, `target` the name of a folder in the fleet's own."""
+
+    source: str
+    target: str
+    request: Request = Request()  # noqa: RUF009  # frozen
+    level: str = "full"
+
+    def to_plain(self, out: Path) -> dict[str, Any]:
+        """What a worker is given: numbers, texts, lists and dictionaries."""
+        asked = {field.name: getattr(self.request, field.name) for field in fields(Request)}
+        request = {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in asked.items()
+            if value != getattr(Request, name)
+        }
+        folder = str((out / self.target).absolute())
+        return {"source": self.source, "target": self.target, "folder": folder, "request": request, "level": self.level}
+
+
+def jobs_of(given: Iterable[str | Path | Mapping[str, Any]], defaults: Request, level: str) -> list[Job]:
+    """A job for each source, or entry: its `source`, and if it likes `target`, `verify` and fields of Request.
+
+    Raises UsageError, which gives the number of the first entry that cannot be meant.
+    """
+    entries = [each if isinstance(each, Mapping) else {"source": str(each)} for each in given]
+    if not entries:
+        raise UsageError(
+            "no checkpoint is named",
+            expected="files, patterns such as runs/*/checkpoint.pth, a run's folder, or `manifest`",
+            next_step="dinoport fleet OUT SOURCE …",
+        )
+    jobs = [_job(entry, defaults, level, f"line {number}") for number, entry in enumerate(entries, 1)]
+    names = iter(target_names([job.source for job in jobs if not job.target]))
+    jobs = [job if job.target else replace(job, target=next(names)) for job in jobs]
+    first: dict[str, int] = {}
+    for number, job in enumerate(jobs, 1):
+        if (before := first.setdefault(job.target.lower(), number)) != number:
+            raise UsageError(
+                f"lines {before} and {number} have one target: {job.target}",
+                next_step="give each line a target of its own",
+            )
+    return jobs
+
+
+def read_manifest(path: Path) -> list[dict[str, Any]]:
+    """The lines of a manifest, with files relative to its folder. Raises UsageError for one that is no JSON object."""
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise UsageError(f"`manifest` {path} has more than {MAX_MANIFEST_BYTES} bytes", next_step="split it")
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path") from error
+    entries = [_object(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
+    while entries and not entries[-1]:
+        entries.pop()
+    return [{name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries]
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        return parse_object(line) if line.strip() else {}
+    except ValueError as error:
+        raise UsageError(
+            f"{where} is no JSON object",
+            found=str(error),
+            next_step='one object a line: {"source": "checkpoint.pth", "target": "name"}',
+        ) from error
+
+
+def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> Job:
+    known = (*OWN_FIELDS, *(field.name for field in fields(Request)))
+    if unknown := sorted(entry.keys() - set(known)):
+        from difflib import get_close_matches
+
+        close = get_close_matches(unknown[0], known, n=1)
+        raise UsageError(
+            f"{line} has a field that is not known: {unknown[0]}",
+            expected=f"did you mean {close[0]}?" if close else None,
+            next_step=f"fields are {', '.join(OWN_FIELDS)}, and those of Request",
+        )
+    source, target = entry.get("source"), entry.get("target", "")
+    if not isinstance(source, str) or not source:
+        raise UsageError(f"{line} has no source", next_step='add "source": a path, relative to the manifest')
+    if target != "" and not _is_target(target):
+        raise UsageError(
+            f"{line} has a target that is no name in OUT",
+            expected="a name without slashes, such as run7-100000",
+            found=repr(target)[:200],
+            next_step="leave it out, or give a name",
+        )
+    try:
+        asked = {name: value for name, value in entry.items() if name not in OWN_FIELDS}
+        request = defaults.updated(Request.from_dict(asked)) if asked else defaults
+        checks = Checks(level=entry.get("verify", level))
+    except (UsageError, TypeError) as error:
+        found = error.what if isinstance(error, UsageError) else str(error)
+        raise UsageError(f"{line}: {found}", next_step="mend the line") from error
+    return Job(source, target, request, checks.level)
+
+
+def _placed(name: str, value: Any, base: Path) -> Any:
+    """A value of a manifest: a file that lies there relative to the manifest's folder is meant, where it is one."""
+    is_file = isinstance(value, str) and name in ("source", *FILES) and not is_address(value)
+    if not is_file or value in (IMAGENET, IMAGENET_LABELS) or not (base / value).exists():
+        return value
+    return str(base / value)
+
+
+def _is_target(name: Any) -> bool:
+    return isinstance(name, str) and is_name(name) and not name.startswith(".") and not set(name) & set("/\\:")
+
+
+def expanded(source: str) -> list[str]:
+    """The checkpoints that a source names: itself, a pattern's files, a run's, or those in a listing."""
+    if is_address(source):
+        return _listed(source)
+    path = Path(source)
+    if not path.exists() and glob.has_magic(source):
+        found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
+        return [str(each) for each in found if each.is_file() or holds_one_checkpoint(each)]
+    if path.is_dir() and not holds_one_checkpoint(path):
+        return [str(each) for each in reversed(checkpoints_within(path))] or [source]
+    return [source]
+
+
+def _listed(address: str) -> list[str]:
+    """The checkpoints below an address that is a folder, and no model itself."""
+    from dinoport.files.remote.hub import hub_file
+
+    at_hub = hub_file(address)
+    if at_hub is not None:
+        return _listed_at_hub(address) if at_hub.is_folder and at_hub.kind is None else [address]
+    if scheme_of(address) in ("http", "https") or not address.endswith("/"):
+        return [address]
+    from dinoport.files.remote.filesystem import listed_in
+
+    found = listed_in(address)
+    return sorted(_checkpoints(found), key=lambda each: iterations(Path(each))) or [address]
+
+
+def _listed_at_hub(address: str) -> list[str]:
+    from dinoport.work.hub_folder import hub_folder
+
+    folder = hub_folder(address, lambda *told: None)
+    if "config.json" in folder.within:
+        return [address]
+    found = sorted(_checkpoints(folder.within), key=lambda each: iterations(Path(each)))
+    return [folder.place.file(each).shown for each in found] or [address]
+
+
+def _checkpoints(names: Iterable[str]) -> Iterator[str]:
+    return (name for name in names if name.lower().endswith(ENDINGS))
+
+
+def target_names(sources: Sequence[str]) -> list[str]:
+    """A name for each source: its file's stem, with names of folders above in front where two are alike."""
+    parts = [_parts(source) for source in sources]
+    taken = [1] * len(sources)
+    while True:
+        names = ["-".join(each[-count:]) for each, count in zip(parts, taken, strict=True)]
+        counts = Counter(name.lower() for name in names)
+        longer = [
+            count + (counts[name.lower()] > 1 and count < len(each))
+            for name, each, count in zip(names, parts, taken, strict=True)
+        ]
+        if longer == taken:
+            return names
+        taken = longer
+
+
+def _parts(source: str) -> list[str]:
+    """The folders above a source, and its stem, as they can be parts of a name."""
+    text = shown_source(source) if is_address(source) else str(Path(source).absolute())
+    path = PurePosixPath(re.sub(r"^\w+://", "", text.replace("\\", "/")).rstrip("/"))
+    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
+    cleaned = [re.sub(r"[^\w.+=-]", "_", part).strip("._") for part in (*path.parts[:-1], stem)]
+    return [part for part in cleaned if part] or ["checkpoint"]
+
+
+def shard_of(jobs: Sequence[Job], shard: str | None) -> list[Job]:
+    """The jobs of one shard, `I/N` with I from 1 to N: by position in the list that is sorted by target."""
+    ordered = sorted(jobs, key=lambda job: job.target)
+    if shard is None:
+        return ordered
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(
+            "`shard` takes I/N, with I from 1 to N", found=shard, next_step="`shard=1/4`: the first of four"
+        )
+    return ordered[number - 1 :: count]

@@ -1,0 +1,186 @@
+"""One job of a fleet: plain data in, plain data out, and no exception, so that any engine can carry it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dinoport import __version__
+from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
+from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
+from dinoport.progress import silent
+from dinoport.request import Checks, Request
+from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
+
+PROVEN = {
+    "none": {"equal", "equal except", "transported exactly", "not verified"},
+    "exact": {"equal", "equal except", "transported exactly"},
+    "full": {"equal", "equal except"},
+}
+"""Verdicts that are no less than what was asked for."""
+
+Admission = Callable[[int], None]
+
+EXACT_BYTES = 80_000_000
+FULL_BYTES = 450_000_000
+FULL_PER_WEIGHT = 1.6
+"""Memory that a job takes: what was measured of exact and of full proofs, from 2 MB to 343 MB of weights."""
+
+
+def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str, Any]:
+    """Convert and prove one checkpoint, unless that was done. Takes what `Job.to_plain` gives; never raises.
+
+    `admit` is called with the memory that the job will take, in bytes, and returns when it may begin.
+    """
+    begun = time.monotonic()
+    result = blank(job)
+    try:
+        if job.get("version", __version__) != __version__:
+            raise DinoportError(
+                f"this worker runs dinoport {__version__}, and the fleet {job['version']}",
+                next_step="install one version on all machines",
+            )
+        result |= _done(job, admit or (lambda size_bytes: None))
+    except InUseError as error:
+        result |= {"status": ELSEWHERE, "error": _said(error)}
+    except NotProvenError as error:
+        verdict = error.report.verdict if error.report is not None else None
+        result |= {"status": NOT_EQUAL, "verdict": str(verdict) if verdict else None, "error": _said(error)}
+    except DinoportError as error:
+        result |= {"status": REFUSED, "error": _said(error)}
+    except MemoryError:
+        result |= {"status": CRASHED, "error": {"kind": "MemoryError", "text": "the memory of this machine is used up"}}
+    except Exception as error:  # what nobody foresaw is one job's end, and not the fleet's
+        result |= {"status": CRASHED, "error": {"kind": type(error).__name__, "text": printable(str(error))}}
+    seconds = round(time.monotonic() - begun, 3)
+    return {**result, "seconds": seconds, "peak_bytes": _peak(), "host": socket.gethostname()}
+
+
+def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
+    from dinoport.work.convert import convert_place
+
+    target, request = Path(job["folder"]), Request.from_dict(job["request"])
+    report = report_of(target)
+    if report is not None:
+        _refuse_other(job, request, target, report)
+        if job.get("recheck") or not _is_surely_true(job, target, report):
+            admit(EXACT_BYTES)
+            return _rechecked(job, request, target, report)
+        return {"status": THERE, **_verdict(report)}
+    admit(_needed(job, request))
+    made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
+    return {"status": DONE, **_verdict(made.to_dict())}
+
+
+def report_of(target: Path) -> dict[str, Any] | None:
+    """What a folder's report says; None where there is none that can be read."""
+    path = target / REPORT
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return None
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("verdict"), dict) else None
+
+
+def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> None:
+    """Raise DinoportError where a folder under the target's name is of another job."""
+    wanted = PROVEN[job["level"]]
+    if report.get("request") != request.to_dict():
+        found = f"a folder that was made with {report.get('request')}"
+    elif report["verdict"].get("word") not in wanted:
+        found = f"a folder whose verdict is {report['verdict'].get('word')}"
+    else:
+        return
+    raise DinoportError(
+        f"{job['target']} exists, and is not what this job makes",
+        where=str(target),
+        expected=f"made with {request.to_dict()}, and {' or '.join(sorted(wanted))}",
+        found=found,
+        next_step="remove it, or give another target",
+    )
+
+
+def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, Any]) -> bool:
+    """Whether the files have the sizes that the report says, and the source was not touched since.
+
+    A time alone proves nothing, so whatever looks newer than the folder is proven again.
+    """
+    if report.get("versions", {}).get("dinoport") != __version__:
+        return False
+    try:
+        made = (target / REPORT).stat().st_mtime_ns
+        for file in report["files"]:
+            if (target / file["name"]).stat().st_size != file["size_bytes"]:
+                return False
+        return _is_unchanged(Path(job["source"]), report["source"], made)
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _is_unchanged(source: Path, recorded: Mapping[str, Any], made_ns: int) -> bool:
+    """Of a source on this machine, by sizes and times of its files; one that lies elsewhere is asked."""
+    if not source.exists():
+        from dinoport.finding.sources import locate
+
+        with locate(str(source), look=True).open() as checkpoint:
+            return bool(checkpoint.size_bytes == recorded["size_bytes"])
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    status = [path.stat() for path in files]
+    sizes = {path.name: found.st_size for path, found in zip(files, status, strict=True)}
+    if source.is_file() and sizes[source.name] != recorded["size_bytes"]:
+        return False
+    pinned = {file["name"]: file["size_bytes"] for file in recorded["files"]}
+    same = all(sizes.get(name) == size_bytes for name, size_bytes in pinned.items())
+    return same and all(max(found.st_mtime_ns, found.st_ctime_ns) <= made_ns for found in status)
+
+
+def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
+    from dinoport.work.verify import verify_place
+
+    found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
+    if found.verdict.failed:
+        raise NotProvenError(
+            f"{job['target']} is not equal to {job['source']} any more",
+            where=str(target),
+            found="; ".join(found.verdict.failures[:5]),
+            next_step="remove the folder, and run the fleet again",
+            report=found,
+        )
+    return {"status": THERE, **_verdict(report)}
+
+
+def _needed(job: Mapping[str, Any], request: Request) -> int:
+    """The memory that a conversion takes, in bytes, from its plan."""
+    if job["level"] != "full":
+        return EXACT_BYTES
+    from dinoport.work.conversion import prepare
+
+    with prepare(job["source"], request, look=True) as conversion:
+        return int(FULL_BYTES + FULL_PER_WEIGHT * conversion.plan.size_bytes)
+
+
+def _verdict(report: Mapping[str, Any]) -> dict[str, Any]:
+    verdict = report["verdict"]
+    return {"verdict": verdict.get("text"), "exceptions": verdict.get("exceptions", [])}
+
+
+def _said(error: DinoportError) -> dict[str, str]:
+    return {"kind": type(error).__name__, "text": str(error)}
+
+
+def _peak() -> int | None:
+    """The most memory that this process has had, in bytes; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,79 @@
+"""What becomes of a job: its status, as plain data, and the log of a fleet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dinoport import __version__
+from dinoport.files.disk_errors import disk_errors
+
+DONE, THERE, ELSEWHERE = "done", "there", "elsewhere"
+"""Converted now; there already, and still true; another run is writing it."""
+
+REFUSED, NOT_EQUAL, KILLED, CRASHED, SKIPPED = "refused", "not equal", "killed", "crashed", "skipped"
+"""What could not be converted; what was not proven; whose worker was killed; that met what nobody foresaw; that was
+never begun, as the fleet was to stop at the first that fails."""
+
+STATUSES = (DONE, THERE, ELSEWHERE, NOT_EQUAL, REFUSED, KILLED, CRASHED, SKIPPED)
+
+FAILED = (NOT_EQUAL, REFUSED, KILLED, CRASHED)
+
+LOG, PAGE = "fleet.jsonl", "fleet.html"
+
+
+def blank(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a result, before anything is known."""
+    return {
+        "source": job["source"],
+        "target": job["target"],
+        "status": SKIPPED,
+        "verdict": None,
+        "exceptions": [],
+        "error": None,
+        "seconds": None,
+        "peak_bytes": None,
+        "tries": 1,
+        "host": None,
+        "version": __version__,
+    }
+
+
+def without_result(job: Mapping[str, Any], status: str, kind: str, text: str, tries: int = 1) -> dict[str, Any]:
+    """The result of a job that gave none itself."""
+    return {**blank(job), "status": status, "error": {"kind": kind, "text": text}, "tries": tries}
+
+
+def append(out: Path, result: Mapping[str, Any]) -> None:
+    """Add a line to the log, which other fleets may write at the same moment. The truth is in the folders."""
+    line = f"{json.dumps(result, ensure_ascii=False)}\n".encode(errors="replace")
+    path = out / LOG
+    with disk_errors(path, len(line)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def last_of_each(out: Path) -> list[dict[str, Any]]:
+    """What the log says last of each target, by name. A line that was cut off counts as none."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        lines = (out / LOG).read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            result = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(result, dict) and isinstance(result.get("target"), str):
+            before = found.get(result["target"])
+            if before is None or result.get("status") not in (ELSEWHERE, SKIPPED):
+                found[result["target"]] = result
+    return [found[name] for name in sorted(found)]

@@ -1,0 +1,235 @@
+"""Graphs with a mistake in them: every one is rejected, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinoport.api import verify
+from dinoport.exports.graph import Export, Graph, Node
+from dinoport.exports.reading import read_export
+from dinoport.proofs.verdict import GATE, Word
+from dinoport.report.report import Report
+from dinoport.tensor import Array
+from tests.exports.cases import CASES, RECORDED
+from tests.exports.test_recorded import case_of
+from tests.exports.writing import constant, write
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+Change = Callable[[Export], Export]
+
+
+def changed(name: str, change: Change, folder: Path, **asked: Any) -> Report:
+    """What is said of a recorded graph with a change in it."""
+    export, files = read_export(RECORDED / f"{name}.onnx")
+    with files:
+        path = write(folder / "changed.onnx", change(export))
+    case = CASES[case_of(name)]
+    return verify(case.write(folder), path, replace(case.request, **asked))
+
+
+def with_graph(export: Export, **parts: Any) -> Export:
+    return replace(export, graph=replace(export.graph, **parts))
+
+
+def with_nodes(change: Callable[[Node], Node]) -> Change:
+    return lambda export: with_graph(export, nodes=tuple(map(change, export.graph.nodes)))
+
+
+def having(operator: str, **attributes: Any) -> Change:
+    """Other attributes of every node of an operator."""
+    return with_nodes(
+        lambda node: replace(node, attributes={**node.attributes, **attributes}) if node.operator == operator else node
+    )
+
+
+def with_values(change: Callable[[dict[str, Array]], Mapping[str, Array]]) -> Change:
+    def mistaken(export: Export) -> Export:
+        arrays = {name: tensor.read().copy() for name, tensor in export.graph.constants.items()}
+        return with_graph(export, constants={name: constant(array, name) for name, array in change(arrays).items()})
+
+    return mistaken
+
+
+def query(arrays: Mapping[str, Array]) -> str:
+    """The first square matrix: of the queries in the first block, transposed."""
+    return next(name for name, array in arrays.items() if array.shape == (16, 16) and "pooler" not in name)
+
+
+def one_row_larger(arrays: dict[str, Array]) -> dict[str, Array]:
+    arrays[query(arrays)][:, 3] *= np.float32(1.001)
+    return arrays
+
+
+def two_rows_swapped(arrays: dict[str, Array]) -> dict[str, Array]:
+    weights = arrays[query(arrays)]
+    weights[:, [2, 5]] = weights[:, [5, 2]]
+    return arrays
+
+
+def one_bit_flipped(arrays: dict[str, Array]) -> dict[str, Array]:
+    arrays[query(arrays)].view(np.uint32)[4, 4] ^= 1
+    return arrays
+
+
+def all_larger(arrays: dict[str, Array]) -> dict[str, Array]:
+    arrays[query(arrays)] *= np.float32(1.001)
+    return arrays
+
+
+def of_rounded_weights(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {n: a.astype(np.float16).astype(a.dtype) if a.dtype == np.float32 else a for n, a in arrays.items()}
+
+
+EPS = "eps: the graph computes with 1e-12, the original with 1e-06"
+
+OF_OUTPUTS: dict[str, tuple[str, Change, str]] = {
+    "eps": ("vit-dynamo23", having("LayerNormalization", epsilon=1e-12), EPS),
+    "eps of DINOv3": (
+        "dinov3-dynamo18",
+        having("LayerNormalization", epsilon=1e-5),
+        "eps: the graph computes with 1e-05, the original with 1e-06",
+    ),
+    "gelu": (
+        "dinov2-dynamo20",
+        having("Gelu", approximate="tanh"),
+        "the activation: the graph computes gelu approximated by tanh, the original exact gelu",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_OUTPUTS)
+def test_what_no_tensor_shows_is_seen_in_the_outputs_and_named(mistake: str, tmp_path: Path) -> None:
+    name, change, cause = OF_OUTPUTS[mistake]
+    report = changed(name, change, tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.passed
+    assert report.proofs.diagnosis is not None
+    assert report.proofs.diagnosis.cause == cause
+    assert report.proofs.diagnosis.remaining is not None
+    assert report.proofs.diagnosis.remaining < 1e-13
+
+
+def test_an_eps_that_is_written_out_is_seen_too(tmp_path: Path) -> None:
+    """Before opset 17 a norm is a dozen nodes, and its eps a number like any other."""
+    small = np.float32(1e-6)
+
+    def with_eps(node: Node) -> Node:
+        value = node.attributes.get("value")
+        if node.operator != "Constant" or value is None or value.read().reshape(-1)[:1] != small:  # type: ignore[union-attr]
+            return node
+        return replace(node, attributes={"value": constant(np.float32(1e-12))})
+
+    report = changed("vit-torchscript14", with_nodes(with_eps), tmp_path)
+    assert report.proofs.diagnosis is not None
+    assert report.proofs.diagnosis.cause == EPS
+
+
+def test_another_number_of_heads_is_named(tmp_path: Path) -> None:
+    report = changed("vit-dynamo18", lambda export: export, tmp_path, num_heads=4)
+    assert report.verdict.word is Word.NOT_EQUAL
+    assert report.proofs.diagnosis is not None
+    assert report.proofs.diagnosis.cause == "the number of heads: the graph computes with 2, the original with 4"
+
+
+def test_a_table_that_was_resampled_by_another_rule_is_named(tmp_path: Path) -> None:
+    """Transformers resamples to the exact size, DINOv2's own code by a factor that is a little larger."""
+    report = changed("dinov2-dynamo20-other-size", lambda export: export, tmp_path)
+    assert report.verdict.failures == ("the position table is not the original's for this size",)
+    assert report.proofs.diagnosis is not None
+    assert str(report.proofs.diagnosis.cause).startswith("the position table was resampled bicubic, to the exact size")
+    right = changed("dinov2-dynamo20-other-size", lambda export: export, tmp_path, interpolation="size")
+    assert right.verdict.word is Word.EQUAL
+    assert right.proofs.outputs is not None
+    assert right.proofs.outputs.table is not None
+    assert 1e-8 < right.proofs.outputs.table < 1e-5
+
+
+OF_TENSORS: dict[str, tuple[Callable[[dict[str, Array]], Mapping[str, Array]], str]] = {
+    "one row of the queries larger": (one_row_larger, "but for row 3, 1.001 times as large"),
+    "two rows swapped": (two_rows_swapped, "but for 2 of 16 rows, which are in another order"),
+    "one bit": (one_bit_flipped, "but for row"),
+    "all of the queries larger": (all_larger, "is 1.001 times"),
+}
+
+
+@pytest.mark.parametrize("mistake", OF_TENSORS)
+def test_a_matrix_that_is_no_weight_of_the_original_is_named(mistake: str, tmp_path: Path) -> None:
+    change, words = OF_TENSORS[mistake]
+    report = changed("vit-dynamo23", with_values(change), tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL
+    assert report.proofs.exact is not None
+    [problem] = report.proofs.exact.problems
+    assert words in problem
+    assert "layer.0.attention" in problem or "blocks.0.attn.qkv.weight" in problem
+
+
+def test_weights_that_were_rounded_in_float32_are_not_the_originals(tmp_path: Path) -> None:
+    report = changed("vit-dynamo23", with_values(of_rounded_weights), tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL
+    assert report.proofs.exact is not None
+    assert len(report.proofs.exact.problems) > 5
+
+
+def test_a_file_in_float16_is_the_rounded_original_exactly(tmp_path: Path) -> None:
+    report = changed("vit-dynamo20-float16", lambda export: export, tmp_path)
+    assert report.verdict.word is Word.EQUAL_EXCEPT
+    assert [words for words in report.verdict.exceptions if words.startswith("for rounding")]
+    assert report.proofs.outputs is not None
+    assert report.proofs.outputs.worst < 1e-13
+    assert report.proofs.outputs.rounding is not None
+    assert 1e-5 < report.proofs.outputs.rounding.relative < 1e-2
+
+
+def test_a_quantized_file_is_measured_and_never_equal(tmp_path: Path) -> None:
+    report = changed("vit-dynamo20-int8", lambda export: export, tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL
+    words = "weights are quantized to whole numbers (DynamicQuantizeLinear, ConvInteger, MatMulInteger)"
+    assert words in report.verdict.failures
+    assert report.proofs.outputs is not None
+    assert 100 * GATE < report.proofs.outputs.worst < 0.1
+
+
+def test_an_operator_that_is_not_known_is_named_and_nothing_is_said_of_outputs(tmp_path: Path) -> None:
+    def custom(node: Node) -> Node:
+        return replace(node, operator="FastGelu", domain="com.example") if node.operator == "Gelu" else node
+
+    report = changed("vit-dynamo23", with_nodes(custom), tmp_path)
+    assert report.verdict.word is Word.TRANSPORTED
+    assert report.verdict.shown == "(outputs not shown: the operator com.example::FastGelu is not known)"
+    assert "outputs" in report.verdict.not_shown
+
+
+def test_a_number_is_read_as_it_was_meant_and_the_figure_without_that_stands_beside(tmp_path: Path) -> None:
+    report = changed("vit-dynamo20-any", lambda export: export, tmp_path, interpolation="size")
+    exported = report.proofs.exported
+    assert exported is not None
+    assert {meant for _, meant in exported.healed.values()} >= {1e-6}
+    assert exported.unhealed is not None
+    assert GATE < exported.unhealed.relative < 1e-6
+
+
+def test_a_graph_of_another_model_is_not_equal(tmp_path: Path) -> None:
+    source = CASES["dinov2-registers"].write(tmp_path)
+    report = verify(source, RECORDED / "dinov2-dynamo20.onnx", CASES["dinov2-registers"].request)
+    assert report.verdict.word is Word.NOT_EQUAL
+
+
+def test_a_graph_keeps_nothing_of_one(tmp_path: Path) -> None:
+    """A graph without nodes gives what its file holds, whatever the picture."""
+
+    def fixed(export: Export) -> Export:
+        tokens = np.ones((1, 17, 16), np.float32)
+        graph = Graph((), {"y": constant(tokens, "y")}, export.graph.inputs, ("y",))
+        return replace(export, graph=graph)
+
+    report = changed("vit-dynamo23", fixed, tmp_path)
+    assert report.verdict.word is Word.NOT_EQUAL

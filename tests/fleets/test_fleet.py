@@ -1,0 +1,357 @@
+"""Fleets of tiny checkpoints: what is done, what fails alone, and what is found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport import api
+from dinoport.formats.torch.writer import write_torch_file
+from dinoport.report.fleet import fleet_page
+from dinoport.request import Request
+from dinoport.work import fleet as verb
+from dinoport.work.fleets import memory, one_job, workers
+from dinoport.work.fleets.jobs import Job
+from dinoport.work.fleets.results import append, last_of_each
+from tests import formula, tiny
+from tests.command_line import Run
+from tests.fleets import work
+from tests.writing.stub_tensors import tensor
+
+HEADS = {"num_heads": 2, "level": "exact"}
+
+
+def checkpoints(folder: Path, count: int) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return [tiny.write(folder / f"step{number:02}.pth") for number in range(count)]
+
+
+def statuses(fleet: Any) -> dict[str, str]:
+    return {result["target"]: result["status"] for result in fleet.results}
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def test_each_becomes_what_it_becomes_alone_and_is_found_again(tmp_path: Path, run: Run) -> None:
+    sources, out = checkpoints(tmp_path / "run", 3), tmp_path / "out"
+    (tmp_path / "run" / "hostile.pth").write_bytes(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00idq\x00\x85R.")
+    command = ("fleet", out, tmp_path / "run" / "*.pth", "--num-heads", "2", "--verify", "exact")
+    done = run(*command)
+    assert done.code == 1
+    assert done.out.startswith("done        3 of 4\nrefused     1 of 4\n")
+    assert "\nrefused     hostile\n" in done.out
+    assert "SOURCE" in done.out
+    assert "4/4 " in done.err
+    api.convert(sources[0], tmp_path / "alone", tiny.REQUEST, level="exact")
+    for name in ("model.safetensors", "config.json"):
+        assert (out / "step00" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+    again = json.loads(run(*command, "--json").out)
+    assert again["counts"] == {"there": 3, "refused": 1}
+    assert [result["target"] for result in again["results"]] == ["hostile", "step00", "step01", "step02"]
+    assert len((out / "fleet.jsonl").read_text().splitlines()) == 8
+    page = (out / "fleet.html").read_text()
+    assert '<a href="step00/dinoport.json">step00</a>' in page
+    assert "1 refused" in page
+    assert {path.name for path in out.iterdir()} == {"fleet.jsonl", "fleet.html", "step00", "step01", "step02"}
+
+
+def test_what_was_done_is_proven_again(tmp_path: Path, run: Run) -> None:
+    checkpoints(tmp_path / "run", 2)
+    out = tmp_path / "out"
+    command = ("fleet", out, tmp_path / "run", "--num-heads", "2", "--verify", "exact")
+    assert run(*command).code == 0
+    flip(out / "step01" / "model.safetensors")
+    assert run(*command).code == 0
+    before = (out / "step01" / "model.safetensors").read_bytes()
+    done = run(*command, "--recheck")
+    assert done.code == 3
+    assert "\nnot equal   step01\n" in done.out
+    assert (out / "step01" / "model.safetensors").read_bytes() == before
+
+
+def test_a_source_that_changed_since_is_proven_again(tmp_path: Path) -> None:
+    (source,) = checkpoints(tmp_path, 1)
+    out = tmp_path / "out"
+    assert statuses(api.fleet([source], out, **HEADS)) == {"step00": "done"}
+    stubs = tiny.tensors()
+    name = stubs[0].target.name
+    values = formula.tensor(f"{name} of a later step", stubs[0].target.shape)
+    size_bytes = source.stat().st_size
+    source.unlink()
+    write_torch_file(source, [tensor(name, values, block=1 << 20), *stubs[1:]])
+    assert source.stat().st_size == size_bytes
+    found = api.fleet([source], out, **HEADS)
+    assert statuses(found) == {"step00": "not equal"}
+    assert "is not equal to" in found.results[0]["error"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({"dtype": "float16", "level": "exact"}, "a folder that was made with {'num_heads': 2}"),
+        ({"level": "full"}, "a folder whose verdict is transported exactly"),
+    ],
+)
+def test_a_folder_of_another_job_is_left_alone(tmp_path: Path, more: dict[str, Any], found: str) -> None:
+    sources = checkpoints(tmp_path, 1)
+    api.fleet(sources, tmp_path / "out", **HEADS)
+    job = Job(str(sources[0]), "step00", Request(num_heads=2, dtype=more.get("dtype")), more["level"])
+    result = one_job.run_job(job.to_plain(tmp_path / "out"))
+    assert result["status"] == "refused"
+    assert "step00 exists, and is not what this job makes" in result["error"]["text"]
+    assert found in result["error"]["text"]
+
+
+def test_a_job_gives_plain_data_and_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = checkpoints(tmp_path, 1)
+    job = Job(str(source), "x", tiny.REQUEST, "exact").to_plain(tmp_path)
+    result = one_job.run_job(job)
+    assert json.loads(json.dumps(result)) == result
+    assert (result["status"], result["tries"], result["host"] != "") == ("done", 1, True)
+    for raised, status in ((MemoryError(), "crashed"), (ZeroDivisionError("no\x1b one"), "crashed")):
+
+        def fails(*given: Any, raised: Exception = raised) -> None:
+            raise raised
+
+        monkeypatch.setattr("dinoport.work.convert.convert_place", fails)
+        found = one_job.run_job({**job, "folder": str(tmp_path / "y")})
+        assert found["status"] == status
+        assert "\x1b" not in found["error"]["text"]
+    other = one_job.run_job({**job, "version": "0.0.1"})
+    assert other["status"] == "refused"
+    assert "this worker runs dinoport" in other["error"]["text"]
+
+
+def test_a_target_that_another_run_writes_is_no_failure(tmp_path: Path) -> None:
+    from dinoport.writing.commit import publishing
+
+    (source,) = checkpoints(tmp_path, 1)
+    job = Job(str(source), "x", tiny.REQUEST, "exact").to_plain(tmp_path)
+    with publishing(tmp_path / "x"):
+        result = one_job.run_job(job)
+        (tmp_path / ".x.dinoport-new" / "file").touch()
+    assert result["status"] == "elsewhere"
+    assert verb.Fleet("out", (result,), 0.1).exit_code == 0
+
+
+def crew(tmp_path: Path, targets: list[str], run: Any, count: int = 2) -> dict[str, dict[str, Any]]:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    jobs = [Job(str(source), target, tiny.REQUEST, "exact").to_plain(tmp_path) for target in targets]
+    results = list(workers.Crew(count, 10**9, 1, run).run(jobs))
+    assert len(results) == len(jobs)
+    return {result["target"]: result for result in results}
+
+
+def test_a_worker_that_dies_takes_its_own_job_with_it_and_no_other(tmp_path: Path) -> None:
+    targets = [*(f"plain{number}" for number in range(6)), "deadly", "deadly-once", "exits"]
+    found = crew(tmp_path, targets, work.dying)
+    assert {found[f"plain{number}"]["status"] for number in range(6)} == {"done"}
+    assert (found["deadly"]["status"], found["deadly"]["tries"]) == ("killed", 2)
+    assert found["deadly"]["error"]["text"] == "its worker died 2 times, of signal 9"
+    assert (found["deadly-once"]["status"], found["deadly-once"]["tries"]) == ("done", 2)
+    assert found["exits"]["status"] == "crashed"
+    assert "of exit code 7" in found["exits"]["error"]["text"]
+
+
+def test_jobs_wait_for_memory(tmp_path: Path) -> None:
+    jobs = [
+        {"source": str(need), "target": str(number), "folder": str(tmp_path / str(number))}
+        for number, need in enumerate((60, 60, 500, 30, 30))
+    ]
+    found = list(workers.Crew(3, 100, 2, work.taking).run(jobs))
+    assert {result["threads"] for result in found} == {"2"}
+    needs = {job["target"]: int(job["source"]) for job in jobs}
+    for one in found:
+        beside = [other for other in found if other is not one and other["began"] <= one["began"] < other["ended"]]
+        assert not beside or needs[one["target"]] + sum(needs[each["target"]] for each in beside) <= 100
+    assert len(found) == 5
+
+
+def test_workers_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "JOBS_EACH", 2)
+    found = crew(tmp_path, [f"t{number}" for number in range(5)], work.dying, count=1)
+    assert {result["status"] for result in found.values()} == {"done"}
+
+
+def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   10000000 kB\n")
+    assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 10_240_000_000)
+    (tmp_path / "memory.max").write_text("3000000000\n")
+    (tmp_path / "memory.current").write_text("1000000000\n")
+    assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 2_000_000_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes(tmp_path / "none", tmp_path) == int(0.8 * 4_000_000_000)
+    monkeypatch.setattr(memory, "cores", lambda: 16)
+    assert (memory.jobs_at_once("full", 10**9), memory.jobs_at_once("exact", 10**9)) == (2, 12)
+    assert memory.jobs_at_once("full", 1) == 1
+
+
+def test_an_executor_of_the_standard_library(tmp_path: Path) -> None:
+    sources = checkpoints(tmp_path / "run", 3)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        fleet = api.fleet(sources, tmp_path / "out", executor=executor, **HEADS)
+    assert fleet.counts == {"done": 3}
+
+
+def test_an_executor_that_breaks_loses_jobs_and_not_the_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "run_job", work.killing_its_worker)
+    sources = [tiny.write(tmp_path / "deadly.pth"), tiny.write(tmp_path / "other.pth")]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        fleet = api.fleet(sources, tmp_path / "out", executor=executor, **HEADS)
+    assert statuses(fleet)["deadly"] == "killed"
+    assert {result["error"]["kind"] for result in fleet.results} == {"BrokenProcessPool"}
+    monkeypatch.undo()
+    assert api.fleet(sources, tmp_path / "out", **HEADS).counts == {"done": 2}
+
+
+def test_a_dask_cluster_one_of_whose_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(verb, "run_job", work.killing_its_worker)
+    sources = [*checkpoints(tmp_path / "run", 5), tiny.write(tmp_path / "deadly.pth")]
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        fleet = api.fleet(sources, tmp_path / "out", executor=client.get_executor(retries=2, pure=False), **HEADS)
+    assert fleet.counts == {"done": 6}
+    assert (tmp_path / "out" / "deadly.tried").exists()
+
+
+def test_submitit(tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.AutoExecutor(folder=tmp_path / "logs", cluster="debug")
+    fleet = api.fleet(checkpoints(tmp_path / "run", 2), tmp_path / "out", executor=executor, **HEADS)
+    assert fleet.counts == {"done": 2}
+
+
+def test_the_first_that_fails_stops_the_others_where_that_is_asked(tmp_path: Path) -> None:
+    sources = [tmp_path / "none.pth", *checkpoints(tmp_path, 2)]
+    fleet = api.fleet(sources, tmp_path / "out", at_once=1, fail_fast=True, **HEADS)
+    assert (fleet.counts["refused"], fleet.exit_code) == (1, 1)
+    assert set(fleet.counts) <= {"refused", "skipped", "done"}
+    assert len(fleet.results) == 3
+
+
+def test_usage(tmp_path: Path, run: Run) -> None:
+    assert run("fleet", tmp_path / "out").code == 2
+    assert run("fleet", tmp_path / "out", "a.pth", "--manifest", "b").code == 2
+    assert "--jobs takes a whole number of jobs" in run("fleet", tmp_path / "out", "a.pth", "--jobs", "0").err
+    assert "--memory takes a size" in run("fleet", tmp_path / "out", "a.pth", "--memory", "much").err
+    assert "--shard takes I/N" in run("fleet", tmp_path / "out", "a.pth", "--shard", "3/2").err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_log_that_was_cut_off_and_names_that_are_hostile(tmp_path: Path) -> None:
+    job = {"source": "<b>", "target": "<script>"}
+    append(tmp_path, {**job, "status": "done", "verdict": "equal & <i>"})
+    append(tmp_path, {**job, "status": "elsewhere"})
+    with (tmp_path / "fleet.jsonl").open("a") as log:
+        log.write('{"source": "a", "tar')
+    (found,) = last_of_each(tmp_path)
+    assert found["status"] == "done"
+    page = fleet_page([found])
+    assert "<script" not in page
+    assert "equal &amp; &lt;i&gt;" in page
+    assert 'href="%3Cscript%3E/dinoport.json"' in page
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def started(out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dinoport", "fleet", str(out), *more, "--num-heads", "2", "--verify", "exact"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(found: Any, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def folders(out: Path) -> list[Path]:
+    return [path.parent for path in out.glob("[!.]*/dinoport.json")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
+def test_a_fleet_of_sixty_whatever_befalls_it(tmp_path: Path) -> None:
+    checkpoints(tmp_path / "run", 59)
+    (tmp_path / "run" / "hostile.pth").write_bytes(b"\x80\x02cposix\nsystem\n.")
+    out, pattern = tmp_path / "out", str(tmp_path / "run" / "*.pth")
+    first = started(out, pattern, "--jobs", "2")
+    for count in (5, 10):
+        until(lambda count=count: len(folders(out)) >= count)
+        for child in children(first.pid):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                os.kill(child, signal.SIGKILL)
+                break
+    until(lambda: len(folders(out)) >= 15)
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    then = {path: (path / "dinoport.json").stat().st_mtime_ns for path in folders(out)}
+    two = [started(out, pattern, "--jobs", "2") for _ in range(2)]
+    for each in two:
+        each.communicate(timeout=120)
+        assert each.returncode == 1  # the hostile one
+    assert len(folders(out)) == 59
+    assert {path.name for path in out.iterdir() if path.name.startswith(".")} == set()
+    assert all((path / "dinoport.json").stat().st_mtime_ns == made for path, made in then.items())
+    made = [
+        line["target"]
+        for line in map(json.loads, (out / "fleet.jsonl").read_text().splitlines())
+        if line["status"] == "done"
+    ]
+    assert len(made) == len(set(made))
+    flip(out / "step07" / "model.safetensors")
+    last = started(out, pattern, "--recheck")
+    text, _ = last.communicate(timeout=120)
+    assert last.returncode == 3
+    assert "not equal   1 of 60" in text
+    assert "there       58 of 60" in text
+
+
+def test_ctrl_c_takes_back_what_runs_and_keeps_what_is_done(tmp_path: Path) -> None:
+    checkpoints(tmp_path / "run", 40)
+    out = tmp_path / "out"
+    fleet = started(out, str(tmp_path / "run" / "*.pth"), "--jobs", "2")
+    until(lambda: len(folders(out)) >= 3)
+    fleet.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    _, said = fleet.communicate(timeout=20)
+    assert time.monotonic() - begun < 10
+    assert fleet.returncode == 130
+    assert f"interrupted: what was done stays in {out}; the same command goes on" in said
+    assert "Traceback" not in said
+    assert {path.name for path in out.iterdir() if path.name.startswith(".")} == set()
+    assert len(folders(out)) >= 3
+    assert (out / "fleet.html").exists()
+
+
+UNGUARDED = """
+import dinoport
+dinoport.fleet(["a.pth"], "out", level="exact")
+"""
+
+
+def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the fleet's workers do not start" in done.stderr
+    assert '__name__ == "__main__"' in done.stderr

@@ -1,0 +1,131 @@
+"""Which jobs a fleet has: sources, names, manifests, shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.errors import UsageError
+from dinoport.request import Request
+from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of, target_names
+from tests import tiny
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (["a/checkpoint.pth", "a/last.ckpt"], ["checkpoint", "last"]),
+        (["a/checkpoint.pth", "b/checkpoint.pth"], ["a-checkpoint", "b-checkpoint"]),
+        (["x/a/c.pth", "y/a/c.pth", "c2.pth"], ["x-a-c", "y-a-c", "c2"]),
+        (
+            ["eval/training_9/teacher.pth", "eval/training_19/teacher.pth"],
+            ["training_9-teacher", "training_19-teacher"],
+        ),
+        (["run/ckpt/9", "run/ckpt/19"], ["9", "19"]),
+        (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
+        (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
+        (["/"], ["checkpoint"]),
+    ],
+)
+def test_a_target_is_named_after_the_files_stem(sources: list[str], names: list[str]) -> None:
+    assert target_names(sources) == names
+
+
+def test_a_pattern_a_run_and_a_folder_of_transformers(tmp_path: Path) -> None:
+    for step in (9, 100, 20):
+        folder = tmp_path / "run" / "eval" / f"training_{step}"
+        folder.mkdir(parents=True)
+        tiny.write(folder / "teacher_checkpoint.pth")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"")
+    run = [str(path) for path in expanded(str(tmp_path / "run"))]
+    assert [path.split("/")[-2] for path in run] == ["training_9", "training_20", "training_100"]
+    assert expanded(str(tmp_path / "run" / "eval" / "*" / "*.pth")) == run
+    assert expanded(str(model)) == [str(model)]
+    assert expanded(str(tmp_path / "nothing.pth")) == [str(tmp_path / "nothing.pth")]
+    assert expanded("https://host/file.pth") == ["https://host/file.pth"]
+
+
+def test_a_listing_of_a_store() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    for name in ("/lab/run/checkpoint20.pth", "/lab/run/checkpoint9.pth", "/lab/run/log.txt"):
+        store.pipe_file(name, b"x")
+    assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
+
+
+def written(tmp_path: Path, *lines: str | dict[str, Any]) -> Path:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n\n")
+    return path
+
+
+def test_a_manifest(tmp_path: Path) -> None:
+    tiny.write(tmp_path / "a.pth")
+    (tmp_path / "head.pth").touch()
+    path = written(
+        tmp_path,
+        {"source": "a.pth", "target": "first", "num_heads": 2, "verify": "exact", "head": "head.pth"},
+        {"source": "hf://owner/name", "image_mean": [0.5, 0.5, 0.5], "head": "imagenet"},
+        {"source": "dino_vits16", "dtype": "float16"},
+    )
+    jobs = jobs_of(read_manifest(path), Request(layer_norm_eps=1e-5), "full")
+    head = str(tmp_path / "head.pth")
+    assert jobs == [
+        Job(str(tmp_path / "a.pth"), "first", Request(layer_norm_eps=1e-5, num_heads=2, head=head), "exact"),
+        Job("hf://owner/name", "name", Request(layer_norm_eps=1e-5, image_mean=(0.5, 0.5, 0.5), head="imagenet")),
+        Job("dino_vits16", "dino_vits16", Request(layer_norm_eps=1e-5, dtype="float16")),
+    ]
+    plain = jobs[1].to_plain(tmp_path)
+    assert json.loads(json.dumps(plain)) == plain
+    assert Request.from_dict(plain["request"]) == jobs[1].request
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"source": "a"', "{}"], r"line 1 of .*jobs\.jsonl is no JSON object"),
+        (["[]"], r"line 1 of .*jobs\.jsonl is no JSON object"),
+        ([{"source": "a"}, {"source": "b", "num_head": 2}], "line 2 has a field that is not known: num_head"),
+        ([{"target": "a"}], "line 1 has no source"),
+        ([{"source": 1}], "line 1 has no source"),
+        ([{"source": "a"}, {"source": "b", "target": "../b"}], "line 2 has a target that is no name in OUT"),
+        ([{"source": "a", "target": ".b"}], "line 1 has a target that is no name in OUT"),
+        ([{"source": "a", "target": 7}], "line 1 has a target that is no name in OUT"),
+        ([{"source": "a", "target": "x"}, {"source": "b", "target": "X"}], "lines 1 and 2 have one target: X"),
+        ([{"source": "a"}, {"source": "b", "target": "a"}], "lines 1 and 2 have one target: a"),
+        ([{"source": "a", "num_heads": -1}], "line 1: `num_heads` takes a whole number"),
+        ([{"source": "a", "verify": "most"}], "line 1: `level` takes one of"),
+        ([{"source": "a", "image_mean": 1}], "line 1: `image_mean` takes one number"),
+        ([], "no checkpoint is named"),
+    ],
+)
+def test_what_no_manifest_can_mean(tmp_path: Path, lines: list[Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        jobs_of(read_manifest(written(tmp_path, *lines)), Request(), "full")
+
+
+def test_the_field_that_is_meant_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        jobs_of([{"source": "a", "num_head": 2}], Request(), "full")
+    assert "expected: did you mean num_heads?" in str(error.value)
+
+
+def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"`manifest` .*none cannot be read: No such file"):
+        read_manifest(tmp_path / "none")
+
+
+def test_shards_share_the_list() -> None:
+    jobs = [Job(name, name) for name in "hgfedcba"]
+    shards = [[job.target for job in shard_of(jobs, f"{number}/3")] for number in (1, 2, 3)]
+    assert shards == [["a", "d", "g"], ["b", "e", "h"], ["c", "f"]]
+    assert len(shard_of(jobs, None)) == 8
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/0", "-1/2"):
+        with pytest.raises(UsageError, match="`shard` takes I/N, with I from 1 to N"):
+            shard_of(jobs, wrong)

@@ -1,0 +1,95 @@
+"""A model of Transformers in anybody's file, under its names in memory, becomes what its class saves itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinoport.api import convert
+from dinoport.formats.opening import open_checkpoint
+from tests import formula
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 42, "patch_size": 14}
+WIDE = {**SIZES, "intermediate_size": 96}
+HEADS = {"num_heads": 3}
+
+CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    "vit": ("ViTModel", "ViTConfig", WIDE, HEADS),
+    "vit classifying": ("ViTForImageClassification", "ViTConfig", {**WIDE, "num_labels": 5}, HEADS),
+    "dinov2": ("Dinov2Model", "Dinov2Config", SIZES, HEADS),
+    "dinov2 gated": ("Dinov2Model", "Dinov2Config", {**SIZES, "use_swiglu_ffn": True}, HEADS),
+    "dinov2 classifying": ("Dinov2ForImageClassification", "Dinov2Config", {**SIZES, "num_labels": 5}, HEADS),
+    "registers": ("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", SIZES, HEADS),
+    "dinov3": ("DINOv3ViTModel", "DINOv3ViTConfig", {**WIDE, "num_register_tokens": 4}, HEADS),
+    "dinov3 gated": ("DINOv3ViTModel", "DINOv3ViTConfig", {**WIDE, "use_gated_mlp": True, "key_bias": True}, HEADS),
+    "convnext": (
+        "DINOv3ConvNextModel",
+        "DINOv3ConvNextConfig",
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 2, 1, 1]},
+        {},
+    ),
+}
+
+PREFIXES = ("", "model.", "net.vision.encoder.", "_orig_mod.module.backbone.")
+
+WHOLE = ("", "net.vision.encoder.")
+"""Where nothing but its classifier stands beside the backbone: the class with one is told by that."""
+
+
+def made(name: str) -> Any:
+    """A model of a class of Transformers, each tensor with values of its own."""
+    class_name, config_name, sizes, _ = CASES[name]
+    model = getattr(transformers, class_name)(getattr(transformers, config_name)(**sizes))
+    own = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    model.load_state_dict({key: torch.from_numpy(formula.noise(key, shape)) for key, shape in own.items()})
+    return model
+
+
+def tensors(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    with open_checkpoint(folder) as checkpoint:
+        return {name: each.read() for name, each in checkpoint.tensors.items() if not name.startswith("pooler.")}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("name", CASES)
+def test_it_becomes_what_its_class_saves(name: str, prefix: str, tmp_path) -> None:
+    model = made(name)
+    model.save_pretrained(tmp_path / "saved")
+    tree = {f"{prefix}{key}": tensor for key, tensor in model.state_dict().items()}
+    if prefix:
+        tree["projection.weight"] = torch.ones(3, 4)
+    torch.save({"state_dict": tree} if prefix else tree, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", **CASES[name][3])
+    saved, written = tensors(tmp_path / "saved"), tensors(tmp_path / "out")
+    if prefix:  # what stands beside it is named
+        assert "projection.weight" in " ".join(line.names for line in report.accounting.dropped)
+    if name.endswith("classifying") and prefix not in WHOLE:
+        within = next((part for part in ("vit.", "dinov2.") if f"{part}layernorm.weight" in saved), "")
+        saved = {key.removeprefix(within): each for key, each in saved.items() if key.startswith(within)}
+    else:
+        assert report.class_name == CASES[name][0]
+    assert saved.keys() == written.keys()
+    assert all(np.array_equal(saved[key], written[key]) for key in saved)
+
+
+def test_what_nobody_says_is_the_class_s_default_and_doubted(tmp_path) -> None:
+    torch.save(made("vit").state_dict(), tmp_path / "vit.pth")
+    report = convert(tmp_path / "vit.pth", tmp_path / "out", level="exact", num_heads=3)
+    eps = next(setting for setting in report.settings if setting.name == "eps")
+    assert (eps.value, eps.origin) == ("1e-12", "assumed")
+    assert "eps = 1e-12 (the default of ViTConfig; DINO's own is 1e-6)" in str(report)
+    given = convert(tmp_path / "vit.pth", tmp_path / "given", level="exact", num_heads=3, layer_norm_eps=1e-6)
+    assert next(setting for setting in given.settings if setting.name == "eps").origin == "given"
+
+
+def test_a_pooler_is_left_aside_and_named(tmp_path) -> None:
+    torch.save(made("vit").state_dict(), tmp_path / "vit.pth")
+    report = convert(tmp_path / "vit.pth", tmp_path / "out", level="exact", num_heads=3)
+    dropped = {line.names: line.reason for line in report.accounting.dropped}
+    assert any("pooler" in names for names in dropped)
