@@ -11,6 +11,7 @@ from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -61,8 +62,8 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, timm.other_head if timm else None)
     arranged, of_layout = naming.arranged(tensors)
