@@ -11,6 +11,7 @@ from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -61,15 +62,16 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, timm.other_head if timm else None)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    arranged, of_layout = naming.arranged(tensors)
+    shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
     ]
-    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
+    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
@@ -110,6 +112,7 @@ def read_model(
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *of_layout,
         *(head.remarks if head else ()),
         *reading.remarks,
         *words,
