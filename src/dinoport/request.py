@@ -59,12 +59,14 @@ class Request:
     checkpoint_key: str | None = None
     prefix: str | None = None
     head: str | Path | None = None
+    head_name: str | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    lora_alpha: float | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
@@ -214,6 +216,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "head_name": (_is_text, "the name of a layer"),
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),
@@ -222,6 +225,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),
     "layer_norm_eps": (_is_number(MIN_EPS, MAX_EPS), f"a small positive number from {MIN_EPS} to {MAX_EPS}"),
+    "lora_alpha": (_is_number(1e-6, 1e6), "a positive number, as lora_alpha of PEFT's config"),
     "image_mean": (_is_for_channels(_is_number(0, 1)), "one number for each channel, from 0 to 1"),
     "image_std": (
         _is_for_channels(_is_number(MIN_DEVIATION, 1)),

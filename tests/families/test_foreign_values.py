@@ -73,3 +73,16 @@ def test_the_refusal_names_field_and_both_values(tmp_path: Path) -> None:
         "  likely cause: a config of another model, or one that was changed\n"
         "  try: give the folder as it was converted or published"
     )
+
+
+@pytest.mark.parametrize("name", PRECISION)
+def test_a_dtype_by_which_transformers_5_rounds_weights_is_told(tmp_path: Path, name: str) -> None:
+    source, request = CASES[0].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    config = json.loads((tmp_path / "there" / "config.json").read_text())
+    told = "config.json says float16: Transformers 5 rounds the float32 weights to it; here they stay as stored"
+    for dtype, expected in (("float32", False), ("float16", True)):
+        others = {field: value for field, value in config.items() if field not in PRECISION}
+        (tmp_path / "there" / "config.json").write_text(json.dumps({**others, name: dtype}))
+        report = convert(tmp_path / "there", tmp_path / "back", Request(to="original"), level="exact", force=True)
+        assert (told in report.verdict.warnings) is expected

@@ -120,6 +120,17 @@ def test_lies(data, found, expected):
     assert refused(data) == unsound(found, expected)
 
 
+@pytest.mark.parametrize(("name", "codebase"), [("tf", "TensorFlow"), ("flax", "Flax")])
+def test_weights_that_transformers_turns_as_it_loads_them(name, codebase):
+    assert refused(file({"__metadata__": {"format": name}, "a": A, "b": B})) == (
+        f"file.safetensors holds the weights of a {codebase} model\n"
+        "  expected: weights that PyTorch saved\n"
+        f"  found: format {name} in its metadata\n"
+        f"  likely cause: {codebase} keeps the axes of weights in another order, and Transformers turns them\n"
+        "  try: load it in Transformers 4.57, and save the model again with save_pretrained"
+    )
+
+
 def test_more_tensors_than_any_model_has(monkeypatch):
     monkeypatch.setattr(reader, "MAX_TENSORS", 1)
     assert refused(file({"a": A, "b": B})) == unsound("2 tensors", "at most 1")

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
+from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
+from dinoport.finding.heads import Head, HeadFile
+from dinoport.finding.labels import stored_labels
 from dinoport.finding.unwrap import StateDict, gaps, refuse_amounts, state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
-from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
-from dinoport.model import Family, Model, Wishes
+from dinoport.model import Family, Model, Stated, Wishes
+from dinoport.networks.network import Classifier
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
-
-
-@dataclass(frozen=True)
-class Head:
-    """A linear head from a file of its own: what the file calls its layer, its tensors, and where it is from."""
-
-    layer: str
-    tensors: Mapping[str, TensorRef]
-    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ class Provenance:
 def read_model(
     checkpoint: Checkpoint,
     request: Request,
-    head: Head | None = None,
+    head_file: HeadFile | None = None,
     claimed: frozenset[str] = frozenset(),
     *,
     weigh_heads: bool = False,
@@ -60,40 +56,41 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
-    timm = _timm_config(checkpoint)
+    said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix, named)
+        states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
+    arranged, of_layout = naming.arranged(tensors)
+    shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
     ]
-    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
+    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
-    if head is not None:
-        if own := classifier or ("classifier" if state.head else None):
-            raise SettingError(
-                f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
-                found=f"{own}.weight",
-                next_step="leave `head` out",
-            )
+    own = classifier or ("classifier" if state.head else None)
+    if head_file is not None and own is not None:
+        raise SettingError(
+            f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
+            found=f"{own}.weight",
+            next_step="leave `head` out",
+        )
+    if head_file is not None:
         classifier = family.classifiers[0] if family.classifiers else "head"
-        decoding = _with_head(decoding, head)
     elif state.head:
         classifier = family.classifiers[-1]
-        decoding = _with_head(decoding, Head("classifier", state.head, ()))
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -102,18 +99,27 @@ def read_model(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        head=head.layer if head else None,
-        weigh_heads=weigh_heads,
         preprocessing=timm.preprocessing if timm else None,
     )
-    reading = _read(naming, evidence)
+    head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
+    if head is not None:
+        evidence, decoding = _with_head(evidence, decoding, head)
+    elif state.head:
+        beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
+        evidence = replace(beside_it, head=None)
+    reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
+    labels = (timm and timm.labels) or labels
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *of_layout,
+        *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
+        *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
@@ -126,9 +132,11 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=reading.settings,
-        preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
+        preprocessing=_with_statistics(
+            (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
+        ),
         classifier=classifier,
-        labels=timm.labels if timm else None,
+        labels=labels,
         record=timm.record if timm else {},
         remarks=remarks,
         heads=reading.heads,
@@ -146,39 +154,70 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             yield keys, node.renamed(keys)
 
 
+def _without_adapters(where: str, state: StateDict, request: Request, said: Said) -> StateDict:
+    """A state dict with the low-rank parts in it merged into the layers that carry them."""
+    from dinoport.codebases.peft.within import carries_adapters, merge_within
+
+    if not carries_adapters(state.tensors):
+        return state
+    alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
+    merging = merge_within(where, state.tensors, alpha)
+    tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
+    originals = {
+        name: state.originals.get(old, old) if name == old else _as_in(state, name, old)
+        for name, old in merging.renamed.items()
+    }
+    notes = (*state.notes, *merging.notes)
+    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
+
+
+def _as_in(state: StateDict, name: str, old: str) -> str:
+    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    original = state.originals.get(old, old)
+    return original[: len(original) - len(old)] + name if original.endswith(old) else name
+
+
+def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
+    if "image_mean" not in stated:
+        return transform
+    mean, std = stated["image_mean"], stated["image_std"]
+    return transform.with_stored(mean.value, std.value, mean.reason)
+
+
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
     """What a config.json of timm's says; None without one."""
     if checkpoint.config is None:
         return None
     from dinoport.codebases.timm.config import timm_config
 
-    return timm_config(checkpoint.config)
+    return timm_config(checkpoint.where, checkpoint.config)
 
 
-def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
-    """What the user says of the model; else what timm's config.json says."""
+def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
+    """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    if timm and asked == (None, None, None):
-        said: dict[str, Any] = {"num_heads": timm.num_heads, "rope_theta": timm.rope_theta}
-        return Wishes(**said, layer_norm_eps=timm.layer_norm_eps, said_by="config.json", record=timm.record)
-    return Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
 BESIDE = "beside the backbone, under another prefix: no part of it"
 
 
-def _parted(state: StateDict, family: Family) -> tuple[dict[str, TensorRef], list[Dropped]]:
-    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays."""
+def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
+    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
+
+    `other_head` says why its classifier is none of the family's.
+    """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
         for heads in (family.classifiers, family.beside)
     )
-    outside = state.beside | (layers if state.is_inner else set())
+    outside = state.beside | (layers if state.is_inner or other_head else set())
     outside -= own if state.lead == ("backbone",) else set()
     names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [(state.tensors[name], LAYER_BESIDE if name in layers else BESIDE) for name in names]
+    beside = [(state.tensors[name], (other_head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
 
@@ -207,23 +246,6 @@ def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], t
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
 
 
-def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
-    """The linear layer that is all that a file holds. Raises SettingError where it is anything else."""
-    states = state_dicts(checkpoint)
-    for state in states:
-        layers = {full_name.rpartition(".")[0] for full_name in state.tensors}
-        leaves = {full_name.rpartition(".")[2]: tensor for full_name, tensor in state.tensors.items()}
-        if len(layers) == 1 and leaves.keys() == {"weight", "bias"}:
-            return Head(layers.pop(), leaves, remarks)
-    names = [full_name for state in states for full_name in state.tensors]
-    raise SettingError(
-        f"{checkpoint.where} is not a linear head",
-        expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
-        found=", ".join(fold_names(names)[:6]),
-        next_step="give the file of one linear classifier, or leave `head` out",
-    )
-
-
 def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
@@ -241,10 +263,21 @@ def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Proven
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 
-def _with_head(decoding: Decoding, head: Head) -> Decoding:
+def _with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evidence, Decoding]:
+    """A backbone with a linear layer as its classifier."""
     layer = {f"classifier.{leaf}": tensor.renamed(f"classifier.{leaf}") for leaf, tensor in head.tensors.items()}
     own = decode(layer, (copy("classifier.{p}", "classifier.{p}"),))
-    return replace(decoding, steps={**decoding.steps, **own.steps})
+    whole = replace(decoding, steps={**decoding.steps, **own.steps})
+    return replace(evidence, tensors=whole.tensors, head=head.layer), whole
+
+
+def _labels(
+    checkpoint: Checkpoint, head_file: HeadFile | None, classifier: Classifier | None
+) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
+    """The names of the classes that the file of the classifier holds, and a word on where."""
+    holder = head_file.checkpoint if head_file else checkpoint
+    found = stored_labels(holder.tree, classifier.classes) if classifier else None
+    return (found[0], (f"names of {len(found[0])} classes from {found[1]} in {holder.where}",)) if found else (None, ())
 
 
 def _under_own_names(problems: Sequence[Problem], classifier: str | None) -> list[Problem]:

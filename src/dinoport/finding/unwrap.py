@@ -85,7 +85,7 @@ class StateDict:
     `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
     `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another framework's model,
     whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the classifier beside
-    the backbone of a class that is known to have it there, as `weight` and `bias`.
+    the backbone of a class that is known to have it there, as `weight` and `bias`. `remarks` are for the report.
     """
 
     branch: str
@@ -97,6 +97,7 @@ class StateDict:
     is_inner: bool = False
     outside: Mapping[str, TensorRef] = field(default_factory=dict)
     head: Mapping[str, TensorRef] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -313,14 +314,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         for prefix, count in Counter(named.removed for named in names).items()
         if prefix
     ]
-    if _has_block_chunks(names):
+    if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
         notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
-    for named in _told_apart(names):
+    for named in names if chunked else _told_apart(names):
         known = tensors.get(named.name)
         if known is not None and _is_one(known, named.tensor.renamed(named.name)):
             continue

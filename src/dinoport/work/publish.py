@@ -32,6 +32,9 @@ PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.
 
 MAIN = "main"
 
+PULL_REQUESTS = "refs/pr/"
+"""How revisions begin that are pull requests: they are there, as is their repository."""
+
 MAX_TEXT_BYTES = 1024 * 1024
 """Of a file that is looked through for paths."""
 
@@ -99,18 +102,24 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
         raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
     on_progress(SENDING, 0, 0)
     author = repository.user() if asked.create_pr else ""
-    if not asked.create_pr:
+    if not asked.create_pr and not (asked.revision or "").startswith(PULL_REQUESTS):
         repository.create(asked.private)
-        if asked.revision is not None and not asked.revision.startswith("refs/"):
+        if asked.revision is not None:
             repository.branch(asked.revision)
     head = repository.head(asked.revision)
     _refuse_other_visibility(repository, head, asked)
     there = repository.files(head.commit)
     if parcel.is_in(there):
         return _published(repository, parcel, asked, head, Commit(head.commit, None), there)
-    if asked.create_pr and (opened := _opened(repository, parcel, asked, author)):
-        return _proposed_before(repository, parcel, asked, head, opened)
-    commit = _committed(repository, parcel, asked, head, there, author)
+    uploaded: list[Any] = []
+    if asked.create_pr:
+        opened = _opened(repository, parcel, asked, author)
+        if opened is None:
+            uploaded = repository.upload(parcel.files, asked.revision)
+            opened = _opened(repository, parcel, asked, author)  # an upload takes long: another run may be faster
+        if opened is not None:
+            return _proposed_before(repository, parcel, asked, head, opened)
+    commit = _committed(repository, parcel, asked, head, there, author, uploaded)
     return _read_back(repository, parcel, asked, head, commit, there)
 
 
@@ -256,7 +265,13 @@ def _proposed_before(
 
 
 def _committed(
-    repository: Repository, parcel: Parcel, asked: Publication, head: Head, there: Mapping[str, Listed], author: str
+    repository: Repository,
+    parcel: Parcel,
+    asked: Publication,
+    head: Head,
+    there: Mapping[str, Listed],
+    author: str,
+    uploaded: Sequence[Any] = (),
 ) -> Commit:
     """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived all the same."""
     try:
@@ -268,6 +283,7 @@ def _committed(
             revision=asked.revision,
             create_pr=asked.create_pr,
             delete=parcel.hiding(there),
+            uploaded=uploaded,
         )
     except HubError:
         with suppress(HubError):

@@ -17,7 +17,9 @@ from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
-from dinoport.tensor import TensorRef
+from dinoport.tensor import TensorRef, dtype_name
+
+HALVES = ("float16", "bfloat16")
 
 
 def read_folder(
@@ -79,7 +81,7 @@ def read_folder(
         record=record,
         remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config)),
         heads=reading.heads,
-        warnings=reading.warnings,
+        warnings=(*_rounded(config, tensors), *reading.warnings),
     )
 
 
@@ -154,6 +156,15 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
         if parts and names:
             what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
             yield f"{what} returns as zeros: {rule.reason}"
+
+
+def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
+    """A word on weights that hold more than the config's dtype, which Transformers 5 loads in that dtype."""
+    said = next((str(config[name]) for name in PRECISION if config.get(name)), "")
+    held = {dtype_name(tensor.dtype) for tensor in tensors.values() if tensor.is_float}
+    if said in HALVES and (wider := held - {*HALVES, "float8_e4m3fn", "float8_e5m2"}):
+        weights = " and ".join(sorted(wider))
+        yield f"config.json says {said}: Transformers 5 rounds the {weights} weights to it; here they stay as stored"
 
 
 def _unlike(

@@ -26,6 +26,9 @@ MAX_TENSORS = 50_000
 
 LENGTH_BYTES = 8
 
+OTHER_LAYOUTS = {"tf": "TensorFlow", "flax": "Flax"}
+"""Formats in a file's metadata for which Transformers 4 transposes weights as it loads them."""
+
 
 def looks_like_safetensors(start: bytes) -> bool:
     """Whether a file that begins with these bytes can be safetensors: a length, then an opening brace."""
@@ -50,6 +53,8 @@ def read_safetensors(source: ByteSource) -> dict[str, TensorRef]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise _broken(source, f"the metadata {short_text(metadata)}", "texts by name")
+    if metadata.get("format") in OTHER_LAYOUTS:
+        raise _other_layout(source, str(metadata["format"]))
     if len(header) > MAX_TENSORS:
         raise _broken(source, f"{len(header)} tensors", f"at most {MAX_TENSORS}")
     base = LENGTH_BYTES + length
@@ -111,6 +116,16 @@ def _entry(source: ByteSource, name: str, entry: object) -> _Entry:
 
 def _at(place: Any) -> Any:
     return lambda: place
+
+
+def _other_layout(source: ByteSource, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source.where} holds the weights of a {OTHER_LAYOUTS[name]} model",
+        expected="weights that PyTorch saved",
+        found=f"format {name} in its metadata",
+        cause=f"{OTHER_LAYOUTS[name]} keeps the axes of weights in another order, and Transformers turns them",
+        next_step="load it in Transformers 4.57, and save the model again with save_pretrained",
+    )
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:

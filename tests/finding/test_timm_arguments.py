@@ -1,0 +1,84 @@
+"""What timm's config.json says beside the tensors: what moves outputs is taken, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.api import convert
+from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.errors import SettingError
+from dinoport.formats.safetensors.writer import write_safetensors
+from dinoport.networks.network import Features
+from dinoport.report.report import Report
+from tests import formula
+from tests.models import VIT, classifying, renamed
+from tests.writing.stub_tensors import tensor
+
+
+def converted(folder: Path, model: Any = VIT, **arguments: object) -> Report:
+    source = folder / "timm"
+    source.mkdir()
+    state = formula.state_dict(renamed(model.tensors(), "classifier", "head"))
+    write_safetensors(source / "model.safetensors", [tensor(name, each, block=1 << 20) for name, each in state.items()])
+    classes = model.classifier.classes if model.classifier else 0
+    config = {"architecture": "vit_small_patch16_224", "num_classes": classes, "model_args": arguments}
+    (source / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {}}))
+    return convert(source, folder / "out", level="exact", num_heads=None if "num_heads" in arguments else 4)
+
+
+@pytest.mark.parametrize("arguments", [
+    {"act_layer": "relu"}, {"norm_layer": "rmsnorm"}, {"qk_norm": True}, {"scale_attn_norm": True}, {"block_fn": "x"},
+    {"rope_type": "cat"}, {"rope_rotate_half": False}, {"ref_feat_shape": [16, 16]}, {"a_later_one": 1},
+    {"num_heads": 4.0}, {"num_heads": "4"}, {"num_heads": True}, {"num_heads": 0},
+])  # fmt: skip
+def test_an_argument_that_no_tensor_shows_is_refused_by_name(tmp_path: Path, arguments: dict[str, object]) -> None:
+    [(name, value)] = arguments.items()
+    with pytest.raises(SettingError) as caught:
+        converted(tmp_path, **arguments)
+    assert str(caught.value) == (
+        f"{tmp_path / 'timm'} says in its config.json what is not known here of a timm model\n"
+        "  where: config.json: model_args\n"
+        "  expected: sizes that the tensors show\n"
+        f"  found: {name} = {value!r}\n"
+        "  likely cause: another model, or a later version of timm\n"
+        "  try: if it computes what a DINO does: save its state dict with torch.save, and give that file"
+    )
+
+
+def test_arguments_that_are_shown_or_change_nothing_are_taken() -> None:
+    sizes = {"img_size": [64, 64], "patch_size": 16, "embed_dim": 64, "depth": 2, "num_heads": 1, "init_values": None}
+    training = {"drop_path_rate": 0.2, "weight_init": "jax"}
+    refuse_strange("folder", {**sizes, **training, "act_layer": "gelu", "rope_type": "dinov3", "a_later_one": None})
+
+
+def test_the_number_of_heads_is_taken(tmp_path: Path) -> None:
+    settings = {setting.name: setting.value for setting in converted(tmp_path, num_heads=2).settings}
+    assert settings["heads"] == "2"
+
+
+@pytest.mark.parametrize(("pool", "class_name"), [
+    ("token", "ViTForImageClassification"), (None, "ViTForImageClassification"), ("avg", "ViTModel"),
+    ("max", "ViTModel"),
+])  # fmt: skip
+def test_a_classifier_is_taken_where_it_looks_at_the_cls_token(
+    tmp_path: Path, pool: str | None, class_name: str
+) -> None:
+    report = converted(tmp_path, classifying(VIT, 5, Features.CLS), **({"global_pool": pool} if pool else {}))
+    assert report.class_name == class_name
+    reasons = {dropped.reason for dropped in report.accounting.dropped}
+    assert any(f"global_pool = {pool!r}" in reason for reason in reasons) is (class_name == "ViTModel")
+
+
+def test_what_a_head_looks_at_by_the_kind_of_network() -> None:
+    assert other_head("vit_small_patch16_224", "token") is None
+    assert other_head("resnet50", "avg") is None
+    assert other_head("resnet50", "max") == (
+        "its head looks at features that are not known here, as config.json says: global_pool = 'max'"
+    )
+    assert other_head("vit_small_patch16_224", "avg") == (
+        "its head looks at the patch mean, as config.json says: global_pool = 'avg'"
+    )
