@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -22,7 +23,8 @@ class Preprocessing:
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
     where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `official` says that the
     processor is the one that DINOv3's own repositories name. Above `crops_to` pixels, if given, nothing is cropped
-    away. `reason` says in words whose transform it is.
+    away. `reason` says in words whose transform it is; `stored` who says those fields that something beside the tensors
+    says.
     """
 
     resize: int
@@ -34,6 +36,7 @@ class Preprocessing:
     official: bool = False
     crops_to: int | None = None
     reason: str = "as in facebookresearch/dino's eval transform"
+    stored: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def size(self) -> int:
@@ -44,14 +47,19 @@ class Preprocessing:
         """The same transform for another input size: a margin that is cropped away keeps its proportion."""
         if size == self.size:
             return self
+        stored = {name: who for name, who in self.stored.items() if name not in ("resize", "crop")}
         if self.crop is None:
-            return replace(self, resize=size)
+            return replace(self, resize=size, stored=stored)
         margin = self.resize / self.crop if self.crops_to is None or size <= self.crops_to else 1
-        return replace(self, resize=round(size * margin), crop=size)
+        return replace(self, resize=round(size * margin), crop=size, stored=stored)
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
         """The same transform with other means and standard deviations, where they are given."""
         return replace(self, mean=mean or self.mean, std=std or self.std)
+
+    def with_stored(self, mean: tuple[float, ...], std: tuple[float, ...], who: str) -> Preprocessing:
+        """The same transform with the statistics that something beside the tensors says."""
+        return replace(self, mean=mean, std=std, stored={**self.stored, "mean": who, "std": who})
 
 
 EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")

@@ -267,15 +267,8 @@ CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
 OF_THE_SOURCE = (
-    "checkpoint_key",
-    "prefix",
-    "head",
-    "head_name",
-    "num_heads",
-    "layer_norm_eps",
-    "interpolation",
-    "codebase",
-    "class_name",
+    *("checkpoint_key", "prefix", "head", "head_name"),
+    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha", "codebase", "class_name"),
 )
 """What config.json says of a folder, or what a folder has not."""
 

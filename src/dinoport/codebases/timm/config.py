@@ -13,6 +13,7 @@ from typing import Any
 from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.timm.arguments import other_head, refuse_strange
 from dinoport.codebases.timm.builders import BUILDERS
+from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import Preprocessing
 
 HEADS = {
@@ -38,6 +39,10 @@ MAX_THETA = 1e300
 
 CLASSIFIERS = ("head", "fc", "linear", "linear_head")
 
+TIMM_RESAMPLES = "size-antialias"
+
+PRETRAINED = "pretrained_cfg in config.json"
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -49,7 +54,8 @@ class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
     `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
-    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes.
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes. `own` are
+    the settings that its `model_args` say, by the field of a request.
     """
 
     num_heads: int | None
@@ -60,7 +66,27 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    architecture: str = ""
+    own: frozenset[str] = frozenset()
     other_head: str | None = None
+
+    @property
+    def stated(self) -> dict[str, Stated]:
+        """What it says by the field of a request: in `model_args`, or by the builder that it names."""
+        values = {
+            "num_heads": self.num_heads,
+            "layer_norm_eps": self.layer_norm_eps,
+            "rope_theta": self.rope_theta,
+            "interpolation": None if self.record else TIMM_RESAMPLES,
+        }
+        builder = f"timm's {self.architecture[:60]}, in config.json"
+        said = {name: (f"{name} in config.json", Origin.STORED) for name in self.own}
+        said["interpolation"] = ("timm resamples so, whatever the model", Origin.INFERRED)
+        return {
+            name: Stated(value, *said.get(name, (builder, Origin.INFERRED)))
+            for name, value in values.items()
+            if value is not None
+        }
 
     @property
     def classifier(self) -> str | None:
@@ -76,7 +102,7 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         return None
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
-    eps = arguments.get("norm_eps", builder and builder.eps)
+    eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
         _preprocessing(config.get("pretrained_cfg")),
@@ -86,8 +112,14 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         labels=_labels(config),
         record=record_of(config),
         remarks=tuple(losses(config)),
+        architecture=architecture,
+        own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
+
+
+OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
+"""Fields of a request that `model_args` may say, by their names there."""
 
 
 def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
@@ -102,6 +134,13 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
     if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
         return None
     return dict(enumerate(found))
+
+
+def _eps(architecture: str) -> float | None:
+    """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
+    if not architecture.startswith("vit_"):
+        return None
+    return 1e-5 if "dinov3" in architecture else 1e-6
 
 
 def _heads(architecture: str, given: object) -> int | None:
@@ -132,5 +171,6 @@ def _preprocessing(found: Any) -> Preprocessing | None:
         resample=found["interpolation"],
         mean=tuple(numbers[0]),
         std=tuple(numbers[1]),
-        reason="pretrained_cfg in config.json",
+        reason=PRETRAINED,
+        stored=dict.fromkeys(("resize", "crop", "resample", "mean", "std"), PRETRAINED),
     )
