@@ -38,13 +38,20 @@ def places(states: Iterable[StateDict]) -> list[StateDict]:
 
     The order in the file decides nothing: places of one rank are in the order of their prefixes.
     """
-    found = [place for state in states for place in _below(state)]
+    below = [(state, list(_below(state))) for state in states]
+    elsewhere = {name: each.renamed(name) for state, own in below if not own for name, each in _as_named(state)}
+    found = [replace(each, outside={**elsewhere, **each.outside}) for _, own in below for each in own]
     found.sort(key=lambda place: (rank(place), place.path))
     kept: list[StateDict] = []
     for place in found:
         if not any(_is_one(place, other) for other in kept):
             kept.append(place)
     return [replace(place, why=RANKS[rank(place)]) if len(kept) > 1 else place for place in kept]
+
+
+def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
+    """The tensors of a state dict under the names that the file has."""
+    return ((state.originals.get(name, name), each) for name, each in state.tensors.items())
 
 
 def rank(place: StateDict) -> int:
