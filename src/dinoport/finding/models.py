@@ -10,18 +10,20 @@ from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.finding.choosing import Found, choose
-from dinoport.finding.unwrap import StateDict, gaps, refuse_amounts, state_dicts, training_arguments
+from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.mapping.claims import Problem, claims_of_source
+from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Wishes
+from dinoport.networks.network import Architecture, optional_names
 from dinoport.request import Request
-from dinoport.tensor import TensorRef
+from dinoport.tensor import Shape, TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
@@ -109,6 +111,7 @@ def read_model(
     reading = _read(naming, evidence)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    _refuse_strays(checkpoint.where, found, reading.architecture, beside, shapes, wishes)
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
@@ -184,6 +187,33 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
     beside = [(state.tensors[name], (other_head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
+
+
+TRAINING_ALONE = ("mask_token",)
+"""A decoder may have one of its own, and no output depends on it."""
+
+
+def _refuse_strays(
+    where: str,
+    found: Found,
+    model: Architecture,
+    beside: Sequence[Dropped],
+    shapes: Mapping[str, Shape],
+    wishes: Wishes,
+) -> None:
+    """Raise CheckpointError where a tensor that the backbone may have, and does not, lies under another prefix."""
+    others = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    absent = (optional_names(model) if others else frozenset()) - {*TRAINING_ALONE}
+    rules = found.naming.rules({**others, **shapes}, wishes) if absent else ()
+    strays = [name for name in others if any(claim.source in absent for claim in claims_of_target(name, rules))]
+    if strays:
+        raise CheckpointError(
+            f"{where} holds a part of its backbone under another prefix than the rest",
+            expected="all tensors of the model under one prefix",
+            found=", ".join(found.state.originals.get(name, name) for name in fold_names(strays)[:5]),
+            cause="state dicts that were merged, or names that were changed",
+            next_step="save the state dict of the backbone on its own with torch.save",
+        )
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
