@@ -72,7 +72,7 @@ format: setup
 	$(BIN)/ruff format
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config processor report index answers
+FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config processor report index answers graph
 FUZZERS := $(addprefix fuzz-,$(FUZZ_TARGETS))
 
 # A minute for each reader, two at once with `make -j 2 -O fuzz`, one alone with `make fuzz-zip`; before a release,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 from dinoport.errors import DinoportError, MissingPackageError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from dinoport.work.fleet import Executor, Told
     from dinoport.work.load import Loaded
 
+
+class Module(Protocol):
+    """A `torch.nn.Module`, or whatever gives its tensors by name as one does."""
+
+    def state_dict(self) -> Any: ...
+
+
+Source: TypeAlias = str | Path | Mapping[str, Any] | Module
+"""A path, a published name, an address; or a state dict or a module in memory, of which nothing is pickled."""
+
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 
@@ -36,7 +46,7 @@ PROOF_PACKAGES = ("torch", "transformers", "PIL")
 
 
 def inspect(
-    source: str | Path,
+    source: Source,
     request: Request | None = None,
     *,
     heads: bool = False,
@@ -56,7 +66,7 @@ def inspect(
     from dinoport.work.reporting import planned_report
 
     planned, refusal = None, None
-    located = locate(source, on_progress, look=True, head=request.head)
+    located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
         if checkpoint.config is not None:
@@ -79,18 +89,18 @@ def inspect(
         )
 
 
-def plan(source: str | Path, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
+def plan(source: Source, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     request, _ = _asked_for(request, None, asked)
     from dinoport.work.conversion import prepare
     from dinoport.work.reporting import planned_report
 
-    with prepare(source, request, on_progress, look=True) as conversion:
+    with prepare(_given(source), request, on_progress, look=True) as conversion:
         return planned_report(conversion)
 
 
 def convert(
-    source: str | Path,
+    source: Source,
     target: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -103,12 +113,15 @@ def convert(
 ) -> Report:
     """Convert `source` into a folder, prove it, and publish it under the name `target`.
 
+    `source` may be a state dict or a `torch.nn.Module`: it is read as it is at the call, and `verify` takes it again.
+
     Fields of `request` and `checks` may be given by their names: `convert(source, target, to="original",
     level="exact")`. Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError
     where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
     """
     request, checks = _asked_for(request, checks, asked)
+    source = _given(source)
     from dinoport.work.convert import convert_place
 
     refuse_empty("SOURCE", source)
@@ -133,7 +146,7 @@ def verify(
 
 @overload
 def verify(
-    source: str | Path,
+    source: Source,
     folder: str | Path,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -144,7 +157,7 @@ def verify(
 
 
 def verify(
-    source: str | Path,
+    source: Source,
     folder: str | Path | None = None,
     request: Request | None = None,
     checks: Checks | None = None,
@@ -166,6 +179,7 @@ def verify(
     if level not in ("full", "exact"):
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = _asked_for(request, checks, asked)
+    source = _given(source)
     if folder is None:
         from dinoport.work.standing import standing_of
 
@@ -355,6 +369,15 @@ def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, 
         replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
         replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
     )
+
+
+def _given(source: Source) -> str | Path:
+    """A source as the rest knows it: an object in memory bears its words, and is asked for its tensors once."""
+    if isinstance(source, str | Path):
+        return source
+    from dinoport.formats.live import Live
+
+    return Live.of(source)
 
 
 def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:

@@ -59,6 +59,7 @@ class Request:
     checkpoint_key: str | None = None
     prefix: str | None = None
     head: str | Path | None = None
+    head_name: str | None = None
     labels: str | None = None
     dtype: str | None = None
     image_size: int | None = None
@@ -214,6 +215,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "head_name": (_is_text, "the name of a layer"),
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),

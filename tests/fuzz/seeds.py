@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dinoport.exports.graph import Graph, Input, Node
+from tests.exports import writing
+from tests.exports.cases import RECORDED
 from tests.formats.memory import torch_zip
 from tests.fuzz.answers import sound as sound_answers
 from tests.fuzz.folders import INDEX, PROCESSOR, sound
@@ -54,6 +57,7 @@ def seeds() -> dict[str, list[bytes]]:
         "report": [sound("dinoport.json")],
         "index": [sound(INDEX)],
         "answers": [sound_answers()],
+        "graph": graphs(),
         "yaml": [CONFIG, CONFIG.replace(b"vit_small", b"&a vit_small").replace(b"16", b"*a")],
     }
 
@@ -99,6 +103,19 @@ def legacy(pickled: bytes) -> bytes:
     for key in used:
         file.write((len(STORAGES[key]) // 4).to_bytes(8, "little") + STORAGES[key])
     return file.getvalue()
+
+
+def graphs() -> list[bytes]:
+    """Two steps over a picture, one of them with branches; and what the genuine exporter wrote."""
+    weight = writing.constant(np.arange(6, dtype=np.float32).reshape(2, 3), "weight")
+    branch = Graph((Node("neg", "Neg", "", ("product",), ("z",)),), {}, (), ("z",))
+    nodes = (
+        Node("product", "MatMul", "", ("weight", "x"), ("product",)),
+        Node("if", "If", "", ("flag",), ("y",), {"then_branch": branch, "else_branch": branch}),
+    )
+    constants = {"weight": weight, "flag": writing.constant(np.array(True), "flag")}
+    small = Graph(nodes, constants, (Input("x", writing.FLOAT, (3, "n")),), ("y",))
+    return [writing.model(writing.graph(small)), (RECORDED / "vit-dynamo23.onnx").read_bytes()]
 
 
 def headers() -> list[bytes]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dinoport.errors import DinoportError
+from dinoport.exports.reading import read_bytes
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.metadata import parse_metadata
@@ -15,6 +16,7 @@ from dinoport.formats.safetensors.reader import read_safetensors
 from dinoport.formats.single_file import read_file
 from dinoport.formats.torch.legacy import read_torch_legacy
 from dinoport.formats.transformers_folder import read_json
+from dinoport.proofs.exported.prove import all_constants
 from tests.formats.memory import Memory, torch_zip
 from tests.fuzz.answers import read_from_server
 from tests.fuzz.folders import INDEX, PROCESSOR, read_folder_with
@@ -103,6 +105,15 @@ def answers(data: bytes) -> None:
     read_from_server(data)
 
 
+def graph(data: bytes) -> None:
+    """An ONNX file, whose small tensors are read."""
+    export, files = read_bytes(Memory(data, "model.onnx"), Path("nowhere"))
+    with files:
+        for tensor in all_constants(export).values():
+            if tensor.size_bytes < MAX_READ_BYTES:
+                tensor.read()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "pickle": pickle,
     "zip": zip_file,
@@ -117,6 +128,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "report": report,
     "index": index,
     "answers": answers,
+    "graph": graph,
 }
 
 

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -240,6 +242,16 @@ def test_the_originals_file_is_published_with_a_card(hub: Hub, proven: Path, tmp
     assert [file["name"] for file in json.loads(there["dinoport.json"])["files"]] == [ORIGINAL_FILE, "README.md"]
 
 
+def test_a_folder_of_timm_is_loaded_from_the_hub(hub: Hub, proven: Path, tmp_path: Path) -> None:
+    source = proven.parents[1] / "runs" / "checkpoint.pth"
+    api.convert(source, tmp_path / "for-timm", tiny.REQUEST, to="timm", level="exact")
+    api.publish(tmp_path / "for-timm", "owner/model")
+    there = contents(hub)
+    assert 'timm.create_model("hf-hub:owner/model"' in there["README.md"].decode()
+    assert 'timm.create_model("hf-hub:owner/model"' in json.loads(there["dinoport.json"])["usage"][1]
+    assert not any(b"for-timm" in content for content in there.values())
+
+
 def test_weights_that_would_be_read_in_place_of_these_are_removed(hub: Hub, proven: Path, tmp_path: Path) -> None:
     api.publish(proven, "owner/model")
     shards = tmp_path / "shards"
@@ -296,8 +308,12 @@ publish(sys.argv[1], "owner/model")
 """
 
 
-@pytest.mark.parametrize("request_", ["PUT /lfs/", "POST .*/commit/main"])
-def test_a_process_that_dies_while_it_sends_leaves_no_second_commit(hub: Hub, proven: Path, request_: str) -> None:
+REQUESTS = ("/repos/create", "/tree/", "/validate-yaml", "/preupload/", "/objects/batch", "PUT /lfs/")
+REQUESTS += ("/lfs/verify", "/commit/main")
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_process_that_dies_at_a_request_leaves_no_second_commit(hub: Hub, proven: Path, request_: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(proven)],
         env={"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_owner", "PATH": "", "PYTHONPATH": ":".join(sys.path)},
@@ -309,12 +325,31 @@ def test_a_process_that_dies_while_it_sends_leaves_no_second_commit(hub: Hub, pr
     hub.log.clear()
     api.publish(proven, "owner/model")
     assert commits(hub) == ["initial commit", TITLE]
-    assert not any(request.startswith("PUT") for request in asked(hub))
+    arrived = REQUESTS.index(request_) >= REQUESTS.index("PUT /lfs/")
+    assert any(request.startswith("PUT") for request in asked(hub)) != arrived
 
 
 def test_a_lost_answer_is_recognised(hub: Hub, proven: Path) -> None:
     hub.faults.append(Fault("POST .*/commit/", lost=True))
     assert api.publish(proven, "owner/model").is_new
+    assert commits(hub) == ["initial commit", TITLE]
+
+
+STUMBLES = {
+    "an upload that breaks off": Fault("PUT /lfs/", cut_upload=100),
+    "an answer that breaks off": Fault("GET .*/tree/", cut_answer=10),
+    "a listing that fails": Fault("GET .*/tree/", status=500),
+    "a batch that fails": Fault("POST .*/objects/batch", status=500),
+}
+
+
+@pytest.mark.parametrize("what", STUMBLES)
+def test_a_hub_that_stumbles_ends_with_one_commit(hub: Hub, proven: Path, what: str) -> None:
+    """Some versions of huggingface_hub try again by themselves, others leave it to the user."""
+    hub.faults.append(replace(STUMBLES[what]))
+    with suppress(HubError):
+        api.publish(proven, "owner/model")
+    api.publish(proven, "owner/model")
     assert commits(hub) == ["initial commit", TITLE]
 
 
@@ -473,6 +508,14 @@ def test_an_open_pull_request_is_brought_up_to_date(theirs: Hub, proven: Path) -
     assert second.commit != first.commit
     assert len(pulls(theirs)) == 1
     assert b"better words" in contents(theirs, revision="refs/pr/1")["dinoport.json"]
+
+
+def test_a_pull_request_is_gone_on_with_by_its_revision(theirs: Hub, proven: Path) -> None:
+    api.publish(proven, "owner/model", create_pr=True)
+    done = api.publish(proven, "owner/model", revision="refs/pr/1", source_name="better words")
+    assert (done.is_new, done.revision) == (True, "refs/pr/1")
+    assert b"better words" in contents(theirs, revision="refs/pr/1")["dinoport.json"]
+    assert len(pulls(theirs)) == 1
 
 
 def test_what_was_merged_is_there(theirs: Hub, proven: Path) -> None:

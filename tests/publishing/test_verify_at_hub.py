@@ -207,3 +207,18 @@ def test_a_source_whose_path_means_nothing_is_called_as_the_user_says(source: Pa
     done = run("verify", source, tmp_path / "named", "--verify", "exact")
     assert (done.code, "warning" in done.out) == (0, False)
     assert "\nsource      run 7, epoch 100\n" in run("verify", source, tmp_path / "named", *named).out
+
+
+def test_a_fleet_takes_each_checkpoint_of_a_repository(hub: Hub, source: Path, published: Hub) -> None:
+    from huggingface_hub import HfApi
+
+    from dinoport.work.fleets.jobs import expanded
+
+    HfApi().create_repo("owner/run")
+    for name in ("ckpt/step20.pth", "ckpt/step9.pth", "log.txt"):
+        HfApi().upload_file(path_or_fileobj=source, path_in_repo=name, repo_id="owner/run")
+    found = expanded("hf://owner/run")
+    commit = json.loads(hub.file("owner/run").read_text())["refs"]["main"]
+    assert found == [f"hf://owner/run@{commit}/ckpt/step{step}.pth" for step in (9, 20)]
+    assert expanded(REPO) == [REPO]
+    assert expanded(f"{REPO}/model.safetensors") == [f"{REPO}/model.safetensors"]

@@ -140,7 +140,7 @@ def fleet(given: Any) -> int:
     if given.as_json:
         print_json(done.to_dict())
     else:
-        print("\n".join(fleet_lines(done)))
+        print(as_options("\n".join(fleet_lines(done))))
     return done.exit_code
 
 
@@ -210,7 +210,7 @@ COMMANDS = (
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
-        ["checkpoint_key", "head", "num_heads", "layer_norm_eps", "interpolation", *LOOKED, "as_json", "quiet"],
+        [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
     ),
     Command(
         verify,

@@ -56,6 +56,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("checkpoint_key", "KEY", "Which copy of the model: teacher, student …", default="teacher"),
         Option("prefix", "PREFIX", "Where in the file the model lies, as dinoport inspect prints it."),
         Option("head", "FILE", "A linear head to convert along: its file, or imagenet for the published one."),
+        Option("head_name", "NAME", "Which layer of the head's file, where it holds several."),
         Option("source_name", "NAME", "What the report calls SOURCE, where its path means nothing."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),

@@ -5,8 +5,8 @@ Imported only to verify. Every float is a float64, whatever the file says; casts
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,7 @@ class Evaluation:
         with torch.inference_mode():
             return self._run(self.export.graph, dict(inputs), watch)
 
-    def _run(self, graph: Graph, values: dict[str, Any], watch: Callable[[str, Any], None]) -> list[Any]:
+    def _run(self, graph: Graph, values: MutableMapping[str, Any], watch: Callable[[str, Any], None]) -> list[Any]:
         uses = Counter(name for node in graph.nodes for name in _read_by(node))
         uses.update(graph.outputs)
         own = {name for node in graph.nodes for name in node.outputs}
@@ -72,7 +72,9 @@ class Evaluation:
                     live -= values.pop(name).numel()
         return [self._value(graph, values, name) for name in graph.outputs]
 
-    def _computed(self, node: Node, given: list[Any], graph: Graph, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _computed(
+        self, node: Node, given: list[Any], graph: Graph, values: MutableMapping[str, Any]
+    ) -> tuple[Any, ...]:
         from dinoport.exports.operators.call import Call, UncomputableError, UnknownOperatorError
 
         if node.operator == "Constant" and node.domain in OWN_DOMAINS:
@@ -91,7 +93,7 @@ class Evaluation:
             raise BrokenGraphError(f"{node.title} ({node.name}): {why}") from error
         return result if isinstance(result, tuple) else (result,)
 
-    def _branch(self, node: Node, given: list[Any], graph: Graph, values: Mapping[str, Any]) -> Iterator[Any]:
+    def _branch(self, node: Node, given: list[Any], graph: Graph, values: MutableMapping[str, Any]) -> Iterator[Any]:
         """One of two graphs, which see the values around them."""
         condition = given[0] if given else None
         chosen = node.attributes.get("then_branch" if condition is not None and bool(condition) else "else_branch")
@@ -99,7 +101,7 @@ class Evaluation:
             raise BrokenGraphError(f"If ({node.name}): without branches")
         around = {**graph.constants, **chosen.constants}
         inner = Graph(chosen.nodes, around, (), chosen.outputs)
-        yield from self._run(inner, dict(values), lambda name, value: None)
+        yield from self._run(inner, ChainMap({}, values), lambda name, value: None)
 
     def _constant(self, node: Node) -> Any:
         """A number, numbers or a tensor that stand in a node."""

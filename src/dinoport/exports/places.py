@@ -23,7 +23,7 @@ def ends_of_blocks(graph: Graph, modules: Mapping[str, str], order: Sequence[str
     reached = {name: places[module] for name, module in modules.items() if module in places}
     pictured = {each.name for each in graph.inputs}
     ends: dict[int, str] = {}
-    made: list[str] = []
+    made: dict[str, int] = {}
     for node in graph.nodes:
         place = max((reached.get(name, -1) for name in node.inputs), default=-1)
         seen = any(name in pictured for name in node.inputs) and node.operator not in SIZES
@@ -31,11 +31,11 @@ def ends_of_blocks(graph: Graph, modules: Mapping[str, str], order: Sequence[str
             own = reached.get(name, -1)
             if name in pictured and -1 < own < place:
                 earlier = ends.get(own)
-                if earlier is None or made.index(name) < made.index(earlier):
+                if earlier is None or made.get(name, -1) < made.get(earlier, -1):
                     ends[own] = name
         for name in node.outputs:
             reached[name] = place
-            made.append(name)
+            made[name] = len(made)
             if seen:
                 pictured.add(name)
     producers = {name: node for node in graph.nodes for name in node.outputs}

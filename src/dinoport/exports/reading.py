@@ -22,8 +22,11 @@ from dinoport.tensor import TensorRef
 
 SUFFIX = ".onnx"
 
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 """A ViT-7B by the TorchScript exporter has some ten thousand."""
+
+MAX_CONSTANTS = 20_000
+"""The same has some two thousand."""
 
 MAX_DEPTH = 4
 """Of graphs within branches of graphs; exporters write one."""
@@ -35,15 +38,19 @@ def read_export(path: Path) -> tuple[Export, Checkpoint]:
     Raises CheckpointError for a file that is not sound, and UnsafeCheckpointError where it names files outside its own
     folder.
     """
-    source = LocalFile(path)
-    reader = _Reader(source, path.parent)
+    return read_bytes(LocalFile(path), path.parent)
+
+
+def read_bytes(source: ByteSource, folder: Path) -> tuple[Export, Checkpoint]:
+    """The same of bytes that are open, with the folder that other files may lie in. They are closed where it fails."""
+    reader = _Reader(source, folder)
     try:
         export = reader.export()
     except BaseException:
         reader.close()
         raise
     tree = dict(export.graph.constants)
-    return export, Checkpoint(str(path), "ONNX file", tree, (source, *reader.tensors.files.values()))
+    return export, Checkpoint(source.where, "ONNX file", tree, (source, *reader.tensors.files.values()))
 
 
 class _Reader:
@@ -51,7 +58,7 @@ class _Reader:
         self.source, self.wire = source, Wire(source)
         self.tensors = Tensors(self.wire, LocalFolder(folder))
         self.names: set[str] = set()
-        self.nodes = 0
+        self.nodes = self.constants = 0
 
     def close(self) -> None:
         for file in (self.source, *self.tensors.files.values()):
@@ -73,7 +80,7 @@ class _Reader:
                 functions.append(next((v.text() for n, v in value.fields() if n == 1 and isinstance(v, Run)), ""))
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
-        graph = self._graph(graphs[0], frozenset(), 1)
+        graph = self._graph(graphs[0], (), 1)
         return Export(self.source.where, graph, opset, " ".join(filter(None, producer)), tuple(functions))
 
     def _opset(self, message: Run) -> tuple[str, int]:
@@ -85,7 +92,7 @@ class _Reader:
                 version = value
         return domain, version
 
-    def _graph(self, message: Run, outer: frozenset[str], depth: int) -> Graph:
+    def _graph(self, message: Run, outer: tuple[set[str], ...], depth: int) -> Graph:
         """GraphProto. `outer` are the values of the graphs around it, which its nodes may use."""
         if depth > MAX_DEPTH:
             raise self.wire.broken(f"graphs within graphs, {depth} deep", f"at most {MAX_DEPTH}")
@@ -103,6 +110,9 @@ class _Reader:
                 if tensor.name in constants:
                     raise self.wire.broken(f"two tensors called {tensor.name}", "one")
                 constants[tensor.name] = tensor
+                self.constants += 1
+                if self.constants > MAX_CONSTANTS:
+                    raise self.wire.broken(f"more than {MAX_CONSTANTS} tensors", "a graph of some thousand")
             elif number == 11:
                 inputs.append(self._input(value))
             elif number == 12:
@@ -110,32 +120,36 @@ class _Reader:
             elif number == 15:
                 raise self.wire.broken("a sparse tensor", "tensors that are written whole")
         wanted = tuple(each for each in inputs if each.name not in constants)
-        known = outer | constants.keys() | {each.name for each in inputs}
-        read = tuple(self._ordered(nodes, known, depth))
-        missing = [name for name in outputs if name not in known | {each for node in read for each in node.outputs}]
+        known = {*constants, *(each.name for each in inputs)}
+        read = tuple(self._ordered(nodes, known, outer, depth))
+        missing = [name for name in outputs if not _holds((known, *outer), name)]
         if missing:
             raise self.wire.broken(f"the output {short_text(missing[0])}, which no node computes", "one of a node's")
         return Graph(read, constants, wanted, tuple(outputs))
 
-    def _ordered(self, messages: Iterable[Run], known: frozenset[str], depth: int) -> Iterator[Node]:
-        """The nodes; each may use what comes before it and nothing else, so there are no circles."""
-        computed = set(known)
+    def _ordered(
+        self, messages: Iterable[Run], known: set[str], outer: tuple[set[str], ...], depth: int
+    ) -> Iterator[Node]:
+        """The nodes; each may use what comes before it and nothing else, so there are no circles.
+
+        What they compute is added to `known`.
+        """
         for message in messages:
             self.nodes += 1
             if self.nodes > MAX_NODES:
                 raise self.wire.broken(f"more than {MAX_NODES} nodes", "a graph of some thousand")
-            node = self._node(message, frozenset(computed), depth)
-            late = [name for name in node.inputs if name and name not in computed]
+            node = self._node(message, (known, *outer), depth)
+            late = [name for name in node.inputs if name and not _holds((known, *outer), name)]
             if late:
                 found = f"{node.title} reads {short_text(late[0])}, which nothing before it computes"
                 raise self.wire.broken(found, "nodes in the order in which they are computed, without circles")
-            twice = [name for name in node.outputs if name in computed]
+            twice = [name for name in node.outputs if name in known]
             if twice:
                 raise self.wire.broken(f"{short_text(twice[0])} is computed twice", "one node for each value")
-            computed |= {name for name in node.outputs if name}
+            known |= {name for name in node.outputs if name}
             yield node
 
-    def _node(self, message: Run, known: frozenset[str], depth: int) -> Node:
+    def _node(self, message: Run, known: tuple[set[str], ...], depth: int) -> Node:
         """NodeProto."""
         inputs: list[str] = []
         outputs: list[str] = []
@@ -157,7 +171,7 @@ class _Reader:
         self.names.add(name)
         return Node(name, texts[4], texts[7], tuple(inputs), tuple(outputs), attributes)
 
-    def _attribute(self, message: Run, known: frozenset[str], depth: int) -> tuple[str, Attribute | None]:
+    def _attribute(self, message: Run, known: tuple[set[str], ...], depth: int) -> tuple[str, Attribute | None]:
         """AttributeProto: one of its values, by the type that it says."""
         name, kind = "", 0
         single: dict[int, Any] = {}
@@ -224,3 +238,7 @@ class _Reader:
                 text = value.text()
                 return int(text) if text.isdecimal() and len(text) < 9 else text
         return "?"
+
+
+def _holds(known: tuple[set[str], ...], name: str) -> bool:
+    return any(name in values for values in known)

@@ -16,6 +16,9 @@ from dinoport.networks.network import Architecture
 from dinoport.networks.observing import EMBEDDING
 from dinoport.tensor import Array, TensorRef
 
+MAX_TABLES = 200
+"""How many tensors are looked at in pairs: two in every block of a large model."""
+
 UNIT_CIRCLE = 1e-2
 """How far the squares of a cosine and a sine that float16 rounded may add up beside 1."""
 
@@ -162,6 +165,7 @@ def rotation_tables(constants: Mapping[str, TensorRef], size: int) -> tuple[str,
         for name, tensor in constants.items()
         if tensor.is_float and tensor.size == size
     }
+    tables = dict(list(tables.items())[:MAX_TABLES])
     bounded = {name: values for name, values in tables.items() if abs(values).max() <= 1 + UNIT_CIRCLE}
     found: dict[str, None] = {}
     for name, values in bounded.items():

@@ -10,32 +10,26 @@ from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.errors import CheckpointError, SettingError, UnknownModelError
+from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
+from dinoport.finding.heads import Head, HeadFile
+from dinoport.finding.labels import stored_labels
+from dinoport.finding.strays import refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target
+from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
-from dinoport.mapping.folding import fold_names
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Wishes
-from dinoport.networks.network import Architecture, optional_names
+from dinoport.networks.network import Classifier
 from dinoport.request import Request
-from dinoport.tensor import Shape, TensorRef
+from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
-
-
-@dataclass(frozen=True)
-class Head:
-    """A linear head from a file of its own: what the file calls its layer, its tensors, and where it is from."""
-
-    layer: str
-    tensors: Mapping[str, TensorRef]
-    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Provenance:
 def read_model(
     checkpoint: Checkpoint,
     request: Request,
-    head: Head | None = None,
+    head_file: HeadFile | None = None,
     claimed: frozenset[str] = frozenset(),
     *,
     weigh_heads: bool = False,
@@ -70,32 +64,32 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, timm.other_head if timm else None)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    arranged, of_layout = naming.arranged(tensors)
+    shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
         rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
     ]
-    decoding = decode(tensors, naming.rules(shapes, wishes), drops)
+    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
     decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
-    if head is not None:
-        if own := classifier or ("classifier" if state.head else None):
-            raise SettingError(
-                f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
-                found=f"{own}.weight",
-                next_step="leave `head` out",
-            )
+    own = classifier or ("classifier" if state.head else None)
+    if head_file is not None and own is not None:
+        raise SettingError(
+            f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
+            found=f"{own}.weight",
+            next_step="leave `head` out",
+        )
+    if head_file is not None:
         classifier = family.classifiers[0] if family.classifiers else "head"
-        decoding = _with_head(decoding, head)
     elif state.head:
         classifier = family.classifiers[-1]
-        decoding = _with_head(decoding, Head("classifier", state.head, ()))
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -104,19 +98,28 @@ def read_model(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        head=head.layer if head else None,
-        weigh_heads=weigh_heads,
         preprocessing=timm.preprocessing if timm else None,
     )
-    reading = _read(naming, evidence)
+    head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
+    if head is not None:
+        evidence, decoding = _with_head(evidence, decoding, head)
+    elif state.head:
+        beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
+        evidence = replace(beside_it, head=None)
+    reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
-    _refuse_strays(checkpoint.where, found, reading.architecture, beside, shapes, wishes)
+    outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
+    labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
+    labels = (timm and timm.labels) or labels
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
+        *of_layout,
         *(head.remarks if head else ()),
         *reading.remarks,
+        *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
@@ -131,7 +134,7 @@ def read_model(
         settings=reading.settings,
         preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
         classifier=classifier,
-        labels=timm.labels if timm else None,
+        labels=labels,
         record=timm.record if timm else {},
         remarks=remarks,
         heads=reading.heads,
@@ -189,33 +192,6 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
 
 
-TRAINING_ALONE = ("mask_token",)
-"""A decoder may have one of its own, and no output depends on it."""
-
-
-def _refuse_strays(
-    where: str,
-    found: Found,
-    model: Architecture,
-    beside: Sequence[Dropped],
-    shapes: Mapping[str, Shape],
-    wishes: Wishes,
-) -> None:
-    """Raise CheckpointError where a tensor that the backbone may have, and does not, lies under another prefix."""
-    others = {each.name: each.shape for each in beside if each.reason == BESIDE}
-    absent = (optional_names(model) if others else frozenset()) - {*TRAINING_ALONE}
-    rules = found.naming.rules({**others, **shapes}, wishes) if absent else ()
-    strays = [name for name in others if any(claim.source in absent for claim in claims_of_target(name, rules))]
-    if strays:
-        raise CheckpointError(
-            f"{where} holds a part of its backbone under another prefix than the rest",
-            expected="all tensors of the model under one prefix",
-            found=", ".join(found.state.originals.get(name, name) for name in fold_names(strays)[:5]),
-            cause="state dicts that were merged, or names that were changed",
-            next_step="save the state dict of the backbone on its own with torch.save",
-        )
-
-
 def _read(naming: Naming, evidence: Evidence) -> Reading:
     """The settings of a model. What lies beside its tensors is believed as a whole or not at all.
 
@@ -240,23 +216,6 @@ def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], t
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
 
 
-def head_of(checkpoint: Checkpoint, remarks: tuple[str, ...]) -> Head:
-    """The linear layer that is all that a file holds. Raises SettingError where it is anything else."""
-    states = state_dicts(checkpoint)
-    for state in states:
-        layers = {full_name.rpartition(".")[0] for full_name in state.tensors}
-        leaves = {full_name.rpartition(".")[2]: tensor for full_name, tensor in state.tensors.items()}
-        if len(layers) == 1 and leaves.keys() == {"weight", "bias"}:
-            return Head(layers.pop(), leaves, remarks)
-    names = [full_name for state in states for full_name in state.tensors]
-    raise SettingError(
-        f"{checkpoint.where} is not a linear head",
-        expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
-        found=", ".join(fold_names(names)[:6]),
-        next_step="give the file of one linear classifier, or leave `head` out",
-    )
-
-
 def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
@@ -274,10 +233,21 @@ def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Proven
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 
-def _with_head(decoding: Decoding, head: Head) -> Decoding:
+def _with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evidence, Decoding]:
+    """A backbone with a linear layer as its classifier."""
     layer = {f"classifier.{leaf}": tensor.renamed(f"classifier.{leaf}") for leaf, tensor in head.tensors.items()}
     own = decode(layer, (copy("classifier.{p}", "classifier.{p}"),))
-    return replace(decoding, steps={**decoding.steps, **own.steps})
+    whole = replace(decoding, steps={**decoding.steps, **own.steps})
+    return replace(evidence, tensors=whole.tensors, head=head.layer), whole
+
+
+def _labels(
+    checkpoint: Checkpoint, head_file: HeadFile | None, classifier: Classifier | None
+) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
+    """The names of the classes that the file of the classifier holds, and a word on where."""
+    holder = head_file.checkpoint if head_file else checkpoint
+    found = stored_labels(holder.tree, classifier.classes) if classifier else None
+    return (found[0], (f"names of {len(found[0])} classes from {found[1]} in {holder.where}",)) if found else (None, ())
 
 
 def _under_own_names(problems: Sequence[Problem], classifier: str | None) -> list[Problem]:

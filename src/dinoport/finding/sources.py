@@ -1,4 +1,4 @@
-"""The one place that says what a SOURCE is: a path, a published name, or an address."""
+"""The one place that says what a SOURCE is: a path, a published name, an address, or an object in memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dinoport.files.address import Address, refuse_empty
 from dinoport.files.byte_sources import unreadable
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.live import Live
 from dinoport.formats.opening import open_checkpoint
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
@@ -42,7 +43,9 @@ class PublishedName(str):
 
 @dataclass(frozen=True)
 class Located:
-    """What a source turned out to be: a path, or an address. `shown` is what to call it: an address may hold secrets.
+    """What a source turned out to be: a path, an address, or `live`, an object in memory.
+
+    `shown` is what to call it: an address may hold secrets.
 
     `published` is the model whose name, or whose file's name, was given. `fetched` says that this run has the file, all
     of it, from its published address over HTTPS. That a file is called so, or lies in a cache under that name, does not
@@ -56,6 +59,7 @@ class Located:
     remarks: tuple[str, ...] = ()
     fetched: bool = False
     looked_at: bool = False
+    live: Live | None = None
 
     def genuine(self, family: str) -> Published | None:
         """The published model that this is beyond doubt: by where it came from. `family` is what its tensors say."""
@@ -63,6 +67,8 @@ class Located:
 
     def open(self, on_progress: Progress = silent) -> Checkpoint:
         """Open it. The caller closes the checkpoint. Raises CheckpointError."""
+        if self.live is not None:
+            return self.live.open()
         if self.path is not None:
             return open_checkpoint(self.path)
         from dinoport.formats.remote.opening import open_remote
@@ -81,6 +87,8 @@ def locate(
     What is on disk wins over a published name that is not given as a PublishedName. Raises DinoportError for a name
     that is not known or cannot be converted, and for a download that fails.
     """
+    if isinstance(source, Live):
+        return Located(str(source), live=source)
     refuse_empty("SOURCE", source)
     if is_address(source):
         name = shown_source(source)

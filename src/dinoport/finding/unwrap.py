@@ -235,14 +235,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         for prefix, count in Counter(named.removed for named in names).items()
         if prefix
     ]
-    if _has_block_chunks(names):
+    if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
         notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
-    for named in _told_apart(names):
+    for named in names if chunked else _told_apart(names):
         known = tensors.get(named.name)
         if known is not None and _is_one(known, named.tensor.renamed(named.name)):
             continue

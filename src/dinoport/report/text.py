@@ -264,7 +264,7 @@ def _proofs(report: Report) -> Iterator[str]:
     if proofs.outputs:
         yield from _outputs(proofs.outputs)
     if proofs.exported:
-        yield from _exported(proofs.exported)
+        yield from _entries("graph", graph_lines(proofs.exported))
     if proofs.genuine:
         yield from _genuine(proofs.genuine)
     if proofs.pixels:
@@ -314,7 +314,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
     yield from _entries("outputs", lines)
 
 
-def _exported(found: ExportedProof) -> Iterator[str]:
+def graph_lines(found: ExportedProof) -> list[str]:
     """What is known of a graph beside its tensors and outputs."""
     lines = []
     if found.healed:
@@ -327,13 +327,13 @@ def _exported(found: ExportedProof) -> Iterator[str]:
         lines.append(f"compared by themselves, as tables of positions: {', '.join(_few(found.tables))}")
     if found.remaining:
         lines.append(f"in no form of the original, and no matrix of its: {', '.join(_few(found.remaining))}")
-    yield from _entries("graph", lines)
     if found.runtime_difference:
         judged = "passed" if found.runtime_difference.relative <= RUNTIME_GATE else "failed"
         limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is no proof of equality"
         judged = "measured" if found.rounds else judged
         differ = f"outputs differ by {figure(found.runtime_difference.relative)}"
-        yield from entry("runtime", f"{judged}: {found.runtime}, {differ}, {limit}")
+        lines.append(f"{found.runtime} {judged}: {differ}, {limit}")
+    return lines
 
 
 def _genuine(proof: GenuineProof) -> Iterator[str]:

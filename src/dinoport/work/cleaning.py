@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.timm import card as timm
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
@@ -70,8 +71,7 @@ def private_places(report: Mapping[str, Any]) -> list[str]:
 def cleaned_report(report: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
     """A report for the public, without its seal."""
     clean = cleaner(report, name, source)
-    target = str(report["target"])
-    usage = [line.replace(python_text(target), python_text(name)) for line in report.get("usage", ())]
+    usage = [_loading(line, str(report["target"]), name) for line in report.get("usage", ())]
     return {
         **{field: _cleaned(value, clean) for field, value in report.items() if field != SEAL},
         "source": {**_cleaned(report["source"], clean), "where": source},
@@ -88,11 +88,17 @@ def cleaned_card(card: str, report: Mapping[str, Any], name: str, source: str) -
     clean = cleaner(report, name, source)
     folder = Path(str(report["target"])).name
     card = card.replace(f"\n# {shown_markdown(folder)}\n", f"\n# {shown_markdown(name)}\n", 1)
-    card = card.replace(f"from_pretrained({python_text(folder)})", f"from_pretrained({python_text(name)})")
+    card = _loading(card, folder, name)
     for text in sorted({*_texts(report)}, key=len, reverse=True):
         if clean(text) != text:
             card = card.replace(shown_markdown(text), shown_markdown(clean(text)))
     return card
+
+
+def _loading(code: str, folder: str, name: str) -> str:
+    """Python that loads the repository, where it loaded the folder."""
+    code = code.replace(f"from_pretrained({python_text(folder)})", f"from_pretrained({python_text(name)})")
+    return code.replace(timm.address(folder), timm.address(name, timm.AT_HUB))
 
 
 def _command(report: Mapping[str, Any], name: str, source: str) -> str:

@@ -18,7 +18,8 @@ from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.finding.models import Head, Provenance, head_of, read_model
+from dinoport.finding.heads import HeadFile, head_file
+from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
@@ -182,7 +183,7 @@ def prepare_opened(
         if request.head is not None:
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
-            head = _head(opened, located_head)
+            head = _head(opened, located_head, request.head_name)
         model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
@@ -223,10 +224,8 @@ def prepare_opened(
         )
 
 
-def _head(checkpoint: Checkpoint, located: Located) -> Head:
-    from dinoport.codebases.published import file_name
-
-    return head_of(checkpoint, located.remarks or (f"classifier from {file_name(located.shown)}",))
+def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFile:
+    return head_file(checkpoint, name, " ".join(located.remarks) or None)
 
 
 def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
@@ -249,7 +248,7 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "num_heads", "layer_norm_eps", "interpolation")
+OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "head_name", "num_heads", "layer_norm_eps", "interpolation")
 """What config.json says of a folder, or what a folder has not."""
 
 
@@ -261,6 +260,11 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
         raise UsageError(
             "`checkpoint_key` and `prefix` both say where the model lies",
             next_step="give one of the two",
+        )
+    if request.head_name is not None and request.head is None:
+        raise UsageError(
+            "`head_name` says which layer of the file that `head` gives",
+            next_step="add `head=FILE`, or leave `head_name` out",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to != "transformers" and "max_shard_bytes" in asked:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class, own_interpolation
-from dinoport.errors import UnknownModelError, UnsafeCheckpointError
+from dinoport.errors import UnknownModelError, UnsafeCheckpointError, UsageError
 from dinoport.exports.graph import Export
 from dinoport.exports.reading import SUFFIX, read_export
 from dinoport.files.folders import LocalFolder
@@ -64,7 +64,11 @@ def exported_at(place: Path) -> Path | None:
 def verify_export(
     source: str | Path, graph: Path, request: Request | None, checks: Checks, on_progress: Progress
 ) -> Report:
-    """Prove an ONNX file against the source that it was, or might have been, exported from."""
+    """Prove an ONNX file against the source that it was, or might have been, exported from.
+
+    Raises UsageError for what cannot be asked of a graph.
+    """
+    _refuse_unused(request or Request(), checks)
     export, written = read_export(graph)
     with written, _prepared(source, request or Request(), checks, on_progress) as conversion:
         announce(sources(conversion.plan.steps).values())
@@ -87,6 +91,26 @@ def verify_export(
             usage=(),
         )
         return with_hashes(report, conversion.checkpoint, written) if checks.pictures else report
+
+
+def refuse_processor(checks: Checks) -> None:
+    """Raise UsageError for a processor that was named for something else than a graph."""
+    if checks.processor is not None:
+        raise UsageError(
+            "`processor` is for an ONNX graph, which holds none itself",
+            found="a folder or a file of weights",
+            next_step="leave `processor` out",
+        )
+
+
+def _refuse_unused(request: Request, checks: Checks) -> None:
+    reasons = {
+        "dtype": "the file itself says which dtype its weights have",
+        "reference": "a graph is compared with the network's own forward pass",
+    }
+    for name, why in reasons.items():
+        if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
+            raise UsageError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def silent_fleet(result: Mapping[str, Any], done: int, total: int, running: Sequ
 
 
 class Future(Protocol):
+    def cancel(self) -> Any: ...
     def done(self) -> bool: ...
     def result(self) -> Any: ...
 
@@ -97,13 +98,18 @@ def run_fleet(
 def _carried(executor: Executor, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
     """The results of jobs that an engine does, as they come. What it lost is said of that job alone."""
     waiting = [(job, _submitted(executor, job)) for job in jobs]
-    while waiting:
-        ready = [each for each in waiting if isinstance(each[1], BaseException) or each[1].done()]
-        for each in ready:
-            waiting.remove(each)
-            yield _result(*each)
-        if not ready:
-            time.sleep(POLL_SECONDS)
+    try:
+        while waiting:
+            ready = [each for each in waiting if isinstance(each[1], BaseException) or each[1].done()]
+            for each in ready:
+                waiting.remove(each)
+                yield _result(*each)
+            if not ready:
+                time.sleep(POLL_SECONDS)
+    finally:
+        for _, future in waiting:  # where the fleet is left early
+            if not isinstance(future, BaseException):
+                future.cancel()
 
 
 def _submitted(executor: Executor, job: Mapping[str, Any]) -> Future | BaseException:

@@ -32,6 +32,9 @@ PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.
 
 MAIN = "main"
 
+PULL_REQUESTS = "refs/pr/"
+"""How revisions begin that are pull requests: they are there, as is their repository."""
+
 MAX_TEXT_BYTES = 1024 * 1024
 """Of a file that is looked through for paths."""
 
@@ -99,9 +102,9 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
         raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
     on_progress(SENDING, 0, 0)
     author = repository.user() if asked.create_pr else ""
-    if not asked.create_pr:
+    if not asked.create_pr and not (asked.revision or "").startswith(PULL_REQUESTS):
         repository.create(asked.private)
-        if asked.revision is not None and not asked.revision.startswith("refs/"):
+        if asked.revision is not None:
             repository.branch(asked.revision)
     head = repository.head(asked.revision)
     _refuse_other_visibility(repository, head, asked)

@@ -52,7 +52,7 @@ def report_of(
         recorded=bool(files),
         remarks=conversion.remarks,
         versions=_versions(),
-        command=_command(conversion, target, checks or Checks()),
+        command="" if conversion.located.live else _command(conversion, target, checks or Checks()),
         usage=conversion.writing.usage(conversion.target, target),
         heads=model.heads,
     )

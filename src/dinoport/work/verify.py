@@ -27,7 +27,7 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.work import integrity
 from dinoport.work.conversion import Conversion, prepare
-from dinoport.work.exports import exported_at, verify_export
+from dinoport.work.exports import exported_at, refuse_processor, verify_export
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
@@ -43,6 +43,7 @@ def verify_place(
     on_progress(READING, 0, 0)
     if (graph := exported_at(place)) is not None:
         return verify_export(source, graph, request, checks, on_progress)
+    refuse_processor(checks)
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)

@@ -7,6 +7,7 @@ from math import isqrt
 
 from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading, RunConfig
+from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
@@ -154,6 +155,8 @@ def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
     if classifier is None or classifier.features is Features.CLS:
         return ()
+    if evidence.head and features_of(evidence.head):
+        return (columns_setting(classifier.features.value, evidence.head, (evidence.head,), "dinov2/eval/linear.py"),)
     own = ("", "linear_head")
     return (columns_setting(classifier.features.value, evidence.head, own, "dinov2/hub/classifiers.py"),)
 
@@ -164,9 +167,13 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     if shape is None:
         return None
     features = {width: Features.CLS, 2 * width: Features.CLS_MEAN}.get(shape[1]) if len(shape) == 2 else None
-    if features is not None:
+    named = features_of(evidence.head or "")
+    if features is not None and named in (None, (1, features is Features.CLS_MEAN)):
         return Classifier(features, shape[0])
     layers = "CLS tokens of the last four blocks and a patch mean" if shape[1:] == (5 * width,) else "other features"
+    if named is not None:
+        mean = "and their patch mean" if named[1] else "without a patch mean"
+        layers = f"CLS tokens of the last {named[0]} blocks, {mean}, by the name {evidence.head}"
     raise UnknownModelError(
         "this linear head cannot be converted: no class of Transformers computes its features",
         where=f"{evidence.classifier}.weight",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dinoport.codebases.target import Target
 from dinoport.shown.text import python_text
 
+ON_DISK, AT_HUB = "local-dir:", "hf-hub:"
+"""How timm tells a folder on this machine from a repository of the Hub."""
 
-def address(folder: str) -> str:
-    """The folder as timm takes it, as a literal of Python; a repository on the Hub is `hf-hub:USER/NAME`."""
-    return python_text(f"local-dir:{folder}")
+
+def address(folder: str, where: str = ON_DISK) -> str:
+    """The folder as timm takes it, as a literal of Python."""
+    return python_text(f"{where}{folder}")
 
 
 def example(target: Target, folder: str) -> list[str]:

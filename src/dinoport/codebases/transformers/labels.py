@@ -39,6 +39,18 @@ def read_labels(name_or_path: str, classes: int) -> dict[int, str]:
     return _complete(list(pairs), name_or_path, classes)
 
 
+def labels_of(value: object, classes: int) -> dict[int, str] | None:
+    """Names by class index from plain data of a checkpoint, in the forms of `read_labels`; None for anything else."""
+    content = _Object(value.items()) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+    flat = [part for pair in content for part in pair] if isinstance(content, _Object) else content
+    if not isinstance(flat, list) or not flat or not all(isinstance(part, str | int) for part in flat):
+        return None
+    try:
+        return _complete(list(_pairs(content, "")), "", classes)
+    except SettingError:
+        return None
+
+
 class _Object(list[tuple[str, object]]):
     """A JSON object, with the keys that it gives twice."""
 

@@ -36,7 +36,7 @@ def write_safetensors(
     # Wide items first: whatever follows a whole number of 8-byte items is aligned for 8, 4, 2 and 1. The sort is
     # stable, so tensors of one dtype keep the plan's order.
     ordered = sorted(tensors, key=lambda tensor: -tensor.target.dtype.itemsize)
-    header = _header(specs(ordered), metadata)
+    header = header_of(specs(ordered), metadata)
     census: dict[str, Census] = {}
     with OutputFile(path, len(header) + sum(tensor.target.size_bytes for tensor in ordered)) as file:
         file.write(header)
@@ -90,7 +90,7 @@ def _shards(tensors: Sequence[Writable], max_shard_bytes: int) -> list[list[Writ
     return shards
 
 
-def _header(ordered: Sequence[TensorSpec], metadata: Mapping[str, str]) -> bytes:
+def header_of(ordered: Sequence[TensorSpec], metadata: Mapping[str, str]) -> bytes:
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     start = 0
     for spec in ordered:

@@ -19,6 +19,11 @@ from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.exported.folds import Fold, folds_of
 from dinoport.tensor import Array, Shape, TensorRef, is_matrix, shape_text
 
+MAX_LIKENED = 8
+"""Of how many strange matrices it is said what they are like: all of another model's are strange."""
+
+UNLIKE = "holds no weight of the original"
+
 MAX_JOINED = 3
 """How many tensors are looked for one after the other: queries, keys and values."""
 
@@ -95,7 +100,8 @@ def look_up(
             if fold is not None:
                 folded[name] = fold
             elif _bare(tensor.shape) in shapes:
-                problems.append(f"{name} {shape_text(tensor.shape)} {lookup.likeness(values)}")
+                likeness = lookup.likeness(values) if len(problems) < MAX_LIKENED else UNLIKE
+                problems.append(f"{name} {shape_text(tensor.shape)} {likeness}")
             else:
                 remaining.append(f"{name} {shape_text(tensor.shape)}")
             continue
@@ -152,8 +158,10 @@ class _Lookup:
 
     def find(self, values: Array) -> tuple[tuple[str, ...], bool] | None:
         """The canonical tensors whose values these are, and whether they are so without being rounded."""
-        for variant in _variants(values):
-            for match in (self._whole(variant), self._part(variant), self._joined(variant)):
+        variants = [*_variants(values)]
+        for look in (self._whole, self._part, self._joined):  # the last two read more
+            for variant in variants:
+                match = look(variant)
                 if match is not None:
                     return match
         return None
@@ -174,9 +182,11 @@ class _Lookup:
             own = _bare(each.tensor.shape)
             if own[1:] != shape[1:] or len(own) != len(shape) or own[0] <= shape[0] or own[0] % shape[0]:
                 continue
-            whole = _rounded(each.tensor.read(), values.dtype).reshape(own[0] // shape[0], -1)
-            for rows in whole:
-                if _same(rows, values.reshape(-1)):
+            for start in range(0, each.tensor.size, values.size):
+                if not _same(_first(each.tensor, start, values.dtype), values.reshape(-1)[:1]):
+                    continue
+                rows = np.concatenate([block.copy() for block in each.tensor.blocks(start, start + values.size)])
+                if _same(_rounded(rows, values.dtype), values.reshape(-1)):
                     return each.parts, each.tensor.dtype.itemsize <= values.dtype.itemsize
         return None
 
@@ -196,16 +206,14 @@ class _Lookup:
         if dtype not in self._by_ends:
             table: dict[tuple[Any, ...], list[Known]] = {}
             for each in self._known:
-                last = each.tensor.size - 1
-                first_and_last = (next(iter(each.tensor.blocks(at, at + 1)))[:1].copy() for at in (0, last))
-                ends = np.concatenate([_rounded(end, dtype) for end in first_and_last])
+                ends = np.concatenate([_first(each.tensor, at, dtype) for at in (0, each.tensor.size - 1)])
                 table.setdefault((_bare(each.tensor.shape), *_ends(ends)), []).append(each)
             self._by_ends[dtype] = table
         return self._by_ends[dtype]
 
     def likeness(self, values: Array) -> str:
         """What can be said of values that are nowhere in the original: which tensor they are most like, and how far."""
-        best, words = 0.5, "holds no weight of the original"
+        best, words = 0.5, UNLIKE
         for variant in _variants(values):
             for each in self._known:
                 if _bare(each.tensor.shape) != _bare(variant.shape):
@@ -258,6 +266,11 @@ def _variants(values: Array) -> Iterator[Array]:
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values).astype(dtype, copy=False)
+
+
+def _first(tensor: TensorRef, at: int, dtype: np.dtype[Any]) -> Array:
+    """One element, as an array."""
+    return _rounded(next(iter(tensor.blocks(at, at + 1)))[:1].copy(), dtype)
 
 
 def _ends(flat: Array) -> tuple[bytes, bytes]:

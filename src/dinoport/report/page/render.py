@@ -18,7 +18,7 @@ from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import Proofs, Word
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text, counts_text, figure, headline
+from dinoport.report.text import cause_text, counts_text, figure, graph_lines, headline
 from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text
 
@@ -66,6 +66,7 @@ def page(report: Report) -> str:
         counts=counts_text(report.accounting.counts),
         gate=f"{GATE:.0e}",
         outputs=proofs.outputs,
+        graph=graph_lines(proofs.exported) if proofs.exported else [],
         chart=_chart(proofs),
         sizes=_sizes(proofs.outputs),
         heads=report.heads,
@@ -117,7 +118,10 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         found = f"{exact.found + exact.recomputed} tensors"
         tiles = [Tile("Exact", _judged(exact.passed), found, "found again bit for bit, or recomputed alike")]
     loading = proofs.loading
-    if loading:
+    if exported := proofs.exported:
+        limit = f"by {exported.producer or 'an exporter that gives no name'}"
+        tiles.append(Tile("Graph", "read", f"opset {exported.opset}", limit))
+    elif loading:
         count = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
         limit = f"missing, unexpected or mismatched in transformers {loading.version}"
         tiles.append(Tile("Loading", _judged(loading.passed), f"{count} keys", limit))

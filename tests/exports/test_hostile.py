@@ -1,0 +1,217 @@
+"""Files that were made to do harm, or are no sound graphs: one message each, and nothing that grows without bounds."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dinoport.api import verify
+from dinoport.errors import CheckpointError, UnsafeCheckpointError
+from dinoport.exports import reading
+from dinoport.exports.graph import Graph, Input, Node
+from dinoport.exports.reading import read_export
+from tests import tiny
+from tests.exports import writing
+from tests.exports.writing import FLOAT, constant, graph, model, number, run, runs
+
+PICTURE = Input("x", FLOAT, (1, 3, 8, 8))
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def of(*nodes: Node, outputs: tuple[str, ...] = ("y",), **constants: np.ndarray) -> bytes:
+    held = {name: constant(array, name) for name, array in constants.items()}
+    return model(graph(Graph(nodes, held, (PICTURE,), outputs)))
+
+
+def step(operator: str, inputs: tuple[str, ...], output: str = "y", **attributes: object) -> Node:
+    return Node("", operator, "", inputs, (output,), attributes)  # type: ignore[arg-type]
+
+
+def holding(entry: bytes) -> bytes:
+    """A graph with one tensor, given as bytes."""
+    return model(run(5, entry) + runs(12, [run(1, "weight")]))
+
+
+def within(depth: int) -> Graph:
+    inner = Graph((), {"z": constant(WEIGHT, "z")}, (), ("z",))
+    for _ in range(depth):
+        inner = Graph((step("If", ("x",), "z", then_branch=inner, else_branch=inner),), {}, (PICTURE,), ("z",))
+    return inner
+
+
+HUGE = b"".join(number(1, size) for size in (2**39, 2**39)) + number(2, 1) + run(8, "weight") + run(9, b"")
+LYING = b"".join(number(1, size) for size in (1000, 1000)) + number(2, 1) + run(8, "weight") + run(9, bytes(8))
+TEXTS = number(1, 1) + number(2, 8) + run(8, "weight") + run(6, b"text")
+
+UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
+    "nothing": (lambda: b"", "0 graphs"),
+    "two graphs": (lambda: of() + run(7, b""), "2 graphs"),
+    "cut off": (lambda: of(step("Relu", ("x",)))[:-20], "bytes of field"),
+    "an endless number": (lambda: b"\x08" + b"\xff" * 12, "more than ten bytes"),
+    "a group": (lambda: b"\x0b", "a field of kind 3"),
+    "a circle": (lambda: of(step("Add", ("x", "y"), "z"), step("Relu", ("z",))), "Add reads 'y', which nothing before"),
+    "a value computed twice": (lambda: of(step("Relu", ("x",)), step("Abs", ("x",))), "'y' is computed twice"),
+    "an output of nothing": (lambda: of(outputs=("nowhere",)), "the output 'nowhere'"),
+    "a tensor of 2^78 numbers": (lambda: holding(HUGE), "weight of shape"),
+    "a shape that lies": (lambda: holding(LYING), "weight: shape (1000, 1000) in 8 bytes"),
+    "texts": (lambda: holding(TEXTS), "of texts or segments"),
+    "an unknown type": (lambda: holding(number(2, 99) + run(8, "weight")), "weight of ONNX's type 99"),
+    "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a name that is none"),
+    "graphs in graphs": (lambda: model(graph(within(9))), "graphs within graphs"),
+    "a sparse tensor": (lambda: model(run(15, b"") + runs(12, [run(1, "x")])), "a sparse tensor"),
+}
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_a_file_that_is_not_sound_is_refused_in_one_message(what: str, tmp_path: Path) -> None:
+    content, found = UNSOUND[what]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content())
+    with pytest.raises(CheckpointError, match="is not a sound ONNX file") as raised:
+        read_export(path)
+    assert found in str(raised.value)
+    assert "try: fetch or export the file again" in str(raised.value)
+
+
+@pytest.mark.parametrize("location", ["../weights", "/etc/passwd", "a/../../b", "..\\weights", "c:weights", ""])
+def test_a_file_outside_the_folder_is_not_opened(location: str, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(WEIGHT.tobytes())
+    path = tmp_path / "inner" / "model.onnx"
+    path.parent.mkdir()
+    path.write_bytes(holding(writing.external("weight", WEIGHT, location)))
+    with pytest.raises(UnsafeCheckpointError, match="names a file outside its folder") as raised:
+        read_export(path)
+    assert "where: weight" in str(raised.value)
+
+
+def test_nor_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(WEIGHT.tobytes())
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "weights").symlink_to(tmp_path / "secret")
+    (inner / "model.onnx").write_bytes(holding(writing.external("weight", WEIGHT, "weights")))
+    with pytest.raises(UnsafeCheckpointError, match="a link that leaves its folder"):
+        read_export(inner / "model.onnx")
+
+
+def test_a_file_beside_is_read_where_it_says(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(bytes(16) + WEIGHT.tobytes())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(holding(writing.external("weight", WEIGHT, "weights", offset=16, length=24)))
+    export, files = read_export(path)
+    with files:
+        assert (export.graph.constants["weight"].read() == WEIGHT).all()
+        assert files.size_bytes == path.stat().st_size + 40
+
+
+@pytest.mark.parametrize(("offset", "length"), [(17, 24), (2**60, 24), (16, 23)])
+def test_a_place_beyond_the_file_is_refused(offset: int, length: int, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(bytes(40))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(holding(writing.external("weight", WEIGHT, "weights", offset=offset, length=length)))
+    with pytest.raises(CheckpointError, match=r"ends too early|not a sound ONNX file"):
+        read_export(path)
+
+
+def test_too_many_nodes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_NODES", 5)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(of(*(step("Relu", ("x",), f"y{place}") for place in range(6)), outputs=("y1",)))
+    with pytest.raises(CheckpointError, match="is not a sound ONNX file"):
+        read_export(path)
+
+
+LARGE = np.array([1 << 20, 1 << 20], np.int64)
+NODES: dict[str, tuple[tuple[Node, ...], str]] = {
+    "a shape without end": ((step("ConstantOfShape", ("large",)),), "a value of shape"),
+    "an expansion": ((step("Expand", ("one", "large")),), "a value of shape"),
+    "a repetition": ((step("Tile", ("square", "large")),), "a value of shape"),
+    "a range": ((step("Range", ("zero", "many", "unit")),), "a range from"),
+    "a padding": ((step("Pad", ("square", "around")),), "a value of shape"),
+    "a sum of a row and a column": ((step("Add", ("row", "column")),), "a value of shape"),
+    "a product of a row and a column": ((step("MatMul", ("column", "row")),), "a value of shape"),
+    "a picture made larger": ((step("Resize", ("x", "", "scales"), mode="linear"),), "a value of shape"),
+    "shapes that do not fit": ((step("MatMul", ("x", "large")),), "MatMul"),
+    "a negative axis": ((step("Gather", ("square", "large")),), "Gather"),
+}
+CONSTANTS = {
+    "large": LARGE,
+    "one": np.ones(1, np.float32),
+    "square": np.ones((2, 2), np.float32),
+    "zero": np.array(0, np.int64),
+    "many": np.array(1 << 40, np.int64),
+    "unit": np.array(1, np.int64),
+    "around": np.array([0, 0, 1 << 20, 1 << 20], np.int64),
+    "row": np.ones((1, 1 << 15), np.float32),
+    "column": np.ones((1 << 15, 1), np.float32),
+    "scales": np.array([1, 1, 1e5, 1e5], np.float32),
+}
+
+
+@pytest.mark.parametrize("what", NODES)
+def test_a_step_that_takes_memory_without_end_is_not_computed(what: str) -> None:
+    torch = pytest.importorskip("torch")
+    from dinoport.exports.evaluation import BrokenGraphError, Evaluation
+    from dinoport.exports.graph import Export
+
+    nodes, found = NODES[what]
+    constants = {name: constant(array, name) for name, array in CONSTANTS.items()}
+    export = Export("memory", Graph(nodes, constants, (PICTURE,), ("y",)), 20, "tests")
+    tracemalloc.start()
+    with pytest.raises(BrokenGraphError) as raised:
+        Evaluation(export).run({"x": torch.ones(1, 3, 8, 8, dtype=torch.float64)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found in str(raised.value)
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("operator", ["Loop", "Scan", "SequenceAt", "StringNormalizer"])
+def test_loops_and_other_operators_are_named(operator: str) -> None:
+    torch = pytest.importorskip("torch")
+    from dinoport.exports.evaluation import Evaluation, UnshownError
+    from dinoport.exports.graph import Export
+
+    export = Export("memory", Graph((step(operator, ("x",)),), {}, (PICTURE,), ("y",)), 20, "tests")
+    with pytest.raises(UnshownError, match=f"the operator {operator} is not known"):
+        Evaluation(export).run({"x": torch.ones(1)})
+
+
+def test_an_operator_that_the_file_defines_itself_is_not_run(tmp_path: Path) -> None:
+    """A function may be called as a known operator is; it is filed under a domain of its own."""
+    torch = pytest.importorskip("torch")
+    from dinoport.exports.evaluation import Evaluation, UnshownError
+
+    relu = replace(step("Relu", ("x",)), domain="own")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(of(relu) + run(25, run(1, "Relu") + run(10, "own")))
+    export, files = read_export(path)
+    with files, pytest.raises(UnshownError, match="the operator own::Relu is not known"):
+        Evaluation(export).run({"x": torch.ones(1)})
+
+
+def test_an_archive_of_torch_export_is_refused_by_name(tmp_path: Path) -> None:
+    source = tiny.write(tmp_path / "original.pth")
+    archive = tmp_path / "model.pt2"
+    archive.write_bytes(b"PK\3\4")
+    with pytest.raises(UnsafeCheckpointError, match=r"is an archive of torch\.export, which is not read") as raised:
+        verify(source, archive, tiny.REQUEST, level="exact")
+    assert "runs code that the file holds" in str(raised.value)
+    assert "ONNX" in str(raised.value)
+
+
+def test_a_graph_that_takes_no_picture_is_not_shown(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    source = tiny.write(tmp_path / "original.pth")
+    held = {"weight": constant(WEIGHT, "weight")}
+    for place, sizes in enumerate([(1, 7), (1, 5, 8, 8), (1, 3, 1 << 20, 8), (1 << 40, 3, 8, 8)]):
+        path = tmp_path / f"{place}.onnx"
+        path.write_bytes(model(graph(Graph((step("Relu", ("x",)),), held, (Input("x", FLOAT, sizes),), ("y",)))))
+        report = verify(source, path, tiny.REQUEST)
+        assert report.proofs.outputs is not None
+        assert str(report.proofs.outputs.unknown).startswith("it takes")

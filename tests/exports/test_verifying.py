@@ -1,0 +1,105 @@
+"""`verify` of a graph, as people ask for it: what is refused, what a page and the command line say, and pixels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport.api import convert, verify
+from dinoport.errors import UsageError
+from dinoport.proofs.verdict import Word
+from tests import tiny
+from tests.command_line import Run
+from tests.exports.cases import CASES, RECORDED
+
+VIT = CASES["vit"]
+GRAPH = RECORDED / "vit-dynamo23.onnx"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    return VIT.write(tmp_path)
+
+
+@pytest.mark.parametrize("asked", [{"dtype": "float16"}, {"reference": "hub"}])
+def test_what_cannot_be_asked_of_a_graph_is_refused(source: Path, asked: dict[str, str]) -> None:
+    [name] = asked
+    with pytest.raises(UsageError, match=f"`{name}` is not for an ONNX graph") as raised:
+        verify(source, GRAPH, VIT.request, **asked)
+    assert f"leave `{name}` out" in str(raised.value)
+
+
+def test_a_processor_is_for_a_graph(tmp_path: Path) -> None:
+    source = tiny.write(tmp_path / "original.pth")
+    convert(source, tmp_path / "folder", tiny.REQUEST, level="none")
+    with pytest.raises(UsageError, match="`processor` is for an ONNX graph"):
+        verify(source, tmp_path / "folder", tiny.REQUEST, level="exact", processor=tmp_path / "folder")
+
+
+def test_the_processor_that_the_user_names_is_proven(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "folder", VIT.request, level="none")
+    named = verify(source, GRAPH, VIT.request, processor=tmp_path / "folder")
+    assert named.proofs.pixels is not None
+    assert named.proofs.pixels.status == "equal"
+    assert not [words for words in named.verdict.not_shown if words.startswith("pixels")]
+    without = verify(source, GRAPH, VIT.request)
+    assert [words for words in without.verdict.not_shown if words.startswith("pixels: no processor was named")]
+
+
+def test_a_folder_is_a_source_and_its_class_says_how_a_table_is_resampled(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    case = CASES["dinov2"]
+    convert(case.write(tmp_path), tmp_path / "folder", case.request, level="none")
+    for name in ("dinov2-dynamo20-other-size", "dinov2-dynamo20-any"):
+        report = verify(tmp_path / "folder", RECORDED / f"{name}.onnx")
+        assert report.verdict.word is Word.EQUAL, report.verdict
+        assert report.verdict.failed is False
+
+
+def test_without_torch_the_tensors_alone_are_compared(source: Path) -> None:
+    report = verify(source, GRAPH, VIT.request, level="exact")
+    assert report.verdict.word is Word.TRANSPORTED
+    assert report.proofs.outputs is None
+    assert report.proofs.exact is not None
+    assert report.proofs.exact.found == 39
+
+
+def test_a_graph_in_the_folder_of_its_exporter_is_found(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(GRAPH.read_bytes())
+    (folder / "config.json").write_text("{}")
+    assert verify(source, folder, VIT.request, level="exact").verdict.word is Word.TRANSPORTED
+
+
+def test_the_command_says_what_was_shown(source: Path, run: Run) -> None:
+    done = run("verify", source, GRAPH, "--num-heads", "2", "--quiet")
+    assert done.code == 0
+    words = " ".join(done.out.split())
+    assert "equal at 32×32 pixels" in words
+    assert "numbers are read as they were meant: 9.99999997e-07 as 1e-06" in words
+    assert "as the file is written, outputs differ by" in words
+    assert "pixels: no processor was named for the graph: give --processor" in words
+
+
+def test_a_mistake_is_an_exit_code_and_json(source: Path, run: Run) -> None:
+    done = run("verify", source, GRAPH, "--num-heads", "4", "--quiet", "--json")
+    assert done.code == 3
+    found = json.loads(done.out)
+    assert found["verdict"]["word"] == "not equal"
+    assert found["direction"] == "to onnx"
+    assert found["proofs"]["exported"]["opset"] == 23
+    assert found["diagnosis"]["cause"] == "the number of heads: the graph computes with 2, the original with 4"
+
+
+def test_the_page_shows_the_graph(source: Path, tmp_path: Path, run: Run) -> None:
+    done: Any = run("verify", source, GRAPH, "--num-heads", "2", "--quiet", "--report", tmp_path / "page.html")
+    assert done.code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "9.99999997e-07" in page
+    assert "opset 23" in page

@@ -1,0 +1,228 @@
+"""Linear heads from files of their own: which layer is meant, and names of classes that lie beside it."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dinoport.api import convert
+from dinoport.errors import SettingError, UnknownModelError, UsageError
+from tests import formula, models
+
+CLASSES = 5
+
+EVALUATED = {
+    "classifier_1_blocks_avgpool_False_lr_0_02344": 64,
+    "classifier_1_blocks_avgpool_True_lr_0_02344": 128,
+    "classifier_1_blocks_avgpool_True_lr_1_17188": 128,
+    "classifier_2_blocks_avgpool_False_lr_1_17188": 128,
+    "classifier_4_blocks_avgpool_True_lr_0_02344": 320,
+}
+"""Classifiers as `dinov2/eval/linear.py` names them, and their columns for a width of 64."""
+
+BEST = "classifier_1_blocks_avgpool_True_lr_1_17188"
+
+
+def layer(name: str, columns: int) -> dict[str, torch.Tensor]:
+    weight = torch.from_numpy(formula.tensor(f"{name}.weight", (CLASSES, columns)))
+    return {f"{name}.weight": weight, f"{name}.bias": torch.arange(CLASSES) * 0.25 + columns}
+
+
+def evaluation(path: Path, names: list[str], prefix: str = "") -> Path:
+    layers = [layer(f"{prefix}classifiers_dict.{name}.linear", EVALUATED[name]) for name in names]
+    model = {name: tensor for each in layers for name, tensor in each.items()}
+    torch.save({"model": model, "optimizer": {}, "iteration": 4}, path)
+    return path
+
+
+def backbone(folder: Path, model: object = models.V2) -> Path:
+    state = formula.state_dict(model.tensors())  # type: ignore[attr-defined]
+    torch.save({name: torch.from_numpy(each) for name, each in state.items()}, folder / "backbone.pth")
+    return folder / "backbone.pth"
+
+
+def classifier(folder: Path) -> torch.Tensor:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")["classifier.weight"]
+
+
+def results(folder: Path, *best: str) -> None:
+    lines = [
+        f"iter: {10 * place}\n{json.dumps({'best_classifier': {'name': name, 'accuracy': 0.5 + place / 8}})}\n\n"
+        for place, name in enumerate(best)
+    ]
+    (folder / "results_eval_linear.json").write_text("".join(lines))
+
+
+def test_the_only_classifier_is_taken_and_named(tmp_path: Path) -> None:
+    head = evaluation(tmp_path / "model_final.pth", [BEST], "module.")
+    report = convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
+    assert report.class_name == "Dinov2ForImageClassification"
+    assert f"classifier from model_final.pth: classifiers_dict.{BEST}.linear" in report.remarks
+    columns = next(setting for setting in report.settings if setting.name == "head columns")
+    assert (columns.origin, columns.reason) == ("inferred", "named as dinov2/eval/linear.py names it")
+
+
+def test_the_runs_own_results_choose_among_several(tmp_path: Path) -> None:
+    head = evaluation(tmp_path / "model_final.pth", list(EVALUATED))
+    results(tmp_path, "classifier_4_blocks_avgpool_True_lr_0_02344", BEST)
+    report = convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
+    assert (
+        f"{BEST} was chosen of 5 classifiers: the best in results_eval_linear.json, accuracy 0.625 at iteration 10"
+        in report.remarks
+    )
+    expected = torch.load(head, weights_only=True)["model"][f"classifiers_dict.{BEST}.linear.weight"]
+    assert torch.equal(classifier(tmp_path / "out"), expected)
+
+
+ASKED = """\
+{head} holds 5 linear classifiers, and nothing says which one is meant
+  expected: `head_name` with one that fits: classifier_1_blocks_avgpool_False_lr_0_02344, \
+classifier_1_blocks_avgpool_True_lr_0_02344, {best}
+  found: 2 that take what no class of Transformers computes
+  likely cause: {cause}
+  try: add `head_name='classifier_1_blocks_avgpool_False_lr_0_02344'`"""
+
+
+def test_several_without_results_are_asked_for(tmp_path: Path) -> None:
+    head = evaluation(tmp_path / "model_final.pth", list(EVALUATED))
+    with pytest.raises(SettingError) as caught:
+        convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
+    cause = "an evaluation of several at once, without its results_eval_linear.json beside it"
+    assert str(caught.value) == ASKED.format(head=head, best=BEST, cause=cause)
+    results(tmp_path, "classifier_4_blocks_avgpool_True_lr_0_02344")
+    with pytest.raises(SettingError) as caught:
+        convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
+    cause = (
+        "the best one in results_eval_linear.json is classifier_4_blocks_avgpool_True_lr_0_02344, which no class of "
+        "Transformers computes"
+    )
+    assert str(caught.value) == ASKED.format(head=head, best=BEST, cause=cause)
+
+
+@pytest.mark.parametrize("name", [BEST, f"classifiers_dict.{BEST}.linear", f"{BEST}.linear"])
+def test_a_name_chooses_and_is_kept_for_the_proof(tmp_path: Path, name: str) -> None:
+    from dinoport.api import verify
+
+    head = evaluation(tmp_path / "model_final.pth", list(EVALUATED))
+    source = backbone(tmp_path)
+    convert(source, tmp_path / "out", head=head, head_name=name, level="exact")
+    expected = torch.load(head, weights_only=True)["model"][f"classifiers_dict.{BEST}.linear.weight"]
+    assert torch.equal(classifier(tmp_path / "out"), expected)
+    assert not verify(source, tmp_path / "out", head=head, level="exact").verdict.failed
+    other = "classifier_1_blocks_avgpool_True_lr_0_02344"
+    assert verify(source, tmp_path / "out", head=head, head_name=other, level="exact").verdict.failed
+
+
+def test_as_many_columns_are_not_the_same_features(tmp_path: Path) -> None:
+    """The CLS tokens of two blocks are as many columns as CLS token and patch mean."""
+    head = evaluation(tmp_path / "model_final.pth", ["classifier_2_blocks_avgpool_False_lr_1_17188"])
+    with pytest.raises(UnknownModelError) as caught:
+        convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
+    assert (
+        "found: shape (5, 128): CLS tokens of the last 2 blocks, without a patch mean, by the name classifiers_dict."
+        "classifier_2_blocks_avgpool_False_lr_1_17188.linear\n" in str(caught.value)
+    )
+
+
+def test_a_dinov3_has_no_class_for_a_classifier(tmp_path: Path) -> None:
+    head = evaluation(tmp_path / "checkpoint.pth", [BEST])
+    with pytest.raises(UnknownModelError, match="Transformers has no image classification class for DINOv3"):
+        convert(backbone(tmp_path, models.V3), tmp_path / "out", head=head, level="exact")
+
+
+def probe(path: Path, **beside: object) -> Path:
+    torch.save({"state_dict": layer("net.fc", 64), **beside}, path)
+    return path
+
+
+NAMES = ["ant", "bee", "cat", "dog", "elk"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "place"),
+    [
+        ({"hyper_parameters": {"class_names": NAMES, "lr": 0.1}}, "hyper_parameters.class_names"),
+        ({"class_to_idx": {name: index for index, name in enumerate(NAMES)}}, "class_to_idx"),
+        ({"args": Namespace(id2label=dict(enumerate(NAMES)))}, "args.id2label"),
+        ({"meta": {"dataset_meta": {"classes": tuple(NAMES)}}}, "meta.dataset_meta.classes"),
+    ],
+)
+def test_a_users_probe_brings_the_names_of_its_classes(tmp_path: Path, beside: dict[str, object], place: str) -> None:
+    head = probe(tmp_path / "probe.pt", **beside)
+    report = convert(backbone(tmp_path, models.VIT), tmp_path / "out", head=head, level="exact")
+    assert report.class_name == "ViTForImageClassification"
+    config = json.loads((tmp_path / "out/config.json").read_text())
+    assert list(config["id2label"].values()) == NAMES
+    assert f"names of 5 classes from {place} in {head}" in report.remarks
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"hyper_parameters": {"classes": 5}},
+        {"hyper_parameters": {"class_names": NAMES[:4]}},
+        {"hyper_parameters": {"class_names": ["ant"] * 5}},
+        {"hyper_parameters": {"labels": [0, 1, 2, 3, 4]}},
+        {"classes": NAMES, "class_names": NAMES[::-1]},
+    ],
+)
+def test_what_names_no_classes_or_two_kinds_is_not_taken(tmp_path: Path, beside: dict[str, object]) -> None:
+    head = probe(tmp_path / "probe.pt", **beside)
+    report = convert(backbone(tmp_path, models.VIT), tmp_path / "out", head=head, level="exact")
+    assert "ant" not in (tmp_path / "out/config.json").read_text()
+    assert not any("names of" in remark for remark in report.remarks)
+
+
+def test_a_head_of_several_layers_is_no_linear_head(tmp_path: Path) -> None:
+    torch.save({**layer("mlp.0", 64), **layer("mlp.2", CLASSES)}, tmp_path / "probe.pt")
+    with pytest.raises(SettingError) as caught:
+        convert(backbone(tmp_path, models.VIT), tmp_path / "out", head=tmp_path / "probe.pt", level="exact")
+    assert str(caught.value).startswith(
+        f"{tmp_path}/probe.pt holds 2 linear layers, and nothing says which one is the classifier\n"
+    )
+    with pytest.raises(SettingError) as caught:
+        convert(
+            backbone(tmp_path, models.VIT),
+            tmp_path / "out",
+            head=tmp_path / "probe.pt",
+            head_name="mlp",
+            level="exact",
+        )
+    assert str(caught.value) == (
+        f"{tmp_path}/probe.pt has 2 linear layers under the name 'mlp'\n"
+        "  expected: the name of one layer\n"
+        "  found: mlp.0 (5, 64), mlp.2 (5, 5)\n"
+        "  try: give `head_name` in full"
+    )
+
+
+def test_a_layer_among_other_tensors_is_taken_by_name_alone(tmp_path: Path) -> None:
+    head = tmp_path / "probe.pt"
+    torch.save({"norm.running_mean": torch.ones(64), **layer("fc", 64)}, head)
+    source = backbone(tmp_path, models.VIT)
+    with pytest.raises(SettingError, match="found: tensors that belong to no linear layer"):
+        convert(source, tmp_path / "out", head=head, level="exact")
+    report = convert(source, tmp_path / "out", head=head, head_name="fc", level="exact")
+    assert report.class_name == "ViTForImageClassification"
+    with pytest.raises(SettingError) as caught:
+        convert(source, tmp_path / "other", head=head, head_name="fcc", level="exact")
+    assert str(caught.value) == (
+        f"{head} has no linear layer under the name 'fcc'\n"
+        "  expected: one of its layers\n"
+        "  found: fc (5, 64)\n"
+        "  try: did you mean `head_name='fc'`?"
+    )
+
+
+def test_a_name_without_a_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        convert(backbone(tmp_path), tmp_path / "out", head_name="fc", level="exact")
+    assert str(caught.value) == (
+        "`head_name` says which layer of the file that `head` gives\n  try: add `head=FILE`, or leave `head_name` out"
+    )
