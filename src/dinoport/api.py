@@ -256,11 +256,12 @@ def fleet(
     for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
         if value is not None:
             check_fits(name, value)
-    if executor is None:
-        _require_packages(checks.level)
+    planned = shard_of(jobs_of(jobs, request, checks.level), shard)
+    if executor is None and any(job.level == "full" for job in planned):
+        _require_packages("full")
     return run_fleet(
         local_folder(out),
-        shard_of(jobs_of(jobs, request, checks.level), shard),
+        planned,
         executor=executor,
         at_once=at_once,
         memory_bytes=memory_bytes,

@@ -222,3 +222,11 @@ def test_a_fleet_takes_each_checkpoint_of_a_repository(hub: Hub, source: Path, p
     assert found == [f"hf://owner/run@{commit}/ckpt/step{step}.pth" for step in (9, 20)]
     assert expanded(REPO) == [REPO]
     assert expanded(f"{REPO}/model.safetensors") == [f"{REPO}/model.safetensors"]
+
+
+def test_a_file_of_another_size_than_is_listed_is_not_fetched(published: Hub, source: Path) -> None:
+    large = next(file for file in (published.root / "objects").iterdir() if len(file.name) == 64)
+    large.write_bytes(large.read_bytes() + b"more")
+    with pytest.raises(CheckpointError, match="are listed") as error:
+        api.verify(source, REPO, level="exact")
+    assert "6572 bytes, where 6568 are listed" in str(error.value)

@@ -111,9 +111,15 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
     there = repository.files(head.commit)
     if parcel.is_in(there):
         return _published(repository, parcel, asked, head, Commit(head.commit, None), there)
-    if asked.create_pr and (opened := _opened(repository, parcel, asked, author)):
-        return _proposed_before(repository, parcel, asked, head, opened)
-    commit = _committed(repository, parcel, asked, head, there, author)
+    uploaded: list[Any] = []
+    if asked.create_pr:
+        opened = _opened(repository, parcel, asked, author)
+        if opened is None:
+            uploaded = repository.upload(parcel.files, asked.revision)
+            opened = _opened(repository, parcel, asked, author)  # an upload takes long: another run may be faster
+        if opened is not None:
+            return _proposed_before(repository, parcel, asked, head, opened)
+    commit = _committed(repository, parcel, asked, head, there, author, uploaded)
     return _read_back(repository, parcel, asked, head, commit, there)
 
 
@@ -259,7 +265,13 @@ def _proposed_before(
 
 
 def _committed(
-    repository: Repository, parcel: Parcel, asked: Publication, head: Head, there: Mapping[str, Listed], author: str
+    repository: Repository,
+    parcel: Parcel,
+    asked: Publication,
+    head: Head,
+    there: Mapping[str, Listed],
+    author: str,
+    uploaded: Sequence[Any] = (),
 ) -> Commit:
     """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived all the same."""
     try:
@@ -271,6 +283,7 @@ def _committed(
             revision=asked.revision,
             create_pr=asked.create_pr,
             delete=parcel.hiding(there),
+            uploaded=uploaded,
         )
     except HubError:
         with suppress(HubError):

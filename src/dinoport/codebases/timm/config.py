@@ -14,6 +14,7 @@ from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.timm.arguments import other_head, refuse_strange
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.files.names import short_text
+from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 HEADS = {
@@ -39,6 +40,10 @@ MAX_THETA = 1e300
 
 CLASSIFIERS = ("head", "fc", "linear", "linear_head")
 
+TIMM_RESAMPLES = "size-antialias"
+
+PRETRAINED = "pretrained_cfg in config.json"
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -50,7 +55,8 @@ class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
     `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
-    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes.
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes. `own` are
+    the settings that its `model_args` say, by the field of a request.
     """
 
     num_heads: int | None
@@ -61,7 +67,27 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    architecture: str = ""
+    own: frozenset[str] = frozenset()
     other_head: str | None = None
+
+    @property
+    def stated(self) -> dict[str, Stated]:
+        """What it says by the field of a request: in `model_args`, or by the builder that it names."""
+        values = {
+            "num_heads": self.num_heads,
+            "layer_norm_eps": self.layer_norm_eps,
+            "rope_theta": self.rope_theta,
+            "interpolation": None if self.record else TIMM_RESAMPLES,
+        }
+        builder = f"timm's {self.architecture[:60]}, in config.json"
+        said = {name: (f"{name} in config.json", Origin.STORED) for name in self.own}
+        said["interpolation"] = ("timm resamples so, whatever the model", Origin.INFERRED)
+        return {
+            name: Stated(value, *said.get(name, (builder, Origin.INFERRED)))
+            for name, value in values.items()
+            if value is not None
+        }
 
     @property
     def classifier(self) -> str | None:
@@ -77,7 +103,7 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         return None
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
-    eps = arguments.get("norm_eps", builder and builder.eps)
+    eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
     transform = _preprocessing(config.get("pretrained_cfg"))
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
@@ -88,8 +114,14 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         labels=_labels(config),
         record=record_of(config),
         remarks=(*losses(config), *([transform] if isinstance(transform, str) else [])),
+        architecture=architecture,
+        own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
+
+
+OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
+"""Fields of a request that `model_args` may say, by their names there."""
 
 
 def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
@@ -104,6 +136,13 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
     if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
         return None
     return dict(enumerate(found))
+
+
+def _eps(architecture: str) -> float | None:
+    """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
+    if not architecture.startswith("vit_"):
+        return None
+    return 1e-5 if "dinov3" in architecture else 1e-6
 
 
 def _heads(architecture: str, given: object) -> int | None:
@@ -134,7 +173,8 @@ def _preprocessing(found: Any) -> Preprocessing | str | None:
         resample=fields["interpolation"],
         mean=tuple(fields["mean"]),
         std=tuple(fields["std"]),
-        reason="pretrained_cfg in config.json",
+        reason="as timm takes it where pretrained_cfg says nothing",
+        stored={name: PRETRAINED for name, keys in DECIDED_BY.items() if all(found.get(key) for key in keys)},
     )
 
 
@@ -147,6 +187,15 @@ TRANSFORM: dict[str, Any] = {
     "std": list(IMAGENET_STD),
 }
 """What `timm/models/_pretrained.py` takes for a field that a config leaves out."""
+
+DECIDED_BY = {
+    "resize": ("input_size", "crop_pct"),
+    "crop": ("input_size",),
+    "resample": ("interpolation",),
+    "mean": ("mean",),
+    "std": ("std",),
+}
+"""Which fields each step of the transform follows from."""
 
 FITS: dict[str, Callable[[Any], bool]] = {
     "input_size": lambda size: (

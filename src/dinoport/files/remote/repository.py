@@ -144,6 +144,13 @@ class Repository:
             opened = [PullRequest(each.num, each.title, each.status, each.url) for each in found]
         return sorted(opened, key=lambda each: -each.number)
 
+    def upload(self, files: Sequence[Outgoing], revision: str | None) -> list[Any]:
+        """Send the large files of a pull request ahead of it: what `commit` then takes. No commit is made."""
+        sent = self._additions(files)
+        with self._told(revision), _quiet():
+            self._api.preupload_lfs_files(self.name, sent, revision=revision, create_pr=True)
+        return sent
+
     def commit(
         self,
         files: Sequence[Outgoing],
@@ -154,11 +161,12 @@ class Repository:
         revision: str | None,
         create_pr: bool,
         delete: Sequence[str] = (),
+        uploaded: Sequence[Any] = (),
     ) -> Commit:
         """Send files in one commit on top of `parent`, or as a pull request that is based on it."""
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub import CommitOperationDelete
 
-        sent = [CommitOperationAdd(file.name, file.content) for file in files]
+        sent = uploaded or self._additions(files)
         with self._told(revision), _quiet():
             done = self._api.create_commit(
                 self.name,
@@ -170,6 +178,11 @@ class Repository:
                 create_pr=create_pr,
             )
         return Commit(done.oid, done.pr_url)
+
+    def _additions(self, files: Sequence[Outgoing]) -> list[Any]:
+        from huggingface_hub import CommitOperationAdd
+
+        return [CommitOperationAdd(file.name, file.content) for file in files]
 
     @contextmanager
     def _told(self, revision: str | None = None) -> Iterator[None]:
