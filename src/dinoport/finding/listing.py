@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.finding.places import full_prefix, naming_of_names, places
-from dinoport.finding.unwrap import SKIPPED, StateDict, state_dicts
+from dinoport.finding.unwrap import StateDict, state_dicts
+from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import reached
 from dinoport.tensor import TensorRef
