@@ -22,6 +22,8 @@ CASES: dict[str, Any] = {
     "dino": SMALL_VIT,
     "dino classifier": classifying(SMALL_VIT, 5),
     "dino one channel": replace(SMALL_VIT, channels=1),
+    "dino eps 1e-5": replace(SMALL_VIT, layer_norm_eps=1e-5),
+    "dinov2 eps 1e-5": replace(SMALL_V2, layer_norm_eps=1e-5),
     "dinov2": SMALL_V2,
     "dinov2 without biases": replace(SMALL_V2, qkv_bias=False, proj_bias=False, ffn_bias=False),
     "dinov2 without one bias": replace(SMALL_V2, proj_bias=False),
@@ -60,4 +62,4 @@ def asked(case: str) -> dict[str, Any]:
     """What a conversion has to be told: the heads that no name shows, and eps where it is not the usual one."""
     told = {} if case.startswith(("dinov3", "convnext", "resnet")) else {"num_heads": 2}
     eps = getattr(CASES[case], "layer_norm_eps", None)
-    return {**told, **({"layer_norm_eps": eps} if case.startswith("dinov3") else {})}
+    return {**told, **({"layer_norm_eps": eps} if case.startswith("dinov3") or "eps" in case else {})}

@@ -101,7 +101,8 @@ class Naming:
     `module` is imported once a file is recognised; behind a colon is what in it is meant. It has `FAMILY`, whose models
     these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
     not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
-    model. It may have `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
+    model. It may have `arranged(tensors)`, where its files have several layouts, and which gives one;
+    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
     model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
     pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
     a class of the codebase keeps its classifier, whose backbone lies below a prefix.
@@ -125,6 +126,11 @@ class Naming:
             table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
             return table
         return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+
+    def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+        """The tensors as its table takes them, some of them computed from others; and remarks on that."""
+        own = getattr(self.code, "arranged", None)
+        return own(tensors) if own else (tensors, ())
 
     @property
     def table(self) -> tuple[Rule, ...]:

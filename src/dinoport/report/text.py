@@ -13,7 +13,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
-from dinoport.shown.text import shown
+from dinoport.shown.text import as_word, shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     """What is in a source, branch by branch, and what would become of it."""
     yield from entry("source", found.where)
     yield from entry("", f"{found.format}, {size_text(found.size_bytes)}")
+    yield from _parts(found) if len(found.parts) > 1 else []
     for branch in found.branches:
         yield ""
         yield from entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
@@ -104,6 +105,18 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     else:
         yield "cannot be converted as it is:"
         yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
+
+
+def _parts(found: Inspection) -> Iterator[str]:
+    """Each place that holds a model, with the command that takes it, and what else is in the file."""
+    yield ""
+    for part in found.parts:
+        size = f"{part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
+        where = part.prefix or "the file itself"
+        yield from entry("model" if part.model else "beside", f"{where}: {part.what}, {size}")
+        if part.model:
+            option = f" --prefix {as_word(part.prefix)}" if part.prefix else ""
+            yield shown(f"{'':<{LABEL}}dinoport convert {as_word(found.where)} FOLDER{option}")
 
 
 def visualization_lines(drawn: Visualization) -> Iterator[str]:

@@ -87,6 +87,9 @@ PLAIN = (
     _vit("vit_base_patch8_224", 768, 12, 12, 8),
 )
 
+CLIP = Builder("vit_base_patch16_clip_224", 1e-5, {**PLAIN[2].arguments, "pre_norm": True})
+"""The builder of a ViT whose LayerNorm has eps 1e-5."""
+
 SIZES_OF_DINOV2 = (("small", 384, 12, 6), ("base", 768, 12, 12), ("large", 1024, 24, 16))
 
 DINOV2 = tuple(
@@ -172,6 +175,7 @@ BUILDERS = {
     builder.name: builder
     for builder in (
         *PLAIN,
+        CLIP,
         *DINOV2,
         GATED,
         *WITH_REGISTERS,

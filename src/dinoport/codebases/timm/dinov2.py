@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov2.vit import FAMILY, hub_entry, read
+from dinoport.codebases.shapes import square_side
 from dinoport.codebases.timm.biases import lacking, made
 from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row, without_bias
+from dinoport.mapping.sums import added, without_rows
 from dinoport.model import Wishes
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, TensorRef
 
 __all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
@@ -46,11 +48,32 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     mask = (drop("mask_token", because=TRAINING, returns=zeros(1, width)),) if masked else ()
     head = (copy("classifier.{p}", "head.{p}"),) if wishes.record.get("classifier") else ()
     bare = lacking(wishes.record.get("without"))
-    own = without_bias(table(is_gated(shapes), "reg_token" in shapes), bare)
+    rows = shapes.get("pos_embed", (1, 0, width))[1]
+    folded = "reg_token" in shapes and square_side(rows) is not None
+    whole = (copy("register_tokens", "reg_token"),) if "reg_token" in shapes and not folded else ()
+    own = without_bias((*table(is_gated(shapes), folded), *whole), bare)
     return (*own, *mask, *head, *made(shapes, bare))
 
 
 TRAINING = "it is used for training alone, and timm has no place for it: it returns as zeros"
+
+
+ROWS_ADDED = "the rows of pos_embed for the registers are added to reg_token, in float32, as timm does in each pass"
+
+
+def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+    """The same model where the table has rows for the registers too (`no_embed_class` off): they are added to them.
+
+    Such a table has 1 + R + N² rows. One without any prefix row has N², and nothing is to be done.
+    """
+    registers, positions = tensors.get("reg_token"), tensors.get("pos_embed")
+    if registers is None or positions is None or len(registers.shape) != 3 or len(positions.shape) != 3:
+        return tensors, ()
+    count, (_, rows, width) = registers.shape[1], positions.shape
+    if square_side(rows) is not None or square_side(rows - 1 - count) is None or registers.shape[2] != width:
+        return tensors, ()
+    moved = {"reg_token": added(registers, positions, width), "pos_embed": without_rows(positions, 1, 1 + count)}
+    return {**tensors, **moved}, (ROWS_ADDED,)
 
 
 def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:

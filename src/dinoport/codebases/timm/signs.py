@@ -14,8 +14,8 @@ def is_timm_config(config: Mapping[str, object]) -> bool:
 
 def is_dinov2(shapes: Mapping[str, Shape]) -> bool:
     """Whether these are names that timm alone gives a DINOv2: registers, or a joint gate under an MLP's names."""
-    scaled = any(name.endswith(".ls1.gamma") for name in shapes)
-    return scaled and "pos_embed" in shapes and ("reg_token" in shapes or is_gated(shapes))
+    gated = is_gated(shapes) and any(name.endswith(".ls1.gamma") for name in shapes)
+    return "pos_embed" in shapes and ("reg_token" in shapes or gated)
 
 
 def is_gated(shapes: Mapping[str, Shape]) -> bool:

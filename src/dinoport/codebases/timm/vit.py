@@ -30,9 +30,6 @@ FOLDED = (
     "adds them in each pass; the two return as that sum and a row of zeros"
 )
 
-CLIP = Builder("vit_base_patch16_clip_224", 1e-5, {**builders.PLAIN[2].arguments, "pre_norm": True})
-"""The builder of a plain ViT whose LayerNorm has eps 1e-5."""
-
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """Timm's VisionTransformer for a ViT, with its classifier if that looks at the CLS token alone.
@@ -109,9 +106,9 @@ def _without(vit: ViT) -> list[str]:
 
 def _builder(model: Model, vit: ViT, size: int) -> Builder:
     usual, candidates = _candidates(vit)
-    if vit.layer_norm_eps == CLIP.eps and vit.feed_forward == "mlp":
-        return CLIP
-    refuse_eps(model, vit.layer_norm_eps, (usual.eps, CLIP.eps) if vit.feed_forward == "mlp" else (usual.eps,))
+    if vit.layer_norm_eps == builders.CLIP.eps and vit.feed_forward == "mlp":
+        return builders.CLIP
+    refuse_eps(model, vit.layer_norm_eps, (usual.eps, builders.CLIP.eps) if vit.feed_forward == "mlp" else (usual.eps,))
     return chosen(candidates, _wanted(vit, size), usual)
 
 
