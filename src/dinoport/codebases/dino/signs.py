@@ -16,10 +16,11 @@ def is_vit(shapes: Mapping[str, Shape]) -> bool:
 
 
 def has_patches_alone(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are a plain ViT's names without a CLS token: I-JEPA's."""
+    """Whether these are a plain ViT's names without a CLS token, and no others: I-JEPA's, and not SigLIP's."""
     table, patches = shapes.get("pos_embed", ()), shapes.get("patch_embed.proj.weight", ())
-    plain = "cls_token" not in shapes and len(table) == 3 and len(patches) == 4 and "norm.weight" in shapes
-    return plain and "blocks.0.attn.qkv.weight" in shapes
+    plain = {name.partition(".")[0] for name in shapes} <= {"pos_embed", "patch_embed", "blocks", "norm", "n_averaged"}
+    whole = "blocks.0.attn.qkv.weight" in shapes and "norm.weight" in shapes
+    return plain and whole and len(table) == 3 and len(patches) == 4
 
 
 def is_resnet(shapes: Mapping[str, Shape]) -> bool:
