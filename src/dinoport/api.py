@@ -221,7 +221,8 @@ def publish(
     `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
     anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
     """
-    from dinoport.work.publish import Publication, publish_folder
+    from dinoport.work.parcel import Publication
+    from dinoport.work.publish import publish_folder
 
     asked = Publication(
         private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name

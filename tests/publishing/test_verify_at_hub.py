@@ -11,7 +11,8 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import CheckpointError, HubError, NotProvenError, SettingError, UsageError
-from dinoport.files.remote.repository import Repository, told
+from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.repository import Repository
 from dinoport.proofs.verdict import Word
 from tests import tiny
 from tests.command_line import Run

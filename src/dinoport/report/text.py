@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
-from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
 from dinoport.shown.text import as_word, shown
@@ -313,7 +312,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         lines.append(f"{len(proof.blocks)} blocks differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
-        difference_text = f"{figure(proof.rotation.difference)}, limit {ROTATION_GATE:.0e}"
+        difference_text = f"{figure(proof.rotation.difference)}, limit {proof.rotation.limit:.0e}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
     if proof.summed:
         moved = figure(proof.summed.relative)
