@@ -66,6 +66,7 @@ class Request:
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    lora_alpha: float | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
@@ -224,6 +225,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),
     "layer_norm_eps": (_is_number(MIN_EPS, MAX_EPS), f"a small positive number from {MIN_EPS} to {MAX_EPS}"),
+    "lora_alpha": (_is_number(1e-6, 1e6), "a positive number, as lora_alpha of PEFT's config"),
     "image_mean": (_is_for_channels(_is_number(0, 1)), "one number for each channel, from 0 to 1"),
     "image_std": (
         _is_for_channels(_is_number(MIN_DEVIATION, 1)),

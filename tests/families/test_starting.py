@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from dinoport.api import convert, verify
-from dinoport.errors import DinoportError
+from dinoport.codebases import training
+from dinoport.errors import DinoportError, UnknownModelError
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
 from tests import tiny
@@ -86,6 +87,23 @@ def test_a_dinov2_config_is_held_against_the_weights_too(tmp_path: Path) -> None
     ]
 
 
+def test_a_builder_of_ones_own_is_taken_from_the_config(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    mine = config(tmp_path, {"arch": "vit_mine", "patch_size": 14}, crops={"global_crops_size": 56})
+    assert start(source, tmp_path / "start", config=mine).verdict.warnings == ()
+    assert yaml.safe_load((tmp_path / "start" / "start.yaml").read_text())["student"]["arch"] == "vit_mine"
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+
+
+@pytest.mark.parametrize("chunks", [".nan", "-3", "1e99", "[1]", "many"])
+def test_a_number_of_chunks_that_cannot_be_is_none(chunks: str, tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"student: {{block_chunks: {chunks}}}\n")
+    start(source, tmp_path / "start", config=path)
+    assert yaml.safe_load((tmp_path / "start" / "start.yaml").read_text())["student"]["block_chunks"] == 0
+
+
 def test_what_a_config_computes_is_not_judged(tmp_path: Path) -> None:
     source, _ = source_of("dinov3", tmp_path)
     mine = config(tmp_path, {**FITTING, "n_storage_tokens": "${other.value}"})
@@ -158,6 +176,22 @@ def test_several_processes_get_a_distributed_folder(tmp_path: Path) -> None:
     assert "student.resume_from_teacher_chkpt=FOLDER train" in page
 
 
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"to": "training", "image_size": 28}, "at 28×28 pixels"),
+        ({"to": "training", "dtype": "float16"}, "at 56×56 pixels"),
+        ({"to": "original", "dtype": "float16"}, "at 56×56 pixels"),
+    ],
+)
+def test_what_is_changed_on_the_way_from_transformers_is_proven(
+    asked: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    source, request = BY_NAME["dinov2"].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    assert convert(tmp_path / "there", tmp_path / "start", **asked).verdict.shown == shown
+
+
 def edited(folder: Path, change: Callable[[Any], None]) -> None:
     [file] = folder.glob("*.pth")
     tree = torch.load(file, weights_only=True)
@@ -210,9 +244,6 @@ def test_a_config_that_was_changed_is_a_failure(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("num_register_tokens: 0", "num_register_tokens: 4"))
     verdict = verify(source, tmp_path / "start", level="exact").verdict
     assert "start.yaml says student.num_register_tokens = 4, and the weights need 0" in verdict.failures
-    path.unlink()
-    assert "start.yaml: the config of a training run, in YAML" not in verdict.failures
-    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.NOT_EQUAL
 
 
 def of(name: str) -> Case:
@@ -249,6 +280,28 @@ def test_what_does_not_fit_is_refused(name: str, asked: dict[str, Any], said: st
         convert(source, tmp_path / "start", **{"to": "training", "level": "exact", **given})
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(said)
     assert not (tmp_path / "start").exists()
+
+
+def test_a_model_without_a_trainer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(training.TRAINERS, "dinov2")
+    source, _ = source_of("dinov2", tmp_path)
+    with pytest.raises(UnknownModelError) as caught:
+        start(source, tmp_path / "start")
+    assert str(caught.value) == (
+        "no trainer is known for a DINOv2 ViT\n"
+        "  expected: a model of facebookresearch/dino, dinov2 or dinov3\n"
+        "  found: DINOv2 ViT (facebookresearch/dinov2)\n"
+        "  try: `to='original'` writes it under the names of the code that it came from"
+    )
+
+
+def test_a_start_without_its_config_is_a_failure(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    start(source, tmp_path / "start")
+    (tmp_path / "start" / "start.yaml").unlink()
+    failures = verify(source, tmp_path / "start", level="exact").verdict.failures
+    assert "start.yaml is missing" in failures
+    assert any(failure.startswith("start.yaml: ") for failure in failures)
 
 
 def test_a_model_that_no_builder_makes_is_said_to_need_one(tmp_path: Path) -> None:

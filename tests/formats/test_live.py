@@ -174,3 +174,61 @@ def test_a_state_dict_can_be_looked_at() -> None:
     assert found.where == "a state dict in memory"
     assert found.plan is not None
     assert found.plan.class_name == "Dinov2Model"
+
+
+class Attention(torch.nn.Module):
+    def __init__(self, heads: int, width: int) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.qkv, self.proj = torch.nn.Linear(width, 3 * width), torch.nn.Linear(width, width)
+
+
+class Block(torch.nn.Module):
+    def __init__(self, heads: int, eps: float, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = torch.nn.LayerNorm(width, eps), torch.nn.LayerNorm(width, eps)
+        self.attn = Attention(heads, width)
+        self.mlp = torch.nn.ModuleDict({"fc1": torch.nn.Linear(width, 8), "fc2": torch.nn.Linear(8, width)})
+
+
+class Backbone(torch.nn.Module):
+    """A ViT by its names alone: it has the attributes of one, and computes nothing."""
+
+    def __init__(self, heads: tuple[int, int] = (4, 4), eps: float = 1e-5, width: int = 64) -> None:
+        super().__init__()
+        self.cls_token = torch.nn.Parameter(torch.ones(1, 1, width))
+        self.pos_embed = torch.nn.Parameter(torch.ones(1, 5, width))
+        self.patch_embed = torch.nn.ModuleDict({"proj": torch.nn.Conv2d(3, width, 4)})
+        self.blocks = torch.nn.ModuleList(Block(each, eps, width) for each in heads)
+        self.norm = torch.nn.LayerNorm(width, eps)
+
+
+class Segmentor(torch.nn.Module):
+    """A decoder beside the backbone has heads and an eps of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 2
+        self.encoder, self.decoder = Backbone(), Attention(8, 16)
+        self.norm = torch.nn.LayerNorm(3, 0.01)
+
+
+def said(report: object) -> dict[str, tuple[str, str, str]]:
+    settings = report.settings  # type: ignore[attr-defined]
+    return {each.name: (each.value, each.origin, each.reason) for each in settings if each.name in ("heads", "eps")}
+
+
+def test_what_the_modules_say_by_their_attributes_is_taken_and_named(tmp_path: Path) -> None:
+    report = convert(Segmentor(), tmp_path / "out", level="exact")
+    assert said(report) == {
+        "heads": ("4", "stored", "encoder.blocks.0.attn.num_heads of the module"),
+        "eps": ("1e-05", "stored", "encoder.blocks.0.norm1.eps of the module"),
+    }
+    given = convert(Segmentor(), tmp_path / "given", level="exact", num_heads=2)
+    assert said(given)["heads"] == ("2", "given", "--num-heads")
+    assert said(given)["eps"][0] == "1e-05"
+
+
+def test_attributes_that_differ_say_nothing(tmp_path: Path) -> None:
+    report = convert(Backbone(heads=(4, 2)), tmp_path / "out", level="exact")
+    assert said(report)["heads"] == ("1", "assumed", "width / 64")

@@ -165,8 +165,8 @@ def test_nothing_of_this_machine_is_published(hub: Hub, tmp_path: Path, monkeypa
     assert published["usage"][1] == 'processor = AutoImageProcessor.from_pretrained("owner/model")'
 
 
-def test_the_source_is_called_as_the_user_says(hub: Hub, proven: Path) -> None:
-    api.publish(proven, "owner/model", source_name="run 7, epoch 100")
+def test_the_source_is_called_as_the_user_says(hub: Hub, proven: Path, run: Run) -> None:
+    assert run("publish", proven, "owner/model", "--source-name", "run 7, epoch 100").code == 0
     published = json.loads(contents(hub)["dinoport.json"])
     assert published["source"]["where"] == "run 7, epoch 100"
     assert "prove it again from the source, run 7, epoch 100" in contents(hub)["README.md"].decode()
@@ -515,6 +515,20 @@ def test_a_pull_request_is_gone_on_with_by_its_revision(theirs: Hub, proven: Pat
     done = api.publish(proven, "owner/model", revision="refs/pr/1", source_name="better words")
     assert (done.is_new, done.revision) == (True, "refs/pr/1")
     assert b"better words" in contents(theirs, revision="refs/pr/1")["dinoport.json"]
+    assert len(pulls(theirs)) == 1
+
+
+def test_another_run_that_was_faster_is_noticed(theirs: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = Repository.upload
+
+    def slow(self: Repository, *arguments: Any) -> Any:
+        sent = upload(self, *arguments)
+        monkeypatch.setattr(Repository, "upload", upload)
+        api.publish(proven, "owner/model", create_pr=True)
+        return sent
+
+    monkeypatch.setattr(Repository, "upload", slow)
+    assert not api.publish(proven, "owner/model", create_pr=True).is_new
     assert len(pulls(theirs)) == 1
 
 

@@ -104,7 +104,7 @@ def publish(given: Any) -> None:
     if given.private and given.no_private:
         raise UsageError("`private` and `no_private` exclude each other", next_step="give one of the two")
     given.private = True if given.private else False if given.no_private else None
-    names = ("private", "revision", "create_pr", "commit_message", "token", "card")
+    names = ("private", "revision", "create_pr", "commit_message", "token", "card", "source_name")
     asked = {name: vars(given)[name] for name in names}
     with progress_bars(given.quiet) as on_progress:
         done = api.publish(given.folder, given.repository, **asked, on_progress=on_progress)
@@ -230,7 +230,7 @@ COMMANDS = (
         publish,
         "Send a proven FOLDER to the Hub as REPOSITORY, and read it back.",
         {"folder": "A converted folder.", "repository": "owner/name"},
-        [*SENT, "as_json", "quiet"],
+        [*SENT, "source_name", "as_json", "quiet"],
         "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
         "machine. Run again, it sends nothing twice.",
     ),

@@ -61,6 +61,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),
         choice("interpolation", "How the original resamples its position table, where that is not its default."),
+        Option("lora_alpha", "N", "How strong LoRA adapters in the file are, where it does not say.", number),
         Option("image_mean", "R,G,B", "Pixel means, from 0 to 1.", statistics),
         Option("image_std", "R,G,B", "Pixel standard deviations, from 0 to 1.", statistics),
     ),

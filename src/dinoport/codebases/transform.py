@@ -29,16 +29,21 @@ def _settings(
         if given is not None:
             yield Setting(name, _text(given), wishes.origin(field), wishes.reason(field))
         elif known is not None:
-            yield Setting(name, _text(known.mean if field == "image_mean" else known.std), Origin.ASSUMED, known.reason)
+            own = field.removeprefix("image_")
+            yield Setting(name, _text(known.mean if own == "mean" else known.std), *_said(known, own))
     if known is not None:
         square = f"{known.resize}×{known.resize}"
-        yield Setting("resize", square if known.crop is None else f"shorter side to {known.resize}", *_assumed(known))
-        yield Setting("crop", f"centre {known.crop}×{known.crop}" if known.crop else "none", *_assumed(known))
-        yield Setting("filter", f"{known.resample}, antialiased", *_assumed(known))
+        yield Setting(
+            "resize", square if known.crop is None else f"shorter side to {known.resize}", *_said(known, "resize")
+        )
+        yield Setting("crop", f"centre {known.crop}×{known.crop}" if known.crop else "none", *_said(known, "crop"))
+        yield Setting("filter", f"{known.resample}, antialiased", *_said(known, "resample"))
 
 
-def _assumed(transform: Preprocessing) -> tuple[Origin, str]:
-    return Origin.ASSUMED, transform.reason
+def _said(transform: Preprocessing, field: str) -> tuple[Origin, str]:
+    """Where a field of a transform comes from."""
+    who = transform.stored.get(field)
+    return (Origin.ASSUMED, transform.reason) if who is None else (Origin.STORED, who)
 
 
 def _text(values: tuple[float, ...]) -> str:

@@ -34,8 +34,8 @@ def choose(
 ) -> Found:
     """Choose the state dict to convert: the one under `key` or `prefix`, else the preferred one whose names are known.
 
-    `naming` is whose names they are, where a config says so. Where no state dict has known names, the places below a
-    prefix are looked at. Raises SettingError for a key or a
+    `naming` is whose names they are, where a config says so. Places below a prefix are looked at too; the framework's
+    own convention decides. Raises SettingError for a key or a
     prefix that the file does not have, and where several places are alike preferred; UnknownModelError where no names
     are known.
     """
@@ -50,11 +50,16 @@ def choose(
             found=f"`checkpoint_key={key}`",
             next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
         )
+    known: list[StateDict] = []
     for state in chosen:
-        _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
-        if (known := naming or naming_of_names(state.tensors)) is not None:
-            return Found(known, state, tuple(other for other in candidates if other is not state))
-    if found := places(chosen):
+        if not known:
+            _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
+        if naming is not None:
+            return Found(naming, state, tuple(other for other in candidates if other is not state))
+        known += [state] if naming_of_names(state.tensors) is not None else []
+    if known and known[0].branch:
+        return _found(known[0], [other for other in candidates if other is not known[0]])
+    if found := places(chosen, known):
         return _preferred(where, found)
     names = list(chosen[0].tensors)
     families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]
@@ -71,17 +76,21 @@ def choose(
 def _preferred(where: str, found: Sequence[StateDict]) -> Found:
     """The first of several places. Raises SettingError where another is as good."""
     first, *others = found
-    if others and rank(others[0]) == rank(first):
+    if others and (rank(others[0]), others[0].is_inner) == (rank(first), first.is_inner) and not first.why:
         raise SettingError(
             f"{where} holds several models, and nothing says which one is meant",
             expected="`prefix` with one of them",
             found=", ".join(f"{place.path}." for place in found),
             next_step=f"add `prefix={first.path + '.'!r}`",
         )
-    naming = naming_of_names(first.tensors)
+    return _found(first, others)
+
+
+def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
+    naming = naming_of_names(state.tensors)
     if naming is None:
-        raise ValueError(f"a place without known names: {first.path}")
-    return Found(naming, first, tuple(others))
+        raise ValueError(f"a place without known names: {state.path}")
+    return Found(naming, state, tuple(others))
 
 
 def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
@@ -97,10 +106,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             found=f"`prefix={prefix!r}`",
             next_step=f"did you mean {' or '.join(close)}?" if close else f"dinoport inspect {as_word(where)}",
         )
-    naming = naming_of_names(place.tensors)
-    if naming is None:
-        raise ValueError(f"a place without known names: {prefix}")
-    return Found(naming, replace(place, why="as asked"), tuple(each for each in found.values() if each is not place))
+    return _found(replace(place, why="as asked"), [each for each in found.values() if each is not place])
 
 
 def _like(prefix: str, places: Iterable[str]) -> list[str]:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
+from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
-from dinoport.finding.unwrap import StateDict, gaps, refuse_amounts, state_dicts, training_arguments
+from dinoport.finding.strays import refuse_strays
+from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
-from dinoport.model import Family, Model, Wishes
+from dinoport.model import Family, Model, Stated, Wishes
 from dinoport.networks.network import Classifier
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
@@ -53,18 +58,19 @@ def read_model(
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
-    timm = _timm_config(checkpoint)
+    said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        found = choose(checkpoint.where, state_dicts(checkpoint), request.checkpoint_key, request.prefix, named)
+        states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
-    wishes = _wishes(request, claimed, timm)
     naming, state = found.naming, found.state
+    wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, timm.other_head if timm else None)
+    tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
     drops = [
@@ -106,12 +112,17 @@ def read_model(
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    if timm:
+        timm.refuse_unlike(checkpoint.where, reading.architecture)
+    outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     remarks = (
         *checkpoint.remarks,
         *_of_names(naming, decoding),
         *of_layout,
+        *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
         *words,
@@ -127,7 +138,9 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=reading.settings,
-        preprocessing=(timm and timm.preprocessing) or reading.preprocessing or family.preprocessing,
+        preprocessing=_with_statistics(
+            (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
+        ),
         classifier=classifier,
         labels=labels,
         record=timm.record if timm else {},
@@ -147,6 +160,36 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             yield keys, node.renamed(keys)
 
 
+def _without_adapters(where: str, state: StateDict, request: Request, said: Said) -> StateDict:
+    """A state dict with the low-rank parts in it merged into the layers that carry them."""
+    from dinoport.codebases.peft.within import carries_adapters, merge_within
+
+    if not carries_adapters(state.tensors):
+        return state
+    alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
+    merging = merge_within(where, state.tensors, alpha)
+    tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
+    originals = {
+        name: state.originals.get(old, old) if name == old else _as_in(state, name, old)
+        for name, old in merging.renamed.items()
+    }
+    notes = (*state.notes, *merging.notes)
+    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
+
+
+def _as_in(state: StateDict, name: str, old: str) -> str:
+    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    original = state.originals.get(old, old)
+    return original[: len(original) - len(old)] + name if original.endswith(old) else name
+
+
+def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
+    if "image_mean" not in stated:
+        return transform
+    mean, std = stated["image_mean"], stated["image_std"]
+    return transform.with_stored(mean.value, std.value, mean.reason)
+
+
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
     """What a config.json of timm's says; None without one."""
     if checkpoint.config is None:
@@ -156,13 +199,11 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
     return timm_config(checkpoint.where, checkpoint.config)
 
 
-def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None) -> Wishes:
-    """What the user says of the model; else what timm's config.json says."""
+def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
+    """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    if timm and asked == (None, None, None):
-        said: dict[str, Any] = {"num_heads": timm.num_heads, "rope_theta": timm.rope_theta}
-        return Wishes(**said, layer_norm_eps=timm.layer_norm_eps, said_by="config.json", record=timm.record)
-    return Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dinoport.codebases import catalogue
-from dinoport.codebases.codebase import Naming
+from dinoport.codebases.codebase import Evidence, Naming
+from dinoport.codebases.frameworks import convention
+from dinoport.errors import DinoportError, SettingError
 from dinoport.finding.unwrap import ANCHORS, INNER, StateDict
 from dinoport.formats.values import byte_ranges
+from dinoport.mapping.decoding import decode
+from dinoport.model import Wishes
 from dinoport.tensor import TensorRef
 
 ROLES = (
@@ -33,18 +37,56 @@ RANKS = {
 }
 
 
-def places(states: Iterable[StateDict]) -> list[StateDict]:
+def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list[StateDict]:
     """Every place below which the names of a known codebase begin, the preferred first; copies of one are one.
 
-    The order in the file decides nothing: places of one rank are in the order of their prefixes.
+    `known` are state dicts whose own names are known. A place that is incomplete gives way to one that is not. The
+    order in the file decides nothing: places of one rank are in the order of their prefixes.
     """
-    found = [place for state in states for place in _below(state)]
-    found.sort(key=lambda place: (rank(place), place.path))
+    below = [(each, list(_below(each))) for each in states if not any(each is other for other in known)]
+    elsewhere = {name: tensor.renamed(name) for each, own in below if not own for name, tensor in _as_named(each)}
+    inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own]
     kept: list[StateDict] = []
-    for place in found:
+    for place in sorted([*known, *inner], key=_order):
         if not any(_is_one(place, other) for other in kept):
             kept.append(place)
-    return [replace(place, why=RANKS[rank(place)]) if len(kept) > 1 else place for place in kept]
+    if len(kept) < 2:
+        return kept
+    kept = [place for place in kept if is_complete(place)] or kept
+    paths = [place.path for place in kept]
+    whose = {path: convention(path, [other for other in paths if other != path]) for path in paths}
+    kept.sort(key=lambda place: whose[place.path] is None)
+    alone = len(kept) == 1 or _order(kept[0])[:2] != _order(kept[1])[:2]
+    return [replace(place, why=whose[place.path] or (RANKS[rank(place)] if alone else "")) for place in kept]
+
+
+def is_complete(place: StateDict) -> bool:
+    """Whether a place holds a whole network: every tensor fits its table, and none is missing."""
+    naming = naming_of_names(place.tensors)
+    if naming is None:
+        return False
+    shapes = {name: tensor.shape for name, tensor in place.tensors.items()}
+    wishes = Wishes(num_heads=1)
+    try:
+        found = decode(place.tensors, naming.rules(shapes, wishes), naming.code.FAMILY.drops)
+        layers = {f"{layer}.{leaf}" for layer in naming.code.FAMILY.classifiers for leaf in ("weight", "bias")}
+        if any(each.name not in place.beside and each.name not in layers for each in found.problems):
+            return False
+        evidence = Evidence(place.label, found.tensors, wishes=wishes, declared=frozenset(found.declared))
+        return not naming.code.read(evidence).problems
+    except SettingError:  # of heads, which a rotary ViT tells itself
+        return True
+    except DinoportError:
+        return False
+
+
+def _order(place: StateDict) -> tuple[int, bool, str]:
+    return rank(place), place.is_inner, place.path
+
+
+def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
+    """The tensors of a state dict under the names that the file has."""
+    return ((state.originals.get(name, name), each) for name, each in state.tensors.items())
 
 
 def rank(place: StateDict) -> int:
@@ -85,7 +127,9 @@ def _below(state: StateDict) -> Iterator[StateDict]:
         used = {tensor.name for tensor in head.values()}
         outside = [name for name in state.tensors if not name.startswith(prefix) and name not in used]
         rest = {name: state.tensors[name] for name in outside}
-        yield StateDict("", path, tensors, notes, originals, is_inner=True, outside=rest, head=head)
+        yield StateDict(
+            "", path, tensors, notes, originals, is_inner=True, outside=rest, head=head, remarks=state.remarks
+        )
 
 
 def _outside(prefix: str, names: Mapping[str, TensorRef]) -> str:

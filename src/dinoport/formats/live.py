@@ -29,10 +29,15 @@ PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")
 """Of torch: others keep their values in a way of their own, as quantised ones and those of several ranks do."""
 
 
+SETTINGS = ("num_heads", "num_attention_heads", "interpolate_offset", "interpolate_antialias")
+"""Attributes of modules that are worth keeping, beside the eps of a LayerNorm."""
+
+
 class Live(str):
     """An object in memory, as a source: `str` is what a message calls it. Its state dict is asked for once."""
 
     state: Mapping[str, Any]
+    attributes: Mapping[str, Mapping[str, object]]
 
     @classmethod
     def of(cls, given: object) -> Live:
@@ -48,14 +53,32 @@ class Live(str):
                 next_step="give the model or its state_dict()",
             )
         live = cls(f"a {kind} in memory" if ask else "a state dict in memory")
-        live.state = state
+        live.state, live.attributes = state, dict(_attributes(given))
         return live
 
     def open(self) -> Checkpoint:
         """The tensors by reference. Raises CheckpointError for what is no plain tensor."""
         source = LiveBytes(str(self), self.state)
         remark = f"{self}, as the safetensors file that it would be: sha256 {source.sha256}"
-        return Checkpoint(str(self), "state dict in memory", read_safetensors(source), (source,), remarks=(remark,))
+        return Checkpoint(
+            str(self),
+            "state dict in memory",
+            read_safetensors(source),
+            (source,),
+            remarks=(remark,),
+            attributes=self.attributes,
+        )
+
+
+def _attributes(given: object) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """The attributes of each module that decide what it computes, and stand in no tensor."""
+    modules = getattr(given, "named_modules", None)
+    for path, module in modules() if callable(modules) else ():
+        names = (*SETTINGS, *(("eps",) if "LayerNorm" in type(module).__name__ else ()))
+        own = {name: getattr(module, name, None) for name in names}
+        plain = {name: value for name, value in own.items() if isinstance(value, int | float)}
+        if plain:
+            yield path, plain
 
 
 class LiveBytes:

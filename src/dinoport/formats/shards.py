@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from dinoport.errors import CheckpointError
+from dinoport.formats.deepspeed import MODULE
 
 SHARD = re.compile(r"(?P<start>.*?)-?(?P<number>\d{1,6})-of-(?P<count>\d{1,6})(?P<end>\..+)?", re.ASCII)
 """As Transformers and safetensors name shards: model-00001-of-00002.safetensors."""
@@ -45,4 +46,5 @@ def left_out(shards: Iterable[str]) -> str | None:
 def gaps_of(where: str) -> tuple[str, ...]:
     """Why a file may not be all of a checkpoint."""
     name = PurePath(where).name
-    return (f"{name} is named as the file of one rank of several",) if RANK.fullmatch(name) else ()
+    is_rank = RANK.fullmatch(name) and name != MODULE
+    return (f"{name} is named as the file of one rank of several",) if is_rank else ()

@@ -13,6 +13,7 @@ from functools import cached_property
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.encoding import common_dtype, declared_step
+from dinoport.mapping.merging import is_merged
 from dinoport.mapping.operations import Kind, Rows, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Span, Step
 from dinoport.mapping.rule import Rule, copy
@@ -133,4 +134,5 @@ def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems:
         problems.append(Problem(first.name, f"has a shape that does not fit: {error}"))
         return None
     spec = TensorSpec(source, first.dtype, shape)
-    return Step(spec, tuple(spans), operation, rule.kind, shape, rule.reason, inverted=True)
+    kind = Kind.RECOMPUTED if any(is_merged(span.tensor.values) for span in spans) else rule.kind
+    return Step(spec, tuple(spans), operation, kind, shape, rule.reason, inverted=True)

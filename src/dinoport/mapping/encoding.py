@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, only_claim
+from dinoport.mapping.merging import is_merged
 from dinoport.mapping.operations import Kind, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Plan, Span, Step
 from dinoport.mapping.rule import Rule
@@ -92,7 +93,7 @@ def _split(
     dropped: list[Dropped],
 ) -> None:
     rule = claim.rule
-    if kind is Kind.BIJECTIVE and part_spec.dtype != tensor.dtype:
+    if kind is Kind.BIJECTIVE and (part_spec.dtype != tensor.dtype or is_merged(tensor.values)):
         kind = Kind.RECOMPUTED
     size = tensor.size // rule.operation.parts
     for part in range(rule.operation.parts):

@@ -103,6 +103,10 @@ class _StepValues:
             for first in range(0, wanted.size, limit):
                 yield wanted[first : first + limit]
 
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return tuple(span.tensor for span in self.step.spans)
+
     def storages(self) -> Iterator[Storage]:
         for span in self.step.spans:
             yield from storages_of(span.tensor.values)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,7 +25,7 @@ class Preprocessing:
     a square of `resize` pixels, whatever its proportions. All originals resize 8-bit values, with antialiasing: dino
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
     where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `reason` says in words whose
-    transform it is.
+    transform it is; `stored` who says those fields that something beside the tensors says.
     """
 
     resize: int
@@ -34,6 +35,7 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     reason: str = "as in facebookresearch/dino's eval transform"
+    stored: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def size(self) -> int:
@@ -44,13 +46,18 @@ class Preprocessing:
         """The same transform for another input size."""
         if size == self.size:
             return self
+        stored = {name: who for name, who in self.stored.items() if name not in ("resize", "crop")}
         if self.crop is None:
-            return replace(self, resize=size)
-        return replace(self, resize=round(size * RESIZE_PER_CROP), crop=size)
+            return replace(self, resize=size, stored=stored)
+        return replace(self, resize=round(size * RESIZE_PER_CROP), crop=size, stored=stored)
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
         """The same transform with other means and standard deviations, where they are given."""
         return replace(self, mean=mean or self.mean, std=std or self.std)
+
+    def with_stored(self, mean: tuple[float, ...], std: tuple[float, ...], who: str) -> Preprocessing:
+        """The same transform with the statistics that something beside the tensors says."""
+        return replace(self, mean=mean, std=std, stored={**self.stored, "mean": who, "std": who})
 
 
 EVALUATION = Preprocessing(resize=256, crop=224, resample="bicubic")

@@ -248,7 +248,10 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
 CHANGES = ("dtype", "image_size")
 """What can be asked of a folder that is of the target's codebase already."""
 
-OF_THE_SOURCE = ("checkpoint_key", "prefix", "head", "head_name", "num_heads", "layer_norm_eps", "interpolation")
+OF_THE_SOURCE = (
+    *("checkpoint_key", "prefix", "head", "head_name"),
+    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha"),
+)
 """What config.json says of a folder, or what a folder has not."""
 
 

@@ -90,10 +90,10 @@ def entries_of(report: Mapping[str, object]) -> Iterator[dict[str, Any] | None]:
     """The files that a report lists; None for an entry that names no file."""
     files = report.get("files")
     for entry in files if isinstance(files, list) else []:
-        yield entry if isinstance(entry, dict) and _is_file_name(entry.get("name")) else None
+        yield entry if isinstance(entry, dict) and is_file_name(entry.get("name")) else None
 
 
-def _is_file_name(name: object) -> TypeGuard[str]:
+def is_file_name(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
 
 

@@ -22,7 +22,7 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.text import python_text
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import OWN_NAMES, entries_of, is_weights
+from dinoport.work.folder_files import OWN_NAMES, entries_of, is_file_name, is_weights
 from dinoport.work.verify import verify_place
 
 
@@ -38,7 +38,7 @@ class HubFolder:
     @property
     def files(self) -> dict[str, Listed]:
         """The files in the folder itself."""
-        return {name: file for name, file in self.within.items() if "/" not in name}
+        return {name: file for name, file in self.within.items() if is_file_name(name)}
 
     @property
     def where(self) -> str:
@@ -108,7 +108,7 @@ def on_disk(folder: HubFolder) -> Iterator[Path]:
 def _fetch(folder: HubFolder, name: str, path: Path) -> None:
     """A large file by ranges; the Hub sends a small one whole, from a cache that gives none."""
     if folder.files[name].sha256 is not None:
-        folder.remote.save(name, path)
+        folder.remote.save(name, path, folder.files[name].size_bytes)
     else:
         path.write_bytes(folder.remote.read(name, MAX_JSON_BYTES) or b"")
 

@@ -5,15 +5,17 @@ evaluated with; and what a conversion of ours has kept there of the original.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
-from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
-from dinoport.networks.preprocessing import Preprocessing
+from dinoport.files.names import short_text
+from dinoport.model import Origin, Stated
+from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 HEADS = {
     "tiny": 3,
@@ -38,6 +40,10 @@ MAX_THETA = 1e300
 
 CLASSIFIERS = ("head", "fc", "linear", "linear_head")
 
+TIMM_RESAMPLES = "size-antialias"
+
+PRETRAINED = "pretrained_cfg in config.json"
+
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
 
@@ -49,7 +55,8 @@ class TimmConfig:
     """`num_heads` is None where neither the file nor its builder says it, `preprocessing` where there is none.
 
     `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
-    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes.
+    its classifier is another than the family's; `record` is our own field, `labels` are the names of classes. `own` are
+    the settings that its `model_args` say, by the field of a request.
     """
 
     num_heads: int | None
@@ -60,7 +67,32 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    architecture: str = ""
+    own: frozenset[str] = frozenset()
     other_head: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def stated(self) -> dict[str, Stated]:
+        """What it says by the field of a request: in `model_args`, or by the builder that it names."""
+        values = {
+            "num_heads": self.num_heads,
+            "layer_norm_eps": self.layer_norm_eps,
+            "rope_theta": self.rope_theta,
+            "interpolation": None if self.record else TIMM_RESAMPLES,
+        }
+        builder = f"timm's {self.architecture[:60]}, in config.json"
+        said = {name: (f"{name} in config.json", Origin.STORED) for name in self.own}
+        said["interpolation"] = ("timm resamples so, whatever the model", Origin.INFERRED)
+        return {
+            name: Stated(value, *said.get(name, (builder, Origin.INFERRED)))
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def refuse_unlike(self, where: str, architecture: object) -> None:
+        """Raise SettingError where the tensors show that the config is another model's."""
+        refuse_unlike(where, self.arguments, architecture)
 
     @property
     def classifier(self) -> str | None:
@@ -76,18 +108,26 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         return None
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
-    eps = arguments.get("norm_eps", builder and builder.eps)
+    eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
+    transform = _preprocessing(config.get("pretrained_cfg"))
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
-        _preprocessing(config.get("pretrained_cfg")),
+        transform if isinstance(transform, Preprocessing) else None,
         layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
         family=_family(architecture, arguments, config),
         labels=_labels(config),
         record=record_of(config),
-        remarks=tuple(losses(config)),
+        remarks=(*losses(config), *([transform] if isinstance(transform, str) else [])),
+        architecture=architecture,
+        own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
+        arguments=arguments,
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
+
+
+OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
+"""Fields of a request that `model_args` may say, by their names there."""
 
 
 def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
@@ -104,6 +144,13 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
     return dict(enumerate(found))
 
 
+def _eps(architecture: str) -> float | None:
+    """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
+    if not architecture.startswith("vit_"):
+        return None
+    return 1e-5 if "dinov3" in architecture else 1e-6
+
+
 def _heads(architecture: str, given: object) -> int | None:
     if type(given) is int:
         return given
@@ -113,24 +160,64 @@ def _heads(architecture: str, given: object) -> int | None:
     return HEADS.get(named[1]) if named else None
 
 
-def _preprocessing(found: Any) -> Preprocessing | None:
-    """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down."""
-    if not isinstance(found, Mapping):
+def _preprocessing(found: Any) -> Preprocessing | str | None:
+    """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down.
+
+    A text says which field has a value that is not known here; None is for a config that says nothing of a transform.
+    """
+    if not isinstance(found, Mapping) or not TRANSFORM.keys() & found.keys():
         return None
-    size, share, mean, std = (found.get(name) for name in ("input_size", "crop_pct", "mean", "std"))
-    side = size[2] if isinstance(size, list) and len(size) == 3 else None
-    numbers = [each for each in (mean, std) if isinstance(each, list) and all(type(v) in (int, float) for v in each)]
-    if type(side) is not int or not 0 < side < MAX_SIDE or len(numbers) != 2:
-        return None
-    if found.get("interpolation") not in ("bicubic", "bilinear"):
-        return None
-    crops = found.get("crop_mode") != "squash"
-    share = share if isinstance(share, int | float) and 0 < share <= 1 else 1
+    fields = TRANSFORM | {name: found[name] for name in TRANSFORM if found.get(name) is not None}
+    strange = [name for name, value in fields.items() if not FITS[name](value)]
+    if strange:
+        return f"the transform of pretrained_cfg is not taken: {strange[0]} = {short_text(fields[strange[0]])}"
+    side = fields["input_size"][2]
+    crops = fields["crop_mode"] == "center"
     return Preprocessing(
-        resize=floor(side / share) if crops else side,
+        resize=floor(side / fields["crop_pct"]) if crops else side,
         crop=side if crops else None,
-        resample=found["interpolation"],
-        mean=tuple(numbers[0]),
-        std=tuple(numbers[1]),
-        reason="pretrained_cfg in config.json",
+        resample=fields["interpolation"],
+        mean=tuple(fields["mean"]),
+        std=tuple(fields["std"]),
+        reason="as timm takes it where pretrained_cfg says nothing",
+        stored={name: PRETRAINED for name, keys in DECIDED_BY.items() if all(found.get(key) for key in keys)},
     )
+
+
+TRANSFORM: dict[str, Any] = {
+    "input_size": [3, 224, 224],
+    "interpolation": "bicubic",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+    "mean": list(IMAGENET_MEAN),
+    "std": list(IMAGENET_STD),
+}
+"""What `timm/models/_pretrained.py` takes for a field that a config leaves out."""
+
+DECIDED_BY = {
+    "resize": ("input_size", "crop_pct"),
+    "crop": ("input_size",),
+    "resample": ("interpolation",),
+    "mean": ("mean",),
+    "std": ("std",),
+}
+"""Which fields each step of the transform follows from."""
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "input_size": lambda size: (
+        isinstance(size, list)
+        and len(size) == 3
+        and all(type(side) is int and 0 < side < MAX_SIDE for side in size)
+        and size[1] == size[2]
+    ),
+    "interpolation": lambda name: name in ("bicubic", "bilinear"),
+    "crop_pct": lambda share: type(share) in (int, float) and 0 < share <= 1,
+    "crop_mode": lambda name: name in ("center", "squash"),
+    "mean": lambda values: _are_numbers(values),
+    "std": lambda values: _are_numbers(values) and min(values, default=0) > 0,
+}
+"""The values that a processor can be written for."""
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(value) in (int, float) for value in values)

@@ -79,13 +79,18 @@ class RemoteFolder:
                 self._small[name] = None
         return self._small[name]
 
-    def save(self, name: str, path: Path) -> None:
-        """Fetch a file whole, to a new file on this machine. Raises CheckpointError as `open` does."""
+    def save(self, name: str, path: Path, size_bytes: int) -> None:
+        """Fetch a file whole, to a new file on this machine. Raises CheckpointError as `open` does.
+
+        `size_bytes` is what was listed: for as much there is room.
+        """
         if cached := self._cached(name):
             shutil.copyfile(cached, path)
             return
         ranges = self._ranges(name)
-        self._fetching.expect(ranges.size_bytes)
+        if ranges.size_bytes != size_bytes:
+            raise unsound(ranges.where, f"{ranges.size_bytes} bytes, where {size_bytes} are listed")
+        self._fetching.expect(size_bytes)
         with path.open("xb") as file:
             for piece in ranges.stream(0, ranges.size_bytes):
                 file.write(piece)

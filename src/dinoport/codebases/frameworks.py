@@ -1,0 +1,188 @@
+"""Frameworks that keep a model inside a file of their own: what they say beside its tensors, and which copy they mean.
+
+A framework is told by the keys of its file alone. Nobody's word is taken for more than it says: a value that the
+tensors contradict is not.
+"""
+
+from __future__ import annotations
+
+import re
+from ast import literal_eval
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dinoport.model import Stated
+
+MAX_TEXT = 100_000
+"""Characters of a config that a file holds as text."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a file says beside its tensors: settings by the field of a request, and why its classifier is another than
+    the family's, where it is.
+    """
+
+    stated: Mapping[str, Stated] = field(default_factory=dict)
+    other_head: str | None = None
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`."""
+
+    framework: str
+    taken: str
+    other: str
+    reason: str
+
+
+CONVENTIONS = (
+    Convention("LightlyTrain", "teacher_embedding_model", "student_embedding_model", "what it exports"),
+    Convention("LightlyTrain", "lightly_train.models", "student_embedding_model", "the teacher, which it exports"),
+    Convention("lightly", "teacher_backbone", "student_backbone", "DINO's own convention: the teacher"),
+    Convention("lightly", "backbone", "student_backbone", "its momentum teacher, which its benchmarks evaluate"),
+    Convention("lightly", "backbone", "anchor_backbone", "the momentum copy, which its examples evaluate"),
+    Convention("lightly", "backbone", "backbone_momentum", "the trained encoder; the other is the key encoder"),
+    Convention("solo-learn", "backbone", "momentum_backbone", "what its main_linear, main_knn and main_umap evaluate"),
+    Convention("MMPretrain", "backbone", "momentum_encoder", "what its own tools take"),
+    Convention("VISSL", "trunk", "momentum_teacher", "what its conversion scripts take"),
+)
+"""From how the genuine code evaluates, not from names alone."""
+
+
+def convention(taken: str, others: Iterable[str]) -> str | None:
+    """Whose convention prefers this place to one of the others, and why; None where it is nobody's own."""
+    beside = [f".{other}." for other in others]
+    for each in CONVENTIONS:
+        if f".{each.taken}." in f".{taken}." and any(f".{each.other}." in other for other in beside):
+            return f"{each.reason} ({each.framework})"
+    return None
+
+
+def said_in(where: str, tree: object) -> Said:
+    """What the file of a framework says beside its tensors.
+
+    Raises SettingError for arguments of timm's training by which it may have built another model than tensors show.
+    """
+    if not isinstance(tree, dict):
+        return Said()
+    stated: dict[str, Stated] = {}
+    for say in (_mmengine, _lightning, _lightly_task, _lightly_train):
+        stated |= say(tree)
+    stated |= _timm_train(where, tree)
+    return Said(stated, _timm_head(tree))
+
+
+def _timm_head(tree: Mapping[str, Any]) -> str | None:
+    given = _timm_arguments(tree)
+    if not given:
+        return None
+    from dinoport.codebases.timm.arguments import other_head
+
+    found = other_head(str(given["model"]), given.get("gp") or _dict(given.get("model_kwargs")).get("global_pool"))
+    return found.replace("config.json says", "its training says") if found else None
+
+
+def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What timm's train.py was given, which it keeps beside its weights."""
+    found = _dict(getattr(tree.get("args"), "state", None))
+    return found if isinstance(tree.get("arch"), str) and isinstance(found.get("model"), str) else {}
+
+
+def _timm_train(where: str, tree: Mapping[str, Any]) -> dict[str, Stated]:
+    given = _timm_arguments(tree)
+    if not given:
+        return {}
+    from dinoport.codebases.timm.config import timm_config
+
+    own = timm_config(where, {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
+    stated = own.stated if own else {}
+    told = {name: replace(each, reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
+    return told | _statistics(given, TRAIN)
+
+
+TRAIN = "args of timm's train.py"
+
+
+def _lightly_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
+    own = tree.get("lightly_train")
+    return _statistics(_dict(own).get("normalize_args"), "normalize_args of LightlyTrain")
+
+
+def _lightly_task(tree: Mapping[str, Any]) -> dict[str, Stated]:
+    if not isinstance(tree.get("model_class_path"), str):
+        return {}
+    return _statistics(_dict(tree.get("model_init_args")).get("image_normalize"), "image_normalize of LightlyTrain")
+
+
+def _lightning(tree: Mapping[str, Any]) -> dict[str, Stated]:
+    """`save_hyperparameters()` keeps what the user's module was given, under the user's own names."""
+    if "pytorch-lightning_version" not in tree:
+        return {}
+    given = _dict(getattr(tree.get("hyper_parameters"), "state", None) or tree.get("hyper_parameters"))
+    where = "hyper_parameters of Lightning"
+    found = _statistics(
+        {"mean": given.get("image_mean", given.get("mean")), "std": given.get("image_std", given.get("std"))}, where
+    )
+    for field_name, names in SETTINGS.items():
+        for name in names:
+            if (value := _number(field_name, given.get(name))) is not None:
+                found.setdefault(field_name, Stated(value, f"{name} in {where}"))
+    return found
+
+
+SETTINGS = {
+    "num_heads": ("num_heads", "num_attention_heads", "n_heads"),
+    "layer_norm_eps": ("layer_norm_eps", "norm_eps"),
+    "lora_alpha": ("lora_alpha",),
+}
+"""What users call these."""
+
+
+def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
+    """A config is kept as text, in Python's notation: literals of it are read, nothing is run."""
+    meta = tree.get("meta")
+    text = _dict(meta).get("cfg")
+    if not isinstance(text, str) or len(text) > MAX_TEXT or "mmengine_version" not in _dict(meta):
+        return {}
+    where = "meta.cfg of mmengine"
+    found = {}
+    if heads := re.search(r"['\"]?num_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text):
+        found["num_heads"] = Stated(int(heads[1]), f"num_heads in {where}")
+    both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
+    if all(both):
+        mean, std = (literal_eval(each[1]) for each in both if each)
+        found |= _statistics({"mean": mean, "std": std}, f"mean and std in {where}")
+    return found
+
+
+def _number(field_name: str, value: object) -> int | float | None:
+    if type(value) not in (int, float):
+        return None
+    fits = {
+        "num_heads": type(value) is int and 0 < value <= 1024,
+        "layer_norm_eps": 0 < value < 0.1,  # type: ignore[operator]  # a number, as was asked above
+        "lora_alpha": 0 < value < 1e6,  # type: ignore[operator]
+    }
+    return value if fits[field_name] else None  # type: ignore[return-value]
+
+
+def _dict(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _statistics(found: object, where: str) -> dict[str, Stated]:
+    """Means and standard deviations of three channels, both or none; from 0 to 255, or from 0 to 1."""
+    both = [_dict(found).get(name) for name in ("mean", "std")]
+    if not all(isinstance(each, list | tuple) and len(each) == 3 for each in both):
+        return {}
+    if not all(type(value) in (int, float) and 0 <= value <= 255 for each in both for value in each):  # type: ignore[union-attr]
+        return {}
+    mean, std = (tuple(float(value) for value in each) for each in both)  # type: ignore[union-attr]
+    if max(mean) > 1 or max(std) > 1:
+        mean, std = (tuple(value / 255 for value in each) for each in (mean, std))
+    if not all(0.0001 <= value <= 1 for value in std):
+        return {}
+    return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)}

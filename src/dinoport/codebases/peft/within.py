@@ -1,0 +1,200 @@
+"""Low-rank parts inside a state dict: merged into the layers that carry them, under the names of these.
+
+Three ways to write them are known. PEFT's (`peft/tuners/lora/layer.py`): `q_proj.base_layer.weight` and
+`q_proj.lora_{A,B}.default.weight`, and `modules_to_save` beside `original_module`. loralib's: `q_proj.lora_{A,B}`.
+SAMed's, for a joint layer: `qkv.qkv.weight` and `qkv.linear_{a,b}_{q,v}.weight`, without a scale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.folding import fold_names
+from dinoport.mapping.merging import LowRank, merged
+from dinoport.tensor import TensorRef, shape_text
+
+LORA = re.compile(r"(.+)\.lora_([AB])(?:\.(\w+))??(?:\.weight)?")
+"""A layer, which of its two matrices, and of which adapter it is."""
+
+JOINT = re.compile(r"(.+)\.linear_([ab])_([qv])\.weight")
+
+SAVED = re.compile(r"(.+)\.modules_to_save\.(\w+)\.(.+)")
+
+ORIGINAL = re.compile(r"(.+)\.original_module\.(.+)")
+
+OTHERS = {
+    "lora_magnitude_vector": "DoRA",
+    "lora_embedding_A": "LoRA of an embedding",
+    "lora_E": "AdaLoRA",
+    "ia3_l": "IA3",
+    "hada_w1_a": "LoHa",
+    "lokr_w1": "LoKr",
+    "lokr_w1_a": "LoKr",
+    "vera_lambda_b": "VeRA",
+    "oft_R": "OFT",
+    "oft_r": "OFT",
+    "boft_R": "BOFT",
+    "fourierft_spectrum": "FourierFT",
+    "hra_u": "HRA",
+}
+"""Adapters that are not merged here, by a part of the names that they alone have."""
+
+
+@dataclass(frozen=True)
+class Merging:
+    """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done."""
+
+    tensors: Mapping[str, TensorRef]
+    renamed: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def carries_adapters(tensors: Mapping[str, TensorRef]) -> bool:
+    """Whether any name says so."""
+    parts = (".lora_", ".linear_a_q.", ".base_layer.", ".modules_to_save.", *(f".{sign}" for sign in OTHERS))
+    return any(part in name for name in tensors for part in parts)
+
+
+def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | None) -> Merging:
+    """Merge the low-rank parts of a state dict into its layers. Nothing is read.
+
+    Raises UnknownModelError for adapters of another kind, and for several; SettingError where `alpha`, which no state
+    dict of PEFT's holds, is not given.
+    """
+    refuse_others(where, tensors)
+    kept = _without_saved_copies(tensors)
+    halves: dict[str, dict[str, TensorRef]] = {}
+    joint: dict[str, dict[str, TensorRef]] = {}
+    adapters: set[str] = set()
+    base: dict[str, TensorRef] = {}
+    renamed: dict[str, str] = {}
+    for name, (tensor, original) in kept.items():
+        if found := LORA.fullmatch(name):
+            halves.setdefault(found[1], {})[found[2]] = tensor
+            adapters.add(found[3] or "")
+        elif found := JOINT.fullmatch(name):
+            joint.setdefault(found[1], {})[found[2] + found[3]] = tensor
+        else:
+            base[name], renamed[name] = tensor, original
+    if len(adapters) > 1:
+        raise _several(where, adapters)
+    for layer in [*halves, *joint]:
+        inner = "base_layer" if layer in halves else layer.rpartition(".")[2]
+        for leaf in ("weight", "bias"):
+            if (old := f"{layer}.{inner}.{leaf}") in base:
+                base[f"{layer}.{leaf}"], renamed[f"{layer}.{leaf}"] = base.pop(old), renamed.pop(old)
+    if halves and alpha is None:
+        raise SettingError(
+            f"{where} carries LoRA adapters, and does not say how strong they are",
+            where=", ".join(fold_names(sorted(halves))[:4]),
+            expected="`lora_alpha`: what is added is lora_alpha / r times the product of both matrices",
+            found=f"r = {next(iter(halves.values()))['A'].shape[0] if 'A' in next(iter(halves.values())) else '?'}",
+            cause="a state dict of PEFT's; lora_alpha stands in adapter_config.json and in the code alone",
+            next_step="add `lora_alpha=N`; for rank-stabilised adapters (use_rslora) give N times the root of r",
+        )
+    for layer, pair in halves.items():
+        weight = _weight(where, layer, base)
+        rank = pair["A"].shape[0] if "A" in pair else 0
+        low = _low_rank(where, layer, pair.get("B"), pair.get("A"), weight, (alpha or 0) / max(rank, 1))
+        base[f"{layer}.weight"] = merged(weight, low)
+    for layer, four in joint.items():
+        weight, third = _weight(where, layer, base), base[f"{layer}.weight"].shape[0] // 3
+        rows = weight if not third else TensorRef(weight.name, weight.dtype, (third, *weight.shape[1:]), weight.values)
+        lows = [
+            _low_rank(where, layer, four.get(f"b{part}"), four.get(f"a{part}"), rows, 1.0, first)
+            for part, first in (("q", 0), ("v", 2 * third))
+        ]
+        base[f"{layer}.weight"] = merged(weight, *lows)
+    count = len(halves) + len(joint)
+    scale = f"lora_alpha {alpha:g}" if halves and alpha is not None else "without a scale"
+    notes = (f"low-rank parts of {count} layers merged ({scale})",) if count else ()
+    return Merging(base, renamed, notes, remarks(count, scale) if count else ())
+
+
+def remarks(count: int, scale: str) -> tuple[str, ...]:
+    return (
+        f"LoRA: {count} matrices were merged ({scale}), in float64, and rounded once; PEFT's own merge differs in the "
+        "last bit where it sums in the weights' dtype",
+    )
+
+
+def refuse_others(where: str, names: Mapping[str, object]) -> None:
+    """Raise UnknownModelError for adapters that are not merged here, by their name."""
+    for name in names:
+        kind = next((OTHERS[part] for part in name.split(".") if part in OTHERS), None)
+        if kind:
+            raise not_merged(where, kind, name)
+
+
+def not_merged(where: str, kind: str, found: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"{where} carries {kind}, which is not merged here",
+        expected="LoRA of linear layers: W + scale · B @ A",
+        found=found,
+        cause="an adapter of PEFT's of another kind",
+        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+    )
+
+
+def _several(where: str, adapters: set[str]) -> UnknownModelError:
+    return UnknownModelError(
+        f"{where} carries several adapters, and nothing says which of them is active",
+        found=", ".join(sorted(adapters)),
+        next_step="merge the one that is meant (merge_and_unload()), save_pretrained, and convert that folder",
+    )
+
+
+def _without_saved_copies(tensors: Mapping[str, TensorRef]) -> dict[str, tuple[TensorRef, str]]:
+    """The tensors with their names in the file: a module that was trained whole takes the place of its original."""
+    saved = {f"{found[1]}.{found[3]}": name for name in tensors if (found := SAVED.fullmatch(name))}
+    kept = {}
+    for name, tensor in tensors.items():
+        original = ORIGINAL.fullmatch(name)
+        if SAVED.fullmatch(name) or (original and f"{original[1]}.{original[2]}" in saved):
+            continue
+        kept[f"{original[1]}.{original[2]}" if original else name] = (tensor, name)
+    return kept | {name: (tensors[old], old) for name, old in saved.items()}
+
+
+def _weight(where: str, layer: str, base: Mapping[str, TensorRef]) -> TensorRef:
+    if f"{layer}.weight" not in base:
+        raise UnknownModelError(
+            f"{where} holds an adapter without the layer that it is for",
+            where=f"{layer}.weight",
+            cause="an adapter alone, whose base lies elsewhere",
+            next_step="give the adapter's folder, with its adapter_config.json and the base beside it or by `base`",
+        )
+    return base[f"{layer}.weight"]
+
+
+def _low_rank(
+    where: str,
+    layer: str,
+    up: TensorRef | None,
+    down: TensorRef | None,
+    weight: TensorRef,
+    scale: float,
+    first: int = 0,
+) -> LowRank:
+    """Both matrices, once they fit the layer's rows. Raises UnknownModelError where they don't."""
+    shapes = [shape_text(each.shape) if each is not None else "nothing" for each in (up, down)]
+    if up is not None and down is not None and len(up.shape) >= 2 and len(down.shape) >= 2:
+        inner = weight.size // max(weight.shape[0], 1)
+        if (
+            up.shape[0] == weight.shape[0]
+            and up.size == up.shape[0] * down.shape[0]
+            and down.size == down.shape[0] * inner
+        ):
+            return LowRank(up, down, scale, first)
+    raise UnknownModelError(
+        f"the low-rank parts of {layer} do not fit it",
+        where=where,
+        expected=f"(rows, rank) and (rank, columns) for {shape_text(weight.shape)}",
+        found=" and ".join(shapes),
+        cause="an adapter of another kind, or a file that was cut",
+        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+    )

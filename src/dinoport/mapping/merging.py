@@ -1,0 +1,114 @@
+"""Tensors that are computed from several: low-rank parts merged into a matrix, and rows of one added to another.
+
+A merged tensor stays a handle: values are computed block by block, in float64, and rounded once. What it is computed
+from cannot be found in it again, so the exact proof computes it once more from the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.storage import Storage, storages_of
+from dinoport.formats.values import extents
+from dinoport.tensor import Array, TensorRef, Values
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """`scale` · up @ down, added to the rows of a matrix from `first` on.
+
+    `up` has the shape (rows, rank, …), `down` (rank, …); what follows are the axes of the matrix beside its rows.
+    """
+
+    up: TensorRef
+    down: TensorRef
+    scale: float
+    first: int = 0
+
+    @property
+    def tensors(self) -> tuple[TensorRef, TensorRef]:
+        return self.up, self.down
+
+    def rows(self, start: int, stop: int) -> tuple[int, Array]:
+        """The first row of those from `start` to `stop` that something is added to, and what is, in float64."""
+        begin, end = max(start, self.first), min(stop, self.first + self.up.shape[0])
+        if begin >= end:
+            return begin, np.empty((0, 0))
+        rank = self.down.shape[0]
+        up = self.up.read(np.dtype(np.float64)).reshape(-1, rank)[begin - self.first : end - self.first]
+        return begin, self.scale * (up @ self.down.read(np.dtype(np.float64)).reshape(rank, -1))
+
+
+@dataclass(frozen=True)
+class Added:
+    """Another tensor of the same shape, or a run of elements of one, from `start` on."""
+
+    tensor: TensorRef
+    start: int = 0
+
+    @property
+    def tensors(self) -> tuple[TensorRef]:
+        return (self.tensor,)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The values of `base` with what is added to them."""
+
+    base: TensorRef
+    parts: tuple[LowRank | Added, ...]
+
+    def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
+        row = prod(self.base.shape[1:])
+        for first in range(start, stop, limit):
+            last = min(first + limit, stop)
+            values = _elements(self.base, first, last)
+            for part in self.parts:
+                if isinstance(part, Added):
+                    values += _elements(part.tensor, part.start + first, part.start + last)
+                    continue
+                begin, rows = part.rows(first // row, -(-last // row))
+                offset = begin * row - first
+                flat = rows.reshape(-1)[max(-offset, 0) :][: last - max(begin * row, first)]
+                values[max(offset, 0) :][: flat.size] += flat
+            with np.errstate(over="ignore"):  # what is too large becomes an infinity, and those are counted
+                yield values.astype(self.base.dtype)
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return (self.base, *(tensor for part in self.parts for tensor in part.tensors))
+
+    def storages(self) -> Iterator[Storage]:
+        for tensor in self.tensors:
+            yield from storages_of(tensor.values)
+
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for tensor in self.tensors:
+            yield from extents(tensor.values)
+
+
+def merged(base: TensorRef, *parts: LowRank | Added) -> TensorRef:
+    """The same tensor with what is added to it, which is read only where its values are."""
+    return replace(base, values=Merged(base, parts))
+
+
+def is_merged(values: Values) -> bool:
+    """Whether values are computed from several tensors, at any depth."""
+    if isinstance(values, Merged):
+        return True
+    return any(is_merged(tensor.values) for tensor in getattr(values, "tensors", ()))
+
+
+def _elements(tensor: TensorRef, start: int, stop: int) -> Array:
+    """A run of elements in float64."""
+    values = np.empty(stop - start)
+    filled = 0
+    for block in tensor.blocks(start, stop):
+        values[filled : filled + block.size] = block
+        filled += block.size
+    return values

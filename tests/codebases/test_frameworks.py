@@ -1,0 +1,145 @@
+"""What frameworks say beside their tensors, and which copy each of them means."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dinoport.api import convert
+from dinoport.codebases.frameworks import CONVENTIONS, said_in
+from dinoport.model import Origin
+from tests import formula, models
+
+STATISTICS = {"mean": [0.4, 0.5, 0.6], "std": [0.3, 0.2, 0.1]}
+
+LIGHTNING = {"pytorch-lightning_version": "2.6.6"}
+
+MMENGINE = """
+model = dict(type='ImageClassifier', backbone=dict(arch=dict(embed_dims=64, num_heads=4)))
+data_preprocessor = dict(mean=[102.0, 127.5, 153.0], std=[76.5, 51.0, 25.5], to_rgb=True)
+"""
+
+SAYING: dict[str, dict[str, Any]] = {
+    "LightlyTrain, pretraining": {**LIGHTNING, "lightly_train": {"normalize_args": STATISTICS}},
+    "LightlyTrain, a task": {"model_class_path": "a.B", "model_init_args": {"image_normalize": STATISTICS}},
+    "Lightning": {**LIGHTNING, "hyper_parameters": {"image_mean": (0.4, 0.5, 0.6), "image_std": (0.3, 0.2, 0.1)}},
+    "mmengine": {"meta": {"mmengine_version": "0.10.7", "cfg": MMENGINE}},
+}
+
+
+def state(prefix: str = "", shift: float = 0.0) -> dict[str, torch.Tensor]:
+    found = formula.state_dict(models.VIT.tensors())
+    return {f"{prefix}{name}": torch.from_numpy(values) + shift for name, values in found.items()}
+
+
+def processor(folder: Path) -> tuple[list[float], list[float]]:
+    found = json.loads((folder / "preprocessor_config.json").read_text())
+    return found["image_mean"], found["image_std"]
+
+
+@pytest.mark.parametrize("framework", SAYING)
+def test_statistics_are_stored(framework: str, tmp_path) -> None:
+    torch.save({**SAYING[framework], "state_dict": state("backbone.vit.")}, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert processor(tmp_path / "out") == (STATISTICS["mean"], STATISTICS["std"])
+    found = {setting.name: setting for setting in report.settings}
+    assert found["pixel mean"].origin == found["pixel std"].origin == "stored"
+    assert found["resize"].origin == "assumed"
+
+
+def test_the_user_s_option_wins_over_what_is_stored_field_by_field(tmp_path) -> None:
+    torch.save({**SAYING["LightlyTrain, pretraining"], "state_dict": state("net.")}, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1, image_mean=(0.1, 0.2, 0.3))
+    assert processor(tmp_path / "out") == ([0.1, 0.2, 0.3], STATISTICS["std"])
+    found = {setting.name: setting.origin for setting in report.settings}
+    assert (found["pixel mean"], found["pixel std"]) == ("given", "stored")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"mean": [0.4, 0.5], "std": [0.3, 0.2]},
+        {"mean": [0.4, 0.5, "0.6"], "std": [0.3, 0.2, 0.1]},
+        {"mean": [0.4, 0.5, float("nan")], "std": [0.3, 0.2, 0.1]},
+        {"mean": [0.4, 0.5, 0.6], "std": [0.0, 0.2, 0.1]},
+        {"mean": [0.4, 0.5, 0.6]},
+        None,
+    ],
+)
+def test_statistics_that_are_none_are_not_taken(found: object) -> None:
+    assert said_in("here", {"lightly_train": {"normalize_args": found}}).stated == {}
+
+
+def test_hyper_parameters_say_heads_and_eps(tmp_path) -> None:
+    given = {"num_heads": 4, "layer_norm_eps": 1e-5, "lr": 0.1, "model_name": "facebook/dinov2-small"}
+    torch.save({**LIGHTNING, "hyper_parameters": given, "state_dict": state("vit.")}, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact")
+    found = {setting.name: setting for setting in report.settings}
+    assert (found["heads"].value, found["heads"].origin) == ("4", "stored")
+    assert found["heads"].reason == "num_heads in hyper_parameters of Lightning"
+    assert (found["eps"].value, found["eps"].origin) == ("1e-05", "stored")
+    given = convert(tmp_path / "last.ckpt", tmp_path / "given", level="exact", num_heads=2)
+    assert {setting.name: setting.value for setting in given.settings}["heads"] == "2"
+    assert {setting.name: setting.value for setting in given.settings}["eps"] == "1e-05"
+
+
+def timm_train(**asked: Any) -> dict[str, Any]:
+    given = {"model": "vit_small_patch16_224", "model_kwargs": {"num_heads": 4}, "gp": None, **asked}
+    head = {"head.weight": torch.ones(3, 64), "head.bias": torch.ones(3)}
+    tree = {"arch": "vit_small_patch16_224", "args": argparse.Namespace(**given), "version": 2}
+    return {**tree, "state_dict": {**state(), **head}, "state_dict_ema": {**state(shift=1.0), **head}}
+
+
+def test_timm_s_training_says_heads_statistics_and_how_it_resamples(tmp_path) -> None:
+    torch.save(timm_train(**STATISTICS), tmp_path / "last.pth.tar")
+    report = convert(tmp_path / "last.pth.tar", tmp_path / "out", level="exact")
+    found = {setting.name: setting for setting in report.settings}
+    assert (found["heads"].value, found["heads"].origin) == ("4", "stored")
+    assert found["interpolation"].origin == Origin.INFERRED.value
+    assert processor(tmp_path / "out") == (STATISTICS["mean"], STATISTICS["std"])
+    assert report.source.branch == "state_dict_ema"
+    assert report.class_name == "ViTForImageClassification"
+
+
+def test_a_head_over_a_mean_is_left_aside(tmp_path) -> None:
+    torch.save(timm_train(gp="avg"), tmp_path / "last.pth.tar")
+    report = convert(tmp_path / "last.pth.tar", tmp_path / "out", level="exact")
+    assert report.class_name == "ViTModel"
+    reasons = [line.reason for line in report.accounting.dropped if line.names.startswith("head.")]
+    assert "its head looks at the patch mean, as its training says: global_pool = 'avg'" in reasons
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda each: f"{each.framework}-{each.taken}-{each.other}")
+@pytest.mark.parametrize("seed", range(2))
+def test_its_own_convention_chooses_whatever_the_order(convention: Any, seed: int, tmp_path) -> None:
+    places = [(f"{convention.taken}.", 0.0), (f"{convention.other}.", 1.0)]
+    random.Random(seed).shuffle(places)  # noqa: S311  # an order
+    tree = {name: each for prefix, shift in places for name, each in state(f"{prefix}vit.", shift).items()}
+    torch.save({"state_dict": tree}, tmp_path / "run.ckpt")
+    report = convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert report.source.branch == f"state_dict.{convention.taken}.vit"
+    chosen = next(remark for remark in report.remarks if "was chosen" in remark)
+    assert f"{convention.reason} ({convention.framework})" in chosen
+    assert convention.other in chosen
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_average_beside_the_live_model_is_taken_whatever_the_order(order: int, tmp_path) -> None:
+    copies = [("ema_state_dict", state(shift=1.0)), ("model_state_dict", state())][::order]
+    torch.save(dict(copies), tmp_path / "run.pth")
+    report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
+    assert report.source.branch == "ema_state_dict"
+    assert any("the average of the run" in remark and "model_state_dict" in remark for remark in report.remarks)
+
+
+def test_a_damaged_copy_gives_way_to_a_whole_one(tmp_path) -> None:
+    cut = {name: each for name, each in state("teacher.vit.").items() if not name.endswith("norm.weight")}
+    torch.save({"weights": {**cut, **state("other.vit.", 1.0)}}, tmp_path / "run.ckpt")
+    report = convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert report.source.branch == "weights.other.vit"
