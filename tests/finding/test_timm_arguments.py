@@ -108,3 +108,21 @@ def test_a_transform_that_is_not_known_is_told_and_not_taken(tmp_path: Path, fie
     report = converted(tmp_path, transform={"mean": [0.5, 0.4, 0.3], field: value}, num_heads=4)
     assert f"the transform of pretrained_cfg is not taken: {field} = {value!r}" in report.remarks
     assert "pretrained_cfg in config.json" not in {reason for _, reason in transform_of(report).values()}
+
+
+@pytest.mark.parametrize(("name", "other", "own"), [
+    ("embed_dim", 128, 64), ("depth", 3, 2), ("patch_size", 14, 16), ("in_chans", 4, 3), ("reg_tokens", 4, 0),
+])  # fmt: skip
+def test_a_config_that_the_tensors_contradict_is_another_model_s(
+    tmp_path: Path, name: str, other: int, own: int
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        converted(tmp_path, num_heads=2, **{name: other})
+    assert str(caught.value) == (
+        f"{tmp_path / 'timm'} has a config.json of another model than its tensors are\n"
+        "  where: config.json: model_args\n"
+        f"  expected: {name} = {own}\n"
+        f"  found: {name} = {other}\n"
+        "  likely cause: a config that was copied from elsewhere\n"
+        "  try: give the folder as it was saved, or the file of weights alone"
+    )

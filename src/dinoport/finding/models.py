@@ -117,6 +117,8 @@ def read_model(
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    if timm:
+        timm.refuse_unlike(checkpoint.where, reading.architecture)
     outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
     refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)

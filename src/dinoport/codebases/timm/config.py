@@ -11,7 +11,7 @@ from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
-from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
@@ -70,6 +70,7 @@ class TimmConfig:
     architecture: str = ""
     own: frozenset[str] = frozenset()
     other_head: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def stated(self) -> dict[str, Stated]:
@@ -88,6 +89,10 @@ class TimmConfig:
             for name, value in values.items()
             if value is not None
         }
+
+    def refuse_unlike(self, where: str, architecture: object) -> None:
+        """Raise SettingError where the tensors show that the config is another model's."""
+        refuse_unlike(where, self.arguments, architecture)
 
     @property
     def classifier(self) -> str | None:
@@ -116,6 +121,7 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         remarks=(*losses(config), *([transform] if isinstance(transform, str) else [])),
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
+        arguments=arguments,
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
 
