@@ -86,6 +86,23 @@ def test_a_dinov2_config_is_held_against_the_weights_too(tmp_path: Path) -> None
     ]
 
 
+def test_a_builder_of_ones_own_is_taken_from_the_config(tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    mine = config(tmp_path, {"arch": "vit_mine", "patch_size": 14}, crops={"global_crops_size": 56})
+    assert start(source, tmp_path / "start", config=mine).verdict.warnings == ()
+    assert yaml.safe_load((tmp_path / "start" / "start.yaml").read_text())["student"]["arch"] == "vit_mine"
+    assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+
+
+@pytest.mark.parametrize("chunks", [".nan", "-3", "1e99", "[1]", "many"])
+def test_a_number_of_chunks_that_cannot_be_is_none(chunks: str, tmp_path: Path) -> None:
+    source, _ = source_of("dinov2", tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"student: {{block_chunks: {chunks}}}\n")
+    start(source, tmp_path / "start", config=path)
+    assert yaml.safe_load((tmp_path / "start" / "start.yaml").read_text())["student"]["block_chunks"] == 0
+
+
 def test_what_a_config_computes_is_not_judged(tmp_path: Path) -> None:
     source, _ = source_of("dinov3", tmp_path)
     mine = config(tmp_path, {**FITTING, "n_storage_tokens": "${other.value}"})
@@ -156,6 +173,22 @@ def test_several_processes_get_a_distributed_folder(tmp_path: Path) -> None:
     page = (tmp_path / "start" / "README.md").read_text()
     assert "torchrun --nproc_per_node=2 dinov3/train/train.py" in page
     assert "student.resume_from_teacher_chkpt=FOLDER train" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ({"to": "training", "image_size": 28}, "at 28×28 pixels"),
+        ({"to": "training", "dtype": "float16"}, "at 56×56 pixels"),
+        ({"to": "original", "dtype": "float16"}, "at 56×56 pixels"),
+    ],
+)
+def test_what_is_changed_on_the_way_from_transformers_is_proven(
+    asked: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    source, request = BY_NAME["dinov2"].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    assert convert(tmp_path / "there", tmp_path / "start", **asked).verdict.shown == shown
 
 
 def edited(folder: Path, change: Callable[[Any], None]) -> None:

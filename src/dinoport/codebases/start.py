@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[str, ...]
 """Where a tensor stands in a file: the keys of the dicts around it, then its name there."""
+
+MAX_SHOWN = 100
+"""Characters of a value that a message quotes."""
 
 MAX_DEPTH = 4
 """Dicts in dicts: a start has two."""
@@ -135,10 +138,16 @@ def disagreements(config: RunConfig, options: Options, table: Mapping[str, Optio
         if option is None or (isinstance(theirs, str) and "${" in theirs):
             continue
         if not option.alike(ours, theirs):
-            says = f"{config.name} says {name} = {shown(theirs)}"
+            says = f"{config.name} says {name} = {shown(theirs)[:MAX_SHOWN]}"
             if not config.says(name):
                 says = f"{config.name} leaves {name} at the code's default, {shown(theirs)}"
             yield f"{says}; the weights need {shown(ours)}: {option.effect}"
+
+
+def own_builder(config: RunConfig | None, known: Collection[str]) -> str | None:
+    """The builder that a config names, where the code has none of that name: somebody has added it."""
+    named = config.text("student.arch") if config else None
+    return None if named in known else named
 
 
 def shown(value: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from dinoport import __version__
 from dinoport.codebases.forming import baked_from, input_size, position_rule
 from dinoport.codebases.running import LoadingProof
-from dinoport.codebases.start import Start, loaded, shapes_in, shown
+from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
 from dinoport.codebases.target import Target
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
@@ -150,7 +150,7 @@ def _misfits(start: Start, path: Path) -> Iterator[str]:
     for name, value in start.options.items():
         found = config.value(name, None)
         if found != value or isinstance(found, bool) != isinstance(value, bool):
-            yield f"{START} says {name} = {shown(found)[:100]}, and the weights need {shown(value)}"
+            yield f"{START} says {name} = {shown(found)[:MAX_SHOWN]}, and the weights need {shown(value)}"
 
 
 def _start_of(target: Target) -> Start:

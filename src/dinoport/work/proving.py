@@ -84,7 +84,11 @@ HAVE_RUNNERS = ("transformers", "timm")
 
 
 class _SourceSide(ExitStack):
-    """A folder of Transformers is on disk for as long as its class runs; any other source needs no place."""
+    """A folder of Transformers is on disk for as long as its class runs; any other source needs no place.
+
+    Where weights are rounded or the table is resampled on the way, the network's own forward pass runs both sides: no
+    class resamples as the original does.
+    """
 
     def __init__(self, conversion: Conversion, checks: Checks) -> None:
         super().__init__()
@@ -94,7 +98,7 @@ class _SourceSide(ExitStack):
         super().__enter__()
         conversion = self._conversion
         config, model = conversion.checkpoint.config or {}, conversion.model
-        changed = conversion.request.to in HAVE_RUNNERS or conversion.baked
+        changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
         if self._checks.level != "full" or not is_known_class(config) or changed:
             return Side(model)
         from dinoport.formats.remote.copying import on_disk

@@ -19,6 +19,7 @@ from dinoport.codebases.start import (
     both_or_neither,
     channels_warning,
     disagreements,
+    own_builder,
     rules_of,
 )
 from dinoport.errors import SettingError
@@ -74,9 +75,11 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         )
     vit: ViT = model.architecture  # type: ignore[assignment]  # the trainer is chosen by the family
     names = [name for name in vit.tensors() if not name.startswith("classifier.")]
-    said = int((config.number("student.block_chunks") if config else 0) or 0)
-    options = _options(vit, image_size, said)
-    groups = (0, said or CHUNKS) if 0 < (said or CHUNKS) <= vit.depth else (0,)
+    said = config.number("student.block_chunks") if config else None
+    chunks = int(said) if said is not None and 0 < said <= vit.depth else 0
+    arch = _arch(vit) or own_builder(config, BUILDERS)
+    options = _options(vit, arch, image_size, chunks)
+    groups = (0, chunks or CHUNKS) if vit.depth >= CHUNKS or chunks else (0,)
     return Start(
         trainer=TRAINER,
         file=FILE,
@@ -98,7 +101,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         beside=("The evaluations take the backbone from `dinoport convert … --to original`.",),
         warnings=(
             *channels_warning(vit.channels, TRAINER),
-            *_unbuilt(vit),
+            *([] if arch else _unbuilt(vit)),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),
     )
@@ -112,8 +115,7 @@ def chunked(name: str, depth: int, chunks: int) -> str:
     return re.sub(r"^blocks\.(\d+)\.", lambda found: f"blocks.{int(found[1]) // size}.{found[1]}.", name)
 
 
-def _options(vit: ViT, image_size: int, chunks: int) -> Options:
-    arch = _arch(vit)
+def _options(vit: ViT, arch: str | None, image_size: int, chunks: int) -> Options:
     return {
         **({"student.arch": arch} if arch else {}),
         "student.patch_size": vit.patch_size,
@@ -139,12 +141,11 @@ def _arch(vit: ViT) -> str | None:
 
 
 def _unbuilt(vit: ViT) -> Iterator[str]:
-    if _arch(vit) is None:
-        yield (
-            f"no builder of facebookresearch/dinov2 makes this model (width {vit.width}, depth {vit.depth}, "
-            f"heads {vit.heads}, hidden features {vit.mlp_hidden}): add one to dinov2/models/vision_transformer.py, "
-            "and give its name as student.arch"
-        )
+    yield (
+        f"no builder of facebookresearch/dinov2 makes this model (width {vit.width}, depth {vit.depth}, "
+        f"heads {vit.heads}, hidden features {vit.mlp_hidden}): add one to dinov2/models/vision_transformer.py, "
+        "and give its name as student.arch"
+    )
 
 
 def _wanted(vit: ViT, options: Options) -> dict[Key, Shape]:

@@ -19,6 +19,7 @@ from dinoport.codebases.start import (
     both_or_neither,
     channels_warning,
     disagreements,
+    own_builder,
     rules_of,
 )
 from dinoport.errors import SettingError
@@ -115,7 +116,8 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
     if isinstance(architecture, RotaryViT):
         whole, norm = completed(architecture, _lost(model, config), MADE_NORM)
         untied, made = whole.local_cls_norm, [*made, *norm]
-    options = _options(architecture, sizes, untied=untied)
+    arch = _arch(architecture) or own_builder(config, (*SIZES, *CONVNEXTS))
+    options = _options(architecture, arch, sizes, untied=untied)
     every = [*names, *carried, *(rule.targets[0].template for rule in made if rule.targets[0])]
     ranks = request.ranks > 1
     where = "FOLDER" if ranks else "FOLDER/start.pth"
@@ -155,7 +157,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         ),
         warnings=(
             *channels_warning(architecture.channels, TRAINER),
-            *_unbuilt(architecture),
+            *_unbuilt(architecture, arch),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),
     )
@@ -213,8 +215,9 @@ def _lost(model: Model, config: RunConfig | None) -> tuple[str, ...]:
     return model.lost if wants is None else (NORM_OF_LOCAL_CROPS,) if wants else ()
 
 
-def _options(architecture: Architecture, sizes: Mapping[str, Mapping[str, int]], *, untied: bool) -> Options:
-    arch = _arch(architecture)
+def _options(
+    architecture: Architecture, arch: str | None, sizes: Mapping[str, Mapping[str, int]], *, untied: bool
+) -> Options:
     heads = {f"{head}.{name}": size for head, own in sizes.items() for name, size in own.items()}
     options: dict[str, object] = {"student.arch": arch} if arch else {}
     if isinstance(architecture, RotaryViT):
@@ -272,8 +275,8 @@ def _arch(architecture: Any) -> str | None:
     return next((found for layer in layers if (found := _builder(architecture, layer))), None)
 
 
-def _unbuilt(architecture: Any) -> Iterator[str]:
-    if _arch(architecture) is None:
+def _unbuilt(architecture: Any, arch: str | None) -> Iterator[str]:
+    if arch is None:
         yield (
             f"no builder of facebookresearch/dinov3 makes this model ({_sizes_in_words(architecture)}): add one to "
             "dinov3/models/vision_transformer.py or convnext.py, and give its name as student.arch"
