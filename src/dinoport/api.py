@@ -59,6 +59,7 @@ def inspect(
     CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
     request, _ = _asked_for(request, None, asked)
+    from dinoport.finding.listing import parts_of
     from dinoport.finding.models import unwrapped
     from dinoport.finding.sources import locate
     from dinoport.report.inspection import Inspection, branch_of
@@ -83,6 +84,7 @@ def inspect(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
+            parts=parts_of(checkpoint),
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
@@ -219,7 +221,8 @@ def publish(
     `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
     anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
     """
-    from dinoport.work.publish import Publication, publish_folder
+    from dinoport.work.parcel import Publication
+    from dinoport.work.publish import publish_folder
 
     asked = Publication(
         private, revision, create_pr, commit_message, token, Path(card) if card is not None else None, source_name

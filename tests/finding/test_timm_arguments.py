@@ -19,14 +19,14 @@ from tests.models import VIT, classifying, renamed
 from tests.writing.stub_tensors import tensor
 
 
-def converted(folder: Path, model: Any = VIT, **arguments: object) -> Report:
+def converted(folder: Path, model: Any = VIT, transform: object = None, **arguments: object) -> Report:
     source = folder / "timm"
     source.mkdir()
     state = formula.state_dict(renamed(model.tensors(), "classifier", "head"))
     write_safetensors(source / "model.safetensors", [tensor(name, each, block=1 << 20) for name, each in state.items()])
     classes = model.classifier.classes if model.classifier else 0
     config = {"architecture": "vit_small_patch16_224", "num_classes": classes, "model_args": arguments}
-    (source / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {}}))
+    (source / "config.json").write_text(json.dumps({**config, "pretrained_cfg": transform or {}}))
     return convert(source, folder / "out", level="exact", num_heads=None if "num_heads" in arguments else 4)
 
 
@@ -81,4 +81,48 @@ def test_what_a_head_looks_at_by_the_kind_of_network() -> None:
     )
     assert other_head("vit_small_patch16_224", "avg") == (
         "its head looks at the patch mean, as config.json says: global_pool = 'avg'"
+    )
+
+
+def transform_of(report: Report) -> dict[str, tuple[str, str]]:
+    names = ("pixel mean", "pixel std", "resize", "crop", "filter")
+    return {each.name: (each.value, each.reason) for each in report.settings if each.name in names}
+
+
+def test_what_pretrained_cfg_leaves_out_is_as_timm_takes_it(tmp_path: Path) -> None:
+    report = converted(tmp_path, transform={"input_size": [3, 64, 64], "mean": [0.5, 0.4, 0.3]}, num_heads=4)
+    found = transform_of(report)
+    otherwise = "as timm takes it where pretrained_cfg says nothing"
+    assert {name for name, (_, reason) in found.items() if reason == otherwise} == {"pixel std", "resize", "filter"}
+    assert found["pixel mean"] == ("0.5, 0.4, 0.3", "pretrained_cfg in config.json")
+    assert found["pixel std"][0] == "0.229, 0.224, 0.225"
+    assert (found["resize"][0], found["crop"][0]) == ("shorter side to 73", "centre 64×64")
+    assert found["filter"][0].startswith("bicubic")
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("interpolation", "lanczos"), ("crop_mode", "border"), ("crop_pct", 1.5), ("input_size", [3, 64, 48]),
+    ("input_size", 64), ("mean", [0.5, None, 0.5]), ("std", [0.0, 1.0, 1.0]), ("std", []),
+])  # fmt: skip
+def test_a_transform_that_is_not_known_is_told_and_not_taken(tmp_path: Path, field: str, value: object) -> None:
+    report = converted(tmp_path, transform={"mean": [0.5, 0.4, 0.3], field: value}, num_heads=4)
+    assert f"the transform of pretrained_cfg is not taken: {field} = {value!r}" in report.remarks
+    assert "pretrained_cfg in config.json" not in {reason for _, reason in transform_of(report).values()}
+
+
+@pytest.mark.parametrize(("name", "other", "own"), [
+    ("embed_dim", 128, 64), ("depth", 3, 2), ("patch_size", 14, 16), ("in_chans", 4, 3), ("reg_tokens", 4, 0),
+])  # fmt: skip
+def test_a_config_that_the_tensors_contradict_is_another_model_s(
+    tmp_path: Path, name: str, other: int, own: int
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        converted(tmp_path, num_heads=2, **{name: other})
+    assert str(caught.value) == (
+        f"{tmp_path / 'timm'} has a config.json of another model than its tensors are\n"
+        "  where: config.json: model_args\n"
+        f"  expected: {name} = {own}\n"
+        f"  found: {name} = {other}\n"
+        "  likely cause: a config that was copied from elsewhere\n"
+        "  try: give the folder as it was saved, or the file of weights alone"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from safetensors.torch import save_file
 
 from dinoport import convert, plan
 from dinoport.errors import CheckpointError
-from dinoport.finding.unwrap import TENSOR_NAME, state_dicts
+from dinoport.finding.unwrap import state_dicts
+from dinoport.finding.whole import TENSOR_NAME
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.stand_ins import Opaque
@@ -24,6 +26,7 @@ from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, tiny
 from tests.fixtures.mapping import cases
 from tests.formats.memory import Memory
+from tests.models import V2
 
 RECORDED = sorted(Path(cases.__file__).parent.glob("*.json"))
 
@@ -121,6 +124,38 @@ def test_an_index_of_other_files_says_nothing(tmp_path, index):
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with open_checkpoint(tmp_path / "first.safetensors") as checkpoint:
         assert list(checkpoint.tensors) == ["blocks.0.w"]
+
+
+@pytest.mark.parametrize("part", ["register_tokens", "blocks.1.attn.qkv.bias", "blocks.0.ls1.gamma"])
+@pytest.mark.parametrize("lead", ["", "model."])
+def test_a_part_of_the_backbone_under_another_prefix(tmp_path, part, lead):
+    whole = replace(V2, registers=4) if part == "register_tokens" else V2
+    state = {name: torch.from_numpy(values) for name, values in formula.state_dict(whole.tensors()).items()}
+    kind = part.replace("blocks.0.", "").replace("blocks.1.", "")
+    strays = {name: state.pop(name) for name in list(state) if name.endswith(kind)}
+    torch.save(
+        {**{f"module.{name}": each for name, each in state.items()}, f"{lead}{part}": strays[part]}, tmp_path / "f"
+    )
+    with pytest.raises(CheckpointError) as caught:
+        convert(tmp_path / "f", tmp_path / "out", level="exact")
+    assert str(caught.value) == (
+        f"{tmp_path / 'f'} holds a part of its backbone under another prefix than the rest\n"
+        "  expected: all tensors of the model under one prefix\n"
+        f"  found: {lead}{part}\n"
+        "  likely cause: state dicts that were merged, or names that were changed\n"
+        "  try: save the state dict of the backbone on its own with torch.save"
+    )
+
+
+@pytest.mark.parametrize("name", ["register_tokens", "mask_token", "blocks.0.attn.qkv.bias", "norm.weight"])
+@pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.backbone."])
+def test_two_tensors_of_which_one_is_the_backbone_s(tmp_path, name, prefix):
+    """Neither is taken as a part of something else."""
+    model = replace(V2, registers=4)
+    state = {name: torch.from_numpy(values) for name, values in formula.state_dict(model.tensors()).items()}
+    torch.save({**{f"{prefix}{key}": each for key, each in state.items()}, name: state[name] + 1}, tmp_path / "f")
+    with pytest.raises(CheckpointError, match="become one once their prefixes are stripped"):
+        convert(tmp_path / "f", tmp_path / "out", level="exact")
 
 
 ABSENT = "a tensor that is not here was taken as absent, but may lie elsewhere: "

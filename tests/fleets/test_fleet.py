@@ -69,6 +69,22 @@ def test_each_becomes_what_it_becomes_alone_and_is_found_again(tmp_path: Path, r
     assert {path.name for path in out.iterdir()} == {"fleet.jsonl", "fleet.html", "step00", "step01", "step02"}
 
 
+def test_what_is_there_needs_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = checkpoints(tmp_path, 2)
+    api.fleet(sources, tmp_path / "out", **HEADS)
+    monkeypatch.setattr(workers, "Worker", None)
+    assert api.fleet(sources, tmp_path / "out", **HEADS).counts == {"there": 2}
+
+
+@pytest.mark.parametrize("field", ["versions", "verdict", "files", "source"])
+def test_a_report_that_somebody_else_wrote_is_no_reason_to_fall(tmp_path: Path, field: str) -> None:
+    sources = checkpoints(tmp_path, 1)
+    api.fleet(sources, tmp_path / "out", **HEADS)
+    path = tmp_path / "out" / "step00" / "dinoport.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: {"word": []} if field == "verdict" else []}))
+    assert api.fleet(sources, tmp_path / "out", **HEADS).exit_code in (1, 3)
+
+
 def test_what_was_done_is_proven_again(tmp_path: Path, run: Run) -> None:
     checkpoints(tmp_path / "run", 2)
     out = tmp_path / "out"

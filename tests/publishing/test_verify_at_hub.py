@@ -11,6 +11,8 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import CheckpointError, HubError, NotProvenError, SettingError, UsageError
+from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.repository import Repository
 from dinoport.proofs.verdict import Word
 from tests import tiny
 from tests.command_line import Run
@@ -230,3 +232,21 @@ def test_a_file_of_another_size_than_is_listed_is_not_fetched(published: Hub, so
     with pytest.raises(CheckpointError, match="are listed") as error:
         api.verify(source, REPO, level="exact")
     assert "6572 bytes, where 6568 are listed" in str(error.value)
+
+
+def test_a_gated_repository(published: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = json.loads(published.file("owner/model").read_text())
+    published.save({**repo, "gated": "auto"})
+    monkeypatch.setenv("HF_TOKEN", "hf_guest")
+    with pytest.raises(CheckpointError, match="is refused") as error:
+        api.verify(REPO)
+    assert "accept its terms" in str(error.value)
+
+
+@pytest.mark.parametrize("package", ["httpx", "httpx2", "requests"])
+def test_each_clients_own_errors_are_the_networks(published: Hub, package: str) -> None:
+    error = type("ConnectError", (Exception,), {"__module__": f"{package}._exceptions"})("no route")
+    found = told(Repository("owner/model"), error)
+    assert str(found).startswith("the Hub cannot be reached for owner/model\n  found: ConnectError\n")
+    assert "what has arrived is not sent twice" in str(found)
+    assert told(Repository("owner/model"), ZeroDivisionError()) is None

@@ -46,6 +46,8 @@ def meant(value: float, dtype: np.dtype[Any], widths: frozenset[int] = frozenset
     root = _roots(dtype, widths).get(abs(value))
     if root is not None:
         return root if value > 0 else -root
+    if dtype == np.float64 and float(np.float32(value)) == value:  # rounded before it was written wider
+        dtype = np.dtype(np.float32)
     for digits in range(1, DIGITS.get(dtype.name, 0) + 1):
         decimal = float(f"{value:.{digits - 1}e}")
         if float(dtype.type(decimal)) == value:
@@ -59,4 +61,7 @@ def _roots(dtype: np.dtype[Any], widths: frozenset[int]) -> dict[float, float]:
     exact = [sqrt(2), 1 / sqrt(2), sqrt(2 / pi), 2 * pi, pi]
     for width in sorted(widths):
         exact += [width**-0.5, width**0.5, width**-0.25, width**0.25]
+    if dtype == np.float64:  # a scale is kept in float32 in any model; its root may be taken of that
+        rounded = {sqrt(float(np.float32(number**2))): number for number in reversed(exact)}
+        return rounded | {float(np.float32(number)): number for number in reversed(exact)}
     return {float(dtype.type(number)): number for number in reversed(exact)}

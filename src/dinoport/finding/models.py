@@ -16,7 +16,9 @@ from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
-from dinoport.finding.unwrap import StateDict, gaps, refuse_amounts, state_dicts, training_arguments
+from dinoport.finding.strays import refuse_strays
+from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
+from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
@@ -110,6 +112,10 @@ def read_model(
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+    if timm:
+        timm.refuse_unlike(checkpoint.where, reading.architecture)
+    outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     remarks = (

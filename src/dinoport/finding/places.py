@@ -43,7 +43,9 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
     `known` are state dicts whose own names are known. A place that is incomplete gives way to one that is not. The
     order in the file decides nothing: places of one rank are in the order of their prefixes.
     """
-    inner = [place for state in states if not any(state is each for each in known) for place in _below(state)]
+    below = [(each, list(_below(each))) for each in states if not any(each is other for other in known)]
+    elsewhere = {name: tensor.renamed(name) for each, own in below if not own for name, tensor in _as_named(each)}
+    inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own]
     kept: list[StateDict] = []
     for place in sorted([*known, *inner], key=_order):
         if not any(_is_one(place, other) for other in kept):
@@ -80,6 +82,11 @@ def is_complete(place: StateDict) -> bool:
 
 def _order(place: StateDict) -> tuple[int, bool, str]:
     return rank(place), place.is_inner, place.path
+
+
+def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
+    """The tensors of a state dict under the names that the file has."""
+    return ((state.originals.get(name, name), each) for name, each in state.tensors.items())
 
 
 def rank(place: StateDict) -> int:

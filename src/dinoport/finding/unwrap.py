@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -16,10 +16,10 @@ from typing import Any
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.finding.branches import BRANCHES, preference
+from dinoport.finding.whole import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
-from dinoport.formats.torch.rebuilding import MAX_TENSORS
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
@@ -40,12 +40,6 @@ ANCHORS = (
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
 
-MAX_SHARING = 8
-"""How many times the file's size its tensors may take together; tied weights and kept copies come to two."""
-
-SMALL_BYTES = 64 * 1024 * 1024
-"""What tensors may take in any case: an expanded buffer in a small file is no attack."""
-
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""
 
@@ -63,19 +57,6 @@ BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 
 CHUNKS_FLATTENED = "block chunks flattened"
 """How a note of it begins."""
-
-SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
-"""Top-level entries of a training checkpoint that hold tensors, but no model's."""
-
-
-TENSOR_NAME = re.compile(
-    r"(.*\.)?(weight(_[gv])?|(\w_)?bias(_mask)?|gamma(_\d)?|lambda\d?|periods|running_(mean|var)"
-    r"|num_batches_tracked|\w*tokens?|\w*embed(ding)?s?)"
-)
-"""Names that only tensors have, in the networks that are converted."""
-
-EXTRA_STATE = "_extra_state"
-"""What a module of torch may save beside its tensors, under this name."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +149,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",
             expected="a state dict: names and their tensors, bare or inside a training checkpoint",
-            found=_describe(checkpoint.tree),
+            found=describe(checkpoint.tree),
             next_step="save model.state_dict() with torch.save, and give that file",
         )
     return _ranked(checkpoint, found)
@@ -209,12 +190,12 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
         )
         tensors: dict[str, TensorRef] = {}
         nested: list[tuple[tuple[str, ...], object]] = []
-        _refuse_unread(where, children)
+        refuse_unread(where, children)
         for name, child in children.items():
             if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
                 continue
             if not is_name(name):
-                raise _unsound(where, f"an impossible name: {short_text(name)}")
+                raise unsound(where, f"an impossible name: {short_text(name)}")
             if isinstance(child, TensorRef):
                 tensors[name] = child
             elif name not in SKIPPED and id(child) not in seen:
@@ -225,70 +206,11 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
         pending += reversed(nested)
 
 
-def _refuse_unread(where: str, children: Mapping[Any, object]) -> None:
-    """Raise CheckpointError where a name that a model could have stands for something that is not read as a tensor."""
-    names = [name for name, child in children.items() if isinstance(name, str) and _is_tensor(child)]
-    dotted = [name for name in names if "." in name]
-    if not names:
-        return
-    for name, child in children.items():
-        if not isinstance(name, str):
-            if isinstance(child, TensorRef) or isinstance(name, Opaque):
-                raise _unsound(where, f"tensors by name, and beside them one by the key {short_text(name)}")
-        elif isinstance(child, TensorRef) or name.split(".")[0] in SKIPPED or name.endswith(EXTRA_STATE):
-            continue
-        elif isinstance(child, dict) and not dotted:
-            continue  # modules in dicts of their own, whose names may be those of a tensor
-        elif _is_beside(name, dotted) or (
-            (dotted or not isinstance(child, (int, float, str))) and (TENSOR_NAME.fullmatch(name) or _is_tensor(child))
-        ):
-            raise CheckpointError(
-                f"{where} holds {name[:200]} in a form that is not read",
-                expected="a tensor, as the names beside it have",
-                found=_describe(child),
-                cause="an array, a sparse or quantised tensor, or a value that stands where a tensor belongs",
-                next_step="load it where you trust it, make it a plain tensor, and save the state dict with torch.save",
-            )
-
-
-def _is_tensor(child: object) -> bool:
-    return isinstance(child, TensorRef) or (isinstance(child, Opaque) and child.is_tensor)
-
-
-def _is_beside(name: str, dotted: Iterable[str]) -> bool:
-    """Whether a name lies in a module of which there are tensors."""
-    parent = name.rpartition(".")[0]
-    return bool(parent) and any(other.startswith(f"{parent}.") for other in dotted)
-
-
-def gaps(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Why a tensor that is not found may still have been saved; empty where the checkpoint is known to be whole."""
-    unread = [f"{path} is not read: {what}" for path, what in checkpoint.unread if path.split(".")[0] not in SKIPPED]
-    return (*checkpoint.gaps, *unread)
-
-
 def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
     try:
         return module_state_dict(node)
     except ValueError as error:
-        raise _unsound(where, str(error)) from error
-
-
-def _unsound(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} holds what no training code saves",
-        found=found,
-        cause="a file that was made to mislead or to exhaust something",
-        next_step="save the state dict of the model on its own",
-    )
-
-
-def refuse_amounts(checkpoint: Checkpoint, tensors: Collection[TensorRef]) -> None:
-    """Raise CheckpointError where tensors that share their values come to more than any model of a file this small."""
-    announced = sum(tensor.size_bytes for tensor in tensors)
-    if len(tensors) > MAX_TENSORS or announced > MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES:
-        found = f"{len(tensors)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
-        raise _unsound(checkpoint.where, found)
+        raise unsound(where, str(error)) from error
 
 
 def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
@@ -339,7 +261,7 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
 
 
 def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
-    """Layers beside a backbone that would have one name keep their whole names; two backbones are left as they are."""
+    """Layers of one name that lie beside a backbone keep their whole names; where one may be its own, all stay."""
     first: dict[str, _Named] = {}
     twice = {
         each.name
@@ -347,7 +269,8 @@ def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
         if (other := first.setdefault(each.name, each)) is not each
         and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
     }
-    if any(name.endswith(ANCHORS) for name in twice):
+    backbones = {each.removed for each in names if each.name.endswith(ANCHORS)}
+    if not backbones or any(each.name in twice and each.removed in backbones for each in names):
         return names
     return [replace(each, name=each.full_name) if each.name in twice else each for each in names]
 
@@ -377,14 +300,3 @@ def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:
 
     first, *others = sorted(found, key=rank)
     return [replace(first, why=why), *others]
-
-
-def _describe(tree: object) -> str:
-    if isinstance(tree, TensorRef):
-        return "a single tensor"
-    if isinstance(tree, dict):
-        keys = ", ".join(short_text(key) for key in list(tree)[:6])
-        return f"a dict with the keys {keys}{' …' if len(tree) > 6 else ''}" if tree else "an empty dict"
-    if isinstance(tree, Opaque):
-        return f"an object of class {tree.name[:100]}"
-    return f"a {type(tree).__name__}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
@@ -93,3 +93,13 @@ class Architecture(Protocol):
     def tensors(self) -> dict[str, Shape]:
         """Every tensor under its canonical name, buffers included, with its shape."""
         ...
+
+
+def optional_names(architecture: Any) -> frozenset[str]:
+    """The canonical tensors that a network can have and this model has not: those that an option would add."""
+    own, more = architecture.tensors().keys(), set[str]()
+    for field in fields(architecture):
+        value = getattr(architecture, field.name)
+        if value is False or (type(value) is int and value == 0):  # a part that is left out, or none of several
+            more |= replace(architecture, **{field.name: type(value)(1)}).tensors().keys()
+    return frozenset(more - own)

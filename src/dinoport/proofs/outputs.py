@@ -330,13 +330,14 @@ def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: P
     shared, code = case.shared(theirs), case.architecture.network.rotation_code
     if code is None or not shared:
         return None
-    return code.proof_of(
+    found = code.proof_of(
         state,
         case.architecture,
         images,
         shared["rotation"],
         lambda outputs: largest(compare(outputs, theirs.outputs)).relative,
     )
+    return replace(found, limit=max(found.limit, case.table_limit))
 
 
 def state_as_written(case: Comparison) -> Weights:

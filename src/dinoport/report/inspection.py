@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from dinoport.finding.listing import Part
 from dinoport.mapping.folding import fold_names
 from dinoport.report.report import Report, without_numbers
 from dinoport.tensor import TensorRef, dtype_name, shape_text
@@ -22,11 +23,15 @@ class Branch:
 
 @dataclass(frozen=True)
 class Inspection:
-    """`plan` is what a conversion would do; `refusal` why there would be none."""
+    """`plan` is what a conversion would do; `refusal` why there would be none.
+
+    `parts` are the places that hold a known model, and what else is in the file, by its first names.
+    """
 
     where: str
     format: str
     size_bytes: int
+    parts: tuple[Part, ...]
     branches: tuple[Branch, ...]
     plan: Report | None
     refusal: str | None
@@ -37,6 +42,7 @@ class Inspection:
             "source": self.where,
             "format": self.format,
             "size_bytes": self.size_bytes,
+            "parts": [asdict(part) for part in self.parts],
             "branches": [asdict(branch) for branch in self.branches],
             "plan": self.plan.to_dict() if self.plan else None,
             "refusal": self.refusal,

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
-from dinoport.networks.network import ROTATION_GATE
 from dinoport.proofs.exported.runtime import RUNTIME_GATE
 from dinoport.proofs.verdict import GATE, Verdict, Word
-from dinoport.shown.text import shown
+from dinoport.shown.text import as_word, shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     """What is in a source, branch by branch, and what would become of it."""
     yield from entry("source", found.where)
     yield from entry("", f"{found.format}, {size_text(found.size_bytes)}")
+    yield from _parts(found) if len(found.parts) > 1 else []
     for branch in found.branches:
         yield ""
         yield from entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
@@ -105,6 +105,18 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     else:
         yield "cannot be converted as it is:"
         yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
+
+
+def _parts(found: Inspection) -> Iterator[str]:
+    """Each place that holds a model, with the command that takes it, and what else is in the file."""
+    yield ""
+    for part in found.parts:
+        size = f"{part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
+        where = part.prefix or "the file itself"
+        yield from entry("model" if part.model else "beside", f"{where}: {part.what}, {size}")
+        if part.model:
+            option = f" --prefix {as_word(part.prefix)}" if part.prefix else ""
+            yield shown(f"{'':<{LABEL}}dinoport convert {as_word(found.where)} FOLDER{option}")
 
 
 def visualization_lines(drawn: Visualization) -> Iterator[str]:
@@ -300,7 +312,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         lines.append(f"{len(proof.blocks)} blocks differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
-        difference_text = f"{figure(proof.rotation.difference)}, limit {ROTATION_GATE:.0e}"
+        difference_text = f"{figure(proof.rotation.difference)}, limit {proof.rotation.limit:.0e}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
     if proof.summed:
         moved = figure(proof.summed.relative)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from dinoport.files.disk_errors import disk_errors
 from dinoport.report.fleet import Fleet, fleet_page
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
-from dinoport.work.fleets.one_job import run_job
+from dinoport.work.fleets.one_job import run_job, there_already
 from dinoport.work.fleets.results import (
     FAILED,
     KILLED,
@@ -68,25 +69,27 @@ def run_fleet(
         out.mkdir(parents=True, exist_ok=True)
     plain = [{**job.to_plain(out), "recheck": recheck, "version": __version__} for job in jobs]
     begun, results = time.monotonic(), list[dict[str, Any]]()
+    known = {job["target"]: there_already(job) for job in plain}
+    left = [job for job in plain if known[job["target"]] is None]
     crew: Crew | None = None
     if executor is not None:
-        coming = _carried(executor, plain)
+        coming = _carried(executor, left)
     else:
         memory_bytes = memory_bytes or free_bytes()
         level = "full" if any(job.level == "full" for job in jobs) else "exact"
-        count = min(at_once or jobs_at_once(level, memory_bytes), max(len(jobs), 1))
+        count = min(at_once or jobs_at_once(level, memory_bytes), max(len(left), 1))
         crew = Crew(count, memory_bytes, max(cores() // count, 1), run_job)
-        coming = crew.run(plain)
+        coming = crew.run(left)
     try:
         with closing(coming) as incoming:
-            for result in incoming:
+            for result in chain(filter(None, known.values()), incoming):
                 results.append(result)
                 append(out, result)
                 on_result(result, len(results), len(plain), crew.running if crew else [])
                 if fail_fast and result["status"] in FAILED:
                     break
-        known = {result["target"] for result in results}
-        skipped = [job for job in plain if job["target"] not in known]
+        ended = {result["target"] for result in results}
+        skipped = [job for job in plain if job["target"] not in ended]
         results += [without_result(job, SKIPPED, "Skipped", "another job failed before") for job in skipped]
     finally:
         with suppress(FolderError):  # another fleet is writing the same index

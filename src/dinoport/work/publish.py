@@ -6,85 +6,29 @@ anything is sent, and once more where an answer does not come.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dinoport.errors import HubError, NotProvenError, SettingError, UsageError
-from dinoport.files.folders import LocalFolder
-from dinoport.files.json_file import json_bytes
-from dinoport.files.json_text import parse_object
-from dinoport.files.remote.repository import AGAIN, Commit, Head, Listed, Outgoing, PullRequest, Repository
-from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, PROCESSOR, WEIGHTS
+from dinoport.files.remote.hub_errors import AGAIN
+from dinoport.files.remote.repository import Commit, Head, Listed, PullRequest, Repository
 from dinoport.progress import READING, Progress
-from dinoport.proofs.verdict import Word
-from dinoport.report.as_json import is_sealed, sealed
 from dinoport.report.published import Published, SentFile
-from dinoport.work.cleaning import cleaned_card, cleaned_report, private_places, source_name
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of
-from dinoport.writing.ownership import CARD
-from dinoport.writing.published_card import published_card, read_card, verdict_line
-
-PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.value})
+from dinoport.work.parcel import Parcel, Publication, packed
 
 MAIN = "main"
 
 PULL_REQUESTS = "refs/pr/"
 """How revisions begin that are pull requests: they are there, as is their repository."""
 
-MAX_TEXT_BYTES = 1024 * 1024
-"""Of a file that is looked through for paths."""
-
 SENDING = "sending"
-READING_BACK = "reading back"
 
 AUTOMATED = (
     "This was made by `dinoport publish`, which its user started by hand. It may be closed: "
     "it is not opened again after that."
 )
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is asked of a publication. None of `private` leaves to the Hub what it makes, and to a repository its state.
-
-    `card` is the user's own model card, `source_name` what the source is to be called.
-    """
-
-    private: bool | None = None
-    revision: str | None = None
-    create_pr: bool = False
-    commit_message: str | None = None
-    token: str | None = None
-    card: Path | None = None
-    source_name: str | None = None
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What is sent, and what it says of itself. `left_out` are files of the folder that its report does not list."""
-
-    files: tuple[Outgoing, ...]
-    left_out: tuple[str, ...]
-    title: str
-    verdict: str
-    line: str
-
-    def is_in(self, there: Mapping[str, Listed]) -> bool:
-        return not self.unlike(there) and not self.hiding(there)
-
-    def unlike(self, there: Mapping[str, Listed]) -> list[str]:
-        """Files that are not there as they are here."""
-        return [file.name for file in self.files if file.name not in there or not there[file.name].holds(file)]
-
-    def hiding(self, there: Mapping[str, Listed]) -> list[str]:
-        """What Transformers would read there beside these files, or in place of them."""
-        names = {file.name for file in self.files}
-        whole = [WEIGHTS[0]] if INDEXES[0] in names else []
-        return [name for name in (*whole, PROCESSOR) if name in there and name not in names]
 
 
 def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Published:
@@ -96,10 +40,7 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
     repository = Repository(name, asked.token)
     _check(asked)
     on_progress(READING, 0, 0)
-    try:
-        parcel = packed(folder, name, asked)
-    except (KeyError, TypeError, AttributeError) as error:  # of a report that somebody else sealed
-        raise _changed(folder, [f"{REPORT} is not as dinoport writes it"]) from error
+    parcel = packed(folder, name, asked)
     on_progress(SENDING, 0, 0)
     author = repository.user() if asked.create_pr else ""
     if not asked.create_pr and not (asked.revision or "").startswith(PULL_REQUESTS):
@@ -123,54 +64,6 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
     return _read_back(repository, parcel, asked, head, commit, there)
 
 
-def packed(folder: Path, name: str, asked: Publication) -> Parcel:
-    """Everything that is sent, held against the folder's report.
-
-    Raises NotProvenError where something is not as it was proven, SettingError for a folder without a report.
-    """
-    report = _report_of(folder)
-    problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
-    if problems:
-        raise _changed(folder, problems)
-    listed = {str(entry["name"]): entry for entry in entries_of(report) if entry}
-    source = source_name(report, asked.source_name)
-    own = read_card(asked.card) if asked.card else None
-    cleaned = cleaned_report(report, name, source)
-    card = cleaned_card((folder / CARD).read_text(encoding="utf-8"), report, name, source) if CARD in listed else None
-    files = [
-        Outgoing(each, folder / each, int(entry["size_bytes"]), str(entry["sha256"]))
-        for each, entry in listed.items()
-        if each != CARD
-    ]
-    files.append(Outgoing.of(CARD, published_card(card, own, cleaned, name).encode()))
-    files.append(Outgoing.of(REPORT, json_bytes(sealed({**cleaned, "files": [_entry(file) for file in files]}))))
-    _refuse_private(files, private_places(report))
-    left_out = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-    return Parcel(
-        tuple(files),
-        tuple(each for each in left_out if each not in {*listed, REPORT}),
-        asked.commit_message or f"Add a {report['model']['family']}, converted by dinoport",
-        str(cleaned["verdict"]["text"]),
-        verdict_line(cleaned["verdict"]),
-    )
-
-
-def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
-    """Raise SettingError for a small file that names a place of this machine all the same."""
-    for file in files:
-        if file.size_bytes > MAX_TEXT_BYTES:
-            continue
-        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
-        found = next((place for place in places if place.encode() in content), None)
-        if found is not None:
-            raise SettingError(
-                f"{file.name} names a place of this machine, and nothing was sent",
-                where=file.name,
-                found=found,
-                next_step="convert under another name, or give `source_name`",
-            )
-
-
 def _check(asked: Publication) -> None:
     if asked.create_pr and asked.private is not None:
         raise UsageError(
@@ -179,47 +72,6 @@ def _check(asked: Publication) -> None:
         )
     if asked.revision == "":
         raise UsageError("`revision` is empty", next_step="give the name of a branch, or leave `revision` out")
-
-
-def _report_of(folder: Path) -> dict[str, Any]:
-    """A folder's report, which is whole, and says that the folder was proven."""
-    text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
-    if text is None:
-        raise SettingError(
-            f"{folder} cannot be published: it has no {REPORT}",
-            expected="a folder that dinoport converted",
-            next_step=f"dinoport convert SOURCE {folder}",
-        )
-    try:
-        report: dict[str, Any] = parse_object(text)
-    except ValueError as error:
-        raise _changed(folder, [f"{REPORT}: {error}"]) from error
-    if not is_sealed(text, report):
-        raise _changed(folder, [RESEALED])
-    word = report["verdict"]["word"]
-    if word not in PROVEN:
-        raise NotProvenError(
-            f"{folder} is not published: its verdict is {word}",
-            expected=", ".join(sorted(PROVEN)),
-            found=str(report["verdict"]["text"]),
-            next_step="dinoport convert SOURCE FOLDER, with `level='full'` or `level='exact'`",
-        )
-    return report
-
-
-def _changed(folder: Path, problems: list[str]) -> NotProvenError:
-    return NotProvenError(
-        f"{folder} is not what was proven, and nothing was sent",
-        found="; ".join(problems[:5]),
-        cause="a file that was edited, cut or removed since",
-        next_step="convert the source again; words of your own go into a card: `card=FILE`",
-    )
-
-
-def _entry(file: Outgoing) -> dict[str, object]:
-    """A file as the published report lists it: by git's hash too, which is what the Hub tells of a small one."""
-    known = {"git_sha1": file.git_sha1} if file.git_sha1 else {}
-    return {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256, **known}
 
 
 def _refuse_other_visibility(repository: Repository, head: Head, asked: Publication) -> None:

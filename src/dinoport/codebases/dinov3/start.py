@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from dinoport.codebases.dinov3.projection import HEAD_SIZES, HEADS, head_of, made_heads, sizes_of, sizes_said
 from dinoport.codebases.dinov3.vit import BUILDERS, EPS, NORM_OF_LOCAL_CROPS, ROPE_BASE, completed
 from dinoport.codebases.start import (
     Key,
@@ -22,10 +23,7 @@ from dinoport.codebases.start import (
     own_builder,
     rules_of,
 )
-from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
-from dinoport.mapping.constants import Seeded, zeros
-from dinoport.mapping.rule import Rule, make
 from dinoport.model import Model
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.network import Architecture
@@ -58,15 +56,6 @@ CONVNEXTS = {
 GATES = {"swiglu": 8, "swiglu32": 32, "swiglu64": 64, "swiglu128": 128}
 """To what each `student.ffn_layer` rounds the hidden width up (`dinov3/layers/ffn_layers.py`)."""
 
-HEADS = ("dino", "ibot")
-HEAD_SIZES = {"head_hidden_dim": 2048, "head_bottleneck_dim": 256, "head_n_prototypes": 65536, "head_nlayers": 3}
-"""Of a projection head, as `dinov3/configs/ssl_default_config.yaml` has them."""
-
-MAX_HEAD = 2**24
-"""Of each of these; a config is not trusted with more."""
-
-DEVIATION = 0.02
-MADE_HEAD = "made for training: the source has no projection head, and the trainer stops without"
 MADE_NORM = "made for training: it has a norm of its own for local crops, and the source has lost it"
 
 STOPS = "the trainer stops"
@@ -104,13 +93,8 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
     width = _width(architecture)
     carried = [name for name in model.decoding.beside if name.startswith(("dino_head.", "ibot_head."))]
     own = {name: model.decoding.beside[name].shape for name in carried}
-    sizes = {head: _sizes_of(own, head) or _sizes_said(config, head) for head in HEADS}
-    made: list[Rule] = []
-    for head in HEADS:
-        for name, shape in _head(head, width, sizes[head]).items():
-            if name not in carried:
-                constant = zeros(*shape) if name.endswith(".bias") else Seeded(shape, DEVIATION)
-                made.append(make(name, constant, because=f"{MADE_HEAD}: {constant}"))
+    sizes = {head: sizes_of(own, head) or sizes_said(config, head) for head in HEADS}
+    made = [*made_heads(sizes, width, carried)]
     heads_made = bool(made)
     untied = False
     if isinstance(architecture, RotaryViT):
@@ -166,47 +150,6 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
 def _key(name: str, *, distributed: bool) -> Key:
     own = name if name.startswith(("dino_head.", "ibot_head.")) else f"backbone.{name}"
     return (f"model.{own}",) if distributed else ("teacher", own)
-
-
-def _head(head: str, width: int, sizes: Mapping[str, int]) -> dict[str, Shape]:
-    """The tensors of a projection head (`dinov3/layers/dino_head.py`)."""
-    hidden, bottleneck, layers = sizes["head_hidden_dim"], sizes["head_bottleneck_dim"], sizes["head_nlayers"]
-    widths = [width, *[hidden] * (layers - 1), bottleneck]
-    shapes: dict[str, Shape] = {}
-    for at in range(layers):
-        own = f"{head}_head.mlp.{2 * at}" if layers > 1 else f"{head}_head.mlp"
-        shapes |= {f"{own}.weight": (widths[at + 1], widths[at]), f"{own}.bias": (widths[at + 1],)}
-    return shapes | {f"{head}_head.last_layer.weight": (sizes["head_n_prototypes"], bottleneck)}
-
-
-def _sizes_of(own: Mapping[str, Shape], head: str) -> dict[str, int]:
-    """The sizes of a head that the source has; none where it has none."""
-    first, last = own.get(f"{head}_head.mlp.0.weight"), own.get(f"{head}_head.last_layer.weight")
-    if first is None or last is None or len(first) != 2 or len(last) != 2:
-        return {}
-    layers = sum(name.startswith(f"{head}_head.mlp.") and name.endswith(".weight") for name in own)
-    return dict(zip(HEAD_SIZES, (first[0], last[1], last[0], layers), strict=True))
-
-
-def _sizes_said(config: RunConfig | None, head: str) -> dict[str, int]:
-    """The sizes of a head that has to be made: the config's, else the code's defaults."""
-    sizes = {}
-    for name, default in HEAD_SIZES.items():
-        said = config.value(f"{head}.{name}", default) if config else default
-        if (
-            not isinstance(said, int)
-            or isinstance(said, bool)
-            or not 0 < said <= (16 if name == "head_nlayers" else MAX_HEAD)
-        ):
-            raise SettingError(
-                f"{config.where if config else 'the config'} gives a projection head a size that it cannot have",
-                where=f"{head}.{name}",
-                expected="a whole number above 0",
-                found=repr(said)[:100],
-                next_step="mend the config, or leave `config` out for the code's default sizes",
-            )
-        sizes[name] = said
-    return sizes
 
 
 def _lost(model: Model, config: RunConfig | None) -> tuple[str, ...]:
@@ -320,5 +263,5 @@ def _wanted(architecture: Any, options: Options, *, distributed: bool) -> dict[K
     wanted: dict[str, Shape] = built.tensors()
     for head in HEADS:
         sizes = {name: options[f"{head}.{name}"] for name in HEAD_SIZES}
-        wanted |= _head(head, _width(built), sizes)
+        wanted |= head_of(head, _width(built), sizes)
     return {_key(name, distributed=distributed): shape for name, shape in wanted.items()}

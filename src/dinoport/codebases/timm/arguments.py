@@ -58,6 +58,32 @@ def _strange(arguments: Mapping[str, object]) -> Iterator[str]:
             yield f"{name} = {short_text(value)}"
 
 
+OF_ARCHITECTURE = {
+    "embed_dim": "width",
+    "depth": "depth",
+    "patch_size": "patch_size",
+    "in_chans": "channels",
+    "reg_tokens": "registers",
+    "num_reg_tokens": "registers",
+}
+"""Sizes that the tensors show, by our names for them."""
+
+
+def refuse_unlike(where: str, arguments: Mapping[str, object], architecture: object) -> None:
+    """Raise SettingError where the arguments are another model's: then nothing else that they say can be believed."""
+    stated = {name: arguments[name] for name in OF_ARCHITECTURE if type(arguments.get(name)) is int}
+    own = {name: getattr(architecture, OF_ARCHITECTURE[name], value) for name, value in stated.items()}
+    if unlike := [name for name in stated if stated[name] != own[name]]:
+        raise SettingError(
+            f"{where} has a config.json of another model than its tensors are",
+            where="config.json: model_args",
+            expected=", ".join(f"{name} = {own[name]}" for name in unlike),
+            found=", ".join(f"{name} = {stated[name]}" for name in unlike),
+            cause="a config that was copied from elsewhere",
+            next_step="give the folder as it was saved, or the file of weights alone",
+        )
+
+
 def other_head(architecture: str, pool: object) -> str | None:
     """Why a classifier is not the one that DINO's code computes; None where it is, or where nothing says it."""
     expected = OF_RESNET if architecture.startswith("resnet") else OF_VIT

@@ -5,16 +5,17 @@ evaluated with; and what a conversion of ours has kept there of the original.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
-from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
+from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
-from dinoport.networks.preprocessing import Preprocessing
+from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 HEADS = {
     "tiny": 3,
@@ -69,6 +70,7 @@ class TimmConfig:
     architecture: str = ""
     own: frozenset[str] = frozenset()
     other_head: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def stated(self) -> dict[str, Stated]:
@@ -88,6 +90,10 @@ class TimmConfig:
             if value is not None
         }
 
+    def refuse_unlike(self, where: str, architecture: object) -> None:
+        """Raise SettingError where the tensors show that the config is another model's."""
+        refuse_unlike(where, self.arguments, architecture)
+
     @property
     def classifier(self) -> str | None:
         """What the original calls the classifier that looks at the CLS token; None where that is not known."""
@@ -103,17 +109,19 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
     eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
+    transform = _preprocessing(config.get("pretrained_cfg"))
     return TimmConfig(
         _heads(architecture, arguments.get("num_heads")),
-        _preprocessing(config.get("pretrained_cfg")),
+        transform if isinstance(transform, Preprocessing) else None,
         layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
         family=_family(architecture, arguments, config),
         labels=_labels(config),
         record=record_of(config),
-        remarks=tuple(losses(config)),
+        remarks=(*losses(config), *([transform] if isinstance(transform, str) else [])),
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
+        arguments=arguments,
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
 
@@ -152,25 +160,64 @@ def _heads(architecture: str, given: object) -> int | None:
     return HEADS.get(named[1]) if named else None
 
 
-def _preprocessing(found: Any) -> Preprocessing | None:
-    """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down."""
-    if not isinstance(found, Mapping):
+def _preprocessing(found: Any) -> Preprocessing | str | None:
+    """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down.
+
+    A text says which field has a value that is not known here; None is for a config that says nothing of a transform.
+    """
+    if not isinstance(found, Mapping) or not TRANSFORM.keys() & found.keys():
         return None
-    size, share, mean, std = (found.get(name) for name in ("input_size", "crop_pct", "mean", "std"))
-    side = size[2] if isinstance(size, list) and len(size) == 3 else None
-    numbers = [each for each in (mean, std) if isinstance(each, list) and all(type(v) in (int, float) for v in each)]
-    if type(side) is not int or not 0 < side < MAX_SIDE or len(numbers) != 2:
-        return None
-    if found.get("interpolation") not in ("bicubic", "bilinear"):
-        return None
-    crops = found.get("crop_mode") != "squash"
-    share = share if isinstance(share, int | float) and 0 < share <= 1 else 1
+    fields = TRANSFORM | {name: found[name] for name in TRANSFORM if found.get(name) is not None}
+    strange = [name for name, value in fields.items() if not FITS[name](value)]
+    if strange:
+        return f"the transform of pretrained_cfg is not taken: {strange[0]} = {short_text(fields[strange[0]])}"
+    side = fields["input_size"][2]
+    crops = fields["crop_mode"] == "center"
     return Preprocessing(
-        resize=floor(side / share) if crops else side,
+        resize=floor(side / fields["crop_pct"]) if crops else side,
         crop=side if crops else None,
-        resample=found["interpolation"],
-        mean=tuple(numbers[0]),
-        std=tuple(numbers[1]),
-        reason=PRETRAINED,
-        stored=dict.fromkeys(("resize", "crop", "resample", "mean", "std"), PRETRAINED),
+        resample=fields["interpolation"],
+        mean=tuple(fields["mean"]),
+        std=tuple(fields["std"]),
+        reason="as timm takes it where pretrained_cfg says nothing",
+        stored={name: PRETRAINED for name, keys in DECIDED_BY.items() if all(found.get(key) for key in keys)},
     )
+
+
+TRANSFORM: dict[str, Any] = {
+    "input_size": [3, 224, 224],
+    "interpolation": "bicubic",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+    "mean": list(IMAGENET_MEAN),
+    "std": list(IMAGENET_STD),
+}
+"""What `timm/models/_pretrained.py` takes for a field that a config leaves out."""
+
+DECIDED_BY = {
+    "resize": ("input_size", "crop_pct"),
+    "crop": ("input_size",),
+    "resample": ("interpolation",),
+    "mean": ("mean",),
+    "std": ("std",),
+}
+"""Which fields each step of the transform follows from."""
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "input_size": lambda size: (
+        isinstance(size, list)
+        and len(size) == 3
+        and all(type(side) is int and 0 < side < MAX_SIDE for side in size)
+        and size[1] == size[2]
+    ),
+    "interpolation": lambda name: name in ("bicubic", "bilinear"),
+    "crop_pct": lambda share: type(share) in (int, float) and 0 < share <= 1,
+    "crop_mode": lambda name: name in ("center", "squash"),
+    "mean": lambda values: _are_numbers(values),
+    "std": lambda values: _are_numbers(values) and min(values, default=0) > 0,
+}
+"""The values that a processor can be written for."""
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(value) in (int, float) for value in values)

@@ -41,7 +41,7 @@ def _weights(call: Call, length: int, wanted: int, scale: float) -> Tensor:
     first = torch.floor(centres - reach).to(torch.int64)
     count = int(2 * reach) + 2
     weights = torch.zeros(wanted, length, dtype=torch.float64)
-    inside = call.whole("exclude_outside", 0) == 1 or stretch > 1
+    inside = call.whole("exclude_outside", 0) == 1 or call.whole("antialias", 0) == 1
     for step in range(count + 1):
         neighbours = first + step
         away = ((neighbours - centres) / stretch).abs()

@@ -25,16 +25,18 @@ class RotationProof:
 
     Where the checkpoint's periods are rounded to bfloat16, the other two say how far outputs move, relative to the
     largest: `stored` if the periods alone are taken as stored, `in_bfloat16` if queries and keys are rotated in
-    bfloat16 too, as upstream does with every model that it trains.
+    bfloat16 too, as upstream does with every model that it trains. `limit` is the largest difference that counts as
+    equal: larger where the other side keeps its sines and cosines in less than float32.
     """
 
     difference: float
     stored: float | None = None
     in_bfloat16: float | None = None
+    limit: float = ROTATION_GATE
 
     @property
     def passed(self) -> bool:
-        return self.difference <= ROTATION_GATE
+        return self.difference <= self.limit
 
 
 def proof_of(

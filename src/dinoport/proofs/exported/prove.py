@@ -131,12 +131,12 @@ def _run(
     shown = pixels.PixelsProof("not shown", reason="no processor was named for the graph: give `processor`")
     if exported.processor is not None:
         shown = pixels.prove(exported.processor, exported.preprocessing, picture, name, architecture.channels)
-    runner = _runner(exported, case, contents, sizes)
+    cast = _cast(contents, export.graph.constants)
+    runner = _runner(exported, case, contents, cast)
     loading = runner.load("float32")
     nothing = outputs.OutputsProof(sizes.main, name, torch.__version__)
     if why_not is not None:
         return replace(proofs, loading=loading, outputs=replace(nothing, unknown=why_not), pixels=shown)
-    cast = _cast(contents, exported.known, export.graph.constants)
     comparison = outputs.Comparison(
         architecture=architecture,
         tensors=case.source.model.tensors,
@@ -170,11 +170,11 @@ def _run(
     return replace(proofs, loading=loading, outputs=computed, pixels=shown, diagnosis=cause, exported=found)
 
 
-def _runner(exported: Exported, case: Case, contents: Contents, sizes: Sizes) -> GraphRunner:
+def _runner(exported: Exported, case: Case, contents: Contents, cast: np.dtype[np.generic] | None) -> GraphRunner:
     from dinoport.proofs.weights import Weights, floats
 
     architecture, export = case.source.model.architecture, exported.export
-    state = Weights(floats(case.source.model.tensors))
+    state = Weights(floats(case.source.model.tensors), cast)
     order, module = module_order(case.source.model.tensors)
     held = {**contents.found, **{name: fold.parts for name, fold in contents.folded.items()}}
     modules = {name: {module[part] for part in parts if part in module} for name, parts in held.items()}
@@ -205,9 +205,7 @@ def head_widths(architecture: Any) -> frozenset[int]:
     return frozenset(width // heads for heads in range(1, MAX_HEADS + 1) if width and width % heads == 0)
 
 
-def _cast(
-    contents: Contents, known: Sequence[Known], constants: Mapping[str, TensorRef]
-) -> np.dtype[np.generic] | None:
+def _cast(contents: Contents, constants: Mapping[str, TensorRef]) -> np.dtype[np.generic] | None:
     """The dtype that the file's weights were rounded to, if they were."""
     if not contents.rounded:
         return None

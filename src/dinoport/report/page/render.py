@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.errors import MissingPackageError
-from dinoport.networks.network import ROTATION_GATE
 from dinoport.pictures.images import Components, Picture, embedded, heat, reduced
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
@@ -139,7 +138,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         )
         if outputs.rotation:
             largest = figure(outputs.rotation.difference)
-            limit = f"sines and cosines, limit {ROTATION_GATE:.0e}"
+            limit = f"sines and cosines, limit {outputs.rotation.limit:.0e}"
             tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
     else:
         tiles.append(Tile("Outputs", "not shown", "—", "was not tried"))

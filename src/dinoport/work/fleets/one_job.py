@@ -14,6 +14,7 @@ from dinoport import __version__
 from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
+from dinoport.report.as_json import is_sealed
 from dinoport.request import Checks, Request
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
 
@@ -61,6 +62,17 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
     return {**result, "seconds": seconds, "peak_bytes": _peak(), "host": socket.gethostname()}
 
 
+def there_already(job: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The result of a job that was done, where looking at files of this machine is enough to tell; else None."""
+    target, request = Path(job["folder"]), Request.from_dict(job["request"])
+    report = report_of(target)
+    if report is None or job.get("recheck") or not Path(job["source"]).exists():
+        return None
+    if _other(job, request, report) or not _is_surely_true(job, target, report):
+        return None
+    return {**blank(job), "status": THERE, **_verdict(report), "seconds": 0.0, "host": socket.gethostname()}
+
+
 def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
     from dinoport.work.convert import convert_place
 
@@ -91,36 +103,41 @@ def report_of(target: Path) -> dict[str, Any] | None:
 
 def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> None:
     """Raise DinoportError where a folder under the target's name is of another job."""
-    wanted = PROVEN[job["level"]]
-    if report.get("request") != request.to_dict():
-        found = f"a folder that was made with {report.get('request')}"
-    elif report["verdict"].get("word") not in wanted:
-        found = f"a folder whose verdict is {report['verdict'].get('word')}"
-    else:
+    found = _other(job, request, report)
+    if found is None:
         return
     raise DinoportError(
         f"{job['target']} exists, and is not what this job makes",
         where=str(target),
-        expected=f"made with {request.to_dict()}, and {' or '.join(sorted(wanted))}",
+        expected=f"made with {request.to_dict()}, and {' or '.join(sorted(PROVEN[job['level']]))}",
         found=found,
         next_step="remove it, or give another target",
     )
 
 
+def _other(job: Mapping[str, Any], request: Request, report: Mapping[str, Any]) -> str | None:
+    """What a folder is, where it is not what a job makes."""
+    if report.get("request") != request.to_dict():
+        return f"a folder that was made with {report.get('request')}"
+    word = str(report["verdict"].get("word"))
+    return None if word in PROVEN[job["level"]] else f"a folder whose verdict is {word}"
+
+
 def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, Any]) -> bool:
-    """Whether the files have the sizes that the report says, and the source was not touched since.
+    """Whether the report is as it was written, the files have their sizes, and the source was not touched since.
 
     A time alone proves nothing, so whatever looks newer than the folder is proven again.
     """
-    if report.get("versions", {}).get("dinoport") != __version__:
-        return False
     try:
+        sealed = is_sealed((target / REPORT).read_bytes(), report)
+        if not sealed or report["versions"]["dinoport"] != __version__:
+            return False
         made = (target / REPORT).stat().st_mtime_ns
         for file in report["files"]:
             if (target / file["name"]).stat().st_size != file["size_bytes"]:
                 return False
         return _is_unchanged(Path(job["source"]), report["source"], made)
-    except (OSError, KeyError, TypeError):
+    except (OSError, KeyError, TypeError, AttributeError, ValueError):
         return False
 
 

@@ -1,0 +1,92 @@
+"""What lies in a file: each place that holds a known model, and by its first names what every other part is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.finding.places import full_prefix, naming_of_names, places
+from dinoport.finding.unwrap import StateDict, state_dicts
+from dinoport.finding.whole import SKIPPED
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.stand_ins import reached
+from dinoport.tensor import TensorRef
+
+KINDS = (
+    (r"optimizer.*|lr_scheduler\w*|scheduler|amp\w*|fp16_scaler", "the state of an optimizer"),
+    (r".*(dino|ibot|projection|student|teacher)_?(projection_)?head.*|.*projector.*|prototypes.*|projection.*",
+     "a head of training"),
+    (r".*(queue|center|loss|criterion).*", "the state of a loss"),
+    (r".*(text|language|llm|lm_head|tokenizer).*", "a tower of text"),
+    (r".*(depth|dpt).*", "a decoder for depth"),
+    (r".*(mask|class_embed|bbox|segment|upscale|query|queries|detect).*", "a head for masks or boxes"),
+    (r".*(decoder|decode_head|neck|fpn|upsample).*", "a decoder"),
+    (r".*(classifier|head|fc|linear|probe).*", "a head"),
+    (r".*(siglip|clip|sam|resnet|fused_featurizer).*", "another network"),
+)  # fmt: skip
+"""What a part is called by its first names, the closer look first. It says what a part is for, and takes nothing."""
+
+UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there."""
+
+    prefix: str
+    what: str
+    count: int
+    size_bytes: int
+    model: bool = False
+
+
+def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
+    """Every place that holds a known model, then every other part of the file. No tensor is read."""
+    if is_known_class(checkpoint.config or {}):
+        return ()
+    states = state_dicts(checkpoint)
+    bare = [state for state in states if naming_of_names(state.tensors) is not None]
+    found = places(states, bare)
+    models = [_model(state) for state in found]
+    taken = {id(tensor.values) for state in (*bare, *found) for tensor in _own(state)}
+    rest: dict[str, list[TensorRef]] = {}
+    for state in states:
+        for name, tensor in state.tensors.items():
+            if id(tensor.values) not in taken:
+                first = state.originals.get(name, name).partition(".")[0]
+                rest.setdefault(".".join(filter(None, (state.path, first))), []).append(tensor)
+    rest |= dict(_skipped(checkpoint.tree))
+    return (*models, *(_part(name, tensors) for name, tensors in rest.items()))
+
+
+def _model(state: StateDict) -> Part:
+    naming = naming_of_names(state.tensors)
+    if naming is None:
+        raise ValueError(f"a place without known names: {state.path}")
+    prefix = f"{full_prefix(state)}.".lstrip(".")
+    own = _own(state)
+    size_bytes = sum(tensor.size_bytes for tensor in own)
+    names = "" if naming.family else f", under the names of {naming.codebase}"
+    return Part(prefix, f"{naming.code.FAMILY}{names}", len(own), size_bytes, model=True)
+
+
+def _own(state: StateDict) -> list[TensorRef]:
+    """The tensors of a model without what stood under another prefix."""
+    return [tensor for name, tensor in state.tensors.items() if name not in state.beside]
+
+
+def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
+    last = name.rpartition(".")[2]
+    what = next((what for kind, what in KINDS if re.fullmatch(kind, last.lower())), UNKNOWN)
+    return Part(name, what, len(tensors), sum(tensor.size_bytes for tensor in tensors))
+
+
+def _skipped(tree: object) -> Iterator[tuple[str, list[TensorRef]]]:
+    """What a training keeps beside its models, and no model is looked for in."""
+    for name, node in tree.items() if isinstance(tree, Mapping) else ():
+        if name in SKIPPED and isinstance(node, Mapping | list):
+            tensors = [each for each in reached([node], set()) if isinstance(each, TensorRef)]
+            if tensors:
+                yield str(name), tensors

@@ -1,0 +1,40 @@
+"""Parts of a backbone that lie under another prefix than the rest, where they would count as absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.errors import CheckpointError
+from dinoport.finding.choosing import Found
+from dinoport.mapping.claims import claims_of_target
+from dinoport.model import Wishes
+from dinoport.networks.network import Architecture, optional_names
+from dinoport.tensor import Shape
+
+TRAINING_ALONE = ("mask_token",)
+"""A decoder may have one of its own, and no output depends on it."""
+
+
+def refuse_strays(
+    where: str,
+    found: Found,
+    model: Architecture,
+    others: Mapping[str, Shape],
+    shapes: Mapping[str, Shape],
+    wishes: Wishes,
+) -> None:
+    """Raise CheckpointError where a tensor that the backbone may have, and has not, is among the `others`.
+
+    `shapes` are those of the backbone's own tensors; `others` lie outside of it.
+    """
+    absent = (optional_names(model) if others else frozenset()) - {*TRAINING_ALONE}
+    rules = found.naming.rules({**others, **shapes}, wishes) if absent else ()
+    strays = [name for name in others if any(claim.source in absent for claim in claims_of_target(name, rules))]
+    if strays:
+        raise CheckpointError(
+            f"{where} holds a part of its backbone under another prefix than the rest",
+            expected="all tensors of the model under one prefix",
+            found=", ".join(found.state.originals.get(name, name) for name in strays[:5]),
+            cause="state dicts that were merged, or names that were changed",
+            next_step="save the state dict of the backbone on its own with torch.save",
+        )
