@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests import formula, models
+from tests.codebases import relatives
 from tests.models import classifying
 
 from dinoport import errors, work
@@ -24,14 +26,16 @@ from dinoport.cli.commands import ABOUT, COMMANDS
 from dinoport.cli.options import as_options
 from dinoport.cli.parsing import help_of, help_of_program
 from dinoport.cli.session import INTERRUPTED, UNHEARD
+from dinoport.codebases import catalogue
 from dinoport.codebases.catalogue import NAMINGS, naming_of
-from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.codebase import Evidence, Naming
 from dinoport.codebases.frameworks import CONVENTIONS
 from dinoport.codebases.published_names import PUBLISHED
+from dinoport.codebases.relative import Relative
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of
 from dinoport.mapping.decoding import Decoding
-from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
+from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, PadColumns, Rows
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Model
@@ -71,7 +75,15 @@ class Example(NamedTuple):
         )
 
 
-FAMILIES: tuple[Family, ...] = tuple(naming.code.FAMILY for naming in NAMINGS if naming.family)
+RELATIVES = tuple(
+    naming
+    for name in (*(name for names in catalogue.RELATIVES.values() for name in names), "ijepa", catalogue.UNKNOWN)
+    if (naming := naming_of(name))
+)
+"""Relatives of these families: a page of theirs is made as a whole."""
+
+OWN: tuple[Family, ...] = tuple(n.code.FAMILY for n in NAMINGS if n.family and n.family != "ijepa")
+FAMILIES: tuple[Family, ...] = (*OWN, *(naming.code.FAMILY for naming in RELATIVES))
 
 VIT = replace(models.VIT, mlp_hidden=256, image_size=224)
 V2 = replace(models.V2, mlp_hidden=256, image_size=518)
@@ -118,12 +130,23 @@ EXAMPLES: dict[str, Sequence[Example]] = {
         ),
     ),
     "dinov3_convnext": (Example("A backbone", models.CONVNEXT),),
+    **{
+        naming.family: tuple(
+            {
+                case.class_name: Example(case.title, case.architecture, case.classifier or None)
+                for case in relatives.CASES
+                if case.family == naming.family
+            }.values()
+        )
+        for naming in RELATIVES
+    },
 }
 
 
 def pages() -> dict[Path, str]:
     """Every page with its up-to-date content."""
     found = {DOCS / "models.md": models_page()}
+    found |= {DOCS / "families" / f"{n.family}.md": "\n".join([*relative_page(n), ""]) for n in RELATIVES}
     for path, regions in REGIONS.items():
         found[path] = filled(path.read_text(encoding="utf-8"), regions)
     return found
@@ -238,7 +261,8 @@ def target(family: Family, example: Example) -> Target:
 def of_family(family: Family) -> Iterator[str]:
     """Published names, classes, rules, settings and preprocessing of one family."""
     names = [f"`{model.name}`" for model in PUBLISHED if model.family == family.name and not model.refusal]
-    yield from [f"Original: `{family.upstream}`. Published models: {', '.join(names)}.", ""]
+    original = f"Original: `{family.upstream}`." if family.upstream else "Original: not known."
+    yield from [f"{original} Published models: {', '.join(names)}." if names else original, ""]
     others = ", ".join(n.codebase for n in NAMINGS if not n.family and n.code.FAMILY is family)
     if others:
         yield from [f"The names of {others} are read too, and translated to the original's first.", ""]
@@ -257,6 +281,37 @@ def of_family(family: Family) -> Iterator[str]:
         yield from table(("original", "Transformers, on disk", "operation"), new)
     yield from ["### Settings of a bare file", "", *settings(family)]
     yield from ["### Preprocessing", "", preprocessing(family.preprocessing), ""]
+
+
+def relative_page(naming: Naming) -> Iterator[str]:
+    """A page about one relative, from its data alone."""
+    relative: Relative = naming.code
+    family, facts, signs = relative.family, relative.facts, relative.signs
+    about = (sys.modules[naming.module.partition(":")[0]].__doc__ or "").strip()
+    yield from [f"# {family.title}", "", about, "", f"`--codebase {family.name}` says that a file is one.", ""]
+    if relative.copies:
+        yield from [f"Of several copies, `{relative.copies[0]}` is taken: {relative.why}.", ""]
+    if relative.remark:
+        yield from [f"{relative.remark}.", ""]
+    told = [
+        ("names of tensors", signs.names),
+        ("a prefix", signs.places),
+        ("keys of the file", tuple(" and ".join(sorted(keys)) for keys in signs.keys)),
+        ("names in `args`", signs.arguments),
+        ("what `args` or timm's config.json call the model", signs.builders),
+        ("a file's name, which is no proof", signs.files),
+    ]
+    yield from ["## Signs", ""]
+    rows = [(where, ", ".join(f"`{part}`" for part in parts)) for where, parts in told if parts]
+    rows += [("a closer look", words) for look in (signs.tells, signs.guesses) if (words := _first_line(look))]
+    yield from table(("where", "what"), rows) if rows else ["None: nothing in a file tells it.", ""]
+    if facts.heads:
+        yield from ["## Heads, where they are not width / 64", ""]
+        yield from table(
+            ("width", "depth", "heads"), [(str(w), str(d), str(n)) for (w, d), n in sorted(facts.heads.items())]
+        )
+    yield from ["## Tables", "", "`{i}` is a number, `{p}` a word such as `weight`, `{r}` all the rest of a name.", ""]
+    yield from of_family(family)
 
 
 def rule_rows(rules: Iterable[Rule], classifier: str | None) -> Iterator[Sequence[str]]:
@@ -298,6 +353,8 @@ def operation(found: Operation) -> str:
             return "copy, with a leading axis more"
         case Deinterleave():
             return "columns sorted: a0 b0 a1 b1 … becomes a0 a1 … b0 b1 …"
+        case PadColumns():
+            return "columns, and as many zeros behind them"
         case DropClsRow():
             return "copy, without the row of the CLS token"
         case Rows():
@@ -342,7 +399,7 @@ REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
     DOCS.parent / "README.md": {"conversions": conversions},
     DOCS / "sources.md": {"whose-names": whose_names, "conventions": conventions},
     DOCS / "cli.md": {"commands": commands, "exit codes": exit_codes},
-    **{DOCS / "families" / f"{f.name}.md": {"tables": lambda f=f: of_family(f)} for f in FAMILIES},
+    **{DOCS / "families" / f"{f.name}.md": {"tables": lambda f=f: of_family(f)} for f in OWN},
 }
 
 

@@ -45,6 +45,7 @@ FIELDS = {
     "heads": "num_heads",
     "eps": "layer_norm_eps",
     "interpolation": "interpolation",
+    "codebase": "codebase",
     "pixel mean": "image_mean",
     "pixel std": "image_std",
 }
@@ -175,8 +176,8 @@ class Family:
 
     `drops` are the tensors that training keeps beside the backbone, `classifiers` the names that a classifier can have,
     first the one that a head from a file of its own gets. `beside` are those that the original's own code keeps beside
-    its `backbone`. `states` are tensors that a run's file keeps beside its models, by the keys that lead to them, and
-    that training on can take up.
+    its `backbone`. `upstream` is empty where nothing tells it, and `values` are whose it is given then. `states` are
+    tensors that a run's file keeps beside its models, by the keys that lead to them, and that training on can take up.
     """
 
     name: str
@@ -187,9 +188,15 @@ class Family:
     classifiers: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
+    values: str = ""
+
+    @property
+    def whose(self) -> str:
+        """Whose code tells what is assumed."""
+        return self.upstream or self.values
 
     def __str__(self) -> str:
-        return f"{self.title} ({self.upstream})"
+        return f"{self.title} ({self.upstream})" if self.upstream else self.title
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dinoport.shown.address import shown_source
 
 DTYPES = ("float32", "float16", "bfloat16")
 POOLERS = ("identity", "none")
-INTERPOLATIONS = ("offset", "size", "size-antialias")
+INTERPOLATIONS = ("offset", "size", "size-antialias", "bilinear-antialias")
 
 MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
@@ -66,6 +66,8 @@ class Request:
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
+    codebase: str | None = None
+    class_name: str | None = None
     lora_alpha: float | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
@@ -181,6 +183,7 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
 
 
 OPTIONS = {
+    "class_name": "--class",
     "max_shard_bytes": "--max-shard-size",
     "level": "--verify",
     "as_json": "--json",
@@ -216,6 +219,8 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint_key": (_is_text, "a name"),
     "prefix": (_is_text, "keys and parts of names, joined by dots"),
     "head": (_is_text, "a path"),
+    "class_name": (_is_text, "a class of Transformers"),
+    "codebase": (_is_text, "a name, as dinoport names codebases"),
     "head_name": (_is_text, "the name of a layer"),
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),

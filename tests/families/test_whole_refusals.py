@@ -68,10 +68,12 @@ def test_an_xcit(tmp_path: Path) -> None:
     source = save(tmp_path / "xcit.pth", {"cls_token": (1, 1, 8), "blocks.0.attn.temperature": (4, 1, 1)})
     assert refusal(source) == (
         UnknownModelError,
-        f"{source} is an XCiT, and Transformers has no class for it\n"
-        "  expected: a ViT or a ResNet-50\n"
-        "  found: cross-covariance attention (attn.temperature, local_mp, cls_attn_blocks)\n"
-        "  likely cause: DINO published four XCiT models beside its ViTs; timm has an XCiT, Transformers has none\n"
+        f"{source} is an XCiT, and no model of the DINO family\n"
+        "  where: the file's own state dict\n"
+        "  expected: a model that dinoport reads (dinoport models, docs/families)\n"
+        "  found: blocks.0.attn.temperature\n"
+        "  likely cause: cross-covariance attention, which Transformers has no class for; DINO published four beside "
+        "its ViTs\n"
         "  try: load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
     )
 
@@ -82,7 +84,8 @@ def test_another_model(tmp_path: Path) -> None:
         UnknownModelError,
         f"{source} is not a model of the DINO family\n"
         "  where: the file's own state dict\n"
-        "  expected: DINO ViT (facebookresearch/dino); DINO ResNet-50 (facebookresearch/dino); "
+        "  expected: DINO ViT (facebookresearch/dino); I-JEPA ViT (facebookresearch/ijepa); "
+        "DINO ResNet-50 (facebookresearch/dino); "
         "DINOv2 ViT (facebookresearch/dinov2); DINOv3 ViT (facebookresearch/dinov3); "
         "DINOv3 ConvNeXt (facebookresearch/dinov3)\n"
         f"  found: 18 tensors: {', '.join(f'layers.{{0…1}}.{leaf}' for leaf in 'abcdefgh')} …\n"

@@ -11,6 +11,7 @@ from dinoport.errors import SettingError
 from dinoport.model import Origin, Setting, Wishes
 
 if TYPE_CHECKING:
+    from dinoport.codebases.codebase import Facts
     from dinoport.networks.heads.reading import HeadReading
 
 HEAD_DIM = 64
@@ -77,14 +78,16 @@ def heads_setting(
     reading: Callable[[], HeadReading] | None = None,
     *,
     weigh: bool = False,
+    published: Setting[int] | None = None,
 ) -> Weighed:
     """The number of heads: the user's word, else the training's, else what all published models have.
 
     `reading` reads the weights. They choose where nobody says it and the width is no multiple of 64; with `weigh` they
-    are held against every other value too. Raises SettingError where nobody knows it, where the user's does not fit,
-    and where the weights contradict what would be assumed.
+    are held against every other value too. `published` is what a relative's models of this size have. Raises
+    SettingError where nobody knows it, where the user's does not fit, and where the weights contradict what would be
+    assumed.
     """
-    setting = _said_or_assumed(where, wishes, width, belief)
+    setting = _said_or_assumed(where, wishes, width, belief, published)
     if setting is not None:
         return weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
     chosen = read_from_weights(reading()) if reading else None
@@ -101,15 +104,26 @@ def heads_setting(
     )
 
 
-def _said_or_assumed(where: str, wishes: Wishes, width: int, belief: Belief) -> Setting[int] | None:
+def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:
+    """The heads of a relative's models of this size, where width / 64 is wrong for them."""
+    heads = facts.heads.get((width, depth))
+    if heads is None:
+        return None
+    reason = f"as in {facts.models} models of width {width} and depth {depth}"
+    return Setting("heads", heads, Origin.ASSUMED, reason, doubted=True)
+
+
+def _said_or_assumed(
+    where: str, wishes: Wishes, width: int, belief: Belief, published: Setting[int] | None
+) -> Setting[int] | None:
     if wishes.num_heads is not None:
         heads = checked_heads(where, wishes, width, wishes.num_heads)
         return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
-    if width % HEAD_DIM:
-        return None
+    if published is not None or width % HEAD_DIM:
+        return published
     return Setting("heads", width // HEAD_DIM, Origin.ASSUMED, f"width / {HEAD_DIM}", doubted=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino import signs as dino
@@ -29,11 +29,30 @@ NAMINGS: tuple[Naming, ...] = (
     _of_transformers("other_names:CONVNEXT", transformers.is_convnext),
     _of_transformers("other_names:RESNET", transformers.is_resnet),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit, "dino"),
+    Naming("facebookresearch/ijepa", "dinoport.codebases.relatives.ijepa:RELATIVE", dino.has_patches_alone, "ijepa"),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet, "dino_resnet"),
     Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit, "dinov2"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit, "dinov3"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.convnext", dinov3.is_convnext, "dinov3_convnext"),
 )
+
+
+RELATIVES: dict[str, tuple[str, ...]] = {
+    "dino": ("ibot", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
+    "dinov2": ("tips", "franca", "webssl_dino"),
+    "dinov3": ("eupe", "lingbot"),
+    "dinov3_convnext": ("eupe_convnext",),
+}
+"""Others' models under the names of a family, the closer look first: a relative is a module of its name in
+`relatives/`, and a word here. They are imported once a file has those names."""
+
+UNKNOWN = "vit"
+"""The family of a ViT that nothing tells whose it is."""
+
+
+def relatives(family: str) -> Iterator[Naming]:
+    """Whose a model with this family's names may be beside the family's own."""
+    return (_relative(name) for name in RELATIVES.get(family, ()))
 
 
 def naming_in(codebase: str, family: str) -> Naming | None:
@@ -44,4 +63,10 @@ def naming_in(codebase: str, family: str) -> Naming | None:
 
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
+    if family == UNKNOWN or any(family in names for names in RELATIVES.values()):
+        return _relative(family)
     return next((naming for naming in NAMINGS if naming.family == family), None)
+
+
+def _relative(name: str) -> Naming:
+    return Naming(name, f"dinoport.codebases.relatives.{name}:RELATIVE", lambda shapes: False, name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Family, Setting, Wishes
+from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import Shape, TensorRef
@@ -36,14 +37,35 @@ class RunConfig(Protocol):
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What the models of a codebase compute with, and no tensor shows, where it is otherwise than in its relatives.
+
+    `models` is what they are called. `heads` are by width and depth, where they are not width / 64. `interpolation` is
+    the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
+    whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
+    """
+
+    models: str
+    heads: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    interpolation: Interpolation | None = None
+    rule: str = ""
+    preprocessing: Preprocessing | None = None
+    says_builder: bool = False
+
+    def as_in_all(self) -> str:
+        return f"as in all {self.models} models"
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a family has to go by: canonical tensors, what the training keeps beside them, and the user's word.
 
     `arguments` are the checkpoint's own `args`, `config` is the run's `config.yaml`. `declared` are the names of
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
-    `preprocessing` is the transform that a config beside the tensors describes.
-    `weigh_heads` asks to hold the number of heads against the weights, which takes reading some.
+    `weigh_heads` asks to hold the number of heads against the weights, which takes reading some. `preprocessing` is the
+    transform that a config beside the tensors describes. `facts` are those of a relative, whose models have the names
+    of the family that reads them.
     """
 
     where: str
@@ -55,6 +77,7 @@ class Evidence:
     classifier: str | None = None
     head: str | None = None
     weigh_heads: bool = False
+    facts: Facts | None = None
     preprocessing: Preprocessing | None = None
 
     def shape(self, name: str) -> Shape | None:
@@ -126,6 +149,12 @@ class Naming:
             table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
             return table
         return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+
+    def written(self, names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+        """The table of a model of these canonical names; empty where it is written under them."""
+        own = getattr(self.code, "table", None)
+        found: tuple[Rule, ...] = own(names, classifier) if own else self.table
+        return found
 
     def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
         """The tensors as its table takes them, some of them computed from others; and remarks on that."""

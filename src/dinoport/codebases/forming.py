@@ -33,11 +33,14 @@ def baked_from(size: int, stored: int) -> int | None:
     return stored if size != stored else None
 
 
-def position_rule(target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation) -> Rule:
-    """The position table as it is, or resampled once to another size."""
+def position_rule(
+    target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation, first: int = 1
+) -> Rule:
+    """The position table as it is, or resampled once to another size; its `first` rows are no patch's."""
     if size == stored:
         return copy("pos_embed", target)
-    operation = BakeTable(grid=size // patch_size, offset=interpolation.offset, antialias=interpolation.antialias)
+    rule = {"offset": interpolation.offset, "antialias": interpolation.antialias, "kernel": interpolation.kernel}
+    operation = BakeTable(grid=size // patch_size, first=first, **rule)  # type: ignore[arg-type]  # of three kinds
     reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
     return bake("pos_embed", target, operation, because=reason)
 

@@ -40,7 +40,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
     names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
     naming = naming_of(model.family.name)
-    own_rules = naming.table if naming else ()
+    own_rules = naming.written(architecture.tensors(), own) if naming else ()
     complete, hub_file = (getattr(naming and naming.code, name, None) for name in ("completed", "hub_file"))
     whole, made = complete(architecture, model.lost, MADE) if complete else (architecture, ())
     return Target(

@@ -22,10 +22,11 @@ class Target:
     `rules` lead from the canonical names to those of the form, `config` is the content of its config.json without the
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
     was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
-    does, at every size. `pooler` says that it was given one. `preprocessing` is None where the form has no transform.
-    `anew` are canonical tensors that the form has otherwise, though it computes the same: computed from the model's.
-    `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes a file of the form, `file`
-    what that is called once it is written.
+    does, at every size. `others` are forms that hold the same, and `since` is the first library that has the form,
+    where an older one that is supported has not. `pooler` says that it was given one. `preprocessing` is None where the
+    form has no transform. `anew` are canonical tensors that the form has otherwise, though it computes the same:
+    computed from the model's. `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes
+    a file of the form, `file` what that is called once it is written.
     """
 
     form: str
@@ -41,6 +42,8 @@ class Target:
     resamples_alike: bool = False
     pooler: bool | None = None
     classifies: bool = False
+    others: tuple[str, ...] = ()
+    since: str = ""
     anew: Mapping[str, TensorRef] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     start: Start | None = None

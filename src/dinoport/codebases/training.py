@@ -29,12 +29,13 @@ HAS_CARD = False
 
 TRAINERS = {
     "dino": "dinoport.codebases.dino.start",
+    "vit": "dinoport.codebases.dino.start",
     "dino_resnet": "dinoport.codebases.dino.start",
     "dinov2": "dinoport.codebases.dinov2.start",
     "dinov3": "dinoport.codebases.dinov3.start",
     "dinov3_convnext": "dinoport.codebases.dinov3.start",
 }
-"""The module that knows the trainer of each family."""
+"""The module that knows the trainer of each family; a ViT that nothing tells whose it is is given to DINO's."""
 
 UNHELD = ("labels", "image_mean", "image_std")
 

@@ -48,16 +48,21 @@ class ViTSizes:
 
 
 def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSizes:
-    """Read a ViT's sizes; `table` says whether it has a position table. Raises PlanError where they make no sense."""
+    """Read a ViT's sizes; `table` says whether it has a position table. Raises PlanError where they make no sense.
+
+    The table has a row for the CLS token and one for the distillation token, where there are such tokens.
+    """
     patch = required(shapes, PATCHES, 4, where)
     rows = required(shapes, "pos_embed", 3, where)[1] if table else 0
     depth = count_blocks(shapes)
-    grid = square_side(rows - 1) if table else 0
+    first = sum(name in shapes for name in ("cls_token", "dist_token"))
+    grid = square_side(rows - first) if table else 0
     problems = []
     if patch[2] != patch[3]:
         problems.append(f"{PATCHES} has shape {shape_text(patch)}: patches that are not square")
     if grid is None:
-        problems.append(f"pos_embed has {rows} rows: one for the CLS token and {rows - 1}, which is not a square")
+        named = {0: "", 1: "one for the CLS token and "}.get(first, f"{first} for tokens that are no patch's and ")
+        problems.append(f"pos_embed has {rows} rows: {named}{rows - first}, which is not a square")
     if not 0 < depth <= MAX_DEPTH:
         what = f"blocks are numbered up to {depth - 1}, more than any model has" if depth else "there are no blocks"
         problems.append(what)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.dino.signs import is_xcit
+from dinoport.codebases.strangers import refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.text import as_word
-from dinoport.tensor import Shape
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,18 @@ def choose(
         )
     known: list[StateDict] = []
     for state in chosen:
-        if not known:
-            _refuse_known(where, {name: tensor.shape for name, tensor in state.tensors.items()})
+        is_known = naming_of_names(state.tensors) is not None
+        if is_known and not known:
+            refuse_stranger(where, state.label, state.shapes)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
-        known += [state] if naming_of_names(state.tensors) is not None else []
+        known += [state] if is_known else []
     if known and known[0].branch:
         return _found(known[0], [other for other in candidates if other is not known[0]])
     if found := places(chosen, known):
         return _preferred(where, found)
+    for state in chosen:
+        refuse_stranger(where, state.label, state.shapes, heads=True)
     names = list(chosen[0].tensors)
     families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]
     raise UnknownModelError(
@@ -129,14 +131,3 @@ def _advice(where: str, names: Sequence[str]) -> str:
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
         return f"give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head {where}"
     return f"dinoport inspect {as_word(where)}"
-
-
-def _refuse_known(where: str, shapes: Mapping[str, Shape]) -> None:
-    if is_xcit(shapes):
-        raise UnknownModelError(
-            f"{where} is an XCiT, and Transformers has no class for it",
-            expected="a ViT or a ResNet-50",
-            found="cross-covariance attention (attn.temperature, local_mp, cls_attn_blocks)",
-            cause="DINO published four XCiT models beside its ViTs; timm has an XCiT, Transformers has none",
-            next_step="load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
-        )

@@ -19,6 +19,7 @@ from dinoport.finding.labels import stored_labels
 from dinoport.finding.strays import refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
+from dinoport.finding.whose import whose
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
@@ -50,11 +51,14 @@ def read_model(
     claimed: frozenset[str] = frozenset(),
     *,
     weigh_heads: bool = False,
+    published: str | None = None,
+    recorded: str | None = None,
 ) -> tuple[Model, Provenance]:
     """The model of a checkpoint that `request` means, and where in it that lies.
 
     `claimed` are the fields of the request that only a folder says; `weigh_heads` holds the number of heads against the
-    weights. Raises DinoportError where there is none, or where its settings are not known.
+    weights; `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a
+    folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
         return _of_folder(checkpoint, weigh_heads)
@@ -67,6 +71,7 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
+    found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
     family = naming.code.FAMILY
@@ -137,7 +142,7 @@ def read_model(
         family=family,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=reading.settings,
+        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
         preprocessing=_with_statistics(
             (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
         ),

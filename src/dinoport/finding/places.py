@@ -17,6 +17,7 @@ from dinoport.tensor import TensorRef
 
 ROLES = (
     ("teacher", 0),
+    ("target_encoder", 0),
     ("ema", 1),
     ("averaged", 1),
     ("student", 4),

@@ -22,7 +22,7 @@ from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues
-from dinoport.tensor import TensorRef
+from dinoport.tensor import Shape, TensorRef
 
 ANCHORS = (
     "patch_embed.proj.weight",
@@ -83,6 +83,10 @@ class StateDict:
     @property
     def label(self) -> str:
         return self.branch or self.path or "the file's own state dict"
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
 
     @cached_property
     def beside(self) -> frozenset[str]:

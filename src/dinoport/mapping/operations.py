@@ -138,10 +138,42 @@ class Deinterleave(Rows):
 
 
 @dataclass(frozen=True)
+class PadColumns(Rows):
+    """Columns, and as many zeros behind them: a classifier over one feature in a class that gives it two.
+
+    Going back, a value that is no zero there makes the whole NaN: the classifier looks at what the original does not.
+    """
+
+    def target_shape(self, source: Shape) -> Shape:
+        if len(source) != 2:
+            raise ShapeMismatchError(f"{shape_text(source)} is no matrix")
+        return (source[0], 2 * source[1])
+
+    def source_shape(self, target: Shape) -> Shape:
+        if len(target) != 2 or target[1] % 2:
+            raise ShapeMismatchError(f"{shape_text(target)} has no two halves of columns")
+        return (target[0], target[1] // 2)
+
+    def granule(self, source: Shape) -> int:
+        return 2 * source[1]
+
+    def apply(self, block: Array, source: Shape) -> Array:
+        rows = block.reshape(-1, source[1])
+        return np.concatenate([rows, np.zeros_like(rows)], axis=1).reshape(-1)
+
+    def revert(self, block: Array, source: Shape) -> Array:
+        halves = block.reshape(-1, 2, source[1])
+        kept = halves[:, 0].copy()
+        kept[halves[:, 1] != 0] = np.nan
+        return kept.reshape(-1)
+
+
+@dataclass(frozen=True)
 class DropClsRow(Rows):
     """A position table, (1, 1 + patches, width), without the CLS token's row; `flat` without the leading axis too.
 
-    timm's DINOv2 models with registers add that row to the CLS token. It returns as zeros, which computes the same.
+    timm's DINOv2 models with registers add that row to the CLS token, DeiT III never had one. It returns as zeros,
+    which computes the same.
     """
 
     flat: bool = False
@@ -172,7 +204,8 @@ class BakeTable(Rows):
     """A square position table, resampled once to another grid by the original's own rule.
 
     What it was made from is gone: going back, the new table is the original's, for the new size.
-    `grid` is the patches along one side of the new table, `offset` and `antialias` the original's interpolation.
+    `grid` is the patches along one side of the new table, `offset`, `antialias` and `kernel` the original's
+    interpolation; the `first` rows are no patch's.
     """
 
     kind: ClassVar[Kind] = Kind.RECOMPUTED
@@ -180,13 +213,16 @@ class BakeTable(Rows):
     grid: int
     offset: float
     antialias: bool
+    kernel: str = "bicubic"
+    first: int = 1
 
     def target_shape(self, source: Shape) -> Shape:
-        return (1, self.grid**2 + 1, source[2])
+        return (1, self.grid**2 + self.first, source[2])
 
     def granule(self, source: Shape) -> int:
         return source[1] * source[2]
 
     def apply(self, block: Array, source: Shape) -> Array:
-        table = resample_table(block.reshape(source), (self.grid, self.grid), self.offset, self.antialias)
+        rule = (self.offset, self.antialias, self.kernel, self.first)
+        table = resample_table(block.reshape(source), (self.grid, self.grid), *rule)
         return table.astype(block.dtype).reshape(-1)

@@ -1,8 +1,9 @@
 """Names as templates: `blocks.{i}.norm{n}.{p}`, matched in full and filled back.
 
-A placeholder called `p` stands for a parameter's last name (`weight`, `running_mean`); every other one stands for a
-number, without sign or leading zero. `{s+1}` stands for the number s + 1, for codebases that count from one. Both
-sides of a rule share the placeholders, so a match on either side fills the other.
+A placeholder called `p` stands for a parameter's last name (`weight`, `running_mean`), `r` for all the rest of a name,
+dots included; every other one stands for a number, without sign or leading zero. `{s+1}` stands for the number s + 1,
+for codebases that count from one. Both sides of a rule share the placeholders, so a match on either side fills the
+other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ Bindings: TypeAlias = Mapping[str, int | str]
 _PLACEHOLDER = re.compile(r"\{([a-z])(?:\+(\d))?\}")
 _NUMBER = r"(0|[1-9][0-9]{0,5})"
 _WORD = r"([A-Za-z_][A-Za-z0-9_]*)"
+_REST = r"([A-Za-z0-9_][A-Za-z0-9_.]*)"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Pattern:
     def __post_init__(self) -> None:
         fields = tuple((name, int(offset or 0)) for name, offset in _PLACEHOLDER.findall(self.template))
         literal = _PLACEHOLDER.split(self.template)[::3]
-        groups = [_WORD if name == "p" else _NUMBER for name, _ in fields] + [""]
+        groups = [{"p": _WORD, "r": _REST}.get(name, _NUMBER) for name, _ in fields] + [""]
         regex = "".join(re.escape(text) + group for text, group in zip(literal, groups, strict=True))
         object.__setattr__(self, "_fields", fields)
         object.__setattr__(self, "_regex", re.compile(regex))
@@ -42,7 +44,7 @@ class Pattern:
             return None
         bindings: dict[str, int | str] = {}
         for (key, offset), text in zip(self._fields, found.groups(), strict=True):
-            value: int | str = text if key == "p" else int(text) - offset
+            value: int | str = text if key in "pr" else int(text) - offset
             if (isinstance(value, int) and value < 0) or bindings.setdefault(key, value) != value:
                 return None
         return bindings

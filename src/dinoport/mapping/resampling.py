@@ -1,4 +1,4 @@
-"""Bicubic resampling of a position table in NumPy, by the rules of torch.nn.functional.interpolate.
+"""Resampling of a position table in NumPy, by the rules of torch.nn.functional.interpolate.
 
 Written for float64: the kernel weights form one small matrix per axis. Source of the rules: PyTorch's
 `UpSampleKernel.cpp` (a = -0.75 without antialias, a = -0.5 and a widened kernel with it, corners not aligned).
@@ -6,6 +6,7 @@ Written for float64: the kernel weights form one small matrix per axis. Source o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import floor, isqrt
 
 import numpy as np
@@ -13,20 +14,23 @@ import numpy as np
 from dinoport.tensor import Array
 
 
-def resample_table(table: Array, grid: tuple[int, int], offset: float, antialias: bool) -> Array:
-    """Resample a (1, 1 + side², width) table to (1, 1 + grid[0]·grid[1], width), in float64.
+def resample_table(
+    table: Array, grid: tuple[int, int], offset: float, antialias: bool, kernel: str = "bicubic", first: int = 1
+) -> Array:
+    """Resample a (1, first + side², width) table to (1, first + grid[0]·grid[1], width), in float64.
 
-    Row 0 belongs to the CLS token and is kept. With an `offset` the sampling step is side / (target + offset), as
-    facebookresearch/dino passes a scale factor; without one it is side / target.
+    The `first` rows belong to the CLS token and its like, and are kept. With an `offset` the sampling step is
+    side / (target + offset), as facebookresearch/dino passes a scale factor; without one it is side / target.
     """
     _, rows, width = table.shape
-    side = isqrt(rows - 1)
-    patches = table[0, 1:].astype(np.float64).reshape(side, side, width)
-    kernel = _antialiased_weights if antialias else _plain_weights
-    vertical, horizontal = (kernel(side, target, side / (target + offset)) for target in grid)
+    side = isqrt(rows - first)
+    patches = table[0, first:].astype(np.float64).reshape(side, side, width)
+    weights = _antialiased_weights if antialias else _plain_weights
+    shape = KERNELS[kernel, antialias]
+    vertical, horizontal = (weights(side, target, side / (target + offset), *shape) for target in grid)
     resampled = np.einsum("ys,stc->ytc", vertical, patches, optimize=True)
     resampled = np.einsum("xt,ytc->yxc", horizontal, resampled, optimize=True)
-    return np.concatenate([table[:, :1].astype(np.float64), resampled.reshape(1, -1, width)], axis=1)
+    return np.concatenate([table[:, :first].astype(np.float64), resampled.reshape(1, -1, width)], axis=1)
 
 
 def _cubic(distance: float, a: float) -> float:
@@ -38,26 +42,41 @@ def _cubic(distance: float, a: float) -> float:
     return 0.0
 
 
-def _plain_weights(source: int, target: int, step: float) -> Array:
+def _triangle(distance: float) -> float:
+    return max(1 - abs(distance), 0.0)
+
+
+Kernel = Callable[[float], float]
+
+KERNELS: dict[tuple[str, bool], tuple[Kernel, int]] = {
+    ("bicubic", False): (lambda distance: _cubic(distance, -0.75), 2),
+    ("bicubic", True): (lambda distance: _cubic(distance, -0.5), 2),
+    ("bilinear", False): (_triangle, 1),
+    ("bilinear", True): (_triangle, 1),
+}
+"""By name and antialias: the kernel, and how far it reaches to either side."""
+
+
+def _plain_weights(source: int, target: int, step: float, kernel: Kernel, reach: int) -> Array:
     """A (target, source) matrix; samples beyond the border repeat the border."""
     weights = np.zeros((target, source))
     for row in range(target):
         centre = step * (row + 0.5) - 0.5
         left = floor(centre)
-        for tap in range(left - 1, left + 3):
-            weights[row, min(max(tap, 0), source - 1)] += _cubic(centre - tap, -0.75)
+        for tap in range(left - reach + 1, left + reach + 1):
+            weights[row, min(max(tap, 0), source - 1)] += kernel(centre - tap)
     return weights
 
 
-def _antialiased_weights(source: int, target: int, step: float) -> Array:
+def _antialiased_weights(source: int, target: int, step: float, kernel: Kernel, reach: int) -> Array:
     """A (target, source) matrix; the kernel is as wide as the step when shrinking, and normalised."""
     weights = np.zeros((target, source))
     stretch = max(step, 1.0)
     for row in range(target):
         centre = step * (row + 0.5)
-        first = max(int(centre - 2 * stretch + 0.5), 0)
-        last = min(int(centre + 2 * stretch + 0.5), source)
+        first = max(int(centre - reach * stretch + 0.5), 0)
+        last = min(int(centre + reach * stretch + 0.5), source)
         for tap in range(first, last):
-            weights[row, tap] = _cubic((tap - centre + 0.5) / stretch, -0.5)
+            weights[row, tap] = kernel((tap - centre + 0.5) / stretch)
         weights[row] /= weights[row].sum()
     return weights

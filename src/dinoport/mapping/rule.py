@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.mapping.constants import Declared
-from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, Rows
+from dinoport.mapping.operations import (
+    AddAxis,
+    BakeTable,
+    Deinterleave,
+    DropClsRow,
+    Kind,
+    Operation,
+    PadColumns,
+    Rows,
+)
 from dinoport.mapping.pattern import Pattern
 
 
@@ -76,6 +85,10 @@ def add_axis(source: str, target: str) -> Rule:
 
 def deinterleave(source: str, target: str) -> Rule:
     return Rule(Pattern(source), (Pattern(target),), Deinterleave())
+
+
+def pad_columns(source: str, target: str) -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), PadColumns())
 
 
 def drop_cls_row(source: str, target: str) -> Rule:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Bicubic resampling (a = -0.75, corners not aligned) of a square table.
+    """Resampling of a square table, corners not aligned; bicubic with a = -0.75 where nothing else is said.
 
     With an `offset` the sampling grid is driven by the scale factor (patches + offset) / table side, per axis;
     with offset 0 by the target size alone. `antialias` widens the kernel when the table shrinks.
@@ -16,10 +17,11 @@ class Interpolation:
 
     offset: float
     antialias: bool
+    kernel: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __str__(self) -> str:
         rule = f"scale factor with offset {self.offset:g}" if self.offset else "to the exact size"
-        return f"bicubic, {rule}, {'with' if self.antialias else 'without'} antialias"
+        return f"{self.kernel}, {rule}, {'with' if self.antialias else 'without'} antialias"
 
 
 SCALE_WITH_OFFSET = Interpolation(offset=0.1, antialias=False)
@@ -30,9 +32,13 @@ TO_SIZE_ANTIALIASED = Interpolation(offset=0.0, antialias=True)
 
 TO_SIZE = Interpolation(offset=0.0, antialias=False)
 
+BILINEAR_ANTIALIASED = Interpolation(offset=0.0, antialias=True, kernel="bilinear")
+"""TIPS."""
+
 INTERPOLATIONS: dict[str, Interpolation] = {
     "offset": SCALE_WITH_OFFSET,
     "size": TO_SIZE,
     "size-antialias": TO_SIZE_ANTIALIASED,
+    "bilinear-antialias": BILINEAR_ANTIALIASED,
 }
 """The rules by the names that `--interpolation` takes."""

@@ -99,9 +99,13 @@ def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str
     classifier = architecture.classifier
     if classifier is None or "classifier.weight" not in state:
         return {}
+    if classifier.features is Features.CLS_AND_DISTILLATION:
+        both = linear(state, "classifier", tokens[:, 0]) + linear(state, "classifier_dist", tokens[:, 1])
+        return {"logits": both / 2}
     cls, mean = cls_and_mean(tokens, architecture.prefix_tokens)
     features = {
         Features.CLS: lambda: cls,
+        Features.NORMED_MEAN: lambda: cls,  # the mean comes in as the only token
         Features.CLS_MEAN: lambda: torch.cat([cls, mean], dim=-1),
         Features.CLS_MEAN_INTERLEAVED: lambda: torch.stack([cls, mean], dim=-1).flatten(1),
     }

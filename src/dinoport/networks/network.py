@@ -43,17 +43,22 @@ periods that bfloat16 rounded give 1e-2, a base of 100.1 for 100 gives 1e-4."""
 
 
 class Features(str, Enum):
-    """What a classifier looks at, all of it after the final norm."""
+    """What a classifier looks at, after the final norm where there is one."""
 
     CLS = "the CLS token"
     CLS_MEAN_INTERLEAVED = "CLS token and patch mean, channel by channel in turn"
     CLS_MEAN = "CLS token, then patch mean"
+    CLS_AND_DISTILLATION = "the CLS token and the distillation token, each by its own layer; the mean of both"
+    NORMED_MEAN = "the patch mean, normed"
     POOLED = "the mean of the last feature map"
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A linear layer over `features`, with one row a class; its tensors are `classifier.weight` and `.bias`."""
+    """A linear layer over `features`, with one row a class; its tensors are `classifier.weight` and `.bias`.
+
+    A layer for the distillation token is `classifier_dist`.
+    """
 
     features: Features
     classes: int

@@ -13,9 +13,6 @@ SATELLITE_MEAN = (0.430, 0.411, 0.296)
 SATELLITE_STD = (0.213, 0.156, 0.143)
 """Statistics of the satellite pictures that DINOv3's SAT models were trained on (README of facebookresearch/dinov3)."""
 
-RESIZE_PER_CROP = 256 / 224
-"""DINO resizes to 256 before it crops 224; other crops keep the proportion."""
-
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -24,8 +21,10 @@ class Preprocessing:
     With a `crop`, the shortest side becomes `resize` pixels and the centre is cropped; without one the picture becomes
     a square of `resize` pixels, whatever its proportions. All originals resize 8-bit values, with antialiasing: dino
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
-    where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `reason` says in words whose
-    transform it is; `stored` who says those fields that something beside the tensors says.
+    where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `official` says that the
+    processor is the one that DINOv3's own repositories name. Above `crops_to` pixels, if given, nothing is cropped
+    away. `reason` says in words whose transform it is; `stored` who says those fields that something beside the tensors
+    says.
     """
 
     resize: int
@@ -34,6 +33,8 @@ class Preprocessing:
     resizes: Literal["picture", "tensor"] = "picture"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    official: bool = False
+    crops_to: int | None = None
     reason: str = "as in facebookresearch/dino's eval transform"
     stored: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -43,13 +44,14 @@ class Preprocessing:
         return self.crop or self.resize
 
     def for_image_size(self, size: int) -> Preprocessing:
-        """The same transform for another input size."""
+        """The same transform for another input size: a margin that is cropped away keeps its proportion."""
         if size == self.size:
             return self
         stored = {name: who for name, who in self.stored.items() if name not in ("resize", "crop")}
         if self.crop is None:
             return replace(self, resize=size, stored=stored)
-        return replace(self, resize=round(size * RESIZE_PER_CROP), crop=size, stored=stored)
+        margin = self.resize / self.crop if self.crops_to is None or size <= self.crops_to else 1
+        return replace(self, resize=round(size * margin), crop=size, stored=stored)
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
         """The same transform with other means and standard deviations, where they are given."""
@@ -71,6 +73,7 @@ DINOV3_PROCESSOR = Preprocessing(
     crop=None,
     resample="bilinear",
     resizes="tensor",
+    official=True,
     reason="as in DINOv3's official image processors",
 )
 """`make_transform` in the README of facebookresearch/dinov3, which resizes to 256, at the 224 pixels of the official

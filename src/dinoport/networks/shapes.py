@@ -16,10 +16,11 @@ def norm(name: str, width: int) -> dict[str, Shape]:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def vit_stem(width: int, channels: int, patch_size: int) -> dict[str, Shape]:
+def vit_stem(width: int, channels: int, patch_size: int, *, cls_token: bool = True) -> dict[str, Shape]:
     """The CLS token and the patch embedding of a ViT."""
+    first: dict[str, Shape] = {"cls_token": (1, 1, width)} if cls_token else {}
     return {
-        "cls_token": (1, 1, width),
+        **first,
         "patch_embed.proj.weight": (width, channels, patch_size, patch_size),
         "patch_embed.proj.bias": (width,),
     }

@@ -13,27 +13,31 @@ from torch.nn import functional
 from dinoport.networks.interpolation import Interpolation
 
 
-def interpolate_table(table: torch.Tensor, rows: int, columns: int, interpolation: Interpolation) -> torch.Tensor:
-    """Resample a (1, 1 + side², width) table to (1, 1 + rows·columns, width), in the table's dtype.
+def interpolate_table(
+    table: torch.Tensor, rows: int, columns: int, interpolation: Interpolation, first: int = 1
+) -> torch.Tensor:
+    """Resample a (1, first + side², width) table to (1, first + rows·columns, width), in the table's dtype.
 
-    Row 0 belongs to the CLS token and is kept. Always resamples: that a table of the right size is taken as it is
-    is for the caller to decide, because the originals look at pixels, not patches.
+    The `first` rows belong to the CLS token and its like, and are kept. Always resamples: that a table of the right
+    size is taken as it is is for the caller to decide, because the originals look at pixels, not patches.
     Source: `interpolate_pos_encoding` of facebookresearch/dino and dinov2. Raises ValueError where the table is not
     a square, or PyTorch rounds the scaled size to another one.
     """
-    side = isqrt(table.shape[1] - 1)
-    if side * side != table.shape[1] - 1:
-        raise ValueError(f"a position table of {table.shape[1]} rows: one and {table.shape[1] - 1}, which is no square")
-    patches = table[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    side = isqrt(table.shape[1] - first)
+    if side * side != table.shape[1] - first:
+        raise ValueError(
+            f"a position table of {table.shape[1]} rows: {first} and {table.shape[1] - first}, which is no square"
+        )
+    patches = table[:, first:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     if interpolation.offset:
         factors = [(rows + interpolation.offset) / side, (columns + interpolation.offset) / side]
         resampled = functional.interpolate(
-            patches, scale_factor=factors, mode="bicubic", antialias=interpolation.antialias
+            patches, scale_factor=factors, mode=interpolation.kernel, antialias=interpolation.antialias
         )
     else:
         resampled = functional.interpolate(
-            patches, size=(rows, columns), mode="bicubic", antialias=interpolation.antialias
+            patches, size=(rows, columns), mode=interpolation.kernel, antialias=interpolation.antialias
         )
     if resampled.shape[-2:] != (rows, columns):
         raise ValueError(f"resampling to {rows}×{columns} patches made {tuple(resampled.shape[-2:])}")
-    return torch.cat([table[:, :1], resampled.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([table[:, :first], resampled.flatten(2).transpose(1, 2)], dim=1)

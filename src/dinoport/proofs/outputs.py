@@ -378,7 +378,7 @@ def _table_of_original(table: Any, case: Comparison, architecture: Any = None) -
 
     architecture = architecture or case.architecture
     patches = case.image_size // architecture.cell
-    return interpolate_table(table, patches, patches, architecture.interpolation)
+    return interpolate_table(table, patches, patches, architecture.interpolation, architecture.first_rows)
 
 
 def noise_of(channels: int, size: tuple[int, int]) -> Array:

@@ -95,7 +95,7 @@ class Conversion:
     @property
     def remarks(self) -> tuple[str, ...]:
         own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
-        remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target))
+        remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target), *_of_classes(self.target))
         name = self.request.source_name
         return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
 
@@ -153,17 +153,25 @@ def prepare(
     claimed: frozenset[str] = frozenset(),
     again: bool = False,
     weigh_heads: bool = False,
+    recorded: str | None = None,
 ) -> Conversion:
     """Find, open and plan a conversion. Raises DinoportError with everything that stands in the way.
 
     To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it. `weigh_heads`
-    holds the number of heads against the weights.
+    holds the number of heads against the weights; `recorded` is the family that a folder which is verified records.
     """
     with ExitStack() as files:
         located = locate(source, on_progress, look=look, head=request.head)
         checkpoint = files.enter_context(located.open(on_progress))
         conversion = prepare_opened(
-            located, checkpoint, request, on_progress, claimed, again=again, weigh_heads=weigh_heads
+            located,
+            checkpoint,
+            request,
+            on_progress,
+            claimed,
+            again=again,
+            weigh_heads=weigh_heads,
+            recorded=recorded,
         )
         conversion.files.push(files.pop_all())
         return conversion
@@ -178,6 +186,7 @@ def prepare_opened(
     *,
     again: bool = False,
     weigh_heads: bool = False,
+    recorded: str | None = None,
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
     _refuse_unused(checkpoint, request)
@@ -187,12 +196,21 @@ def prepare_opened(
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head, request.head_name)
+        published = located.published.family if located.published and located.fetched else None
         if checkpoint.adapter is not None:
             base = files.enter_context(_base(checkpoint))
             model, provenance = read_adapted(checkpoint, base, request, claimed, weigh_heads=weigh_heads)
             checkpoint = replace(checkpoint, sources=(*checkpoint.sources, *base.sources))
         else:
-            model, provenance = read_model(checkpoint, request, head, claimed, weigh_heads=weigh_heads)
+            model, provenance = read_model(
+                checkpoint,
+                request,
+                head,
+                claimed,
+                weigh_heads=weigh_heads,
+                published=published,
+                recorded=recorded,
+            )
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
             from dinoport.proofs.foreign import refuse_beside, refuse_foreign
@@ -275,7 +293,7 @@ CHANGES = ("dtype", "image_size")
 
 OF_THE_SOURCE = (
     *("checkpoint_key", "prefix", "head", "head_name"),
-    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha"),
+    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha", "codebase", "class_name"),
 )
 """What config.json says of a folder, or what a folder has not."""
 
@@ -381,6 +399,14 @@ def _of_channels(target: Target) -> list[str]:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
     return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
+
+
+def _of_classes(target: Target) -> Iterator[str]:
+    """Which other classes hold the model, and which library a class needs."""
+    if target.others:
+        yield f"{', '.join(target.others)} would hold it too ({option_of('class_name')})"
+    if target.since:
+        yield f"{target.form} is in {target.since} and later alone"
 
 
 def _of_dtypes(plan: Plan) -> list[str]:

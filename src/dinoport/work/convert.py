@@ -101,7 +101,7 @@ def convert_into(
             files, pinned, proofs = written_and_proven(conversion, workspace, checks, on_progress, write)
         conversion.target = replace(conversion.target, file=files[0].name)
         conversion.check_unchanged()
-        upstream = conversion.model.family.upstream
+        upstream = conversion.model.family.whose
         verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), (), upstream)
         verdict = replace(verdict, warnings=conversion.warnings)
         files += write_card(conversion, workspace, target.name, verdict)

@@ -25,7 +25,7 @@ from dinoport.mapping.decoding import decode
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step, carried_whole
 from dinoport.mapping.rule import Rule
-from dinoport.model import Model
+from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
 from dinoport.proofs.exact import Comparison, compare_whole
 from dinoport.proofs.genuine import entry_of
@@ -150,8 +150,9 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         family = conversion.model.family
         naming = naming_of(family.name)
         made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
-        own = [name for name in shapes if name not in set().union(*map(_names, made))]
-        rules = (naming.table if naming else ()) or (*canonical_rules(own, classifier_of(shapes, family)), *made)
+        own = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
+        table = naming.rules(own, Wishes()) if naming else canonical_rules(own, classifier_of(own, family))
+        rules = (*table, *made)
         model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
         return Side(replace(model, title=conversion.target.title))
     rules = _table(conversion, written.config) if conversion.request.to == "transformers" else conversion.target.rules

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import replace
 from pathlib import Path
 
+from dinoport.codebases.record import record_of
 from dinoport.codebases.timm.signs import is_timm_config
 from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
@@ -54,7 +55,11 @@ def verify_place(
             asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
         claimed = frozenset(asked.to_dict().keys() - given - {"to"})
         weigh = checks.level == "full"
-        with prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh) as conversion:
+        own = record_of(target.config or {}).get("family")
+        family = own if isinstance(own, str) else None
+        with prepare(
+            source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
+        ) as conversion:
             return _verified(conversion, place, target, given, checks, on_progress)
 
 
@@ -97,7 +102,7 @@ def _verified(
         conversion.check_unchanged()
     with integrity.told_apart("the folder", place):
         target.check_unchanged()
-    upstream = conversion.model.family.upstream
+    upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
     if not another:

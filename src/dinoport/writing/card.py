@@ -45,10 +45,11 @@ def _metadata(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
 
 def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
     cautions = writing.cautions(target)
+    whose = f"{facts.family} ({facts.upstream})" if facts.upstream else facts.family
     lines = [
         f"# {shown_markdown(facts.folder)}",
         "",
-        f"A {facts.family} ({facts.upstream}) as `{target.form}` of {writing.OWNER}, converted by dinoport.",
+        f"A {whose} as `{target.form}` of {writing.OWNER}, converted by dinoport.",
         "",
         f"**Verdict: {shown_markdown(facts.verdict)}.** Figures and hashes are in `dinoport.json`.",
         "",

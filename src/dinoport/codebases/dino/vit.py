@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.builder import HEAD_DIM, Said, believe, heads_setting
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
+from dinoport.codebases.clues import Signs
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import compare_shapes
-from dinoport.model import Family, Setting, columns_setting, eps_setting, fixed, interpolation_setting
+from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
@@ -23,21 +24,43 @@ BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 FIXED = {"activation": "exact gelu", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` computes with, and no tensor shows."""
 
+SIGNS = Signs(
+    names=("head.mlp.", "head.last_layer."),
+    keys=(frozenset({"dino_loss"}), frozenset({"teacher", "student"})),
+    arguments=("teacher_temp", "local_crops_number"),
+    tells=lambda clues: f"config.json, {clues.architecture}" if clues.architecture.endswith(".dino") else None,
+    files=("dino_",),
+)
+"""What `main_dino.py` writes beside a backbone. iBOT writes it too, and more."""
+
+FACTS = Facts("DINO", interpolation=SCALE_WITH_OFFSET, says_builder=True)
+
 MLP = "blocks.0.mlp.fc1.weight"
 
 
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINO ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
+    facts = evidence.facts or FACTS
     shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=True)
     hidden = required(shapes, MLP, 2, evidence.where)[0]
-    belief = believe(_said(evidence), BUILDERS, sizes.width, sizes.patch_size)
+    said = _said(evidence)
+    belief = believe(said, BUILDERS, sizes.width, sizes.patch_size) if facts.says_builder else Belief(said)
     reader = head_reader(evidence.tensors, sizes.width)
-    held = heads_setting(evidence.where, evidence.wishes, sizes.width, belief, reader, weigh=evidence.weigh_heads)
+    held = heads_setting(
+        evidence.where,
+        evidence.wishes,
+        sizes.width,
+        belief,
+        reader,
+        weigh=evidence.weigh_heads,
+        published=published_heads(facts, sizes.width, sizes.depth),
+    )
     heads = held.setting
-    from_code = belief.from_code("as in all DINO models")
+    from_code = belief.from_code(facts.as_in_all())
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
-    interpolation = interpolation_setting(evidence.wishes, SCALE_WITH_OFFSET, *from_code)
+    rule = from_code if not facts.rule else (Origin.ASSUMED, facts.rule)
+    interpolation = interpolation_setting(evidence.wishes, facts.interpolation or SCALE_WITH_OFFSET, *rule)
     architecture = ViT(
         width=sizes.width,
         depth=sizes.depth,
@@ -46,6 +69,10 @@ def read(evidence: Evidence) -> Reading:
         patch_size=sizes.patch_size,
         image_size=sizes.image_size,
         channels=sizes.channels,
+        cls_token="cls_token" in shapes,
+        distillation_token="dist_token" in shapes,
+        pooled_norm="fc_norm.weight" in shapes,
+        layer_scale="blocks.0.ls1.gamma" in shapes,
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_norm_eps=eps.value,
         interpolation=interpolation.value,
@@ -58,7 +85,7 @@ def read(evidence: Evidence) -> Reading:
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None or classifier.features is Features.CLS:
+    if classifier is None or classifier.features is not Features.CLS_MEAN_INTERLEAVED:
         return ()
     return (columns_setting(classifier.features.value, evidence.head, ("linear",), "eval_linear.py"),)
 
@@ -69,8 +96,11 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     if shape is None:
         return None
     columns = shape[1] if len(shape) == 2 else 0
+    if columns == width and "classifier_dist.weight" in evidence.tensors:
+        return Classifier(Features.CLS_AND_DISTILLATION, shape[0])
     if columns == width:
-        return Classifier(Features.CLS, shape[0])
+        normed_mean = "fc_norm.weight" in evidence.tensors
+        return Classifier(Features.NORMED_MEAN if normed_mean else Features.CLS, shape[0])
     if columns == 2 * width:
         return Classifier(Features.CLS_MEAN_INTERLEAVED, shape[0])
     tokens = (

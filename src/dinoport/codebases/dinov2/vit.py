@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isqrt
 
-from dinoport.codebases.builder import HEAD_DIM, Belief, believe, heads_setting
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading, RunConfig
+from dinoport.codebases.builder import HEAD_DIM, believe, heads_setting, published_heads
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, RunConfig
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.heads import head_reader
@@ -33,12 +33,15 @@ BUILDERS = {
 FIXED = {"qk scale": "head_dim ** -0.5"}
 """What `dinov2/layers/attention.py` computes with, and no tensor shows."""
 
+FACTS = Facts("DINOv2")
+
 PUBLISHED_IMAGE_SIZE = 518
 """Pixels that every released model's position table was made for; all of them are evaluated at 224."""
 
 
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv2 ViT. Raises PlanError where sizes cannot be read, SettingError for the heads."""
+    facts = evidence.facts or FACTS
     shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=True)
     swiglu = "blocks.0.mlp.w12.weight" in shapes
@@ -47,11 +50,19 @@ def read(evidence: Evidence) -> Reading:
     registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
     belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
     reader = head_reader(evidence.tensors, sizes.width)
-    held = heads_setting(evidence.where, evidence.wishes, sizes.width, belief, reader, weigh=evidence.weigh_heads)
+    held = heads_setting(
+        evidence.where,
+        evidence.wishes,
+        sizes.width,
+        belief,
+        reader,
+        weigh=evidence.weigh_heads,
+        published=published_heads(facts, sizes.width, sizes.depth),
+    )
     heads = held.setting
-    from_code = belief.from_code("as in all DINOv2 models")
+    from_code = belief.from_code(facts.as_in_all())
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
-    interpolation = _interpolation(evidence, registers)
+    interpolation = _interpolation(evidence, registers, facts)
     architecture = ViT(
         width=sizes.width,
         depth=sizes.depth,
@@ -80,14 +91,15 @@ def read(evidence: Evidence) -> Reading:
         *sizes.settings(hidden, mlp),
         Setting("registers", registers, Origin.STORED, "register_tokens" if registers else "no register_tokens"),
         eps,
-        Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, belief)),
+        Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, from_code)),
         *fixed(FIXED, *from_code),
         interpolation,
         *((size,) if size else ()),
         *_head_columns(evidence, architecture.classifier),
     )
     published = size is None and sizes.image_size == PUBLISHED_IMAGE_SIZE
-    preprocessing = DINOV2_EVALUATION.for_image_size(DINOV2_EVALUATION.size if published else sizes.image_size)
+    own = facts.preprocessing or DINOV2_EVALUATION
+    preprocessing = own.for_image_size(own.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     doubts = belief.remarks + contradictions(evidence, _as_in_config(architecture))
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
@@ -134,14 +146,15 @@ def _as_in_config(architecture: ViT) -> dict[str, Read]:
     }
 
 
-def _activation(swiglu: bool, belief: Belief) -> tuple[Origin, str]:
-    if swiglu:
-        return Origin.STORED, "a joint gate, mlp.w12"
-    return belief.from_code("as in all DINOv2 models")
+def _activation(swiglu: bool, from_code: tuple[Origin, str]) -> tuple[Origin, str]:
+    return (Origin.STORED, "a joint gate, mlp.w12") if swiglu else from_code
 
 
-def _interpolation(evidence: Evidence, registers: int) -> Setting[Interpolation]:
+def _interpolation(evidence: Evidence, registers: int, facts: Facts) -> Setting[Interpolation]:
     """The run's own config decides; released models with registers resample otherwise than those without."""
+    if facts.interpolation is not None:
+        reason = facts.rule or facts.as_in_all()
+        return interpolation_setting(evidence.wishes, facts.interpolation, Origin.ASSUMED, reason)
     antialias = flag(evidence, "student.interpolate_antialias")
     offset = number(evidence, "student.interpolate_offset")
     if antialias is not None and offset is not None and evidence.config is not None:

@@ -30,8 +30,9 @@ def read(evidence: Evidence) -> Reading:
         problem = f"blocks are numbered up to {max(depths) - 1}, more than any model has"
         raise PlanError(f"{evidence.where} cannot be converted", [problem])
     size = input_size(evidence)
-    own = (evidence.preprocessing or DINOV3_PROCESSOR).size
-    preprocessing = DINOV3_PROCESSOR.for_image_size(size.value if size else own)
+    usual = (evidence.facts.preprocessing if evidence.facts else None) or DINOV3_PROCESSOR
+    own = (evidence.preprocessing or usual).size
+    preprocessing = usual.for_image_size(size.value if size else own)
     eps = eps_setting(evidence.wishes, 1e-6, Origin.ASSUMED, "as in all DINOv3 ConvNeXts")
     architecture = ConvNeXt(
         depths=depths,

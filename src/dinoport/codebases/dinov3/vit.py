@@ -277,7 +277,9 @@ def _preprocessing(
 ) -> tuple[Preprocessing, Setting[str]]:
     """Satellite models have statistics of their own. The ViT-L is told by its parts, the 7B by its published name."""
     file_name = Path(evidence.where).name
-    if "local_cls_norm.weight" in shapes and sizes.width == BUILDERS["vit_large"][0]:
+    if evidence.facts is not None and evidence.facts.preprocessing is not None:
+        own, reason = evidence.facts.preprocessing, evidence.facts.preprocessing.reason
+    elif "local_cls_norm.weight" in shapes and sizes.width == BUILDERS["vit_large"][0]:
         own, reason = DINOV3_SAT, "local_cls_norm: the published ViT-L that has it is the satellite one"
     elif "sat493m" in file_name:
         own, reason = DINOV3_SAT, "the file's name"

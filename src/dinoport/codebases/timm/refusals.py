@@ -24,6 +24,16 @@ def refuse_head(model: Model) -> None:
     )
 
 
+def refuse_tokens(model: Model, *, usual: bool) -> None:
+    """Raise UnknownModelError for a ViT without a CLS token or a final norm, or with a token for distillation."""
+    if not usual:
+        raise UnknownModelError(
+            f"{model.where} cannot be written for timm: a {model.family.title} has other tokens, or another norm, than "
+            "the builders that are known here",
+            next_step="`to='transformers'`",
+        )
+
+
 def refuse_eps(model: Model, eps: float, known: Sequence[float]) -> None:
     """Raise UnknownModelError for an epsilon of LayerNorm that no builder of timm's has."""
     if eps in known:

@@ -11,7 +11,7 @@ from dinoport.codebases.timm.biases import PARTS, made
 from dinoport.codebases.timm.builders import Builder, chosen, mlp_ratio
 from dinoport.codebases.timm.dinov2 import TRAINING, table
 from dinoport.codebases.timm.pretrained import folder_config
-from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
+from dinoport.codebases.timm.refusals import refuse_eps, refuse_head, refuse_tokens
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.operations import BakeTable, DropClsRow, Kind
 from dinoport.mapping.plan import Span, Step
@@ -37,6 +37,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     Raises UnknownModelError for a classifier or an eps that timm does not have.
     """
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    refuse_tokens(model, usual=vit.cls_token and not (vit.distillation_token or vit.pooled_norm))
     refuse_head(model)
     size = input_size(request, vit.image_size, vit.patch_size)
     preprocessing = prepared(

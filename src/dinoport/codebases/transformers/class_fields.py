@@ -15,7 +15,7 @@ from dinoport.codebases.fields import is_plain
 
 Kind = Literal[
     "count", "counts", "size", "tokens", "whole", "share", "rate", "positive", "number", "unset", "switch",
-    "word", "stages", "plain",
+    "ratio", "word", "stages", "plain",
 ]  # fmt: skip
 """What a value may be: a form that Transformers takes in both generations, and that needs no more than it says."""
 
@@ -79,6 +79,19 @@ _VIT_MODEL = _VIT | _fields(
     ("pooler_act",                   "tanh",  "word",     OUTPUTS),
     ("pooler_output_size",           None,    "count",    SHAPES),
 )
+_IJEPA = {name: each for name, each in _VIT.items() if name != "encoder_stride"}
+_BEIT = _TOWER | _TRAINING | _BACKBONE | _fields(
+    ("layer_norm_eps",               1e-12,   "positive", OUTPUTS),
+    ("intermediate_size",            3072,    "count",    SHAPES),
+    ("use_mask_token",               False,   "switch",   SHAPES),
+    ("use_absolute_position_embeddings", False, "switch", SHAPES),
+    ("use_relative_position_bias",   False,   "switch",   SHAPES),
+    ("use_shared_relative_position_bias", False, "switch", SHAPES),
+    ("layer_scale_init_value",       0.1,     "number",   SHAPES),
+    ("use_mean_pooling",             True,    "switch",   SHAPES),
+    ("drop_path_rate",               0.1,     "rate",     NOTHING),
+    ("reshape_hidden_states",        True,    "switch",   NOTHING),
+)
 _DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
     ("patch_size",                   14,      "size",     SHAPES),
     ("mlp_ratio",                    4,       "count",    SHAPES),
@@ -91,6 +104,12 @@ _DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
 _WITH_REGISTERS = {name: field for name, field in _DINOV2.items() if name != "use_mask_token"} | _fields(
     ("patch_size",                   16,      "size",     SHAPES),
     ("num_register_tokens",          4,       "tokens",   SHAPES),
+)
+_TIPS = _WITH_REGISTERS | _fields(
+    ("patch_size",                   14,      "size",     SHAPES),
+    ("image_size",                   448,     "size",     SHAPES),
+    ("mlp_ratio",                    4,       "ratio",    SHAPES),
+    ("num_register_tokens",          1,       "tokens",   SHAPES),
 )
 _DINOV3 = _TOWER | _NORMED_BACKBONE | _fields(
     ("hidden_size",                  384,     "count",    SHAPES),
@@ -140,10 +159,16 @@ _RESNET = _BACKBONE | _fields(
 FIELDS: Mapping[str, Mapping[str, Field]] = {
     "ViTModel": _VIT_MODEL,
     "ViTForImageClassification": _VIT,
+    "DeiTModel": _VIT_MODEL,
+    "DeiTForImageClassificationWithTeacher": _VIT,
+    "IJepaModel": _IJEPA,
+    "BeitModel": _BEIT,
+    "BeitForImageClassification": _BEIT,
     "Dinov2Model": _DINOV2,
     "Dinov2ForImageClassification": _DINOV2,
     "Dinov2WithRegistersModel": _WITH_REGISTERS,
     "Dinov2WithRegistersForImageClassification": _WITH_REGISTERS,
+    "Tipsv2VisionModel": _TIPS,
     "DINOv3ViTModel": _DINOV3,
     "DINOv3ConvNextModel": _CONVNEXT,
     "ResNetModel": _RESNET,
@@ -212,10 +237,16 @@ ASKED = frozenset((
 MODEL_TYPE: Mapping[str, str] = {
     "ViTModel": "vit",
     "ViTForImageClassification": "vit",
+    "DeiTModel": "deit",
+    "DeiTForImageClassificationWithTeacher": "deit",
+    "IJepaModel": "ijepa",
+    "BeitModel": "beit",
+    "BeitForImageClassification": "beit",
     "Dinov2Model": "dinov2",
     "Dinov2ForImageClassification": "dinov2",
     "Dinov2WithRegistersModel": "dinov2_with_registers",
     "Dinov2WithRegistersForImageClassification": "dinov2_with_registers",
+    "Tipsv2VisionModel": "tipsv2_vision_model",
     "DINOv3ViTModel": "dinov3_vit",
     "DINOv3ConvNextModel": "dinov3_convnext",
     "ResNetModel": "resnet",
@@ -246,6 +277,7 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "unset": lambda value: value is None or _is_number(value),
     "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]  # as _is_number says
     "number": _is_number,
+    "ratio": lambda value: is_count(value) or (_is_number(value) and value > 0),  # type: ignore[operator]
     "switch": lambda value: type(value) is bool,
     "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,
     "stages": lambda value: isinstance(value, list),

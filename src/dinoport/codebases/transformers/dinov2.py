@@ -14,9 +14,9 @@ from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.codebases.transformers.stated_sizes import count_of, size_of
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, copy, deinterleave, make, split_rows, without_bias
+from dinoport.mapping.rule import Rule, copy, deinterleave, make, pad_columns, split_rows, without_bias
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
@@ -57,7 +57,17 @@ INTERLEAVED_CLASSIFIER: tuple[Rule, ...] = (
     deinterleave("classifier.weight", "classifier.weight"),
     copy("classifier.bias",           "classifier.bias"),
 )
+CLS_CLASSIFIER: tuple[Rule, ...] = (
+    pad_columns("classifier.weight",  "classifier.weight"),
+    copy("classifier.bias",           "classifier.bias"),
+)
 # fmt: on
+
+CLASSIFIERS = {
+    Features.CLS: CLS_CLASSIFIER,
+    Features.CLS_MEAN: CLASSIFIER,
+    Features.CLS_MEAN_INTERLEAVED: INTERLEAVED_CLASSIFIER,
+}
 
 POSITIONS = "embeddings.position_embeddings"
 
@@ -77,20 +87,14 @@ OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
-    if vit.classifier and vit.classifier.features is Features.CLS:
-        raise UnknownModelError(
-            "this linear head cannot be converted: no class of Transformers computes its features",
-            where=f"{model.classifier}.weight",
-            expected=f"{2 * vit.width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
-            found=f"{vit.width} columns: the CLS token alone",
-            next_step="`to='timm'`, whose head looks at the CLS token; or leave `head` out",
-        )
     size = input_size(request, vit.image_size, vit.patch_size)
     registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
     base = "Dinov2WithRegisters" if registers else "Dinov2"
     name = f"{base}ForImageClassification" if classes else f"{base}Model"
-    processed = size if vit.is_plain else processed_size(request, model.preprocessing)
-    own = model.classifier if vit.is_plain else None
+    # facebookresearch/dinov2 evaluates at another size than its table's; others do not.
+    processed = processed_size(request, model.preprocessing) if vit.float32_table else size
+    of_cls = vit.classifier is not None and vit.classifier.features is Features.CLS
+    own = model.classifier if vit.is_plain or of_cls else None
     config: dict[str, object] = {
         "architectures": [name],
         "model_type": "dinov2_with_registers" if registers else "dinov2",
@@ -115,6 +119,8 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         **original_fields(
             model.family.name,
             classifier=own,
+            looks_at="cls" if of_cls else None,
+            plain=vit.is_plain,
             without=[] if vit.is_plain else [part for part in OPTIONAL_PARTS if not getattr(vit, part)],
             baked_from=baked_from(size, vit.image_size),
         ),
@@ -148,8 +154,7 @@ def rules(vit: ViT, positions: Rule) -> tuple[Rule, ...]:
     backbone += _constants(vit)
     if vit.classifier is None:
         return tuple(backbone)
-    interleaved = vit.classifier.features is Features.CLS_MEAN_INTERLEAVED
-    return (*(rule.under(_prefix(vit)) for rule in backbone), *(INTERLEAVED_CLASSIFIER if interleaved else CLASSIFIER))
+    return (*(rule.under(_prefix(vit)) for rule in backbone), *CLASSIFIERS[vit.classifier.features])
 
 
 def with_registers(vit: ViT) -> bool:
@@ -159,7 +164,8 @@ def with_registers(vit: ViT) -> bool:
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names: a DINO with a linear head records that."""
-    plain = record_of(config).get("family") == "dino"
+    record = record_of(config)
+    plain = record.get("plain", record.get("family") == "dino") is True
     registers = class_name_of(config).startswith("Dinov2WithRegisters")
     width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
     hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
@@ -169,6 +175,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
     if plain:
         parts |= {"proj_bias": True, "ffn_bias": True}
     features = Features.CLS_MEAN_INTERLEAVED if plain else Features.CLS_MEAN
+    features = Features.CLS if record.get("looks_at") == "cls" else features
     vit = ViT(
         width=width,
         depth=size_of(where, config, "num_hidden_layers", MAX_DEPTH),

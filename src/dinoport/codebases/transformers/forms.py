@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
 from dinoport.codebases.target import Target
-from dinoport.errors import UnknownModelError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
@@ -44,8 +44,42 @@ def _is_plain(architecture: Any) -> bool:
     return architecture.is_plain and (classifier is None or classifier.features is Features.CLS)
 
 
+def _has_other_tokens(architecture: Any) -> bool:
+    """Whether a ViT is what the classes of DeiT, I-JEPA or BEiT compute, and no others."""
+    own = architecture.distillation_token or architecture.pooled_norm or not architecture.cls_token
+    own = own and (architecture.cls_token or architecture.classifier is None)
+    return own and not (architecture.registers or architecture.layer_scale or architecture.feed_forward != "mlp")
+
+
+def _is_dinov2(architecture: Any) -> bool:
+    own = not _is_plain(architecture)
+    return own and architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
+
+
+def _is_tips(architecture: Any) -> bool:
+    """Whether a ViT has all parts that TIPS's class has, and resamples as it does."""
+    whole = architecture.registers and architecture.layer_scale and architecture.mask_token and architecture.qkv_bias
+    biased = architecture.proj_bias and architecture.ffn_bias and architecture.feed_forward == "mlp"
+    return whole and biased and architecture.interpolation.kernel == "bilinear" and architecture.classifier is None
+
+
 FORMS: tuple[Form, ...] = (
     Form("vit", "vit", {"vit": "ViTModel"}, ("ViTModel", "ViTForImageClassification"), None, True, _is_plain),
+    Form(
+        "vit",
+        "vit",
+        {"deit": "DeiTModel", "ijepa": "IJepaModel", "beit": "BeitModel"},
+        (
+            "DeiTModel",
+            "DeiTForImageClassificationWithTeacher",
+            "IJepaModel",
+            "BeitModel",
+            "BeitForImageClassification",
+        ),
+        None,
+        True,
+        _has_other_tokens,
+    ),
     Form(
         "vit",
         "dinov2",
@@ -57,12 +91,14 @@ FORMS: tuple[Form, ...] = (
             "Dinov2WithRegistersForImageClassification",
         ),
         has_table=True,
+        fits=_is_dinov2,
     ),
+    Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
     Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),
 )
-"""The first that fits is taken."""
+"""The first that fits is taken, where none is asked for by its class."""
 
 CLASSES = {name: form for form in FORMS for name in form.classes}
 
@@ -86,20 +122,44 @@ def is_known_class(config: Mapping[str, object]) -> bool:
 
 
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """The class of Transformers that computes what this model computes.
+    """The class of Transformers that computes what this model computes: the one that is asked for, else the first.
 
     Raises UnknownModelError where none does, and SettingError for a request that does not fit it.
     """
     architecture = model.architecture
-    for form in FORMS:
-        if form.network == architecture.network.name and form.fits(architecture):
-            found: Target = form.code.target(model, request, labels)
-            return found
+    fitting = [form for form in FORMS if form.network == architecture.network.name and form.fits(architecture)]
+    made = [_target_or_problem(form, model, request, labels) for form in fitting]
+    found = [each for each in made if isinstance(each, Target)]
+    problems = [each for each in made if isinstance(each, SettingError)]
+    chosen = [each for each in found if request.class_name in (None, each.form)]
+    if chosen:
+        others = tuple(each.form for each in found if each is not chosen[0])
+        return replace(chosen[0], others=others)
+    if found:
+        raise SettingError(
+            f"{request.class_name} does not compute this model, a {model.family.title}",
+            expected=", ".join(each.form for each in found),
+            found=f"`class_name={request.class_name}`",
+            next_step="leave `class_name` out",
+        )
+    if problems:
+        raise problems[0]
     raise UnknownModelError(
         f"no class of Transformers computes this model, a {model.family.title}",
         found=str(architecture),
         next_step="dinoport inspect, which says what the file holds",
     )
+
+
+def _target_or_problem(
+    form: Form, model: Model, request: Request, labels: Mapping[int, str] | None
+) -> Target | SettingError:
+    """What a form makes of a model, or why it cannot: another class may have a place for it."""
+    try:
+        target: Target = form.code.target(model, request, labels)
+    except SettingError as problem:
+        return problem
+    return target
 
 
 def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:

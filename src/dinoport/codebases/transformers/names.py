@@ -102,7 +102,7 @@ def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, .
 
 
 def _vit(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    rules = (copy(ViT.positions, of_vit.POSITIONS), *of_vit.RULES)
+    rules = (copy(ViT.positions, of_vit.POSITIONS), *of_vit.VIT.rules)
     return _blocks(spelled(rules, shapes, IN_MEMORY), shapes)
 
 

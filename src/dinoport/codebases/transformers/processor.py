@@ -10,9 +10,9 @@ PIL_RESAMPLING = {"bilinear": 2, "bicubic": 3}
 def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
     """The content of preprocessor_config.json.
 
-    With a crop it is a `BitImageProcessor`, which needs no torchvision and is equal to DINO's transform in its PIL
-    form; without one it is DINOv3's own, which needs torchvision. Both names load in transformers 4.57 and 5.x:
-    4.57 does not know DINOv3's without `Fast`.
+    It is a `BitImageProcessor`, which needs no torchvision and is equal to DINO's transform in its PIL form, or
+    DINOv3's own where its official repositories name that, which needs torchvision. Both names load in transformers
+    4.57 and 5.x: 4.57 does not know DINOv3's without `Fast`.
     """
     shared: dict[str, object] = {
         # DINOv3's official files leave this out, and fail on RGBA pictures; every original's loader converts.
@@ -25,7 +25,7 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "resample": PIL_RESAMPLING[preprocessing.resample],
         "rescale_factor": 1 / 255,
     }
-    if preprocessing.crop is None:
+    if preprocessing.official:
         return {
             "image_processor_type": "DINOv3ViTImageProcessorFast",
             **shared,
@@ -35,6 +35,9 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
             "do_center_crop": None,
             "size": {"height": preprocessing.resize, "width": preprocessing.resize},
         }
+    if preprocessing.crop is None:
+        square = {"height": preprocessing.resize, "width": preprocessing.resize}
+        return {"image_processor_type": "BitImageProcessor", **shared, "do_center_crop": False, "size": square}
     return {
         "image_processor_type": "BitImageProcessor",
         **shared,

@@ -131,9 +131,12 @@ def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
 
 def _classifier(config: Mapping[str, object], name: str) -> str | None:
     """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
-    if not name.endswith("ForImageClassification"):
+    if "ForImageClassification" not in name:
         return None
-    own, otherwise = record_of(config).get("classifier"), {"vit": "head", "resnet": "fc"}
+    own, otherwise = (
+        record_of(config).get("classifier"),
+        {"vit": "head", "deit": "head", "beit": "head", "resnet": "fc"},
+    )
     known = isinstance(own, str) and own in ("head", "fc", "linear", "linear_head")
     return str(own) if known else otherwise.get(str(config.get("model_type")), "linear_head")
 

@@ -20,6 +20,9 @@ from dinoport.codebases.sweeping import both_precisions, widened
 from dinoport.networks.observing import EMBEDDING
 from dinoport.tensor import Array
 
+RESAMPLED_IF_ASKED = ("vit", "deit", "ijepa", "beit")
+"""Models whose classes take another size than their own only where they are asked to resample positions."""
+
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
 
@@ -39,10 +42,13 @@ class ClassRunner:
         import torch
         import transformers
 
-        cls = getattr(transformers, self.class_name)
+        cls = getattr(transformers, self.class_name, None)
+        if cls is None:
+            failure = f"Transformers {transformers.__version__} has no {self.class_name}"
+            return LoadingProof(self.class_name, transformers.__version__, failure=failure)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
-        if not self._pooler and self.class_name == "ViTModel":  # no other class has the choice
+        if not self._pooler and self.class_name in ("ViTModel", "DeiTModel"):  # no other class has the choice
             arguments["add_pooling_layer"] = False
         version = transformers.__version__
         with quiet():
@@ -123,7 +129,7 @@ def quiet() -> Iterator[None]:
 
 def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     """The outputs of a Transformers model, under the names that the networks use, from one forward pass."""
-    arguments = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
+    arguments = {"interpolate_pos_encoding": True} if model.config.model_type in RESAMPLED_IF_ASKED else {}
     seen: list[Any] = []
     hook = model.base_model.register_forward_hook(of_this_thread(lambda module, inputs, output: seen.append(output)))
     try:

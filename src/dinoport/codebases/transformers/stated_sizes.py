@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from math import prod
+from math import ceil, isfinite, prod
 
 from dinoport.codebases.transformers.class_fields import FIELDS, KINDS
 from dinoport.codebases.transformers.forms import class_name_of
@@ -17,7 +17,7 @@ SMALL = 1024
 SMALL_MODEL = 1 << 20
 """Parameters that a model may have beyond twice those of its weights: a pooler, say, that is made up."""
 
-SIZES = ("count", "counts", "size", "tokens")
+SIZES = ("count", "counts", "size", "tokens", "ratio")
 
 LAYERS = ("num_hidden_layers", "depths")
 
@@ -70,7 +70,15 @@ def _is_large(name: str, value: object, config: Mapping[str, object], limit: int
     if name in LAYERS:
         return sum(_integers(value)) > tensors
     if name == "image_size":  # only a table of positions grows with it
-        has_table = config.get("model_type") in ("vit", "dinov2", "dinov2_with_registers")
+        has_table = config.get("model_type") in (
+            "vit",
+            "deit",
+            "ijepa",
+            "beit",
+            "dinov2",
+            "dinov2_with_registers",
+            "tipsv2_vision_model",
+        )
         return has_table and _positions(value, config.get("patch_size", 16)) > limit
     return name not in FREE and max(_integers(value), default=0) > limit
 
@@ -110,8 +118,11 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
 
 
 def _integers(value: object) -> list[int]:
+    """Whole numbers, and others rounded up: the ratio of an MLP."""
     values = value if isinstance(value, list) else [value]
-    return [each for each in values if type(each) is int]
+    return [
+        ceil(each) for each in values if type(each) is not bool and isinstance(each, int | float) and isfinite(each)
+    ]
 
 
 MAX_WIDTH = 65_536

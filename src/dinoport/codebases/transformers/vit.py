@@ -1,15 +1,18 @@
-"""ViTModel and ViTForImageClassification: the home of DINO's own ViTs.
+"""ViTModel and its relatives: the home of DINO's own ViTs, and of those with other tokens or another norm.
 
-Names on disk are the same in transformers 4.57 and 5.x; names in memory are not.
+DeiT's classes have a distillation token, I-JEPA's no CLS token, BEiT's a norm of the mean in place of the final one.
+Names on disk are those of ViTModel for all of them, the same in transformers 4.57 and 5.x; names in memory are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.class_fields import MODEL_TYPE
 from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.codebases.transformers.stated_sizes import size_of
 from dinoport.mapping.constants import identity, zeros
@@ -24,14 +27,34 @@ RULES: tuple[Rule, ...] = (
     copy("cls_token",                 "embeddings.cls_token"),
     copy("patch_embed.proj.{p}",      "embeddings.patch_embeddings.projection.{p}"),
     copy("blocks.{i}.norm1.{p}",      "encoder.layer.{i}.layernorm_before.{p}"),
-    split_rows("blocks.{i}.attn.qkv.{p}", ("encoder.layer.{i}.attention.attention.query.{p}",
-                                           "encoder.layer.{i}.attention.attention.key.{p}",
-                                           "encoder.layer.{i}.attention.attention.value.{p}")),
     copy("blocks.{i}.attn.proj.{p}",  "encoder.layer.{i}.attention.output.dense.{p}"),
     copy("blocks.{i}.norm2.{p}",      "encoder.layer.{i}.layernorm_after.{p}"),
     copy("blocks.{i}.mlp.fc1.{p}",    "encoder.layer.{i}.intermediate.dense.{p}"),
     copy("blocks.{i}.mlp.fc2.{p}",    "encoder.layer.{i}.output.dense.{p}"),
     copy("norm.{p}",                  "layernorm.{p}"),
+)
+QKV = tuple(f"encoder.layer.{{i}}.attention.attention.{part}.{{p}}" for part in ("query", "key", "value"))
+ATTENTION: tuple[Rule, ...] = (
+    split_rows("blocks.{i}.attn.qkv.{p}", QKV),
+)
+# BEiT's keys have no bias. The softmax cancels it: all scores of a query get the same number more.
+WITHOUT_KEY_BIAS: tuple[Rule, ...] = (
+    split_rows("blocks.{i}.attn.qkv.weight", [name.replace("{p}", "weight") for name in QKV]),
+    split_rows("blocks.{i}.attn.qkv.bias", [name.replace("{p}", "bias") if ".key." not in name else None
+                                            for name in QKV], because="the softmax cancels a bias of keys"),
+)
+DISTILLATION: tuple[Rule, ...] = (
+    copy("dist_token",                "embeddings.distillation_token"),
+)
+POOLED_NORM: tuple[Rule, ...] = (
+    copy("fc_norm.{p}",               "pooler.layernorm.{p}"),
+)
+CLASSIFIER: tuple[Rule, ...] = (
+    copy("classifier.{p}",            "classifier.{p}"),
+)
+CLASSIFIERS: tuple[Rule, ...] = (
+    copy("classifier.{p}",            "cls_classifier.{p}"),
+    copy("classifier_dist.{p}",       "distillation_classifier.{p}"),
 )
 # fmt: on
 
@@ -39,16 +62,69 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
+    One without a class that classifies as originals do has none.
+
+    `poolers` says that it has a pooler that can be made an identity.
+    """
+
+    model_type: str
+    backbone: str
+    classifying: str
+    rules: tuple[Rule, ...]
+    classifiers: tuple[Rule, ...] = CLASSIFIER
+    fields: Mapping[str, object] = field(default_factory=dict)
+    poolers: bool = False
+
+
+WITHOUT_CLS = tuple(rule for rule in RULES if rule.source and rule.source.template != "cls_token")
+WITHOUT_NORM = tuple(rule for rule in RULES if rule.source and rule.source.template != "norm.{p}")
+BEIT = {
+    "use_mask_token": False,
+    "use_absolute_position_embeddings": True,
+    "use_relative_position_bias": False,
+    "use_shared_relative_position_bias": False,
+    "layer_scale_init_value": 0.0,
+    "use_mean_pooling": True,
+    "drop_path_rate": 0.0,
+}
+
+VIT = Kind("vit", "ViTModel", "ViTForImageClassification", (*RULES, *ATTENTION), poolers=True)
+DEIT = Kind(
+    "deit",
+    "DeiTModel",
+    "DeiTForImageClassificationWithTeacher",
+    (*RULES, *ATTENTION, *DISTILLATION),
+    CLASSIFIERS,
+    poolers=True,
+)
+IJEPA = Kind("ijepa", "IJepaModel", "", (*WITHOUT_CLS, *ATTENTION))
+POOLED = Kind(
+    "beit", "BeitModel", "BeitForImageClassification", (*WITHOUT_NORM, *WITHOUT_KEY_BIAS, *POOLED_NORM), fields=BEIT
+)
+KINDS = {kind.model_type: kind for kind in (VIT, DEIT, IJEPA, POOLED)}
+
+
+def kind_of(vit: ViT) -> Kind:
+    """The kind that computes what a model computes."""
+    if not vit.cls_token:
+        return IJEPA
+    return DEIT if vit.distillation_token else POOLED if vit.pooled_norm else VIT
+
+
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """ViTModel, or ViTForImageClassification for a model with a classifier over the CLS token."""
+    """The backbone's class, or the one with a classifier for a model that has one."""
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    kind = kind_of(vit)
     size = input_size(request, vit.image_size, vit.patch_size)
     classes = vit.classifier.classes if vit.classifier else None
-    pooler = classes is None and request.pooler == "identity"
-    class_name = "ViTForImageClassification" if classes else "ViTModel"
+    pooler = kind.poolers and classes is None and request.pooler == "identity"
+    class_name = kind.classifying if classes else kind.backbone
     config: dict[str, object] = {
         "architectures": [class_name],
-        "model_type": "vit",
+        "model_type": kind.model_type,
         "hidden_size": vit.width,
         "num_hidden_layers": vit.depth,
         "num_attention_heads": vit.heads,
@@ -58,45 +134,49 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         "image_size": size,
         "patch_size": vit.patch_size,
         "num_channels": vit.channels,
-        "qkv_bias": vit.qkv_bias,
+        **({} if kind.fields else {"qkv_bias": vit.qkv_bias}),
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
-        "encoder_stride": vit.patch_size,
+        **({"encoder_stride": vit.patch_size} if kind.poolers else {}),
+        **kind.fields,
         **original_fields(model.family.name, classifier=model.classifier, baked_from=baked_from(size, vit.image_size)),
         **(label_fields(classes, labels) if classes else {}),
         **({"pooler_act": "linear", "pooler_output_size": vit.width} if pooler else {}),
     }
-    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
-    backbone = (positions, *RULES)
+    first = vit.first_rows
+    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation, first)
+    backbone = (positions, *kind.rules)
     return Target(
         form=class_name,
         title=class_name,
         config=config,
-        rules=classifying(backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ())),
+        rules=classifying(kind, backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ())),
         preprocessing=prepared(model.preprocessing, size, request, vit.channels),
         image_size=size,
         channels=vit.channels,
         baked_from=baked_from(size, vit.image_size),
-        table=f"vit.{POSITIONS}" if classes else POSITIONS,
+        table=f"{kind.model_type}.{POSITIONS}" if classes else POSITIONS,
         interpolation=vit.interpolation,
         resamples_alike=vit.interpolation == TO_SIZE,
-        pooler=None if classes else pooler,
+        pooler=pooler if kind.poolers and not classes else None,
         classifies=classes is not None,
     )
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names."""
-    backbone = (copy(ViT.positions, POSITIONS), *RULES)
-    if class_name_of(config).endswith("ForImageClassification"):
-        return "dino", classifying(backbone)
-    return "dino", (*backbone, *pooler_rules(size_of(where, config, "hidden_size")))
+    kind = KINDS[MODEL_TYPE[class_name_of(config)]]
+    usual = {"vit": "dino", "deit": "deit", "ijepa": "ijepa", "beit": "mae"}[kind.model_type]
+    backbone = (copy(ViT.positions, POSITIONS), *kind.rules)
+    if class_name_of(config) == kind.classifying:
+        return usual, classifying(kind, backbone)
+    return usual, (*backbone, *(pooler_rules(size_of(where, config, "hidden_size")) if kind.poolers else ()))
 
 
-def classifying(backbone: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules of ViTForImageClassification."""
-    return (*(rule.under("vit.") for rule in backbone), copy("classifier.{p}", "classifier.{p}"))
+def classifying(kind: Kind, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The rules of a class with a classifier."""
+    return (*(rule.under(f"{kind.model_type}.") for rule in backbone), *kind.classifiers)
 
 
 def pooler_rules(width: int) -> tuple[Rule, ...]:

@@ -12,13 +12,18 @@ from dinoport.tensor import Shape
 
 POSITIONS = "pos_embed"
 
+TWO_FEATURES = (Features.CLS_MEAN, Features.CLS_MEAN_INTERLEAVED)
+"""Of which a classifier has a column for each channel of either."""
+
 
 @dataclass(frozen=True)
 class ViT:
     """A ViT with a table of positions, pre-norm blocks and a final norm.
 
     Sizes in pixels are of the square image that the table was made for. `mask_token` is a tensor that only training
-    uses. `float32_table` says that the table is resampled in float32 whatever the model's dtype, and that a picture has
+    uses. Without a `cls_token` the table has rows for patches alone; with a `distillation_token` it has one more, which
+    stands behind the CLS token. With a `pooled_norm` there is no final norm, and the mean of the patches has one.
+    `float32_table` says that the table is resampled in float32 whatever the model's dtype, and that a picture has
     to be whole patches: so it is in facebookresearch/dinov2.
     """
 
@@ -35,6 +40,9 @@ class ViT:
     registers: int = 0
     layer_scale: bool = False
     mask_token: bool = False
+    cls_token: bool = True
+    distillation_token: bool = False
+    pooled_norm: bool = False
     qkv_bias: bool = True
     proj_bias: bool = True
     ffn_bias: bool = True
@@ -55,18 +63,27 @@ class ViT:
 
     @property
     def prefix_tokens(self) -> int:
-        return 1 + self.registers
+        return self.first_rows + self.registers
+
+    @property
+    def first_rows(self) -> int:
+        """Rows of the position table before those of patches."""
+        return int(self.cls_token) + int(self.distillation_token)
 
     @property
     def is_plain(self) -> bool:
         """Whether it has nothing that the first ViT has not, but for a missing bias of queries, keys and values."""
         parts = self.registers or self.layer_scale or self.mask_token or self.feed_forward != "mlp"
+        parts = parts or self.distillation_token or self.pooled_norm or not self.cls_token
         return not parts and self.proj_bias and self.ffn_bias
 
     def tensors(self) -> dict[str, Shape]:
         """Every tensor with its shape, blocks not chunked."""
         width = self.width
-        shapes = vit_stem(width, self.channels, self.patch_size) | {POSITIONS: (1, self.grid**2 + 1, width)}
+        shapes = vit_stem(width, self.channels, self.patch_size, cls_token=self.cls_token)
+        shapes[POSITIONS] = (1, self.grid**2 + self.first_rows, width)
+        if self.distillation_token:
+            shapes["dist_token"] = (1, 1, width)
         if self.registers:
             shapes["register_tokens"] = (1, self.registers, width)
         if self.mask_token:
@@ -75,10 +92,12 @@ class ViT:
             shapes |= attention(block, width, qkv_bias=self.qkv_bias, proj_bias=self.proj_bias)
             shapes |= norm(f"{block}.norm2", width) | self._feed_forward(block)
             shapes |= layer_scales(block, width) if self.layer_scale else {}
-        shapes |= norm("norm", width)
+        shapes |= norm("fc_norm" if self.pooled_norm else "norm", width)
         if self.classifier is not None:
-            columns = width if self.classifier.features is Features.CLS else 2 * width
+            columns = 2 * width if self.classifier.features in TWO_FEATURES else width
             shapes |= linear("classifier", self.classifier.classes, columns)
+            if self.classifier.features is Features.CLS_AND_DISTILLATION:
+                shapes |= linear("classifier_dist", self.classifier.classes, columns)
         return shapes
 
     def _feed_forward(self, block: str) -> dict[str, Shape]:

@@ -40,16 +40,21 @@ def forward(
 ) -> dict[str, torch.Tensor]:
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
-    Tokens are CLS, registers, patches row by row. `state` holds canonical names; pixels and tensors are of one dtype,
-    and so is the result. Logits are left out without a classifier. `positions`, a table of this picture's size, takes
-    the place of what is resampled. Raises ValueError where a model that takes whole patches alone gets a picture of
-    another size.
+    Tokens are CLS, distillation token, registers, patches row by row; one that the model lacks is left out. Where the
+    mean of the patches is normed in place of tokens, it is `pooled`, (batch, width), and tokens are not normed. `state`
+    holds canonical names; pixels and tensors are of one dtype, and so is the result. Logits are left out without a
+    classifier. `positions`, a table of this picture's size, takes the place of what is resampled. Raises ValueError
+    where a model that takes whole patches alone gets a picture of another size.
     """
     tokens = _embed(state, architecture, pixels, positions)
     observe(EMBEDDING, tokens)
     for index in range(architecture.depth):
         tokens = _block(state, architecture, f"blocks.{index}", tokens)
         observe(f"blocks.{index}", tokens)
+    if architecture.pooled_norm:
+        mean = tokens[:, architecture.prefix_tokens :].mean(dim=1)
+        pooled = layer_norm(state, "fc_norm", mean, architecture.layer_norm_eps)
+        return {"tokens": tokens, "pooled": pooled, **logits_of(state, architecture, pooled[:, None])}
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
     return {"tokens": tokens, **logits_of(state, architecture, tokens)}
 
@@ -89,24 +94,26 @@ def _embed(
     if architecture.float32_table and (height % architecture.patch_size or width % architecture.patch_size):
         raise ValueError(f"a picture of {height}×{width} pixels is not whole patches of {architecture.patch_size}")
     patches = patch_map(state, pixels, architecture.patch_size)
-    cls = state["cls_token"].expand(batch, -1, -1)
+    first = [state[name].expand(batch, -1, -1) for name in ("cls_token", "dist_token") if name in state]
     if positions is None:
         positions = _positions(state, architecture, patches, is_square=height == width)
-    tokens = torch.cat([cls, as_tokens(patches)], dim=1) + positions
+    tokens = torch.cat([*first, as_tokens(patches)], dim=1) + positions
     if not architecture.registers:
         return tokens
     registers = state["register_tokens"].expand(batch, -1, -1)
-    return torch.cat([tokens[:, :1], registers, tokens[:, 1:]], dim=1)
+    rows = architecture.first_rows
+    return torch.cat([tokens[:, :rows], registers, tokens[:, rows:]], dim=1)
 
 
 def _positions(state: State, architecture: ViT, patches: torch.Tensor, *, is_square: bool) -> torch.Tensor:
     table = state[architecture.positions]
     rows, columns = patches.shape[-2:]
     # Pixels, not patches, decide whether the picture is square: 224×230 is resampled, if only by the 0.1.
-    if rows * columns == table.shape[1] - 1 and is_square:
+    first = architecture.first_rows
+    if rows * columns == table.shape[1] - first and is_square:
         return table
     dtype = torch.float32 if architecture.float32_table else table.dtype
-    return interpolate_table(table.to(dtype), rows, columns, architecture.interpolation).to(patches.dtype)
+    return interpolate_table(table.to(dtype), rows, columns, architecture.interpolation, first).to(patches.dtype)
 
 
 def _block(state: State, architecture: ViT, name: str, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,41 @@
+"""Position tables that are made of sines and cosines, and not learnt: MAE's, I-JEPA's and MoCo v3's."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dinoport.codebases.shapes import square_side
+from dinoport.tensor import Array, TensorRef
+
+PERIOD = 10_000.0
+
+CLOSE = 1e-2
+"""Largest difference of a value that counts as the same: weights may be rounded to bfloat16."""
+
+
+def encoded_first(table: TensorRef | None) -> str | None:
+    """`column` or `row`, whichever the first half of the channels encodes; None for a table that is learnt.
+
+    Sources: `get_2d_sincos_pos_embed` in `util/pos_embed.py` of facebookresearch/mae, and
+    `build_2d_sincos_position_embedding` in `vits.py` of facebookresearch/moco-v3.
+    """
+    if table is None or not table.is_float or len(table.shape) != 3 or table.shape[2] % 4 or table.shape[2] > 16384:
+        return None
+    _, rows, width = table.shape
+    side = square_side(rows) or square_side(rows - 1)
+    if side is None or side < 2:
+        return None
+    values = np.asarray(table.read(), np.float32).reshape(rows, width)[-side * side :]
+    row, column = np.divmod(np.arange(side * side), side)
+    half = width // 2
+    for name, first, second in (("column", column, row), ("row", row, column)):
+        expected = np.concatenate([_waves(first, half), _waves(second, half)], axis=1)
+        if np.abs(values - expected).max() < CLOSE:
+            return name
+    return None
+
+
+def _waves(places: Array, width: int) -> Array:
+    frequencies = 1 / PERIOD ** (np.arange(width // 2) / (width / 2))
+    angles = places[:, None] * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

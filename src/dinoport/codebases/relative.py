@@ -1,0 +1,56 @@
+"""A relative of DINO as data: another's models under the names of a network that is known, and what differs in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from dinoport.codebases.catalogue import naming_of
+from dinoport.codebases.clues import Signs
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, canonical_rules, classifier_of
+from dinoport.mapping.rule import Rule
+from dinoport.model import Family, Wishes
+from dinoport.networks.network import Architecture
+from dinoport.tensor import Shape
+
+
+@dataclass(frozen=True)
+class Relative:
+    """One relative. `like` is the family whose names it has, `facts` are what no tensor shows.
+
+    `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
+    `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
+    own names and what the classifier is called. `always_told` says that no file of its lacks a sign.
+    """
+
+    family: Family
+    like: str
+    facts: Facts
+    signs: Signs
+    copies: tuple[str, ...] = ()
+    why: str = ""
+    remark: str = ""
+    always_told: bool = False
+    table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
+
+    @property
+    def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
+        return self.family
+
+    def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+        classifier = classifier_of(shapes, self.family)
+        return self.table(shapes, classifier) if self.table else canonical_rules(shapes, classifier)
+
+    def hub_entry(self, architecture: Architecture, image_size: int) -> HubEntry | None:
+        """That of the family whose values it is given, where nothing tells whose it is; a relative has none."""
+        naming = naming_of(self.like) if self.family.values else None
+        found: HubEntry | None = naming.code.hub_entry(architecture, image_size) if naming else None
+        return found
+
+    def read(self, evidence: Evidence) -> Reading:
+        """As the family whose names it has, with its own facts."""
+        naming = naming_of(self.like)
+        if naming is None:
+            raise ValueError(f"no family is called {self.like}")
+        reading: Reading = naming.code.read(replace(evidence, facts=self.facts))
+        return replace(reading, remarks=(*reading.remarks, self.remark)) if self.remark else reading

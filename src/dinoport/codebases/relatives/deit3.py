@@ -1,0 +1,55 @@
+"""DeiT III (facebookresearch/deit): a ViT with layer scale, whose CLS token has no position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.codebase import Facts
+from dinoport.codebases.drops import AVERAGED
+from dinoport.codebases.relative import Relative
+from dinoport.codebases.relatives.layer_scale import scaled
+from dinoport.codebases.shapes import square_side
+from dinoport.mapping.rule import Rule, drop_cls_row
+from dinoport.model import Family
+from dinoport.networks.interpolation import TO_SIZE
+from dinoport.networks.preprocessing import EVALUATION
+from dinoport.tensor import Shape
+
+
+def table(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The CLS token joins behind the positions (`models_v2.py`): a row of zeros in front of them computes the same."""
+    others = {name: shape for name, shape in names.items() if name != "pos_embed"}
+    return (*scaled(others, classifier), drop_cls_row("pos_embed", "pos_embed"))
+
+
+def tells(clues: Clues) -> str | None:
+    """Layer scales under timm's older names, and a position table without a row for the CLS token."""
+    rows = clues.shapes.get("pos_embed", (0, 0))[1]
+    is_scaled = "blocks.0.gamma_1" in clues.shapes and "cls_token" in clues.shapes
+    return "layer scales, and no position of the CLS token" if is_scaled and square_side(rows) else None
+
+
+RELATIVE = Relative(
+    family=Family(
+        name="deit3",
+        title="DeiT III ViT",
+        upstream="facebookresearch/deit",
+        drops=(AVERAGED,),
+        preprocessing=replace(EVALUATION, resize=224, reason="as in DeiT III's evaluation, which crops no margin"),
+        classifiers=("head",),
+    ),
+    like="dino",
+    facts=Facts(
+        "DeiT III",
+        heads={(1280, 32): 16},
+        interpolation=TO_SIZE,
+        rule="DeiT III takes no other size; as Transformers resamples",
+    ),
+    signs=Signs(tells=tells, files=("deit_3_",)),
+    copies=("model",),
+    why="what its own main.py evaluates and publishes",
+    table=table,
+    always_told=True,
+)

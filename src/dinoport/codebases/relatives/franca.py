@@ -1,0 +1,37 @@
+"""Franca (valeoai/Franca): DINOv2's ViT with SwiGLU in all sizes, and heads of several widths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dinoport.codebases.clues import Signs
+from dinoport.codebases.codebase import Facts
+from dinoport.codebases.drops import OF_DINOV2, PROJECTION_HEAD
+from dinoport.codebases.relative import Relative
+from dinoport.mapping.rule import drop
+from dinoport.model import Family
+from dinoport.networks.preprocessing import EVALUATION
+
+HEAD_PARTS = ("matryoshka_projections", "mlps", "last_layers")
+
+EVALUATED = replace(EVALUATION, reason="as in Franca's eval transform")
+
+RELATIVE = Relative(
+    family=Family(
+        name="franca",
+        title="Franca ViT",
+        upstream="valeoai/Franca",
+        drops=(
+            *OF_DINOV2,
+            *(
+                drop(f"{head}.{part}.{{r}}", because=PROJECTION_HEAD)
+                for head in ("dino_head", "ibot_head")
+                for part in HEAD_PARTS
+            ),
+        ),
+        preprocessing=EVALUATED,
+    ),
+    like="dinov2",
+    facts=Facts("Franca", preprocessing=EVALUATED),
+    signs=Signs(names=("matryoshka_projections.",), files=("franca_",)),
+)

@@ -1,0 +1,18 @@
+"""timm's older names for layer scale, which DeiT III and iBOT have kept: `gamma_1`, `gamma_2`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.codebase import canonical_rules
+from dinoport.mapping.rule import Rule, copy
+from dinoport.tensor import Shape
+
+SCALES = (".gamma_1", ".gamma_2", ".ls1.gamma", ".ls2.gamma")
+
+
+def scaled(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
+    """The table for these names, canonical or own, with layer scales under their older names where there are some."""
+    others = [name for name in names if not name.endswith(SCALES) and not name.startswith("classifier.")]
+    scales = [copy(f"blocks.{{i}}.ls{n}.gamma", f"blocks.{{i}}.gamma_{n}") for n in (1, 2)]
+    return (*canonical_rules(others, classifier), *(scales if len(others) < len(names) else ()))

@@ -1,0 +1,224 @@
+"""Models that share names with a DINO, or lie where one is looked for, and are something else: each by its own name.
+
+One table, for whoever finds models. A sign is a part of a tensor's name, from its beginning or from a dot on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dinoport.errors import UnknownModelError
+from dinoport.tensor import Shape, shape_text
+
+Shapes = Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """`title` with its article, `what` it is in one sentence, and where to `go` with it.
+
+    Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
+    """
+
+    title: str
+    what: str
+    go: str
+    signs: tuple[str, ...] = ()
+    tells: Callable[[Shapes], str | None] = lambda shapes: None
+
+    def told_by(self, shapes: Shapes) -> str | None:
+        """What in these names says that they are this model's; None where nothing does."""
+        found = (name for name in shapes for sign in self.signs if f".{sign}" in f".{name}")
+        return next(found, None) or self.tells(shapes)
+
+
+def _named(shapes: Shapes, *endings: str) -> str | None:
+    """The first name with one of these endings."""
+    return next((name for name in shapes if name.endswith(endings)), None)
+
+
+def _is_pixio(shapes: Shapes) -> str | None:
+    cls = shapes.get("cls_token", ())
+    return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
+
+
+def _takes_video(shapes: Shapes) -> str | None:
+    name = _named(shapes, "patch_embed.proj.weight")
+    return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
+
+
+def _has_own_biases(shapes: Shapes) -> str | None:
+    """A bias for queries and one for values; timm's DINOv3 has them too, beside its registers."""
+    return None if "reg_token" in shapes else _named(shapes, "attn.q_bias")
+
+
+def _is_beit(shapes: Shapes) -> str | None:
+    scaled = _named(shapes, ".gamma_1", "lm_head.weight")
+    return _has_own_biases(shapes) if scaled else None
+
+
+def _is_data2vec(shapes: Shapes) -> str | None:
+    head = shapes.get("lm_head.weight", ())
+    return "lm_head.weight, which is square" if len(head) == 2 and head[0] == head[1] else None
+
+
+def _is_timm_clip(shapes: Shapes) -> str | None:
+    bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
+    return _named(shapes, "norm_pre.weight") if bare else None
+
+
+SIGLIP = "the image tower of a model that was trained with texts; it has no CLS token, and pools by attention"
+CLIP_GO = "load it with open_clip, or as CLIPVisionModel of Transformers"
+
+STRANGERS: tuple[Stranger, ...] = (
+    Stranger(
+        "a quantised model",
+        "its weights are packed integers beside their scales",
+        "give the weights as they were before they were quantised",
+        (
+            "qweight", "qzeros", "weight.absmax", "weight.quant_state", "weight.quant_map", "SCB", "weight_packed",
+            "weight_scale", "_packed_params", "zero_point",
+        ),
+    ),
+    Stranger(
+        "an XCiT",
+        "cross-covariance attention, which Transformers has no class for; DINO published four beside its ViTs",
+        "load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
+        ("attn.temperature", "local_mp.", "cls_attn_blocks."),
+    ),
+    Stranger(
+        "a model with the head of dino.txt",
+        "the text tower of dino.txt, or its head over a DINOv2, which no class of Transformers computes",
+        "load it with dinov2/hub/dinotxt.py; a DINOv2 backbone of its own can be converted",
+        ("block_list.", "attention_norm.weight"),
+    ),
+    Stranger(
+        "a CLIP",
+        "an image tower that was trained with texts, with a norm before its blocks and, mostly, quick GELU",
+        CLIP_GO,
+        ("visual.class_embedding", "visual.transformer.resblocks.", "vision_model.embeddings.class_embedding",
+         "transformer.resblocks."),
+        _is_timm_clip,
+    ),
+    Stranger(
+        "a SigLIP or SigLIP2",
+        SIGLIP,
+        "load it in timm (vit_*_siglip_*), or as SiglipVisionModel or Siglip2VisionModel of Transformers",
+        ("attn_pool.", "vision_model.head.probe", "vision_model.head.attention."),
+    ),
+    Stranger(
+        "a Segment Anything (SAM)",
+        "a ViT with windows and relative positions, without a CLS token",
+        "load it with segment_anything or sam2, or as SamModel or Sam2Model of Transformers",
+        ("attn.rel_pos_h", "image_encoder.neck.", "prompt_encoder.", "memory_encoder."),
+    ),
+    Stranger(
+        "a hierarchical ViT (Swin, as EsViT trains it, CvT, PVT, MViT, Hiera)",
+        "its stages merge patches, so it is another network than a ViT",
+        "load it in timm or with its own code; Swin is SwinModel of Transformers, CvT is CvtModel, Hiera is HieraModel",
+        ("layers.0.blocks.0.", "layers.0.downsample.", "stage0.blocks.", "stage0.patch_embed.", "patch_embed1.proj.",
+         "pos_embed_window", "pos_embed_spatial", "head_dense."),
+    ),
+    Stranger(
+        "a data2vec-vision",
+        "a BEiT that learnt a teacher's features, whose attention has relative positions",
+        "load it with its own code (fairseq/examples/data2vec), or as Data2VecVisionModel of Transformers",
+        tells=_is_data2vec,
+    ),
+    Stranger(
+        "a BEiT or data2vec-vision",
+        "its attention has biases for queries and values alone and, mostly, relative positions",
+        "load it in timm (beit_*, beitv2_*), or as BeitModel or Data2VecVisionModel of Transformers",
+        ("attn.relative_position_bias_table", "rel_pos_bias."),
+        _is_beit,
+    ),
+    Stranger(
+        "an EVA or EVA-02",
+        "its attention has biases for queries and values alone, and EVA-02 rotary positions that no DINOv3 has",
+        "load it in timm (eva_*, eva02_*); Transformers has no class for it",
+        ("attn.inner_attn_ln.", "rope.freqs_cos"),
+        _has_own_biases,
+    ),
+    Stranger(
+        "an AIMv2",
+        "an autoregressive ViT whose norms have no bias, with a norm after its patches",
+        "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",
+        ("patch_embed.norm.weight", "patchifier.proj.", "embeddings.rms_norm.weight"),
+    ),
+    Stranger(
+        "a RADIO",
+        "a ViT with cropped positions for any proportion, several CLS tokens, and other models as teachers",
+        "load it from torch.hub (NVlabs/RADIO), or in timm (vit_*_radio_*)",
+        ("radio_model.", "patch_generator.", "embeds.cls_token", "embeds.pos_embed"),
+    ),
+    Stranger(
+        "a V-JEPA (1 or 2), or another model of video",
+        "its patches are cubes of several frames",
+        "V-JEPA 2 is VJEPA2Model of Transformers; V-JEPA is loaded with its own code",
+        tells=_takes_video,
+    ),
+    Stranger(
+        "a CAPI",
+        "a ViT with rotary positions and registers under names of its own, which no class of Transformers computes",
+        "load it from torch.hub (facebookresearch/capi)",
+        ("residual1.fn.", "residual2.fn."),
+    ),
+    Stranger(
+        "a Pixio",
+        "an MAE with several CLS tokens, whose class is in Transformers 5 alone",
+        "load it as PixioModel of Transformers 5, or with its own code (facebookresearch/pixio)",
+        tells=_is_pixio,
+    ),
+    Stranger(
+        "a ViT with a convolutional stem (MoCo v3's vit_conv_*, MSN's, hybrids)",
+        "several strided convolutions with BatchNorm stand in place of its patches; no class of Transformers has that",
+        "keep this model in its own code",
+        ("patch_embed.proj.0.weight", "patch_embed.proj.0.0.weight", "patch_embed.stem.", "patch_embed.backbone."),
+    ),
+)  # fmt: skip
+"""Networks that no class here computes, the closer look first."""
+
+HEADS: tuple[Stranger, ...] = (
+    Stranger(
+        "a head for depth, without its backbone",
+        "it goes with a DINOv2 or DINOv3, and no class of Transformers here computes it",
+        "convert the backbone on its own",
+        ("reassemble_blocks.", "fusion_blocks.", "conv_depth.", "depth_head."),
+    ),
+    Stranger(
+        "a head for segmentation or detection, without its backbone",
+        "it goes with a DINO backbone, and no class of Transformers here computes it",
+        "convert the backbone on its own",
+        ("decode_head.", "sem_seg_head.", "pixel_decoder.", "mask_head.", "class_embed.", "bbox_embed."),
+    ),
+)
+"""What lies beside a backbone: it is named where a file holds nothing else that is known."""
+
+
+def stranger_of(shapes: Shapes, *, heads: bool = False) -> tuple[Stranger, str] | None:
+    """Whose these names are, if they are one of these, and what tells it; with `heads`, also where a backbone lacks."""
+    return next(_told(shapes, STRANGERS + HEADS if heads else STRANGERS), None)
+
+
+def _told(shapes: Shapes, among: tuple[Stranger, ...]) -> Iterator[tuple[Stranger, str]]:
+    for stranger in among:
+        sign = stranger.told_by(shapes)
+        if sign is not None:
+            yield stranger, sign
+
+
+def refuse_stranger(where: str, label: str, shapes: Shapes, *, heads: bool = False) -> None:
+    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie."""
+    found = stranger_of(shapes, heads=heads)
+    if found is None:
+        return
+    stranger, sign = found
+    raise UnknownModelError(
+        f"{where} is {stranger.title}, and no model of the DINO family",
+        where=label,
+        expected="a model that dinoport reads (dinoport models, docs/families)",
+        found=sign,
+        cause=stranger.what,
+        next_step=stranger.go,
+    )

@@ -1,0 +1,143 @@
+"""Whose a model is, where several codebases give it the same names: by a sure sign, by the user's word, by what fits.
+
+A model is never called a DINO because nothing else was tried: where nothing tells, the verdict says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of, relatives
+from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.codebase import Naming
+from dinoport.codebases.relative import Relative
+from dinoport.errors import SettingError
+from dinoport.model import CLAIM, Origin, Setting
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import option_of
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whose a model is taken for, and by what; no setting where nothing else has such names."""
+
+    naming: Naming
+    setting: Setting[str] | None = None
+
+    @property
+    def relative(self) -> Relative | None:
+        code = self.naming.code
+        return code if isinstance(code, Relative) else None
+
+
+def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> Told:
+    """Whose a model with the names of `naming` is. `asked` is the user's word.
+
+    Raises SettingError where that is no codebase, has other names, or contradicts a sure sign.
+    """
+    candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
+    if asked is not None and asked not in {each.family for each in candidates}:
+        raise _unfit(where, asked, candidates)
+    signs = _signs(candidates, clues)
+    sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
+    if asked is not None and sure is None and signs:
+        raise _contradicted(where, asked, *signs[0])
+    if sure is not None:
+        return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.STORED, sure[1]))
+    chosen = next((each for each in candidates if each.family == asked), None)
+    if chosen is not None:
+        return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
+    guess = _guess(candidates, clues)
+    doubtful = candidates if naming.family == "dino" else candidates[1:]
+    recorded = next((each for each in doubtful if each.family == clues.recorded), None)
+    if recorded is not None and (guess is None or guess[0].family != recorded.family):
+        return Told(recorded, Setting("codebase", _title(recorded), Origin.CLAIMED, CLAIM))
+    if guess is not None:
+        reason = f"{guess[1]}; {option_of('codebase')} decides"
+        return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
+    unknown = naming_of(UNKNOWN)
+    if naming.family != "dino" or unknown is None:
+        return Told(naming)
+    return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True))
+
+
+def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:
+    """The candidates that something tells beyond doubt, the closer look first."""
+    own, *others = candidates
+    found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
+    found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
+    sign = _own_signs(own).sure(clues) if others else None
+    return [*found, (own, sign)] if sign else found
+
+
+def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | None:
+    own, *others = candidates
+    found = ((each, each.code.signs.likely(clues)) for each in others)
+    guess = next(((each, sign) for each, sign in found if sign), None)
+    sign = _own_signs(own).likely(clues) if others and guess is None else None
+    return guess or ((own, sign) if sign else None)
+
+
+def _own_signs(naming: Naming) -> Signs:
+    found: Signs = getattr(naming.code, "SIGNS", Signs())
+    return found
+
+
+def _title(naming: Naming) -> str:
+    return str(naming.code.FAMILY.title)
+
+
+def _differences(clues: Clues) -> str:
+    """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `heads 12 in MoCo v3`."""
+    differ: dict[str, list[str]] = {}
+    for naming in relatives("dino"):
+        for what in () if naming.code.always_told else _unlike_dino(naming.code, clues):
+            differ.setdefault(what, []).append(naming.code.facts.models)
+    told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
+    return f"as DINO; otherwise {'; '.join(told)}; {option_of('codebase')} decides"
+
+
+def _unlike_dino(relative: Relative, clues: Clues) -> Iterator[str]:
+    own = naming_of("dino")
+    if own is None:
+        raise ValueError("no codebase is called dino")
+    width, _ = clues.size
+    heads = relative.facts.heads.get(clues.size, width // 64)
+    if heads != width // 64:
+        yield f"{heads} heads"
+    transform: Preprocessing = relative.family.preprocessing
+    usual: Preprocessing = own.code.FAMILY.preprocessing
+    if (transform.mean, transform.std) != (usual.mean, usual.std):
+        yield "pixel statistics"
+    if (transform.resize, transform.crop, transform.resample) != (usual.resize, usual.crop, usual.resample):
+        yield "resize or filter"
+    if relative.facts.interpolation != own.code.FACTS.interpolation:
+        yield "resampling of positions"
+
+
+def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError:
+    from difflib import get_close_matches
+
+    known = [naming.family for naming in NAMINGS if naming.family] + [
+        name for names in RELATIVES.values() for name in names
+    ]
+    names = [each.family for each in candidates if each.family]
+    close = get_close_matches(asked, names, n=1)
+    return SettingError(
+        f"{where} has no model with the names of {asked}"
+        if asked in known
+        else f"{asked} is no codebase that is known",
+        expected=", ".join(names) or "a file under an original's names",
+        found=f"`codebase={asked}`",
+        next_step=f"did you mean `codebase={close[0]!r}`?" if close else "leave `codebase` out",
+    )
+
+
+def _contradicted(where: str, asked: str, naming: Naming, sign: str) -> SettingError:
+    return SettingError(
+        f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
+        expected=f"`codebase={naming.family!r}`",
+        found=sign,
+        next_step="leave `codebase` out",
+    )

@@ -1,0 +1,82 @@
+"""Tipsv2VisionModel, which resamples its position table as TIPS does, and takes an MLP of any width.
+
+It is a class of Transformers 5 alone. Names on disk are the original's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
+from dinoport.codebases.record import original_fields
+from dinoport.codebases.target import Target
+from dinoport.mapping.rule import Rule, copy
+from dinoport.model import Model
+from dinoport.networks.interpolation import BILINEAR_ANTIALIASED
+from dinoport.networks.vit.architecture import ViT
+from dinoport.request import Request
+
+NAMES = (
+    "cls_token",
+    "register_tokens",
+    "mask_token",
+    "patch_embed.proj.{p}",
+    "blocks.{i}.norm{n}.{p}",
+    "blocks.{i}.attn.qkv.{p}",
+    "blocks.{i}.attn.proj.{p}",
+    "blocks.{i}.ls{n}.gamma",
+    "blocks.{i}.mlp.fc{n}.{p}",
+    "norm.{p}",
+)
+RULES: tuple[Rule, ...] = tuple(copy(name, name) for name in NAMES)
+
+CLASS = "Tipsv2VisionModel"
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, vit.image_size, vit.patch_size)
+    whole = vit.mlp_hidden % vit.width == 0
+    config: dict[str, object] = {
+        "architectures": [CLASS],
+        "model_type": "tipsv2_vision_model",
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": vit.layer_norm_eps,
+        "image_size": size,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "qkv_bias": vit.qkv_bias,
+        "layerscale_value": 1.0,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "drop_path_rate": 0.0,
+        "initializer_range": 0.02,
+        # The class rounds the product down.
+        "mlp_ratio": vit.mlp_hidden // vit.width if whole else (vit.mlp_hidden + 0.5) / vit.width,
+        "use_swiglu_ffn": False,
+        "num_register_tokens": vit.registers,
+        **original_fields(model.family.name, baked_from=baked_from(size, vit.image_size)),
+    }
+    positions = position_rule(ViT.positions, size, vit.image_size, vit.patch_size, vit.interpolation)
+    return Target(
+        form=CLASS,
+        title=CLASS,
+        config=config,
+        rules=(positions, *RULES),
+        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
+        image_size=size,
+        channels=vit.channels,
+        baked_from=baked_from(size, vit.image_size),
+        table=ViT.positions,
+        interpolation=vit.interpolation,
+        resamples_alike=vit.interpolation == BILINEAR_ANTIALIASED,
+        since="Transformers 5",
+    )
+
+
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    return "tips", (copy(ViT.positions, ViT.positions), *RULES)

@@ -1,0 +1,70 @@
+"""Whose the model is that was found: what the whole file shows of it, and which of its copies that codebase means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePath
+
+from dinoport.codebases.clues import Clues
+from dinoport.codebases.record import record_of
+from dinoport.codebases.telling import Told, tell
+from dinoport.finding.choosing import Found
+from dinoport.finding.places import full_prefix, naming_of_names
+from dinoport.finding.unwrap import StateDict, training_arguments
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.request import Request
+
+
+def whose(
+    checkpoint: Checkpoint, found: Found, request: Request, published: str | None, recorded: str | None
+) -> tuple[Found, Told]:
+    """Who names the model that was found, and the copy that its own code evaluates, where none is asked for.
+
+    `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a folder
+    says. Raises SettingError where the user's
+    word does not fit.
+    """
+    told = tell(
+        checkpoint.where, found.naming, clues_of(checkpoint, found.state, published, recorded), request.codebase
+    )
+    if request.checkpoint_key is None and request.prefix is None and told.relative:
+        found = _preferred(found, told.relative.copies, told.relative.why)
+    return replace(found, naming=told.naming), told
+
+
+def clues_of(
+    checkpoint: Checkpoint, state: StateDict, published: str | None = None, recorded: str | None = None
+) -> Clues:
+    tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
+    arch, own = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
+    return Clues(
+        tensors=state.tensors,
+        place=full_prefix(state),
+        keys=frozenset(key for key in tree if isinstance(key, str)),
+        arguments={**training_arguments(checkpoint), **({"arch": arch} if isinstance(arch, str) else {})},
+        file_name=PurePath(checkpoint.where).name,
+        published=published,
+        recorded=own if isinstance(own, str) else recorded,
+        architecture=_architecture(checkpoint.config or {}),
+    )
+
+
+def _architecture(config: Mapping[str, object]) -> str:
+    """What timm's config.json calls the model, and which of its weights: `vit_small_patch16_224.dino`."""
+    name, details = config.get("architecture"), config.get("pretrained_cfg")
+    tag = details.get("tag") if isinstance(details, Mapping) else None
+    if not isinstance(name, str):
+        return ""
+    return f"{name}.{tag}" if isinstance(tag, str) and tag and "." not in name else name
+
+
+def _preferred(found: Found, copies: tuple[str, ...], why: str) -> Found:
+    """The first of these copies that the file holds; what was found where it holds none."""
+    states = (found.state, *found.others)
+    for copy in copies:
+        for state in states:
+            if copy in (state.branch, state.path.rpartition(".")[2]) and naming_of_names(state.tensors) is not None:
+                others = tuple(other for other in states if other is not state)
+                return replace(found, state=replace(state, why=why), others=others)
+    return found

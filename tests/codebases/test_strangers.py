@@ -1,0 +1,93 @@
+"""Models that only look like a DINO are refused by their own name, and no DINO is taken for one of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dinoport import api
+from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.strangers import HEADS, STRANGERS, stranger_of
+from dinoport.errors import UnknownModelError
+from dinoport.formats.torch.writer import write_torch_file
+from tests import formula, goldens
+from tests.families.cases import CASES
+from tests.models import VIT
+from tests.writing.stub_tensors import tensor
+
+VIT_NAMES = {name: shape for name, shape in VIT.tensors().items() if not name.endswith("attn.qkv.bias")}
+BIASES = {f"blocks.{i}.attn.{part}_bias": (64,) for i in range(2) for part in "qv"}
+CLIP_BLOCK = "visual.transformer.resblocks.0.attn.in_proj_weight"
+
+# fmt: off
+FOUND = (
+    ("Pixio",           VIT_NAMES | {"cls_token": (1, 8, 64)}, "cls_token of (1, 8, 64)"),
+    ("BEiT",            VIT_NAMES | BIASES | {"blocks.0.gamma_1": (64,)}, "blocks.0.attn.q_bias"),
+    ("BEiT",            VIT_NAMES | {"rel_pos_bias.relative_position_bias_table": (9, 2)},
+                        "rel_pos_bias.relative_position_bias_table"),
+    ("data2vec-vision", VIT_NAMES | BIASES | {"lm_head.weight": (64, 64)}, "lm_head.weight, which is square"),
+    ("BEiT",            VIT_NAMES | BIASES | {"lm_head.weight": (99, 64)}, "blocks.0.attn.q_bias"),
+    ("EVA-02",          VIT_NAMES | BIASES, "blocks.0.attn.q_bias"),
+    ("XCiT",            VIT_NAMES | {"blocks.0.attn.temperature": (1, 1, 1)}, "blocks.0.attn.temperature"),
+    ("EsViT",           {"layers.0.blocks.0.attn.qkv.weight": (9, 3)}, "layers.0.blocks.0.attn.qkv.weight"),
+    ("Hiera",           {"pos_embed_window": (1, 8, 8, 8)}, "pos_embed_window"),
+    ("CLIP",            {CLIP_BLOCK: (9, 3)}, CLIP_BLOCK),
+    ("CLIP",            {"patch_embed.proj.weight": (8, 3, 4, 4), "norm_pre.weight": (8,)}, "norm_pre.weight"),
+    ("SigLIP2",         {"patch_embed.proj.weight": (8, 3, 4, 4), "attn_pool.latent": (1, 1, 8)}, "attn_pool.latent"),
+    ("SAM",             {"image_encoder.blocks.0.attn.rel_pos_h": (3, 8)}, "image_encoder.blocks.0.attn.rel_pos_h"),
+    ("AIMv2",           {"patch_embed.norm.weight": (8,)}, "patch_embed.norm.weight"),
+    ("RADIO",           {"radio_model.model.norm.weight": (8,)}, "radio_model.model.norm.weight"),
+    ("V-JEPA",          {"patch_embed.proj.weight": (8, 3, 2, 4, 4)}, "patch_embed.proj.weight of (8, 3, 2, 4, 4)"),
+    ("CAPI",            {"encoder.blocks.0.residual1.fn.qkv.weight": (9, 3)},
+                        "encoder.blocks.0.residual1.fn.qkv.weight"),
+    ("dino.txt",        {"block_list.0.norm1.weight": (8,)}, "block_list.0.norm1.weight"),
+    ("stem",            {"patch_embed.proj.0.weight": (8, 3, 3, 3)}, "patch_embed.proj.0.weight"),
+    ("quantised",       {"blocks.0.attn.qkv.weight.absmax": (8,)}, "blocks.0.attn.qkv.weight.absmax"),
+    ("depth",           {"conv_depth.0.weight": (8, 8, 3, 3)}, "conv_depth.0.weight"),
+    ("segmentation",    {"decode_head.conv_seg.weight": (8, 8, 1, 1)}, "decode_head.conv_seg.weight"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize(("title", "shapes", "sign"), FOUND)
+def test_each_is_told_by_its_own_name(title, shapes, sign) -> None:
+    stranger, told_by = stranger_of(shapes, heads=True)
+    assert title in stranger.title
+    assert told_by == sign
+
+
+def test_every_one_of_the_table_is_told() -> None:
+    told = {stranger_of(shapes, heads=True)[0].title for _, shapes, _ in FOUND}
+    assert told == {stranger.title for stranger in (*STRANGERS, *HEADS)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_model_that_is_converted_is_a_stranger(case) -> None:
+    assert stranger_of({name: values.shape for name, values in case.state().items()}) is None
+
+
+@pytest.mark.parametrize("path", sorted(goldens.FOLDER.rglob("keys*.json")), ids=lambda path: path.stem)
+def test_no_genuine_model_is_a_stranger(path) -> None:
+    shapes = goldens.shapes(str(path.relative_to(goldens.FOLDER)))
+    if any(naming.recognises(shapes) for naming in NAMINGS):
+        assert stranger_of(shapes) is None
+
+
+def test_a_head_beside_a_backbone_is_none(tmp_path) -> None:
+    assert stranger_of({**VIT.tensors(), "decode_head.conv_seg.weight": (8, 8, 1, 1)}) is None
+
+
+def test_the_message(tmp_path) -> None:
+    path = tmp_path / "model.pth"
+    shapes = VIT_NAMES | BIASES
+    write_torch_file(path, [tensor(name, formula.tensor(name, shape), block=1 << 20) for name, shape in shapes.items()])
+    with pytest.raises(UnknownModelError) as raised:
+        api.convert(path, tmp_path / "out", level="none")
+    assert str(raised.value) == (
+        f"{path} is an EVA or EVA-02, and no model of the DINO family\n"
+        "  where: the file's own state dict\n"
+        "  expected: a model that dinoport reads (dinoport models, docs/families)\n"
+        "  found: blocks.0.attn.q_bias\n"
+        "  likely cause: its attention has biases for queries and values alone, and EVA-02 rotary positions that no "
+        "DINOv3 has\n"
+        "  try: load it in timm (eva_*, eva02_*); Transformers has no class for it"
+    )
