@@ -57,11 +57,9 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
-    """Whose folder it is, by what its config.json names: timm's has an `architecture`, which is a builder's name."""
-    own = config or {}
-    if "model_type" not in own and "architectures" not in own:
-        return "folder of timm" if isinstance(own.get("architecture"), str) else "folder with a config.json"
-    return "folder of Transformers"
+    """Whose folder it is: timm's config.json names a builder, by its `architecture`."""
+    named = isinstance((config or {}).get("architecture"), str)
+    return "folder of timm" if named else "folder of Transformers"
 
 
 def refuse_listed(path: Path) -> None:
