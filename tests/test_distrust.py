@@ -145,7 +145,9 @@ def test_a_config_that_is_not_the_computed_one_never_reaches_transformers(
     report = verify(source, folder)
     assert report.verdict.word is Word.NOT_EQUAL
     assert any(name in failure for failure in report.verdict.failures)
-    assert f"{folder} was not given to Transformers, as its files are not what a conversion writes" in (report.remarks)
+    assert f"{folder} was not given to Hugging Face Transformers, as its files are not what a conversion writes" in (
+        report.remarks
+    )
 
 
 def test_a_value_of_any_length_is_quoted_in_part(made) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dinoport.api import convert
+from dinoport.errors import UnknownModelError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
 
@@ -99,3 +100,13 @@ def test_what_people_ask_about_is_converted(
             assert np.array_equal(ours.tensors[name].read(), tensor.read()), name
     assert any(remark.startswith(chosen) for remark in report.remarks) or not chosen
     assert aside in ", ".join(line.names for line in report.accounting.dropped)
+
+
+def test_a_vit_of_another_codebase_is_refused_by_its_name(tmp_path: Path) -> None:
+    names = ("pos_embedding", "cls_token", "to_patch_embedding.2.weight", "transformer.layers.0.0.to_qkv.weight")
+    source = saved(tmp_path / "vit.pt", {name: torch.full((3, 4), float(place)) for place, name in enumerate(names)})
+    with pytest.raises(UnknownModelError) as caught:
+        convert(source, tmp_path / "out", level="exact")
+    assert str(caught.value).startswith(
+        f"{source} is a ViT of lucidrains/vit-pytorch, and no model of the DINO family\n"
+    )

@@ -141,6 +141,12 @@ STRANGERS: tuple[Stranger, ...] = (
         _has_own_biases,
     ),
     Stranger(
+        "a ViT of lucidrains/vit-pytorch",
+        "it normalises patches, and has no bias for queries, keys and values, so no DINO computes the same",
+        "load it with its own code (vit_pytorch)",
+        ("to_patch_embedding.",),
+    ),
+    Stranger(
         "an AIMv2",
         "an autoregressive ViT whose norms have no bias, with a norm after its patches",
         "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",
