@@ -8,6 +8,7 @@ from pathlib import Path
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
+from dinoport.formats.adapter_folder import is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
@@ -76,6 +77,8 @@ def holds_one_checkpoint(path: Path) -> bool:
 def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(folder := LocalFolder(path)):
         return read_transformers_folder(folder)
+    if is_adapter_folder(path):
+        return read_adapter_folder(path)
     if is_distributed_folder(path):
         from dinoport.formats.distributed.reader import read_distributed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
@@ -52,7 +53,13 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
         for source in _sources(files):
             source.close()
         raise
-    return Checkpoint(folder.where, "folder of Transformers", tree, _sources(files), config, report, files=files)
+    return Checkpoint(folder.where, _kind(config), tree, _sources(files), config, report, files=files)
+
+
+def _kind(config: Mapping[str, object] | None) -> str:
+    """Whose folder it is: timm's config.json names a builder, by its `architecture`."""
+    named = isinstance((config or {}).get("architecture"), str)
+    return "folder of timm" if named else "folder of Transformers"
 
 
 def refuse_listed(path: Path) -> None:

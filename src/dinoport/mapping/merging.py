@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -58,10 +59,11 @@ class Added:
 
 @dataclass(frozen=True)
 class Merged:
-    """The values of `base` with what is added to them."""
+    """The values of `base` with what is added to them, rounded to its dtype, or to another."""
 
     base: TensorRef
     parts: tuple[LowRank | Added, ...]
+    dtype: np.dtype[Any] | None = None
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         row = prod(self.base.shape[1:])
@@ -77,7 +79,7 @@ class Merged:
                 flat = rows.reshape(-1)[max(-offset, 0) :][: last - max(begin * row, first)]
                 values[max(offset, 0) :][: flat.size] += flat
             with np.errstate(over="ignore"):  # what is too large becomes an infinity, and those are counted
-                yield values.astype(self.base.dtype)
+                yield values.astype(self.dtype or self.base.dtype)
 
     @property
     def tensors(self) -> tuple[TensorRef, ...]:

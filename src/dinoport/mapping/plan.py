@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.values import byte_ranges, extents
+from dinoport.mapping.merging import Merged
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 
@@ -128,6 +129,19 @@ class _StepValues:
             passed += span.stop - span.start
             if first < last:
                 yield from span.tensor.values.blocks(span.start + first, span.start + last, limit)
+
+
+def unrounded(tensor: TensorRef) -> TensorRef:
+    """The same tensor in float64, with what is merged into it as it is before it is rounded."""
+    values, wide = tensor.values, np.dtype(np.float64)
+    if isinstance(values, Merged):
+        return replace(tensor, dtype=wide, values=replace(values, dtype=wide))
+    if isinstance(values, _StepValues):
+        step = values.step
+        spans = tuple(replace(span, tensor=unrounded(span.tensor)) for span in step.spans)
+        step = replace(step, spans=spans, target=replace(step.target, dtype=wide))
+        return replace(tensor, dtype=wide, values=_StepValues(step))
+    return tensor
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
         exceptions.append(f"that {share} are zero throughout, as in the original")
     if proofs.exact and proofs.exact.recomputed and outputs is None:
-        anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, or resampled for another size)"
+        anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, merged, or resampled for another size)"
         exceptions.append(f"for {anew}, whose effect is not shown")
     rounded = "rope periods (stored as bfloat16 rounds them, computed in float32 here"
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
@@ -184,6 +184,9 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if outputs and outputs.drowned:
         names = ", ".join(fold_names(outputs.drowned))
         exceptions.append(f"for {names}, which add too little to what passes them for anything to be shown of them")
+    if outputs and outputs.merged:
+        moved = f"outputs move by {outputs.merged.relative:.1e} from those of adapters that are not merged"
+        exceptions.append(f"for adapters, merged and rounded once ({moved})")
     if outputs and outputs.rounding:
         exceptions.append(f"for rounding (outputs move by {outputs.rounding.relative:.1e})")
     if outputs:

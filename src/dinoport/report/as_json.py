@@ -207,6 +207,7 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         ],
         "rounding": _difference(proof.rounding) if proof.rounding else None,
         "summed": _difference(proof.summed) if proof.summed else None,
+        "merged": _difference(proof.merged) if proof.merged else None,
         "table_relative": _finite(proof.table),
         "rotation": {name: _finite(value) for name, value in asdict(proof.rotation).items()}
         if proof.rotation

@@ -317,6 +317,8 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
     if proof.summed:
         moved = figure(proof.summed.relative)
         lines.append(f"passed: the sum of cls_token and its position, made in advance, moves outputs by {moved}")
+    if proof.merged:
+        lines.append(f"merging adapters and rounding once moves outputs by {figure(proof.merged.relative)}")
     if proof.table is not None:
         lines.append(f"the table of positions differs by {figure(proof.table)} from the original's for this size")
     for (height, width), difference in proof.other_sizes.items():

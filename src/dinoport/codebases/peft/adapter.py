@@ -146,14 +146,16 @@ def _whole(tensor: TensorRef) -> Step:
 
 
 def _saved(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule]]) -> Iterator[tuple[str, Step]]:
-    """Whole tensors: of a layer that is one canonical tensor, and of a classifier."""
+    """Whole tensors that were trained: each is one canonical tensor of the base."""
     for name, tensor in adapter.saved.items():
         claim = _claim(name, tables)
         source = claim.source if claim else None
-        if claim is None or source is None or claim.rule.operation.parts != 1:
+        step = decoding.steps.get(source or "")
+        if claim is None or source is None or step is None or claim.rule.operation.parts != 1:
             raise _stranger(adapter, name)
-        own = replace(tensor, name=source)
-        yield source, replace(_whole(own), kind=Kind.BIJECTIVE, reason="")
+        if step.target.shape != tensor.shape:
+            raise _stranger(adapter, name, f"{shape_text(tensor.shape)} for {shape_text(step.target.shape)}")
+        yield source, replace(_whole(replace(tensor, name=source)), kind=Kind.BIJECTIVE, reason="")
 
 
 def _claim(name: str, tables: Sequence[Sequence[Rule]]) -> Claim | None:
@@ -173,5 +175,5 @@ def _stranger(adapter: Adapter, layer: str, found: str = "") -> UnknownModelErro
         where=layer,
         found=found or "no such layer in the base",
         cause="another base, or one that was saved after the adapter was merged",
-        next_step="give the model that it was trained on: `base=FOLDER`",
+        next_step="put the model that it was trained on in the base's place",
     )

@@ -166,7 +166,7 @@ def _weight(where: str, layer: str, base: Mapping[str, TensorRef]) -> TensorRef:
             f"{where} holds an adapter without the layer that it is for",
             where=f"{layer}.weight",
             cause="an adapter alone, whose base lies elsewhere",
-            next_step="give the adapter's folder, with its adapter_config.json and the base beside it or by `base`",
+            next_step="give the adapter's folder, with its adapter_config.json and its base beside it",
         )
     return base[f"{layer}.weight"]
 

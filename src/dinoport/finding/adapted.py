@@ -1,0 +1,51 @@
+"""A model and an adapter of PEFT's for it, from two places: one model, with the adapter merged into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from dinoport.codebases import catalogue
+from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
+from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
+from dinoport.finding.models import Provenance, read_model
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.rule import Rule
+from dinoport.model import Model, Wishes
+from dinoport.request import Request
+from dinoport.tensor import Shape
+
+OUTSIDE = re.compile(r"^.*?(?=(?:encoder\.layer|model\.layer|layers?)\.\d)")
+"""What stands before the layers of a class of Transformers."""
+
+
+def read_adapted(
+    checkpoint: Checkpoint,
+    base: Checkpoint,
+    request: Request,
+    claimed: frozenset[str] = frozenset(),
+    *,
+    weigh_heads: bool = False,
+) -> tuple[Model, Provenance]:
+    """The base's model with the adapter of `checkpoint` merged into it. Raises as `read_model` does.
+
+    UnknownModelError for an adapter that is not merged here, or is for another model.
+    """
+    adapter = read_adapter(checkpoint.where, checkpoint.adapter or {}, checkpoint.tensors)
+    model, provenance = read_model(base, request, None, claimed, weigh_heads=weigh_heads)
+    decoding, remarks = adapted(model.decoding, adapter, [model.decoding.rules, *_tables(model, adapter)])
+    told = (f"the adapter's base is {base.where}", *remarks, *checkpoint.remarks)
+    return replace(model, where=checkpoint.where, decoding=decoding, remarks=(*model.remarks, *told)), provenance
+
+
+def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
+    """The tables by which a class of Transformers may have named the layers in memory."""
+    architecture: Any = model.architecture
+    sizes: dict[str, Shape] = {name: (getattr(architecture, "width", 1), 1) for name in (PATCHES, ROTARY_PATCHES)}
+    names = [f"{layer}.weight" for layer in adapter.pairs] + list(adapter.saved)
+    shapes = sizes | {OUTSIDE.sub("", name, count=1): (1, 1) for name in names}
+    for naming in catalogue.NAMINGS:
+        if naming.codebase == "Transformers" and naming.code.FAMILY.name == model.family.name:
+            yield naming.rules(shapes, Wishes(num_heads=getattr(architecture, "heads", None)))

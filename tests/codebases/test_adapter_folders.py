@@ -1,0 +1,170 @@
+"""A folder of PEFT with its base beside it becomes one model; every other kind is refused by its name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dinoport.api import convert, verify
+from dinoport.errors import DinoportError
+from dinoport.formats.opening import open_checkpoint
+from dinoport.mapping.merging import LowRank, Merged
+from dinoport.mapping.plan import unrounded
+from dinoport.proofs import outputs
+from dinoport.proofs.verdict import Word
+from dinoport.tensor import TensorRef
+from tests import formula, models
+
+RANK, ALPHA = 2, 6
+
+BOTH = {
+    "disk": ("encoder.layer.0.attention.attention.value", "encoder.layer.1.attention.output.dense"),
+    "memory": ("encoder.layer.0.attention.v_proj", "encoder.layer.1.attention.o_proj"),
+}
+"""Two layers as Transformers 4.57 and 5 name them in memory."""
+
+CONFIG = {"peft_type": "LORA", "base_model_name_or_path": "../base", "r": RANK, "lora_alpha": ALPHA}
+
+
+def state() -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(each) for name, each in formula.state_dict(models.V2.tensors()).items()}
+
+
+def halves(layer: int, width: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    up, down = (
+        formula.noise(f"{layer}{name}", shape) for name, shape in (("up", (width, RANK)), ("down", (RANK, width)))
+    )
+    return torch.from_numpy(up) * 0.1, torch.from_numpy(down) * 0.1
+
+
+def merged(scale: float, norm: float = 0.0) -> dict[str, torch.Tensor]:
+    """The same model, merged by torch."""
+    own = state()
+    for layer, name, first in ((0, "blocks.0.attn.qkv.weight", 128), (1, "blocks.1.attn.proj.weight", 0)):
+        up, down = halves(layer)
+        rows = own[name][first : first + 64].double() + scale * up.double() @ down.double()
+        own[name][first : first + 64] = rows.float()
+    own["norm.weight"] = own["norm.weight"] + norm
+    return own
+
+
+def adapter(folder: Path, names: str = "memory", more: dict[str, torch.Tensor] | None = None, **config: Any) -> Path:
+    """The base as a folder of Transformers, and the adapter beside it."""
+    torch.save(state(), folder / "base.pth")
+    convert(folder / "base.pth", folder / "base", level="none", num_heads=1)
+    tensors = dict(more or {})
+    for layer, name in enumerate(BOTH[names]):
+        up, down = halves(layer)
+        tensors |= {f"base_model.model.{name}.lora_A.weight": down, f"base_model.model.{name}.lora_B.weight": up}
+    own = folder / "adapter"
+    own.mkdir()
+    torch.save(tensors, own / "adapter_model.bin")
+    (own / "adapter_config.json").write_text(json.dumps({**CONFIG, **config}))
+    return own
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    with open_checkpoint(folder) as checkpoint:
+        return {name: tensor.read().tobytes() for name, tensor in checkpoint.tensors.items()}
+
+
+@pytest.mark.parametrize("names", BOTH)
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [({}, ALPHA / RANK), ({"use_rslora": True}, ALPHA / sqrt(RANK)), ({"lora_alpha": 5}, 2.5)],
+)
+def test_it_is_merged_with_its_base(names: str, config: dict[str, Any], scale: float, tmp_path) -> None:
+    source = adapter(tmp_path, names, **config)
+    torch.save(merged(scale), tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert report.proofs.exact.recomputed == 2
+    assert f"the adapter's base is {tmp_path / 'base'}" in report.remarks
+    assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
+
+
+def test_a_layer_may_have_a_scale_of_its_own(tmp_path) -> None:
+    source = adapter(tmp_path, alpha_pattern={"o_proj": 2})
+    own = merged(ALPHA / RANK)
+    own["blocks.1.attn.proj.weight"] = merged(2 / RANK)["blocks.1.attn.proj.weight"]
+    torch.save(own, tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    convert(source, tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+
+
+def test_a_layer_that_was_trained_whole_takes_the_base_s_place(tmp_path) -> None:
+    norm = {"base_model.model.layernorm.weight": state()["norm.weight"] + 0.5}
+    source = adapter(tmp_path, more=norm)
+    torch.save(merged(ALPHA / RANK, 0.5), tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert any("trained whole" in remark and "layernorm.weight" in remark for remark in report.remarks)
+
+
+def test_outputs_say_how_far_merging_moves_them(tmp_path) -> None:
+    report = convert(adapter(tmp_path), tmp_path / "out")
+    assert report.verdict.word is Word.EQUAL_EXCEPT
+    assert 0 < report.proofs.outputs.merged.relative < 1e-6
+    assert any(
+        text.startswith("for adapters, merged and rounded once (outputs move by") for text in report.verdict.exceptions
+    )
+
+
+def test_a_scale_that_is_wrong_by_a_hundredth_is_rejected(tmp_path, monkeypatch) -> None:
+    def wrong(tensor: TensorRef) -> TensorRef:
+        def scaled(part: Any) -> Any:
+            return replace(part, scale=part.scale * 1.01) if isinstance(part, LowRank) else part
+
+        found = unrounded(tensor)
+        assert isinstance(found.values, Merged)
+        return replace(found, values=replace(found.values, parts=tuple(map(scaled, found.values.parts))))
+
+    monkeypatch.setattr(outputs, "unrounded", wrong)
+    with pytest.raises(DinoportError, match="where adapters are merged"):
+        convert(adapter(tmp_path), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"use_dora": True}, "carries DoRA, which is not merged here"),
+        ({"peft_type": "LOHA"}, "carries LOHA, which is not merged here"),
+        ({"init_lora_weights": "pissa"}, "carries LoRA that begins by pissa, which changes the base"),
+        ({"lora_alpha": None}, "carries LoRA without a scale"),
+        ({"alpha_pattern": {"(a+)+$": 1}}, "carries LoRA with a pattern of layers that is no name"),
+        ({"layer_replication": [[0, 1]]}, "carries LoRA with layer_replication"),
+    ],
+)
+def test_another_kind_is_refused_by_its_name(config: dict[str, Any], words: str, tmp_path) -> None:
+    source = adapter(tmp_path, **config)
+    with pytest.raises(DinoportError) as caught:
+        convert(source, tmp_path / "out", level="exact")
+    assert words in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["facebook/dinov2-small", "../../elsewhere", "", None])
+def test_a_base_is_followed_beside_the_adapter_alone(name: str | None, tmp_path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    source = adapter(inner, base_model_name_or_path=name)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(DinoportError) as caught:
+        convert(source, tmp_path / "out", level="exact")
+    assert "holds a LoRA adapter of PEFT's, and its base is not beside it" in str(caught.value)
+
+
+def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:
+    strange = {"base_model.model.text.layers.0.q.lora_A.weight": torch.ones(2, 4)}
+    strange["base_model.model.text.layers.0.q.lora_B.weight"] = torch.ones(4, 2)
+    with pytest.raises(DinoportError, match="is for another model than its base"):
+        convert(adapter(tmp_path, more=strange), tmp_path / "out", level="exact")
