@@ -16,9 +16,9 @@ def shaped(where: str, tensors: Mapping[str, TensorRef], config: RunConfig | Non
 
     Raises PlanError where their sizes are no network's.
     """
-    flat = {name: tensor.shape for name, tensor in tensors.items()}
-    known = (each.code for each in catalogue.NAMINGS if each.recognises(flat))
-    find = next((code.whole_shapes for code in known if hasattr(code, "whole_shapes")), None)
+    # Signs look at axes, which flat tensors have lost: a table of positions says that they are a model's.
+    saving = (each.code for each in catalogue.NAMINGS if each.family and "pos_embed" in tensors)
+    find = next((code.whole_shapes for code in saving if hasattr(code, "whole_shapes")), None)
     if find is None:
         return dict(tensors)
     shapes = find({name: tensor.size for name, tensor in tensors.items()}, where, config)
