@@ -17,8 +17,8 @@ def shaped(where: str, tensors: Mapping[str, TensorRef], config: RunConfig | Non
     Raises PlanError where their sizes are no network's.
     """
     flat = {name: tensor.shape for name, tensor in tensors.items()}
-    naming = next((each for each in catalogue.NAMINGS if each.recognises(flat)), None)
-    find = getattr(naming.code, "whole_shapes", None) if naming else None
+    known = (each.code for each in catalogue.NAMINGS if each.recognises(flat))
+    find = next((code.whole_shapes for code in known if hasattr(code, "whole_shapes")), None)
     if find is None:
         return dict(tensors)
     shapes = find({name: tensor.size for name, tensor in tensors.items()}, where, config)
