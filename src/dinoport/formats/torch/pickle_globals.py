@@ -120,13 +120,21 @@ def is_forbidden(module: str, name: str) -> bool:
     return full.startswith(GADGETS)
 
 
+GETATTR = "builtins.getattr"
+"""LightlyTrain's `last.ckpt` of a task names it, for the DataLoader that is pickled in it; so do files that attack."""
+
+WHOLE_OBJECT = "a whole object in the file, such as a DataLoader, or a file that attacks; nothing of it was run here"
+
+MADE_TO_RUN = "the file was made to run code on the machine that opens it; nothing of it was run here"
+
+
 def unsafe(where: str, name: str) -> UnsafeCheckpointError:
     name = name[:200]
     return UnsafeCheckpointError(
         f"{where} names {name}, which no checkpoint needs",
         expected="tensors, numbers, text, and classes that hold data",
         found=f"a pickle that would have {name} called when it is loaded",
-        cause="the file was made to run code on the machine that opens it; nothing of it was run here",
+        cause=WHOLE_OBJECT if name == GETATTR else MADE_TO_RUN,
         next_step="do not open it elsewhere; get the checkpoint from its author",
     )
 
