@@ -109,10 +109,12 @@ def test_a_head_that_is_none_and_labels_without_one(tmp_path: Path) -> None:
     head = save(tmp_path / "head.pth", {"linear.weight": (3, 8), "linear.bias": (3,), "norm.weight": (8,)})
     assert refusal(source, Request(num_heads=2, head=str(head))) == (
         SettingError,
-        f"{head} is not a linear head\n"
-        "  expected: weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them\n"
-        "  found: linear.weight, linear.bias, norm.weight\n"
-        "  try: give the file of one linear classifier, or leave `head` out",
+        f"{head} holds a linear layer and other tensors, and nothing says that the layer is the classifier\n"
+        "  expected: a linear layer alone, or its name as `head_name`\n"
+        "  found: tensors that belong to no linear layer\n"
+        "  likely cause: a checkpoint of a whole model, or a head of several layers, which no class of Transformers "
+        "computes\n"
+        "  try: add `head_name='linear'`",
     )
     assert refusal(source, Request(num_heads=2, labels="imagenet-1k")) == (
         SettingError,

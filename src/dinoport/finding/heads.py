@@ -106,10 +106,15 @@ class HeadFile:
             cause = f"an evaluation of several at once, without its {RESULTS} beside it"
         if best:
             cause = f"the best one in {RESULTS} is {self._short(best.layer)}, which no class of Transformers computes"
-        count = f"{len(heads)} linear {'classifiers' if evaluated else 'layers'}"
+        count = f"{len(heads)} linear {'classifiers' if evaluated else 'layers'}, and nothing says which one is"
+        what = f"{count} {'meant' if evaluated else 'the classifier'}"
+        expected = f"`head_name` with one that fits: {listed}"
+        if len(heads) == 1:
+            what = "a linear layer and other tensors, and nothing says that the layer is the classifier"
+            expected = "a linear layer alone, or its name as `head_name`"
         return SettingError(
-            f"{where} holds {count}, and nothing says which one is {'meant' if evaluated else 'the classifier'}",
-            expected=f"`head_name` with one that fits: {listed}",
+            f"{where} holds {what}",
+            expected=expected,
             found=" and ".join(more) if more else None,
             cause=cause,
             next_step=f"add `head_name={shorts[0]!r}`",

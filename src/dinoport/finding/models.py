@@ -16,6 +16,7 @@ from dinoport.finding.attributes import stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
+from dinoport.finding.places import full_prefix
 from dinoport.finding.strays import refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
@@ -71,6 +72,8 @@ def read_model(
         if class_name_of(checkpoint.config or {}):
             return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
         raise
+    if _is_another_class(checkpoint, found, request):
+        return _of_folder(checkpoint, weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
@@ -153,6 +156,16 @@ def read_model(
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
     ), Provenance(state.label, state.notes, others)
+
+
+def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
+    """Whether a folder of Transformers is, as a whole, of a class that is not read here, for all that its names fit.
+
+    What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class.
+    """
+    asked = request.checkpoint_key is not None or request.prefix is not None
+    whole = found.naming.codebase == "Transformers" and not full_prefix(found.state)
+    return bool(whole and not asked and class_name_of(checkpoint.config or {}))
 
 
 def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
