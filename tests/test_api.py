@@ -159,8 +159,8 @@ def test_progress_counts_every_byte_of_each_stage(source: Path, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("call", "name", "expected"),
     [
-        (lambda source, out: api.convert(source, out, to="bogus"), "to", "transformers, original, training"),
-        (lambda source, out: api.plan(source, to="bogus"), "to", "transformers, original, training"),
+        (lambda source, out: api.convert(source, out, to="bogus"), "to", "transformers, timm, original, training"),
+        (lambda source, out: api.plan(source, to="bogus"), "to", "transformers, timm, original, training"),
         (lambda source, out: api.convert(source, out, level="bogus"), "level", "full, exact, none"),
         (lambda source, out: api.verify(source, out, level="bogus"), "level", "full, exact"),
     ],

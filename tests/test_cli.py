@@ -185,7 +185,7 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         ),
         (
             ("convert", "x", "y", "--to", "onnx"),
-            "error: --to takes one of transformers, original, training\n  found: 'onnx'",
+            "error: --to takes one of transformers, timm, original, training\n  found: 'onnx'",
         ),
         (
             ("convert", "x", "y", "--verify", "some"),

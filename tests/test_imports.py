@@ -33,8 +33,10 @@ NEVER_LOCAL = ("ssl", "socket", "http", "email", "importlib.metadata", "tempfile
 
 SIGNS = {f"dinoport.codebases.{name}.signs" for name in ("dino", "dinov2", "dinov3", "timm")}
 
-EXACT = {f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "outputs")}
-EXACT |= {f"dinoport.proofs.{name}" for name in ("weights", "side_by_side", "diagnosis.diagnosis")}
+EXACT = {
+    f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "difference", "outputs")
+}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("difference", "weights", "side_by_side", "diagnosis.diagnosis")}
 EXACT |= {"dinoport.proofs.diagnosis.misplaced"}
 
 

@@ -65,7 +65,7 @@ def test_every_field_of_an_error_is_documented(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dinoport", "inspect", "nothing.pth", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
-    section = PAGE.partition("## What an error prints with `--json`\n")[2].partition("\n## ")[0]
+    section = PAGE.partition("## What an error prints as JSON\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`([a-z_.]+)`", row)]
     assert named == ["error", *(f"error.{name}" for name in found["error"]), "exit_code"]

@@ -20,8 +20,6 @@ from dinoport.files.names import is_name, short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.tensor import TensorRef
 
-SUFFIX = ".onnx"
-
 MAX_NODES = 50_000
 """A ViT-7B by the TorchScript exporter has some ten thousand."""
 

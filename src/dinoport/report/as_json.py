@@ -9,8 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dinoport.files.json_file import json_bytes
-from dinoport.proofs.exported.runtime import RUNTIME_GATE
-from dinoport.proofs.verdict import GATE
+from dinoport.proofs.verdict import GATE, RUNTIME_GATE
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
-from dinoport.proofs.exported.runtime import RUNTIME_GATE
-from dinoport.proofs.verdict import GATE, Verdict, Word
+from dinoport.proofs.verdict import GATE, RUNTIME_GATE, Verdict, Word
 from dinoport.shown.text import as_word, shown
 from dinoport.tensor import size_text
 

@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class, own_interpolation
-from dinoport.errors import UnknownModelError, UnsafeCheckpointError, UsageError
+from dinoport.errors import UnknownModelError, UsageError
 from dinoport.exports.graph import Export
-from dinoport.exports.reading import SUFFIX, read_export
-from dinoport.files.folders import LocalFolder
-from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.exports.reading import read_export
 from dinoport.formats.values import announce
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import sources
@@ -27,38 +25,6 @@ from dinoport.request import Checks, Request
 from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.proving import case_of, pinned_sources
 from dinoport.work.reporting import report_of, with_hashes
-
-GRAPH = f"model{SUFFIX}"
-"""What Transformers' exporter calls the graph in the folder that it writes."""
-
-FIRST_FIELD = b"\x08"
-"""How an ONNX file begins: with the number of its format."""
-
-ARCHIVE_SUFFIX = ".pt2"
-
-
-def exported_at(place: Path) -> Path | None:
-    """The ONNX file at a place: the file itself, or the one in an exporter's folder; None for anything else.
-
-    Raises UnsafeCheckpointError for an archive of torch.export.
-    """
-    if place.suffix == ARCHIVE_SUFFIX and place.is_file():
-        raise UnsafeCheckpointError(
-            f"{place} is an archive of torch.export, which is not read",
-            found="graph and weights that torch.export.load reads, and it runs code that the file holds",
-            next_step="export the model as ONNX, with torch.onnx.export or Transformers' OnnxExporter, and give that",
-        )
-    if place.is_dir():
-        graph = place / GRAPH
-        return graph if graph.is_file() and not is_transformers_folder(LocalFolder(place)) else None
-    if place.suffix == SUFFIX:
-        return place
-    try:
-        with place.open("rb") as file:
-            start = file.read(3)
-    except OSError:
-        return None
-    return place if start[:1] == FIRST_FIELD and start[2:] in (b"\x12", b"\x3a", b"\x42") else None
 
 
 def verify_export(
@@ -91,16 +57,6 @@ def verify_export(
             usage=(),
         )
         return with_hashes(report, conversion.checkpoint, written) if checks.pictures else report
-
-
-def refuse_processor(checks: Checks) -> None:
-    """Raise UsageError for a processor that was named for something else than a graph."""
-    if checks.processor is not None:
-        raise UsageError(
-            "`processor` is for an ONNX graph, which holds none itself",
-            found="a folder or a file of weights",
-            next_step="leave `processor` out",
-        )
 
 
 def _refuse_unused(request: Request, checks: Checks) -> None:

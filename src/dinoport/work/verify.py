@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dinoport.codebases.record import record_of
 from dinoport.codebases.timm.signs import is_timm_config
-from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError
+from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError, UsageError
+from dinoport.exports.place import exported_at
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import is_distributed_folder
@@ -28,7 +29,6 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.work import integrity
 from dinoport.work.conversion import Conversion, prepare
-from dinoport.work.exports import exported_at, refuse_processor, verify_export
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
@@ -43,8 +43,10 @@ def verify_place(
     """Prove a folder or a file against the source that it was, or might have been, made from."""
     on_progress(READING, 0, 0)
     if (graph := exported_at(place)) is not None:
+        from dinoport.work.exports import verify_export  # and the operators of ONNX
+
         return verify_export(source, graph, request, checks, on_progress)
-    refuse_processor(checks)
+    _refuse_processor(checks)
     with _opened(place, source) as target:
         asked = _asked(place, source, target)
         refuse_to_guess(target, request)
@@ -61,6 +63,16 @@ def verify_place(
             source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
         ) as conversion:
             return _verified(conversion, place, target, given, checks, on_progress)
+
+
+def _refuse_processor(checks: Checks) -> None:
+    """Raise UsageError for a processor that was named for something else than a graph."""
+    if checks.processor is not None:
+        raise UsageError(
+            "`processor` is for an ONNX graph, which holds none itself",
+            found="a folder or a file of weights",
+            next_step="leave `processor` out",
+        )
 
 
 def _verified(

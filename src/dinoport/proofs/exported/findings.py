@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dinoport.proofs.difference import Difference
-from dinoport.proofs.exported.runtime import RUNTIME_GATE
+from dinoport.proofs.verdict import RUNTIME_GATE
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,6 @@ import numpy as np
 
 from dinoport.tensor import Array
 
-RUNTIME_GATE = 5e-6
-"""Largest relative difference that counts as float32's rounding. It reached 1.4e-6 in all right files that were
-measured; a LayerNorm's eps of 1e-12 for 1e-6 stays below it too, so this proves nothing more."""
-
 DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 10: np.dtype(np.float16), 11: np.dtype(np.float64)}
 """Of a picture, by ONNX's number."""
 
