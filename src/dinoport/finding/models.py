@@ -146,9 +146,7 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
-        preprocessing=_with_statistics(
-            _transform(timm, reading.preprocessing or family.preprocessing), said.stated
-        ),
+        preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
         classifier=classifier,
         labels=labels,
         record=timm.record if timm else {},
