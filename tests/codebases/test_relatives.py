@@ -106,7 +106,7 @@ def test_what_no_tensor_shows(name: str, tmp_path: Path) -> None:
 def test_nobody_is_claimed_where_nothing_tells(tmp_path: Path) -> None:
     case = BY_NAME["unknown"]
     report = api.convert(case.write(tmp_path), tmp_path / "out", level="exact")
-    assert report.ends == ("ViT, codebase not known", "ViTModel")
+    assert report.ends == ("ViT (codebase not known)", "ViTModel")
     first = str(report.verdict)
     assert "codebase = not known (as DINO; otherwise" in first
     assert "pixel statistics in timm" in first
@@ -190,7 +190,7 @@ def test_a_learnt_table_is_no_fixed_one(tmp_path: Path) -> None:
         moved["pos_embed"] = moved["pos_embed"] + np.float32(0.05)
         return moved
 
-    assert plan_of(replace(case, own=learnt), tmp_path)[1] == "ViT, codebase not known"
+    assert plan_of(replace(case, own=learnt), tmp_path)[1] == "ViT (codebase not known)"
 
 
 def test_the_other_copy_is_there_by_its_key(tmp_path: Path) -> None:

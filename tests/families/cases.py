@@ -48,8 +48,13 @@ def as_it_was(state: State) -> State:
 
 
 def without_masked_keys(state: State) -> State:
-    """As a DINOv3 returns: the class has no place for a key bias that is masked away, nor for an unused norm."""
-    kept = {name: values.copy() for name, values in state.items() if not name.startswith("local_cls_norm.")}
+    """As a DINOv3 returns: the class has no place for a key bias that is masked away, nor for an unused norm, which is
+    made anew, as the original's code loads strictly.
+    """
+    kept = {name: values.copy() for name, values in state.items()}
+    for leaf, value in (("weight", 1), ("bias", 0)):
+        if f"local_cls_norm.{leaf}" in kept:
+            kept[f"local_cls_norm.{leaf}"][:] = value
     for name, values in kept.items():
         if f"{name}_mask" in kept:
             values[len(values) // 3 : len(values) // 3 * 2] = 0

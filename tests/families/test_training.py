@@ -160,6 +160,8 @@ def test_transformers_to_a_start_and_back_gives_the_same_weights(case: Case, sma
     configs = [json.loads((tmp_path / folder / "config.json").read_text()) for folder in ("there", "back")]
     for config in configs:
         config["dinoport"].pop("lost", None)  # heads that were made, or were not in the folder
+    if configs[0]["dinoport"]["family"] == "vit":  # nothing told whose it was; the file is main_dino.py's now
+        configs[0]["dinoport"]["family"] = "dino"
     assert configs[0] == configs[1]
 
 

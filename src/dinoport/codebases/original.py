@@ -103,9 +103,11 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     return (
         "import torch",
         f"weights = torch.load({name}, weights_only=True)",
-        f"model.load_state_dict(weights)  # a model of {_codebase(target)}",
+        f"model.load_state_dict(weights)  # a model of {_codebase(target) or 'the code that it came from'}",
     )
 
 
 def _codebase(target: Target) -> str:
-    return target.title.partition("(")[2].rstrip(")")
+    """The repository in a family's title; empty where nothing tells whose the model is."""
+    named = target.title.rpartition("(")[2].rstrip(")")
+    return named if "/" in named else ""

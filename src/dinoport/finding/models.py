@@ -146,9 +146,7 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
-        preprocessing=_with_statistics(
-            (timm and timm.preprocessing) or reading.preprocessing or family.preprocessing, said.stated
-        ),
+        preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
         classifier=classifier,
         labels=labels,
         record=timm.record if timm else {},
@@ -199,6 +197,20 @@ def _as_in(state: StateDict, name: str, old: str) -> str:
     """A name that is no name of the file, with what stood in front of the one that it comes from."""
     original = state.originals.get(old, old)
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
+
+
+def _transform(timm: TimmConfig | None, own: Preprocessing) -> Preprocessing:
+    """The transform that timm's config.json says, else the original's.
+
+    A folder of ours has no place there for what the original resizes and which processor its repositories name: where
+    its steps are still the original's, these are too.
+    """
+    said = timm.preprocessing if timm else None
+    if timm is None or said is None:
+        return own
+    if not timm.record or (said.resize, said.crop, said.resample) != (own.resize, own.crop, own.resample):
+        return said
+    return replace(said, resizes=own.resizes, official=own.official, crops_to=own.crops_to)
 
 
 def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:

@@ -168,6 +168,8 @@ def _contradictions(
         weighed = old and new and Origin.READ.value in (old[1], new[1])  # by the weights, at some levels
         confirmed = old and new and old[0] == new[0] and (another or weighed or FIELDS.get(name) in given)
         unnamed = old is None and recorded.get("format") == 1  # dinoport 0.1 named fewer settings
+        if name == "codebase" and another and None in (old, new):
+            continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
         if old != new and not (confirmed or unnamed):
             yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
     if not another:

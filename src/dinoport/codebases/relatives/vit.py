@@ -15,7 +15,7 @@ from dinoport.networks.preprocessing import EVALUATION
 RELATIVE = Relative(
     family=Family(
         name="vit",
-        title="ViT, codebase not known",
+        title="ViT (codebase not known)",
         upstream="",
         drops=OF_DINO,
         preprocessing=replace(EVALUATION, reason="as in DINO"),
