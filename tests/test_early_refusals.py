@@ -182,9 +182,6 @@ def test_what_is_advised_is_of_use(run: Run, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     options = ("--num-heads", "2", "--verify", "exact")
     run("convert", DEMO, "model", *options)
-    assert tried(run, "convert", "model/model.safetensors", "out", *options) == (
-        "give the folder, with its config.json: dinoport convert model FOLDER --to original\n"
-    )
     assert tried(run, "convert", "facebook/dinov2-base", "out", *options) == (
         "dinoport convert hf://facebook/dinov2-base FOLDER\n"
     )

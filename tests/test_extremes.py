@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from dinoport.cli.options import GROUPS
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.json_file import write_json
 from dinoport.request import _FITTING, Checks, Request, check_fits, option_of
+from dinoport.work.fleets.one_job import run_job
 from tests import tiny
 from tests.command_line import Run
 
@@ -39,6 +41,7 @@ def options() -> Iterator[tuple[str, str]]:
 
 BOTH = ("SOURCE", "FOLDER")
 ARGUMENTS = {"convert": BOTH, "inspect": BOTH[:1], "verify": BOTH, "demo": BOTH[1:]}
+PROVEN = ("convert", "verify", "fleet")
 EXPECTED = "dinoport met what it did not expect"
 
 
@@ -58,6 +61,8 @@ def arguments(command: str, made: Path, out: Path) -> dict[str, object]:
         "visualize": {"FOLDER": made / "folder", "IMAGE": made / "picture.png"},
         "demo": {"FOLDER": out},
         "models": {},
+        "publish": {"FOLDER": made / "folder", "NAME": "owner/name"},
+        "fleet": {"OUT": out, "SOURCE": made / "checkpoint.pth"},
     }[command]
 
 
@@ -71,6 +76,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def demo(folder: Path, **options: object) -> object:
         return api.convert(Path(api.__file__).with_name(api.DEMO_FILE), folder, Request(num_heads=2), level="exact")
 
+    class Here:
+        """The workers of a fleet, in this process."""
+
+        running = ()
+
+        def __init__(self, *given: object) -> None: ...
+
+        def run(self, jobs: Iterable[Any]) -> Iterator[dict[str, Any]]:
+            yield from map(run_job, jobs)
+
+    monkeypatch.setattr("dinoport.work.fleet.Crew", Here)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("dinoport.pictures.seeing._load", refuse)
     monkeypatch.setattr(api, "demo", demo)
@@ -90,8 +106,8 @@ def test_an_option_s_extremes(
     run: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    level = ("--verify", "exact") if command in ("convert", "verify") and option != "--verify" else ()
-    heads = ("--num-heads", "2") if command in ("convert", "inspect", "verify") and option != "--num-heads" else ()
+    level = ("--verify", "exact") if command in PROVEN and option != "--verify" else ()
+    heads = ("--num-heads", "2") if command in (*PROVEN, "inspect") and option != "--num-heads" else ()
     for number, value in enumerate(EXTREMES):
         places = arguments(command, made, tmp_path / f"out{number}")
         check(run, (command, option, value[:40]), command, *places.values(), *level, *heads, f"{option}={value}")

@@ -19,7 +19,7 @@ from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
 from dinoport.request import FILES
 from dinoport.shown.address import scheme_of
-from dinoport.shown.text import python_text, shown_markdown
+from dinoport.shown.text import python_text, shown, shown_markdown
 
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\][^\s'\"`,;()<>|]*[^\s'\"`,;:()<>|.]")
 """A path from the root, from home or of a drive, within a text. What follows `https:` is none."""
@@ -38,7 +38,7 @@ CLEANED = (
 def source_name(report: Mapping[str, Any], given: str | None = None) -> str:
     """What a published report calls the source: what the user says, its address on the Hub, or its file's name."""
     where = str(report["source"]["where"])
-    return given or (where if scheme_of(where) in OPEN_TO_ALL else _last(where))
+    return shown(given) if given else (where if scheme_of(where) in OPEN_TO_ALL else _last(where))
 
 
 def cleaner(report: Mapping[str, Any], name: str, source: str) -> Callable[[str], str]:
