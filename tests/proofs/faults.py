@@ -5,10 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 
+from dinoport.codebases.transformers import vit
+from dinoport.mapping.rule import Rule
 from dinoport.networks.vit.architecture import ViT
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
@@ -162,3 +165,10 @@ def assert_named(report: Report, block: str, cause: str, limit: float = 1e-12) -
     lines = " ".join(" ".join(report_lines(report)).split())
     assert f"begins at {block}, the first that differs" in lines
     assert f"cause {cause_text(found)}" in lines
+
+
+def with_rules(rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every ViT written by another table, in this test."""
+    mistaken = replace(vit.VIT, rules=rules)
+    monkeypatch.setattr(vit, "VIT", mistaken)
+    monkeypatch.setitem(vit.KINDS, mistaken.model_type, mistaken)

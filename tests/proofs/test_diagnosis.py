@@ -22,7 +22,7 @@ from dinoport.report.report import Report
 from dinoport.report.text import cause_text, report_lines
 from tests.families.cases import BY_NAME, Case, Request
 from tests.models import classifying
-from tests.proofs.faults import FAULTS, IN_OTHER_FAMILIES, SOURCE, VIT, Fault, assert_named
+from tests.proofs.faults import FAULTS, IN_OTHER_FAMILIES, SOURCE, VIT, Fault, assert_named, with_rules
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -108,7 +108,7 @@ LAYER = "encoder.layer.{i}"
 WRONG_RULES = {
     "norms": (
         replaced(
-            vit.RULES,
+            vit.VIT.rules,
             copy("blocks.{i}.norm1.{p}", f"{LAYER}.layernorm_after.{{p}}"),
             copy("blocks.{i}.norm2.{p}", f"{LAYER}.layernorm_before.{{p}}"),
         ),
@@ -116,7 +116,7 @@ WRONG_RULES = {
     ),
     "queries and keys": (
         replaced(
-            vit.RULES,
+            vit.VIT.rules,
             split_rows(
                 "blocks.{i}.attn.qkv.{p}",
                 tuple(f"{LAYER}.attention.attention.{part}.{{p}}" for part in ("key", "query", "value")),
@@ -133,7 +133,7 @@ def test_a_wrong_rule_is_named_though_every_tensor_was_transported(
 ) -> None:
     """The exact proof cannot see it: it reads the same rules. The outputs do."""
     rules, cause = WRONG_RULES[name]
-    monkeypatch.setattr(vit, "RULES", rules)
+    with_rules(rules, monkeypatch)
     source, request = SOURCE.write(tmp_path)
     with pytest.raises(NotProvenError) as raised:
         api.convert(source, tmp_path / "out", request)
@@ -146,7 +146,7 @@ def test_a_wrong_rule_is_named_though_every_tensor_was_transported(
 def test_a_classifier_over_other_features_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dinoport.codebases.transformers import dinov2
 
-    monkeypatch.setattr(dinov2, "INTERLEAVED_CLASSIFIER", dinov2.CLASSIFIER)
+    monkeypatch.setitem(dinov2.CLASSIFIERS, Features.CLS_MEAN_INTERLEAVED, dinov2.CLASSIFIER)
     source, request = PROBE.write(tmp_path)
     with pytest.raises(NotProvenError) as raised:
         api.convert(source, tmp_path / "out", request)

@@ -21,6 +21,7 @@ from tests.fixtures.mapping.cases import CASES
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.proofs.faults import with_rules
 from tests.proofs.mutants import GROUPS, UNSEEN, Group, Mutant, table
 from tests.proofs.planting import Mistake, Original, show, swap_all, swapped
 
@@ -100,8 +101,8 @@ def test_the_page_about_proofs_has_these_figures() -> None:
 
 
 def wrong_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    rules: list[Rule] = swapped((".query.", ".key."))(vit.RULES)
-    monkeypatch.setattr(vit, "RULES", tuple(rules))
+    rules: list[Rule] = swapped((".query.", ".key."))(vit.VIT.rules)
+    with_rules(tuple(rules), monkeypatch)
 
 
 def test_a_wrong_table_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ def test_weights_that_are_not_finite_leave_outputs_unshown(tmp_path: Path) -> No
     excepted = ("that 1 value is not finite, as in the original", *report.proofs.pixels.exceptions)
     assert str(report.verdict).startswith(
         "transported exactly (outputs not shown: the original's own are not finite), "
-        f"except {'; '.join(excepted)}, assuming heads = 1 (width / 64)"
+        f"except {'; '.join(excepted)}, assuming codebase = not known ("
     )
     assert report.verdict.not_shown[0] == "outputs"
 

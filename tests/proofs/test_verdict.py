@@ -223,14 +223,14 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     said = "heads = 2 (width / 64)"
     assert report.verdict.word is Word.EQUAL_EXCEPT
     assert str(report.verdict).startswith("equal at 16×16 pixels, except for the crop (a quarter of all sizes is ")
-    assert str(report.verdict).endswith(", assuming heads = 2 (width / 64) and 8 as in facebookresearch/dino")
+    assert str(report.verdict).endswith("--codebase decides), heads = 2 (width / 64) and 8 as in DINO")
     written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
     assert said in written["text"]
-    assert written["assumptions"][0] == said
+    assert said in written["assumptions"]
     card = (tmp_path / "out" / "README.md").read_text()
-    assert any("equal" in line and said in line for line in card.splitlines()), card
+    assert said in " ".join(card.split()), card
     lines = list(report_lines(report))
     first = lines[0] if isinstance(lines[0], str) else str(lines[0])
     assert "equal at 16×16 pixels" in first
     assert "assum" in first
-    assert any(str(line).split(None, 1) == ["assuming", said] for line in lines)
+    assert said in [line.removeprefix("assuming").strip() for line in "\n".join(lines).splitlines()]

@@ -243,15 +243,14 @@ def test_the_command_line_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of the demo, and of a conversion that is not proven and leaves no folder."""
-    from dinoport.codebases.transformers import vit
-    from tests.proofs.test_diagnosis import WRONG_RULES
+    from tests.proofs.test_diagnosis import WRONG_RULES, with_rules
 
     monkeypatch.setattr("sys.argv", ["dinoport", "demo", str(tmp_path / "demo"), "--report", str(tmp_path / "d.html")])
     with pytest.raises(SystemExit):
         cli.main()
     assert capsys.readouterr().out.endswith(f"\n\nreport      {tmp_path / 'd.html'}\n")
     assert "Equal at 224×224 pixels" in words_of((tmp_path / "d.html").read_text())
-    monkeypatch.setattr(vit, "RULES", WRONG_RULES["norms"][0])
+    with_rules(WRONG_RULES["norms"][0], monkeypatch)
     wrong = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--num-heads=2", "--report"]
     monkeypatch.setattr("sys.argv", [*wrong, str(tmp_path / "wrong.html")])
     with pytest.raises(SystemExit) as exit_:

@@ -60,10 +60,9 @@ def back(folder: Path) -> Any:
 
 
 def unproven(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from dinoport.codebases.transformers import vit
-    from tests.proofs.test_diagnosis import WRONG_RULES
+    from tests.proofs.test_diagnosis import WRONG_RULES, with_rules
 
-    monkeypatch.setattr(vit, "RULES", WRONG_RULES["norms"][0])
+    with_rules(WRONG_RULES["norms"][0], monkeypatch)
     with pytest.raises(NotProvenError) as raised:
         api.convert(DEMO, folder / "out", HEADS)
     return raised.value.report
