@@ -120,9 +120,7 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
 def _integers(value: object) -> list[int]:
     """Whole numbers, and others rounded up: the ratio of an MLP."""
     values = value if isinstance(value, list) else [value]
-    return [
-        ceil(each) for each in values if type(each) is not bool and isinstance(each, int | float) and isfinite(each)
-    ]
+    return [ceil(each) for each in values if type(each) is int or (type(each) is float and isfinite(each))]
 
 
 MAX_WIDTH = 65_536
