@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from dinoport.api import verify
-from dinoport.proofs.exported.runtime import RUNTIME_GATE
-from dinoport.proofs.verdict import Word
+from dinoport.proofs.verdict import RUNTIME_GATE, Word
 from dinoport.report.report import Report
 from tests.exports.cases import CASES, V2, Exportable
 from tests.exports.exporting import export, loaded
