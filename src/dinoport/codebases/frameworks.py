@@ -159,28 +159,33 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
 
 
 def _number(field_name: str, value: object) -> int | float | None:
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     fits = {
-        "num_heads": type(value) is int and 0 < value <= 1024,
-        "layer_norm_eps": 0 < value < 0.1,  # type: ignore[operator]  # a number, as was asked above
-        "lora_alpha": 0 < value < 1e6,  # type: ignore[operator]
+        "num_heads": isinstance(value, int) and 0 < value <= 1024,
+        "layer_norm_eps": 0 < value < 0.1,
+        "lora_alpha": 0 < value < 1e6,
     }
-    return value if fits[field_name] else None  # type: ignore[return-value]
+    return value if fits[field_name] else None
 
 
 def _dict(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _three_numbers(value: object) -> tuple[float, ...] | None:
+    """Three numbers from 0 to 255; None for anything else."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return None
+    fits = all(type(each) in (int, float) and 0 <= each <= 255 for each in value)
+    return tuple(float(each) for each in value) if fits else None
+
+
 def _statistics(found: object, where: str) -> dict[str, Stated]:
     """Means and standard deviations of three channels, both or none; from 0 to 255, or from 0 to 1."""
-    both = [_dict(found).get(name) for name in ("mean", "std")]
-    if not all(isinstance(each, list | tuple) and len(each) == 3 for each in both):
+    mean, std = (_three_numbers(_dict(found).get(name)) for name in ("mean", "std"))
+    if mean is None or std is None:
         return {}
-    if not all(type(value) in (int, float) and 0 <= value <= 255 for each in both for value in each):  # type: ignore[union-attr]
-        return {}
-    mean, std = (tuple(float(value) for value in each) for each in both)  # type: ignore[union-attr]
     if max(mean) > 1 or max(std) > 1:
         mean, std = (tuple(value / 255 for value in each) for each in (mean, std))
     if not all(0.0001 <= value <= 1 for value in std):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 CLASS_DEFAULTS: Mapping[str, object] = {
     "in_chans": 3,
@@ -38,33 +39,33 @@ class Builder:
     eps: float
     arguments: Mapping[str, object] = field(default_factory=dict)
 
-    def value(self, name: str) -> object:
+    def value(self, name: str) -> Any:
         return self.arguments.get(name, CLASS_DEFAULTS.get(name))
 
-    def differing(self, wanted: Mapping[str, object]) -> dict[str, object]:
+    def differing(self, wanted: Mapping[str, Any]) -> dict[str, object]:
         """What `model_args` has to say for the builder to build what is wanted."""
         return {name: value for name, value in wanted.items() if not self._gives(name, value, wanted)}
 
-    def fits(self, wanted: Mapping[str, object]) -> bool:
+    def fits(self, wanted: Mapping[str, Any]) -> bool:
         """Whether it is of the wanted size."""
         return all(self._gives(name, wanted[name], wanted) for name in (*SIZES, "mlp_ratio") if name in wanted)
 
-    def _gives(self, name: str, value: object, wanted: Mapping[str, object]) -> bool:
+    def _gives(self, name: str, value: Any, wanted: Mapping[str, Any]) -> bool:
         own, width = self.value(name), wanted.get("embed_dim")
         if name == "mlp_ratio" and isinstance(width, int):  # what counts are the hidden features
-            return int(width * float(own)) == int(width * float(value))  # type: ignore[arg-type]  # both are numbers
+            return int(width * float(own)) == int(width * float(value))
         if name == "swiglu_align_to" and own and value:  # a larger multiple does where it divides the features too
-            return int(own) >= int(value) and hidden_features(wanted) % int(own) == 0  # type: ignore[call-overload, no-any-return]
+            return int(own) >= int(value) and hidden_features(wanted) % int(own) == 0
         return own == value and (name in self.arguments or name in CLASS_DEFAULTS)
 
 
-def hidden_features(wanted: Mapping[str, object]) -> int:
+def hidden_features(wanted: Mapping[str, Any]) -> int:
     """How many features the first linear layer of a block gives."""
     width, ratio = wanted["embed_dim"], wanted["mlp_ratio"]
-    return int(width * ratio)  # type: ignore[operator]  # both are numbers
+    return int(width * ratio)
 
 
-def chosen(builders: Iterable[Builder], wanted: Mapping[str, object], otherwise: Builder) -> Builder:
+def chosen(builders: Iterable[Builder], wanted: Mapping[str, Any], otherwise: Builder) -> Builder:
     """The builder of the wanted size, which timm's own folders name; else the one that takes every size."""
     return next((builder for builder in builders if builder.fits(wanted)), otherwise)
 
