@@ -348,7 +348,7 @@ def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, r
                 f"{checkpoint.where} is a folder of Transformers already",
                 expected="a checkpoint of an original codebase, or `dtype` or `image_size` for another folder",
                 found="config.json and weights under the names of Transformers",
-                next_step=f"dinoport convert {checkpoint.where} FOLDER --to original, for the original's names",
+                next_step=f"dinoport convert {checkpoint.where} FOLDER --to original; or --to timm, or --to training",
             )
         return
     bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None
