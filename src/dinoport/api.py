@@ -172,8 +172,8 @@ def verify(
     Of a folder alone, `verify(folder)`, it says whether its files are those that its `dinoport.json` lists: that is
     what the folder claims of itself, and proves no model.
 
-    What was asked for when the folder was made is read from its `dinoport.json`, and what only that says is an
-    assumption of the verdict. What `request` gives goes before it; files of a head or of labels it has to give.
+    The folder's `dinoport.json` says how it was made. A value that nothing else says becomes an assumption of the
+    verdict. A value in `request` replaces the folder's; the files of a head or of labels have to be given there.
     The report's verdict says whether the two are equal. Raises NotProvenError, without a report, for a folder that is
     too damaged to be compared.
     """

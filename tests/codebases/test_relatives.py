@@ -158,7 +158,7 @@ NOT_THESE = """\
   try: leave `codebase` out"""
 
 NO_SUCH = """\
-mocov3 is no codebase that is known
+mocov3 is not a codebase that dinoport knows
   expected: dino, ibot, moco_v3, mae, msn, deit3, deit, timm_vit
   found: `codebase=mocov3`
   try: did you mean `codebase='moco_v3'`?"""

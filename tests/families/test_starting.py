@@ -216,7 +216,7 @@ def add_a_tensor(tree: Any) -> None:
     [
         (keep_the_student_from_sharing, "teacher.backbone.norm.bias of the target is not the tensor under student.mo"),
         (lose_a_tensor, "teacher.module.backbone.norm.bias of the target is missing"),
-        (add_a_tensor, "teacher.backbone.extra of the target is no part of this start"),
+        (add_a_tensor, "teacher.backbone.extra of the target does not belong to this start"),
     ],
 )
 def test_a_start_that_was_changed_is_not_equal(change: Callable[[Any], None], said: str, tmp_path: Path) -> None:

@@ -170,5 +170,5 @@ def test_a_classifier_is_left_out_and_said_to_be(tmp_path: Path) -> None:
     convert(source, tmp_path / "tuned", request, level="exact")
     report = start(tmp_path / "tuned", tmp_path / "start")
     reasons = {line.names: line.reason for line in report.accounting.dropped}
-    assert reasons["classifier.weight, classifier.bias"] == "a classifier is no part of self-supervised training"
+    assert reasons["classifier.weight, classifier.bias"] == "self-supervised training has no classifier"
     assert not any("classifier" in key for group in trained(tmp_path / "start").values() for key in group)

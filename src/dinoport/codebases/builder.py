@@ -82,7 +82,7 @@ def heads_setting(
 ) -> Weighed:
     """The number of heads: the user's word, else the training's, else what all published models have.
 
-    `reading` reads the weights. They choose where nobody says it and the width is no multiple of 64; with `weigh` they
+    `reading` reads the weights. They choose where nobody says it and 64 does not divide the width; with `weigh` they
     are held against every other value too. `published` is what a relative's models of this size have. Raises
     SettingError where nobody knows it, where the user's does not fit, and where the weights contradict what would be
     assumed.

@@ -69,7 +69,7 @@ class Start:
     warnings: tuple[str, ...] = ()
 
 
-NO_CLASSIFIER = "a classifier is no part of self-supervised training"
+NO_CLASSIFIER = "self-supervised training has no classifier"
 
 
 def rules_of(names: Sequence[str], carried: Sequence[str], made: Sequence[Rule] = ()) -> tuple[Rule, ...]:
@@ -114,7 +114,7 @@ def tensors_in(start: Start, tree: object) -> tuple[dict[str, TensorRef], list[P
         for key, tensor in there:
             if found.setdefault(name, tensor.renamed(name)) != tensor.renamed(name):
                 problems.append(Problem(_named(key), f"is not the tensor under {_named(there[0][0])}"))
-    problems += [Problem(_named(key), "is no part of this start") for key in stored]
+    problems += [Problem(_named(key), "does not belong to this start") for key in stored]
     return found, problems
 
 

@@ -127,7 +127,7 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
     return SettingError(
         f"{where} has no model with the names of {asked}"
         if asked in known
-        else f"{asked} is no codebase that is known",
+        else f"{asked} is not a codebase that dinoport knows",
         expected=", ".join(names) or "a file under an original's names",
         found=f"`codebase={asked}`",
         next_step=f"did you mean `codebase={close[0]!r}`?" if close else "leave `codebase` out",
