@@ -242,16 +242,22 @@ def _first_line(documented: Any) -> str:
 
 
 def conversions() -> Iterator[str]:
-    """What becomes what, one line for each class of each family."""
+    """What becomes what, one line for each class of each original; relatives have a link each."""
     rows = []
-    for family in FAMILIES:
+    for family in OWN:
         classes: dict[str, list[str]] = {}
         for example in EXAMPLES[family.name]:
             title = example.title[0].lower() + example.title[1:]
             classes.setdefault(f"`{target(family, example).form}`", []).append(title)
         for name, titles in classes.items():
-            rows.append((f"[{family.title}]({PAGES}/families/{family.name}.md)", "; ".join(titles), name))
+            rows.append((linked(family), "; ".join(titles), name))
     yield from table(("from", "what", "to"), rows)
+    yield f"Relatives are told apart and proven alike: {', '.join(map(linked, FAMILIES[len(OWN) :]))}."
+    yield ""
+
+
+def linked(family: Family) -> str:
+    return f"[{family.title}]({PAGES}/families/{family.name}.md)"
 
 
 def target(family: Family, example: Example) -> Target:
