@@ -230,7 +230,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
         convert(there, tmp_path / "new", to="original", level="exact", max_shard_bytes=1000)
     assert str(shards.value) == (
         "`max_shard_bytes` goes with a conversion to Transformers, not `to='original'`\n"
-        "  likely cause: an original is one file, however large\n  try: leave `max_shard_bytes` out"
+        "  likely cause: no other target is read from several files by an index\n  try: leave `max_shard_bytes` out"
     )
 
 

@@ -266,6 +266,13 @@ NO_YAML = "student: [\n"
         ("dinov3", {"image_size": 32}, "`image_size` resamples a table of positions, and this model has none"),
         ("vit", {"image_mean": (0.5, 0.5, 0.5)}, "`image_mean` has no place in a start for training"),
         ("vit", {"max_shard_bytes": 5000}, "`max_shard_bytes` goes with a conversion to Transformers, not `to='train"),
+        ("vit", {"pooler": "none"}, "`pooler` goes with a conversion to Transformers, not `to='training'`"),
+        ("vit", {"to": "timm", "pooler": "none"}, "`pooler` goes with a conversion to Transformers, not `to='timm'`"),
+        (
+            "vit",
+            {"to": "original", "class_name": "ViTModel"},
+            "`class_name` goes with a conversion to Transformers",
+        ),
         ("vit", {"to": "original", "config": "mine.yaml"}, "`config` goes with `to='training'`"),
         ("vit", {"to": "transformers", "ranks": 2}, "`ranks` goes with `to='training'`"),
     ],

@@ -298,6 +298,14 @@ OF_THE_SOURCE = (
 """What config.json says of a folder, or what a folder has not."""
 
 
+OF_TRANSFORMERS = {
+    "max_shard_bytes": "no other target is read from several files by an index",
+    "pooler": "only the classes of Transformers have a pooler",
+    "class_name": "it names a class of Transformers",
+}
+"""Options that no other target has a use for, and why."""
+
+
 def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
     """Raise UsageError for options that a folder of Transformers leaves undone."""
     asked = request.to_dict()
@@ -313,13 +321,11 @@ def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
             next_step="add `head=FILE`, or leave `head_name` out",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to != "transformers" and "max_shard_bytes" in asked:
+    if request.to != "transformers" and (unlike := [name for name in OF_TRANSFORMERS if name in asked]):
         raise UsageError(
-            f"`max_shard_bytes` goes with a conversion to Transformers, not `to={request.to!r}`",
-            cause="timm reads no index of several files"
-            if request.to == "timm"
-            else "an original is one file, however large",
-            next_step="leave `max_shard_bytes` out",
+            f"`{unlike[0]}` goes with a conversion to Transformers, not `to={request.to!r}`",
+            cause=OF_TRANSFORMERS[unlike[0]],
+            next_step=f"leave `{unlike[0]}` out",
         )
     if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):
         raise UsageError(
