@@ -83,7 +83,7 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
         api.convert(folder, tmp_path / "again", level="exact")
     assert str(error.value) == (
         f"{folder} is a folder of Transformers already\n"
-        "  expected: a checkpoint of an original codebase, or `dtype` or `image_size` for another folder\n"
+        "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
         f"  try: dinoport convert {folder} FOLDER --to original; or --to timm, or --to training"
     )

@@ -201,3 +201,13 @@ def test_the_other_copy_is_there_by_its_key(tmp_path: Path) -> None:
     own, other = (torch.load(path)[key]["module.norm.bias"] for key in ("target_encoder", "encoder"))
     assert torch.equal(load_file(tmp_path / "own" / "model.safetensors")["layernorm.bias"], own)
     assert torch.equal(load_file(tmp_path / "other" / "model.safetensors")["layernorm.bias"], other)
+
+
+def test_a_folder_becomes_one_of_another_class_that_computes_the_same(tmp_path: Path) -> None:
+    source = BY_NAME["tips"].write(tmp_path)
+    api.convert(source, tmp_path / "out", level="exact")
+    other = api.convert(tmp_path / "out", tmp_path / "other", class_name="Tipsv2VisionModel", level="exact")
+    assert other.class_name == "Tipsv2VisionModel"
+    assert not api.verify(source, tmp_path / "other", level="exact").verdict.failed
+    with pytest.raises(SettingError, match="ViTModel does not compute this model"):
+        api.convert(tmp_path / "out", tmp_path / "no", class_name="ViTModel", level="exact")

@@ -16,7 +16,7 @@ from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing, writing_of
 from dinoport.codebases.transform import transform_settings
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.errors import SettingError, UsageError
+from dinoport.errors import SettingError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.adapted import read_adapted
 from dinoport.finding.heads import HeadFile, head_file
@@ -34,6 +34,7 @@ from dinoport.progress import Progress, silent
 from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
+from dinoport.work.refusals import refuse_done, refuse_unused
 
 
 @dataclass
@@ -189,7 +190,7 @@ def prepare_opened(
     recorded: str | None = None,
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
-    _refuse_unused(checkpoint, request)
+    refuse_unused(checkpoint, request)
     with ExitStack() as files:
         head, opened = None, None
         if request.head is not None:
@@ -220,7 +221,7 @@ def prepare_opened(
                 refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
-            _refuse_done(checkpoint, model, provenance, request)
+            refuse_done(checkpoint, model, provenance, request)
         writing = writing_of(request.to)
         target = writing.target_of(model, request, _labels(request, model))
         if target.start:
@@ -286,90 +287,6 @@ def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
     from dinoport.codebases.transformers.labels import read_labels
 
     return read_labels(request.labels, classifier.classes)
-
-
-CHANGES = ("dtype", "image_size")
-"""What can be asked of a folder that is of the target's codebase already."""
-
-OF_THE_SOURCE = (
-    *("checkpoint_key", "prefix", "head", "head_name"),
-    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha", "codebase", "class_name"),
-)
-"""What config.json says of a folder, or what a folder has not."""
-
-
-OF_TRANSFORMERS = {
-    "max_shard_bytes": "no other target is read from several files by an index",
-    "pooler": "only the classes of Transformers have a pooler",
-    "class_name": "it names a class of Transformers",
-}
-"""Options that no other target has a use for, and why."""
-
-
-def _refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
-    """Raise UsageError for options that a folder of Transformers leaves undone."""
-    asked = request.to_dict()
-    of_folder = is_known_class(checkpoint.config or {})
-    if request.checkpoint_key is not None and request.prefix is not None:
-        raise UsageError(
-            "`checkpoint_key` and `prefix` both say where the model lies",
-            next_step="give one of the two",
-        )
-    if request.head_name is not None and request.head is None:
-        raise UsageError(
-            "`head_name` says which layer of the file that `head` gives",
-            next_step="add `head=FILE`, or leave `head_name` out",
-        )
-    names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
-    if request.to != "transformers" and (unlike := [name for name in OF_TRANSFORMERS if name in asked]):
-        raise UsageError(
-            f"`{unlike[0]}` goes with a conversion to Transformers, not `to={request.to!r}`",
-            cause=OF_TRANSFORMERS[unlike[0]],
-            next_step=f"leave `{unlike[0]}` out",
-        )
-    if request.to != "training" and (of_training := [name for name in ("config", "ranks") if name in asked]):
-        raise UsageError(
-            f"`{of_training[0]}` goes with `to='training'`",
-            found=f"`to={request.to!r}`",
-            next_step=f"add `to='training'`, or leave `{of_training[0]}` out",
-        )
-    untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
-    unused = {name: asked[name] for name in untaken if name in asked}
-    if of_folder and unused:
-        raise UsageError(
-            "the way back follows from the folder alone, and takes no options of a conversion"
-            if request.to == "original"
-            else "a folder of Transformers says itself what these options say of a checkpoint",
-            found=", ".join(f"`{name}`" for name in unused),
-            next_step="leave them out; convert the original again for another folder",
-        )
-
-
-def _refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, request: Request) -> None:
-    """Raise SettingError for a source that is the target's own already, where no change is asked for."""
-    changes = any(getattr(request, name) is not None for name in CHANGES)
-    if is_known_class(checkpoint.config or {}):
-        if request.to == "transformers" and not changes:
-            raise SettingError(
-                f"{checkpoint.where} is a folder of Transformers already",
-                expected="a checkpoint of an original codebase, or `dtype` or `image_size` for another folder",
-                found="config.json and weights under the names of Transformers",
-                next_step=f"dinoport convert {checkpoint.where} FOLDER --to original; or --to timm, or --to training",
-            )
-        return
-    bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None
-    if (
-        request.to == "original"
-        and not changes
-        and bare
-        and all(name == span.tensor.name for name, step in model.decoding.steps.items() for span in step.spans)
-    ):
-        raise SettingError(
-            f"{checkpoint.where} has the original's names already",
-            expected="a folder of Transformers, a training checkpoint, or another codebase's names",
-            found=f"a {checkpoint.format} of {model.title}",
-            next_step="leave `to='original'` out",
-        )
 
 
 def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]]:
