@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import pickle
 import shutil
@@ -69,6 +70,25 @@ def test_whatever_is_another_is_another_folder(source: Path, monkeypatch: pytest
     else:
         source = Path(shutil.copy2(source, source.with_name("copy.pth")))
     assert dinoport.load(source, request, level=level).folder != first
+
+
+def test_a_file_of_labels_that_changes_makes_another_folder(source: Path, tmp_path: Path) -> None:
+    from dinoport.formats.torch.writer import write_torch_file
+    from tests import formula
+    from tests.writing.stub_tensors import tensor
+
+    shapes = {"linear.weight": (2, tiny.ARCHITECTURE.width), "linear.bias": (2,)}
+    write_torch_file(
+        tmp_path / "head.pth", [tensor(name, formula.tensor(name, shape)) for name, shape in shapes.items()]
+    )
+    folders = []
+    for words in (["cat", "dog"], ["cow", "pig"]):
+        (tmp_path / "labels.json").write_text(json.dumps(words))
+        asked = {"head": tmp_path / "head.pth", "labels": str(tmp_path / "labels.json")}
+        loaded = dinoport.load(source, tiny.REQUEST, **asked)
+        assert set(loaded.model.config.id2label.values()) == set(words)
+        folders.append(loaded.folder)
+    assert folders[0] != folders[1]
 
 
 def test_a_folder_that_was_changed_is_told_where_it_is_asked_for(source: Path) -> None:

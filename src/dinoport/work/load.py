@@ -15,10 +15,10 @@ from dinoport import __version__
 from dinoport.errors import MissingPackageError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.remote.caches import own_cache
-from dinoport.finding.sources import locate
 from dinoport.formats.transformers_folder import PROCESSOR, read_json
 from dinoport.progress import Progress
 from dinoport.request import Request
+from dinoport.work.conversion import prepare
 from dinoport.work.folder import REPORT
 
 EDGE_BYTES = 1024**2
@@ -108,17 +108,14 @@ def loaded(
 
 
 def _key(source: str | Path, request: Request, level: str, on_progress: Progress) -> str:
-    """What a folder of the cache is called: another one for a source that is not the same, to the nanosecond."""
-    places = [locate(source, on_progress, head=request.head)]
-    if isinstance(request.head, (str, Path)) and Path(request.head).exists():
-        places.append(locate(request.head, on_progress))
-    files: list[object] = []
-    for located in places:
-        with located.open(on_progress) as checkpoint:
-            files += [_traits(each) for each in checkpoint.sources]
-            files.append([str(checkpoint.config), str(checkpoint.run)])
-    key = [__version__, level, {**request.to_dict(), "head": str(request.head)}, files]
-    return hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()[:40]
+    """What a folder of the cache is called: another one for a source that is not the same, to the nanosecond.
+
+    Whatever else lies beside the source and decides something shows in the documents that would be written.
+    """
+    with prepare(source, request, on_progress) as conversion:
+        files = [_traits(each) for each in conversion.sources]
+        key = [__version__, level, request.to_dict(), files, conversion.documents, list(map(str, conversion.settings))]
+    return hashlib.sha256(json.dumps(key, default=str, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _traits(source: ByteSource) -> list[object]:
