@@ -13,6 +13,9 @@ import pytest
 from dinoport.formats.safetensors import writer
 from tests.command_line import Done, Run
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
