@@ -17,7 +17,7 @@ from dinoport.exports.graph import Graph, Input, Node
 from dinoport.exports.reading import read_export
 from tests import tiny
 from tests.exports import writing
-from tests.exports.writing import FLOAT, constant, graph, model, number, run, runs
+from tests.exports.writing import FLOAT, constant, graph, model, number, run, runs, varint
 
 PICTURE = Input("x", FLOAT, (1, 3, 8, 8))
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -46,6 +46,7 @@ def within(depth: int) -> Graph:
 
 HUGE = b"".join(number(1, size) for size in (2**39, 2**39)) + number(2, 1) + run(8, "weight") + run(9, b"")
 LYING = b"".join(number(1, size) for size in (1000, 1000)) + number(2, 1) + run(8, "weight") + run(9, bytes(8))
+FLOATS = number(1, 1) + number(2, 7) + run(8, "weight") + varint(4 << 3 | 5) + b"\xff\xff\xff\x7f"
 TEXTS = number(1, 1) + number(2, 8) + run(8, "weight") + run(6, b"text")
 
 UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -59,6 +60,7 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
     "an output of nothing": (lambda: of(outputs=("nowhere",)), "the output 'nowhere'"),
     "a tensor of 2^78 numbers": (lambda: holding(HUGE), "weight of shape"),
     "a shape that lies": (lambda: holding(LYING), "weight: shape (1000, 1000) in 8 bytes"),
+    "floats for whole numbers": (lambda: holding(FLOATS), "weight of int64 with numbers in field 4"),
     "texts": (lambda: holding(TEXTS), "of texts or segments"),
     "an unknown type": (lambda: holding(number(2, 99) + run(8, "weight")), "weight of ONNX's type 99"),
     "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a name that is none"),

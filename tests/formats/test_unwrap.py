@@ -21,6 +21,11 @@ def tensor(*shape: int) -> TensorRef:
     return TensorRef("", values.dtype, values.shape, ArrayValues(values))
 
 
+def module(name: str, **parts: object) -> Opaque:
+    """A pickled nn.Module with these parts; the others are empty, as torch writes them."""
+    return Opaque(name, (), {"_parameters": {}, "_buffers": {}, "_modules": {}, "_state_dict_hooks": {}} | parts)
+
+
 def found(tree: object, size_bytes: int = 1000) -> list[StateDict]:
     return state_dicts(Checkpoint("file.pth", "torch zip file", tree, (Memory(bytes(size_bytes)),)))
 
@@ -129,12 +134,35 @@ def test_branches_within_one_dict_are_told_apart():
 
 
 def test_a_module_that_was_pickled_whole():
-    norm = Opaque("torch.nn.LayerNorm", (), {"_parameters": {"weight": tensor(), "bias": None}, "_modules": {}})
-    model = Opaque("VisionTransformer", (), {"_parameters": {"cls_token": tensor()}, "_modules": {"norm": norm}})
+    norm = module("torch.nn.LayerNorm", _parameters={"weight": tensor(), "bias": None})
+    model = module("VisionTransformer", _parameters={"cls_token": tensor()}, _modules={"norm": norm})
     [state] = found({"teacher": model})
     assert (state.branch, list(state.tensors)) == ("teacher", ["cls_token", "norm.weight"])
     [state] = found(model)
     assert list(state.tensors) == ["cls_token", "norm.weight"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"_parameters": 0}, "_parameters that are no dict of names"),
+        ({"_buffers": None}, "_buffers that are no dict of names"),
+        ({"_modules": ()}, "_modules that are no dict of names"),
+        ({"_modules": {1: None}}, "_modules that are no dict of names"),
+        ({"_state_dict_hooks": {0: Opaque("function")}}, "a module whose state_dict is made in its own way: it has "
+         "_state_dict_hooks"),
+        ({"_state_dict_pre_hooks": ()}, "a module whose state_dict is made in its own way: it has "
+         "_state_dict_pre_hooks"),
+        ({"state_dict": 1}, "a module whose state_dict is made in its own way: it has state_dict"),
+        ({"_save_to_state_dict": None}, "a module whose state_dict is made in its own way: it has _save_to_state_dict"),
+    ],
+)  # fmt: skip
+def test_a_module_whose_state_dict_torch_would_not_make_so(changed, what):
+    """Each was read in silence once, where torch raises an error or calls what the file names."""
+    norm = module("torch.nn.LayerNorm", _parameters={"weight": tensor()})
+    assert found({"model": norm})
+    norm.state |= changed
+    assert refused({"model": norm}) == unsound(what)
 
 
 def test_one_dict_under_two_names_is_told_once():
@@ -211,9 +239,9 @@ def test_a_dict_within_itself():
 
 
 def test_a_module_within_itself():
-    module = Opaque("Module", (), {"_modules": {}})
-    module.state = {"_modules": {"again": module}}
-    assert refused({"model": module}) == unsound("modules that nest too deep or share too much")
+    itself = module("Module")
+    itself.state["_modules"]["again"] = itself
+    assert refused({"model": itself}) == unsound("modules that nest too deep or share too much")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202egnp.exe", "a" * 1001])

@@ -184,9 +184,13 @@ def shared_tensor() -> bytes:
     return b"}(" + text("first") + wide + put(0) + b"".join(text(f"n{n}") + get(0) for n in range(49_000)) + b"u."
 
 
+NO_TENSORS = b"}" + text("_parameters") + b"}s" + text("_buffers") + b"}s"
+"""The attributes of a module that has no tensors, but for its modules."""
+
+
 def shared_module() -> bytes:
     """Time and memory: a module that holds one module under many names, which holds one under many names …"""
-    module = b"cmodule\nClass\n)R}" + text("_modules") + b"}(%bus" + b"b"
+    module = b"cmodule\nClass\n)R" + NO_TENSORS + text("_modules") + b"}(%bus" + b"b"
     children = b"".join(text(f"m{n}") + get(0) for n in range(300))
     parts = [b"}" + text("model"), module % b"", put(0)]
     for _ in range(60):
@@ -196,7 +200,7 @@ def shared_module() -> bytes:
 
 def module_within_itself() -> bytes:
     """Time: a module that holds itself."""
-    module = b"cmodule\nClass\n)R" + put(0) + b"}" + text("_modules") + b"}" + text("m") + get(0) + b"ssb"
+    module = b"cmodule\nClass\n)R" + put(0) + NO_TENSORS + text("_modules") + b"}" + text("m") + get(0) + b"ssb"
     return b"}" + text("model") + module + b"s."
 
 

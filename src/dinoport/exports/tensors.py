@@ -34,6 +34,15 @@ DTYPES: dict[int, np.dtype[Any]] = {
 }
 """By ONNX's number. What is narrower than a byte, complex, or a text is not read."""
 
+NUMBERS: dict[int, tuple[str, ...]] = {
+    4: ("float32",),
+    5: ("int32", "int16", "int8", "uint8", "bool", "float16", "bfloat16"),
+    7: ("int64",),
+    10: ("float64",),
+    11: (),
+}
+"""Which tensors have their numbers in which field of TensorProto, by `onnx.proto`; the last holds types not read."""
+
 
 class Tensors:
     """Those of one file. `files` are the others that some of them lie in, by name; the caller closes them."""
@@ -46,9 +55,11 @@ class Tensors:
         """TensorProto: its values lie in the file as bytes, in another file, or are few and written one by one."""
         name, code, shape, location = "", 0, [], 0
         raw: Run | None = None
+        fields = set[int]()
         external: dict[str, str] = {}
         unpacked: list[int | float] = []
         for number, value in message.fields():
+            fields.add(number)
             if number == 1:
                 shape += [value] if isinstance(value, int) else list(value.varints()) if isinstance(value, Run) else []
             elif number == 2 and isinstance(value, int):
@@ -79,6 +90,9 @@ class Tensors:
             raise self.wire.broken(f"{name} of ONNX's type {code}", f"one of {', '.join(map(str, DTYPES.values()))}")
         if len(shape) > MAX_AXES or any(size >= 2**40 for size in shape) or prod(shape) >= 2**40:
             raise self.wire.broken(f"{name} of shape {short_text(shape)}", "the shape of a weight")
+        if of_others := sorted(field for field in fields & NUMBERS.keys() if dtype.name not in NUMBERS[field]):
+            found = f"{name} of {dtype} with numbers in field {of_others[0]}"
+            raise self.wire.broken(found, f"numbers of {' or '.join(NUMBERS[of_others[0]])} there")
         if location:
             return self._external(name, dtype, shape, external)
         if unpacked:

@@ -20,7 +20,7 @@ from dinoport.errors import DinoportError
 from dinoport.finding.unwrap import state_dicts
 from dinoport.finding.whole import SKIPPED
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.torch.modules import module_state_dict
+from dinoport.formats.torch.modules import is_module, module_state_dict
 from dinoport.formats.torch.rebuilding import NoValues
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.torch.unknown_steps import UnknownSteps
@@ -113,7 +113,7 @@ def ours(path: Path) -> Answer:
     try:
         with _noting() as steps, open_checkpoint(path) as checkpoint:
             tensors = _flat(checkpoint.tree)
-            if any(described[2] != "meta" for described in tensors.values()):
+            if any(described[2] not in ("meta", "object") for described in tensors.values()):
                 state_dicts(checkpoint)
             return Answer(tensors, unknown_steps=bool(steps))
     except DinoportError as error:
@@ -142,8 +142,8 @@ def _flat(tree: object) -> dict[str, list[Any]]:
         if isinstance(node, TensorRef):
             found["/".join(path)] = _described(node)
         elif isinstance(node, Opaque):
-            if node.is_tensor:
-                found["/".join(path)] = ["", [], "unread"]
+            if not is_module(node):
+                found["/".join(path)] = ["", [], "unread" if node.is_tensor else "object"]
             try:
                 pending += [((*path, name), child) for name, child in module_state_dict(node).items()]
             except ValueError as error:
@@ -168,7 +168,7 @@ def difference(mine: Answer, theirs: Sequence[Answer]) -> str | None:
     for answer in theirs:
         if answer.tensors is None:
             if not (answer.outside or mine.unknown_steps) and any(
-                found[2] not in ("unread", "meta") for found in mine.tensors.values()
+                found[2] not in ("unread", "object", "meta") for found in mine.tensors.values()
             ):
                 return f"read here alone: the genuine reader says {answer.reason}"
             continue
@@ -181,5 +181,5 @@ def difference(mine: Answer, theirs: Sequence[Answer]) -> str | None:
 
 
 def _may_differ(name: str, here: list[Any] | None, there: list[Any] | None) -> bool:
-    """Whether a tensor is said to be unread here, or lies where no model is taken from."""
-    return (here is not None and here[2] == "unread") or (here is None and name.split("/")[0] in SKIPPED)
+    """Whether a tensor is said to be unread here, as a tensor or an object, or lies where no model is taken from."""
+    return (here is not None and here[2] in ("unread", "object")) or (here is None and name.split("/")[0] in SKIPPED)

@@ -12,6 +12,12 @@ from dinoport.tensor import TensorRef
 KINDS = frozenset({"_parameters", "_buffers", "_modules"})
 """What an nn.Module keeps its tensors and other modules in."""
 
+HOOKS = ("_state_dict_pre_hooks", "_state_dict_hooks")
+"""Of an nn.Module: functions that may change what its state_dict holds."""
+
+METHODS = ("state_dict", "_save_to_state_dict")
+"""Of an nn.Module: what an attribute of the same name would stand for when its state_dict is made."""
+
 MAX_MODULE_DEPTH = 64
 """Modules in modules of a pickled nn.Module; a ViT has five."""
 
@@ -28,6 +34,9 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
         prefix, node, depth = pending.pop()
         if not isinstance(node, Opaque) or not isinstance(node.state, dict):
             continue
+        if not is_module(node):
+            continue
+        _refuse_own_state_dict(node.state)
         own, modules = _own_tensors(node.state), _children(node.state, "_modules")
         steps += len(own) + len(modules)
         if steps > MAX_TENSORS or depth > MAX_MODULE_DEPTH or len(prefix) > MAX_NAME_CHARACTERS:
@@ -40,6 +49,12 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
             raise ValueError(f"a module within {prefix or 'a module'} that is no module")
         pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(modules.items()))]
     return found
+
+
+def _refuse_own_state_dict(state: Mapping[str, object]) -> None:
+    """Raise ValueError for a module whose state_dict is not what an nn.Module's own methods make of its parts."""
+    if given := [name for name in METHODS if name in state] + [name for name in HOOKS if state.get(name, {}) != {}]:
+        raise ValueError(f"a module whose state_dict is made in its own way: it has {given[0]}")
 
 
 def _own_tensors(state: Mapping[str, object]) -> dict[str, TensorRef]:
@@ -59,7 +74,7 @@ def _own_tensors(state: Mapping[str, object]) -> dict[str, TensorRef]:
 
 
 def _children(state: Mapping[str, object], kind: str) -> Mapping[str, object]:
-    children = state.get(kind) or {}
+    children = state.get(kind)
     if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
         raise ValueError(f"{kind} that are no dict of names")
     return children

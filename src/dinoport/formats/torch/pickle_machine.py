@@ -41,6 +41,9 @@ MAX_MEMO_INDEX = 2**31
 NEW_BY_CALL = frozenset({"torch.nn.parameter.Parameter", "torch.nn.Parameter"})
 """Classes whose `__new__` does all that a call does; that of a container ignores its arguments."""
 
+WITHOUT_ATTRIBUTES = frozenset({"torch.device", "torch.layout", "builtins.object", "numpy.scalar"})
+"""Objects of Python's and torch's own that take no state; setting it raises an error there."""
+
 Builder: TypeAlias = Callable[..., object]
 
 
@@ -182,6 +185,8 @@ class PickleMachine:
     def _build(self, state: object) -> None:
         """What stands for setting an object's state."""
         target = self.top
+        if isinstance(target, Opaque) and target.name in WITHOUT_ATTRIBUTES:
+            raise self.broken(f"state for a {target.name}, which has none,")
         if isinstance(target, Opaque) and target.state is None:
             target.state = self._attributes(state)
             if target.is_tensor or target.state is state:
