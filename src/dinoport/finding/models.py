@@ -17,7 +17,7 @@ from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.places import full_prefix
-from dinoport.finding.strays import refuse_strays
+from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.finding.whose import whose
@@ -123,6 +123,7 @@ def read_model(
     if timm:
         timm.refuse_unlike(checkpoint.where, reading.architecture)
     outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
