@@ -66,9 +66,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.mark.parametrize("name", READ_BESIDE)
-def test_what_transformers_reads_beside_a_config(
-    hub: Hub, folder: Path, tmp_path: Path, name: str
-) -> None:
+def test_what_transformers_reads_beside_a_config(hub: Hub, folder: Path, tmp_path: Path, name: str) -> None:
     """An adapter there would be merged into the weights by whoever loads the repository, and was passed over here."""
     hub.commit("a", {**files_of(folder), name: b"{}"})
     with pytest.raises(SettingError, match=rf"found: {name} beside it"):

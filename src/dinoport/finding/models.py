@@ -118,6 +118,7 @@ def read_model(
         beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
+    whose_it_is = told.setting_beside(reading.settings)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
     if timm:
@@ -146,7 +147,7 @@ def read_model(
         family=family,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
+        settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
         classifier=classifier,
         labels=labels,
