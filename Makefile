@@ -92,12 +92,12 @@ FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config p
 FUZZERS := $(addprefix fuzz-,$(FUZZ_TARGETS))
 
 # A minute for each reader, two at once with `make -j 2 -O fuzz`, one alone with `make fuzz-zip`; before a release,
-# FUZZ_SECONDS=3600. What is found lies in .fuzz/ as a file that makes it again.
+# FUZZ_SECONDS=3600. FUZZ_SEED makes the same inputs again; without it they are others each time. What is found lies in .fuzz/ as a file that makes it again.
 .PHONY: $(FUZZERS)
 fuzz: $(FUZZERS)
 
 $(FUZZERS): fuzz-%: $(VENV_FUZZ)/.ready
-	$(VENV_FUZZ)/bin/python -m tests.fuzz.watch $* $(FUZZ_SECONDS)
+	$(VENV_FUZZ)/bin/python -m tests.fuzz.watch $* $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 $(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
 	$(PYTHON) -m venv $(VENV_FUZZ)
@@ -148,7 +148,7 @@ clean:
 # other, so that `make -j 2 fuzz fuzz-differential` keeps two cores busy.
 DIFFERENTIAL_SECONDS ?= $(FUZZ_SECONDS)
 SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
-DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
+DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
 
 fuzz-differential: setup $(SAFETENSORS)

@@ -17,7 +17,7 @@ from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.places import full_prefix
-from dinoport.finding.strays import refuse_strays
+from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.finding.whose import whose
@@ -118,11 +118,13 @@ def read_model(
         beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
+    whose_it_is = told.setting_beside(reading.settings)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
     if timm:
         timm.refuse_unlike(checkpoint.where, reading.architecture)
     outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
@@ -145,7 +147,7 @@ def read_model(
         family=family,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
+        settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
         classifier=classifier,
         labels=labels,
