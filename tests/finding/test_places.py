@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
 
 MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
-HEADS = {"vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
+MODELS |= {"deep": replace(models.V2, depth=3)}
+HEADS = {"deep": {"num_heads": 1}, "vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
 
 PARTS = ("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "wrapped_model", "_model", "vision_tower")
 
@@ -125,19 +127,25 @@ def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
 HURT = {
     "a tensor": ("vit", "norm.weight", None, ["norm.weight is missing"]),
     "a bias of one block": (
-        "vit", "blocks.1.mlp.fc1.bias", None, ["blocks.1.mlp.fc1.bias is missing, though other blocks have it"]),
+        "deep", "blocks.1.mlp.fc1.bias", None, ["blocks.1.mlp.fc1.bias is missing, though other blocks have it"]),
     "the first of a part": (
-        "dinov2", "blocks.0.ls1.gamma", None, ["blocks.0.ls1.gamma is missing, though other blocks have it"]),
+        "deep", "blocks.0.ls1.gamma", None, ["blocks.0.ls1.gamma is missing, though other blocks have it"]),
     "the table": ("dinov2", "pos_embed", None, ["pos_embed is missing"]),
     "the CLS token": ("dinov2", "cls_token", None, ["cls_token is missing"]),
     "the patches": ("dinov3", "patch_embed.proj.weight", None, ["patch_embed.proj.weight is missing"]),
     "the stem": ("convnext", "downsample_layers.0.0.weight", None, ["downsample_layers.0.0.weight is missing"]),
     "a shape": ("dinov3", "norm.weight", (7,), ["norm.weight has shape (7,) where (64,) was expected"]),
     "a shape of one block": (
-        "dinov2", "blocks.0.norm1.weight", (7,), ["blocks.0.norm1.weight has shape (7,) where (64,) was expected"]),
+        "deep", "blocks.0.norm1.weight", (7,), ["blocks.0.norm1.weight has shape (7,) where other blocks have (64,)"]),
 }  # fmt: skip
 
-TITLES = {"vit": "a DINO ViT", "dinov2": "a DINOv2 ViT", "dinov3": "a DINOv3 ViT", "convnext": "a DINOv3 ConvNeXt"}
+TITLES = {
+    "deep": "a DINOv2 ViT",
+    "vit": "a DINO ViT",
+    "dinov2": "a DINOv2 ViT",
+    "dinov3": "a DINOv3 ViT",
+    "convnext": "a DINOv3 ConvNeXt",
+}
 
 
 @pytest.mark.parametrize("hurt", HURT)

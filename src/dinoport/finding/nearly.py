@@ -14,7 +14,7 @@ from dinoport.finding.places import NOT_PART, full_prefix, naming_of_names, prob
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.text import as_word
-from dinoport.tensor import ArrayValues, Shape, TensorRef, shape_text
+from dinoport.tensor import ArrayValues, Shape, TensorRef
 
 BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\.")
 """What stands before the name of a tensor in a block, with the block's number."""
@@ -29,8 +29,8 @@ VOWELS = tuple("AEIO")
 
 OF_A_MODEL = frozenset({
     "cls_token", "mask_token", "register_tokens", "storage_tokens", "reg_token", "pos_embed", "patch_embed",
-    "rope_embed", "blocks", "norm", "norms", "downsample_layers", "stages", "embeddings", "encoder", "layer", "layers", "model",
-    "layernorm", "layer_norm", "pooler",
+    "rope_embed", "blocks", "norm", "norms", "downsample_layers", "stages", "embeddings", "encoder", "layer", "layers",
+    "model", "layernorm", "layer_norm", "pooler",
 })  # fmt: skip
 """How names of models begin; others may lie beside them."""
 
@@ -43,12 +43,14 @@ MAX_PLACES = 64
 def refuse_nearly(where: str, place: StateDict) -> None:
     """Raise PlanError for a place with known names that are not all there, in one sentence with what is at fault.
 
-    Of a file that is one model, only where its sizes cannot be read, so that nothing else says it.
+    Of a file that is one model, only where a tensor is missing without which its sizes cannot be read.
     """
-    if place.is_inner or _is_unreadable(place):
+    if place.is_inner:
         whole, lines = faults(place)
-        if lines:
-            raise _error(where, whole, lines)
+    else:
+        whole, lines = _but_one(place, with_more=True) if _is_unreadable(place) else (place, [])
+    if lines:
+        raise _error(where, whole, lines)
 
 
 def refuse_without_one(where: str, states: Iterable[StateDict]) -> None:
@@ -127,7 +129,7 @@ def uneven(shapes: Mapping[str, Shape]) -> Iterator[str]:
         gone = [f"{begin}{number}" for number in range(max(own)) if number not in own]
         yield from (f"{name} is missing, though there is {begin}{max(own)}" for name in fold_names(gone))
         usual = {leaf for leaf, count in Counter(leaf for block in own.values() for leaf in block).items()
-                 if 2 * count >= len(own)}  # fmt: skip
+                 if 2 * count > len(own)}  # fmt: skip
         gone = [
             f"{begin}{number}.{leaf}" for leaf in sorted(usual) for number, block in own.items() if leaf not in block
         ]
@@ -137,8 +139,7 @@ def uneven(shapes: Mapping[str, Shape]) -> Iterator[str]:
             shape, count = counted.most_common(1)[0]
             for number, block in own.items() if 2 * count > len(own) else ():
                 if block.get(leaf, shape) != shape:
-                    found_shape = shape_text(block[leaf])
-                    yield f"{begin}{number}.{leaf} has shape {found_shape} where other blocks have {shape_text(shape)}"
+                    yield f"{begin}{number}.{leaf} has shape {block[leaf]} where other blocks have {shape}"
 
 
 def _beginnings(state: StateDict) -> Iterator[StateDict]:

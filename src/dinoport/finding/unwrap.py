@@ -269,7 +269,7 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
 def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
     """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
 
-    All stay as they are where more than one may be the backbone's own.
+    All stay as they are where two of one shape may be the backbone's own.
     """
     first: dict[str, _Named] = {}
     twice = {
@@ -281,7 +281,10 @@ def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
     bare = {each.removed for each in names if each.name in ANCHORS}
     backbones = bare or {each.removed for each in names if each.name.endswith(ANCHORS)}
     own = {each.name for each in names if each.name in twice and each.removed in backbones}
-    if not backbones or (own and len(bare) != 1):
+    shapes = {(each.name, each.tensor.shape) for each in names if each.removed in backbones}
+    doubtful = any((each.name, each.tensor.shape) in shapes for each in names
+                   if each.name in own and each.removed not in backbones)  # fmt: skip
+    if not backbones or doubtful or (own and len(bare) != 1):
         return names
     if any(each.name in own and not each.removed for each in names):  # which has no longer name to be told by
         return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
