@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ class Example(NamedTuple):
 
 RELATIVES = tuple(
     naming
-    for name in (*(name for names in catalogue.RELATIVES.values() for name in names), "ijepa", catalogue.UNKNOWN)
+    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", catalogue.UNKNOWN))
     if (naming := naming_of(name))
 )
 """Relatives of these families: a page of theirs is made as a whole."""

@@ -46,14 +46,16 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
     """Open a folder of Transformers. Raises CheckpointError where its files contradict each other."""
     files: Files = {}
     config = _object(folder, CONFIG, files)
-    report = _object(folder, REPORT, {})
+    report, processor = _object(folder, REPORT, {}), _object(folder, PROCESSOR, {})
     try:
         tree: object = _weights(folder, files)
     except BaseException:
         for source in _sources(files):
             source.close()
         raise
-    return Checkpoint(folder.where, _kind(config), tree, _sources(files), config, report, files=files)
+    return Checkpoint(
+        folder.where, _kind(config), tree, _sources(files), config, report, processor=processor, files=files
+    )
 
 
 def _kind(config: Mapping[str, object] | None) -> str:

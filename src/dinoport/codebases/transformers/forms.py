@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.spelling import spelled
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
@@ -47,13 +49,14 @@ def _is_plain(architecture: Any) -> bool:
 def _has_other_tokens(architecture: Any) -> bool:
     """Whether a ViT is what the classes of DeiT, I-JEPA or BEiT compute, and no others."""
     own = architecture.distillation_token or architecture.pooled_norm or not architecture.cls_token
-    own = own and (architecture.cls_token or architecture.classifier is None)
+    own = own and (architecture.cls_token or architecture.classifier is None) and not architecture.decoder
     return own and not (architecture.registers or architecture.layer_scale or architecture.feed_forward != "mlp")
 
 
 def _is_dinov2(architecture: Any) -> bool:
     own = not _is_plain(architecture)
-    return own and architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
+    others = architecture.distillation_token or architecture.pooled_norm or architecture.decoder
+    return own and architecture.cls_token and not others
 
 
 def _is_tips(architecture: Any) -> bool:
@@ -61,6 +64,10 @@ def _is_tips(architecture: Any) -> bool:
     whole = architecture.registers and architecture.layer_scale and architecture.mask_token and architecture.qkv_bias
     biased = architecture.proj_bias and architecture.ffn_bias and architecture.feed_forward == "mlp"
     return whole and biased and architecture.interpolation.kernel == "bilinear" and architecture.classifier is None
+
+
+def _is_whole_mae(architecture: Any) -> bool:
+    return architecture.decoder is not None
 
 
 FORMS: tuple[Form, ...] = (
@@ -94,6 +101,8 @@ FORMS: tuple[Form, ...] = (
         fits=_is_dinov2,
     ),
     Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
+    Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain),
+    Form("vit", "vit_mae", {"vit_mae": "ViTMAEForPreTraining"}, ("ViTMAEForPreTraining",), fits=_is_whole_mae),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
     Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),
@@ -114,6 +123,13 @@ def class_name_of(config: Mapping[str, object]) -> str:
     if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
         return architectures[0]
     return MODEL_TYPES.get(str(config.get("model_type")), "")
+
+
+def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder of a known class came from, and the table of its `names`, whichever version saved it."""
+    code = CLASSES[class_name_of(config)].code
+    family, rules = code.sketch(where, config)
+    return family, spelled(rules, names, getattr(code, "SAVED", ()))
 
 
 def is_known_class(config: Mapping[str, object]) -> bool:
