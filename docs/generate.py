@@ -62,6 +62,7 @@ class Example(NamedTuple):
     title: str
     architecture: Any
     classifier: str | None = None
+    class_name: str | None = None
 
     def model(self, family: Family) -> Model:
         return Model(
@@ -134,7 +135,9 @@ EXAMPLES: dict[str, Sequence[Example]] = {
     **{
         naming.family: tuple(
             {
-                case.class_name: Example(case.title, case.architecture, case.classifier or None)
+                case.class_name: Example(
+                    case.title, case.architecture, case.classifier or None, case.request.class_name
+                )
                 for case in relatives.CASES
                 if case.family == naming.family
             }.values()
@@ -262,7 +265,7 @@ def linked(family: Family) -> str:
 
 
 def target(family: Family, example: Example) -> Target:
-    return target_of(example.model(family), Request(), None)
+    return target_of(example.model(family), Request(class_name=example.class_name), None)
 
 
 def of_family(family: Family) -> Iterator[str]:

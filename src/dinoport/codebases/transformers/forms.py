@@ -22,7 +22,8 @@ class Form:
     """A class and its relatives. `model_types` leads from what a config calls a model to the class that it means.
 
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
-    `has_table` says that there is a table of positions, which Transformers resamples for other sizes.
+    `has_table` says that there is a table of positions, which Transformers resamples for other sizes. `family` is the
+    one whose models are looked for in it, where another class computes the same for all.
     `module` is imported once a form is chosen. It has `target(model, request, labels)`, and `sketch(where, config)`,
     which gives the name of the family that a folder came from and the table of its names.
     """
@@ -34,6 +35,7 @@ class Form:
     cell: int | None = None
     has_table: bool = False
     fits: Callable[[Any], bool] = lambda architecture: True
+    family: str = ""
 
     @property
     def code(self) -> Any:
@@ -101,7 +103,7 @@ FORMS: tuple[Form, ...] = (
         fits=_is_dinov2,
     ),
     Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
-    Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain),
+    Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain, "msn"),
     Form("vit", "vit_mae", {"vit_mae": "ViTMAEForPreTraining"}, ("ViTMAEForPreTraining",), fits=_is_whole_mae),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
@@ -143,7 +145,8 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     Raises UnknownModelError where none does, and SettingError for a request that does not fit it.
     """
     architecture = model.architecture
-    fitting = [form for form in FORMS if form.network == architecture.network.name and form.fits(architecture)]
+    own = [form for form in FORMS if form.family in ("", model.family.name)]
+    fitting = [form for form in own if form.network == architecture.network.name and form.fits(architecture)]
     made = [_target_or_problem(form, model, request, labels) for form in fitting]
     found = [each for each in made if isinstance(each, Target)]
     problems = [each for each in made if isinstance(each, SettingError)]

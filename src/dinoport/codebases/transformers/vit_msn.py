@@ -16,9 +16,9 @@ KIND = of_vit.Kind("vit_msn", "ViTMSNModel", "", (*of_vit.RULES, *of_vit.ATTENTI
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """Raises SettingError for another's ViT: nobody would look for it under this name."""
-    if model.family.name != "msn" or model.architecture.classifier is not None:
-        raise SettingError(f"{KIND.backbone} is for backbones of MSN")
+    """Raises SettingError for a classifier, which has another class."""
+    if model.architecture.classifier is not None:
+        raise SettingError(f"{KIND.backbone} has no classifier")
     return of_vit.target(model, request, labels, KIND)
 
 
