@@ -128,7 +128,9 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     """The place that the user names, as the file's keys and parts of names joined by dots."""
     known = [state for state in candidates if naming_of_names(state.tensors) is not None]
     found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
-    place = found.get(f"{prefix.rstrip('.')}.".lstrip("."))
+    copies = {copy: place for place in found.values() for copy in place.copies}
+    asked = f"{prefix.rstrip('.')}.".lstrip(".")
+    place = found.get(asked, copies.get(asked))
     if place is None:
         close = [f"`prefix={name!r}`" for name in _like(prefix, found)]
         raise SettingError(

@@ -12,7 +12,7 @@ from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.finding.attributes import stated_by
+from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -76,7 +76,7 @@ def read_model(
         return _of_folder(checkpoint, weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
-    wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
+    wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
@@ -333,11 +333,12 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
 
 def _of_branches(found: Found, key: str | None) -> list[str]:
     names = [state.label for state in found.others]
+    same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
     if not names:
-        return []
+        return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})"]
+    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 
 def _of_gaps(checkpoint: Checkpoint) -> list[str]:
