@@ -51,9 +51,10 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: shown(worded(str(value))) if type(value) is str else value,  # markup was shown before
+        finalize=lambda value: shown(worded(value)) if type(value) is str else value,  # markup was shown before
     )
-    environment.filters |= {"size": size_text, "figure": figure, "unbroken": lambda text: unbroken(worded(text))}
+    filters: dict[str, Callable[[Any], object]] = {"size": size_text, "figure": figure}
+    environment.filters |= {**filters, "unbroken": lambda text: unbroken(worded(text))}
     proofs = report.proofs
     diagnosis = proofs.diagnosis
     return environment.get_template("page.html.j2").render(
