@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dinoport.report.report import Report
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dinoport.report.report import Report
 
 OF_SETTINGS = ("the number of heads", "eps", "the activation", "the classifier takes")
 """How a cause begins that is a value of a config, and no weight."""
