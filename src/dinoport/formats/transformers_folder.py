@@ -32,6 +32,9 @@ INDEX = ".index.json"
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
 
+READ_BESIDE = ("adapter_config.json", "processor_config.json")
+"""Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
+
 Files: TypeAlias = dict[str, bytes | ByteSource]
 
 MAX_SHARDS = 1000
@@ -46,16 +49,32 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
     """Open a folder of Transformers. Raises CheckpointError where its files contradict each other."""
     files: Files = {}
     config = _object(folder, CONFIG, files)
-    report, processor = _object(folder, REPORT, {}), _object(folder, PROCESSOR, {})
+    report = _object(folder, REPORT, {})
     try:
         tree: object = _weights(folder, files)
     except BaseException:
         for source in _sources(files):
             source.close()
         raise
+    beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
     return Checkpoint(
-        folder.where, _kind(config), tree, _sources(files), config, report, processor=processor, files=files
+        folder.where,
+        _kind(config),
+        tree,
+        _sources(files),
+        config,
+        report,
+        processor=_processor(folder),
+        files=files,
+        beside=beside,
     )
+
+
+def _processor(folder: Folder) -> Mapping[str, object] | None:
+    """What the folder's own image processor is; one that cannot be read says nothing of the model."""
+    with suppress(CheckpointError):
+        return _object(folder, PROCESSOR, {})
+    return None
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
