@@ -76,8 +76,9 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     own, *others = candidates
     found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
     found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
-    sign = _own_signs(own).sure(clues) if others else None
-    return [*found, (own, sign)] if sign else found
+    # What tells the family itself, its relatives write too, and more.
+    sign = _own_signs(own).sure(clues) if others and not found else None
+    return [(own, sign)] if sign else found
 
 
 def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | None:
