@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.record import record_of
-from dinoport.codebases.telling import Told, tell
+from dinoport.codebases.telling import Told, is_untold, tell
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import full_prefix, naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
@@ -47,6 +47,7 @@ def clues_of(
         published=published,
         recorded=own if isinstance(own, str) else recorded,
         architecture=_architecture(checkpoint.config or {}),
+        untold=is_untold(checkpoint.written or {}),
     )
 
 

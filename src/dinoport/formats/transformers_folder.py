@@ -53,7 +53,12 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
         for source in _sources(files):
             source.close()
         raise
-    return Checkpoint(folder.where, _kind(config), tree, _sources(files), config, report, files=files)
+    processor: Mapping[str, object] | None = None
+    with suppress(CheckpointError):  # weights can be read without it
+        processor = _object(folder, PROCESSOR, {})
+    return Checkpoint(
+        folder.where, _kind(config), tree, _sources(files), config, report, processor=processor, files=files
+    )
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
@@ -92,6 +97,22 @@ def read_json(path: Path) -> dict[str, object]:
     if found is None:
         raise unsound(str(path), "no file")
     return found
+
+
+def report_of(path: Path) -> Mapping[str, object] | None:
+    """The dinoport.json of a file that a conversion wrote, or of a distributed checkpoint; None where it is of another.
+
+    It lists the file with its size: a trainer that writes over a file leaves the report beside it.
+    """
+    folder, file = (path, path / ".metadata") if path.is_dir() else (path.parent, path)
+    try:
+        report = read_json(folder / REPORT)
+    except CheckpointError:
+        return None
+    listed = report.get("files")
+    entry = {"name": file.name, "size_bytes": file.stat().st_size}
+    own = listed if isinstance(listed, list) else []
+    return report if any(isinstance(each, dict) and entry.items() <= each.items() for each in own) else None
 
 
 def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:

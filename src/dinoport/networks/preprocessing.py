@@ -53,6 +53,18 @@ class Preprocessing:
         margin = self.resize / self.crop if self.crops_to is None or size <= self.crops_to else 1
         return replace(self, resize=round(size * margin), crop=size, stored=stored)
 
+    def as_said(self, said: Preprocessing, *, ours: bool) -> Preprocessing:
+        """What something beside the tensors says of the transform, where it is not this one.
+
+        A folder of `ours` has no place for what is resized and for DINOv3's own processor: with the same steps these
+        stay.
+        """
+        if not ours or (said.resize, said.crop, said.resample) != (self.resize, self.crop, self.resample):
+            return said
+        if (said.mean, said.std) == (self.mean, self.std):
+            return self
+        return replace(said, resizes=self.resizes, official=self.official, crops_to=self.crops_to)
+
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
         """The same transform with other means and standard deviations, where they are given."""
         return replace(self, mean=mean or self.mean, std=std or self.std)

@@ -11,6 +11,7 @@ from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
+from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
@@ -29,6 +30,7 @@ def read_folder(
     asked: Mapping[str, object] | None = None,
     stripped: object = None,
     *,
+    processor: Mapping[str, object] | None = None,
     weigh_heads: bool = False,
 ) -> Model:
     """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
@@ -56,7 +58,16 @@ def read_folder(
     if decoding.problems:
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
+    said = transform_of(processor) if processor is not None else None
+    transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
+    evidence = Evidence(
+        where,
+        decoding.tensors,
+        wishes=wishes,
+        classifier=classifier,
+        weigh_heads=weigh_heads,
+        preprocessing=transform,
+    )
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
@@ -68,6 +79,7 @@ def read_folder(
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     told = _unlike(reading.architecture, record, asked or {}, stripped)
+    own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
         title=name,
@@ -75,11 +87,11 @@ def read_folder(
         architecture=reading.architecture,
         decoding=decoding,
         settings=reading.settings,
-        preprocessing=reading.preprocessing or code.FAMILY.preprocessing,
+        preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config), *untaken),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
