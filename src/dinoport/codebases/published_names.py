@@ -20,7 +20,7 @@ LIKE_A_NAME = re.compile(r"dino[A-Za-z0-9_-]*", re.IGNORECASE)
 ADAPTERS = (
     (
         "_lc",
-        "torch.hub gives it the classifier over four blocks, which no class of Transformers computes; "
+        "torch.hub gives it the classifier over four blocks, which no class of Transformers or timm computes; "
         "`head='imagenet'` adds the one-layer classifier where there is one",
     ),
     ("_ld", "a linear depth estimator, which Transformers has no class for"),
