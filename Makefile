@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV4 := .venv-transformers-4
 VENV_TORCHVISION := .venv-torchvision
+VENV_FRAMEWORKS := .venv-frameworks
 VENV_REAL := .venv-real
 VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
@@ -10,7 +11,7 @@ VENV_SITE := .venv-site
 VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-torchvision test-real lint format types docs site package bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +26,13 @@ $(VENV4)/.ready: pyproject.toml constraints.txt constraints-transformers-4.txt
 	$(PYTHON) -m venv $(VENV4)
 	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt torch
 	$(VENV4)/bin/pip install --quiet --constraint constraints-transformers-4.txt --editable ".[all]" pytest pytest-xdist hypothesis
+	touch $@
+
+$(VENV_FRAMEWORKS)/.ready: pyproject.toml constraints-frameworks.txt
+	$(PYTHON) -m venv $(VENV_FRAMEWORKS)
+	$(VENV_FRAMEWORKS)/bin/pip install --quiet --constraint constraints-frameworks.txt torch
+	$(VENV_FRAMEWORKS)/bin/pip install --quiet --constraint constraints-frameworks.txt --editable ".[all,timm]" \
+	  torchvision lightning lightly lightly-train peft pytest pytest-xdist hypothesis
 	touch $@
 
 $(VENV_TORCHVISION)/.ready: pyproject.toml constraints.txt constraints-torchvision.txt
@@ -43,6 +51,11 @@ test: setup
 test-transformers-4: setup $(VENV4)/.ready
 	$(BIN)/python -m tests.families.record build/recorded
 	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/transformers_target tests/formats/remote tests/test_remote.py tests/test_hub.py
+
+# Lightning, LightlyTrain, lightly, PEFT, timm and Transformers write fresh files, which are converted and held against
+# what they compute; folders for timm are loaded by timm. Its torchvision runs beside a torch for the CPU, see the plugin.
+test-frameworks: $(VENV_FRAMEWORKS)/.ready
+	OMP_NUM_THREADS=1 $(VENV_FRAMEWORKS)/bin/python -m pytest -n 2 --dist loadfile -p tests.frameworks.operators tests/frameworks tests/timm_target
 
 # 6 GB on Linux, where torchvision brings a torch for CUDA; tests run on the CPU. Folders that Transformers loads there
 # resize with torchvision, and a second version of torch writes the checkpoints that are read. timm's folders are loaded
@@ -79,12 +92,12 @@ FUZZ_TARGETS := pickle zip legacy safetensors header metadata json yaml config p
 FUZZERS := $(addprefix fuzz-,$(FUZZ_TARGETS))
 
 # A minute for each reader, two at once with `make -j 2 -O fuzz`, one alone with `make fuzz-zip`; before a release,
-# FUZZ_SECONDS=3600. What is found lies in .fuzz/ as a file that makes it again.
+# FUZZ_SECONDS=3600. FUZZ_SEED makes the same inputs again; without it they are others each time. What is found lies in .fuzz/ as a file that makes it again.
 .PHONY: $(FUZZERS)
 fuzz: $(FUZZERS)
 
 $(FUZZERS): fuzz-%: $(VENV_FUZZ)/.ready
-	$(VENV_FUZZ)/bin/python -m tests.fuzz.watch $* $(FUZZ_SECONDS)
+	$(VENV_FUZZ)/bin/python -m tests.fuzz.watch $* $(FUZZ_SECONDS) $(FUZZ_SEED)
 
 $(VENV_FUZZ)/.ready: pyproject.toml constraints.txt tests/fuzz/requirements.txt
 	$(PYTHON) -m venv $(VENV_FUZZ)
@@ -124,17 +137,18 @@ audit:
 	$(VENV_AUDIT)/bin/pip install --quiet pip-audit
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-transformers-4.txt
+	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-frameworks.txt
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-torchvision.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
+	rm -rf $(VENV) $(VENV4) $(VENV_FRAMEWORKS) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
 
 # Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
 # its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors. One after the
 # other, so that `make -j 2 fuzz fuzz-differential` keeps two cores busy.
 DIFFERENTIAL_SECONDS ?= $(FUZZ_SECONDS)
 SAFETENSORS := $(addprefix .fuzz/safetensors-,0.6.2 0.7.0)
-DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run
+DIFFERENTIAL = nice -n 15 $(BIN)/python -m tests.fuzz.differential.run $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 OTHER_TORCH = $(if $(wildcard $(VENV_TORCHVISION)/.ready),--python $(VENV_TORCHVISION)/bin/python)
 
 fuzz-differential: setup $(SAFETENSORS)

@@ -52,7 +52,7 @@ def checkpoint(architecture: ViT, folder: Path) -> Path:
     if not path.exists():
         tensors = architecture.tensors()
         float32 = np.dtype(np.float32)
-        write_torch_file(path, [_Noise(TensorSpec(name, float32, shape)) for name, shape in tensors.items()])
+        write_torch_file(path, [Noise(TensorSpec(name, float32, shape)) for name, shape in tensors.items()])
     return path
 
 
@@ -95,7 +95,7 @@ def _values(copy: str, bare: str, shape: tuple[int, ...], architecture: RotaryVi
     if bare == "rope_embed.periods":
         exponents = np.arange(shape[0]) / (architecture.head_dim / 4)
         return torch.from_numpy((architecture.rope_theta**exponents).astype(np.float32))
-    noise = _Noise(TensorSpec(copy + bare, np.dtype(np.float32), shape))
+    noise = Noise(TensorSpec(copy + bare, np.dtype(np.float32), shape))
     return torch.from_numpy(np.concatenate(list(noise.blocks())).reshape(shape))
 
 
@@ -119,7 +119,7 @@ def _save_rows(name: str, tensor: Any, files: Mapping[str, Any], places: dict[An
 
 
 @dataclass(frozen=True)
-class _Noise:
+class Noise:
     """Normal values of the size that trained weights have; norms lie around one, so that a forward pass is sane."""
 
     target: TensorSpec

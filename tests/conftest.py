@@ -52,19 +52,22 @@ def miswriting(monkeypatch) -> None:
 
 
 @pytest.fixture
-def run(monkeypatch, capfd) -> Iterator[Run]:
+def run(monkeypatch, capfd) -> Run:
     """Run the program in this process, and put back the signals that it takes over."""
     from dinoport.cli import commands as cli
+    from dinoport.cli.session import SIGNALS
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["dinoport", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                cli.main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return Done(int(exit_.value.code or 0), *capfd.readouterr())
 
-    yield call
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return call

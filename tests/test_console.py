@@ -70,6 +70,47 @@ def test_without_a_terminal_nothing_is_shown_and_nothing_imported_for_it() -> No
     assert done.stdout == "False\n"
 
 
+FIRST_WORD_CPU_SECONDS = 1.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
+@pytest.mark.parametrize("command", ["inspect {demo} --num-heads 2 --heads", "convert {demo} {out} --num-heads 2"])
+def test_something_is_said_within_a_second_of_work(tmp_path: Path, command: str) -> None:
+    """Of the processor's time: on a machine that does much else a second by the clock may be none of this program's."""
+    pty = pytest.importorskip("pty")  # not on Windows
+    words = command.format(demo=DEMO, out=tmp_path / "out").split()
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "dinoport", *words], stdout=theirs, stderr=theirs, env=environment
+    )
+    try:
+        os.read(ours, 1)
+        ticks = Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        assert sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") < FIRST_WORD_CPU_SECONDS
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_drawing_tells_its_stages(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pil = pytest.importorskip("PIL.Image")
+    api.convert(DEMO, tmp_path / "out", num_heads=2, level="exact")
+    pil.new("RGB", (40, 30), (90, 30, 200)).save(tmp_path / "picture.png")
+    told: list[str] = []
+    api.visualize(
+        tmp_path / "out",
+        tmp_path / "picture.png",
+        tmp_path / "drawn",
+        size=32,
+        on_progress=lambda stage, *now: told.append(stage),
+    )
+    assert told == [progress.READING, progress.IMPORTING, progress.LOADING, progress.RUNNING, progress.DRAWING]
+
+
 def test_a_conversion_tells_its_stages_in_their_order(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     told: dict[str, list[tuple[int, int]]] = {}

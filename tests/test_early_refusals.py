@@ -185,7 +185,7 @@ def test_what_is_advised_is_of_use(run: Run, tmp_path: Path, monkeypatch: pytest
     assert tried(run, "convert", "facebook/dinov2-base", "out", *options) == (
         "dinoport convert hf://facebook/dinov2-base FOLDER\n"
     )
-    assert tried(run, "convert", "model/none.pth", "out", *options) == "ls -l model/none.pth\n"
+    assert tried(run, "convert", "model/none.pth", "out", *options) == "ls -l model\n"
     assert tried(run, "convert", DEMO, "out", "--dtype", "fp16", *options) == "--dtype float16\n"
     save_file({"weight": np.eye(2, dtype=np.float32), "bias": np.ones(2, np.float32)}, "head.safetensors")
     assert tried(run, "convert", "head.safetensors", "out", *options) == (

@@ -19,6 +19,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote import copying
 from dinoport.formats.remote.opening import open_remote
+from dinoport.formats.transformers_folder import READ_BESIDE
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 from tests.families.test_timm import state as timm_state
@@ -62,6 +63,14 @@ def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with hub_at_home(monkeypatch, tmp_path / "hub") as running:
         yield running
+
+
+@pytest.mark.parametrize("name", READ_BESIDE)
+def test_what_transformers_reads_beside_a_config(hub: Hub, folder: Path, tmp_path: Path, name: str) -> None:
+    """An adapter there would be merged into the weights by whoever loads the repository, and was passed over here."""
+    hub.commit("a", {**files_of(folder), name: b"{}"})
+    with pytest.raises(SettingError, match=rf"found: {name} beside it"):
+        api.convert(REPO, tmp_path / "out", to="original", level="exact")
 
 
 @pytest.mark.parametrize("level", ["exact", "full"])

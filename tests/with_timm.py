@@ -8,4 +8,4 @@ import pytest
 
 INSTALLED = find_spec("timm") is not None
 
-needs_timm = pytest.mark.skipif(not INSTALLED, reason="needs timm: `make test-torchvision` runs it")
+needs_timm = pytest.mark.skipif(not INSTALLED, reason="needs timm: `make test-frameworks` runs it")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 from dinoport.errors import DinoportError, MissingPackageError, UsageError
-from dinoport.files.address import local_folder, refuse_empty
-from dinoport.progress import Progress, silent
+from dinoport.files.address import local_folder, refuse_empty, typed
+from dinoport.progress import DRAWING, Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
 from dinoport.shown.address import is_at_hub
 
@@ -327,7 +327,13 @@ def load(
 
 
 def visualize(
-    folder: str | Path, image: str | Path, out: str | Path, *, size: int = DEFAULT_SIZE, mass: float = DEFAULT_MASS
+    folder: str | Path,
+    image: str | Path,
+    out: str | Path,
+    *,
+    size: int = DEFAULT_SIZE,
+    mass: float = DEFAULT_MASS,
+    on_progress: Progress = silent,
 ) -> Visualization:
     """Draw what a converted folder sees in a picture, as PNG files in the folder `out`.
 
@@ -351,7 +357,9 @@ def visualize(
     check_fits("size", size)
     picture = load_picture(Path(image))
     check_place(Path(out))
-    return draw(see(local_folder(folder), picture, size), Path(out), mass)
+    seen = see(local_folder(folder), picture, size, on_progress=on_progress)
+    on_progress(DRAWING, 0, 0)
+    return draw(seen, Path(out), mass)
 
 
 OLD_NAMES = {"for_page": "pictures"}
@@ -377,7 +385,9 @@ def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, 
 
 def _given(source: Source) -> str | Path:
     """A source as the rest knows it: an object in memory bears its words, and is asked for its tensors once."""
-    if isinstance(source, str | Path):
+    if isinstance(source, str):
+        return source if type(source) is not str else typed(source)
+    if isinstance(source, Path):
         return source
     from dinoport.formats.live import Live
 

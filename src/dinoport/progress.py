@@ -19,6 +19,8 @@ IMPORTING = "importing torch"
 LOADING = "loading the model"
 BLOCKS = "comparing block"
 PIXELS = "comparing pixels"
+RUNNING = "running the model"
+DRAWING = "drawing"
 
 ASIDE = "dinoport-aside"
 """The name of threads that a program need not wait for when it ends."""

@@ -110,6 +110,23 @@ def test_a_layer_that_was_trained_whole_takes_the_base_s_place(tmp_path) -> None
     assert any("trained whole" in remark and "layernorm.weight" in remark for remark in report.remarks)
 
 
+@pytest.mark.parametrize("trained", [("q",), ("k", "v"), ("q", "k", "v")])
+@pytest.mark.parametrize("leaf", ["bias", "weight"])
+def test_parts_of_a_joint_layer_may_be_trained_whole(leaf: str, trained: tuple[str, ...], tmp_path) -> None:
+    """As `bias="lora_only"` and `modules_to_save` leave them: queries, keys and values apart."""
+    own, whole, more = merged(ALPHA / RANK), f"blocks.1.attn.qkv.{leaf}", {}
+    for name in trained:
+        rows = slice(*((64 * "qkv".index(name)) + edge for edge in (0, 64)))
+        own[whole][rows] += 0.25 + "qkv".index(name)
+        more[f"base_model.model.encoder.layer.1.attention.{name}_proj.{leaf}"] = own[whole][rows].clone()
+    source = adapter(tmp_path, more=more)
+    torch.save(own, tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    convert(source, tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
+
+
 def test_outputs_say_how_far_merging_moves_them(tmp_path) -> None:
     report = convert(adapter(tmp_path), tmp_path / "out")
     assert report.verdict.word is Word.EQUAL_EXCEPT

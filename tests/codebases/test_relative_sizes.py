@@ -12,6 +12,7 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import UnknownModelError
+from dinoport.report.report import Report
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "relatives"
 
@@ -65,10 +66,19 @@ def test_heads_are_the_builders(name: str, tmp_path: Path) -> None:
 
 def test_moco_s_small_is_not_silently_dino_s(tmp_path: Path) -> None:
     path = hollow(tmp_path / "model.safetensors", SIZES["moco3-vit_small"])
-    report = api.plan(path)
-    told = next(setting.reason for setting in report.settings if setting.name == "codebase")
-    assert "12 heads in MoCo v3" in told
+    assert "12 heads in MoCo v3" in why(api.plan(path))
     assert heads(path) == 6
+
+
+def test_a_number_of_heads_that_is_known_has_no_other_beside_it(tmp_path: Path) -> None:
+    """Whose the model is decides other things still."""
+    told = why(api.plan(hollow(tmp_path / "model.safetensors", SIZES["moco3-vit_small"]), num_heads=6))
+    assert "heads" not in told
+    assert "resampling of positions in MoCo v3" in told
+
+
+def why(report: Report) -> str:
+    return next(setting.reason for setting in report.settings if setting.name == "codebase")
 
 
 @pytest.mark.parametrize("name", [name for name, size in SIZES.items() if size["family"] == "Pixio"])

@@ -91,7 +91,11 @@ def test_copies_of_one_storage_are_one(tmp_path) -> None:
     own = state("vit")
     both = {f"{prefix}{key}": each for prefix in ("left.vit.", "right.vit.") for key, each in own.items()}
     torch.save(both, tmp_path / "shared.ckpt")
-    convert(tmp_path / "shared.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    report = convert(tmp_path / "shared.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert "the same tensors also lie under right.vit." in report.remarks
+    for prefix in ("left.vit.", "right.vit."):
+        convert(tmp_path / "shared.ckpt", tmp_path / prefix, level="exact", num_heads=1, prefix=prefix)
+        assert weights(tmp_path / prefix) == weights(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("prefix", "meant"), [

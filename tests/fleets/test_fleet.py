@@ -235,7 +235,8 @@ def test_an_executor_that_breaks_loses_jobs_and_not_the_fleet(tmp_path: Path, mo
 
 
 def test_a_dask_cluster_one_of_whose_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     monkeypatch.setattr(verb, "run_job", work.killing_its_worker)
     sources = [*checkpoints(tmp_path / "run", 5), tiny.write(tmp_path / "deadly.pth")]
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
@@ -246,7 +247,8 @@ def test_a_dask_cluster_one_of_whose_workers_is_killed(tmp_path: Path, monkeypat
 
 
 def test_submitit(tmp_path: Path) -> None:
-    submitit = pytest.importorskip("submitit")
+    import submitit
+
     executor = submitit.AutoExecutor(folder=tmp_path / "logs", cluster="debug")
     fleet = api.fleet(checkpoints(tmp_path / "run", 2), tmp_path / "out", executor=executor, **HEADS)
     assert fleet.counts == {"done": 2}

@@ -95,7 +95,7 @@ def test_a_file_that_does_not_exist(tmp_path):
         assert refused(kind, tmp_path / "none.pth") == (
             f"{tmp_path}/none.pth cannot be read: No such file or directory\n"
             "  likely cause: the file does not exist\n"
-            f"  try: ls -l {tmp_path}/none.pth"
+            f"  try: ls -l {tmp_path}"
         )
 
 

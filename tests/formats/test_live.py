@@ -229,6 +229,32 @@ def test_what_the_modules_say_by_their_attributes_is_taken_and_named(tmp_path: P
     assert said(given)["eps"][0] == "1e-05"
 
 
+def test_a_pickled_module_says_the_same_of_its_tensors_wherever_else_they_lie(tmp_path: Path) -> None:
+    module = Segmentor()
+    torch.save(module, tmp_path / "whole.pth")
+    assert said(convert(tmp_path / "whole.pth", tmp_path / "whole", level="exact")) == {
+        "heads": ("4", "stored", "encoder.blocks.0.attn.num_heads of the module"),
+        "eps": ("1e-05", "stored", "encoder.blocks.0.norm1.eps of the module"),
+    }
+    state = {f"net.{name}": each for name, each in module.state_dict().items()}
+    torch.save({"state_dict": state, "models": {"net": module}}, tmp_path / "both.ckpt")
+    asked = {"level": "exact", "prefix": "state_dict.net.encoder."}
+    assert said(convert(tmp_path / "both.ckpt", tmp_path / "both", **asked))["heads"][0] == "4"
+    torch.save({"state_dict": state, "models": {"net": Segmentor()}}, tmp_path / "another.ckpt")
+    report = convert(tmp_path / "another.ckpt", tmp_path / "another", **asked)
+    assert said(report)["heads"] == ("1", "assumed", "width / 64"), "a module with other tensors says nothing of these"
+
+
+def test_two_pickled_modules_that_differ_say_nothing(tmp_path: Path) -> None:
+    one, two = Backbone(), Backbone(heads=(2, 2))
+    for name, each in two.named_parameters():
+        each.data = one.get_parameter(name).data
+    torch.save({"models": {"one": one, "two": two}}, tmp_path / "two.ckpt")
+    report = convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact")
+    assert said(report)["heads"] == ("1", "assumed", "width / 64")
+    assert said(report)["eps"][0] == "1e-05"
+
+
 def test_attributes_that_differ_say_nothing(tmp_path: Path) -> None:
     report = convert(Backbone(heads=(4, 2)), tmp_path / "out", level="exact")
     assert said(report)["heads"] == ("1", "assumed", "width / 64")

@@ -6,10 +6,13 @@ Each kind is tried in many members. What torch itself makes of them is asked of 
 from __future__ import annotations
 
 import io
+import pickle
 import tarfile
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -18,6 +21,8 @@ torch = pytest.importorskip("torch")
 from dinoport.errors import CheckpointError
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.torch.builders import builders
+from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.pickle_globals import is_torch_function
 from dinoport.formats.torch.rebuilding import SETTERS
 from tests.fuzz.differential.comparison import GenuineReader, difference, ours
@@ -408,3 +413,26 @@ def test_a_lone_shard(tmp_path, file_name):
         open_checkpoint(path)
     assert str(caught.value).startswith(f"{path} is one shard of ")
     assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
+
+
+STATES = ({}, {"_metadata": 1}, {"keys": 2}, {"name": "x"}, (None, {"keys": 2}), 3)
+OBJECTS = {
+    "OrderedDict": OrderedDict(a=1), "Counter": Counter("aab"), "defaultdict": defaultdict(list, a=[1]), "set": {1},
+    "frozenset": frozenset({1}), "bytes": b"\xff", "bytearray": bytearray(b"a"), "size": torch.Size([1, 2]),
+    "complex": 1j, "device": torch.device("cpu"), "layout": torch.sparse_coo, "dtype": torch.float32, "tuple": (1, 2),
+    "list": [1], "dict": {"a": 1}, "text": "a", "number": 2, "nothing": None, "object": object(),
+    "class": torch.nn.Linear, "numpy": np.float32(1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_a_state_is_set_only_where_python_sets_it(kind):
+    """An object of Python's or of a library's own kind may take no attributes, and then the genuine reader fails."""
+    for given in STATES:
+        made, state = (pickle.dumps(value, 2)[:-1] for value in (OBJECTS[kind], given))
+        data = made + state + b"b."
+        try:
+            pickle.loads(data)  # noqa: S301  # made here
+        except Exception:  # whatever it is, torch.load gives no tensors
+            with pytest.raises(CheckpointError, match=r"state for|not a sound pickle"):
+                InertUnpickler(data, "file.pth", builders("file.pth")).load()

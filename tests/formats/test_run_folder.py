@@ -68,10 +68,29 @@ def test_several_are_listed_latest_first(tmp_path) -> None:
     assert str(caught.value).replace(str(tmp_path), "RUN") == (
         "RUN holds 4 checkpoints\n"
         "  expected: one, or its path\n"
-        "  found: eval/training_119/teacher_checkpoint.pth, ckpt/39, eval/training_29/teacher_checkpoint.pth, "
-        "eval/training_9/teacher_checkpoint.pth\n"
-        "  try: give the one that you mean: dinoport convert RUN/eval/training_119/teacher_checkpoint.pth FOLDER"
+        "  try: dinoport convert RUN/eval/training_119/teacher_checkpoint.pth FOLDER\n"
+        "       dinoport convert RUN/ckpt/39 FOLDER\n"
+        "       dinoport convert RUN/eval/training_29/teacher_checkpoint.pth FOLDER\n"
+        "       dinoport convert RUN/eval/training_9/teacher_checkpoint.pth FOLDER\n"
+        "       all of them: dinoport fleet OUT RUN"
     )
+
+
+def test_of_many_some_are_listed(tmp_path) -> None:
+    for iteration in range(10):
+        put(tmp_path / f"eval/training_{iteration}/teacher_checkpoint.pth")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert caught.value.next_step is not None
+    assert len(caught.value.next_step) == 8
+    assert caught.value.next_step[6] == "… 4 more"
+
+
+def test_what_lies_a_folder_below_is_named(tmp_path) -> None:
+    path = put(tmp_path / "run/model.pth")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert caught.value.next_step == (f"dinoport convert {path} FOLDER",)
 
 
 def test_a_folder_without_any(tmp_path) -> None:

@@ -163,8 +163,8 @@ def not_torch(found: str) -> str:
         "file.pth is a zip file, but not one that torch.save wrote\n"
         "  expected: one folder in it, with a record data.pkl\n"
         f"  found: {found}\n"
-        "  likely cause: an archive of another kind (.docx, .npz, a packed folder)\n"
-        "  try: unpack it, and give the checkpoint inside"
+        "  likely cause: a packed folder, or an archive of another kind (.docx, .npz)\n"
+        "  try: unzip -q file.pth -d file\n       dinoport inspect file"
     )
 
 

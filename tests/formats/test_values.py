@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 from dinoport.errors import CheckpointError
 from dinoport.formats import values as reader
+from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
+from dinoport.formats.torch.dtypes import STORAGE_DTYPES, TORCH_DTYPES
 from dinoport.formats.values import are_sizes, stored_tensor
 from dinoport.tensor import Shape, TensorRef
 from tests.formats.memory import Memory
@@ -52,7 +53,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("big", [False, True])
-@pytest.mark.parametrize("dtype", ["u1", "f2", "i4", "f4", "f8", "c8", ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", sorted({*STORAGE_DTYPES.values(), *TORCH_DTYPES.values(), *DTYPES.values()}, key=str))
 def test_every_view_of_every_width_in_both_byte_orders(view, big, dtype):
     shape, strides, first = VIEWS[view]
     tensor = over(dtype, shape, strides, first, big)

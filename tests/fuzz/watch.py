@@ -1,6 +1,6 @@
 """Fuzz one target for some seconds in a process of its own, and say in a line what came of it.
 
-    python -m tests.fuzz.watch TARGET SECONDS
+    python -m tests.fuzz.watch TARGET SECONDS [SEED]
 
 libFuzzer's own output goes to .fuzz/TARGET.log, and its end is shown where something was found. Exit code 1 then.
 """
@@ -27,10 +27,12 @@ FIGURES = {
 FOUND = re.compile(r"Test unit written to (\S+)")
 
 
-def main(target: str, seconds: str) -> int:
+def main(target: str, seconds: str, seed: str = "0") -> int:
+    """The exit code. The seed 0 is libFuzzer's word for another one each time."""
     FOLDER.mkdir(exist_ok=True)
     log = FOLDER / f"{target}.log"
-    command = [sys.executable, "-m", "tests.fuzz.run", target, f"-max_total_time={seconds}", "-print_final_stats=1"]
+    options = [f"-max_total_time={seconds}", f"-seed={seed}", "-print_final_stats=1"]
+    command = [sys.executable, "-m", "tests.fuzz.run", target, *options]
     begun = time.monotonic()
     with log.open("wb") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode

@@ -1,4 +1,4 @@
-"""A folder through timm itself: loading, outputs, pixels. `make test-torchvision` runs it."""
+"""A folder through timm itself: loading, outputs, pixels. `make test-frameworks` runs it."""
 
 from __future__ import annotations
 

@@ -161,7 +161,8 @@ def visualize(given: Any) -> None:
 
     asked = {name: vars(given)[name] for name in ("size", "mass") if vars(given)[name] is not None}
     out = "visualization" if given.out is None else given.out
-    drawn = api.visualize(given.folder, given.image, out, **asked)
+    with progress_bars(given.quiet) as on_progress:
+        drawn = api.visualize(given.folder, given.image, out, **asked, on_progress=on_progress)
     if given.as_json:
         print_json(drawn.to_dict())
         return
@@ -251,7 +252,7 @@ COMMANDS = (
         visualize,
         "Draw what FOLDER sees in IMAGE: attention, masks, components.",
         {"folder": "A converted folder.", "image": "A picture, such as JPEG or PNG."},
-        [*DRAWN, "as_json"],
+        [*DRAWN, "as_json", "quiet"],
     ),
     Command(
         demo,

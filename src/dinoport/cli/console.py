@@ -15,7 +15,7 @@ from dinoport.shown.text import shown
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-SHOW_AFTER_SECONDS = 0.5
+SHOW_AFTER_SECONDS = 0.3
 """Shorter work shows nothing."""
 
 BOLD, DIM, RED, GREEN, YELLOW, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"

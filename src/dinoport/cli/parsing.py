@@ -9,12 +9,16 @@ from typing import Any, NamedTuple, NoReturn
 
 from dinoport.cli.options import GROUPS, Option
 from dinoport.errors import UsageError
+from dinoport.files.address import typed
 from dinoport.request import option_of
 
 MAX_WIDTH = 100
 """Columns of the help."""
 
 HELP = ("-h", "--help")
+
+PLACES = {"FILE", "FOLDER"}
+"""Values of options that are paths."""
 
 
 class Command(NamedTuple):
@@ -116,7 +120,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
         default = command.optional.get(name)
         many = "*" if isinstance(default, list) else "?"
         may_lack = {"nargs": many, "default": default} if name in command.optional else {}
-        arguments.add_argument(name, metavar=name.upper(), help=words, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
+        arguments.add_argument(name, metavar=name.upper(), help=words, type=typed, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
     for title, options in GROUPS.items():
         group = parser.add_argument_group(title)
         for option in options:
@@ -125,10 +129,15 @@ def _parser(command: Command) -> argparse.ArgumentParser:
             words = option.help + (f"  [default: {option.default}]" if option.default else "")
             reading: dict[str, Any] = {"action": "store_true"}
             if option.metavar:
-                reading = {"metavar": option.metavar, "type": option.read}
+                reading = {"metavar": option.metavar, "type": _reading(option)}
             group.add_argument(option_of(option.field), dest=option.field, help=words, **reading)
     parser.add_argument_group("help").add_argument(*HELP, action="store_true", help="Show this message.")
     return parser
+
+
+def _reading(option: Option) -> Callable[[str], object]:
+    """How an option's text is read. One that names a file may be typed as a SOURCE may."""
+    return (lambda text: option.read(typed(text))) if PLACES & {*option.metavar.split("|")} else option.read
 
 
 def help_of(command: Command) -> str:

@@ -35,9 +35,18 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 RETRY_SECONDS = 0.01
 
 PATIENCE_SECONDS = 0.5
-"""How long an import may go on after it was asked to stop."""
+"""How long an import, or steps that belong together, may go on after the request to stop."""
 
-API = str(Path("dinoport", "api.py"))
+CLEANED_UP = (str(Path("dinoport", "api.py")), str(Path("dinoport", "cli", "output.py")))
+"""Where a command has written something, or says so: an import in there is waited for."""
+
+
+WAITED_FOR = (
+    str(Path("dinoport", "writing", "commit.py")),
+    str(Path("filelock", "_api.py")),
+    "contextlib.py",
+)
+"""Where a few steps belong together: a lock is taken, a folder is renamed, or what a block leaves is cleaned up."""
 
 
 class Interrupted(BaseException):
@@ -59,7 +68,11 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
     with watched_stdout() as stdout:
-        code = _Session(stdout, as_json).code_of(command)
+        try:
+            code = _Session(stdout, as_json).code_of(command)
+        except Interrupted:  # while the end of a command was being told
+            code = INTERRUPTED
+        turn_deaf()
     if any(thread.name == ASIDE for thread in running_threads()):
         os._exit(code)  # one is in the middle of native code, which Python cannot end
     sys.exit(code)
@@ -92,31 +105,38 @@ class _Session:
         return self._ended(failure)
 
     def _ended(self, failure: DinoportError) -> int:
+        turn_deaf()
         _say(failure)
         if not isinstance(failure, OutputError):
             _finish(self._stdout, failure if self._as_json else None)
         return failure.exit_code
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Raise Interrupted, or as soon as no module is being imported any more.
+        """Raise Interrupted, as soon as no module is being imported and no step stands half done.
 
         Native code that imports, as NumPy's does, prints what is raised in there with its traceback, and goes on.
         """
         self._asked_to_stop = True
-        for other in SIGNALS:
-            signal.signal(other, signal.SIG_IGN)  # what is cleaned up now must not be stopped halfway
+        turn_deaf()  # what is cleaned up now must not be stopped halfway
         self._raise_soon(frame, time.monotonic() + PATIENCE_SECONDS)
 
     def _raise_soon(self, frame: FrameType | None, until: float) -> None:
         files = _files_on(frame)
         is_importing = any(file.startswith("<frozen importlib") for file in files)
-        if is_importing and not any(file.endswith(API) for file in files):
+        if is_importing and not any(file.endswith(CLEANED_UP) for file in files):
             os._exit(self._ended(StoppedError("interrupted")))  # no verb has begun, so there is nothing to clean up
-        if is_importing and hasattr(signal, "setitimer") and time.monotonic() < until:
+        waits = is_importing or any(file.endswith(WAITED_FOR) for file in files)
+        if waits and hasattr(signal, "setitimer") and time.monotonic() < until:
             signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
             signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
             return
         raise Interrupted
+
+
+def turn_deaf() -> None:
+    """Hear no request to stop any more: the work is done, or being cleaned up."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _files_on(frame: FrameType | None) -> list[str]:

@@ -39,6 +39,7 @@ class Convention:
 
 
 CONVENTIONS = (
+    Convention("Lightning", "state_dict", "current_model_state", "the average, which it validates"),
     Convention("LightlyTrain", "teacher_embedding_model", "student_embedding_model", "what it exports"),
     Convention("LightlyTrain", "lightly_train.models", "student_embedding_model", "the teacher, which it exports"),
     Convention("lightly", "teacher_backbone", "student_backbone", "DINO's own convention: the teacher"),

@@ -17,6 +17,9 @@ PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINO
 LIKE_A_NAME = re.compile(r"dino[A-Za-z0-9_-]*", re.IGNORECASE)
 """A source that can only have been meant as a published name, where no file is called so."""
 
+SLIPPED = re.compile(r"[A-Za-z0-9_-]{8,60}")
+"""A source that may be a published name with a slip at its beginning."""
+
 ADAPTERS = (
     (
         "_lc",
@@ -61,7 +64,7 @@ def published(name: str) -> Published | None:
                 cause=backbone.no_head if suffix == "_lc" and backbone.head_url is None else reason,
                 next_step=f"convert its backbone, {backbone.name}",
             )
-    if LIKE_A_NAME.fullmatch(name):
+    if LIKE_A_NAME.fullmatch(name) or (SLIPPED.fullmatch(name) and _close(name, 0.85)):
         raise _unknown(name)
     return None
 
@@ -71,12 +74,16 @@ def published_file(file_name: str) -> Published | None:
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 
 
-def _unknown(name: str) -> UnknownModelError:
+def _close(name: str, cutoff: float = 0.75) -> list[str]:
     from difflib import get_close_matches
 
     names = [model.name for model in PUBLISHED if model.refusal is None]
     # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16.
-    close = get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=0.75)
+    return get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=cutoff)
+
+
+def _unknown(name: str) -> UnknownModelError:
+    close = _close(name)
     return UnknownModelError(
         f"{name} is neither a file nor a published name",
         expected=f"did you mean {' or '.join(close)}?" if close else None,

@@ -5,8 +5,8 @@ A model is never called a DINO because nothing else was tried: where nothing tel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of, relatives
@@ -25,6 +25,14 @@ class Told:
 
     naming: Naming
     setting: Setting[str] | None = None
+    clues: Clues | None = None
+
+    def setting_beside(self, settings: Iterable[Setting[Any]]) -> Setting[str] | None:
+        """The setting in which a model's own number of heads, where it is not assumed, has no other beside it."""
+        assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in settings)
+        if self.setting is None or self.clues is None or assumed:
+            return self.setting
+        return replace(self.setting, reason=_differences(self.clues, heads=False))
 
     @property
     def relative(self) -> Relative | None:
@@ -62,7 +70,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
     if naming.family != "dino" or unknown is None:
         return Told(naming)
-    return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True))
+    return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
 
 
 def is_untold(report: Mapping[str, Any]) -> bool:
@@ -97,24 +105,24 @@ def _title(naming: Naming) -> str:
     return str(naming.code.FAMILY.title)
 
 
-def _differences(clues: Clues) -> str:
-    """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `heads 12 in MoCo v3`."""
+def _differences(clues: Clues, *, heads: bool = True) -> str:
+    """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
     for naming in relatives("dino"):
-        for what in () if naming.code.always_told else _unlike_dino(naming.code, clues):
+        for what in () if naming.code.always_told else _unlike_dino(naming.code, clues, heads=heads):
             differ.setdefault(what, []).append(naming.code.facts.models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
     return f"as DINO; otherwise {'; '.join(told)}; {option_of('codebase')} decides"
 
 
-def _unlike_dino(relative: Relative, clues: Clues) -> Iterator[str]:
+def _unlike_dino(relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:
     own = naming_of("dino")
     if own is None:
         raise ValueError("no codebase is called dino")
     width, _ = clues.size
-    heads = relative.facts.heads.get(clues.size, width // 64)
-    if heads != width // 64:
-        yield f"{heads} heads"
+    number = relative.facts.heads.get(clues.size, width // 64)
+    if heads and number != width // 64:
+        yield f"{number} heads"
     transform: Preprocessing = relative.family.preprocessing
     usual: Preprocessing = own.code.FAMILY.preprocessing
     if (transform.mean, transform.std) != (usual.mean, usual.std):

@@ -46,12 +46,35 @@ def refuse_empty(name: str, value: str | Path) -> None:
         )
 
 
+def typed(text: str) -> str:
+    """What was typed for a path, as a path: without `file://`, and with a home folder for a `~` that no shell replaced.
+
+    What exists under the name as it stands, and any other text, stays as it is. Raises CheckpointError for a `file://`
+    address that is not sound.
+    """
+    if text[:7].lower() == "file://":
+        rest = text[7:].removeprefix("localhost")
+        if not rest.startswith("/"):
+            return text
+        check_sound(text)
+        from urllib.request import url2pathname
+
+        return url2pathname(rest)
+    if text[:1] == "~" and not Path(text).exists():
+        try:
+            return str(Path(text).expanduser())
+        except RuntimeError:  # a user whom this machine does not know
+            return text
+    return text
+
+
 def local_folder(folder: str | Path) -> Path:
     """A folder that is written or proven.
 
     Raises UsageError for an empty text, and for an address, which would be a folder named `hf:`.
     """
     refuse_empty("FOLDER", folder)
+    folder = typed(folder) if isinstance(folder, str) else folder
     path = Path(folder)
     first = path.parts[0] if path.parts else ""
     if is_address(folder) or (AS_A_PATH.fullmatch(first) and not Path(first).exists()):

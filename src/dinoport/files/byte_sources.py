@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
@@ -16,6 +17,9 @@ from dinoport.shown.text import as_word
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
+
+MAX_LOOKED_AT = 10_000
+"""Names in a folder that are compared with one that does not exist."""
 
 HEAD_BYTES = 2048
 """Of a range; what torch.save puts in front of one tensor's values takes 1.2 kB."""
@@ -176,8 +180,25 @@ def not_regular(path: Path) -> CheckpointError:
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:
+    if not isinstance(error, FileNotFoundError):
+        return CheckpointError(f"{path} cannot be read: {error.strerror or error}", next_step=f"ls -l {as_word(path)}")
+    folder = next((above for above in path.absolute().parents if above.is_dir()), path.parent)
+    is_beside = folder == path.absolute().parent
+    close = _close_names(path.name, folder) if is_beside else []
     return CheckpointError(
         f"{path} cannot be read: {error.strerror or error}",
-        cause="the file does not exist" if isinstance(error, FileNotFoundError) else None,
-        next_step=f"ls -l {as_word(path)}",
+        expected=f"did you mean {' or '.join(str(path.with_name(name)) for name in close)}?" if close else None,
+        cause="the file does not exist" if is_beside else f"the folder {path.parent} does not exist",
+        next_step=f"ls -l {as_word(path.parent if is_beside else folder)}",
     )
+
+
+def _close_names(name: str, folder: Path) -> list[str]:
+    """What lies in a folder under nearly this name."""
+    from difflib import get_close_matches
+
+    try:
+        there = [entry.name for entry in islice(folder.iterdir(), MAX_LOOKED_AT)]
+    except OSError:
+        return []
+    return get_close_matches(name, there, n=2, cutoff=0.8)

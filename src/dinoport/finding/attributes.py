@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dinoport.finding.unwrap import StateDict
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.modules import deciding, is_module, module_state_dict, named_modules
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.values import byte_ranges
 from dinoport.model import Stated
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
+from dinoport.tensor import TensorRef
 
 Attributes = Mapping[str, Mapping[str, object]]
 """Plain attributes by the path of the module that has them."""
@@ -15,6 +20,57 @@ HEADS = ("num_heads", "num_attention_heads")
 
 MAX_ABOVE = 3
 """How far above its tensors a module may stand that knows the number of heads: a projection in an attention."""
+
+
+def attributes_of(checkpoint: Checkpoint, state: StateDict) -> Attributes:
+    """Those of a module in memory; else of the pickled modules of the file that hold the very tensors of `state`.
+
+    They are given by the paths that the modules have around these tensors. What two of them say otherwise says nothing.
+    """
+    if checkpoint.attributes:
+        return checkpoint.attributes
+    own = {place: state.originals.get(name, name) for name, tensor in state.tensors.items() if name not in state.beside
+           for place in _places(tensor)}  # fmt: skip
+    found: dict[str, dict[str, object]] = {}
+    for module in _pickled(checkpoint.tree):
+        held = [(name, place) for name, tensor in module_state_dict(module).items() for place in _places(tensor)]
+        if own and own.keys() <= {place for _, place in held}:
+            nodes = dict(named_modules(module))
+            paths = {pair for name, place in held if place in own for pair in _upwards(name, own[place])}
+            for theirs, ours in paths:
+                said, known = _attributes(nodes[theirs]), found.setdefault(ours, {})
+                known |= {name: value if known.get(name, value) == value else None for name, value in said.items()}
+    return found
+
+
+def _places(tensor: TensorRef) -> Iterator[tuple[int, int, int]]:
+    return ((id(source), start, stop) for source, start, stop in byte_ranges(tensor.values))
+
+
+def _pickled(tree: object) -> Iterator[Opaque]:
+    """The pickled modules in the dicts of a file, each once."""
+    pending, seen = [tree], set[int]()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Opaque) and is_module(node):
+            yield node
+        elif isinstance(node, dict):
+            pending += node.values()
+
+
+def _upwards(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    """The modules that a tensor lies in, by both of its names, as far up as these are alike."""
+    while theirs and theirs.rpartition(".")[2] == ours.rpartition(".")[2]:
+        theirs, ours = theirs.rpartition(".")[0], ours.rpartition(".")[0]
+        yield theirs, ours
+
+
+def _attributes(module: Opaque) -> dict[str, object]:
+    state = module.state if isinstance(module.state, dict) else {}
+    return deciding(module.name, state.get)
 
 
 def stated_by(attributes: Attributes, state: StateDict) -> dict[str, Stated]:
@@ -44,7 +100,7 @@ def _above(path: str, root: str) -> Iterator[str]:
 def _alike(attributes: Attributes, modules: set[str], names: tuple[str, ...]) -> Stated | None:
     """The one value that all modules which have the attribute give it."""
     found = [(attributes[path][name], f"{path}.{name}") for path in sorted(modules) for name in names
-             if name in attributes.get(path, {})]  # fmt: skip
+             if attributes.get(path, {}).get(name) is not None]  # fmt: skip
     if not found or len({value for value, _ in found}) > 1:
         return None
     value, place = found[0]

@@ -17,6 +17,9 @@ DISTILLED = ("model_ema", "ema", "student", "teacher")
 """The same where the teacher is another, larger model that is only learnt from: `distillation` of DINOv3's
 `train/ssl_meta_arch.py`, which evaluates and publishes `model_ema`."""
 
+BY_SHAPES = "the model that was distilled: the teacher is another one, as its shapes show"
+"""The reason for a choice that holds only where the teacher's names are known."""
+
 ANOTHER_SIZE = 1 / 8
 """More than this part of two backbones' tensors has other shapes where one is larger: a wider MLP changes a fifth."""
 
@@ -34,7 +37,7 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
         if told:
             return DISTILLED, "the model that was distilled: the run's config says that the teacher is another one"
         if _differ(branches["teacher"], branches[learner]):
-            return DISTILLED, "the model that was distilled: the teacher is another one, as its shapes show"
+            return DISTILLED, BY_SHAPES
     if chosen == "teacher":
         return PREFERENCE, "what upstream evaluates and publishes"
     return PREFERENCE, "the preferred one of those here"
@@ -43,11 +46,13 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
 def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:
     """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter.
 
-    Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused.
+    Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused;
+    so is one without blocks or stages, whose names are not known.
     """
     shared = [name for name in teacher if name in learner and not name.startswith(HEADS)]
     differing = sum(teacher[name].shape != learner[name].shape for name in shared)
-    return _depth(teacher) != _depth(learner) or differing > len(shared) * ANOTHER_SIZE
+    has_blocks = any(name.startswith(("blocks.", "stages.")) for name in teacher)
+    return (has_blocks and _depth(teacher) != _depth(learner)) or differing > len(shared) * ANOTHER_SIZE
 
 
 def _depth(tensors: Mapping[str, TensorRef]) -> int:

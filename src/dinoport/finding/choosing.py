@@ -9,6 +9,7 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.strangers import refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
@@ -58,6 +59,12 @@ def choose(
             return Found(naming, state, tuple(other for other in candidates if other is not state))
         known += [state] if is_known else []
     if known and known[0].branch:
+        preferred = next(
+            (state for state in chosen if state.branch == "teacher" and known[0].why == BY_SHAPES), chosen[0]
+        )
+        if not any(preferred is state for state in known) and _may_be_meant(preferred, known[0]):
+            inner = _place_in(where, preferred, known[0])
+            return _found(inner, [other for other in candidates if other is not preferred])
         return _found(known[0], [other for other in candidates if other is not known[0]])
     if found := places(chosen, known):
         return _preferred(where, found)
@@ -72,6 +79,28 @@ def choose(
         found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
+    )
+
+
+def _may_be_meant(preferred: StateDict, known: StateDict) -> bool:
+    """Whether a copy of a training run is large enough to be a model."""
+    return bool(preferred.branch) and len(preferred.tensors) * 2 >= len(known.tensors)
+
+
+def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
+    """The model below a prefix of the preferred copy, whose own names are not known.
+
+    Raises UnknownModelError where there is none: another copy of a run never stands for it in silence.
+    """
+    if found := places([preferred]):
+        return found[0]
+    raise UnknownModelError(
+        f"{where} has its {known.label} under names that are known, but not its {preferred.label}",
+        where=preferred.label,
+        expected=f"names such as {', '.join(fold_names(list(known.tensors))[:3])}",
+        found=", ".join(fold_names(list(preferred.tensors))[:3]),
+        cause=f"{preferred.label} is another model, or its names were changed",
+        next_step=f"to take the other one: add `checkpoint_key={(known.path or known.branch)!r}`",
     )
 
 
@@ -99,7 +128,9 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     """The place that the user names, as the file's keys and parts of names joined by dots."""
     known = [state for state in candidates if naming_of_names(state.tensors) is not None]
     found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
-    place = found.get(f"{prefix.rstrip('.')}.".lstrip("."))
+    copies = {copy: place for place in found.values() for copy in place.copies}
+    asked = f"{prefix.rstrip('.')}.".lstrip(".")
+    place = found.get(asked, copies.get(asked))
     if place is None:
         close = [f"`prefix={name!r}`" for name in _like(prefix, found)]
         raise SettingError(

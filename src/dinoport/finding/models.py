@@ -13,12 +13,12 @@ from dinoport.codebases.record import lost_by_report, stated_by_report, transfor
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.finding.attributes import stated_by
+from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.places import full_prefix
-from dinoport.finding.strays import refuse_strays
+from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
 from dinoport.finding.whole import gaps, refuse_amounts
 from dinoport.finding.whose import whose
@@ -78,7 +78,7 @@ def read_model(
     found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
     ours = checkpoint.written or {}
-    wishes = _wishes(request, claimed, timm, said).filled(stated_by(checkpoint.attributes, state))
+    wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
     wishes = wishes.filled(stated_by_report(ours))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
@@ -123,11 +123,13 @@ def read_model(
         beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
     reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
+    whose_it_is = told.setting_beside(reading.settings)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
     if timm:
         timm.refuse_unlike(checkpoint.where, reading.architecture)
     outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
+    refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
@@ -150,7 +152,7 @@ def read_model(
         family=family,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
+        settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(
             _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
         ),
@@ -334,11 +336,12 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
 
 def _of_branches(found: Found, key: str | None) -> list[str]:
     names = [state.label for state in found.others]
+    same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
     if not names:
-        return []
+        return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})"]
+    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 
 def _of_gaps(checkpoint: Checkpoint) -> list[str]:

@@ -49,8 +49,11 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
     inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own]
     kept: list[StateDict] = []
     for place in sorted([*known, *inner], key=_order):
-        if not any(_is_one(place, other) for other in kept):
+        first = next((index for index, other in enumerate(kept) if _is_one(place, other)), None)
+        if first is None:
             kept.append(place)
+        else:
+            kept[first] = replace(kept[first], copies=(*kept[first].copies, f"{full_prefix(place)}."))
     if len(kept) < 2:
         return kept
     kept = [place for place in kept if is_complete(place)] or kept

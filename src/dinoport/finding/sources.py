@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import glob, has_magic
 from pathlib import Path
 
 from dinoport.codebases.published import Published, file_name, sha256_prefix
@@ -16,6 +17,7 @@ from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.live import Live
 from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.run_folder import iterations, several
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
 from dinoport.shown.text import as_word
@@ -96,20 +98,35 @@ def locate(
         fetched = model is not None and source == model.url
         remarks = () if fetched else _called_like(name, model)
         return Located(name, None, str(source), model, remarks, fetched=fetched, looked_at=look)
-    path = Path(source)
+    path = _only_match(Path(source))
     if _is_there(path) and not isinstance(source, PublishedName):
         model = _published_file(path.name)
         remarks = (*_taken_from_disk(path), *_called_like(str(path), model))
         return Located(str(path), path, published=model, remarks=remarks, looked_at=look)
     from dinoport.codebases.published_names import published
 
-    model = published(str(source))
+    model = published(str(path))
     if model is None:
         _refuse_hub_name(str(source), path)
         return Located(str(path), path)
     if str(head) == IMAGENET:
         _head_url(model)
     return _published(model.name, model.url, model, on_progress, look=look)
+
+
+def _only_match(path: Path) -> Path:
+    """The file that a pattern stands for, as a shell would have put it; a path that is none stays as it is.
+
+    Raises CheckpointError where several match: nothing says which one is meant.
+    """
+    if not has_magic(str(path)) or _is_there(path):
+        return path
+    found = sorted(map(Path, glob(str(path), recursive=True)), key=iterations, reverse=True)  # noqa: PTH207  # as typed
+    if len(found) > 1:
+        raise several(f"{len(found)} files match {path}", found, path)
+    if not found:
+        raise CheckpointError(f"no file matches {path}", next_step=f"ls -l {as_word(path.parent)}")
+    return found[0]
 
 
 def _refuse_hub_name(source: str, path: Path) -> None:

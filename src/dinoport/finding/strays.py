@@ -15,6 +15,33 @@ TRAINING_ALONE = ("mask_token",)
 """A decoder may have one of its own, and no output depends on it."""
 
 
+def refuse_lost(where: str, found: Found, model: Architecture, wishes: Wishes) -> None:
+    """Raise CheckpointError where the chosen copy of a model lacks a tensor that another copy of it has.
+
+    Copies of one training run have the same names; one that lost a bias of every block would be read as a model
+    without biases.
+    """
+    own = found.state.tensors
+    for other in found.others if found.state.branch else ():
+        more = {name: tensor.shape for name, tensor in other.tensors.items() if name not in own}
+        if other.branch and own.keys() < other.tensors.keys() and _are_copies(found.state.shapes, other.shapes):
+            absent = optional_names(model) - {*TRAINING_ALONE}
+            rules = found.naming.rules(other.shapes, wishes)
+            lost = [name for name in more if any(claim.source in absent for claim in claims_of_target(name, rules))]
+            if lost:
+                raise CheckpointError(
+                    f"{where} has a part of its model in {other.label} alone",
+                    expected=f"the same names in {found.state.label} as in {other.label}",
+                    found=f"{', '.join(lost[:5])}, which {found.state.label} lacks",
+                    cause="a damaged file, or two models of one run that differ",
+                    next_step=f"to take the other one: add `checkpoint_key={(other.path or other.branch)!r}`",
+                )
+
+
+def _are_copies(own: Mapping[str, Shape], other: Mapping[str, Shape]) -> bool:
+    return all(other[name] == shape for name, shape in own.items())
+
+
 def refuse_strays(
     where: str,
     found: Found,

@@ -66,7 +66,8 @@ class StateDict:
     `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
     `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another framework's model,
     whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the classifier beside
-    the backbone of a class that is known to have it there, as `weight` and `bias`. `remarks` are for the report.
+    the backbone of a class that is known to have it there, as `weight` and `bias`. `copies` are other
+    prefixes under which the very same tensors lie. `remarks` are for the report.
     """
 
     branch: str
@@ -78,6 +79,7 @@ class StateDict:
     is_inner: bool = False
     outside: Mapping[str, TensorRef] = field(default_factory=dict)
     head: Mapping[str, TensorRef] = field(default_factory=dict)
+    copies: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property

@@ -23,7 +23,8 @@ class Checkpoint:
     None where there is none. `files` are what such a folder is loaded from, by name: small ones as they are, weights as
     their source. `remarks` are what a user should know of how it was opened. `gaps` say why other files may hold
     more of it. `in_pieces` says that it was put together from flat pieces: its tensors have no shapes yet, which
-    are the network's. `attributes` are plain ones of a module in memory, by the path of each module in it.
+    are the network's. `beside` are names of files in a folder that Transformers reads of its own accord. `attributes`
+    are plain ones of a module in memory, by the path of each module in it.
     """
 
     where: str
@@ -40,6 +41,7 @@ class Checkpoint:
     files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
     in_pieces: bool = False
+    beside: tuple[str, ...] = ()
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @cached_property

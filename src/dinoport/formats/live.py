@@ -23,14 +23,11 @@ from dinoport.formats.safetensors.dtypes import NAMES
 from dinoport.formats.safetensors.reader import read_safetensors
 from dinoport.formats.safetensors.writer import header_of
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
+from dinoport.formats.torch.modules import deciding
 from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
 
 PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")
 """Of torch: others keep their values in a way of their own, as quantised ones and those of several ranks do."""
-
-
-SETTINGS = ("num_heads", "num_attention_heads", "interpolate_offset", "interpolate_antialias")
-"""Attributes of modules that are worth keeping, beside the eps of a LayerNorm."""
 
 
 class Live(str):
@@ -74,11 +71,8 @@ def _attributes(given: object) -> Iterator[tuple[str, Mapping[str, object]]]:
     """The attributes of each module that decide what it computes, and stand in no tensor."""
     modules = getattr(given, "named_modules", None)
     for path, module in modules() if callable(modules) else ():
-        names = (*SETTINGS, *(("eps",) if "LayerNorm" in type(module).__name__ else ()))
-        own = {name: getattr(module, name, None) for name in names}
-        plain = {name: value for name, value in own.items() if isinstance(value, int | float)}
-        if plain:
-            yield path, plain
+        if own := deciding(type(module).__name__, partial(getattr, module)):
+            yield path, own
 
 
 class LiveBytes:

@@ -13,7 +13,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
-from dinoport.formats.run_folder import checkpoint_within, choice_remarks
+from dinoport.formats.run_folder import below, checkpoint_within, choice_remarks, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.formats.transformers_folder import (
@@ -98,5 +98,5 @@ def _open_folder(path: Path) -> Checkpoint:
         f"{path} is a folder, but not one that holds a checkpoint",
         expected="config.json with model.safetensors, or .metadata with .distcp files",
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
-        next_step="give the checkpoint file inside the folder",
+        next_step=commands_for(below(path)) or "give the checkpoint file inside the folder",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
@@ -50,13 +51,27 @@ def checkpoint_within(folder: Path) -> Path | None:
     found = checkpoints_within(folder)
     if len(found) < 2:
         return next(iter(found), None)
-    names = [str(path.relative_to(folder)) for path in found]
-    raise CheckpointError(
-        f"{folder} holds {len(found)} checkpoints",
+    raise several(f"{folder} holds {len(found)} checkpoints", found, folder)
+
+
+def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
+    """The error where one is to be chosen, with a command for each, and one for all that `source` stands for."""
+    return CheckpointError(
+        what,
         expected="one, or its path",
-        found=", ".join(names[:MAX_LISTED]) + (" …" if len(names) > MAX_LISTED else ""),
-        next_step=f"give the one that you mean: dinoport convert {as_word(found[0])} FOLDER",
+        next_step=(*commands_for(found), f"all of them: dinoport fleet OUT {as_word(source)}"),
     )
+
+
+def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
+    """A command for each of a few checkpoints."""
+    commands = [f"dinoport convert {as_word(path)} FOLDER" for path in found[:MAX_LISTED]]
+    return (*commands, *([f"… {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []))
+
+
+def below(folder: Path) -> list[Path]:
+    """What looks like a checkpoint one folder below."""
+    return sorted(path for path in _matches(folder, BENEATH) if path.is_file() and not _is_part(path))
 
 
 def checkpoints_within(folder: Path) -> list[Path]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tarfile import BLOCKSIZE, HeaderError, TarInfo
-
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.archives import packed_as
 from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
@@ -18,12 +17,6 @@ PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, dinoport ver
 
 KNOWN_OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "git lfs pull"),
-    (b"\x1f\x8b", "gzip data", "gunzip it first"),
-    (b"\xfd7zXZ", "xz data", "unxz it first"),
-    (b"BZh", "bzip2 data", "bunzip2 it first"),
-    (b"\x28\xb5\x2f\xfd", "zstandard data", "unzstd it first"),
-    (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it, and give the checkpoint inside"),
-    (b"Rar!", "a RAR archive", "unpack it, and give the checkpoint inside"),
     (b"\x89HDF", "an HDF5 file, as Keras writes them", GIVE_THE_CHECKPOINT),
     (b"\x93NUMPY", "a NumPy array", GIVE_THE_CHECKPOINT),
     (b"GGUF", "a GGUF file", GIVE_THE_CHECKPOINT),
@@ -62,22 +55,13 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         cause = "a download that was refused, or an address of a page about the file"
         next_step = "open the address in a browser, log in or ask for access, and download again"
         raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
-    if _is_tar(start):
-        raise _not_a_checkpoint(source.where, "a tar archive", "unpack it, and give the checkpoint inside")
+    if packed := packed_as(source, start):
+        raise _not_a_checkpoint(source.where, *packed)
     if start[:1] == b"\x80":
         return "torch file of the legacy format", read_torch_legacy(source)
     if source.where.endswith(".safetensors"):  # only to say what is wrong with it
         return "safetensors file", read_safetensors(source)
     return _read_text(source, start)
-
-
-def _is_tar(start: bytes) -> bool:
-    """Whether torch.load takes these bytes for a tar archive, which it tries before its own legacy format."""
-    try:
-        TarInfo.frombuf(start[:BLOCKSIZE], "utf-8", "surrogateescape")
-    except HeaderError:
-        return start[257:262] == b"ustar"
-    return True
 
 
 def _two_formats(where: str, found: str) -> CheckpointError:
@@ -115,7 +99,9 @@ def _excerpt(start: bytes) -> str:
     return repr(" ".join(start[:80].decode("utf-8", "replace").split()))
 
 
-def _not_a_checkpoint(where: str, found: str, next_step: str, cause: str | None = None) -> CheckpointError:
+def _not_a_checkpoint(
+    where: str, found: str, next_step: str | tuple[str, ...], cause: str | None = None
+) -> CheckpointError:
     return CheckpointError(
         f"{where} is not a checkpoint",
         expected="a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers",

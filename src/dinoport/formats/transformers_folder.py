@@ -32,6 +32,9 @@ INDEX = ".index.json"
 MAX_JSON_BYTES = 16 * 1024 * 1024
 """Of a JSON file in a folder; the index of a 7B model takes a hundred kilobytes."""
 
+READ_BESIDE = ("adapter_config.json", "processor_config.json")
+"""Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
+
 Files: TypeAlias = dict[str, bytes | ByteSource]
 
 MAX_SHARDS = 1000
@@ -53,11 +56,20 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
         for source in _sources(files):
             source.close()
         raise
+    beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
     processor: Mapping[str, object] | None = None
     with suppress(CheckpointError):  # weights can be read without it
         processor = _object(folder, PROCESSOR, {})
     return Checkpoint(
-        folder.where, _kind(config), tree, _sources(files), config, report, processor=processor, files=files
+        folder.where,
+        _kind(config),
+        tree,
+        _sources(files),
+        config,
+        report,
+        processor=processor,
+        files=files,
+        beside=beside,
     )
 
 

@@ -109,8 +109,8 @@ class StoredValues:
             )
         data = self.storage.source.read(self.storage.offset_bytes + self.first * itemsize, span * itemsize)
         strides = tuple(stride * itemsize for stride in self.strides)
-        flat = np.frombuffer(data, dtype=self.dtype)
-        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
+        flat = np.frombuffer(data, dtype=f"V{itemsize}")  # as_strided does not know each dtype: float8_e5m2 it does not
+        return np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False).view(self.dtype)
 
 
 def _buffer(size_bytes: int) -> Array:

@@ -16,6 +16,7 @@ from dinoport.files.folders import LocalFolder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
 from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
 from dinoport.shown.text import as_word
@@ -44,12 +45,13 @@ class Seen:
     model_type: str
 
 
-def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen:
+def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_progress: Progress = silent) -> Seen:
     """Run the folder's model on a picture whose shorter side becomes `size` pixels, cut to whole patches.
 
     `dtype` is what the model computes in. Raises SettingError where the folder holds no model of this family, or one
     that pictures do not fit.
     """
+    on_progress(READING, 0, 0)
     config = checked_config(folder)
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
@@ -61,12 +63,15 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32") -> Seen
     mean, std = statistics(folder)
     values = (levels / 255 - mean) / std
 
+    on_progress(IMPORTING, 0, 0)
     import torch  # once nothing of the folder is refused any more
 
     from dinoport.codebases.transformers.running import kept_attention, outputs_of
 
     with open_checkpoint(folder) as checkpoint, known_folder(folder, config, checkpoint.tensors) as known:
+        on_progress(LOADING, 0, 0)
         model = _load(known, form.model_types[kind], dtype, folder)
+    on_progress(RUNNING, 0, 0)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)

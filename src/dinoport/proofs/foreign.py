@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,8 @@ from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, WEIGHTS, read_json
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
 from dinoport.tensor import Array, TensorRef, TensorSpec
-
-READ_BESIDE = ("adapter_config.json", "processor_config.json")
-"""Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
 
 SHOWN = 5
 MAX_SHOWN = 80
@@ -43,10 +40,15 @@ def refuse_foreign(where: object, config: Mapping[str, object], tensors: Mapping
 
 def refuse_beside(folder: Path) -> None:
     """Raise SettingError for what else Transformers reads in a folder: adapters, and processors that open something."""
-    if beside := [f"{name} beside it" for name in READ_BESIDE if os.path.lexists(folder / name)]:
-        raise _refusal(folder, CONFIG, beside)
+    refuse_read_beside(folder, [name for name in READ_BESIDE if os.path.lexists(folder / name)])
     if strange := [_shown(name, value) for name, value in strange_processor_fields(_processor(folder) or PLAIN)]:
         raise _refusal(folder, PROCESSOR, strange)
+
+
+def refuse_read_beside(where: object, names: Sequence[str]) -> None:
+    """Raise SettingError where there are files of these names, which Transformers reads of its own accord."""
+    if names:
+        raise _refusal(where, CONFIG, [f"{name} beside it" for name in names])
 
 
 PLAIN = {"image_processor_type": "BitImageProcessor"}

@@ -214,9 +214,10 @@ def prepare_opened(
             )
         if is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
-            from dinoport.proofs.foreign import refuse_beside, refuse_foreign
+            from dinoport.proofs.foreign import refuse_beside, refuse_foreign, refuse_read_beside
 
             refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+            refuse_read_beside(checkpoint.where, checkpoint.beside)
             if located.path is not None:
                 refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)

@@ -214,24 +214,25 @@ def _locked(place: Place) -> Iterator[None]:
     from filelock import FileLock, Timeout  # 50 ms of imports, not for --help
 
     lock = FileLock(place.lock)
-    with disk_errors(place.path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            if not place.lock.exists():
-                place.lock.touch()  # raises where no file can be made, which filelock takes for a held lock
-            raise InUseError(
-                f"another run is writing {place.shown}",
-                where=str(place.path),
-                next_step="wait until it is done, or choose another name",
-            ) from error
     try:
+        with disk_errors(place.path):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                if not place.lock.exists():
+                    place.lock.touch()  # raises where no file can be made, which filelock takes for a held lock
+                raise InUseError(
+                    f"another run is writing {place.shown}",
+                    where=str(place.path),
+                    next_step="wait until it is done, or choose another name",
+                ) from error
         yield
     finally:
         # Removed while held: filelock does not take a lock on a file that has lost its name. On Windows the system
         # refuses, and filelock removes the file itself.
-        with suppress(OSError):
-            place.lock.unlink()
+        if lock.is_locked:
+            with suppress(OSError):
+                place.lock.unlink()
         lock.release()
 
 

@@ -109,7 +109,10 @@ def _can_unshare() -> bool:
 
 
 def ours(path: Path) -> Answer:
-    """What dinoport reads, once it has not refused what stands under a model's names."""
+    """What dinoport reads, once it has not refused what stands under a model's names.
+
+    An error that is none of ours reads as a tensor that no other reader finds.
+    """
     try:
         with _noting() as steps, open_checkpoint(path) as checkpoint:
             tensors = _flat(checkpoint.tree)
@@ -118,6 +121,8 @@ def ours(path: Path) -> Answer:
             return Answer(tensors, unknown_steps=bool(steps))
     except DinoportError as error:
         return Answer(None, str(error))
+    except Exception as error:
+        return Answer({"": [repr(error), [], "fault"]})
 
 
 @contextmanager

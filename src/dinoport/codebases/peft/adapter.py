@@ -128,7 +128,7 @@ def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule
     steps = dict(decoding.steps)
     for name, lows in parts.items():
         steps[name] = _whole(merged(steps[name].tensor(), *lows))
-    steps |= dict(_saved(decoding, adapter, tables))
+    steps |= dict(_saved(steps, adapter, tables))
     told = (
         [
             f"{len(adapter.saved)} tensors that were trained whole take the place of the base's: "
@@ -145,17 +145,30 @@ def _whole(tensor: TensorRef) -> Step:
     return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape, "merged with an adapter")
 
 
-def _saved(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule]]) -> Iterator[tuple[str, Step]]:
-    """Whole tensors that were trained: each is one canonical tensor of the base."""
+def _saved(steps: Mapping[str, Step], adapter: Adapter, tables: Sequence[Sequence[Rule]]) -> Iterator[tuple[str, Step]]:
+    """Whole tensors that were trained: each is one of the base's, or rows of one, as a bias of the queries alone is."""
+    parts: dict[str, dict[int, Span]] = {}
     for name, tensor in adapter.saved.items():
         claim = _claim(name, tables)
-        source = claim.source if claim else None
-        step = decoding.steps.get(source or "")
-        if claim is None or source is None or step is None or claim.rule.operation.parts != 1:
+        step = steps.get((claim and claim.source) or "")
+        if claim is None or step is None:
             raise _stranger(adapter, name)
-        if step.target.shape != tensor.shape:
-            raise _stranger(adapter, name, f"{shape_text(tensor.shape)} for {shape_text(step.target.shape)}")
-        yield source, replace(_whole(replace(tensor, name=source)), kind=Kind.BIJECTIVE, reason="")
+        rows = step.target.shape[0] // claim.rule.operation.parts
+        if tensor.shape != (rows, *step.target.shape[1:]):
+            raise _stranger(
+                adapter, name, f"{shape_text(tensor.shape)} for {shape_text((rows, *step.target.shape[1:]))}"
+            )
+        parts.setdefault(step.target.name, {})[claim.part * tensor.size] = Span(tensor, 0, tensor.size)
+    for source, own in parts.items():
+        base = steps[source].tensor()
+        spans, done = [], 0
+        for begin, span in sorted(own.items()):
+            spans += [Span(base, done, begin), span]
+            done = begin + span.size
+        spans = [span for span in (*spans, Span(base, done, base.size)) if span.size]
+        kind = steps[source].kind if any(span.tensor is base for span in spans) else Kind.BIJECTIVE
+        spec = TensorSpec(source, base.dtype, base.shape)
+        yield source, Step(spec, tuple(spans), Rows(), kind, base.shape)
 
 
 def _claim(name: str, tables: Sequence[Sequence[Rule]]) -> Claim | None:

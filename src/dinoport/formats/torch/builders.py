@@ -122,10 +122,11 @@ def _ordered(pairs: object = ()) -> OrderedDict[object, object]:
     return found
 
 
-def _default(factory: object = None, pairs: object = ()) -> OrderedDict[object, object]:
+def _default(factory: object = None, pairs: object = ()) -> dict[object, object]:
+    """A plain dict: unlike an OrderedDict, a defaultdict takes no attributes."""
     if factory is not None and not (isinstance(factory, Global) and _is_callable(factory.name)):
         raise ValueError("a factory that cannot be called")
-    return _ordered(pairs)
+    return dict(_ordered(pairs))
 
 
 def _is_callable(name: str) -> bool:

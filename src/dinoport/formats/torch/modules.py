@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
 from dinoport.formats.torch.rebuilding import MAX_TENSORS
@@ -17,6 +17,9 @@ HOOKS = ("_state_dict_pre_hooks", "_state_dict_hooks")
 
 METHODS = ("state_dict", "_save_to_state_dict")
 """Of an nn.Module: what an attribute of the same name would stand for when its state_dict is made."""
+
+SETTINGS = ("num_heads", "num_attention_heads", "interpolate_offset", "interpolate_antialias")
+"""Attributes of modules that decide what they compute, beside the eps of a LayerNorm, and stand in no tensor."""
 
 MAX_MODULE_DEPTH = 64
 """Modules in modules of a pickled nn.Module; a ViT has five."""
@@ -78,6 +81,23 @@ def _children(state: Mapping[str, object], kind: str) -> Mapping[str, object]:
     if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
         raise ValueError(f"{kind} that are no dict of names")
     return children
+
+
+def named_modules(module: Opaque) -> Iterator[tuple[str, Opaque]]:
+    """A pickled module whose `module_state_dict` is known, and every module in it, by path."""
+    pending = [("", module)]
+    while pending:
+        path, node = pending.pop()
+        yield path, node
+        children = _children(node.state, "_modules") if isinstance(node.state, dict) else {}
+        pending += [(f"{path}.{name}".lstrip("."), each) for name, each in children.items() if isinstance(each, Opaque)]
+
+
+def deciding(class_name: str, value_of: Callable[[str, None], object]) -> dict[str, object]:
+    """The attributes of a module that decide what it computes, as far as they are plain numbers."""
+    names = (*SETTINGS, *(("eps",) if "LayerNorm" in class_name.rpartition(".")[2] else ()))
+    own = {name: value_of(name, None) for name in names}
+    return {name: value for name, value in own.items() if isinstance(value, int | float)}
 
 
 def unread_parts(tree: object) -> Iterator[tuple[str, str]]:

@@ -9,11 +9,12 @@ for each entry before they can be counted. Source of the layout: PKWARE's APPNOT
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.archives import ZIP, unpacking
 
 MAX_RECORDS = 60_000
 """A training checkpoint of a 7B model holds some five thousand; an entry takes half a kilobyte of memory here."""
@@ -127,6 +128,8 @@ def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str
     if scripted:  # before its code is found compressed
         raise _torchscript(source, scripted[0])
     compressed = [entry for entry in entries if not entry.is_stored and not (deflated and entry.method == DEFLATED)]
+    if compressed and not any(entry.name.endswith("/data.pkl") for entry in entries):
+        raise not_of_torch(source, [entry.name for entry in entries])
     if compressed:
         raise _compressed(source, len(compressed), len(entries), sum(entry.size_bytes for entry in compressed))
     limits = _limits(source, entries, offset)
@@ -283,6 +286,17 @@ def _torchscript(source: ByteSource, name: str) -> CheckpointError:
         found=name,
         cause="torch.jit.save instead of torch.save",
         next_step="load it with torch.jit.load where you trust it, and torch.save its state_dict()",
+    )
+
+
+def not_of_torch(source: ByteSource, names: Sequence[str]) -> CheckpointError:
+    """The error for a zip file of something else: a packed folder, most likely."""
+    return CheckpointError(
+        f"{source.where} is a zip file, but not one that torch.save wrote",
+        expected="one folder in it, with a record data.pkl",
+        found=", ".join(names[:4]) + (" …" if len(names) > 4 else "") or "no records",
+        cause="a packed folder, or an archive of another kind (.docx, .npz)",
+        next_step=unpacking(source.where, ZIP),
     )
 
 

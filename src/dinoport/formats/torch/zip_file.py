@@ -12,7 +12,7 @@ from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
-from dinoport.formats.torch.zip_directory import Record, read_directory
+from dinoport.formats.torch.zip_directory import Record, not_of_torch, read_directory
 
 MAX_PICKLE_BYTES = 16 * 1024 * 1024
 """Of data.pkl, which holds names and shapes: 2 MB for the training checkpoint of a 7B model."""
@@ -69,13 +69,7 @@ def _top(source: ByteSource, records: Mapping[str, Record]) -> str:
     """The one folder that all records of a torch file lie in."""
     tops = sorted({name.partition("/")[0] for name in records})
     if len(tops) != 1 or f"{tops[0]}/data.pkl" not in records:
-        raise CheckpointError(
-            f"{source.where} is a zip file, but not one that torch.save wrote",
-            expected="one folder in it, with a record data.pkl",
-            found=", ".join(list(records)[:4]) + (" …" if len(records) > 4 else "") or "no records",
-            cause="an archive of another kind (.docx, .npz, a packed folder)",
-            next_step="unpack it, and give the checkpoint inside",
-        )
+        raise not_of_torch(source, list(records))
     return tops[0]
 
 

@@ -1,0 +1,100 @@
+"""Archives and compressed files, told by content: they are refused, with the command that unpacks them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tarfile import BLOCKSIZE, HeaderError, TarInfo
+
+from dinoport.files.byte_sources import ByteSource
+from dinoport.shown.address import is_address
+from dinoport.shown.text import as_word
+
+LOOKED_AT_BYTES = 1 << 20
+"""Of a compressed file: bzip2 gives nothing before it has a block of 900 kB."""
+
+LZMA_BYTES = 1 << 26
+"""What xz may take to unpack: a file says itself how much, and may say anything."""
+
+COMPRESSED = (
+    (b"\x1f\x8b", "gzip", "gunzip"),
+    (b"\xfd7zXZ", "xz", "unxz"),
+    (b"BZh", "bzip2", "bunzip2"),
+    (b"\x28\xb5\x2f\xfd", "zstandard", "unzstd"),
+    (b"\x04\x22\x4d\x18", "lz4", "unlz4"),
+)
+
+ARCHIVES = (
+    (b"7z\xbc\xaf", "a 7-Zip archive", "7z x {file} -o{folder}"),
+    (b"Rar!", "a RAR archive", "unrar x {file} {folder}/"),
+)
+
+TAR = "mkdir {folder} && tar -xf {file} -C {folder}"
+ZIP = "unzip -q {file} -d {folder}"
+
+OLDEST = ("sys_info", "pickle", "tensors", "storages")
+"""The members of what torch wrote before 0.2: a tar archive."""
+
+ENDING = re.compile(r"(\.tar)?\.(gz|xz|bz2|zst|lz4|7z|rar|zip)$|\.(tar|tgz|txz|tbz2?)$", re.IGNORECASE)
+
+
+CHECKPOINT = re.compile(r"\.(pth|pt|ckpt|bin|safetensors)$")
+
+
+def packed_as(source: ByteSource, start: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """What an archive or a compressed file is, and the commands that unpack it. None for anything else."""
+    for magic, name, program in COMPRESSED:
+        if start.startswith(magic):
+            inside = _inside(name, source)
+            if is_tar(inside) if inside else ".tar" in source.where.lower():
+                return f"a tar archive, compressed with {name}", unpacking(source.where, TAR)
+            return f"a file compressed with {name}", unpacking(source.where, program + " -c {file} > {folder}")
+    for magic, name, command in ARCHIVES:
+        if start.startswith(magic):
+            return name, unpacking(source.where, command)
+    if is_tar(start):
+        if start.partition(b"\0")[0].decode("latin-1").rpartition("/")[2] in OLDEST:
+            again = "if you trust it, load it with torch and save its state dict again"
+            return "a tar archive as torch wrote them before 0.2", (again,)
+        return "a tar archive", unpacking(source.where, TAR)
+    return None
+
+
+def unpacking(where: str, command: str) -> tuple[str, ...]:
+    """The commands that unpack a file into a place beside it, and look at what is in there."""
+    path = Path(where.rpartition("/")[2].removesuffix("?…")) if is_address(where) else Path(where)
+    name = ENDING.sub("", path.name) or path.name
+    place = path.with_name(name if "> {folder}" in command else CHECKPOINT.sub("", name) or name)
+    if place == path or (not is_address(where) and place.exists()):
+        place = path.with_name(f"{place.name}-unpacked")
+    first = ("download it first",) if is_address(where) else ()
+    unpack = command.format(file=as_word(path), folder=as_word(place))
+    return (*first, unpack, f"dinoport inspect {as_word(place)}")
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether torch.load takes these bytes for a tar archive, which it tries before its own legacy format."""
+    try:
+        TarInfo.frombuf(start[:BLOCKSIZE], "utf-8", "surrogateescape")
+    except HeaderError:
+        return start[257:262] == b"ustar"
+    return True
+
+
+def _inside(name: str, source: ByteSource) -> bytes:
+    """The first bytes of what is compressed; nothing where they cannot be told."""
+    import bz2
+    import lzma
+    import zlib
+
+    packed = source.read(0, min(source.size_bytes, LOOKED_AT_BYTES))
+    unpackers: dict[str, Callable[[], bytes]] = {
+        "gzip": lambda: zlib.decompressobj(wbits=31).decompress(packed, BLOCKSIZE),
+        "bzip2": lambda: bz2.BZ2Decompressor().decompress(packed, BLOCKSIZE),
+        "xz": lambda: lzma.LZMADecompressor(memlimit=LZMA_BYTES).decompress(packed, BLOCKSIZE),
+    }
+    try:
+        return unpackers[name]() if name in unpackers else b""
+    except (zlib.error, lzma.LZMAError, OSError, EOFError):
+        return b""

@@ -1,0 +1,83 @@
+"""Adapters that PEFT writes for a model of Transformers, against PEFT's own arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+
+from dinoport.api import convert
+from dinoport.errors import DinoportError
+from tests.frameworks.genuine import proven, shaken
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 28, "patch_size": 14}
+
+MODELS = {
+    "dinov2": lambda: Dinov2Model(Dinov2Config(**SIZES, mlp_ratio=2)),
+    "vit": lambda: ViTModel(ViTConfig(**SIZES, intermediate_size=64, layer_norm_eps=1e-6), add_pooling_layer=False),
+}
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": {"target_modules": ["q_proj", "v_proj"]},
+    "rank-stabilised": {"target_modules": ["q_proj", "v_proj"], "use_rslora": True},
+    "all linear layers": {"target_modules": "all-linear"},
+    "patterns": {
+        "target_modules": ["q_proj", "v_proj"],
+        "rank_pattern": {"q_proj": 2},
+        "alpha_pattern": {"v_proj": 3},
+    },
+    "saved modules": {"target_modules": ["q_proj"], "modules_to_save": ["layernorm"]},
+    "biases of its layers": {"target_modules": ["q_proj", "v_proj"], "bias": "lora_only"},
+    "all biases": {"target_modules": ["q_proj"], "bias": "all"},
+}
+
+
+def adapted(folder: Path, model: str, config: str) -> tuple[Any, Path]:
+    """A model with an adapter of its own values, saved as PEFT does, beside its base."""
+    base = shaken(MODELS[model]())
+    base.save_pretrained(folder / "base")
+    base.name_or_path = str(folder / "base")
+    whole = peft.get_peft_model(base, peft.LoraConfig(r=4, lora_alpha=8, **CONFIGS[config]))
+    chance = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for _, each in whole.named_parameters():
+            if each.requires_grad:
+                each.copy_(each + torch.randn(each.shape, generator=chance) * 0.05)
+    whole.save_pretrained(folder / "adapter")
+    return whole.eval(), folder / "adapter"
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_adapter_is_merged_into_its_base(model: str, config: str, tmp_path: Path, out: Path) -> None:
+    whole, source = adapted(tmp_path, model, config)
+    genuine = whole.base_model.model
+    report = proven(source, out, lambda images: genuine(images).last_hidden_state, 28)
+    assert any("the adapter's base is" in remark for remark in report.remarks)
+
+
+def test_a_state_dict_with_adapters_asks_for_their_scale(tmp_path: Path, out: Path) -> None:
+    whole, _ = adapted(tmp_path, "dinov2", "plain")
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    with pytest.raises(DinoportError, match="lora_alpha"):
+        convert(tmp_path / "whole.pth", out, num_heads=4)
+    genuine = whole.base_model.model
+    asked = {"num_heads": 4, "lora_alpha": 8}
+    proven(tmp_path / "whole.pth", out, lambda images: genuine(images).last_hidden_state, 28, **asked)
+
+
+@pytest.mark.parametrize("given", [{"use_dora": True}, {"init_lora_weights": "pissa"}])
+def test_what_is_not_merged_is_refused_by_its_name(given: dict[str, Any], tmp_path: Path, out: Path) -> None:
+    base = shaken(MODELS["dinov2"]())
+    base.save_pretrained(tmp_path / "base")
+    base.name_or_path = str(tmp_path / "base")
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], **given)
+    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(DinoportError) as caught:
+        convert(tmp_path / "adapter", out)
+    assert next(iter(given)).split("_")[-1] in str(caught.value).lower() or "pissa" in str(caught.value).lower()
+    assert not out.exists()
