@@ -33,8 +33,8 @@ class Checkpoint:
     sources: tuple[ByteSource, ...]
     config: Mapping[str, object] | None = None
     report: Mapping[str, object] | None = None
-    adapter: Mapping[str, object] | None = None
     processor: Mapping[str, object] | None = None
+    adapter: Mapping[str, object] | None = None
     written: Mapping[str, object] | None = None
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()

@@ -57,9 +57,6 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
             source.close()
         raise
     beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
-    processor: Mapping[str, object] | None = None
-    with suppress(CheckpointError):  # weights can be read without it
-        processor = _object(folder, PROCESSOR, {})
     return Checkpoint(
         folder.where,
         _kind(config),
@@ -67,10 +64,17 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
         _sources(files),
         config,
         report,
-        processor=processor,
+        processor=_processor(folder),
         files=files,
         beside=beside,
     )
+
+
+def _processor(folder: Folder) -> Mapping[str, object] | None:
+    """What the folder's own image processor is; one that cannot be read says nothing of the model."""
+    with suppress(CheckpointError):
+        return _object(folder, PROCESSOR, {})
+    return None
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
