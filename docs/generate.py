@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,7 @@ class Example(NamedTuple):
     title: str
     architecture: Any
     classifier: str | None = None
+    class_name: str | None = None
 
     def model(self, family: Family) -> Model:
         return Model(
@@ -77,7 +79,7 @@ class Example(NamedTuple):
 
 RELATIVES = tuple(
     naming
-    for name in (*(name for names in catalogue.RELATIVES.values() for name in names), "ijepa", catalogue.UNKNOWN)
+    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", catalogue.UNKNOWN))
     if (naming := naming_of(name))
 )
 """Relatives of these families: a page of theirs is made as a whole."""
@@ -133,7 +135,9 @@ EXAMPLES: dict[str, Sequence[Example]] = {
     **{
         naming.family: tuple(
             {
-                case.class_name: Example(case.title, case.architecture, case.classifier or None)
+                case.class_name: Example(
+                    case.title, case.architecture, case.classifier or None, case.request.class_name
+                )
                 for case in relatives.CASES
                 if case.family == naming.family
             }.values()
@@ -261,7 +265,7 @@ def linked(family: Family) -> str:
 
 
 def target(family: Family, example: Example) -> Target:
-    return target_of(example.model(family), Request(), None)
+    return target_of(example.model(family), Request(class_name=example.class_name), None)
 
 
 def of_family(family: Family) -> Iterator[str]:

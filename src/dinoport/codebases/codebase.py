@@ -128,7 +128,8 @@ class Naming:
     `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
     model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
     pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
-    a class of the codebase keeps its classifier, whose backbone lies below a prefix.
+    a class of the codebase keeps its classifier, whose backbone lies below a prefix. What is `given` takes the
+    module's place.
     """
 
     codebase: str
@@ -136,9 +137,12 @@ class Naming:
     recognises: Callable[[Mapping[str, Shape]], bool]
     family: str = ""
     classifier_beside: Callable[..., str | None] = lambda prefix, names, *, whole: None
+    given: Any = None
 
     @property
     def code(self) -> Any:
+        if self.given is not None:
+            return self.given
         module, _, name = self.module.partition(":")
         found = import_module(module)
         return getattr(found, name) if name else found

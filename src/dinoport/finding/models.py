@@ -29,7 +29,7 @@ from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import Request
+from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def read_model(
     folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
-        return _of_folder(checkpoint, weigh_heads)
+        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
@@ -70,19 +70,27 @@ def read_model(
         found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
-            return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
+            return _of_folder(
+                checkpoint, request, published, weigh_heads=weigh_heads
+            )  # which says which class it holds
         raise
     if _is_another_class(checkpoint, found, request):
-        return _of_folder(checkpoint, weigh_heads)
+        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
+    wishes = wishes.filled(_stated_by_config(checkpoint, found))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
+    wholes: Mapping[str, tuple[str, ...]] = getattr(naming.code, "wholes", {})
+    whole = wholes.get(request.class_name or "", ())
     drops = [
-        rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+        rule
+        for rule in family.drops
+        if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+        and not (whole and rule.source and rule.source.template.startswith(whole))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     kept = {**decoding.beside, **dict(_states(checkpoint, family))}
@@ -135,6 +143,7 @@ def read_model(
         *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
+        *_of_wholes(wholes, decoding, request),
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
@@ -166,6 +175,15 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not full_prefix(found.state)
     return bool(whole and not asked and class_name_of(checkpoint.config or {}))
+
+
+def _stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
+    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
+    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
+        return {}
+    from dinoport.codebases.transformers.names import stated_in
+
+    return stated_in(checkpoint.config or {}, found.state.tensors)
 
 
 def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
@@ -234,7 +252,8 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
     """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    record = timm.record if timm else {}
+    wishes = Wishes(*asked, decoder_heads=request.decoder_heads, claimed=claimed, record=record)
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
@@ -284,7 +303,9 @@ def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], t
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
 
 
-def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Provenance]:
+def _of_folder(
+    checkpoint: Checkpoint, request: Request, published: str | None, *, weigh_heads: bool
+) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
     report = checkpoint.report or {}
@@ -296,7 +317,12 @@ def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Proven
         checkpoint.tensors,
         asked,
         source.get("stripped"),
+        processor=checkpoint.processor,
+        published=published,
+        codebase=request.codebase,
         weigh_heads=weigh_heads,
+        features=request.class_name not in (None, class_name_of(checkpoint.config or {}))
+        or request.to in ("timm", "training"),
     )
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
@@ -329,6 +355,13 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
     declared = {name: why for name, why in decoding.declared.items() if "." not in name}
     kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
     return [f"read through the names of {naming.codebase}", *kept]
+
+
+def _of_wholes(wholes: Mapping[str, tuple[str, ...]], decoding: Decoding, request: Request) -> Iterator[str]:
+    """Which classes hold what features do not pass, where the file has that."""
+    for name, parts in wholes.items():
+        if request.to == "transformers" and any(each.startswith(parts) for each in decoding.beside):
+            yield f"{name} would hold the decoder too, and hides patches at random ({option_of('class_name')})"
 
 
 def _of_branches(found: Found, key: str | None) -> list[str]:

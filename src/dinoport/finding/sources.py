@@ -26,8 +26,11 @@ from dinoport.tensor import size_text
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
 
-LIKE_A_NAME = "dino"
-"""How every published model and its file are called."""
+LIKE_A_NAME = (
+    *("dino", "mae_", "deit_", "msn_", "moco_v3_", "ijepa_", "franca_", "webssl_", "tips_v2_"),
+    *("vits16_", "vitb16_", "vitl16_", "vitb4_", "vitl7_", "vit-s-", "vit-b-", "linear-vit-", "IN1K-", "IN22K-"),
+)
+"""How published models and their files are called, from their beginning."""
 
 UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""

@@ -17,7 +17,8 @@ from dinoport.tensor import TensorRef
 class Checkpoint:
     """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
 
-    `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `run` the config.yaml of
+    `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `processor` its
+    preprocessor_config.json, `run` the config.yaml of
     the training run that wrote an original, `adapter` the config of low-rank parts whose base lies elsewhere; None
     where there is none. `files` are what such a folder is loaded from, by name: small ones as they are, weights as
     their source. `remarks` are what a user should know of how it was opened. `gaps` say why other files may hold
@@ -32,6 +33,7 @@ class Checkpoint:
     sources: tuple[ByteSource, ...]
     config: Mapping[str, object] | None = None
     report: Mapping[str, object] | None = None
+    processor: Mapping[str, object] | None = None
     adapter: Mapping[str, object] | None = None
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()

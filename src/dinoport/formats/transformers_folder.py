@@ -57,7 +57,24 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
             source.close()
         raise
     beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
-    return Checkpoint(folder.where, _kind(config), tree, _sources(files), config, report, files=files, beside=beside)
+    return Checkpoint(
+        folder.where,
+        _kind(config),
+        tree,
+        _sources(files),
+        config,
+        report,
+        processor=_processor(folder),
+        files=files,
+        beside=beside,
+    )
+
+
+def _processor(folder: Folder) -> Mapping[str, object] | None:
+    """What the folder's own image processor is; one that cannot be read says nothing of the model."""
+    with suppress(CheckpointError):
+        return _object(folder, PROCESSOR, {})
+    return None
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
