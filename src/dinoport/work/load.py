@@ -71,7 +71,7 @@ class Loaded:
 
         try:
             return AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
-        except (ImportError, ValueError) as error:  # Transformers 4 raises the latter
+        except ImportError as error:
             if find_spec("torchvision") is not None:
                 raise
             raise MissingPackageError(
