@@ -20,9 +20,10 @@ from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
-from dinoport.proofs.verdict import Proofs
+from dinoport.proofs.verdict import MADE_OTHERWISE, Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
+from dinoport.request import Request
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
@@ -190,6 +191,17 @@ def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
     if not then:  # converted with --verify none
         return bool(_at(folder.report, ("source", "size_bytes")) != conversion.checkpoint.size_bytes)
     return then != [source.size_bytes for source in conversion.sources]
+
+
+def made_otherwise(recorded: Request, given: Request | None) -> tuple[str, ...]:
+    """Which options ask for something else than the folder was made with, by its own report."""
+    then, now = recorded.to_dict(), (given or Request()).to_dict()
+    differing = [name for name in now if name != "to" and now[name] != then.get(name)]
+    return tuple(
+        f"{MADE_OTHERWISE}`{name}={now[name]}` was given, the conversion had "
+        + (f"`{name}={then[name]}`" if name in then else "no such option")
+        for name in differing
+    )
 
 
 def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Proofs) -> tuple[str, ...]:
