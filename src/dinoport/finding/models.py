@@ -148,6 +148,7 @@ def read_model(
         *(head.remarks if head else ()),
         *reading.remarks,
         *_of_wholes(wholes, decoding, request),
+        *told.remarks,
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
