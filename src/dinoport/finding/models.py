@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
+from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import SettingError, UnknownModelError
@@ -78,8 +79,9 @@ def read_model(
         return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
     naming, state = found.naming, found.state
+    ours = checkpoint.written or {}
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
-    wishes = wishes.filled(_stated_by_config(checkpoint, found))
+    wishes = wishes.filled(_stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
@@ -93,8 +95,10 @@ def read_model(
         and not (whole and rule.source and rule.source.template.startswith(whole))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
-    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
-    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
+    made = naming.made_before(decoding.beside)
+    kept = {name: each for name, each in decoding.beside.items() if name not in made}
+    aside = [replace(each, reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
+    decoding = replace(decoding, aside=(*aside, *beside), beside={**kept, **dict(_states(checkpoint, family))})
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
@@ -117,7 +121,7 @@ def read_model(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else None,
+        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
     )
     head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -157,10 +161,12 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
+        preprocessing=_with_statistics(
+            _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
+        ),
         classifier=classifier,
         labels=labels,
-        record=timm.record if timm else {},
+        record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
@@ -219,18 +225,12 @@ def _as_in(state: StateDict, name: str, old: str) -> str:
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
 
 
-def _transform(timm: TimmConfig | None, own: Preprocessing) -> Preprocessing:
-    """The transform that timm's config.json says, else the original's.
-
-    A folder of ours has no place there for what the original resizes and which processor its repositories name: where
-    its steps are still the original's, these are too.
-    """
-    said = timm.preprocessing if timm else None
-    if timm is None or said is None:
-        return own
-    if not timm.record or (said.resize, said.crop, said.resample) != (own.resize, own.crop, own.resample):
-        return said
-    return replace(said, resizes=own.resizes, official=own.official, crops_to=own.crops_to)
+def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
+    """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
+    if timm is not None:
+        return own.as_said(timm.preprocessing, ours=bool(timm.record)) if timm.preprocessing else own
+    said = transform_by_report(report)
+    return own.as_said(said, ours=True) if said else own
 
 
 def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
@@ -257,6 +257,7 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
+MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
 BESIDE = "beside the backbone, under another prefix: no part of it"
 

@@ -78,7 +78,7 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         for finding in writing.findings(conversion.target, name, expected, found):
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
-                yield Problem(f"{name}: {finding.field} {_differs(finding)}", harmless)
+                yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         ours, theirs = (_without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
@@ -91,11 +91,14 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
 
 
-def _differs(finding: Finding) -> str:
+NAMES = {"transformers": "Transformers"}
+
+
+def _differs(finding: Finding, library: str) -> str:
     if finding.effect in ("none", "outputs"):
         return f"is {shown(finding.theirs)}, expected {shown(finding.ours)}"
     by = (
-        "by which Transformers may open something else"
+        f"by which {NAMES.get(library, library)} may open something else"
         if finding.effect == "opens"
         else "in a field that no class knows"
     )

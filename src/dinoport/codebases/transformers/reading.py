@@ -73,7 +73,16 @@ def read_folder(
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
+    said = transform_of(processor) if processor is not None else None
+    transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
+    evidence = Evidence(
+        where,
+        decoding.tensors,
+        wishes=wishes,
+        classifier=classifier,
+        weigh_heads=weigh_heads,
+        preprocessing=transform,
+    )
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
@@ -85,7 +94,7 @@ def read_folder(
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     unlike = _unlike(reading.architecture, record, asked or {}, stripped)
-    preprocessing = reading.preprocessing or code.FAMILY.preprocessing
+    own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
         title=name,
@@ -93,11 +102,11 @@ def read_folder(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
-        preprocessing=transform_of(processor, preprocessing) if processor and not record else preprocessing,
+        preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
