@@ -88,7 +88,7 @@ def test_a_vit_s_has_no_classifier(site: Site) -> None:
     assert str(caught.value) == (
         "--no-base_model: there is no ImageNet classifier for dino_vits16 that can be converted\n"
         "  likely cause: the published classifier of a ViT-S takes the CLS tokens of the last four blocks, "
-        "which no class of Transformers computes\n"
+        "which no class of Transformers or timm computes\n"
         "  try: --base_model, the default"
     )
     assert site.requests == []

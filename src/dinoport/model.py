@@ -43,6 +43,7 @@ class Origin(str, Enum):
 
 FIELDS = {
     "heads": "num_heads",
+    "decoder heads": "decoder_heads",
     "eps": "layer_norm_eps",
     "interpolation": "interpolation",
     "codebase": "codebase",
@@ -97,14 +98,17 @@ class Wishes:
     """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
-    something beside the tensors does. Only a config says `rope_theta`: the periods are made from it. `record` is what a
-    folder of ours has kept of its original.
+    something beside the tensors does. Only a config says `rope_theta`, from which periods are made, `mask_ratio` and
+    `normed_loss`. `record` is what a folder of ours has kept of its original.
     """
 
     num_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
     rope_theta: float | None = None
+    decoder_heads: int | None = None
+    mask_ratio: float | None = None
+    normed_loss: bool | None = None
     said_by: str | None = None
     claimed: frozenset[str] = frozenset()
     record: Mapping[str, object] = field(default_factory=dict)

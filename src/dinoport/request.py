@@ -64,6 +64,7 @@ class Request:
     dtype: str | None = None
     image_size: int | None = None
     num_heads: int | None = None
+    decoder_heads: int | None = None
     layer_norm_eps: float | None = None
     interpolation: str | None = None
     codebase: str | None = None
@@ -229,6 +230,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),
+    "decoder_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),
     "layer_norm_eps": (_is_number(MIN_EPS, MAX_EPS), f"a small positive number from {MIN_EPS} to {MAX_EPS}"),
     "lora_alpha": (_is_number(1e-6, 1e6), "a positive number, as lora_alpha of PEFT's config"),
     "image_mean": (_is_for_channels(_is_number(0, 1)), "one number for each channel, from 0 to 1"),

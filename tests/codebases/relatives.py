@@ -11,6 +11,7 @@ import numpy as np
 
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED, TO_SIZE
 from dinoport.networks.network import Features
+from dinoport.networks.vit.architecture import Decoder
 from dinoport.request import Request
 from tests import formula
 from tests.families.cases import bare, tensors
@@ -33,6 +34,16 @@ def with_fixed_table(state: State, *, rows_first: bool) -> State:
     table = np.zeros((rows, width), np.float32)
     table[-(GRID**2) :] = np.concatenate([waves(first, width // 2), waves(second, width // 2)], axis=1)
     return {**state, "pos_embed": table[None]}
+
+
+def by_formula(name: str, shape: tuple[int, ...]) -> formula.Array:
+    """As `tests.formula`, with the names that relatives have beside DINO's."""
+    leaf, one, tenth = name.rsplit(".", 1)[-1], np.float32(1), np.float32(0.1)
+    if leaf.startswith("gamma"):
+        return one + tenth * formula.noise(name, shape)
+    if leaf == "dist_token":
+        return np.float32(0.5) * formula.noise(name, shape)
+    return formula.state_dict({name: shape})[name]
 
 
 def of_columns(state: State) -> State:
@@ -133,11 +144,22 @@ def on_the_hub(state: State) -> object:
     }
 
 
+def simdino_run(state: State) -> object:
+    head = noise("head.mlp.0.weight", "head.mlp.4.bias")
+    student = under("module.backbone.", other(state))
+    return {"student": student, "teacher": {**under("backbone.", state), **head}, "epoch": 1, "dino_loss": {}}
+
+
+def simdinov2_run(state: State) -> object:
+    return {"teacher": {**under("backbone.", state), **noise("dino_head.mlp.0.weight", "ibot_head.mlp.0.bias")}}
+
+
 def with_projectors(state: State) -> object:
     return {**state, **noise("projectors.heads.dinov3radio.0.weight")}
 
 
 TIPS = replace(V2, registers=1, interpolation=BILINEAR_ANTIALIASED)
+WHOLE = replace(VIT, interpolation=TO_SIZE, decoder=Decoder(width=32, depth=1, heads=2, mlp_hidden=48))
 GAP = classifying(replace(VIT, pooled_norm=True, interpolation=TO_SIZE), 5, Features.NORMED_MEAN)
 BOTH = classifying(replace(VIT, distillation_token=True, interpolation=TO_SIZE), 5, Features.CLS_AND_DISTILLATION)
 SCALED = replace(VIT, layer_scale=True)
@@ -166,6 +188,7 @@ class Case:
         parts = ["With a classifier" if self.architecture.classifier else "A backbone"]
         parts += ["layer scale"] if self.class_name.startswith("Dinov2") and self.own is not as_it_is else []
         parts += ["the mean of patches normed"] if getattr(self.architecture, "pooled_norm", False) else []
+        parts += ["and its decoder"] if getattr(self.architecture, "decoder", None) else []
         parts += ["a distillation token"] if getattr(self.architecture, "distillation_token", False) else []
         return ", ".join(parts)
 
@@ -205,6 +228,12 @@ CASES = (
          told_by="a position table of sines and cosines, columns first"),
     Case("mae-pooled-backbone", "mae", replace(GAP, classifier=None), "BeitModel", published, of_columns,
          told_by="a position table of sines and cosines, columns first"),
+    Case("mae-whole", "mae", WHOLE, "ViTMAEForPreTraining", published, of_columns,
+         request=Request(class_name="ViTMAEForPreTraining", decoder_heads=2), told_by="decoder_embed.weight"),
+    Case("mae-pooled-moved", "mae", GAP, "BeitForImageClassification", published, classifier="head",
+         told_by="fc_norm in the place of norm, as MAE is fine-tuned; --codebase decides"),
+    Case("msn-class", "msn", TO_ANY, "ViTMSNModel", msn_run, request=Request(class_name="ViTMSNModel"),
+         told_by="fc.fc1.weight"),
     Case("msn", "msn", TO_ANY, "ViTModel", msn_run, told_by="fc.fc1.weight"),
     Case("deit-run", "deit", classifying(TO_ANY, 5), "ViTForImageClassification", deit_run, classifier="head",
          told_by="args.model, deit_tiny_patch16_224"),
@@ -217,6 +246,13 @@ CASES = (
     Case("deit3-backbone", "deit3", replace(SCALED, interpolation=TO_SIZE), "Dinov2Model", published, without_cls_row,
          told_by="layer scales, and no position of the CLS token"),
     Case("ijepa", "ijepa", PATCHES, "IJepaModel", ijepa_run, of_columns),
+    Case("simdino", "simdino", VIT, "ViTModel", simdino_run, told_by="a projection head without a last layer"),
+    Case("simdinov2", "simdinov2", V2, "Dinov2Model", simdinov2_run,
+         told_by="a projection head without a last layer; --codebase decides"),
+    Case("xray-dino", "xray_dino", V2, "Dinov2Model", file="xray_dino_vitl16_pretrained-ad31c2b0.pth",
+         told_by="the file's name; --codebase decides"),
+    Case("cell-dino", "cell_dino", replace(V2, channels=4), "Dinov2Model", file="cell_dino_hpa_vitl16.pth",
+         told_by="the file's name; --codebase decides"),
     Case("tips", "tips", TIPS, "Dinov2WithRegistersModel", told_by="exactly one register; --codebase decides"),
     Case("tips-hub", "tips", TIPS, "Dinov2WithRegistersModel", on_the_hub, told_by="the prefix vision_encoder"),
     Case("tips-so400m", "tips", replace(TIPS, mlp_hidden=239), "Tipsv2VisionModel",

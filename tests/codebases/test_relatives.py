@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
 pytest.importorskip("transformers")
 
-WITHOUT_KEY_BIAS = ("mae-pooled", "mae-pooled-backbone", "eupe", "lingbot")
+WITHOUT_KEY_BIAS = ("mae-pooled", "mae-pooled-backbone", "mae-pooled-moved", "eupe", "lingbot")
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
@@ -153,13 +153,13 @@ CONTRADICTED = """\
 
 NOT_THESE = """\
 {} has no model with the names of franca
-  expected: dino, ibot, moco_v3, mae, msn, deit3, deit, timm_vit
+  expected: dino, ibot, simdino, moco_v3, mae, msn, deit3, deit, timm_vit
   found: `codebase=franca`
   try: leave `codebase` out"""
 
 NO_SUCH = """\
 mocov3 is not a codebase that dinoport knows
-  expected: dino, ibot, moco_v3, mae, msn, deit3, deit, timm_vit
+  expected: dino, ibot, simdino, moco_v3, mae, msn, deit3, deit, timm_vit
   found: `codebase=mocov3`
   try: did you mean `codebase='moco_v3'`?"""
 

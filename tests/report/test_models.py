@@ -35,7 +35,7 @@ def test_on_a_narrow_terminal_an_address_has_its_own_line(monkeypatch: pytest.Mo
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     lines = models_lines(80)
     assert lines[2:4] == [
-        "  dino_vits16              86.7 MB   apache-2.0              -",
+        "  dino_vits16                       86.7 MB    apache-2.0              -",
         "    https://dl.fbaipublicfiles.com/dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth",
     ]
     assert [line.strip() for line in lines if "https:" in line] == [model.url for model in PUBLISHED]

@@ -17,10 +17,13 @@ from dinoport import api
 from dinoport.cli import commands as cli
 from dinoport.errors import MissingPackageError
 from dinoport.pictures import images
+from dinoport.pictures.images import brightest, heat
 from dinoport.proofs.diagnosis.diagnosis import Diagnosis
 from dinoport.proofs.outputs import Difference
+from dinoport.report.next_steps import next_steps
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
+from dinoport.report.text import report_lines
 from dinoport.request import Request
 from tests.command_line import DEMO
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
@@ -147,6 +150,62 @@ def test_a_failed_proof_opens_with_where_and_why(failed: Path) -> None:
     assert cause in words
     assert "blocks.{i}.norm1.{p} → encoder.layer.{i}.layernorm_before.{p}" in words
     assert "Load it" not in words
+
+
+def test_a_failed_proof_leads_with_what_to_do(failed: Path) -> None:
+    words = words_of(failed.read_text())
+    assert words.index("Not equal") < words.index("What to do next") < words.index("54 tensors")
+    assert "find out with which of the two values the model was trained" in words
+    assert "the tokens differ by" in words
+    assert "colours do not differ" not in words
+
+
+def test_a_passed_proof_asks_for_nothing(made: tuple[Report, Path]) -> None:
+    assert "What to do next" not in words_of(made[1].read_text())
+    assert next_steps(made[0]) == []
+
+
+def test_the_page_has_the_order_of_the_terminal(made: tuple[Report, Path]) -> None:
+    report, path = made
+    lines = "\n".join(report_lines(report))
+    words = words_of(path.read_text())
+    labels = ["\nsource", "\nmodel", "\ntensors", "\noutputs", "\npixels", "\nfolder", "\nload it"]
+    headings = ["What went in", "What was decided", "Where every tensor went", "Outputs, block by block"]
+    headings += ["Before and after the image processor", "What came out", "Load it"]
+    for order, text in ((labels, lines), (headings, words)):
+        places = [text.index(each) for each in order]
+        assert places == sorted(places)
+
+
+def test_a_difference_that_is_black_says_so(made: tuple[Report, Path]) -> None:
+    words = words_of(made[1].read_text())
+    assert "difference: black everywhere" in words
+    assert words.count("black everywhere") >= 3
+
+
+def test_one_patch_does_not_darken_the_others() -> None:
+    values = np.linspace(1.0, 2.0, 196).reshape(14, 14)
+    assert brightest(values) == (2.0, 0)
+    values[3, 3] = 100.0
+    bright, above = brightest(values)
+    assert above == 4
+    assert 1.9 < bright < 2
+    assert heat(values, bright).mean() > 1.5 * heat(values, 100.0).mean()
+    assert brightest(np.zeros((3, 3))) == (0.0, 0)
+    assert brightest(np.eye(4))[1] == 0
+
+
+def test_what_is_allowed_is_calm_and_what_is_not_is_marked(made: tuple[Report, Path], failed: Path) -> None:
+    assert '<rect class="outside"' in failed.read_text()
+    assert '<rect class="outside"' not in made[1].read_text()
+    assert "allowed { fill: var(--calm); }" in failed.read_text()
+
+
+def test_options_are_called_as_on_the_terminal(failed: Path, made: tuple[Report, Path]) -> None:
+    from dinoport.cli.options import as_options
+
+    render.write_page(failed.with_name("worded.html"), made[0], as_options)
+    assert "student (--checkpoint-key)" in words_of(failed.with_name("worded.html").read_text())
 
 
 def hostile(report: Report) -> Report:

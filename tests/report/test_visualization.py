@@ -15,8 +15,9 @@ import pytest
 from dinoport import api
 from dinoport.errors import DinoportError, FolderError, SettingError
 from dinoport.pictures import seeing
+from dinoport.pictures.drawing import _masked
 from dinoport.pictures.images import heat
-from dinoport.pictures.seeing import check_count, holding, see
+from dinoport.pictures.seeing import Seen, check_count, holding, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.command_line import DEMO
 from tests.families.cases import BY_NAME
@@ -82,8 +83,24 @@ def test_the_pictures_show_what_was_seen(folder: Path) -> None:
     picture, mask = read(folder / "again" / "picture.png"), read(folder / "again" / "mask-head-1.png")
     np.testing.assert_array_equal(picture, seen.picture)
     kept = holding(attention, 0.6).repeat(16, 0).repeat(16, 1)
-    np.testing.assert_array_equal(mask[kept], picture[kept])
+    edge = (mask == (255, 214, 10)).all(axis=-1)
+    assert 0 < edge.sum() < kept.sum() / 2
+    assert not (edge & ~kept).any()
+    np.testing.assert_array_equal(mask[kept & ~edge], picture[kept & ~edge])
     np.testing.assert_array_equal(mask[~kept], np.round(picture[~kept] * 0.25))
+
+
+@pytest.mark.parametrize("level", [0, 20, 128, 255])
+def test_a_mask_is_seen_in_any_picture(level: int) -> None:
+    """Dimming alone is not seen in a dark one: the line around the mask is."""
+    picture = np.full((64, 80, 3), level, np.uint8)
+    mask = np.zeros((4, 5), bool)
+    mask[1:3, 2:5] = True
+    drawn = _masked(Seen(picture, 16, np.zeros((4, 5, 3)), None, False, "vit"), mask).astype(int)
+    beside = abs(drawn[16:18, 40] - drawn[15, 40]).max()
+    assert beside > 100
+    assert (drawn[30, 79] == level).all(), "the picture's border is no end of the mask"
+    assert (drawn[0, 0] == round(level / 4)).all()
 
 
 def test_as_json(folder: Path) -> None:

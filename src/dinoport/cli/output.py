@@ -108,7 +108,7 @@ def write_report(report: Report | None, path: Path | None) -> None:
     if is_page(path):
         from dinoport.report.page.render import write_page
 
-        write_page(path, report)
+        write_page(path, report, as_options)
     else:
         from dinoport.files.json_file import json_bytes
         from dinoport.writing.commit import write_whole

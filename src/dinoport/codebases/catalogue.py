@@ -38,8 +38,8 @@ NAMINGS: tuple[Naming, ...] = (
 
 
 RELATIVES: dict[str, tuple[str, ...]] = {
-    "dino": ("ibot", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
-    "dinov2": ("tips", "franca", "webssl_dino"),
+    "dino": ("ibot", "simdino", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
+    "dinov2": ("tips", "deit3", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino"),
     "dinov3": ("eupe", "lingbot"),
     "dinov3_convnext": ("eupe_convnext",),
 }

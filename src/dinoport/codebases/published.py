@@ -18,7 +18,8 @@ class Published:
 
     `parameters` counts all numbers in the file. `head_url` is a classifier for ImageNet's 1000 classes that a class of
     Transformers can hold, `no_head` says why there is none. `refusal` says why the model itself cannot be converted.
-    `hub` is the repository of the same model on the Hugging Face Hub, where its authors keep one.
+    `hub` is the repository of the same model on the Hugging Face Hub, where its authors keep one. A file that
+    `holds_more` is one of a training run: `parameters` are the model's then.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Published:
     no_head: str = "none was published"
     refusal: str | None = None
     hub: str | None = None
+    holds_more: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -10,11 +10,14 @@ from dinoport.codebases.dinov2.published import PUBLISHED as DINOV2
 from dinoport.codebases.dinov3.published import PUBLISHED as DINOV3
 from dinoport.codebases.dinov3.published_convnext import PUBLISHED as DINOV3_CONVNEXT
 from dinoport.codebases.published import Published
+from dinoport.codebases.relatives.published import PUBLISHED as RELATIVES
 from dinoport.errors import UnknownModelError
 
-PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINOV3_CONVNEXT)
+PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINOV3_CONVNEXT, *RELATIVES)
 
-LIKE_A_NAME = re.compile(r"dino[A-Za-z0-9_-]*", re.IGNORECASE)
+LIKE_A_NAME = re.compile(
+    r"(?:dino|mae_vit_|deit_|msn_vit|moco_v3_|ijepa_vit|franca_vit|webssl_|tips_v2_)[A-Za-z0-9_-]*", re.IGNORECASE
+)
 """A source that can only have been meant as a published name, where no file is called so."""
 
 SLIPPED = re.compile(r"[A-Za-z0-9_-]{8,60}")
@@ -23,7 +26,7 @@ SLIPPED = re.compile(r"[A-Za-z0-9_-]{8,60}")
 ADAPTERS = (
     (
         "_lc",
-        "torch.hub gives it the classifier over four blocks, which no class of Transformers computes; "
+        "torch.hub gives it the classifier over four blocks, which no class of Transformers or timm computes; "
         "`head='imagenet'` adds the one-layer classifier where there is one",
     ),
     ("_ld", "a linear depth estimator, which Transformers has no class for"),

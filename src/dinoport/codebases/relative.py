@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.clues import Signs
@@ -11,7 +11,7 @@ from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, cano
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Wishes
 from dinoport.networks.network import Architecture
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, TensorRef
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Relative:
 
     `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
     `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
-    own names and what the classifier is called. `always_told` says that no file of its lacks a sign.
+    own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` says that
+    no file of its lacks a sign. `wholes` are classes that hold more than features pass through, with the beginnings of
+    the names of that.
     """
 
     family: Family
@@ -31,7 +33,9 @@ class Relative:
     why: str = ""
     remark: str = ""
     always_told: bool = False
+    wholes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
+    arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None
 
     @property
     def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
@@ -40,6 +44,9 @@ class Relative:
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         classifier = classifier_of(shapes, self.family)
         return self.table(shapes, classifier) if self.table else canonical_rules(shapes, classifier)
+
+    def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+        return self.arrange(tensors) if self.arrange else (tensors, ())
 
     def hub_entry(self, architecture: Architecture, image_size: int) -> HubEntry | None:
         """That of the family whose values it is given, where nothing tells whose it is; a relative has none."""

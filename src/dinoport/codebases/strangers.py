@@ -19,6 +19,7 @@ class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
+    `kinds` are what a config.json of Transformers calls it.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Stranger:
     go: str
     signs: tuple[str, ...] = ()
     tells: Callable[[Shapes], str | None] = lambda shapes: None
+    kinds: tuple[str, ...] = ()
 
     def told_by(self, shapes: Shapes) -> str | None:
         """What in these names says that they are this model's; None where nothing does."""
@@ -55,7 +57,7 @@ def _has_own_biases(shapes: Shapes) -> str | None:
 
 def _is_beit(shapes: Shapes) -> str | None:
     scaled = _named(shapes, ".gamma_1", "lm_head.weight")
-    return _has_own_biases(shapes) if scaled else None
+    return _named(shapes, ".lambda_1") or (_has_own_biases(shapes) if scaled else None)
 
 
 def _is_data2vec(shapes: Shapes) -> str | None:
@@ -100,18 +102,21 @@ STRANGERS: tuple[Stranger, ...] = (
         ("visual.class_embedding", "visual.transformer.resblocks.", "vision_model.embeddings.class_embedding",
          "transformer.resblocks."),
         _is_timm_clip,
+        kinds=("clip", "clip_vision_model", "chinese_clip",),
     ),
     Stranger(
         "a SigLIP or SigLIP2",
         SIGLIP,
         "load it in timm (vit_*_siglip_*), or as SiglipVisionModel or Siglip2VisionModel of Transformers",
         ("attn_pool.", "vision_model.head.probe", "vision_model.head.attention."),
+        kinds=("siglip", "siglip_vision_model", "siglip2", "siglip2_vision_model",),
     ),
     Stranger(
         "a Segment Anything (SAM)",
         "a ViT with windows and relative positions, without a CLS token",
         "load it with segment_anything or sam2, or as SamModel or Sam2Model of Transformers",
         ("attn.rel_pos_h", "image_encoder.neck.", "prompt_encoder.", "memory_encoder."),
+        kinds=("sam", "sam_vision_model", "sam2", "sam_hq",),
     ),
     Stranger(
         "a hierarchical ViT (Swin, as EsViT trains it, CvT, PVT, MViT, Hiera)",
@@ -119,18 +124,20 @@ STRANGERS: tuple[Stranger, ...] = (
         "load it in timm or with its own code; Swin is SwinModel of Transformers, CvT is CvtModel, Hiera is HieraModel",
         ("layers.0.blocks.0.", "layers.0.downsample.", "stage0.blocks.", "stage0.patch_embed.", "patch_embed1.proj.",
          "pos_embed_window", "pos_embed_spatial", "head_dense."),
+        kinds=("swin", "swinv2", "cvt", "pvt", "pvt_v2", "hiera",),
     ),
     Stranger(
         "a data2vec-vision",
         "a BEiT that learnt a teacher's features, whose attention has relative positions",
         "load it with its own code (fairseq/examples/data2vec), or as Data2VecVisionModel of Transformers",
         tells=_is_data2vec,
+        kinds=("data2vec-vision",),
     ),
     Stranger(
         "a BEiT or data2vec-vision",
         "its attention has biases for queries and values alone and, mostly, relative positions",
         "load it in timm (beit_*, beitv2_*), or as BeitModel or Data2VecVisionModel of Transformers",
-        ("attn.relative_position_bias_table", "rel_pos_bias."),
+        ("relative_position_bias_table", "attn.relative_position_bias_table", "rel_pos_bias."),
         _is_beit,
     ),
     Stranger(
@@ -151,18 +158,21 @@ STRANGERS: tuple[Stranger, ...] = (
         "an autoregressive ViT whose norms have no bias, with a norm after its patches",
         "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",
         ("patch_embed.norm.weight", "patchifier.proj.", "embeddings.rms_norm.weight"),
+        kinds=("aimv2", "aimv2_vision_model",),
     ),
     Stranger(
         "a RADIO",
         "a ViT with cropped positions for any proportion, several CLS tokens, and other models as teachers",
         "load it from torch.hub (NVlabs/RADIO), or in timm (vit_*_radio_*)",
         ("radio_model.", "patch_generator.", "embeds.cls_token", "embeds.pos_embed"),
+        kinds=("radio",),
     ),
     Stranger(
         "a V-JEPA (1 or 2), or another model of video",
         "its patches are cubes of several frames",
         "V-JEPA 2 is VJEPA2Model of Transformers; V-JEPA is loaded with its own code",
         tells=_takes_video,
+        kinds=("vjepa2",),
     ),
     Stranger(
         "a CAPI",
@@ -175,6 +185,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "an MAE with several CLS tokens, whose class is in Transformers 5 alone",
         "load it as PixioModel of Transformers 5, or with its own code (facebookresearch/pixio)",
         tells=_is_pixio,
+        kinds=("pixio",),
     ),
     Stranger(
         "a ViT with a convolutional stem (MoCo v3's vit_conv_*, MSN's, hybrids)",
@@ -188,13 +199,13 @@ STRANGERS: tuple[Stranger, ...] = (
 HEADS: tuple[Stranger, ...] = (
     Stranger(
         "a head for depth, without its backbone",
-        "it goes with a DINOv2 or DINOv3, and no class of Transformers here computes it",
+        "it goes with a DINOv2 or DINOv3, and no class here computes it",
         "convert the backbone on its own",
         ("reassemble_blocks.", "fusion_blocks.", "conv_depth.", "depth_head."),
     ),
     Stranger(
         "a head for segmentation or detection, without its backbone",
-        "it goes with a DINO backbone, and no class of Transformers here computes it",
+        "it goes with a DINO backbone, and no class here computes it",
         "convert the backbone on its own",
         ("decode_head.", "sem_seg_head.", "pixel_decoder.", "mask_head.", "class_embed.", "bbox_embed."),
     ),
@@ -214,13 +225,23 @@ def _told(shapes: Shapes, among: tuple[Stranger, ...]) -> Iterator[tuple[Strange
             yield stranger, sign
 
 
-def refuse_stranger(where: str, label: str, shapes: Shapes, *, heads: bool = False) -> None:
+def refuse_kind(where: str, kind: object) -> None:
+    """Raise UnknownModelError for a folder of Transformers that holds one of these models, by its name."""
+    found = next((stranger for stranger in STRANGERS if kind in stranger.kinds), None)
+    if found is not None:
+        raise _unlike_dino(where, "config.json: model_type", found, str(kind))
+
+
+def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False) -> None:
     """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie."""
     found = stranger_of(shapes, heads=heads)
     if found is None:
         return
-    stranger, sign = found
-    raise UnknownModelError(
+    raise _unlike_dino(where, label, *found)
+
+
+def _unlike_dino(where: str, label: str | None, stranger: Stranger, sign: str) -> UnknownModelError:
+    return UnknownModelError(
         f"{where} is {stranger.title}, and no model of the DINO family",
         where=label,
         expected="a model that dinoport reads (dinoport models, docs/families)",

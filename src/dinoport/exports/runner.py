@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,11 +13,14 @@ from dinoport.exports.evaluation import Evaluation
 from dinoport.exports.graph import Export
 from dinoport.exports.healing import Healing
 from dinoport.networks.network import Architecture
-from dinoport.networks.observing import EMBEDDING
+from dinoport.networks.observing import CLS_AND_PATCHES, EMBEDDING, PATCHES
 from dinoport.tensor import Array, TensorRef
 
 MAX_TABLES = 200
 """How many tensors are looked at in pairs: two in every block of a large model."""
+
+PARTS_OF_TOKENS = {0: PATCHES, 1: CLS_AND_PATCHES}
+"""What exports give beside all tokens, by how many tokens stand before the patches there."""
 
 UNIT_CIRCLE = 1e-2
 """How far the squares of a cosine and a sine that float16 rounded may add up beside 1."""
@@ -56,7 +59,7 @@ class GraphRunner:
         wide = self.run(torch.from_numpy(pixels).double())
         self.first = wide.outputs
         narrow = self.runtime.run(pixels) if self.runtime is not None else []
-        return Pass(named_outputs(narrow, self.architecture)), wide
+        return Pass(named_outputs(narrow, self.architecture, pixels.shape[-2:])), wide
 
     def check(self, images: Any) -> None:
         """Raise UnshownError or BrokenGraphError where the graph cannot be computed."""
@@ -98,8 +101,9 @@ class GraphRunner:
         )
         wanted = self.export.graph.inputs[0].name
         results = evaluation.run({wanted: images}, watch)
-        named = named_outputs(results, self.architecture)
-        kinds = [name_of_output(result, self.architecture) for result in results]
+        size = images.shape[-2:]
+        named = named_outputs(results, self.architecture, size)
+        kinds = [name_of_output(result, self.architecture, size) for result in results]
         names = self.export.graph.outputs
         self.uncompared[:] = [
             name for place, name in enumerate(names) if kinds[place] is None or kinds[place] in kinds[:place]
@@ -112,11 +116,14 @@ class GraphRunner:
         if not self.architecture.network.rotation:
             return None
         rows, columns = (side // self.architecture.cell for side in images.shape[-2:])
-        shape = (rows * columns, self.architecture.head_dim)  # type: ignore[attr-defined]  # a network that rotates
-        if len(turned) == 2 and all(each.numel() == shape[0] * shape[1] for each in turned.values()):
-            return turned["Sin"].reshape(shape), turned["Cos"].reshape(shape)
-        own = self.architecture.network.rotation_code.rotation_of(self.architecture, rows, columns)
-        return pair_of_tables(self.export.graph.constants, own)
+        for architecture in _with_other_heads(self.architecture):
+            shape = (rows * columns, architecture.head_dim)
+            if len(turned) == 2 and all(each.numel() == shape[0] * shape[1] for each in turned.values()):
+                return turned["Sin"].reshape(shape), turned["Cos"].reshape(shape)
+            own = architecture.network.rotation_code.rotation_of(architecture, rows, columns)
+            if (found := pair_of_tables(self.export.graph.constants, own)) is not None:
+                return found
+        return None
 
     def _table(self, images: Any) -> Any:
         """The position table, from what the graph makes of another picture than the one that is compared."""
@@ -138,6 +145,14 @@ class GraphRunner:
         except _SeenError as seen:
             return self.table_of(other, seen.value)
         return None
+
+
+def _with_other_heads(architecture: Any) -> Iterator[Any]:
+    """A network that rotates, first as it is: a graph with other heads has tables of another width."""
+    yield architecture
+    for heads in range(1, architecture.width // 4 + 1):
+        if heads != architecture.heads and architecture.width % (4 * heads) == 0:
+            yield replace(architecture, heads=heads)
 
 
 class _SeenError(Exception):
@@ -175,22 +190,27 @@ def rotation_tables(constants: Mapping[str, TensorRef], size: int) -> tuple[str,
     return tuple(found)
 
 
-def named_outputs(results: Sequence[Any], architecture: Architecture) -> dict[str, Any]:
-    """The outputs under the names that the networks use, told by their shapes: exporters name them as they like."""
+def named_outputs(results: Sequence[Any], architecture: Architecture, size: Sequence[int]) -> dict[str, Any]:
+    """The outputs under the names that the networks use, told by their shapes: exporters name them as they like.
+
+    `size` is the picture's height and width.
+    """
     found: dict[str, Any] = {}
     for result in results:
-        name = name_of_output(result, architecture)
+        name = name_of_output(result, architecture, size)
         if name is not None and name not in found:
             found[name] = result.flatten(1) if name == "pooled" else result
     return found
 
 
-def name_of_output(result: Any, architecture: Architecture) -> str | None:
+def name_of_output(result: Any, architecture: Architecture, size: Sequence[int]) -> str | None:
     """What an output is by its shape; None where no network has one of so many axes."""
     if result.dim() == 4 and result.shape[-2:] != (1, 1):
         return "feature_map"
     if result.dim() == 3:
-        return "tokens"
+        patches = (size[0] // architecture.cell) * (size[1] // architecture.cell)
+        count = result.shape[1] - patches
+        return "tokens" if count == architecture.prefix_tokens else PARTS_OF_TOKENS.get(count, "tokens")
     classifier = architecture.classifier
     if result.dim() == 2 and classifier is not None and result.shape[-1] == classifier.classes:
         return "logits"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
+from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
@@ -31,7 +32,7 @@ from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import Request
+from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_model(
     folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
     if is_known_class(checkpoint.config or {}):
-        return _of_folder(checkpoint, weigh_heads)
+        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
@@ -76,10 +77,12 @@ def read_model(
         found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
-            return _of_folder(checkpoint, weigh_heads)  # which says which class it holds
+            return _of_folder(
+                checkpoint, request, published, weigh_heads=weigh_heads
+            )  # which says which class it holds
         raise
     if _is_another_class(checkpoint, found, request):
-        return _of_folder(checkpoint, weigh_heads)
+        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
     try:
         return _model_in(checkpoint, request, found, told, said, timm, head_file, claimed, weigh_heads=weigh_heads)
@@ -101,17 +104,26 @@ def _model_in(
     weigh_heads: bool,
 ) -> tuple[Model, Provenance]:
     naming, state = found.naming, found.state
+    ours = checkpoint.written or {}
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
+    wishes = wishes.filled(_stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
+    wholes: Mapping[str, tuple[str, ...]] = getattr(naming.code, "wholes", {})
+    whole = wholes.get(request.class_name or "", ())
     drops = [
-        rule for rule in family.drops if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+        rule
+        for rule in family.drops
+        if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
+        and not (whole and rule.source and rule.source.template.startswith(whole))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
-    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
-    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
+    made = naming.made_before(decoding.beside)
+    kept = {name: each for name, each in decoding.beside.items() if name not in made}
+    aside = [replace(each, reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
+    decoding = replace(decoding, aside=(*aside, *beside), beside={**kept, **dict(_states(checkpoint, family))})
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
@@ -134,7 +146,7 @@ def _model_in(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else None,
+        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
     )
     head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -160,6 +172,8 @@ def _model_in(
         *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
+        *_of_wholes(wholes, decoding, request),
+        *told.remarks,
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
@@ -173,10 +187,12 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
+        preprocessing=_with_statistics(
+            _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
+        ),
         classifier=classifier,
         labels=labels,
-        record=timm.record if timm else {},
+        record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
@@ -191,6 +207,15 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not full_prefix(found.state)
     return bool(whole and not asked and class_name_of(checkpoint.config or {}))
+
+
+def _stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
+    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
+    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
+        return {}
+    from dinoport.codebases.transformers.names import stated_in
+
+    return stated_in(checkpoint.config or {}, found.state.tensors)
 
 
 def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
@@ -226,18 +251,12 @@ def _as_in(state: StateDict, name: str, old: str) -> str:
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
 
 
-def _transform(timm: TimmConfig | None, own: Preprocessing) -> Preprocessing:
-    """The transform that timm's config.json says, else the original's.
-
-    A folder of ours has no place there for what the original resizes and which processor its repositories name: where
-    its steps are still the original's, these are too.
-    """
-    said = timm.preprocessing if timm else None
-    if timm is None or said is None:
-        return own
-    if not timm.record or (said.resize, said.crop, said.resample) != (own.resize, own.crop, own.resample):
-        return said
-    return replace(said, resizes=own.resizes, official=own.official, crops_to=own.crops_to)
+def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
+    """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
+    if timm is not None:
+        return own.as_said(timm.preprocessing, ours=bool(timm.record)) if timm.preprocessing else own
+    said = transform_by_report(report)
+    return own.as_said(said, ours=True) if said else own
 
 
 def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
@@ -259,10 +278,12 @@ def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
 def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
     """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    wishes = Wishes(*asked, claimed=claimed, record=timm.record if timm else {})
+    record = timm.record if timm else {}
+    wishes = Wishes(*asked, decoder_heads=request.decoder_heads, claimed=claimed, record=record)
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
+MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
 BESIDE = "beside the backbone, under another prefix: no part of it"
 
@@ -309,7 +330,9 @@ def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], t
     return [(state.label, dict(state.tensors), state.notes) for state in state_dicts(checkpoint)]
 
 
-def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Provenance]:
+def _of_folder(
+    checkpoint: Checkpoint, request: Request, published: str | None, *, weigh_heads: bool
+) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
     report = checkpoint.report or {}
@@ -321,7 +344,12 @@ def _of_folder(checkpoint: Checkpoint, weigh_heads: bool) -> tuple[Model, Proven
         checkpoint.tensors,
         asked,
         source.get("stripped"),
+        processor=checkpoint.processor,
+        published=published,
+        codebase=request.codebase,
         weigh_heads=weigh_heads,
+        features=request.class_name not in (None, class_name_of(checkpoint.config or {}))
+        or request.to in ("timm", "training"),
     )
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
@@ -354,6 +382,13 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
     declared = {name: why for name, why in decoding.declared.items() if "." not in name}
     kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
     return [f"read through the names of {naming.codebase}", *kept]
+
+
+def _of_wholes(wholes: Mapping[str, tuple[str, ...]], decoding: Decoding, request: Request) -> Iterator[str]:
+    """Which classes hold what features do not pass, where the file has that."""
+    for name, parts in wholes.items():
+        if request.to == "transformers" and any(each.startswith(parts) for each in decoding.beside):
+            yield f"{name} would hold the decoder too, and hides patches at random ({option_of('class_name')})"
 
 
 def _of_branches(found: Found, key: str | None) -> list[str]:

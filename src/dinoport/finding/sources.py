@@ -21,15 +21,22 @@ from dinoport.formats.run_folder import iterations, several
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
 from dinoport.shown.text import as_word
+from dinoport.tensor import size_text
 
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
 
-LIKE_A_NAME = "dino"
-"""How every published model and its file are called."""
+LIKE_A_NAME = (
+    *("dino", "mae_", "deit_", "msn_", "moco_v3_", "ijepa_", "franca_", "webssl_", "tips_v2_"),
+    *("vits16_", "vitb16_", "vitl16_", "vitb4_", "vitl7_", "vit-s-", "vit-b-", "linear-vit-", "IN1K-", "IN22K-"),
+)
+"""How published models and their files are called, from their beginning."""
 
 UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""
+
+SMALLEST_REST = 1_000_000
+"""Bytes that names and records may take beside the tensors of a published file."""
 
 FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
 """What no model of the Hub is called like."""
@@ -197,6 +204,8 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
     if target.exists():
         if expected and not (found := hash_file(target)[1]).startswith(expected):
             raise wrong_hash(str(target), expected, found)
+        if url == model.url:
+            _check_size(target, model)
         return target, False
     with _gating(model):
         fetched = download(
@@ -208,6 +217,20 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
             on_progress=on_progress,
         )
     return target, fetched
+
+
+def _check_size(cached: Path, model: Published) -> None:
+    """Raise CheckpointError for a file of the cache that cannot be the published one: it has another size."""
+    size, least = cached.stat().st_size, model.size_bytes
+    if least <= size <= least + max(least // 50, SMALLEST_REST):
+        return
+    raise CheckpointError(
+        f"{cached} is not the file that was published as {model.name}",
+        expected=f"{size_text(least)}, or little more",
+        found=size_text(size),
+        cause="a download that broke off" if size < least else "another file of the same name",
+        next_step=(f"delete it, and fetch it again: rm {as_word(cached)}", f"dinoport convert {model.name} FOLDER"),
+    )
 
 
 @contextmanager

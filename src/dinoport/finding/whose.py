@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
+from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.clues import Clues
+from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import record_of
-from dinoport.codebases.telling import Told, tell
+from dinoport.codebases.telling import Told, is_untold, tell
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import full_prefix, naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.decoding import decode
+from dinoport.model import Wishes
 from dinoport.request import Request
 
 
@@ -25,12 +29,33 @@ def whose(
     says. Raises SettingError where the user's
     word does not fit.
     """
-    told = tell(
-        checkpoint.where, found.naming, clues_of(checkpoint, found.state, published, recorded), request.codebase
-    )
+    clues = clues_of(checkpoint, found.state, published, recorded)
+    if found.naming.code.FAMILY.name in NAMED_ALIKE and not found.naming.family and found.naming.codebase == OTHERS:
+        told = _under_other_names(checkpoint.where, found.naming, clues, request.codebase)
+        return replace(found, naming=told.naming), told
+    told = tell(checkpoint.where, found.naming, clues, request.codebase)
     if request.checkpoint_key is None and request.prefix is None and told.relative:
         found = _preferred(found, told.relative.copies, told.relative.why)
     return replace(found, naming=told.naming), told
+
+
+NAMED_ALIKE = ("dino", "dinov2")
+"""Families whose relatives have their names, and so the same names in Transformers."""
+
+OTHERS = "Transformers"
+
+
+def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | None) -> Told:
+    """Whose a model under the names of Transformers is: told by what its canonical tensors show."""
+    rules = naming.rules(clues.shapes, Wishes())
+    canonical = decode(clues.tensors, rules, naming.code.FAMILY.drops).tensors
+    own = naming_of(naming.code.FAMILY.name)
+    if own is None:
+        raise ValueError(f"no codebase has the family {naming.code.FAMILY.name}")
+    told = tell(where, own, replace(clues, tensors=canonical), asked)
+    if told.naming is own:
+        return replace(told, naming=naming)
+    return replace(told, naming=replace(naming, given=naming.code.of(told.naming.code)))
 
 
 def clues_of(
@@ -47,6 +72,7 @@ def clues_of(
         published=published,
         recorded=own if isinstance(own, str) else recorded,
         architecture=_architecture(checkpoint.config or {}),
+        untold=is_untold(checkpoint.written or {}),
     )
 
 

@@ -57,7 +57,24 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
             source.close()
         raise
     beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
-    return Checkpoint(folder.where, _kind(config), tree, _sources(files), config, report, files=files, beside=beside)
+    return Checkpoint(
+        folder.where,
+        _kind(config),
+        tree,
+        _sources(files),
+        config,
+        report,
+        processor=_processor(folder),
+        files=files,
+        beside=beside,
+    )
+
+
+def _processor(folder: Folder) -> Mapping[str, object] | None:
+    """What the folder's own image processor is; one that cannot be read says nothing of the model."""
+    with suppress(CheckpointError):
+        return _object(folder, PROCESSOR, {})
+    return None
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
@@ -96,6 +113,22 @@ def read_json(path: Path) -> dict[str, object]:
     if found is None:
         raise unsound(str(path), "no file")
     return found
+
+
+def report_of(path: Path) -> Mapping[str, object] | None:
+    """The dinoport.json of a file that a conversion wrote, or of a distributed checkpoint; None where it is of another.
+
+    It lists the file with its size: a trainer that writes over a file leaves the report beside it.
+    """
+    folder, file = (path, path / ".metadata") if path.is_dir() else (path.parent, path)
+    try:
+        report = read_json(folder / REPORT)
+    except CheckpointError:
+        return None
+    listed = report.get("files")
+    entry = {"name": file.name, "size_bytes": file.stat().st_size}
+    own = listed if isinstance(listed, list) else []
+    return report if any(isinstance(each, dict) and entry.items() <= each.items() for each in own) else None
 
 
 def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:

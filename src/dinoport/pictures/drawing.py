@@ -13,7 +13,7 @@ import numpy as np
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.pictures.images import Components, heat, png
+from dinoport.pictures.images import Components, brightest, heat, png
 from dinoport.pictures.seeing import Seen, holding
 from dinoport.tensor import Array
 from dinoport.writing.commit import write_whole
@@ -21,6 +21,9 @@ from dinoport.writing.commit import write_whole
 DIMMED = 0.25
 """How bright a picture stays outside of a mask."""
 
+
+EDGE_COLOUR, EDGE_PIXELS = (255, 214, 10), 2
+"""Of the line around a mask: yellow, which few pictures are at such a line."""
 
 SOFTWARE = "dinoport"
 """What every picture says that it was drawn by."""
@@ -56,7 +59,8 @@ class Visualization:
 
 
 def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
-    """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark.
+    """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark,
+    the largest bright: without the few patches that outshine the rest.
 
     Raises FolderError, before anything is written, where `folder` is none or a picture's name there is a link.
     """
@@ -121,20 +125,39 @@ def _notes(seen: Seen) -> list[str]:
     notes = []
     if seen.attention is None:
         notes.append(f"a {seen.model_type} has no attention: only the components of its feature map are drawn")
+    else:
+        above = [brightest(head - head.min())[1] for head in (*seen.attention, seen.attention.mean(axis=0))]
+        if any(above):
+            notes.append(
+                f"in {sum(map(bool, above))} of {len(above)} maps a few patches outshine the rest: they are drawn as "
+                "bright as the next"
+            )
     if seen.resampled:
         notes.append("positions were resampled by Transformers' rule: README.md says whether it is the original's")
     return notes
 
 
 def _attention(attention: Array, cell: int) -> Array:
-    least = attention.min()
-    return _enlarged(heat(attention - least, float(attention.max() - least)), cell)
+    attention = attention - attention.min()
+    return _enlarged(heat(attention, brightest(attention)[0]), cell)
 
 
 def _masked(seen: Seen, mask: Array) -> Array:
-    brightness = np.where(_enlarged(mask, seen.cell), 1.0, DIMMED)[..., None]
-    dimmed: Array = np.round(seen.picture * brightness).astype(np.uint8)
-    return dimmed
+    """The picture, dimmed outside of the mask, with a line around it: in a dark picture dimming is hardly seen."""
+    inside = _enlarged(mask, seen.cell)
+    drawn: Array = np.round(seen.picture * np.where(inside, 1.0, DIMMED)[..., None]).astype(np.uint8)
+    drawn[_edge(inside)] = EDGE_COLOUR
+    return drawn
+
+
+def _edge(inside: Array) -> Array:
+    """The pixels of a mask beside its end, along a line of EDGE_PIXELS; the picture's border is no end."""
+    rows, columns = inside.shape
+    padded = np.pad(inside, EDGE_PIXELS, mode="edge")
+    steps = range(2 * EDGE_PIXELS + 1)
+    ends = [~padded[row : row + rows, column : column + columns] for row in steps for column in steps]
+    edge: Array = inside & np.logical_or.reduce(ends)
+    return edge
 
 
 def _enlarged(cells: Array, factor: int) -> Array:

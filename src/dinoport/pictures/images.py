@@ -13,6 +13,12 @@ from dinoport.tensor import Array
 COLOURS = "magma"
 """Matplotlib's name of the colours that maps are drawn in: dark for little, bright for much, also in grey."""
 
+OUTSHINING = 0.02
+"""The share of patches that may be brighter than the scale reaches."""
+
+DARKEST = 4
+"""Of 255: the blue in the darkest of these colours."""
+
 LARGEST_SIDE = 448
 """Pixels: larger pictures are reduced, for a page that is sent by mail."""
 
@@ -34,6 +40,25 @@ def heat(values: Array, largest: float) -> Array:
 
     scaled = np.clip(values / max(largest, np.finfo(np.float64).tiny), 0, 1)
     return np.round(colormaps[COLOURS](scaled)[..., :3] * 255).astype(np.uint8)
+
+
+def brightest(values: Array) -> tuple[float, int]:
+    """The value to draw as the brightest, and how many patches lie above it.
+
+    A few patches may outshine all others, as DINOv2's do that hold no content: with the largest value as the
+    brightest, the rest would be dark. Then it is the largest value of the rest.
+    """
+    flat = np.sort(values, axis=None)
+    above = min(max(round(flat.size * OUTSHINING), 1), flat.size - 1)
+    rest = float(flat[-above - 1])
+    if flat[-1] <= 2 * rest or rest <= 0:
+        return float(flat[-1]), 0
+    return rest, int((flat > rest).sum())
+
+
+def is_dark(colours: Array) -> bool:
+    """Whether a picture is black everywhere, or as dark as a map of nothing."""
+    return bool((colours <= DARKEST).all())
 
 
 @dataclass(frozen=True)

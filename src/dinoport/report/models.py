@@ -10,6 +10,8 @@ from dinoport.codebases.published_names import ADAPTERS, PUBLISHED
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.tensor import size_text
 
+MORE = "+: a file of a training run, which holds more than the model of this size"
+
 COLUMNS = ("name", "size", "licence", "head", "address")
 
 
@@ -81,7 +83,8 @@ def models_page() -> str:
 def _row(model: Published) -> Sequence[str]:
     head = "refused" if model.refusal else "imagenet" if model.head_url else "-"
     licence = f"{model.licence} (gated)" if model.gated else model.licence
-    return model.name, size_text(model.size_bytes), licence, head, model.url
+    size = f"{size_text(model.size_bytes)}{'+' if model.holds_more else ''}"
+    return model.name, size, licence, head, model.url
 
 
 def _notes() -> list[str]:
@@ -92,7 +95,7 @@ def _notes() -> list[str]:
         elif model.head_url is None:
             reasons.setdefault(f"no head: {model.no_head}", []).append(model.name)
     notes = [f"{_folded(names)}: {reason}" for reason, names in reasons.items()]
-    return ["gated: the authors give the file out on request, and a download by name alone is refused", *notes]
+    return ["gated: the authors give the file out on request, and a download by name alone is refused", MORE, *notes]
 
 
 def _folded(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE, Verdict, Word
+from dinoport.report.next_steps import is_command, next_steps
 from dinoport.shown.text import as_word, shown
 from dinoport.tensor import size_text
 
@@ -43,6 +44,8 @@ KINDS = {
 def report_lines(report: Report) -> Iterator[str]:
     """The whole report, one line at a time."""
     yield from _verdict(report)
+    for number, step in enumerate(next_steps(report)):  # a command is one line, to be copied
+        yield from [shown(f"{'':<{LABEL}}{step}")] if is_command(step) else entry("" if number else "next", step)
     if report.proofs.diagnosis:
         yield from _diagnosis(report.proofs.diagnosis, report.proofs.outputs)
     for remark in report.remarks:

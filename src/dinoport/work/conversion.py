@@ -325,7 +325,7 @@ def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
+    return [f"the model takes {count}, and gets no image processor: none is known to fit its training"]
 
 
 def _of_classes(target: Target) -> Iterator[str]:
@@ -340,4 +340,4 @@ def _of_dtypes(plan: Plan) -> list[str]:
     names = sorted({dtype_name(step.target.dtype) for step in plan.steps if step.target.dtype in FLOAT_DTYPES.values()})
     if len(names) < 2:
         return []
-    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]
+    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); libraries load all of them as one"]

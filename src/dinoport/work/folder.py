@@ -43,7 +43,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
     start, target = conversion.target.start, conversion.target
     page = start_page(start, conversion.plan.steps, facts) if start else card(conversion.writing, target, facts)
     written = [write_text(folder / "README.md", page)]
-    return [*written, licence.write(folder)] if licence else written
+    return [*written, licence.write(folder)] if licence and licence.text else written
 
 
 def request_of(folder: Checkpoint) -> Request:

@@ -26,7 +26,7 @@ CONFIGS = frozenset({CONFIG, PROCESSOR})
 
 RESEALED = f"{REPORT} was changed since it was written: it does not have its own sha256"
 
-DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values())})
+DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.values() if licence.text)})
 """What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
 
 OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})

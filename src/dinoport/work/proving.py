@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from dinoport.codebases.codebase import canonical_rules, classifier_of
 from dinoport.codebases.start import tensors_in
 from dinoport.codebases.targets import writing_of
 from dinoport.codebases.training import loads
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, is_known_class
+from dinoport.codebases.transformers.forms import is_known_class, table_of
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.output_file import WrittenFile
@@ -21,6 +21,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
+from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step, carried_whole
@@ -150,12 +151,18 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
         family = conversion.model.family
         naming = naming_of(family.name)
         made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
-        own = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
-        table = naming.rules(own, Wishes()) if naming else canonical_rules(own, classifier_of(own, family))
+        held = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
+        table = naming.rules(held, Wishes()) if naming else canonical_rules(held, classifier_of(held, family))
         rules = (*table, *made)
-        model = replace(conversion.model, decoding=decode(found.tensors, rules, family.drops))
+        own = conversion.model.tensors
+        drops = [rule for rule in family.drops if not any(claims_of_source(name, [rule]) for name in own)]
+        model = replace(conversion.model, decoding=decode(found.tensors, rules, drops))
         return Side(replace(model, title=conversion.target.title))
-    rules = _table(conversion, written.config) if conversion.request.to == "transformers" else conversion.target.rules
+    rules = (
+        _table(conversion, written.config, written.tensors)
+        if conversion.request.to == "transformers"
+        else conversion.target.rules
+    )
     model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules))
     runner = writing.runner(folder, form, pooler=pooler)
     return Side(model, runner, folder if conversion.target.channels == 3 else None, writing.processor)
@@ -181,12 +188,11 @@ def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     return Side(model, loads=lambda: loads(start, written.tree, beside))
 
 
-def _table(conversion: Conversion, config: Mapping[str, object]) -> tuple[Rule, ...]:
+def _table(conversion: Conversion, config: Mapping[str, object], names: Iterable[str]) -> tuple[Rule, ...]:
     """The table of a folder, by its own config; by what it should be where its config describes no model."""
-    form = CLASSES.get(class_name_of(config))
     try:
-        if form is not None:
-            rules: tuple[Rule, ...] = form.code.sketch("", config)[1]
+        if is_known_class(config):
+            rules = table_of("", config, names)[1]
             # A folder without a pooler, as was asked for, has nothing that is made for the class.
             return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
     except UnknownModelError:  # what is wrong with the config is said by itself

@@ -14,7 +14,7 @@ CHANGES = ("dtype", "image_size", "class_name")
 
 OF_THE_SOURCE = (
     *("checkpoint_key", "prefix", "head", "head_name"),
-    *("num_heads", "layer_norm_eps", "interpolation", "lora_alpha", "codebase"),
+    *("num_heads", "decoder_heads", "layer_norm_eps", "interpolation", "lora_alpha"),
 )
 """What config.json says of a folder, or what a folder has not."""
 

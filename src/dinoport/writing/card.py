@@ -71,4 +71,4 @@ def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
 def licence_line(facts: CardFacts) -> str:
     if facts.licence is None:
         return UNKNOWN_LICENCE
-    return f"The weights are under {facts.licence.title}: see `{facts.licence.file_name}`."
+    return f"The weights are under {facts.licence.title}: see {facts.licence.place}."

@@ -168,7 +168,7 @@ _RULES: Mapping[str, Callable[[_Contents, str], bool]] = {
     REPORT: _Contents._is_report,
     "preprocessor_config.json": _Contents._is_processor,
     ".gitattributes": _Contents._is_of_git_lfs,
-    **{licence.file_name: _Contents._is_licence for licence in LICENCES.values()},
+    **{licence.file_name: _Contents._is_licence for licence in LICENCES.values() if licence.text},
     **dict.fromkeys(INDEXES, _Contents._is_index),
     **dict.fromkeys(WEIGHTS, _Contents._is_weights),
 }

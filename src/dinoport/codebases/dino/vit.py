@@ -5,6 +5,7 @@ from __future__ import annotations
 from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
 from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
+from dinoport.codebases.decoder import DECODER, read_decoder
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
@@ -61,6 +62,7 @@ def read(evidence: Evidence) -> Reading:
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     rule = from_code if not facts.rule else (Origin.ASSUMED, facts.rule)
     interpolation = interpolation_setting(evidence.wishes, facts.interpolation or SCALE_WITH_OFFSET, *rule)
+    decoder, of_decoder = read_decoder(evidence, facts) if DECODER in shapes else (None, ())
     architecture = ViT(
         width=sizes.width,
         depth=sizes.depth,
@@ -77,9 +79,18 @@ def read(evidence: Evidence) -> Reading:
         layer_norm_eps=eps.value,
         interpolation=interpolation.value,
         classifier=_classifier(evidence, sizes.width),
+        decoder=decoder,
     )
     columns = _head_columns(evidence, architecture.classifier)
-    settings = (heads, *sizes.settings(hidden, MLP), eps, *fixed(FIXED, *from_code), interpolation, *columns)
+    settings = (
+        heads,
+        *sizes.settings(hidden, MLP),
+        eps,
+        *fixed(FIXED, *from_code),
+        interpolation,
+        *columns,
+        *of_decoder,
+    )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
     return Reading(architecture, settings, problems, (), None, held.reading, held.warnings, belief.remarks)
 
@@ -107,7 +118,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
         f"{columns // width} CLS tokens of the last blocks" if columns and columns % width == 0 else "other features"
     )
     raise UnknownModelError(
-        "this linear head cannot be converted: no class of Transformers computes its features",
+        "this linear head cannot be converted: no class of Transformers or timm computes its features",
         where=f"{evidence.classifier}.weight",
         expected=f"{width} columns (the CLS token) or {2 * width} (CLS token and patch mean)",
         found=f"shape {shape_text(shape)}: {tokens}",

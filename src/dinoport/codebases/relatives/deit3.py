@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from dinoport.mapping.rule import Rule, drop_cls_row
 from dinoport.model import Family
 from dinoport.networks.interpolation import TO_SIZE
 from dinoport.networks.preprocessing import EVALUATION
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, TensorRef
 
 
 def table(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
@@ -24,11 +25,22 @@ def table(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...
     return (*scaled(others, classifier), drop_cls_row("pos_embed", "pos_embed"))
 
 
+def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+    """Layer scales under the names that timm has given them since: `deit3_*` in timm."""
+    own = {TIMM.sub(r".gamma_\1", name): tensor for name, tensor in tensors.items()}
+    renamed = own.keys() != tensors.keys()
+    return own, ("layer scales under timm's names (ls1.gamma); DeiT III calls them gamma_1",) if renamed else ()
+
+
+TIMM = re.compile(r"\.ls([12])\.gamma$")
+
+
 def tells(clues: Clues) -> str | None:
-    """Layer scales under timm's older names, and a position table without a row for the CLS token."""
+    """Layer scales, and a position table without a row for the CLS token."""
     rows = clues.shapes.get("pos_embed", (0, 0))[1]
-    is_scaled = "blocks.0.gamma_1" in clues.shapes and "cls_token" in clues.shapes
-    return "layer scales, and no position of the CLS token" if is_scaled and square_side(rows) else None
+    scaled = {"blocks.0.gamma_1", "blocks.0.ls1.gamma"} & clues.shapes.keys() and "cls_token" in clues.shapes
+    bare = not {"mask_token", "register_tokens"} & clues.shapes.keys()
+    return "layer scales, and no position of the CLS token" if scaled and bare and square_side(rows) else None
 
 
 RELATIVE = Relative(
@@ -51,5 +63,6 @@ RELATIVE = Relative(
     copies=("model",),
     why="what its own main.py evaluates and publishes",
     table=table,
+    arrange=arranged,
     always_told=True,
 )

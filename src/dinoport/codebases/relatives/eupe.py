@@ -12,7 +12,7 @@ from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
-PROJECTORS = "a projector to one of its teachers; no class of Transformers has a place for it"
+PROJECTORS = "a projector to one of its teachers; no class has a place for it"
 
 SQUARE = replace(DINOV3_PROCESSOR, resize=256, official=False, reason="as in EUPE's README")
 

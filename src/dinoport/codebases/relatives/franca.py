@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV2, PROJECTION_HEAD
 from dinoport.codebases.relative import Relative
@@ -13,6 +13,16 @@ from dinoport.model import Family
 from dinoport.networks.preprocessing import EVALUATION
 
 HEAD_PARTS = ("matryoshka_projections", "mlps", "last_layers")
+
+BASE = (768, 12)
+"""Franca's larger sizes are WebSSL-DINO's too, and all compute alike."""
+
+
+def guesses(clues: Clues) -> str | None:
+    """SwiGLU in a size that DINOv2 publishes with a plain MLP, which is no proof."""
+    gated = "blocks.0.mlp.w12.weight" in clues.shapes
+    return "SwiGLU in the size of a Franca" if gated and clues.size == BASE else None
+
 
 EVALUATED = replace(EVALUATION, reason="as in Franca's eval transform")
 
@@ -33,5 +43,5 @@ RELATIVE = Relative(
     ),
     like="dinov2",
     facts=Facts("Franca", preprocessing=EVALUATED),
-    signs=Signs(names=("matryoshka_projections.",), files=("franca_",)),
+    signs=Signs(names=("matryoshka_projections.",), files=("franca_",), guesses=guesses),
 )

@@ -15,6 +15,8 @@ from dinoport.networks.preprocessing import EVALUATION
 
 DECODER = "the decoder of masked training, which features do not pass"
 
+PROBE = "a linear probe with a BatchNorm before it, which no class of Transformers computes"
+
 WEB_SIZES = {(2688, 24): 21, (3072, 26): 24}
 """Of WebSSL-MAE 2B and 3B, by width and depth: no other plain ViT has been published in these sizes."""
 
@@ -27,8 +29,11 @@ def tells(clues: Clues) -> str | None:
 
 
 def guesses(clues: Clues) -> str | None:
-    """A size that WebSSL-MAE alone has, which is no proof."""
-    return "the size of a WebSSL-MAE" if clues.size in WEB_SIZES else None
+    """A size that WebSSL-MAE alone has, or a norm of the patches' mean in place of the last one: timm has that too."""
+    if clues.size in WEB_SIZES:
+        return "the size of a WebSSL-MAE"
+    pooled = "fc_norm.weight" in clues.shapes and "norm.weight" not in clues.shapes
+    return "fc_norm in the place of norm, as MAE is fine-tuned" if pooled else None
 
 
 RELATIVE = Relative(
@@ -40,6 +45,7 @@ RELATIVE = Relative(
             *(drop(f"decoder_{part}.{{r}}", because=DECODER) for part in ("embed", "norm", "pred", "blocks")),
             drop("decoder_pos_embed", because=DECODER),
             drop("mask_token", because=DECODER),
+            *(drop(f"head.{layer}.{{p}}", because=PROBE) for layer in (0, 1)),
             AVERAGED,
         ),
         preprocessing=replace(EVALUATION, crops_to=224, reason="as in MAE's eval transform"),
@@ -55,4 +61,5 @@ RELATIVE = Relative(
         files=("mae_pretrain_", "mae_finetuned_", "mae_visualize_", "webssl_mae"),
         guesses=guesses,
     ),
+    wholes={"ViTMAEForPreTraining": ("decoder_", "mask_token")},
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dinoport.codebases.target import Target
+from dinoport.networks.preprocessing import Preprocessing
 from dinoport.shown.text import python_text
 
 
 def auto_class(target: Target) -> str:
+    if target.model_type == "vit_mae":
+        return "AutoModelForPreTraining"
     return "AutoModelForImageClassification" if target.classifies else "AutoModel"
 
 
@@ -14,9 +17,16 @@ def result(target: Target) -> str:
     """A line of Python that takes what people want from a model's outputs."""
     if target.classifies:
         return "print(model.config.id2label[outputs.logits.argmax(-1).item()])"
-    if target.model_type == "resnet":
-        return "features = outputs.pooler_output.flatten(1)  # one vector a picture"
-    return "features = outputs.last_hidden_state[:, 0]  # the CLS token"
+    return RESULTS.get(target.model_type, "features = outputs.last_hidden_state[:, 0]  # the CLS token")
+
+
+RESULTS = {
+    "resnet": "features = outputs.pooler_output.flatten(1)  # one vector a picture",
+    "ijepa": "features = outputs.last_hidden_state.mean(dim=1)  # the mean of all patches; there is no CLS token",
+    "beit": "features = outputs.pooler_output  # the mean of all patches, normed",
+    "vit_mae": "drawn = outputs.logits  # the pixels of every patch; outputs.mask says which were hidden",
+}
+"""What people want from a model whose CLS token is not what it was trained for, by model type."""
 
 
 def example(target: Target, folder: str) -> list[str]:
@@ -79,7 +89,7 @@ def cautions(target: Target) -> list[str]:
             )
     lines += _sizes(target)
     if target.preprocessing and target.preprocessing.crop is None and target.channels == 3:
-        lines += _square(target.preprocessing.size)
+        lines += _square(target.preprocessing)
     if target.channels != 3:
         lines.append(f"- The folder has no image processor: {_own_preprocessing(target)}.")
     else:
@@ -100,8 +110,12 @@ def _own_preprocessing(target: Target) -> str:
     return f"scale and normalise the {target.channels} channels as in training{known}"
 
 
-def _square(size: int) -> list[str]:
-    """How DINOv3's processor differs from the two transforms of the original."""
+def _square(transform: Preprocessing) -> list[str]:
+    """Pictures lose their proportions; and how DINOv3's processor differs from the two transforms of the original."""
+    size = transform.size
+    if not transform.official:
+        square = f"makes a square of {size}×{size} pixels ({transform.resample}), whatever the picture's proportions"
+        return [f"- The image processor {square}, {transform.reason}."]
     return [
         "- The image processor is DINOv3's own class, which needs torchvision.",
         f"- It makes a square of {size}×{size} pixels (bilinear), whatever the picture's proportions, as the official "

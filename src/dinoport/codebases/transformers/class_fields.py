@@ -92,6 +92,17 @@ _BEIT = _TOWER | _TRAINING | _BACKBONE | _fields(
     ("drop_path_rate",               0.1,     "rate",     NOTHING),
     ("reshape_hidden_states",        True,    "switch",   NOTHING),
 )
+_MAE = {name: each for name, each in _VIT.items() if not name.startswith(("pooler_", "encoder_"))} | _fields(
+    ("decoder_hidden_size",          512,     "count",    SHAPES),
+    ("decoder_num_hidden_layers",    8,       "count",    SHAPES),
+    ("decoder_num_attention_heads",  16,      "count",    OUTPUTS),
+    ("decoder_intermediate_size",    2048,    "count",    SHAPES),
+    ("mask_ratio",                   0.75,    "share",    OUTPUTS),
+    ("norm_pix_loss",                False,   "switch",   NOTHING),
+)
+_MSN = {name: each for name, each in _MAE.items() if name in _VIT} | _fields(
+    ("layer_norm_eps",               1e-6,    "positive", OUTPUTS),
+)
 _DINOV2 = _TOWER | _TRAINING | _NORMED_BACKBONE | _fields(
     ("patch_size",                   14,      "size",     SHAPES),
     ("mlp_ratio",                    4,       "count",    SHAPES),
@@ -162,6 +173,8 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "DeiTModel": _VIT_MODEL,
     "DeiTForImageClassificationWithTeacher": _VIT,
     "IJepaModel": _IJEPA,
+    "ViTMSNModel": _MSN,
+    "ViTMAEForPreTraining": _MAE,
     "BeitModel": _BEIT,
     "BeitForImageClassification": _BEIT,
     "Dinov2Model": _DINOV2,
@@ -240,6 +253,8 @@ MODEL_TYPE: Mapping[str, str] = {
     "DeiTModel": "deit",
     "DeiTForImageClassificationWithTeacher": "deit",
     "IJepaModel": "ijepa",
+    "ViTMSNModel": "vit_msn",
+    "ViTMAEForPreTraining": "vit_mae",
     "BeitModel": "beit",
     "BeitForImageClassification": "beit",
     "Dinov2Model": "dinov2",

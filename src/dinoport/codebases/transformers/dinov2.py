@@ -8,6 +8,7 @@ own heads over CLS token and patch mean live here too: the backbone computes the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
 from dinoport.codebases.record import original_fields, record_of, recorded
@@ -169,7 +170,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
     registers = class_name_of(config).startswith("Dinov2WithRegisters")
     width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
     hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
-    parts = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
+    parts: dict[str, Any] = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
     if not registers and not plain:
         parts["mask_token"] = config.get("use_mask_token") is not False
     if plain:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.spelling import spelled
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
@@ -20,7 +22,8 @@ class Form:
     """A class and its relatives. `model_types` leads from what a config calls a model to the class that it means.
 
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
-    `has_table` says that there is a table of positions, which Transformers resamples for other sizes.
+    `has_table` says that there is a table of positions, which Transformers resamples for other sizes. `family` is the
+    one whose models are looked for in it, where another class computes the same for all.
     `module` is imported once a form is chosen. It has `target(model, request, labels)`, and `sketch(where, config)`,
     which gives the name of the family that a folder came from and the table of its names.
     """
@@ -32,6 +35,7 @@ class Form:
     cell: int | None = None
     has_table: bool = False
     fits: Callable[[Any], bool] = lambda architecture: True
+    family: str = ""
 
     @property
     def code(self) -> Any:
@@ -47,13 +51,14 @@ def _is_plain(architecture: Any) -> bool:
 def _has_other_tokens(architecture: Any) -> bool:
     """Whether a ViT is what the classes of DeiT, I-JEPA or BEiT compute, and no others."""
     own = architecture.distillation_token or architecture.pooled_norm or not architecture.cls_token
-    own = own and (architecture.cls_token or architecture.classifier is None)
+    own = own and (architecture.cls_token or architecture.classifier is None) and not architecture.decoder
     return own and not (architecture.registers or architecture.layer_scale or architecture.feed_forward != "mlp")
 
 
 def _is_dinov2(architecture: Any) -> bool:
     own = not _is_plain(architecture)
-    return own and architecture.cls_token and not (architecture.distillation_token or architecture.pooled_norm)
+    others = architecture.distillation_token or architecture.pooled_norm or architecture.decoder
+    return own and architecture.cls_token and not others
 
 
 def _is_tips(architecture: Any) -> bool:
@@ -61,6 +66,10 @@ def _is_tips(architecture: Any) -> bool:
     whole = architecture.registers and architecture.layer_scale and architecture.mask_token and architecture.qkv_bias
     biased = architecture.proj_bias and architecture.ffn_bias and architecture.feed_forward == "mlp"
     return whole and biased and architecture.interpolation.kernel == "bilinear" and architecture.classifier is None
+
+
+def _is_whole_mae(architecture: Any) -> bool:
+    return architecture.decoder is not None
 
 
 FORMS: tuple[Form, ...] = (
@@ -94,6 +103,8 @@ FORMS: tuple[Form, ...] = (
         fits=_is_dinov2,
     ),
     Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
+    Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain, "msn"),
+    Form("vit", "vit_mae", {"vit_mae": "ViTMAEForPreTraining"}, ("ViTMAEForPreTraining",), fits=_is_whole_mae),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
     Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),
@@ -116,6 +127,13 @@ def class_name_of(config: Mapping[str, object]) -> str:
     return MODEL_TYPES.get(str(config.get("model_type")), "")
 
 
+def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder of a known class came from, and the table of its `names`, whichever version saved it."""
+    code = CLASSES[class_name_of(config)].code
+    family, rules = code.sketch(where, config)
+    return family, spelled(rules, names, getattr(code, "SAVED", ()))
+
+
 def is_known_class(config: Mapping[str, object]) -> bool:
     """Whether config.json is that of a class that is read here."""
     return class_name_of(config) in CLASSES
@@ -127,7 +145,8 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     Raises UnknownModelError where none does, and SettingError for a request that does not fit it.
     """
     architecture = model.architecture
-    fitting = [form for form in FORMS if form.network == architecture.network.name and form.fits(architecture)]
+    own = [form for form in FORMS if form.family in ("", model.family.name)]
+    fitting = [form for form in own if form.network == architecture.network.name and form.fits(architecture)]
     made = [_target_or_problem(form, model, request, labels) for form in fitting]
     found = [each for each in made if isinstance(each, Target)]
     problems = [each for each in made if isinstance(each, SettingError)]

@@ -6,7 +6,7 @@ Names on disk are the same in versions 4 and 5. Version 5 has other names in mem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,16 @@ from dinoport.codebases.dinov2 import vit as dinov2
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
-from dinoport.codebases.transformers.signs import PATCHES
+from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
+from dinoport.codebases.transformers.spelling import spelled
 from dinoport.mapping.operations import DropClsRow
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
 from dinoport.model import Family, Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.vit.architecture import ViT
-from dinoport.tensor import Shape
+from dinoport.request import MAX_EPS, MAX_HEADS, MIN_EPS
+from dinoport.tensor import Shape, TensorRef
 
 # fmt: off
 IN_MEMORY: tuple[tuple[str, str], ...] = (
@@ -72,6 +74,10 @@ class Names:
     table: Any
     otherwise: Mapping[str, Stated]
 
+    def of(self, code: Any) -> Names:
+        """The same names for the models of another codebase, which computes with this network too."""
+        return replace(self, FAMILY=replace(code.FAMILY, drops=(*code.FAMILY.drops, *BESIDE, MASKED)), code=code)
+
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         rules: tuple[Rule, ...] = self.table(shapes, wishes.filled(self.otherwise))
         return rules
@@ -82,23 +88,25 @@ class Names:
         return reading
 
 
-def spelled(rules: Iterable[Rule], shapes: Mapping[str, Shape], pairs: Sequence[tuple[str, str]]) -> tuple[Rule, ...]:
-    """The rules with those names in memory in the place of names on disk that a file has."""
-    used = [(disk, memory) for disk, memory in pairs if any(f".{memory.lstrip('}.')}." in name for name in shapes)]
-
-    def change(template: str) -> str:
-        for disk, memory in used:
-            template = template.replace(disk, memory)
-        return template
-
-    return tuple(rule.spelled(change) for rule in rules)
-
-
 def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
     disk, memory = LAYERS
     if any(name.startswith(disk) for name in shapes):
         return tuple(rules)
     return tuple(rule.spelled(lambda template: template.replace(disk, memory)) for rule in rules)
+
+
+def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> dict[str, Stated]:
+    """What a config, or a part of it, says of a backbone of its width."""
+    patches = next((tensors[name] for name in (PATCHES, ROTARY_PATCHES) if name in tensors), None)
+    parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
+    own = next((part for part in parts if patches and part.get("hidden_size") == patches.shape[0]), {})
+    heads, eps = own.get("num_attention_heads"), own.get("layer_norm_eps")
+    found: dict[str, Stated] = {}
+    if type(heads) is int and 0 < heads <= MAX_HEADS:
+        found["num_heads"] = Stated(heads, "num_attention_heads in config.json")
+    if isinstance(eps, float) and MIN_EPS <= eps <= MAX_EPS:
+        found["layer_norm_eps"] = Stated(eps, "layer_norm_eps in config.json")
+    return found
 
 
 def _vit(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
@@ -142,8 +150,10 @@ def _resampled(name: str, by: str) -> Stated:
     return Stated(name, f"as {by} of Transformers resamples", Origin.INFERRED)
 
 
+MASKED = drop("embeddings.mask_token", because="the token of masked patches; it is used for training alone")
+
 VIT = Names(
-    replace(dino.FAMILY, drops=(*dino.FAMILY.drops, *BESIDE)),
+    replace(dino.FAMILY, drops=(*dino.FAMILY.drops, *BESIDE, MASKED)),
     dino,
     _vit,
     {

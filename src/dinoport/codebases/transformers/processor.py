@@ -1,10 +1,16 @@
-"""preprocessor_config.json: the image processor of Transformers that does what the original's transform does."""
+"""preprocessor_config.json: the image processor of Transformers that does what a transform does, and the way back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from dinoport.codebases.transformers.processor_fields import effective, fits, processor_of
+from dinoport.files.names import short_text
 from dinoport.networks.preprocessing import Preprocessing
 
-PIL_RESAMPLING = {"bilinear": 2, "bicubic": 3}
+FILTERS: Mapping[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+"""By the numbers of PIL."""
 
 
 def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
@@ -22,7 +28,7 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "do_resize": True,
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
-        "resample": PIL_RESAMPLING[preprocessing.resample],
+        "resample": next(number for number, name in FILTERS.items() if name == preprocessing.resample),
         "rescale_factor": 1 / 255,
     }
     if preprocessing.official:
@@ -45,3 +51,56 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "do_center_crop": True,
         "size": {"shortest_edge": preprocessing.resize},
     }
+
+
+FILE = "preprocessor_config.json"
+
+
+def transform_of(config: Mapping[str, object]) -> Preprocessing | str:
+    """The transform that an image processor does; a text says which of its fields makes it another kind."""
+    known = processor_of(config)
+    if known is None:
+        return _untaken("image_processor_type", config.get("image_processor_type"))
+    strange = [name for name, value in config.items() if not fits(name, value)]
+    if strange:
+        return _untaken(strange[0], config[strange[0]])
+    fields: dict[str, Any] = effective(known, config)
+    size, crop = fields["size"] or {}, fields["crop_size"] or {}
+    resize = size.get("shortest_edge") if fields["do_center_crop"] else _square(size)
+    side = _square(crop) if fields["do_center_crop"] else None
+    checks = {
+        **{name: fields[name] is True for name in ("do_resize", "do_rescale", "do_normalize")},
+        "rescale_factor": abs((fields["rescale_factor"] or 0) - 1 / 255) < 1e-9,
+        "resample": fields["resample"] in FILTERS,
+        "size": resize is not None,
+        "crop_size": not fields["do_center_crop"] or (side is not None and side <= (resize or 0)),
+        **{name: _one_each(fields[name]) for name in ("image_mean", "image_std")},
+    }
+    wrong = [name for name, fit in checks.items() if not fit]
+    if wrong or resize is None:
+        return _untaken(wrong[0], fields[wrong[0]])
+    own = known.name == "DINOv3ViTImageProcessor"
+    return Preprocessing(
+        resize=resize,
+        crop=side,
+        resample=FILTERS[fields["resample"]],
+        resizes="tensor" if own else "picture",
+        mean=tuple(fields["image_mean"]),
+        std=tuple(fields["image_std"]),
+        official=own,
+        reason=FILE,
+        stored=dict.fromkeys(("resize", "crop", "resample", "mean", "std"), FILE),
+    )
+
+
+def _untaken(name: str, value: object) -> str:
+    return f"the transform of {FILE} is not taken: {name} = {short_text(value)}"
+
+
+def _square(size: Mapping[str, int]) -> int | None:
+    height, width = size.get("height"), size.get("width")
+    return height if height is not None and height == width else None
+
+
+def _one_each(values: object) -> bool:
+    return isinstance(values, list) and 0 < len(values) <= 64

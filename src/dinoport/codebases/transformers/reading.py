@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
 from dinoport.codebases.catalogue import naming_of
+from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.refusal import refusal
+from dinoport.codebases.strangers import refuse_kind, refuse_stranger
+from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
 from dinoport.codebases.transformers.config_fields import compare_config
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, target_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, table_of, target_of
+from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
 from dinoport.tensor import TensorRef, dtype_name
+
+BEYOND = "no part of the features"
 
 HALVES = ("float16", "bfloat16")
 
@@ -29,16 +37,23 @@ def read_folder(
     asked: Mapping[str, object] | None = None,
     stripped: object = None,
     *,
+    processor: Mapping[str, object] | None = None,
+    published: str | None = None,
+    codebase: str | None = None,
     weigh_heads: bool = False,
+    features: bool = False,
 ) -> Model:
     """The model that a folder holds. What config.json knows and no tensor holds (heads, eps) is taken from it.
 
     `asked` is what the folder's report says that it was made with, `stripped` what the names of its source wore: they
-    are only told. Raises UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
+    are only told. `processor` is the transform that lies beside it, `published` the family of the published model that
+    it is beyond doubt, `codebase` the user's word. `features` leaves aside what a class holds beyond those. Raises
+    UnknownModelError for a class that is not read here, PlanError for tensors that do not fit.
     """
     name = class_name_of(config)
     form = CLASSES.get(name)
     if form is None:
+        refuse_kind(where, config.get("model_type"))
         raise UnknownModelError(
             f"{where} holds a {name or 'model without a class'}, which did not come from a DINO codebase",
             where="config.json: architectures",
@@ -46,17 +61,28 @@ def read_folder(
             found=name or "no architectures and no known model_type",
             next_step="give a folder that holds one of these classes",
         )
-    usual, rules = form.code.sketch(where, config)
+    usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
-    naming = naming_of(str(record_of(config).get("family"))) or naming_of(usual)
-    if naming is None:
-        raise ValueError(f"no codebase has the family {usual}")
-    code = naming.code
-    decoding = decode(tensors, rules)
+    told = _whose(where, config, tensors, usual, rules, published, codebase)
+    code = told.naming.code
+    parts = getattr(code, "wholes", {}).get(name, ()) if features else ()
+    beyond = [rule for rule in rules if parts and rule.source and rule.source.template.startswith(parts)]
+    drops = [drop(each.template, because=BEYOND) for rule in beyond for each in rule.targets if each]
+    decoding = decode(tensors, [rule for rule in rules if rule not in beyond], drops)
     if decoding.problems:
+        refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
+    said = transform_of(processor) if processor is not None else None
+    transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
+    evidence = Evidence(
+        where,
+        decoding.tensors,
+        wishes=wishes,
+        classifier=classifier,
+        weigh_heads=weigh_heads,
+        preprocessing=transform,
+    )
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
@@ -67,22 +93,49 @@ def read_folder(
     if reading.problems:
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
-    told = _unlike(reading.architecture, record, asked or {}, stripped)
+    unlike = _unlike(reading.architecture, record, asked or {}, stripped)
+    own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
         title=name,
         family=code.FAMILY,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=reading.settings,
-        preprocessing=reading.preprocessing or code.FAMILY.preprocessing,
+        settings=(*((told.setting,) if told.setting else ()), *reading.settings),
+        preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *told, *losses(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
+
+
+def _whose(
+    where: str,
+    config: Mapping[str, object],
+    tensors: Mapping[str, TensorRef],
+    usual: str,
+    rules: Sequence[Rule],
+    published: str | None,
+    asked: str | None,
+) -> Told:
+    """Whose the model is: what a folder of ours records, else what its names, its table and its own name tell."""
+    recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
+    if recorded is not None and asked in (None, recorded.family):
+        return Told(recorded)
+    if recorded is not None:
+        raise SettingError(
+            f"{where} came from a {recorded.code.FAMILY.title}, as it says itself",
+            where="config.json: dinoport.family",
+            found=f"`codebase={asked}`",
+            next_step="leave `codebase` out",
+        )
+    if naming is None:
+        raise ValueError(f"no codebase has the family {usual}")
+    canonical = decode(tensors, rules).tensors
+    return tell(where, naming, Clues(canonical, file_name=PurePath(where).name, published=published), asked)
 
 
 WITHOUT = {"num_register_tokens": 0}
@@ -96,12 +149,13 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     The names of another codebase have no place for such a value, and its own code computes without it.
     """
     pooler = bool(model.decoding.made)
+    features = any(each.reason == BEYOND for each in model.decoding.aside)
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
     apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
     findings = [
         finding
         for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)
-        if finding.effect == "outputs" and finding.field not in apart
+        if finding.effect == "outputs" and finding.field not in apart and not (features and _is_beyond(finding.field))
     ]
     if findings:
         raise SettingError(
@@ -114,15 +168,26 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
         )
 
 
+def _is_beyond(field: str) -> bool:
+    """Whether a field of a whole MAE's config is of its decoder, or of what it hides."""
+    return field.startswith("decoder_") or field == "mask_ratio"
+
+
 def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
     """What config.json says, or the class where it leaves a field out."""
     fields = FIELDS[class_name]
-    heads, eps, theta = (
+    heads, eps, theta, decoder_heads, mask_ratio, normed = (
         config.get(name, fields[name].default if name in fields else None)
-        for name in ("num_attention_heads", "layer_norm_eps", "rope_theta")
+        for name in (
+            *("num_attention_heads", "layer_norm_eps", "rope_theta"),
+            *("decoder_num_attention_heads", "mask_ratio", "norm_pix_loss"),
+        )
     )
     return Wishes(
         num_heads=heads if type(heads) is int else None,
+        decoder_heads=decoder_heads if type(decoder_heads) is int and decoder_heads > 0 else None,
+        mask_ratio=mask_ratio if isinstance(mask_ratio, float) and 0 < mask_ratio < 1 else None,
+        normed_loss=normed if isinstance(normed, bool) else None,
         rope_theta=float(theta) if isinstance(theta, (int, float)) and 0 < theta < MAX_THETA else None,
         layer_norm_eps=float(eps) if isinstance(eps, (int, float)) and 0 < eps < 1 else None,
         said_by="config.json",

@@ -19,7 +19,20 @@ SMALL_MODEL = 1 << 20
 
 SIZES = ("count", "counts", "size", "tokens", "ratio")
 
-LAYERS = ("num_hidden_layers", "depths")
+LAYERS = ("num_hidden_layers", "decoder_num_hidden_layers", "depths")
+
+WITH_TABLE = (
+    "vit",
+    "deit",
+    "ijepa",
+    "beit",
+    "vit_msn",
+    "vit_mae",
+    "dinov2",
+    "dinov2_with_registers",
+    "tipsv2_vision_model",
+)
+"""Models whose table of positions grows with the picture."""
 
 FREE = ("encoder_stride",)
 """A size that takes no memory."""
@@ -70,15 +83,7 @@ def _is_large(name: str, value: object, config: Mapping[str, object], limit: int
     if name in LAYERS:
         return sum(_integers(value)) > tensors
     if name == "image_size":  # only a table of positions grows with it
-        has_table = config.get("model_type") in (
-            "vit",
-            "deit",
-            "ijepa",
-            "beit",
-            "dinov2",
-            "dinov2_with_registers",
-            "tipsv2_vision_model",
-        )
+        has_table = config.get("model_type") in WITH_TABLE
         return has_table and _positions(value, config.get("patch_size", 16)) > limit
     return name not in FREE and max(_integers(value), default=0) > limit
 
@@ -114,7 +119,10 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
     table = 0 if class_name.startswith("DINOv3") else _positions(sizes["image_size"], sizes["patch_size"])
     tokens = table + count.get("num_register_tokens", 0) + patch * count["num_channels"]
     pooler = max(_integers(config.get("pooler_output_size")), default=0) if class_name == "ViTModel" else 0
-    return count["num_hidden_layers"] * layer + width * (tokens + classifier + pooler)
+    inner = count.get("decoder_hidden_size", 0)
+    decoder = 4 * inner * inner + 2 * inner * count.get("decoder_intermediate_size", 0)
+    decoder *= count.get("decoder_num_hidden_layers", 0)
+    return count["num_hidden_layers"] * layer + decoder + width * (tokens + classifier + pooler)
 
 
 def _integers(value: object) -> list[int]:

@@ -25,10 +25,14 @@ NAMES = (
     "blocks.{i}.attn.qkv.{p}",
     "blocks.{i}.attn.proj.{p}",
     "blocks.{i}.ls{n}.gamma",
-    "blocks.{i}.mlp.fc{n}.{p}",
+    "blocks.{i}.mlp.fc1.{p}",
+    "blocks.{i}.mlp.fc2.{p}",
     "norm.{p}",
 )
 RULES: tuple[Rule, ...] = tuple(copy(name, name) for name in NAMES)
+
+SAVED = (("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"))
+"""What Transformers 5 calls a part when it saves it, beside what is written here and what it loads alike."""
 
 CLASS = "Tipsv2VisionModel"
 

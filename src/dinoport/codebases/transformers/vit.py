@@ -114,10 +114,12 @@ def kind_of(vit: ViT) -> Kind:
     return DEIT if vit.distillation_token else POOLED if vit.pooled_norm else VIT
 
 
-def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """The backbone's class, or the one with a classifier for a model that has one."""
+def target(model: Model, request: Request, labels: Mapping[int, str] | None, kind: Kind | None = None) -> Target:
+    """The backbone's class, or the one with a classifier for a model that has one: of the kind that computes it, or of
+    another that computes the same.
+    """
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
-    kind = kind_of(vit)
+    kind = kind or kind_of(vit)
     size = input_size(request, vit.image_size, vit.patch_size)
     classes = vit.classifier.classes if vit.classifier else None
     pooler = kind.poolers and classes is None and request.pooler == "identity"

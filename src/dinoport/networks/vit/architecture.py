@@ -17,12 +17,38 @@ TWO_FEATURES = (Features.CLS_MEAN, Features.CLS_MEAN_INTERLEAVED)
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """What an MAE has behind its encoder: a narrower ViT that draws hidden patches, with one row of pixels for each.
+
+    `mask_ratio` is the share of patches that are hidden, `normed_loss` says that training compared normalised pixels.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    mlp_hidden: int
+    mask_ratio: float = 0.75
+    normed_loss: bool = False
+
+    def tensors(self, encoder: ViT) -> dict[str, Shape]:
+        """Every tensor with its shape, for the encoder that stands before it."""
+        shapes = linear("decoder_embed", self.width, encoder.width)
+        shapes |= {"mask_token": (1, 1, self.width), "decoder_pos_embed": (1, encoder.grid**2 + 1, self.width)}
+        for block in (f"decoder_blocks.{index}" for index in range(self.depth)):
+            shapes |= attention(block, self.width, qkv_bias=encoder.qkv_bias, proj_bias=True)
+            shapes |= norm(f"{block}.norm2", self.width) | mlp(block, self.width, self.mlp_hidden, bias=True)
+        pixels = encoder.patch_size**2 * encoder.channels
+        return shapes | norm("decoder_norm", self.width) | linear("decoder_pred", pixels, self.width)
+
+
+@dataclass(frozen=True)
 class ViT:
     """A ViT with a table of positions, pre-norm blocks and a final norm.
 
     Sizes in pixels are of the square image that the table was made for. `mask_token` is a tensor that only training
     uses. Without a `cls_token` the table has rows for patches alone; with a `distillation_token` it has one more, which
     stands behind the CLS token. With a `pooled_norm` there is no final norm, and the mean of the patches has one.
+    With a `decoder` it is a whole MAE, which hides patches, and takes one size of picture alone.
     `float32_table` says that the table is resampled in float32 whatever the model's dtype, and that a picture has
     to be whole patches: so it is in facebookresearch/dinov2.
     """
@@ -50,6 +76,7 @@ class ViT:
     interpolation: Interpolation = SCALE_WITH_OFFSET
     float32_table: bool = False
     classifier: Classifier | None = None
+    decoder: Decoder | None = None
     positions: ClassVar[str] = POSITIONS
 
     @property
@@ -74,7 +101,7 @@ class ViT:
     def is_plain(self) -> bool:
         """Whether it has nothing that the first ViT has not, but for a missing bias of queries, keys and values."""
         parts = self.registers or self.layer_scale or self.mask_token or self.feed_forward != "mlp"
-        parts = parts or self.distillation_token or self.pooled_norm or not self.cls_token
+        parts = parts or self.distillation_token or self.pooled_norm or not self.cls_token or self.decoder is not None
         return not parts and self.proj_bias and self.ffn_bias
 
     def tensors(self) -> dict[str, Shape]:
@@ -98,7 +125,7 @@ class ViT:
             shapes |= linear("classifier", self.classifier.classes, columns)
             if self.classifier.features is Features.CLS_AND_DISTILLATION:
                 shapes |= linear("classifier_dist", self.classifier.classes, columns)
-        return shapes
+        return shapes | (self.decoder.tensors(self) if self.decoder else {})
 
     def _feed_forward(self, block: str) -> dict[str, Shape]:
         width, hidden, bias = self.width, self.mlp_hidden, self.ffn_bias

@@ -7,6 +7,7 @@ verify.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch.nn import functional
@@ -27,7 +28,8 @@ from dinoport.networks.layers import (
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
 from dinoport.networks.torch_interpolation import interpolate_table
-from dinoport.networks.vit.architecture import ViT
+from dinoport.networks.vit.architecture import Decoder, ViT
+from dinoport.networks.vit.masking import order, seen
 
 
 def forward(
@@ -41,12 +43,16 @@ def forward(
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
     Tokens are CLS, distillation token, registers, patches row by row; one that the model lacks is left out. Where the
-    mean of the patches is normed in place of tokens, it is `pooled`, (batch, width), and tokens are not normed. `state`
+    mean of the patches is normed in place of tokens, it is `pooled`, (batch, width), and tokens are not normed. A whole
+    MAE gives tokens of the patches that it sees, and `drawn`, (batch, patches, pixels of a patch). `state`
     holds canonical names; pixels and tensors are of one dtype, and so is the result. Logits are left out without a
     classifier. `positions`, a table of this picture's size, takes the place of what is resampled. Raises ValueError
     where a model that takes whole patches alone gets a picture of another size.
     """
     tokens = _embed(state, architecture, pixels, positions)
+    if architecture.decoder:
+        shown = seen(architecture.grid**2, architecture.decoder.mask_ratio)
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1:][:, shown]], dim=1)
     observe(EMBEDDING, tokens)
     for index in range(architecture.depth):
         tokens = _block(state, architecture, f"blocks.{index}", tokens)
@@ -56,7 +62,22 @@ def forward(
         pooled = layer_norm(state, "fc_norm", mean, architecture.layer_norm_eps)
         return {"tokens": tokens, "pooled": pooled, **logits_of(state, architecture, pooled[:, None])}
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
-    return {"tokens": tokens, **logits_of(state, architecture, tokens)}
+    drawn = {"drawn": _decoded(state, architecture, architecture.decoder, tokens)} if architecture.decoder else {}
+    return {"tokens": tokens, **logits_of(state, architecture, tokens), **drawn}
+
+
+def _decoded(state: State, architecture: ViT, decoder: Decoder, tokens: torch.Tensor) -> torch.Tensor:
+    """What an MAE draws for every patch (`models_mae.py` of facebookresearch/mae)."""
+    patches = architecture.grid**2
+    known = linear(state, "decoder_embed", tokens)
+    hidden = state["mask_token"].expand(len(known), patches + 1 - known.shape[1], -1)
+    drawn = torch.cat([known[:, 1:], hidden], dim=1)[:, torch.tensor(order(patches)).argsort()]
+    found = torch.cat([known[:, :1], drawn], dim=1) + state["decoder_pos_embed"]
+    inner = replace(architecture, heads=decoder.heads)
+    for index in range(decoder.depth):
+        found = _block(state, inner, f"decoder_blocks.{index}", found)
+    found = layer_norm(state, "decoder_norm", found, architecture.layer_norm_eps)
+    return linear(state, "decoder_pred", found)[:, 1:]
 
 
 def positions_within(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dinoport.errors import MissingPackageError
-from dinoport.pictures.images import Components, Picture, embedded, heat, reduced
+from dinoport.pictures.images import Components, Picture, brightest, embedded, heat, is_dark, reduced
 from dinoport.proofs.outputs import GATE, OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import Proofs, Word
+from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, figure, graph_lines, headline
@@ -39,8 +41,8 @@ def require_page_packages(what: str) -> None:
         )
 
 
-def page(report: Report) -> str:
-    """The whole page. What a checkpoint says of itself is escaped: it may say anything."""
+def page(report: Report, worded: Callable[[str], str] = str) -> str:
+    """The whole page; `worded` goes over each text. What a checkpoint says is escaped: it may say anything."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -49,9 +51,10 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=lambda value: shown(worded(value)) if type(value) is str else value,  # markup was shown before
     )
-    environment.filters |= {"size": size_text, "figure": figure, "unbroken": unbroken}
+    filters: dict[str, Callable[[Any], object]] = {"size": size_text, "figure": figure}
+    environment.filters |= {**filters, "unbroken": lambda text: unbroken(worded(text))}
     proofs = report.proofs
     diagnosis = proofs.diagnosis
     return environment.get_template("page.html.j2").render(
@@ -60,6 +63,7 @@ def page(report: Report) -> str:
         headline=_capital(headline(report.verdict)),
         tone=_tone(report.verdict.word),
         tiles=proof_tiles(proofs),
+        next_steps=next_steps(report),
         diagnosis=diagnosis,
         cause=_capital(cause_text(diagnosis)) if diagnosis else "",
         counts=counts_text(report.accounting.counts),
@@ -77,15 +81,10 @@ def page(report: Report) -> str:
     )
 
 
-def _shown(value: object) -> object:
-    """A text of the report, shown as one; what is markup already was shown before."""
-    return shown(value) if type(value) is str else value
-
-
-def write_page(path: Path, report: Report) -> None:
+def write_page(path: Path, report: Report, worded: Callable[[str], str] = str) -> None:
     from dinoport.writing.commit import write_whole
 
-    write_whole({path: page(report).encode(errors="replace")})
+    write_whole({path: page(report, worded).encode(errors="replace")})
 
 
 _UNBREAKABLE = re.compile(r"\d+(?:\.\d+)?e-\d+|--[a-z][a-z-]*|\d+×\d+")
@@ -208,14 +207,21 @@ def _attention(pictures: Pictures | None) -> list[Row]:
 
 
 def _attention_row(name: str, pair: Pair) -> Row:
-    largest = float(pair.original.max())
+    bright, above = brightest(pair.original)
     shown = (
         (pair.original, f"{name}, original"),
         (pair.converted, f"{name}, converted"),
         (abs(pair.original - pair.converted), f"{name}, difference"),
     )
-    maps = tuple(embedded(heat(values, largest), text, pixelated=True) for values, text in shown)
-    return Row(name, f"{figure(pair.difference)} of {figure(largest)}", maps)
+    maps = tuple(_drawn(heat(values, bright), text) for values, text in shown)
+    note = f"differs by {figure(pair.difference)}; bright is {figure(bright)}"
+    return Row(name, note + (f", and {above} patch{'es' if above > 1 else ''} above it" if above else ""), maps)
+
+
+def _drawn(colours: Array, text: str) -> Picture:
+    """A map of patches. One that is black everywhere says so, as nobody sees whether it was drawn."""
+    dark = is_dark(colours) and text.endswith("difference")
+    return embedded(colours, f"{text}: black everywhere" if dark else text, pixelated=True)
 
 
 def _patches(pictures: Pictures | None) -> Row | None:
@@ -232,8 +238,10 @@ def _patches(pictures: Pictures | None) -> Row | None:
         (converted, "Patch tokens, converted"),
         (difference, "Patch tokens, difference"),
     )
-    maps = tuple(embedded(colours, text, pixelated=True) for colours, text in shown)
-    return Row("Patch tokens", f"the colours {_at_most(float(difference.max()), 'of 255')}", maps)
+    maps = tuple(_drawn(colours, text) for colours, text in shown)
+    note = f"differ by {figure(pair.difference)}" if pair.difference else "do not differ"
+    hidden = ", which no colour shows" if pair.difference and not difference.any() else ""
+    return Row("Patch tokens", note + hidden, maps)
 
 
 def _pixels(pictures: Pictures | None) -> Row | None:
@@ -248,7 +256,8 @@ def _pixels(pictures: Pictures | None) -> Row | None:
         (pair.converted, "After the folder's processor"),
         (difference * AMPLIFIED, "Their difference"),
     )
-    images = tuple(embedded(reduced(levels), text) for levels, text in shown)
+    drawn = [(reduced(levels), text) for levels, text in shown]
+    images = tuple(embedded(each, f"{text}: black everywhere" if is_dark(each) else text) for each, text in drawn)
     note = f"they {_at_most(float(difference.max()), 'grey levels of 255')}"
     return Row("Pixels", note + (f", drawn {AMPLIFIED} times as bright" if difference.max() >= 0.01 else ""), images)
 

@@ -1,0 +1,100 @@
+"""ViTMAEForPreTraining: a whole MAE, encoder and decoder. It hides patches at random, so it is no class for features.
+
+Transformers 5 saves the decoder's layers as `decoder.decoder_encoder.layer` and loads either name; 4.57 knows
+`decoder.decoder_layers` alone, and makes up a decoder where it does not find it. So that name is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dinoport.codebases.forming import prepared
+from dinoport.codebases.record import original_fields
+from dinoport.codebases.target import Target
+from dinoport.codebases.transformers import vit as of_vit
+from dinoport.errors import SettingError
+from dinoport.mapping.rule import Rule, copy
+from dinoport.model import Model
+from dinoport.networks.vit.architecture import ViT
+from dinoport.request import Request
+
+CLASS = "ViTMAEForPreTraining"
+
+SAVED = (("decoder_layers", "decoder_encoder.layer"),)
+"""What Transformers 5 calls a part when it saves it, beside what is written here."""
+
+BLOCK, LAYER = "blocks.", "encoder.layer."
+
+OUTSIDE = (
+    copy("mask_token", "decoder.mask_token"),
+    copy("decoder_pos_embed", "decoder.decoder_pos_embed"),
+    *(copy(f"decoder_{part}.{{p}}", f"decoder.decoder_{part}.{{p}}") for part in ("embed", "norm", "pred")),
+)
+
+
+def _of_decoder(rule: Rule) -> Rule:
+    """The rule of a block of the encoder for one of the decoder: both are ViTs."""
+    return rule.renamed(
+        lambda name: (
+            name.replace(BLOCK, "decoder_blocks.", 1)
+            if name.startswith(BLOCK)
+            else name.replace(LAYER, "decoder.decoder_layers.", 1)
+        )
+    )
+
+
+BLOCKS = tuple(_of_decoder(rule) for rule in of_vit.VIT.rules if rule.source and rule.source.template.startswith(BLOCK))
+
+RULES = (
+    *(rule.under("vit.") for rule in (copy(ViT.positions, of_vit.POSITIONS), *of_vit.VIT.rules)),
+    *OUTSIDE,
+    *BLOCKS,
+)
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """Raises SettingError for another size of picture, which its decoder was not made for."""
+    vit: Any = model.architecture
+    decoder = vit.decoder
+    if request.image_size not in (None, vit.image_size):
+        raise SettingError(
+            f"{CLASS} takes pictures of {vit.image_size} pixels alone, as the original does",
+            found=f"`image_size={request.image_size}`",
+            cause="the decoder's table of positions is fixed, and no code of MAE's resamples it",
+            next_step="leave `image_size` out, or `class_name`: the encoder alone can be resampled",
+        )
+    own = of_vit.target(replace(model, architecture=replace(vit, decoder=None)), request, labels)
+    shared = {
+        name: value
+        for name, value in own.config.items()
+        if name not in ("architectures", "model_type", "encoder_stride", "pooler_act", "pooler_output_size", "dinoport")
+    }
+    config: dict[str, object] = {
+        "architectures": [CLASS],
+        "model_type": "vit_mae",
+        **shared,
+        "decoder_hidden_size": decoder.width,
+        "decoder_num_hidden_layers": decoder.depth,
+        "decoder_num_attention_heads": decoder.heads,
+        "decoder_intermediate_size": decoder.mlp_hidden,
+        "mask_ratio": decoder.mask_ratio,
+        "norm_pix_loss": decoder.normed_loss,
+        **original_fields(model.family.name),
+    }
+    return Target(
+        form=CLASS,
+        title=CLASS,
+        config=config,
+        rules=RULES,
+        preprocessing=prepared(model.preprocessing, vit.image_size, request, vit.channels),
+        image_size=vit.image_size,
+        channels=vit.channels,
+        remarks=(f"{CLASS} hides {decoder.mask_ratio:.0%} of the patches at random: features are of ViTModel",),
+    )
+
+
+def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
+    """The family that a folder came from, and the table of its names."""
+    return "mae", RULES

@@ -1,0 +1,47 @@
+"""What to do after a failed proof, in the words of the terminal and of the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dinoport.proofs.verdict import MADE_OTHERWISE
+
+if TYPE_CHECKING:
+    from dinoport.report.report import Report
+
+OF_SETTINGS = ("the number of heads", "eps", "the activation", "the classifier takes")
+"""How a cause begins that is a value of a config, and no weight."""
+
+CONVERT_AGAIN = "convert the source again, into another folder"
+
+
+def is_command(step: str) -> bool:
+    return step.startswith("dinoport ")
+
+
+def next_steps(report: Report) -> list[str]:
+    """What to do next, the likeliest first; nothing where no proof failed. A command is a step of its own."""
+    if not report.verdict.failed:
+        return []
+    proofs, found = report.proofs, report.proofs.diagnosis
+    outputs = proofs.outputs
+    steps = []
+    if any(failure.startswith(MADE_OTHERWISE) for failure in report.verdict.failures):
+        steps.append("leave these options out, to prove the folder as it was made")
+        steps.append(f"or {CONVERT_AGAIN}, with these options")
+    elif proofs.exact and not proofs.exact.passed:
+        steps.append(f"the weights are not those of the source: fetch the folder again, or {CONVERT_AGAIN}")
+    elif found and found.cause and found.cause.startswith(OF_SETTINGS):
+        steps.append("find out with which of the two values the model was trained: the weights do not say it")
+        steps.append(f"if it is the source's, {CONVERT_AGAIN}; if it is the folder's, give it as an option")
+    elif found and found.cause:
+        steps.append(f"the cause is a known mistake of conversions: {CONVERT_AGAIN}")
+    elif outputs and outputs.differs:
+        steps.append("the weights are equal, and the two compute differently: the source may be another model")
+        steps.append("`reference='hub'` compares with the original's own code, where its authors publish it")
+    else:
+        steps.append(f"put right what is named above, or {CONVERT_AGAIN}")
+    if report.command:
+        steps.append(report.command)
+    steps.append("if you find no fault in either, report it with this report: `report=report.json` keeps it")
+    return steps
