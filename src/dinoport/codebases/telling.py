@@ -17,6 +17,7 @@ from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
+from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,8 @@ def _alike(naming: Naming) -> Iterator[str]:
         other: Preprocessing = each.code.family.preprocessing
         if other.resize != own.resize and not each.code.always_told:
             size = f"{other.resize}×{other.resize}" if other.crop is None else f"{other.resize}"
-            yield (
-                f"a {each.code.family.title} may have these names and shapes too, and is evaluated at {size} pixels "
-                f"({option_of('codebase')} {each.family})"
-            )
+            title, option = with_article(each.code.family.title), f"{option_of('codebase')} {each.family}"
+            yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
 
 
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:
