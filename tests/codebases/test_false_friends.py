@@ -160,3 +160,13 @@ def test_deit3_under_timm_s_names(tmp_path: Path) -> None:
     assert report.ends[0] == "DeiT III ViT (facebookresearch/deit)"
     api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
     assert torch.load(tmp_path / "back" / "checkpoint.pth").keys() == case.state().keys()
+
+
+def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:
+    said = {
+        f"a {title} may have these names and shapes too, and is evaluated at {size} pixels (--codebase {name})"
+        for title, size, name in (("EUPE ViT", "256×256", "eupe"), ("LingBot-Vision ViT", "512×512", "lingbot"))
+    }
+    bare = replace(BY_NAME["lingbot"], file="model.pth")
+    assert said <= set(api.plan(bare.write(tmp_path)).remarks)
+    assert not said & set(api.plan(bare.write(tmp_path), codebase="dinov3").remarks)

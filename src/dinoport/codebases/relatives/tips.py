@@ -38,4 +38,5 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED, preprocessing=RAW),
     signs=Signs(places=("vision_encoder",), files=("tips_",), guesses=guesses),
+    always_told=True,
 )
