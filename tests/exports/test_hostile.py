@@ -1,4 +1,4 @@
-"""Files that were made to do harm, or are no sound graphs: one message each, and nothing that grows without bounds."""
+"""Files that were made to do harm, or are not sound graphs: one message each, and nothing that grows without bounds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
     "floats for whole numbers": (lambda: holding(FLOATS), "weight of int64 with numbers in field 4"),
     "texts": (lambda: holding(TEXTS), "of texts or segments"),
     "an unknown type": (lambda: holding(number(2, 99) + run(8, "weight")), "weight of ONNX's type 99"),
-    "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a name that is none"),
+    "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a wrong name"),
     "graphs in graphs": (lambda: model(graph(within(9))), "graphs within graphs"),
     "an empty tensor of 2^91 bytes": (lambda: holding(EMPTY), "weight of shape"),
     "an operator that moves the cursor": (lambda: of(step("\x1b[2JRelu", ("x",))), "an operator that is none"),

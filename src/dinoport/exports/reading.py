@@ -219,7 +219,7 @@ class _Reader:
                     if kind == 1 and isinstance(tensor, Run):
                         element, sizes = self._tensor_type(tensor)
         if not is_name(name):
-            raise self.wire.broken(f"a name that is none: {short_text(name)}", "a short text")
+            raise self.wire.broken(f"a wrong name: {short_text(name)}", "a short text")
         return Input(name, element, sizes)
 
     def _tensor_type(self, message: Run) -> tuple[int, tuple[int | str, ...] | None]:

@@ -32,8 +32,8 @@ class GraphRunner:
     """`ends` are the values that leave the network's blocks, `meant` the folds that tensors of the file are read as.
 
     `table_of` gives the position table that an embedding was made with; None where a network has none. `runtime` runs
-    the file in float32. `kept` are constants that are weights of the model. `uncompared` are the outputs that are none
-    of the network's, `first` those of the picture that is compared in full.
+    the file in float32. `kept` are constants that are weights of the model. `uncompared` are outputs that are not
+    the network's, `first` those of the picture that is compared in full.
     """
 
     export: Export

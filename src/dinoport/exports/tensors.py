@@ -84,7 +84,7 @@ class Tensors:
             if len(unpacked) > MAX_UNPACKED:
                 raise self.wire.broken(f"{len(unpacked)} numbers written one by one", f"at most {MAX_UNPACKED}")
         if not is_name(name):
-            raise self.wire.broken(f"a name that is none: {short_text(name)}", "a short text")
+            raise self.wire.broken(f"a wrong name: {short_text(name)}", "a short text")
         dtype = DTYPES.get(code)
         if dtype is None:
             raise self.wire.broken(f"{name} of ONNX's type {code}", f"one of {', '.join(map(str, DTYPES.values()))}")

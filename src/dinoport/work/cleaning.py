@@ -22,7 +22,7 @@ from dinoport.shown.address import scheme_of
 from dinoport.shown.text import python_text, shown, shown_markdown
 
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\][^\s'\"`,;()<>|]*[^\s'\"`,;:()<>|.]")
-"""A path from the root, from home or of a drive, within a text. What follows `https:` is none."""
+"""A path from the root, from home or of a drive, within a text. What follows `https:` is not a path."""
 
 OPEN_TO_ALL = ("hf",)
 """Addresses that lead others to the same file."""

@@ -47,7 +47,7 @@ def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> I
 
 @dataclass(frozen=True)
 class Broken:
-    """A file that is not what dinoport.json says of it, in words; `name` is empty where that is no file's name."""
+    """A file that is not what dinoport.json says of it, in words; `name` is empty where that is not a file's name."""
 
     name: str
     what: str

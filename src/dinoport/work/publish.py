@@ -125,7 +125,7 @@ def _committed(
     author: str,
     uploaded: Sequence[Any] = (),
 ) -> Commit:
-    """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived all the same."""
+    """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived after all."""
     try:
         return repository.commit(
             parcel.files,

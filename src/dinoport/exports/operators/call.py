@@ -70,7 +70,7 @@ class Call:
     def whole(self, name: str, otherwise: int) -> int:
         value = self.node.attributes.get(name, otherwise)
         if not isinstance(value, int):
-            raise UncomputableError(f"its {name} is no whole number")
+            raise UncomputableError(f"its {name} is not a whole number")
         return value
 
     def number(self, name: str, otherwise: float) -> float:
@@ -78,7 +78,7 @@ class Call:
         if value is None:
             return otherwise
         if not isinstance(value, float):
-            raise UncomputableError(f"its {name} is no number")
+            raise UncomputableError(f"its {name} is not a number")
         return self.heal(f"{self.node.name} {name}", value)
 
     def text(self, name: str, otherwise: str) -> str:
@@ -101,7 +101,7 @@ class Call:
     def constant(self, name: str) -> TensorRef:
         value = self.node.attributes.get(name)
         if not isinstance(value, TensorRef):
-            raise UncomputableError(f"its {name} is no tensor")
+            raise UncomputableError(f"its {name} is not a tensor")
         return value
 
     def only(self, name: str, value: object, otherwise: object) -> None:

@@ -128,7 +128,7 @@ class _Reader:
             if not isinstance(name, str) or not isinstance(info, Opaque):
                 raise self._broken("a place without a name")
             if offset is None:
-                continue  # an object that is no tensor
+                continue  # an object that is not a tensor
             key = _place(name, self._sizes(name, offset))
             if key in places:
                 raise self._broken(f"two places for the part of {key}")

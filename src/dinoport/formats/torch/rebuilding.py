@@ -77,7 +77,7 @@ class Rebuilding:
         if isinstance(storage, Opaque):
             return Opaque("torch.Tensor", (storage,), is_tensor=True)
         if not isinstance(storage, TypedStorage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-            raise ValueError("a tensor over something that is no storage")
+            raise ValueError("a tensor over something that is not a storage")
         self._count += 1
         if self._count > MAX_TENSORS:
             raise broken(self._where, f"more than {MAX_TENSORS} tensors")
@@ -121,7 +121,7 @@ class Rebuilding:
         if isinstance(storage, Opaque) or not isinstance(dtype, Global) or dtype.name not in TORCH_DTYPES:
             return Opaque("torch.Tensor", (storage, dtype), is_tensor=True)
         if not isinstance(storage, TypedStorage):
-            raise ValueError("a tensor over something that is no storage")
+            raise ValueError("a tensor over something that is not a storage")
         own = TORCH_DTYPES[dtype.name]
         if storage.dtype != own and (storage.big_endian or storage.first):
             raise broken(self._where, f"a tensor of {own} over a storage of {storage.dtype} in another byte order")
@@ -137,7 +137,7 @@ class Rebuilding:
         if isinstance(data, Opaque):
             return Opaque(PARAMETER, (data,), is_tensor=True)
         if not isinstance(data, TensorRef):
-            raise ValueError("a parameter of something that is no tensor")
+            raise ValueError("a parameter of something that is not a tensor")
         return _with_gradient(data, gradient, None)
 
     def parameter_with_state(self, data: object, gradient: object, hooks: object, state: object) -> object:
@@ -187,7 +187,7 @@ def is_harmless(name: object, value: object) -> bool:
 def _with_gradient(tensor: object, gradient: object, hooks: object) -> object:
     """The tensor itself. Raises ValueError for what torch refuses: whole numbers have no gradient."""
     if type(gradient) is not bool or not (hooks is None or isinstance(hooks, dict)):
-        raise ValueError("a gradient or hooks that are none")
+        raise ValueError("a wrong gradient, or wrong hooks")
     if gradient and isinstance(tensor, TensorRef) and not (tensor.is_float or tensor.dtype.kind in "cV"):
         raise ValueError("a gradient of whole numbers")
     return tensor
