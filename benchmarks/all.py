@@ -14,7 +14,7 @@ import timing
 
 HERE = Path(__file__).parent
 
-SCRIPTS = ("startup", "convert", "bounds", "growth", "transformers_io", "distributed", "remote", "fleet")
+SCRIPTS = ("startup", "convert", "bounds", "growth", "transformers_io", "distributed", "remote", "fleet", "exports")
 
 HEAD = """\
 # Performance

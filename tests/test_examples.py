@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.command_line import DEMO
+from tests.command_line import DEMO, FILES
+from tests.publishing import conftest as at_hub
+from tests.publishing.store import Hub
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -17,6 +19,9 @@ Image = pytest.importorskip("PIL.Image")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+
+hub = at_hub.hub
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +41,7 @@ def run(notebook: Path) -> dict[str, object]:
 
 
 def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) >= 2
+    assert len(NOTEBOOKS) >= 3
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -53,6 +58,22 @@ def test_a_training_run_becomes_a_folder(tmp_path: Path) -> None:
 
 def test_a_lightning_file_becomes_a_linear_probe() -> None:
     assert run(EXAMPLES / "lightning_to_linear_probe.ipynb")["accuracy"] >= 0.75  # type: ignore[operator]  # the same
+
+
+def test_a_folder_is_published_and_verified(tmp_path: Path, hub: Hub) -> None:
+    """At the tests' stand-in of the Hub."""
+    found = run(EXAMPLES / "publish_and_verify.ipynb")
+    assert str(found["again"].verdict).startswith("transported exactly")  # type: ignore[attr-defined]  # a variable of the notebook
+    assert str(found["damaged"].verdict).startswith("not equal")  # type: ignore[attr-defined]  # the same
+    assert at_hub.contents(hub).keys() >= FILES
+    assert (tmp_path / "proven.png").stat().st_size > 5_000
+
+
+def test_a_converted_folder_is_trained_on(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")  # which the Trainer needs
+    accuracy = runpy.run_path(str(EXAMPLES / "finetune.py"))["main"](DEMO, tmp_path / "tuned", num_heads=2)
+    assert accuracy >= 0.9
+    assert (tmp_path / "tuned" / "model.safetensors").is_file()
 
 
 def test_features_of_a_folder_are_classified_by_their_neighbours(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_head_of_four_layers(site: Site, tmp_path: Path) -> None:
     with pytest.raises(UnknownModelError) as caught:
         api.convert("dinov2_vits14", tmp_path / "folder", Request(num_heads=2, head=str(head)), level="exact")
     assert str(caught.value) == (
-        "this linear head cannot be converted: no class of Transformers computes its features\n"
+        "this linear head cannot be converted: no class of Transformers or timm computes its features\n"
         "  where: linear_head.weight\n"
         "  expected: 64 columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)\n"
         "  found: shape (1000, 160): CLS tokens of the last four blocks and a patch mean\n"
@@ -116,7 +116,7 @@ def test_the_head_of_four_layers(site: Site, tmp_path: Path) -> None:
         (
             "dino_vits8",
             "the published classifier of a ViT-S takes the CLS tokens of the last four blocks, "
-            "which no class of Transformers computes",
+            "which no class of Transformers or timm computes",
         ),
     ],
 )

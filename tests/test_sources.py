@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def test_a_name_is_downloaded_into_the_cache_of_torch_hub(site: Site, tmp_path: 
 
 
 def test_what_torch_hub_has_cached_is_used(site: Site, cache: Path) -> None:
-    (cache / "dinov2_vitb14_reg4_pretrain.pth").write_bytes(b"cached")
-    assert locate("dinov2_vitb14_reg").path.read_bytes() == b"cached"
+    (cache / "dinov2_vitb14_reg4_pretrain.pth").write_bytes(BACKBONE)
+    assert locate("dinov2_vitb14_reg").path.read_bytes() == BACKBONE
     assert site.requests == []
 
 
@@ -60,6 +61,23 @@ def test_nothing_vouches_for_a_cached_file_without_a_hash(site: Site, cache: Pat
     assert located.remarks == (
         f"dino_vits16 is {address}, taken from torch.hub's cache, {cache}, where nothing vouches for it",
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "cause"), [(80, "a download that broke off"), (10**8, "another file of the same name")]
+)
+def test_a_cached_file_of_another_size_is_refused(site: Site, cache: Path, size: int, cause: str) -> None:
+    file = cache / "dino_deitsmall16_pretrain.pth"
+    with file.open("wb") as cached:
+        cached.truncate(size)
+    with pytest.raises(CheckpointError) as caught:
+        locate("dino_vits16")
+    assert re.sub(r"\d+\.\d ", "N ", str(caught.value)) == (
+        f"{file} is not the file that was published as dino_vits16\n  expected: N MB, or little more\n"
+        f"  found: {'80 bytes' if size == 80 else 'N MB'}\n  likely cause: {cause}\n"
+        f"  try: delete it, and fetch it again: rm {file}\n       dinoport convert dino_vits16 FOLDER"
+    )
+    assert site.requests == []
 
 
 def test_what_this_run_downloaded_is_genuine(site: Site) -> None:
@@ -196,7 +214,7 @@ def test_a_vit_s_has_no_classifier_to_convert(site: Site) -> None:
     assert str(caught.value) == (
         "there is no ImageNet classifier for dino_vits16 that can be converted\n"
         "  likely cause: the published classifier of a ViT-S takes the CLS tokens of the last four blocks, "
-        "which no class of Transformers computes\n"
+        "which no class of Transformers or timm computes\n"
         "  try: leave `head` out"
     )
 

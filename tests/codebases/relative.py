@@ -58,7 +58,7 @@ FAMILY = Family(
     name="lab",
     title="Lab ViT",
     upstream="lab/vision",
-    drops=(drop("decoder.{p}", because="the lab's decoder; no class of Transformers has a place for it"),),
+    drops=(drop("decoder.{p}", because="the lab's decoder; no class has a place for it"),),
     preprocessing=EVALUATION,
 )
 

@@ -233,3 +233,104 @@ def test_a_graph_keeps_nothing_of_one(tmp_path: Path) -> None:
 
     report = changed("vit-dynamo23", fixed, tmp_path)
     assert report.verdict.word is Word.NOT_EQUAL
+
+
+VECTORS = ("vit-dynamo23", "dinov2-dynamo20", "dinov3-dynamo18", "dinov3-convnext-dynamo20", "vit-torchscript17")
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_vector_that_is_no_weight_of_the_original_is_named(name: str, tmp_path: Path) -> None:
+    """Each bias, norm's weight, scale and token in turn, one value of it by one bit: outputs move by 1e-9 or less."""
+    export, files = read_export(RECORDED / f"{name}.onnx")
+    case = CASES[case_of(name)]
+    source = case.write(tmp_path)
+    with files:
+        shapes = {each: tensor.shape for each, tensor in export.graph.constants.items() if tensor.dtype == np.float32}
+        vectors = [each for each, shape in shapes.items() if 1 < max(shape, default=0) == np.prod(shape)]
+        tables = verify(source, RECORDED / f"{name}.onnx", case.request, level="exact").proofs.exported.tables  # type: ignore[union-attr]
+        vectors = [each for each in vectors if each not in tables]
+        assert len(vectors) > 8
+        for vector in vectors[:: len(vectors) // 6]:
+
+            def one_bit(arrays: dict[str, Array], vector: str = vector) -> dict[str, Array]:
+                arrays[vector].reshape(-1).view(np.uint32)[1] ^= 1
+                return arrays
+
+            path = write(tmp_path / "changed.onnx", with_values(one_bit)(export))
+            report = verify(source, path, case.request, level="exact")
+            assert report.verdict.word is Word.NOT_EQUAL, vector
+            assert report.proofs.exact is not None
+            [problem] = report.proofs.exact.problems
+            assert problem.startswith(f"{vector} "), vector
+            assert "but for value 1" in problem, problem
+
+
+def with_patches_alone(first: int) -> Change:
+    """The tokens from `first` on as the only output."""
+
+    def change(export: Export) -> Export:
+        numbers = {"from": [first], "to": [2**31], "along": [1]}
+        held = {name: constant(np.array(values, np.int64), name) for name, values in numbers.items()}
+        cut = Node("cut", "Slice", "", (export.graph.outputs[0], *numbers), ("patches",))
+        nodes, constants = (*export.graph.nodes, cut), {**export.graph.constants, **held}
+        return with_graph(export, nodes=nodes, constants=constants, outputs=("patches",))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "output"), [("vit-dynamo23", 1, "patches"), ("dinov3-dynamo18", 3, "patches")]
+)
+def test_patches_alone_are_compared(name: str, first: int, output: str, tmp_path: Path) -> None:
+    report = changed(name, with_patches_alone(first), tmp_path)
+    assert report.verdict.word is Word.EQUAL, report.verdict
+    assert report.proofs.outputs is not None
+    assert set(report.proofs.outputs.float64) == {output}
+    assert report.proofs.outputs.worst < 1e-13
+    (tmp_path / "other").mkdir()
+    wrong = changed(
+        name,
+        lambda export: with_patches_alone(first)(having("LayerNormalization", epsilon=1e-12)(export)),
+        tmp_path / "other",
+    )
+    assert wrong.verdict.word is Word.NOT_EQUAL
+    assert wrong.proofs.diagnosis is not None
+    assert str(wrong.proofs.diagnosis.cause).startswith("eps: the graph computes with 1e-12")
+
+
+def test_patches_as_a_map_and_with_the_cls_token_alone_are_compared() -> None:
+    torch = pytest.importorskip("torch")
+    from dinoport.networks.observing import CLS_AND_PATCHES, PATCHES
+    from dinoport.proofs.difference import compare
+
+    tokens = torch.arange(2 * 9 * 4, dtype=torch.float64).reshape(2, 9, 4)  # CLS, two registers, 2×3 patches
+    parts = {
+        PATCHES: tokens[:, 3:],
+        CLS_AND_PATCHES: torch.cat([tokens[:, :1], tokens[:, 3:]], 1),
+        "feature_map": tokens[:, 3:].transpose(1, 2).reshape(2, 4, 2, 3),
+    }
+    assert {found.absolute for found in compare({"tokens": tokens}, parts).values()} == {0.0}
+    moved = {name: part + 1 for name, part in parts.items()}
+    assert {found.absolute for found in compare({"tokens": tokens}, moved).values()} == {1.0}
+
+
+def some_in_float16(export: Export) -> Export:
+    """Matrices in float16, each widened by a node before it is read; all else as it is."""
+    constants, nodes = dict(export.graph.constants), []
+    for name, tensor in export.graph.constants.items():
+        if tensor.is_float and len(tensor.shape) == 2:
+            del constants[name]
+            constants[f"{name}.16"] = constant(tensor.read().astype(np.float16), f"{name}.16")
+            nodes.append(Node(f"widen {name}", "Cast", "", (f"{name}.16",), (name,), {"to": 1}))
+    assert len(nodes) > 8
+    return with_graph(export, nodes=(*nodes, *export.graph.nodes), constants=constants)
+
+
+@pytest.mark.parametrize("name", ["vit-dynamo23", "dinov2-dynamo20", "dinov2-swiglu-torchscript17"])
+def test_weights_of_which_some_are_rounded_are_the_original_with_these_rounded(name: str, tmp_path: Path) -> None:
+    report = changed(name, some_in_float16, tmp_path)
+    assert report.verdict.word is Word.EQUAL_EXCEPT, report.verdict
+    assert report.proofs.outputs is not None
+    assert report.proofs.outputs.worst < 1e-13
+    assert report.proofs.outputs.rounding is not None
+    assert 1e-5 < report.proofs.outputs.rounding.relative < 1e-2

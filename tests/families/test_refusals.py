@@ -88,9 +88,9 @@ def test_an_option_of_the_training_that_no_class_has(option: str) -> None:
     state, student, where, found, error = OPTIONS[option]
     assert refusal(state, student) == "\n".join(
         [
-            "weights.pth cannot be converted: no class of Transformers computes what this model computes",
+            "weights.pth cannot be converted: no class of Transformers or timm computes what this model computes",
             f"  where: {where}",
-            "  expected: an option that DINOv3ViTModel has",
+            "  expected: an option that DINOv3ViTModel of Transformers or timm's Eva has",
             f"  found: {found}",
             f"  likely cause: an option of the training; if it were left out, {error}",
             "  try: keep this model in its own code, or train without this option",

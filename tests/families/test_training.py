@@ -154,15 +154,9 @@ def test_transformers_to_a_start_and_back_gives_the_same_weights(case: Case, sma
     start(tmp_path / "there", tmp_path / "start", **made)
     assert verify(tmp_path / "there", tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
     convert(tmp_path / "start", tmp_path / "back", request, level="exact")
-    files = ("model.safetensors", "preprocessor_config.json")
+    files = ("model.safetensors", "config.json", "preprocessor_config.json")
     there, back = ([(tmp_path / folder / file).read_bytes() for file in files] for folder in ("there", "back"))
     assert there == back
-    configs = [json.loads((tmp_path / folder / "config.json").read_text()) for folder in ("there", "back")]
-    for config in configs:
-        config["dinoport"].pop("lost", None)  # heads that were made, or were not in the folder
-    if configs[0]["dinoport"]["family"] == "vit":  # nothing told whose it was; the file is main_dino.py's now
-        configs[0]["dinoport"]["family"] = "dino"
-    assert configs[0] == configs[1]
 
 
 def test_a_classifier_is_left_out_and_said_to_be(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_head_that_is_none_and_labels_without_one(tmp_path: Path) -> None:
         "  expected: a linear layer alone, or its name as `head_name`\n"
         "  found: tensors that belong to no linear layer\n"
         "  likely cause: a checkpoint of a whole model, or a head of several layers, which no class of Transformers "
-        "computes\n"
+        "or timm computes\n"
         "  try: add `head_name='linear'`",
     )
     assert refusal(source, Request(num_heads=2, labels="imagenet-1k")) == (

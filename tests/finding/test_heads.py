@@ -84,7 +84,7 @@ ASKED = """\
 {head} holds 5 linear classifiers, and nothing says which one is meant
   expected: `head_name` with one that fits: classifier_1_blocks_avgpool_False_lr_0_02344, \
 classifier_1_blocks_avgpool_True_lr_0_02344, {best}
-  found: 2 that take what no class of Transformers computes
+  found: 2 that take what no class of Transformers or timm computes
   likely cause: {cause}
   try: add `head_name='classifier_1_blocks_avgpool_False_lr_0_02344'`"""
 
@@ -100,7 +100,7 @@ def test_several_without_results_are_asked_for(tmp_path: Path) -> None:
         convert(backbone(tmp_path), tmp_path / "out", head=head, level="exact")
     cause = (
         "the best one in results_eval_linear.json is classifier_4_blocks_avgpool_True_lr_0_02344, which no class of "
-        "Transformers computes"
+        "Transformers or timm computes"
     )
     assert str(caught.value) == ASKED.format(head=head, best=BEST, cause=cause)
 

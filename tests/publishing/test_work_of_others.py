@@ -92,7 +92,7 @@ def test_what_verify_will_say_is_said(hub: Hub, proven: Path, run: Run) -> None:
         assert all(change.startswith(name) for name, change in zip(beside, changes, strict=True))
         told = " ".join(done.out.split())
         assert "beside pytorch_model.bin lies in the repository, and dinoport.json does not list it" in told
-        assert "dinoport verify hf://owner/model@" in done.out
+        assert "dinoport verify says `changed` for that, until it is removed there" in told
         assert "\x1b" not in done.out
 
 

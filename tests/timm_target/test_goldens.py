@@ -61,13 +61,14 @@ def test_a_folder_holds_the_right_tensors(name: str, tmp_path: Path) -> None:
 def test_timm_gives_the_originals_outputs(name: str, tmp_path: Path) -> None:
     import timm
 
-    from dinoport.codebases.timm.running import outputs_of
+    from dinoport.codebases.timm.running import TimmRunner, outputs_of
 
     wanted = TARGETS[name]
     architecture = wanted["architecture"]
-    if not timm.is_model(architecture):
-        pytest.skip(f"timm {timm.__version__} has no {architecture}")
-    model = timm.create_model(f"local-dir:{written(name, tmp_path)}", pretrained=True).eval()
+    folder = written(name, tmp_path)
+    if absent := TimmRunner(folder, architecture).absent:
+        pytest.skip(absent)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     stored = goldens.outputs(wanted["golden"])[wanted["outputs"]]
     size = wanted["outputs"].split("/")[-2]
     pixels = torch.from_numpy(formula.pixel_values(*map(int, size.split("x"))))

@@ -149,3 +149,52 @@ def test_what_timm_is_given_names_no_other_file(tmp_path: Path) -> None:
         assert "url" not in given_config
         assert not {"url", "file"} & given_config["pretrained_cfg"].keys()
     assert not folder.exists()
+
+
+def test_a_published_folder_loads_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+
+    from dinoport.api import publish
+    from tests.publishing.conftest import at_home
+    from tests.publishing.server import serving
+    from tests.publishing.store import Hub
+
+    if not timm.models._hub.has_hf_hub():
+        pytest.skip(f"timm {timm.__version__} takes this huggingface_hub for none")
+    converted("dinov3", tmp_path, level="exact")
+    with serving(Hub(tmp_path / "hub")) as running:
+        at_home(monkeypatch, running, tmp_path)
+        publish(tmp_path / "out", "owner/model")
+        model = timm.create_model("hf-hub:owner/model", pretrained=True).eval()
+    local = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
+    ours, theirs = local.state_dict(), model.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(bool((ours[name] == theirs[name]).all()) for name in ours)
+    assert model.pretrained_cfg["hf_hub_id"] == "owner/model"
+    transform = timm.data.resolve_model_data_config(model)
+    assert transform == timm.data.resolve_model_data_config(local)
+
+
+@pytest.mark.parametrize("case", ["dino", "dinov2 registers", "dinov3", "convnext"])
+def test_a_page_shows_the_attention_of_both_sides(case: str, tmp_path: Path) -> None:
+    pictures = converted(case, tmp_path, pictures=True).proofs.pictures
+    assert pictures is not None
+    if case == "convnext":
+        assert pictures.attention is None
+        return
+    assert pictures.attention is not None
+    assert pictures.attention.original.shape[0] == 2
+    assert np.ptp(pictures.attention.converted) > 0
+    assert pictures.attention.difference < 1e-8
+
+
+@pytest.mark.parametrize("case", ["dinov3", "dinov3 key bias"])
+def test_a_timm_without_dinov3_is_no_failure(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older ones have a builder of the name that is taken for eps 1e-6, and stop at its options."""
+    import timm
+
+    monkeypatch.setattr(timm, "__version__", "1.0.16")
+    monkeypatch.setattr(timm, "is_model", lambda name: name.startswith("eva02"))
+    report = convert(write(case, tmp_path / "weights.pth"), tmp_path / "out", to="timm", **asked(case))
+    assert report.verdict.word is Word.TRANSPORTED
+    assert report.verdict.shown.startswith("(outputs not shown: timm 1.0.16 has no ")

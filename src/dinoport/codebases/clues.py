@@ -17,7 +17,8 @@ class Clues:
     `tensors` have the names of the file, without prefixes; `place` is what stood in front of them, and the keys they
     lie under; `keys` are the file's own top-level ones, `arguments` its `args` and `arch`. `file_name` is how the file
     is called, `published` the family of the published model that it is beyond doubt, `recorded` the one that a folder
-    of ours says, `architecture` what timm's config.json calls it.
+    of ours says, `architecture` what timm's config.json calls it. `untold` says that a conversion wrote the file,
+    and knew of nobody.
     """
 
     tensors: Mapping[str, TensorRef]
@@ -28,6 +29,7 @@ class Clues:
     published: str | None = None
     recorded: str | None = None
     architecture: str = ""
+    untold: bool = False
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

@@ -125,11 +125,11 @@ class Naming:
     these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
     not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
     model. It may have `arranged(tensors)`, where its files have several layouts, and which gives one;
-    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
-    model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
-    pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
-    a class of the codebase keeps its classifier, whose backbone lies below a prefix. What is `given` takes the
-    module's place.
+    `made_before(beside)`, where a conversion makes what its training keeps beside a backbone, with the names of that;
+    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a model, or None; and
+    `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat pieces. `family` is the
+    name of the family where it is this codebase that trains it. `classifier_beside` says where a class of the codebase
+    keeps its classifier, whose backbone lies below a prefix. What is `given` takes the module's place.
     """
 
     codebase: str
@@ -159,6 +159,11 @@ class Naming:
         own = getattr(self.code, "table", None)
         found: tuple[Rule, ...] = own(names, classifier) if own else self.table
         return found
+
+    def made_before(self, beside: Mapping[str, TensorRef]) -> frozenset[str]:
+        """Those names of what training keeps beside a backbone that a conversion of ours has made."""
+        own = getattr(self.code, "made_before", None)
+        return own(beside) if own else frozenset()
 
     def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
         """The tensors as its table takes them, some of them computed from others; and remarks on that."""

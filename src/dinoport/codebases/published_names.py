@@ -26,7 +26,7 @@ SLIPPED = re.compile(r"[A-Za-z0-9_-]{8,60}")
 ADAPTERS = (
     (
         "_lc",
-        "torch.hub gives it the classifier over four blocks, which no class of Transformers computes; "
+        "torch.hub gives it the classifier over four blocks, which no class of Transformers or timm computes; "
         "`head='imagenet'` adds the one-layer classifier where there is one",
     ),
     ("_ld", "a linear depth estimator, which Transformers has no class for"),

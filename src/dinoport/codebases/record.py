@@ -1,4 +1,5 @@
 """The field of ours in a folder's config.json: which original this was, and what the codebase's own fields cannot say.
+And what our report beside an original's file says of it.
 
 Libraries keep the field when they save the model again, and the way back needs it.
 """
@@ -6,6 +7,10 @@ Libraries keep the field when they save the model again, and the way back needs 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dinoport.model import CLAIM, Origin, Stated
+from dinoport.networks.preprocessing import Preprocessing
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:
@@ -29,6 +34,79 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     """The field that we write into config.json; empty in a folder that we did not make."""
     record = config.get("dinoport")
     return record if isinstance(record, dict) else {}
+
+
+KEPT = {"heads": "num_heads", "eps": "layer_norm_eps"}
+"""Settings that no tensor of an original's file shows, by the field of a request that gives them."""
+
+TRUSTED = frozenset({"stored", "given", "claimed"})
+"""Origins of a setting that a report passes on; what it assumes is assumed again."""
+
+
+def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
+    """What the dinoport.json beside a file of ours says of a model: settings, by the field of a request."""
+    model = report.get("model")
+    settings = model.get("settings") if isinstance(model, dict) else None
+    stated: dict[str, Stated] = {}
+    for each in settings if isinstance(settings, list) else ():
+        name = KEPT.get(str(each.get("name"))) if isinstance(each, dict) else None
+        if name and each.get("origin") in TRUSTED:
+            value = _number(name, each.get("value"))
+            stated |= {name: Stated(value, CLAIM, Origin.CLAIMED)} if value is not None else {}
+    return stated
+
+
+def _number(name: str, text: object) -> float | None:
+    """A whole number of heads, or an epsilon; None for anything else."""
+    if not isinstance(text, str) or len(text) > 24 or not text.isascii():
+        return None
+    if name == "num_heads":
+        return int(text) if text.isdigit() and 0 < int(text) <= 1024 else None
+    try:
+        return float(text) if 0 < float(text) < 0.1 else None
+    except ValueError:
+        return None
+
+
+def lost_by_report(report: Mapping[str, Any]) -> dict[str, object]:
+    """What the dinoport.json beside a file of ours says that the model has lost, as config.json has it."""
+    model = report.get("model")
+    before = model.get("lost") if isinstance(model, dict) else None
+    lost = [name for name in before if name in LOSSES] if isinstance(before, list) else []
+    return {"lost": lost} if lost else {}
+
+
+MAX_SIDE = 10_000
+
+
+def transform_fields(transform: Preprocessing) -> dict[str, object]:
+    """A transform as a report has it."""
+    statistics = {"mean": list(transform.mean), "std": list(transform.std)}
+    return {"resize": transform.resize, "crop": transform.crop, "filter": transform.resample, **statistics}
+
+
+def transform_by_report(report: Mapping[str, Any]) -> Preprocessing | None:
+    """The transform that the dinoport.json beside a file of ours says; None where it says none, or what cannot be."""
+    model = report.get("model")
+    told: Any = model.get("transform") if isinstance(model, dict) else None
+    if not isinstance(told, dict) or told.get("filter") not in ("bicubic", "bilinear"):
+        return None
+    values: list[Any] = [told.get(name) for name in ("resize", "crop", "mean", "std")]
+    resize, crop, mean, std = values
+    if not _is_side(resize) or not (crop is None or (_is_side(crop) and crop <= resize)):
+        return None
+    if not all(_are_statistics(each) for each in (mean, std)) or min(std) <= 0 or len(mean) != len(std):
+        return None
+    stored = dict.fromkeys(("resize", "crop", "resample", "mean", "std"), CLAIM)
+    return Preprocessing(resize, crop, told["filter"], mean=tuple(mean), std=tuple(std), reason=CLAIM, stored=stored)
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 0 < value < MAX_SIDE
+
+
+def _are_statistics(values: Any) -> bool:
+    return isinstance(values, list) and 0 < len(values) <= 64 and all(type(each) is float for each in values)
 
 
 LOSSES = {

@@ -199,13 +199,13 @@ STRANGERS: tuple[Stranger, ...] = (
 HEADS: tuple[Stranger, ...] = (
     Stranger(
         "a head for depth, without its backbone",
-        "it goes with a DINOv2 or DINOv3, and no class of Transformers here computes it",
+        "it goes with a DINOv2 or DINOv3, and no class here computes it",
         "convert the backbone on its own",
         ("reassemble_blocks.", "fusion_blocks.", "conv_depth.", "depth_head."),
     ),
     Stranger(
         "a head for segmentation or detection, without its backbone",
-        "it goes with a DINO backbone, and no class of Transformers here computes it",
+        "it goes with a DINO backbone, and no class here computes it",
         "convert the backbone on its own",
         ("decode_head.", "sem_seg_head.", "pixel_decoder.", "mask_head.", "class_embed.", "bbox_embed."),
     ),

@@ -5,7 +5,7 @@ A model is never called a DINO because nothing else was tried: where nothing tel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
+from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Told:
     naming: Naming
     setting: Setting[str] | None = None
     clues: Clues | None = None
+    remarks: tuple[str, ...] = ()
 
     def setting_beside(self, settings: Iterable[Setting[Any]]) -> Setting[str] | None:
         """The setting in which a model's own number of heads, where it is not assumed, has no other beside it."""
@@ -43,11 +45,14 @@ class Told:
 def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> Told:
     """Whose a model with the names of `naming` is. `asked` is the user's word.
 
-    Raises SettingError where that is no codebase, has other names, or contradicts a sure sign.
+    Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family for each in candidates}:
         raise _unfit(where, asked, candidates)
+    unknown = naming_of(UNKNOWN)
+    if clues.untold and asked is None and unknown is not None and naming.family == "dino":
+        return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
     signs = _signs(candidates, clues)
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
@@ -65,10 +70,26 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     if guess is not None:
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
-    unknown = naming_of(UNKNOWN)
     if naming.family != "dino" or unknown is None:
-        return Told(naming)
+        return Told(naming, remarks=tuple(_alike(naming)))
     return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
+
+
+def is_untold(report: Mapping[str, Any]) -> bool:
+    """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
+    model, unknown = report.get("model"), naming_of(UNKNOWN)
+    return isinstance(model, dict) and unknown is not None and model.get("family") == str(unknown.code.FAMILY)
+
+
+def _alike(naming: Naming) -> Iterator[str]:
+    """A word on relatives that have the very names and shapes, and take pictures of another size."""
+    own: Preprocessing = naming.code.FAMILY.preprocessing
+    for each in relatives(naming.family):
+        other: Preprocessing = each.code.family.preprocessing
+        if other.resize != own.resize and not each.code.always_told:
+            size = f"{other.resize}×{other.resize}" if other.crop is None else f"{other.resize}"
+            title, option = with_article(each.code.family.title), f"{option_of('codebase')} {each.family}"
+            yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
 
 
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:
@@ -76,8 +97,9 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     own, *others = candidates
     found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
     found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
-    sign = _own_signs(own).sure(clues) if others else None
-    return [*found, (own, sign)] if sign else found
+    # What tells the family itself, its relatives write too, and more.
+    sign = _own_signs(own).sure(clues) if others and not found else None
+    return [(own, sign)] if sign else found
 
 
 def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | None:

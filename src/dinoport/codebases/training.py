@@ -23,7 +23,8 @@ from dinoport.formats.torch.writer import write_torch_file
 from dinoport.mapping.plan import Plan, Step
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
-from dinoport.request import Request
+from dinoport.request import Request, option_of
+from dinoport.shown.text import with_article
 
 HAS_CARD = False
 
@@ -32,6 +33,8 @@ TRAINERS = {
     "vit": "dinoport.codebases.dino.start",
     "dino_resnet": "dinoport.codebases.dino.start",
     "dinov2": "dinoport.codebases.dinov2.start",
+    "xray_dino": "dinoport.codebases.dinov2.start",
+    "cell_dino": "dinoport.codebases.dinov2.start",
     "dinov3": "dinoport.codebases.dinov3.start",
     "dinov3_convnext": "dinoport.codebases.dinov3.start",
 }
@@ -55,7 +58,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     module = TRAINERS.get(model.family.name)
     if module is None:
         raise UnknownModelError(
-            f"no trainer is known for a {model.family.title}",
+            f"no trainer is known for {with_article(model.family.title)}",
             expected="a model of facebookresearch/dino, dinov2 or dinov3",
             found=str(model.family),
             next_step="`to='original'` writes it under the names of the code that it came from",
@@ -72,6 +75,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         )
     config = read_run_config(request.config) if request.config else None
     start: Start = import_module(module).start(model, request, size, config)
+    start = replace(start, warnings=(*start.warnings, *_unknown(model, start.trainer)))
     baked = baked_from(size, architecture.image_size) if architecture.positions else None
     return Target(
         form=f"a start for {start.trainer.rpartition(' of ')[2]}",
@@ -83,6 +87,17 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         interpolation=architecture.interpolation if architecture.positions else None,
         start=start,
     )
+
+
+def _unknown(model: Model, trainer: str) -> Iterator[str]:
+    """A word where nothing tells whose the model is, and the trainer takes its own values for granted."""
+    if model.family.values:
+        heads = getattr(model.architecture, "heads", None)
+        whose, option = model.family.values, option_of("codebase")
+        yield (
+            f"nothing tells whose this ViT is: it is read as {whose}'s, and {trainer} trains on with {heads} heads, "
+            f"its own eps and its own transforms, whatever it was trained with; {option} dino says that it is one"
+        )
 
 
 def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule]:
@@ -156,7 +171,7 @@ def _misfits(start: Start, path: Path) -> Iterator[str]:
 
 def _start_of(target: Target) -> Start:
     if target.start is None:
-        raise ValueError("a target that is no start for training")
+        raise ValueError("a target that is not a start for training")
     return target.start
 
 

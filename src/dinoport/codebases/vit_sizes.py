@@ -70,7 +70,7 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
         raise PlanError(
             f"{where} cannot be converted",
             problems,
-            cause="a model that was changed: no class of Transformers computes it",
+            cause="a model that was changed: no network that is known here computes it",
             next_step=f"dinoport inspect {as_word(where)}",
         )
     return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)

@@ -17,9 +17,10 @@ def ends_of_blocks(graph: Graph, modules: Mapping[str, str], order: Sequence[str
 
     `modules` says which module a tensor of the file belongs to, `order` the modules as the network computes them. A
     value belongs to the latest module whose weights it was computed with; the first of a module's that a later module
-    reads is what leaves it.
+    reads is what leaves it. Modules whose weights stand in each other's place are told by where they stand.
     """
-    places = {module: place for place, module in enumerate(order)}
+    computed = _as_computed(graph, modules, order)
+    places = {module: place for place, module in enumerate(computed)}
     reached = {name: places[module] for name, module in modules.items() if module in places}
     pictured = {each.name for each in graph.inputs}
     ends: dict[int, str] = {}
@@ -40,6 +41,17 @@ def ends_of_blocks(graph: Graph, modules: Mapping[str, str], order: Sequence[str
                 pictured.add(name)
     producers = {name: node for node in graph.nodes for name in node.outputs}
     return {_before_a_norm(name, producers): order[place] for place, name in ends.items()}
+
+
+def _as_computed(graph: Graph, modules: Mapping[str, str], order: Sequence[str]) -> list[str]:
+    """The modules between the first and the last in the order in which the graph first reads their weights."""
+    read = (modules[name] for node in graph.nodes for name in node.inputs if name in modules)
+    found = [module for module in dict.fromkeys(read) if module in order[1:-1]]
+    places = sorted(order.index(module) for module in found)
+    whole = list(order)
+    for place, module in zip(places, found, strict=True):
+        whole[place] = module
+    return whole
 
 
 def _before_a_norm(name: str, producers: Mapping[str, Node]) -> str:

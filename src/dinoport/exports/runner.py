@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,11 +14,14 @@ from dinoport.exports.evaluation import Evaluation
 from dinoport.exports.graph import Export
 from dinoport.exports.healing import Healing
 from dinoport.networks.network import Architecture
-from dinoport.networks.observing import EMBEDDING
+from dinoport.networks.observing import CLS_AND_PATCHES, EMBEDDING, PATCHES
 from dinoport.tensor import Array, TensorRef
 
 MAX_TABLES = 200
 """How many tensors are looked at in pairs: two in every block of a large model."""
+
+PARTS_OF_TOKENS = {0: PATCHES, 1: CLS_AND_PATCHES}
+"""What exports give beside all tokens, by how many tokens stand before the patches there."""
 
 UNIT_CIRCLE = 1e-2
 """How far the squares of a cosine and a sine that float16 rounded may add up beside 1."""
@@ -28,8 +32,8 @@ class GraphRunner:
     """`ends` are the values that leave the network's blocks, `meant` the folds that tensors of the file are read as.
 
     `table_of` gives the position table that an embedding was made with; None where a network has none. `runtime` runs
-    the file in float32. `kept` are constants that are weights of the model. `uncompared` are the outputs that are none
-    of the network's, `first` those of the picture that is compared in full.
+    the file in float32. `kept` are constants that are weights of the model. `uncompared` are outputs that are not
+    the network's, `first` those of the picture that is compared in full.
     """
 
     export: Export
@@ -56,11 +60,13 @@ class GraphRunner:
         wide = self.run(torch.from_numpy(pixels).double())
         self.first = wide.outputs
         narrow = self.runtime.run(pixels) if self.runtime is not None else []
-        return Pass(named_outputs(narrow, self.architecture)), wide
+        return Pass(named_outputs(narrow, self.architecture, pixels.shape[-2:])), wide
 
     def check(self, images: Any) -> None:
         """Raise UnshownError or BrokenGraphError where the graph cannot be computed."""
-        Evaluation(self.export, self.healing, self.kept, self.meant).run({self.export.graph.inputs[0].name: images})
+        work = work_limit(self.architecture, images.shape)
+        evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
+        evaluation.run({self.export.graph.inputs[0].name: images})
 
     def run(self, images: Any) -> Pass:
         shared: dict[str, Any] = {}
@@ -94,12 +100,17 @@ class GraphRunner:
                 turned[turning[name]] = value
 
         evaluation = Evaluation(
-            self.export, healing or Healing(active=False), self.kept, self.meant if healing is not None else {}
+            self.export,
+            healing or Healing(active=False),
+            self.kept,
+            self.meant if healing is not None else {},
+            work_limit(self.architecture, images.shape),
         )
         wanted = self.export.graph.inputs[0].name
         results = evaluation.run({wanted: images}, watch)
-        named = named_outputs(results, self.architecture)
-        kinds = [name_of_output(result, self.architecture) for result in results]
+        size = images.shape[-2:]
+        named = named_outputs(results, self.architecture, size)
+        kinds = [name_of_output(result, self.architecture, size) for result in results]
         names = self.export.graph.outputs
         self.uncompared[:] = [
             name for place, name in enumerate(names) if kinds[place] is None or kinds[place] in kinds[:place]
@@ -112,11 +123,14 @@ class GraphRunner:
         if not self.architecture.network.rotation:
             return None
         rows, columns = (side // self.architecture.cell for side in images.shape[-2:])
-        shape = (rows * columns, self.architecture.head_dim)  # type: ignore[attr-defined]  # a network that rotates
-        if len(turned) == 2 and all(each.numel() == shape[0] * shape[1] for each in turned.values()):
-            return turned["Sin"].reshape(shape), turned["Cos"].reshape(shape)
-        own = self.architecture.network.rotation_code.rotation_of(self.architecture, rows, columns)
-        return pair_of_tables(self.export.graph.constants, own)
+        for architecture in _with_other_heads(self.architecture):
+            shape = (rows * columns, architecture.head_dim)
+            if len(turned) == 2 and all(each.numel() == shape[0] * shape[1] for each in turned.values()):
+                return turned["Sin"].reshape(shape), turned["Cos"].reshape(shape)
+            own = architecture.network.rotation_code.rotation_of(architecture, rows, columns)
+            if (found := pair_of_tables(self.export.graph.constants, own)) is not None:
+                return found
+        return None
 
     def _table(self, images: Any) -> Any:
         """The position table, from what the graph makes of another picture than the one that is compared."""
@@ -133,11 +147,20 @@ class GraphRunner:
                 raise _SeenError(value)
 
         try:
-            evaluation = Evaluation(self.export, self.healing, self.kept, self.meant)
+            work = work_limit(self.architecture, images.shape)
+            evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
             evaluation.run({self.export.graph.inputs[0].name: other}, watch)
         except _SeenError as seen:
             return self.table_of(other, seen.value)
         return None
+
+
+def _with_other_heads(architecture: Any) -> Iterator[Any]:
+    """A network that rotates, first as it is: a graph with other heads has tables of another width."""
+    yield architecture
+    for heads in range(1, architecture.width // 4 + 1):
+        if heads != architecture.heads and architecture.width % (4 * heads) == 0:
+            yield replace(architecture, heads=heads)
 
 
 class _SeenError(Exception):
@@ -175,22 +198,45 @@ def rotation_tables(constants: Mapping[str, TensorRef], size: int) -> tuple[str,
     return tuple(found)
 
 
-def named_outputs(results: Sequence[Any], architecture: Architecture) -> dict[str, Any]:
-    """The outputs under the names that the networks use, told by their shapes: exporters name them as they like."""
+WORK_SLACK, LEAST_WORK = 8, 1 << 32
+
+
+def work_limit(architecture: Any, shape: Sequence[int]) -> int:
+    """How many products a graph of the network may take for pictures of (batch, channels, height, width).
+
+    Each weight meets each token, or in a network of convolutions each place of the finest map, half the picture's side.
+    """
+    batch, _, rows, columns = shape
+    weights = sum(prod(each) for each in architecture.tensors().values())
+    if hasattr(architecture, "heads"):
+        tokens = (rows // architecture.cell) * (columns // architecture.cell) + architecture.prefix_tokens
+        products = weights * tokens + 2 * architecture.depth * architecture.width * tokens**2
+    else:
+        products = weights * max(rows * columns // 4, 1)
+    return int(WORK_SLACK * batch * products + LEAST_WORK)
+
+
+def named_outputs(results: Sequence[Any], architecture: Architecture, size: Sequence[int]) -> dict[str, Any]:
+    """The outputs under the names that the networks use, told by their shapes: exporters name them as they like.
+
+    `size` is the picture's height and width.
+    """
     found: dict[str, Any] = {}
     for result in results:
-        name = name_of_output(result, architecture)
+        name = name_of_output(result, architecture, size)
         if name is not None and name not in found:
             found[name] = result.flatten(1) if name == "pooled" else result
     return found
 
 
-def name_of_output(result: Any, architecture: Architecture) -> str | None:
+def name_of_output(result: Any, architecture: Architecture, size: Sequence[int]) -> str | None:
     """What an output is by its shape; None where no network has one of so many axes."""
     if result.dim() == 4 and result.shape[-2:] != (1, 1):
         return "feature_map"
     if result.dim() == 3:
-        return "tokens"
+        patches = (size[0] // architecture.cell) * (size[1] // architecture.cell)
+        count = result.shape[1] - patches
+        return "tokens" if count == architecture.prefix_tokens else PARTS_OF_TOKENS.get(count, "tokens")
     classifier = architecture.classifier
     if result.dim() == 2 and classifier is not None and result.shape[-1] == classifier.classes:
         return "logits"

@@ -13,6 +13,8 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.folding import fold_names
 from dinoport.tensor import TensorRef, shape_text
 
+UNCOMPUTED = "which no class of Transformers or timm computes"
+
 MAX_LISTED = 6
 
 
@@ -99,13 +101,13 @@ class HeadFile:
         shorts = [self._short(head.layer) for head in fitting]
         listed = ", ".join(shorts[:MAX_LISTED]) + (" …" if len(shorts) > MAX_LISTED else "")
         others = len(heads) - len(fitting)
-        more = [f"{others} that take what no class of Transformers computes"] if others else []
+        more = [f"{others} that take what no class of Transformers or timm computes"] if others else []
         more += [] if self.is_all else ["tensors that belong to no linear layer"]
-        cause = "a checkpoint of a whole model, or a head of several layers, which no class of Transformers computes"
+        cause = f"a checkpoint of a whole model, or a head of several layers, {UNCOMPUTED}"
         if evaluated := all(features_of(head.layer) for head in heads):
             cause = f"an evaluation of several at once, without its {RESULTS} beside it"
         if best:
-            cause = f"the best one in {RESULTS} is {self._short(best.layer)}, which no class of Transformers computes"
+            cause = f"the best one in {RESULTS} is {self._short(best.layer)}, {UNCOMPUTED}"
         count = f"{len(heads)} linear {'classifiers' if evaluated else 'layers'}, and nothing says which one is"
         what = f"{count} {'meant' if evaluated else 'the classifier'}"
         expected = f"`head_name` with one that fits: {listed}"

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
+from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
+from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
+from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
@@ -38,11 +41,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels."""
+    """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels.
+
+    `prefix` is what `--prefix` takes.
+    """
 
     label: str
     notes: tuple[str, ...] = ()
     others: Mapping[str, Mapping[str, TensorRef]] | None = None
+    prefix: str = ""
 
 
 def read_model(
@@ -77,9 +84,29 @@ def read_model(
     if _is_another_class(checkpoint, found, request):
         return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
+    try:
+        return _model_in(checkpoint, request, found, told, said, timm, head_file, claimed, weigh_heads=weigh_heads)
+    except PlanError:
+        refuse_nearly(checkpoint.where, found.state)
+        raise
+
+
+def _model_in(
+    checkpoint: Checkpoint,
+    request: Request,
+    found: Found,
+    told: Told,
+    said: Said,
+    timm: TimmConfig | None,
+    head_file: HeadFile | None,
+    claimed: frozenset[str],
+    *,
+    weigh_heads: bool,
+) -> tuple[Model, Provenance]:
     naming, state = found.naming, found.state
+    ours = checkpoint.written or {}
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
-    wishes = wishes.filled(_stated_by_config(checkpoint, found))
+    wishes = wishes.filled(_stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
@@ -93,8 +120,10 @@ def read_model(
         and not (whole and rule.source and rule.source.template.startswith(whole))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
-    kept = {**decoding.beside, **dict(_states(checkpoint, family))}
-    decoding = replace(decoding, aside=(*decoding.aside, *beside), beside=kept)
+    made = naming.made_before(decoding.beside)
+    kept = {name: each for name, each in decoding.beside.items() if name not in made}
+    aside = [replace(each, reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
+    decoding = replace(decoding, aside=(*aside, *beside), beside={**kept, **dict(_states(checkpoint, family))})
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
@@ -117,7 +146,7 @@ def read_model(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else None,
+        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
     )
     head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -144,6 +173,7 @@ def read_model(
         *(head.remarks if head else ()),
         *reading.remarks,
         *_of_wholes(wholes, decoding, request),
+        *told.remarks,
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
@@ -157,14 +187,16 @@ def read_model(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=_with_statistics(_transform(timm, reading.preprocessing or family.preprocessing), said.stated),
+        preprocessing=_with_statistics(
+            _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
+        ),
         classifier=classifier,
         labels=labels,
-        record=timm.record if timm else {},
+        record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
-    ), Provenance(state.label, state.notes, others)
+    ), Provenance(state.label, state.notes, others, full_prefix(state))
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
@@ -214,23 +246,17 @@ def _without_adapters(where: str, state: StateDict, request: Request, said: Said
 
 
 def _as_in(state: StateDict, name: str, old: str) -> str:
-    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    """A name that is not a name of the file, with what stood in front of the one that it comes from."""
     original = state.originals.get(old, old)
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
 
 
-def _transform(timm: TimmConfig | None, own: Preprocessing) -> Preprocessing:
-    """The transform that timm's config.json says, else the original's.
-
-    A folder of ours has no place there for what the original resizes and which processor its repositories name: where
-    its steps are still the original's, these are too.
-    """
-    said = timm.preprocessing if timm else None
-    if timm is None or said is None:
-        return own
-    if not timm.record or (said.resize, said.crop, said.resample) != (own.resize, own.crop, own.resample):
-        return said
-    return replace(said, resizes=own.resizes, official=own.official, crops_to=own.crops_to)
+def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
+    """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
+    if timm is not None:
+        return own.as_said(timm.preprocessing, ours=bool(timm.record)) if timm.preprocessing else own
+    said = transform_by_report(report)
+    return own.as_said(said, ours=True) if said else own
 
 
 def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
@@ -257,6 +283,7 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
+MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
 LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
 BESIDE = "beside the backbone, under another prefix: no part of it"
 
@@ -280,7 +307,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is believed as a whole or not at all.
+    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.

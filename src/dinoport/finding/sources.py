@@ -21,6 +21,7 @@ from dinoport.formats.run_folder import iterations, several
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
 from dinoport.shown.text import as_word
+from dinoport.tensor import size_text
 
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
@@ -33,6 +34,9 @@ LIKE_A_NAME = (
 
 UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""
+
+SMALLEST_REST = 1_000_000
+"""Bytes that names and records may take beside the tensors of a published file."""
 
 FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
 """What no model of the Hub is called like."""
@@ -118,7 +122,7 @@ def locate(
 
 
 def _only_match(path: Path) -> Path:
-    """The file that a pattern stands for, as a shell would have put it; a path that is none stays as it is.
+    """The file that a pattern stands for, as a shell would have put it; any other path stays as it is.
 
     Raises CheckpointError where several match: nothing says which one is meant.
     """
@@ -133,7 +137,7 @@ def _only_match(path: Path) -> Path:
 
 
 def _refuse_hub_name(source: str, path: Path) -> None:
-    """Raise CheckpointError for what is no path here, and has the form of a name on the Hub: `owner/name`."""
+    """Raise CheckpointError for what is not a path here, and has the form of a name on the Hub: `owner/name`."""
     is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix.lower() not in FILE_ENDINGS
     if is_name and not path.parent.exists():
         raise CheckpointError(
@@ -200,6 +204,8 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
     if target.exists():
         if expected and not (found := hash_file(target)[1]).startswith(expected):
             raise wrong_hash(str(target), expected, found)
+        if url == model.url:
+            _check_size(target, model)
         return target, False
     with _gating(model):
         fetched = download(
@@ -211,6 +217,20 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
             on_progress=on_progress,
         )
     return target, fetched
+
+
+def _check_size(cached: Path, model: Published) -> None:
+    """Raise CheckpointError for a file of the cache that cannot be the published one: it has another size."""
+    size, least = cached.stat().st_size, model.size_bytes
+    if least <= size <= least + max(least // 50, SMALLEST_REST):
+        return
+    raise CheckpointError(
+        f"{cached} is not the file that was published as {model.name}",
+        expected=f"{size_text(least)}, or little more",
+        found=size_text(size),
+        cause="a download that broke off" if size < least else "another file of the same name",
+        next_step=(f"delete it, and fetch it again: rm {as_word(cached)}", f"dinoport convert {model.name} FOLDER"),
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import record_of
-from dinoport.codebases.telling import Told, tell
+from dinoport.codebases.telling import Told, is_untold, tell
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import full_prefix, naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
@@ -72,6 +72,7 @@ def clues_of(
         published=published,
         recorded=own if isinstance(own, str) else recorded,
         architecture=_architecture(checkpoint.config or {}),
+        untold=is_untold(checkpoint.written or {}),
     )
 
 

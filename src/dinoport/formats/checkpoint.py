@@ -18,9 +18,9 @@ class Checkpoint:
     """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
 
     `config` is the config.json of a folder of Transformers, `report` its dinoport.json, `processor` its
-    preprocessor_config.json, `run` the config.yaml of
-    the training run that wrote an original, `adapter` the config of low-rank parts whose base lies elsewhere; None
-    where there is none. `files` are what such a folder is loaded from, by name: small ones as they are, weights as
+    preprocessor_config.json; `written` is the dinoport.json of an original's file that a conversion wrote, `run` the
+    config.yaml of the training run that wrote it, `adapter` the config of low-rank parts whose base lies elsewhere;
+    None where there is none. `files` are what such a folder is loaded from, by name: small ones as they are, weights as
     their source. `remarks` are what a user should know of how it was opened. `gaps` say why other files may hold
     more of it. `in_pieces` says that it was put together from flat pieces: its tensors have no shapes yet, which
     are the network's. `beside` are names of files in a folder that Transformers reads of its own accord. `attributes`
@@ -35,6 +35,7 @@ class Checkpoint:
     report: Mapping[str, object] | None = None
     processor: Mapping[str, object] | None = None
     adapter: Mapping[str, object] | None = None
+    written: Mapping[str, object] | None = None
     run: RunConfig | None = None
     remarks: tuple[str, ...] = ()
     files: Mapping[str, bytes | ByteSource] = field(default_factory=dict)

@@ -115,6 +115,22 @@ def read_json(path: Path) -> dict[str, object]:
     return found
 
 
+def report_of(path: Path) -> Mapping[str, object] | None:
+    """The dinoport.json of a file that a conversion wrote, or of a distributed checkpoint; None where it is of another.
+
+    It lists the file with its size: a trainer that writes over a file leaves the report beside it.
+    """
+    folder, file = (path, path / ".metadata") if path.is_dir() else (path.parent, path)
+    try:
+        report = read_json(folder / REPORT)
+    except CheckpointError:
+        return None
+    listed = report.get("files")
+    entry = {"name": file.name, "size_bytes": file.stat().st_size}
+    own = listed if isinstance(listed, list) else []
+    return report if any(isinstance(each, dict) and entry.items() <= each.items() for each in own) else None
+
+
 def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:
     """A JSON object, which joins the `files`; None where there is no such file."""
     text = folder.read(name, MAX_JSON_BYTES)

@@ -17,6 +17,9 @@ EMBEDDING = "embedding"
 AFTER = "after the last block"
 """Where every block is equal and the outputs are not: the final norm, a pooler, a classifier."""
 
+PATCHES, CLS_AND_PATCHES = "patches", "CLS token and patches"
+"""Parts of a network's tokens that others give as an output."""
+
 
 def ignore(name: str, output: torch.Tensor) -> None:
     """The observer of a caller who wants the outputs alone."""

@@ -24,7 +24,7 @@ class Preprocessing:
     where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `official` says that the
     processor is the one that DINOv3's own repositories name. Above `crops_to` pixels, if given, nothing is cropped
     away. `reason` says in words whose transform it is; `stored` who says those fields that something beside the tensors
-    says.
+    says. `margin` is `resize` over `crop` as it was before it was rounded for this size.
     """
 
     resize: int
@@ -37,6 +37,7 @@ class Preprocessing:
     crops_to: int | None = None
     reason: str = "as in facebookresearch/dino's eval transform"
     stored: Mapping[str, str] = field(default_factory=dict, hash=False)
+    margin: float | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
@@ -50,8 +51,22 @@ class Preprocessing:
         stored = {name: who for name, who in self.stored.items() if name not in ("resize", "crop")}
         if self.crop is None:
             return replace(self, resize=size, stored=stored)
-        margin = self.resize / self.crop if self.crops_to is None or size <= self.crops_to else 1
-        return replace(self, resize=round(size * margin), crop=size, stored=stored)
+        own = self.margin or self.resize / self.crop
+        margin = own if self.crops_to is None or size <= self.crops_to else 1
+        return replace(self, resize=round(size * margin), crop=size, stored=stored, margin=own)
+
+    def as_said(self, said: Preprocessing, *, ours: bool) -> Preprocessing:
+        """What something beside the tensors says of the transform, where it is not this one.
+
+        A folder of `ours` has no place for what is resized and for DINOv3's own processor: with the same steps these
+        stay.
+        """
+        own = self.for_image_size(said.size)
+        if not ours or (said.resize, said.crop, said.resample) != (own.resize, own.crop, own.resample):
+            return said
+        if (said.mean, said.std) == (own.mean, own.std):
+            return own
+        return replace(said, resizes=own.resizes, official=own.official, crops_to=own.crops_to, margin=own.margin)
 
     def with_statistics(self, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Preprocessing:
         """The same transform with other means and standard deviations, where they are given."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dinoport.networks.observing import CLS_AND_PATCHES, PATCHES
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -34,13 +36,28 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Dif
     """Differences of every output that both sides have; the CLS token stands for a pooled output that ours lacks."""
     differences = {}
     for name, output in theirs.items():
-        own = ours.get(name)
+        own = _part(ours, name, output)
         if own is None and name == "pooled":
             differences[name] = _compare_pooled(ours["tokens"][:, 0], output)
         else:
             infinite = Difference(float("inf"), float("inf"))
             differences[name] = infinite if own is None else Difference.between(own, output)
     return differences
+
+
+def _part(ours: Mapping[str, Any], name: str, output: Any) -> Any:
+    """What the network gives under a name; of its tokens, what others give alone: patches, also laid out as a map."""
+    tokens = ours.get("tokens")
+    if name in ours or tokens is None:
+        return ours.get(name)
+    if name == PATCHES:
+        return tokens[:, -output.shape[1] :]
+    if name == CLS_AND_PATCHES:
+        return tokens[:, [0, *range(tokens.shape[1] - output.shape[1] + 1, tokens.shape[1])]]
+    if name == "feature_map" and output.shape[1] == tokens.shape[2]:
+        count = output.shape[-2] * output.shape[-1]
+        return tokens[:, -count:].transpose(1, 2).reshape(output.shape) if count < tokens.shape[1] else None
+    return None
 
 
 def _compare_pooled(tokens: Any, pooled: Any) -> Difference:

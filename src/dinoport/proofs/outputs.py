@@ -122,10 +122,10 @@ class Comparison:
 
     `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
     `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
-    rounded to, if any. `as_stored` are those of the tensors that the original has otherwise and adds up in each pass.
-    `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a resampled position table
-    of its own: it is compared by itself, up to `table_limit`, and given to the network's pass. `on_block` hears of
-    every block that is done.
+    rounded to, if any, but for those in `kept`. `as_stored` are those of the tensors that the original has otherwise
+    and adds up in each pass. `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a
+    resampled position table of its own: it is compared by itself, up to `table_limit`, and given to the network's pass.
+    `on_block` hears of every block that is done.
     """
 
     architecture: Architecture
@@ -138,6 +138,7 @@ class Comparison:
     zeros: bool = False
     has_tables: bool = False
     table_limit: float = TABLE_GATE
+    kept: frozenset[str] = frozenset()
     on_block: Callable[[str], None] = lambda name: None
 
     def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
@@ -237,7 +238,7 @@ def prove(
                 proof = replace(proof, failure=proof.failure or failure)
         sizes: dict[tuple[int, int], Difference] = {}
         uncomputed: dict[tuple[int, int], str] = {}
-        stored = Weights(floats(case.tensors), case.cast)
+        stored = Weights(floats(case.tensors), case.cast, case.kept)
         for size in other_sizes:
             noise = torch.from_numpy(np.repeat(noise_of(pixels.shape[1], size), len(pixels), axis=0)).double()
             try:
@@ -343,7 +344,7 @@ def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: P
 def state_as_written(case: Comparison) -> Weights:
     """The network's weights, rounded as the other side's were, with the position table that was baked for it."""
     baked = {case.architecture.positions: case.baked} if case.baked is not None and case.architecture.positions else {}
-    return Weights({**floats(case.tensors), **baked}, case.cast)
+    return Weights({**floats(case.tensors), **baked}, case.cast, case.kept)
 
 
 def given_table_distance(

@@ -38,6 +38,9 @@ class Word(str, Enum):
     PLANNED = "planned"
 
 
+MADE_OTHERWISE = "the folder was made otherwise: "
+"""How a failure begins that names the options which differ from those of the conversion."""
+
 RESAMPLED = "position tables are resampled by another rule"
 
 

@@ -13,7 +13,7 @@ from dinoport.tensor import BFLOAT16, TensorRef
 
 @dataclass(frozen=True)
 class Weights(Mapping[str, Any]):
-    """Tensors as torch's, in float64, after each was rounded to `cast`.
+    """Tensors as torch's, in float64, after each but those in `kept` was rounded to `cast`.
 
     None is kept: reading one again takes less time than the system needs to provide memory for all of them in float64,
     and what no layer asks for is never read.
@@ -21,12 +21,13 @@ class Weights(Mapping[str, Any]):
 
     tensors: Mapping[str, TensorRef]
     cast: np.dtype[Any] | None = None
+    kept: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Any:
         import torch
 
         tensor = self.tensors[name]
-        if self.cast is None:
+        if self.cast is None or name in self.kept:
             return torch.from_numpy(tensor.read(np.dtype(np.float64)))
         return torch_tensor(tensor).to(getattr(torch, self.cast.name)).to(torch.float64)
 

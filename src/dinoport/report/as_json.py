@@ -80,6 +80,8 @@ def _content(report: Report) -> dict[str, object]:
             "class": report.class_name,
             "settings": [asdict(setting) for setting in report.settings],
             "heads": _heads(report.heads),
+            "lost": list(report.lost),
+            "transform": dict(report.transform),
         },
         "target": report.target,
         "request": dict(report.request),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dinoport.proofs.verdict import MADE_OTHERWISE
+
 if TYPE_CHECKING:
     from dinoport.report.report import Report
 
@@ -24,7 +26,10 @@ def next_steps(report: Report) -> list[str]:
     proofs, found = report.proofs, report.proofs.diagnosis
     outputs = proofs.outputs
     steps = []
-    if proofs.exact and not proofs.exact.passed:
+    if any(failure.startswith(MADE_OTHERWISE) for failure in report.verdict.failures):
+        steps.append("leave these options out, to prove the folder as it was made")
+        steps.append(f"or {CONVERT_AGAIN}, with these options")
+    elif proofs.exact and not proofs.exact.passed:
         steps.append(f"the weights are not those of the source: fetch the folder again, or {CONVERT_AGAIN}")
     elif found and found.cause and found.cause.startswith(OF_SETTINGS):
         steps.append("find out with which of the two values the model was trained: the weights do not say it")

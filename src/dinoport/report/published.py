@@ -82,7 +82,7 @@ def published_lines(done: Published) -> Iterator[str]:
     for name in done.beside:
         yield from entry("beside", f"{name} lies in the repository, and dinoport.json does not list it")
     if done.beside:
-        yield from entry("", f"dinoport verify hf://{done.repository}@{done.commit}  says changed for that")
+        yield from entry("", "dinoport verify says `changed` for that, until it is removed there")
     for remark in done.remarks:
         yield from entry("note", remark)
     yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")

@@ -96,7 +96,8 @@ class Report:
     `ends` are what the names of source and target are called. `command` repeats it, without the options that only say
     what else to compare and report; `usage` is the Python that loads what was written.
     `claimed` are the fields of the request that only the folder says that is verified. `recorded` says that the report
-    lies in the folder too; `heads` is what the weights say of the number of heads.
+    lies in the folder too; `heads` is what the weights say of the number of heads, `lost` the parts of the original
+    that do not return, `transform` how pictures become its input.
     """
 
     verdict: Verdict
@@ -118,6 +119,8 @@ class Report:
     claimed: tuple[str, ...] = ()
     recorded: bool = False
     heads: HeadReading | None = None
+    lost: tuple[str, ...] = ()
+    transform: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def asked(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.adapted import read_adapted
 from dinoport.finding.heads import HeadFile, head_file
 from dinoport.finding.models import Provenance, read_model
+from dinoport.finding.nearly import not_whole, uneven
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.adapter_folder import base_beside
 from dinoport.formats.checkpoint import Checkpoint
@@ -236,6 +237,8 @@ def prepare_opened(
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
+            if lines := [*uneven({name: tensor.shape for name, tensor in model.tensors.items()})]:
+                raise not_whole(checkpoint.where, model.family.title, provenance.prefix, lines)
             raise refusal(checkpoint.where, model.family, provenance.label, problems)
         return Conversion(
             request=request,
@@ -322,7 +325,7 @@ def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}, and gets no image processor: none of Transformers' is known to fit its training"]
+    return [f"the model takes {count}, and gets no image processor: none is known to fit its training"]
 
 
 def _of_classes(target: Target) -> Iterator[str]:
@@ -337,4 +340,4 @@ def _of_dtypes(plan: Plan) -> list[str]:
     names = sorted({dtype_name(step.target.dtype) for step in plan.steps if step.target.dtype in FLOAT_DTYPES.values()})
     if len(names) < 2:
         return []
-    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); Transformers loads all of them as one"]
+    return [f"weights of mixed dtypes are kept as they are ({', '.join(names)}); libraries load all of them as one"]

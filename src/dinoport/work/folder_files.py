@@ -54,7 +54,7 @@ def may_be_read(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Broken:
-    """A file that is not what dinoport.json says of it, in words; `name` is empty where that is no file's name."""
+    """A file that is not what dinoport.json says of it, in words; `name` is empty where that is not a file's name."""
 
     name: str
     what: str

@@ -1,7 +1,7 @@
 """Whether the files of a folder, beside the tensors, are what a conversion of this source writes.
 
 Every byte of a folder is held by something: weights, configs and the card by the hashes in dinoport.json, dinoport.json
-by its own. A hash tells what was damaged or edited by hand. It is no signature: who forges the file can forge the hash.
+by its own. A hash tells what was damaged or edited by hand. It is not a signature: a forger forges the hash too.
 So whatever can be computed again from the source is computed again, and compared.
 """
 
@@ -20,9 +20,10 @@ from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.model import FIELDS, Origin
-from dinoport.proofs.verdict import Proofs
+from dinoport.proofs.verdict import MADE_OTHERWISE, Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
+from dinoport.request import Request
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
@@ -77,7 +78,7 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         for finding in writing.findings(conversion.target, name, expected, found):
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
-                yield Problem(f"{name}: {finding.field} {_differs(finding)}", harmless)
+                yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         ours, theirs = (_without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
@@ -90,11 +91,14 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
 
 
-def _differs(finding: Finding) -> str:
+NAMES = {"transformers": "Transformers"}
+
+
+def _differs(finding: Finding, library: str) -> str:
     if finding.effect in ("none", "outputs"):
         return f"is {shown(finding.theirs)}, expected {shown(finding.ours)}"
     by = (
-        "by which Transformers may open something else"
+        f"by which {NAMES.get(library, library)} may open something else"
         if finding.effect == "opens"
         else "in a field that no class knows"
     )
@@ -187,6 +191,17 @@ def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
     if not then:  # converted with --verify none
         return bool(_at(folder.report, ("source", "size_bytes")) != conversion.checkpoint.size_bytes)
     return then != [source.size_bytes for source in conversion.sources]
+
+
+def made_otherwise(recorded: Request, given: Request | None) -> tuple[str, ...]:
+    """Which options ask for something else than the folder was made with, by its own report."""
+    then, now = recorded.to_dict(), (given or Request()).to_dict()
+    differing = [name for name in now if name != "to" and now[name] != then.get(name)]
+    return tuple(
+        f"{MADE_OTHERWISE}`{name}={now[name]}` was given, the conversion had "
+        + (f"`{name}={then[name]}`" if name in then else "no such option")
+        for name in differing
+    )
 
 
 def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Proofs) -> tuple[str, ...]:

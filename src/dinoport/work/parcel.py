@@ -138,7 +138,7 @@ def _own_card(path: Path) -> str:
 
 
 def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
-    """Raise SettingError for a small file that names a place of this machine all the same."""
+    """Raise SettingError for a small file that still names a place of this machine."""
     for file in files:
         if file.size_bytes > MAX_TEXT_BYTES:
             continue

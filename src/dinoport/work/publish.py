@@ -165,7 +165,7 @@ def _proposed_before(sending: Sending, opened: PullRequest) -> Published:
 
 
 def _committed(sending: Sending, before: Before, uploaded: list[Any] | None = None) -> Commit:
-    """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived all the same."""
+    """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived after all."""
     parcel, asked = sending.parcel, sending.asked
     said = [parcel.line, *([AUTOMATED] if asked.create_pr else [])]
     if asked.create_pr and before.edited:

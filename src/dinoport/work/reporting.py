@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.codebases.record import transform_fields
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import NOT_SHOWN
 from dinoport.model import Setting as FamilySetting
@@ -55,6 +56,8 @@ def report_of(
         command="" if conversion.located.live else _command(conversion, target, checks or Checks()),
         usage=conversion.writing.usage(conversion.target, target),
         heads=model.heads,
+        lost=conversion.lost,
+        transform=transform_fields(model.preprocessing),
     )
 
 

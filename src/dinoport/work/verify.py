@@ -52,6 +52,7 @@ def verify_place(
         refuse_to_guess(target, request)
         to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
+        otherwise = integrity.made_otherwise(asked, request) if target.report is not None else ()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
             asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
@@ -62,7 +63,7 @@ def verify_place(
         with prepare(
             source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
         ) as conversion:
-            return _verified(conversion, place, target, given, checks, on_progress)
+            return _verified(conversion, place, target, given, checks, on_progress, otherwise)
 
 
 def _refuse_processor(checks: Checks) -> None:
@@ -82,6 +83,7 @@ def _verified(
     given: Collection[str],
     checks: Checks,
     on_progress: Progress,
+    otherwise: tuple[str, ...],
 ) -> Report:
     checked = checks
     conversion.target = replace(conversion.target, file=Path(target.where).name)
@@ -117,7 +119,9 @@ def _verified(
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    if not another:
+    if verdict.failed and otherwise:
+        verdict = replace(verdict, failures=(*otherwise, *verdict.failures))
+    elif not another:
         warnings += integrity.which_changed(place, target.report, proofs)
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))

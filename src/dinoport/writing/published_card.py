@@ -84,7 +84,7 @@ def _bare(report: Mapping[str, Any], name: str) -> str:
 
 
 def read_card(path: Path) -> str:
-    """A user's own card. Raises UsageError for what is none."""
+    """A user's own card. Raises UsageError for anything else."""
     try:
         content = path.read_bytes()[: MAX_CARD_BYTES + 1]
         if len(content) > MAX_CARD_BYTES:
@@ -111,7 +111,7 @@ def _metadata(card: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(f"metadata that are no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found or {}, dict):
-        raise ValueError("metadata that are no fields with values")
+        raise ValueError("metadata that are not fields with values")
     return dict(found or {})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dinoport.files.remote.coalesce import REQUEST_BYTES, WASTE, coalesce
@@ -39,6 +39,7 @@ def test_spans_that_lie_apart_take_several_requests() -> None:
     assert len(coalesce(SEVERAL)) > 3
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a machine with other work
 @given(SPANS)
 @example(SEVERAL)
 def test_everything_is_covered_once_and_waste_is_bounded(wanted: list[tuple[int, int]]) -> None:

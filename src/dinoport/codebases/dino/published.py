@@ -9,7 +9,7 @@ LICENCE = "apache-2.0"
 
 FOUR_BLOCKS = (
     "the published classifier of a ViT-S takes the CLS tokens of the last four blocks, which no class of Transformers "
-    "computes"
+    "or timm computes"
 )
 
 NO_XCIT = "Transformers has no class for XCiT; timm has one (xcit_small_12_p16_224.fb_dino and others)"

@@ -118,7 +118,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
         f"{columns // width} CLS tokens of the last blocks" if columns and columns % width == 0 else "other features"
     )
     raise UnknownModelError(
-        "this linear head cannot be converted: no class of Transformers computes its features",
+        "this linear head cannot be converted: no class of Transformers or timm computes its features",
         where=f"{evidence.classifier}.weight",
         expected=f"{width} columns (the CLS token) or {2 * width} (CLS token and patch mean)",
         found=f"shape {shape_text(shape)}: {tokens}",

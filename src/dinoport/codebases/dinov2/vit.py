@@ -188,7 +188,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
         mean = "and their patch mean" if named[1] else "without a patch mean"
         layers = f"CLS tokens of the last {named[0]} blocks, {mean}, by the name {evidence.head}"
     raise UnknownModelError(
-        "this linear head cannot be converted: no class of Transformers computes its features",
+        "this linear head cannot be converted: no class of Transformers or timm computes its features",
         where=f"{evidence.classifier}.weight",
         expected=f"{2 * width} columns: CLS token, then patch mean (layers=1 of facebookresearch/dinov2)",
         found=f"shape {shape_text(shape)}: {layers}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.run import contradictions, input_size
 from dinoport.codebases.shapes import count_blocks, required

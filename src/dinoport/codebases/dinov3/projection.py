@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
+
 from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.mapping.constants import Seeded, zeros
 from dinoport.mapping.rule import Rule, make
-from dinoport.tensor import Shape
+from dinoport.tensor import Shape, TensorRef
 
 HEADS = ("dino", "ibot")
 HEAD_SIZES = {"head_hidden_dim": 2048, "head_bottleneck_dim": 256, "head_n_prototypes": 65536, "head_nlayers": 3}
@@ -28,6 +30,29 @@ def made_heads(sizes: Mapping[str, Mapping[str, int]], width: int, there: Collec
             if name not in there:
                 constant = zeros(*shape) if name.endswith(".bias") else Seeded(shape, DEVIATION)
                 yield make(name, constant, because=f"{MADE_HEAD}: {constant}")
+
+
+FIRST = 64
+"""How many values of a layer are looked at: no two of these generators agree in so many."""
+
+
+def made_before(beside: Mapping[str, TensorRef]) -> frozenset[str]:
+    """The tensors of those heads in which every layer begins with the values that are made for it, and none trained."""
+    found: set[str] = set()
+    for head in HEADS:
+        own = {name: tensor for name, tensor in beside.items() if name.startswith(f"{head}_head.")}
+        weights = [tensor for name, tensor in own.items() if name.endswith(".weight")]
+        if weights and all(_begins_as_made(tensor) for tensor in weights):
+            found |= own.keys()
+    return frozenset(found)
+
+
+def _begins_as_made(tensor: TensorRef) -> bool:
+    stop = min(FIRST, tensor.size)
+    float32 = np.dtype(np.float32)
+    own = Seeded(tensor.shape, DEVIATION).tensor(tensor.name, float32)
+    made, there = (np.concatenate(list(each.values.blocks(0, stop, FIRST))) for each in (own, tensor))
+    return bool(np.array_equal(made.astype(tensor.dtype), there))
 
 
 def head_of(head: str, width: int, sizes: Mapping[str, int]) -> dict[str, Shape]:

@@ -1,4 +1,4 @@
-"""Options of DINOv3's training that no class of Transformers computes, each with the error that it would cause."""
+"""Options of DINOv3's training that no class of Transformers or timm computes, each with the error it would cause."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _config(evidence: Evidence) -> str:
 
 def _refusal(evidence: Evidence, where: str, found: str, error: str) -> UnknownModelError:
     return UnknownModelError(
-        f"{evidence.where} cannot be converted: no class of Transformers computes what this model computes",
+        f"{evidence.where} cannot be converted: no class of Transformers or timm computes what this model computes",
         where=where,
-        expected="an option that DINOv3ViTModel has",
+        expected="an option that DINOv3ViTModel of Transformers or timm's Eva has",
         found=found,
         cause=f"an option of the training; if it were left out, {error}",
         next_step=KEEP,

@@ -11,6 +11,7 @@ import numpy as np
 
 from dinoport.codebases.builder import believe, checked_heads
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3

@@ -12,7 +12,7 @@ from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
-PROJECTORS = "a projector to one of its teachers; no class of Transformers has a place for it"
+PROJECTORS = "a projector to one of its teachers; no class has a place for it"
 
 SQUARE = replace(DINOV3_PROCESSOR, resize=256, official=False, reason="as in EUPE's README")
 
@@ -20,7 +20,7 @@ DROPS = (*OF_DINOV3, drop("projectors.{r}", because=PROJECTORS))
 
 
 def guesses(clues: Clues) -> str | None:
-    """A width of 192, which no published DINOv3 has; it is no proof."""
+    """A width of 192, which no published DINOv3 has; it is not a proof."""
     return "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
 
 

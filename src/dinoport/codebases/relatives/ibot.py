@@ -14,7 +14,7 @@ from dinoport.model import Family
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.preprocessing import EVALUATION
 
-PATCHES = "the projection head for masked patches; no class of Transformers has a place for it"
+PATCHES = "the projection head for masked patches; no class has a place for it"
 
 
 RELATIVE = Relative(

@@ -13,7 +13,7 @@ from dinoport.model import Family
 from dinoport.networks.interpolation import TO_SIZE
 from dinoport.networks.preprocessing import EVALUATION
 
-PROJECTOR = "the projector of contrastive training; no class of Transformers has a place for it"
+PROJECTOR = "the projector of contrastive training; no class has a place for it"
 
 
 def tells(clues: Clues) -> str | None:

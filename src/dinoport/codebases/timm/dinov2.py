@@ -61,6 +61,12 @@ TRAINING = "it is used for training alone, and timm has no place for it: it retu
 ROWS_ADDED = "the rows of pos_embed for the registers are added to reg_token, in float32, as timm does in each pass"
 
 
+CLS_ROW_ADDED = (
+    "timm keeps no row of pos_embed for the CLS token: cls_token holds their sum, and the row is taken as all 0, which "
+    "computes the same"
+)
+
+
 def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
     """The same model where the table has rows for the registers too (`no_embed_class` off): they are added to them.
 
@@ -70,13 +76,15 @@ def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef],
     if registers is None or positions is None or len(registers.shape) != 3 or len(positions.shape) != 3:
         return tensors, ()
     count, (_, rows, width) = registers.shape[1], positions.shape
-    if square_side(rows) is not None or square_side(rows - 1 - count) is None or registers.shape[2] != width:
+    if square_side(rows) is not None:
+        return tensors, (CLS_ROW_ADDED,)
+    if square_side(rows - 1 - count) is None or registers.shape[2] != width:
         return tensors, ()
     moved = {"reg_token": added(registers, positions, width), "pos_embed": without_rows(positions, 1, 1 + count)}
     return {**tensors, **moved}, (ROWS_ADDED,)
 
 
 def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:
-    """The table of a backbone; `positions` is the rule of its table where that is no copy."""
+    """The table of a backbone; `positions` is the rule of its table where that is not a copy."""
     feed_forward = SWIGLU if gated else MLP
     return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))

@@ -24,6 +24,10 @@ from dinoport.tensor import Array
 FIRST_WITH_FOLDERS = (1, 0, 16)
 """The first timm that loads `local-dir:`."""
 
+FIRST_WITH_DINOV3 = (1, 0, 20)
+ROTARY = "eva02"
+"""A builder that older versions have too, without the rotary positions of DINOv3, for which it is taken here."""
+
 KNOWN = ("architecture", "num_classes", "model_args", "pretrained_cfg")
 KNOWN_OF_PRETRAINED = (
     "input_size",
@@ -59,6 +63,8 @@ class TimmRunner:
         numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
         if numbers < FIRST_WITH_FOLDERS:
             return f"timm {version} loads no folders, timm {'.'.join(map(str, FIRST_WITH_FOLDERS))} does"
+        if self.architecture.startswith(ROTARY) and numbers < FIRST_WITH_DINOV3:
+            return f"timm {version} has no DINOv3, timm {'.'.join(map(str, FIRST_WITH_DINOV3))} does"
         if not timm.is_model(self.architecture):
             return f"timm {version} has no {self.architecture}: a later one has"
         return None
@@ -103,8 +109,9 @@ class TimmRunner:
             return self._pass(images)
 
     def attention(self, images: Any) -> tuple[Pass, Any]:
-        """Timm fuses its attention: what a CLS token attends to is not kept."""
-        return self.run(images), None
+        """The same with the last block's attention computed step by step: a fused one keeps no rows."""
+        with kept_attention(self.model) as rows:
+            return self.run(images), rows[0] if rows else None
 
     def _pass(self, images: Any) -> Pass:
         import torch
@@ -151,6 +158,32 @@ def given(folder: Path) -> Iterator[Path]:
         except OSError:  # on Windows, links are a privilege
             shutil.copyfile(weights, place / weights.name)
         yield place
+
+
+@contextmanager
+def kept_attention(model: Any) -> Iterator[list[Any]]:
+    """Yield a list to which a forward pass adds how much the CLS token attends to every token in the last block.
+
+    (batch, heads, tokens); empty for a model without attention.
+    """
+    rows: list[Any] = []
+    block = list(blocks_of(model).values())[-1]
+    attention = getattr(block, "attn", None)
+    if attention is None:
+        yield rows
+        return
+
+    def keep(module: Any, inputs: Any, output: Any) -> None:
+        rows.append(output[:, :, 0])
+
+    fused = attention.fused_attn
+    hook = attention.attn_drop.register_forward_hook(of_this_thread(keep))
+    attention.fused_attn = False
+    try:
+        yield rows
+    finally:
+        attention.fused_attn = fused
+        hook.remove()
 
 
 def _names(weights: Path) -> frozenset[str]:

@@ -1,58 +1,16 @@
-"""preprocessor_config.json: the image processor of Transformers that does what the original's transform does."""
+"""preprocessor_config.json: the image processor of Transformers that does what a transform does, and the way back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import Any, Literal
 
+from dinoport.codebases.transformers.processor_fields import effective, fits, processor_of
+from dinoport.files.names import short_text
 from dinoport.networks.preprocessing import Preprocessing
 
-PIL_RESAMPLING = {"bilinear": 2, "bicubic": 3}
-
-PROCESSOR = "preprocessor_config.json"
-
-
-def transform_of(processor: Mapping[str, object], otherwise: Preprocessing) -> Preprocessing:
-    """What a folder's own preprocessor_config.json says, step by step; `otherwise` where it does not say it plainly."""
-    mean, std = (_statistics(processor.get(name)) for name in ("image_mean", "image_std"))
-    if processor.get("do_normalize", True) is not True or None in (mean, std):
-        return otherwise
-    found = replace(otherwise, mean=mean, std=std, stored={"mean": PROCESSOR, "std": PROCESSOR})  # type: ignore[arg-type]  # neither is None
-    resample = next((name for name, number in PIL_RESAMPLING.items() if processor.get("resample") == number), None)
-    resize, crop = _sides(processor)
-    if processor.get("do_resize", True) is not True or resample is None or resize is None:
-        return found
-    stored = dict.fromkeys(("resize", "crop", "resample", "mean", "std"), PROCESSOR)
-    return replace(found, resize=resize, crop=crop, resample=resample, official=False, crops_to=None, stored=stored)  # type: ignore[arg-type]  # one of two names
-
-
-def _sides(processor: Mapping[str, object]) -> tuple[int | None, int | None]:
-    """The shortest edge and the crop, or a square and none; nothing for other ways."""
-    sizes = {
-        name: found
-        for name in ("size", "crop_size")
-        for found in (processor.get(name),)
-        if isinstance(found, Mapping) and all(type(side) is int and 0 < side < MAX_SIDE for side in found.values())
-    }
-    size, crop = ({each: sizes.get(name, {}).get(each) for each in SIDES} for name in ("size", "crop_size"))
-    if processor.get("do_center_crop"):
-        square = crop["height"] is not None and crop["height"] == crop["width"]
-        return (size["shortest_edge"], crop["height"]) if square else (None, None)
-    return (size["height"], None) if size["height"] == size["width"] else (None, None)
-
-
-SIDES = ("shortest_edge", "height", "width")
-
-MAX_SIDE = 10_000
-"""Pixels; a file is not trusted with more."""
-
-
-def _statistics(found: object) -> tuple[float, ...] | None:
-    """Three numbers from 0 to 1."""
-    if not isinstance(found, list) or len(found) != 3:
-        return None
-    fits = all(type(value) in (int, float) and 0 <= value <= 1 for value in found)
-    return tuple(float(value) for value in found) if fits else None
+FILTERS: Mapping[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+"""By the numbers of PIL."""
 
 
 def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
@@ -70,7 +28,7 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "do_resize": True,
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
-        "resample": PIL_RESAMPLING[preprocessing.resample],
+        "resample": next(number for number, name in FILTERS.items() if name == preprocessing.resample),
         "rescale_factor": 1 / 255,
     }
     if preprocessing.official:
@@ -93,3 +51,56 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "do_center_crop": True,
         "size": {"shortest_edge": preprocessing.resize},
     }
+
+
+FILE = "preprocessor_config.json"
+
+
+def transform_of(config: Mapping[str, object]) -> Preprocessing | str:
+    """The transform that an image processor does; a text says which of its fields makes it another kind."""
+    known = processor_of(config)
+    if known is None:
+        return _untaken("image_processor_type", config.get("image_processor_type"))
+    strange = [name for name, value in config.items() if not fits(name, value)]
+    if strange:
+        return _untaken(strange[0], config[strange[0]])
+    fields: dict[str, Any] = effective(known, config)
+    size, crop = fields["size"] or {}, fields["crop_size"] or {}
+    resize = size.get("shortest_edge") if fields["do_center_crop"] else _square(size)
+    side = _square(crop) if fields["do_center_crop"] else None
+    checks = {
+        **{name: fields[name] is True for name in ("do_resize", "do_rescale", "do_normalize")},
+        "rescale_factor": abs((fields["rescale_factor"] or 0) - 1 / 255) < 1e-9,
+        "resample": fields["resample"] in FILTERS,
+        "size": resize is not None,
+        "crop_size": not fields["do_center_crop"] or (side is not None and side <= (resize or 0)),
+        **{name: _one_each(fields[name]) for name in ("image_mean", "image_std")},
+    }
+    wrong = [name for name, fit in checks.items() if not fit]
+    if wrong or resize is None:
+        return _untaken(wrong[0], fields[wrong[0]])
+    own = known.name == "DINOv3ViTImageProcessor"
+    return Preprocessing(
+        resize=resize,
+        crop=side,
+        resample=FILTERS[fields["resample"]],
+        resizes="tensor" if own else "picture",
+        mean=tuple(fields["image_mean"]),
+        std=tuple(fields["image_std"]),
+        official=own,
+        reason=FILE,
+        stored=dict.fromkeys(("resize", "crop", "resample", "mean", "std"), FILE),
+    )
+
+
+def _untaken(name: str, value: object) -> str:
+    return f"the transform of {FILE} is not taken: {name} = {short_text(value)}"
+
+
+def _square(size: Mapping[str, int]) -> int | None:
+    height, width = size.get("height"), size.get("width")
+    return height if height is not None and height == width else None
+
+
+def _one_each(values: object) -> bool:
+    return isinstance(values, list) and 0 < len(values) <= 64

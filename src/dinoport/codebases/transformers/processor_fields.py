@@ -112,7 +112,7 @@ def compare_processor(expected: Mapping[str, object], found: Mapping[str, object
     if ours is None or theirs is None or ours != theirs:
         one, other = (config.get("image_processor_type") for config in (expected, found))
         return (Finding("image_processor_type", one, other, "outputs" if theirs else "unknown"), *_opened(found))
-    pixels = _effective(ours, expected), _effective(theirs, found)
+    pixels = effective(ours, expected), effective(theirs, found)
     return tuple(_differing(expected, found, *pixels))
 
 
@@ -133,7 +133,7 @@ def _differing(
 def effect_of(name: str, value: object) -> Effect:
     """What a field that takes no part in the pixels does."""
     if name in KINDS or name == "image_processor_type":
-        return "none"  # its meaning is the same, or has none: `_effective` compares that
+        return "none"  # its meaning is the same, or has none: `effective` compares that
     if name in FIXED:
         return "none" if value in FIXED[name] else "outputs"
     if opens(name, value):
@@ -167,7 +167,7 @@ def _opened(found: Mapping[str, object]) -> tuple[Finding, ...]:
     return tuple(Finding(name, None, found[name], effect) for name, effect in effects.items() if effect == "opens")
 
 
-def _effective(processor: Processor, config: Mapping[str, object]) -> dict[str, object]:
+def effective(processor: Processor, config: Mapping[str, object]) -> dict[str, object]:
     """The fields that make pixels, as the class takes them."""
     whole = {**processor.defaults, **{name: config[name] for name in KINDS if name in config}}
     for name in OPTIONS:

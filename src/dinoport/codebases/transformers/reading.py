@@ -23,6 +23,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
+from dinoport.shown.text import with_article
 from dinoport.tensor import TensorRef, dtype_name
 
 BEYOND = "no part of the features"
@@ -73,11 +74,20 @@ def read_folder(
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    evidence = Evidence(where, decoding.tensors, wishes=wishes, classifier=classifier, weigh_heads=weigh_heads)
+    said = transform_of(processor) if processor is not None else None
+    transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
+    evidence = Evidence(
+        where,
+        decoding.tensors,
+        wishes=wishes,
+        classifier=classifier,
+        weigh_heads=weigh_heads,
+        preprocessing=transform,
+    )
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
-            f"{where} says that its {name} came from a {code.FAMILY.title}, which is another network",
+            f"{where} says that its {name} came from {with_article(code.FAMILY.title)}, which is another network",
             where="config.json: dinoport.family",
             next_step="remove the field dinoport from config.json",
         )
@@ -85,7 +95,7 @@ def read_folder(
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
     unlike = _unlike(reading.architecture, record, asked or {}, stripped)
-    preprocessing = reading.preprocessing or code.FAMILY.preprocessing
+    own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
         title=name,
@@ -93,11 +103,11 @@ def read_folder(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
-        preprocessing=transform_of(processor, preprocessing) if processor and not record else preprocessing,
+        preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
         labels=_labels(config),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config)),
+        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
     )
@@ -118,7 +128,7 @@ def _whose(
         return Told(recorded)
     if recorded is not None:
         raise SettingError(
-            f"{where} came from a {recorded.code.FAMILY.title}, as it says itself",
+            f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
             where="config.json: dinoport.family",
             found=f"`codebase={asked}`",
             next_step="leave `codebase` out",
@@ -150,7 +160,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     ]
     if findings:
         raise SettingError(
-            f"{where} says in its config.json what a {model.family.title} does not compute",
+            f"{where} says in its config.json what {with_article(model.family.title)} does not compute",
             where="config.json",
             expected=", ".join(f"{each.field} = {each.ours!r}" for each in findings),
             found=", ".join(f"{each.field} = {each.theirs!r}" for each in findings),

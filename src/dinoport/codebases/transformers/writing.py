@@ -115,6 +115,8 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     if target.channels != 3:
         return f"from transformers import {auto}", model
     processor = f"processor = AutoImageProcessor.from_pretrained({name})"
+    if target.preprocessing and target.preprocessing.official:
+        processor += "  # needs torchvision: pip install torchvision"
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
 
 

@@ -101,7 +101,7 @@ class Repository:
     """`owner/name`, with the token that is given or that huggingface_hub finds. Every method raises HubError."""
 
     def __init__(self, name: str, token: str | None = None) -> None:
-        """Raises UsageError for what is no name of a repository."""
+        """Raises UsageError for what is not a name of a repository."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 

@@ -2,8 +2,9 @@
 
 An exporter keeps no names that one could rely on. So a tensor of the file is *found* where it is bit for bit one of
 the original's, in the form of any codebase, plain or transposed, whole, a part of its rows, or several one after the
-other; it is *folded* where it is computed of several by a step that exporters are known to take ahead (`folds`). A
-matrix of a weight's shape that is neither is another model's, however little outputs move by it.
+other; it is *folded* where it is computed of several by a step that exporters are known to take ahead (`folds`). What
+has a weight's shape and is neither is another model's, however little outputs move by it: a matrix, and a bias, a
+norm's weight, a scale or a token too. Coordinates of patches, which step evenly, are none of these.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Contents:
     `found` leads to the canonical tensors that it holds, `folded` to what it was computed of. `tables` are those of
     positions, which are compared by themselves. `remaining` are neither, and no weights by their shape. `missing` are
     the canonical tensors that the file does not hold as they are. `rounded` are found after rounding to the file's
-    dtype.
+    dtype; `unrounded` are the canonical tensors that none of those is a part of.
     """
 
     found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Contents:
     matrices: int = 0
     zero_matrices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    unrounded: frozenset[str] = frozenset()
 
     @property
     def proof(self) -> ExactProof:
@@ -78,8 +80,7 @@ def look_up(
     """Look every tensor of a file up. `known` are the original's in all their forms, `tables` those of positions."""
     lookup = _Lookup(known)
     canonical = {each.tensor.name: each.tensor for each in known if each.parts == (each.tensor.name,)}
-    shapes = {_bare(each.tensor.shape) for each in known if is_matrix(each.tensor.shape)}
-    shapes |= {shape[::-1] for shape in shapes if len(shape) == 2}
+    shapes = set(_shapes_of_weights(known))
     found: dict[str, tuple[str, ...]] = {}
     folded: dict[str, Fold] = {}
     zero: list[str] = []
@@ -87,7 +88,8 @@ def look_up(
     problems: list[str] = []
     remaining: list[str] = []
     rounded = compared = matrices = 0
-    folds = None
+    narrowed: set[str] = set()
+    folds, rotates = None, bool(architecture.network.rotation)
     for name, tensor in constants.items():
         if not tensor.is_float or name in tables or (tensor.size == 1 and not lookup.has_single(tensor)):
             continue
@@ -99,7 +101,7 @@ def look_up(
             fold = folds.find(values)
             if fold is not None:
                 folded[name] = fold
-            elif _bare(tensor.shape) in shapes:
+            elif _bare(tensor.shape) in shapes and not (rotates and _steps_evenly(values)):
                 likeness = lookup.likeness(values) if len(problems) < MAX_LIKENED else UNLIKE
                 problems.append(f"{name} {shape_text(tensor.shape)} {likeness}")
             else:
@@ -110,6 +112,7 @@ def look_up(
         parts, exact = match
         found[name] = parts
         rounded += not exact
+        narrowed |= set() if exact else set(parts)
         census = take_census(np.ascontiguousarray(values).reshape(-1))
         if census.nonfinite:
             nonfinite[name] = census.nonfinite
@@ -129,7 +132,24 @@ def look_up(
         matrices=matrices,
         zero_matrices=tuple(zero),
         problems=tuple(problems),
+        unrounded=frozenset(held - narrowed),
     )
+
+
+def _shapes_of_weights(known: Sequence[Known]) -> Iterator[Shape]:
+    """The shapes, without axes of 1, of all that is not a single number; of vectors those of a half and a third too."""
+    for each in known:
+        shape = _bare(each.tensor.shape) if each.tensor.is_float else ()
+        if len(shape) == 1:
+            yield from ((shape[0] // parts,) for parts in (1, 2, 3) if shape[0] % parts == 0 and shape[0] > parts)
+        elif shape:
+            yield from (shape, shape[::-1]) if len(shape) == 2 else (shape,)
+
+
+def _steps_evenly(values: Array) -> bool:
+    """Whether numbers go up or down by one step, as the coordinates of rows and columns do."""
+    steps = np.diff(values.reshape(-1).astype(np.float64))
+    return bool(steps.size > 1 and np.abs(steps - steps[0]).max() <= 1e-5 * np.abs(steps[0]))
 
 
 def _is_even(values: Array) -> bool:
@@ -219,22 +239,23 @@ class _Lookup:
                 if _bare(each.tensor.shape) != _bare(variant.shape):
                     continue
                 own = _rounded(each.tensor.read(), values.dtype).reshape(variant.shape[0], -1)
+                what = "row" if own.shape[1] > 1 else "value"
                 rows = variant.reshape(own.shape)
                 alike = (own == rows).all(axis=1)
                 if best <= alike.mean() < 1:
                     best = float(alike.mean())
                     wrong = np.flatnonzero(~alike)
-                    words = f"is {each.tensor.name} but for {_rows(own, rows, wrong)}"
+                    words = f"is {each.tensor.name} but for {_rows(own, rows, wrong, what)}"
                 elif (factor := _factor(own, rows)) is not None and best < 1:
                     best, words = 1, f"is {factor:g} times {each.tensor.name}"
                 elif best < 1 and _same_rows(own, rows):
-                    best, words = 1, f"is {each.tensor.name} with its rows in another order"
+                    best, words = 1, f"is {each.tensor.name} with its {what}s in another order"
         return words
 
 
-def _rows(own: Array, found: Array, wrong: Array) -> str:
+def _rows(own: Array, found: Array, wrong: Array, what: str) -> str:
     """Which rows differ, and how, where that is simple."""
-    which = f"row {wrong[0]}" if len(wrong) == 1 else f"{len(wrong)} of {len(own)} rows"
+    which = f"{what} {wrong[0]}" if len(wrong) == 1 else f"{len(wrong)} of {len(own)} {what}s"
     if len(wrong) > 1 and _same_rows(own[wrong], found[wrong]):
         return f"{which}, which are in another order"
     factor = _factor(own[wrong], found[wrong])

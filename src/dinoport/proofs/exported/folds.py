@@ -22,11 +22,19 @@ the other, which reached 2.5 in the convolutions of a ResNet-50 by both of torch
 
 @dataclass(frozen=True)
 class Fold:
-    """`values` in float64, computed of the canonical tensors `parts`; `words` say how."""
+    """`values` in float64, computed of the canonical tensors `parts`; `words` say how.
+
+    `rounds` says that more was done than to put rows beside each other, which rounds nothing.
+    """
 
     words: str
     parts: tuple[str, ...]
     values: Array
+    rounds: bool = True
+
+    def is_in(self, values: Array) -> bool:
+        """Whether a file's values are these."""
+        return _near(values, self.values) and (self.rounds or bool((values == self.values.astype(values.dtype)).all()))
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Folds:
             for name, tensor in self.tensors.items()
             if name != positions and tensor.shape[:1] == (1,) and tensor.shape[-1] == width and len(tensor.shape) > 1
         }
-        held = [Fold(name, (name,), value) for name, value in tokens.items()]
+        held = [Fold(name, (name,), value, rounds=False) for name, value in tokens.items()]
         if positions and positions in self.tensors and self.tensors[positions].shape[-1] == width:
             table = self._read(positions).reshape(-1, width)
             held += [
@@ -65,8 +73,8 @@ class Folds:
                 for one in held
                 if len(one.values) == 1
             ]
-            held.append(Fold(f"{positions} without row 0", (positions,), table[1:]))
-            held.append(Fold(f"row 0 of {positions}", (positions,), table[:1]))
+            held.append(Fold(f"{positions} without row 0", (positions,), table[1:], rounds=False))
+            held.append(Fold(f"row 0 of {positions}", (positions,), table[:1], rounds=False))
         rows = values.reshape(-1, width)
         joined = (
             Fold(
@@ -75,9 +83,11 @@ class Folds:
                 np.concatenate([one.values, other.values]),
             )
             for one, other in permutations(held, 2)
-            if len(one.values) + len(other.values) == len(rows) and _near(rows[:1], one.values[:1])
+            if len(one.values) + len(other.values) == len(rows)
+            and one.is_in(rows[: len(one.values)])
+            and other.is_in(rows[len(one.values) :])
         )
-        yield from (fold for fold in (*held, *joined) if _near(rows, fold.values))
+        yield from (*(fold for fold in held if fold.is_in(rows)), *joined)
 
     def _of_norms(self, values: Array) -> Iterator[Fold]:
         """A convolution with the batch norm after it, and the bias of the two."""

@@ -143,6 +143,7 @@ def _run(
         runner=runner,
         image_size=case.image_size,
         cast=cast,
+        kept=contents.unrounded,
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
         table_limit=max(outputs.TABLE_GATE, outputs.ROUNDINGS[cast.name] if cast is not None else 0),
     )
@@ -174,7 +175,7 @@ def _runner(exported: Exported, case: Case, contents: Contents, cast: np.dtype[n
     from dinoport.proofs.weights import Weights, floats
 
     architecture, export = case.source.model.architecture, exported.export
-    state = Weights(floats(case.source.model.tensors), cast)
+    state = Weights(floats(case.source.model.tensors), cast, contents.unrounded)
     order, module = module_order(case.source.model.tensors)
     held = {**contents.found, **{name: fold.parts for name, fold in contents.folded.items()}}
     modules = {name: {module[part] for part in parts if part in module} for name, parts in held.items()}

@@ -1,0 +1,172 @@
+"""Files of one codebase that have the very names and shapes of another: none is silently the other.
+
+A pair is silent where the verdict's first line neither names whose the model is taken for, nor refuses the option that
+says otherwise, though heads, statistics, filter, rule, eps or copy differ.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dinoport import api
+from dinoport.errors import SettingError
+from dinoport.request import Request
+from tests import formula
+from tests.codebases.relatives import BY_NAME, Case, deit_run, of_columns, of_rows
+from tests.families.cases import tensors
+from tests.models import VIT, classifying, renamed
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+# fmt: off
+SURE = (
+    ("moco", "dino"), ("moco-bare", "dino"), ("moco-probe", "dino"), ("moco-bare", "mae"), ("mae", "dino"),
+    ("mae-bare", "dino"), ("mae-bare", "moco_v3"), ("mae-pooled", "dino"), ("msn", "dino"), ("msn", "ibot"),
+    ("ibot", "dino"), ("ibot-layer-scale", "deit3"), ("simdino", "dino"), ("deit-run", "dino"),
+    ("deit-distilled", "dino"), ("deit3", "dino"), ("deit3", "ibot"), ("tips-hub", "dinov2"), ("franca", "dinov2"),
+    ("eupe", "dinov3"), ("eupe-convnext", "dinov3_convnext"), ("eupe", "lingbot"),
+)
+"""A file with a sign, and what it is asked to be."""
+
+GUESSED = (
+    ("tips", "dinov2"), ("webssl-dino", "dinov2"), ("lingbot", "dinov3"),
+    ("mae-pooled-moved", "dino"), ("simdinov2", "dinov2"), ("xray-dino", "dinov2"), ("cell-dino", "dinov2"),
+)
+"""A file that something fits, which is not a proof: its own name, or its size."""
+# fmt: on
+
+
+@pytest.mark.parametrize(("name", "other"), SURE)
+def test_a_sign_contradicts_the_option(name: str, other: str, tmp_path: Path) -> None:
+    path = BY_NAME[name].write(tmp_path)
+    with pytest.raises(SettingError) as raised:
+        api.plan(path, BY_NAME[name].request, codebase=other)
+    assert f"`codebase={other}` contradicts {path}" in str(raised.value) or "has no model with the names" in str(
+        raised.value
+    )
+
+
+@pytest.mark.parametrize(("name", "other"), GUESSED)
+def test_a_guess_is_in_the_first_line_and_the_option_decides(name: str, other: str, tmp_path: Path) -> None:
+    case = BY_NAME[name]
+    path = case.write(tmp_path)
+    report = api.convert(path, tmp_path / "out", case.request, level="exact")
+    assert "--codebase decides" in str(report.verdict)
+    title = next(each.value for each in report.settings if each.name == "codebase")
+    assert f"codebase = {title}" in str(report.verdict)
+    asked = api.plan(path, case.request, codebase=other)
+    assert next(each.origin for each in asked.settings if each.name == "codebase") == "given"
+
+
+def values(path: Path, **asked: Any) -> dict[str, str]:
+    return {each.name: each.value for each in api.plan(path, **asked).settings}
+
+
+MUTANTS = (
+    ("unknown", "moco_v3", {"filter"}),
+    ("unknown", "mae", {"interpolation"}),
+    ("unknown", "msn", {"filter", "interpolation"}),
+    ("unknown", "deit", {"interpolation"}),
+    ("unknown", "timm_vit", {"pixel mean", "pixel std", "resize", "interpolation"}),
+    ("tips", "dinov2", {"pixel mean", "pixel std", "resize", "filter", "interpolation"}),
+    ("lingbot", "dinov3", {"resize"}),
+)
+"""What is otherwise by another's facts: each is a mutant of the conversion, and none goes without a word."""
+
+
+@pytest.mark.parametrize(("name", "other", "differ"), MUTANTS)
+def test_what_another_s_facts_would_change(name: str, other: str, differ: set[str], tmp_path: Path) -> None:
+    path = BY_NAME[name].write(tmp_path)
+    own, theirs = values(path), values(path, codebase=other)
+    changed = {each for each in own if own[each] != theirs.get(each)}
+    assert differ <= changed
+
+
+@pytest.mark.parametrize(("name", "other"), [("unknown", "timm_vit"), ("tips", "dinov2"), ("unknown", "moco_v3")])
+def test_a_folder_of_one_fails_as_the_other(name: str, other: str, tmp_path: Path) -> None:
+    """The processor of the one is not the other's: verification says so."""
+    path = BY_NAME[name].write(tmp_path)
+    api.convert(path, tmp_path / "out", level="exact")
+    report = api.verify(path, tmp_path / "out", Request(codebase=other), level="exact")
+    assert report.verdict.failed
+
+
+def test_a_table_baked_by_another_s_rule_is_rejected(tmp_path: Path) -> None:
+    """MAE's table resampled by DINO's rule is off by 0.1, and not MAE's."""
+    path = BY_NAME["mae-bare"].write(tmp_path)
+    api.convert(path, tmp_path / "own", image_size=96, level="exact")
+    api.convert(path, tmp_path / "other", image_size=96, interpolation="offset", level="exact")
+    assert not api.verify(path, tmp_path / "own", image_size=96, interpolation="size", level="exact").verdict.failed
+    assert api.verify(path, tmp_path / "other", image_size=96, interpolation="size", level="exact").verdict.failed
+
+
+def test_a_bare_small_vit_says_what_differs(tmp_path: Path) -> None:
+    """DINO's ViT-S, DeiT's, MoCo v3's and AugReg's have the same shapes: the first line says so, and what differs."""
+    small = replace(VIT, width=384, heads=6, mlp_hidden=16, depth=12, image_size=32)
+    case = Case("small", "vit", small, "ViTModel")
+    report = api.convert(case.write(tmp_path), tmp_path / "out", level="exact")
+    first = str(report.verdict).splitlines()[0]
+    for words in ("codebase = not known", "12 heads in MoCo v3", "pixel statistics in timm", "--codebase decides"):
+        assert words in first, first
+    assert values(case.write(tmp_path), codebase="moco_v3")["heads"] == "12"
+
+
+def test_deit_takes_the_copy_that_it_evaluates(tmp_path: Path) -> None:
+    state = renamed(formula.state_dict(classifying(VIT, 5).tensors()), "classifier", "head")
+    path = tmp_path / "checkpoint.pth"
+    torch.save(tensors(deit_run(state)), path)
+    report = api.convert(path, tmp_path / "out", level="exact")
+    assert any(each.startswith("model was chosen, what its own main.py evaluates") for each in report.remarks)
+    other = api.verify(path, tmp_path / "out", Request(checkpoint_key="model_ema"), level="exact")
+    assert other.verdict.failed
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(("make", "family"), [(of_columns, "mae"), (of_rows, "moco_v3")])
+def test_a_rounded_table_is_still_told(make: Any, family: str, dtype: Any, tmp_path: Path) -> None:
+    state = {name: each.astype(dtype) for name, each in make(formula.state_dict(VIT.tensors())).items()}
+    torch.save(tensors({"model": state}), tmp_path / "model.pth")
+    api.convert(tmp_path / "model.pth", tmp_path / "out", level="exact")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dinoport"]["family"] == family
+
+
+def test_a_start_for_training_warns_where_nothing_tells(tmp_path: Path) -> None:
+    path = BY_NAME["unknown"].write(tmp_path)
+    report = api.convert(path, tmp_path / "start", to="training", level="exact")
+    said = [line for line in report.verdict.warnings if line.startswith("nothing tells whose this ViT is")]
+    assert said == [
+        "nothing tells whose this ViT is: it is read as DINO's, and main_dino.py of facebookresearch/dino trains on "
+        "with 1 heads, its own eps and its own transforms, whatever it was trained with; --codebase dino says that it "
+        "is one"
+    ]
+    told = api.convert(path, tmp_path / "told", to="training", level="exact", codebase="dino")
+    assert not [line for line in told.verdict.warnings if line.startswith("nothing tells")]
+
+
+def test_deit3_under_timm_s_names(tmp_path: Path) -> None:
+    """Timm calls its layer scales otherwise; the way back is to DeiT III's own names."""
+    case = BY_NAME["deit3"]
+    state = renamed(case.canonical(), "classifier", "head")
+    state["pos_embed"] = state["pos_embed"][:, 1:]
+    torch.save(tensors(state), tmp_path / "model.pth")
+    report = api.convert(tmp_path / "model.pth", tmp_path / "out", level="exact")
+    assert report.ends[0] == "DeiT III ViT (facebookresearch/deit)"
+    api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
+    assert torch.load(tmp_path / "back" / "checkpoint.pth").keys() == case.state().keys()
+
+
+def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:
+    said = {
+        f"a {title} may have these names and shapes too, and is evaluated at {size} pixels (--codebase {name})"
+        for title, size, name in (("EUPE ViT", "256×256", "eupe"), ("LingBot-Vision ViT", "512×512", "lingbot"))
+    }
+    bare = replace(BY_NAME["lingbot"], file="model.pth")
+    assert said <= set(api.plan(bare.write(tmp_path)).remarks)
+    assert not said & set(api.plan(bare.write(tmp_path), codebase="dinov3").remarks)

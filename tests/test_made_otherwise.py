@@ -1,0 +1,43 @@
+"""`verify` with other options than the conversion's names them, before what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dinoport
+from tests.command_line import DEMO, EXACT, HEADS, Run
+
+OTHERS = {
+    "checkpoint_key": ("--checkpoint-key", "student", "no such option"),
+    "num_heads": ("--num-heads", "4", "--num-heads 2"),
+    "image_size": ("--image-size", "112", "no such option"),
+    "layer_norm_eps": ("--layer-norm-eps", "1e-05", "no such option"),
+    "dtype": ("--dtype", "float16", "no such option"),
+    "pooler": ("--pooler", "none", "no such option"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("otherwise") / "out"
+    dinoport.convert(DEMO, out, num_heads=2, level="exact")
+    return out
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_differs_is_named(run: Run, folder: Path, name: str) -> None:
+    option, value, had = OTHERS[name]
+    done = run("verify", DEMO, folder, option, value, *EXACT)
+    assert done.code == 3
+    said = " ".join(done.out.split())
+    assert f"because the folder was made otherwise: {option} {value} was given, the conversion had {had}" in said
+    assert "next leave these options out, to prove the folder as it was made or convert the source again" in said
+    assert "the source changed" not in said, "nothing changed: another question was asked"
+
+
+def test_the_same_options_are_not_named(run: Run, folder: Path) -> None:
+    for options in ((), HEADS, (*HEADS, "--checkpoint-key", "teacher")):
+        done = run("verify", DEMO, folder, *options, *EXACT)
+        assert (done.code, "made otherwise" in done.out) == (0, False), done.out
