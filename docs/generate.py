@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import sys
@@ -45,7 +46,7 @@ from dinoport.networks.network import Features
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.report.models import models_page
 from dinoport.request import Request
-from dinoport.tensor import ArrayValues, TensorRef
+from dinoport.tensor import ArrayValues, TensorRef, size_text
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 80
@@ -270,7 +271,10 @@ def target(family: Family, example: Example) -> Target:
 
 def of_family(family: Family) -> Iterator[str]:
     """Published names, classes, rules, settings and preprocessing of one family."""
-    names = [f"`{model.name}`" for model in PUBLISHED if model.family == family.name and not model.refusal]
+    naming = naming_of(family.name)
+    code = naming.code if naming else None
+    listed = [model for model in PUBLISHED if model.family == family.name and not model.refusal]
+    names = [] if isinstance(code, Relative) else [f"`{model.name}`" for model in listed]
     original = f"Original: `{family.upstream}`." if family.upstream else "Original: not known."
     yield from [f"{original} Published models: {', '.join(names)}." if names else original, ""]
     others = ", ".join(n.codebase for n in NAMINGS if not n.family and n.code.FAMILY is family)
@@ -280,7 +284,9 @@ def of_family(family: Family) -> Iterator[str]:
     dropped: set[tuple[str, ...]] = set()
     for example in EXAMPLES[family.name]:
         found = target(family, example)
-        rows = [tuple(row) for row in rule_rows((*found.rules, *family.drops), example.classifier)]
+        kept = getattr(code, "wholes", {}).get(found.form, ())
+        drops = [drop for drop in family.drops if not (kept and drop.source and drop.source.template.startswith(kept))]
+        rows = [tuple(row) for row in rule_rows((*found.rules, *drops), example.classifier)]
         known = shown.setdefault(found.form, set())
         new = [row for row in rows if row not in known and row not in dropped]
         yield from [f"### {example.title}: `{found.form}`", ""]
@@ -298,7 +304,8 @@ def relative_page(naming: Naming) -> Iterator[str]:
     relative: Relative = naming.code
     family, facts, signs = relative.family, relative.facts, relative.signs
     about = (sys.modules[naming.module.partition(":")[0]].__doc__ or "").strip()
-    yield from [f"# {family.title}", "", about, "", f"`--codebase {family.name}` says that a file is one.", ""]
+    says = [f"`--codebase {family.name}` says that a file is one.", ""] if family.upstream else []
+    yield from [f"# {family.title}", "", about, "", *says]
     if relative.copies:
         yield from [f"Of several copies, `{relative.copies[0]}` is taken: {relative.why}.", ""]
     if relative.remark:
@@ -309,7 +316,7 @@ def relative_page(naming: Naming) -> Iterator[str]:
         ("keys of the file", tuple(" and ".join(sorted(keys)) for keys in signs.keys)),
         ("names in `args`", signs.arguments),
         ("what `args` or timm's config.json call the model", signs.builders),
-        ("a file's name, which is no proof", signs.files),
+        ("a file's name, which is not a proof", signs.files),
     ]
     yield from ["## Signs", ""]
     rows = [(where, ", ".join(f"`{part}`" for part in parts)) for where, parts in told if parts]
@@ -320,8 +327,59 @@ def relative_page(naming: Naming) -> Iterator[str]:
         yield from table(
             ("width", "depth", "heads"), [(str(w), str(d), str(n)) for (w, d), n in sorted(facts.heads.items())]
         )
+    yield from _published_rows(family)
+    yield from _size_rows(family)
+    yield from _measured(family)
     yield from ["## Tables", "", "`{i}` is a number, `{p}` a word such as `weight`, `{r}` all the rest of a name.", ""]
     yield from of_family(family)
+
+
+FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures" / "relatives"
+
+SIZES_OF = {
+    "deit3": ("DeiT III",),
+    "franca": ("Franca",),
+    "ijepa": ("I-JEPA",),
+    "mae": ("MAE", "Web-MAE"),
+    "moco_v3": ("MoCo v3",),
+    "msn": ("MSN",),
+    "tips": ("TIPS",),
+    "webssl_dino": ("Web-DINO",),
+}
+"""What the recorded sizes call the models of a family."""
+
+
+def _published_rows(family: Family) -> Iterator[str]:
+    models = [model for model in PUBLISHED if model.family == family.name]
+    if models:
+        yield from ["## Published models", "", "A SOURCE may be one of these names (`dinoport models`).", ""]
+        rows = [(f"`{each.name}`", size_text(each.size_bytes), each.licence, each.hub or "—") for each in models]
+        yield from table(("name", "size of the model", "licence", "on the Hub"), rows)
+
+
+def _size_rows(family: Family) -> Iterator[str]:
+    """Sizes and true heads that the genuine builders give."""
+    recorded = json.loads((FIXTURES / "sizes.json").read_text(encoding="utf-8"))
+    rows = []
+    for each in recorded:
+        if each["family"] in SIZES_OF.get(family.name, ()):
+            width, _, patch, _ = each["outside"]["patch_embed.proj.weight"]
+            cells = (width, each["depth"], each["heads"], patch, each["outside"]["pos_embed"][1])
+            rows.append((f"`{each['id'].partition('-')[2]}`", *map(str, cells)))
+    if rows:
+        yield from ["## Sizes", "", "Read off the genuine builders (`tests/fixtures/relatives/sizes.json`).", ""]
+        yield from table(("builder", "width", "depth", "heads", "patch", "rows of the table"), rows)
+
+
+def _measured(family: Family) -> Iterator[str]:
+    """The genuine code whose outputs the model is held against."""
+    recorded = json.loads((FIXTURES / "goldens.json").read_text(encoding="utf-8"))
+    own = {name: each["upstream"] for name, each in recorded.items() if each["family"] == family.name}
+    if own:
+        words = "Heads, eps and positions are held against outputs of the genuine code (`tests/fixtures/relatives`)."
+        yield from ["## Source", "", words, ""]
+        yield from (f"- {upstream}: `{name}`" for name, upstream in own.items())
+        yield ""
 
 
 def rule_rows(rules: Iterable[Rule], classifier: str | None) -> Iterator[Sequence[str]]:

@@ -39,7 +39,7 @@ GUESSED = (
     ("tips", "dinov2"), ("webssl-dino", "dinov2"), ("lingbot", "dinov3"),
     ("mae-pooled-moved", "dino"), ("simdinov2", "dinov2"), ("xray-dino", "dinov2"), ("cell-dino", "dinov2"),
 )
-"""A file that something fits, which is no proof: its own name, or its size."""
+"""A file that something fits, which is not a proof: its own name, or its size."""
 # fmt: on
 
 
@@ -160,3 +160,13 @@ def test_deit3_under_timm_s_names(tmp_path: Path) -> None:
     assert report.ends[0] == "DeiT III ViT (facebookresearch/deit)"
     api.convert(tmp_path / "out", tmp_path / "back", to="original", level="exact")
     assert torch.load(tmp_path / "back" / "checkpoint.pth").keys() == case.state().keys()
+
+
+def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:
+    said = {
+        f"a {title} may have these names and shapes too, and is evaluated at {size} pixels (--codebase {name})"
+        for title, size, name in (("EUPE ViT", "256×256", "eupe"), ("LingBot-Vision ViT", "512×512", "lingbot"))
+    }
+    bare = replace(BY_NAME["lingbot"], file="model.pth")
+    assert said <= set(api.plan(bare.write(tmp_path)).remarks)
+    assert not said & set(api.plan(bare.write(tmp_path), codebase="dinov3").remarks)

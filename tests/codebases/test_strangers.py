@@ -56,6 +56,37 @@ def test_each_is_told_by_its_own_name(title, shapes, sign) -> None:
     assert told_by == sign
 
 
+def wrapped(shapes, wrap: str) -> dict:
+    import torch
+
+    state = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    under = {name: {f"{prefix}{key}": value for key, value in state.items()} for name, prefix in PREFIXES.items()}
+    return {
+        "alone": state,
+        "module": {"state_dict": under["module"], "epoch": 1},
+        "lightning": {"state_dict": under["lightning"], "pytorch-lightning_version": "2"},
+        "teacher": {"teacher": under["teacher"], "student": under["teacher"]},
+    }[wrap]
+
+
+PREFIXES = {"module": "module.", "lightning": "model.backbone.", "teacher": "backbone."}
+
+
+@pytest.mark.parametrize("wrap", ["alone", *PREFIXES])
+def test_each_is_refused_by_its_own_name_in_any_wrapper(wrap, tmp_path) -> None:
+    """One sentence on what it is, and where to go."""
+    torch = pytest.importorskip("torch")
+    for title, shapes, _ in FOUND:
+        torch.save(wrapped(shapes, wrap), tmp_path / "model.pth")
+        with pytest.raises(UnknownModelError) as raised:
+            api.plan(tmp_path / "model.pth")
+        first = str(raised.value).splitlines()[0]
+        assert title in first, title
+        assert first.endswith(", and no model of the DINO family"), title
+        assert raised.value.cause, title
+        assert raised.value.next_step, title
+
+
 def test_every_one_of_the_table_is_told() -> None:
     told = {stranger_of(shapes, heads=True)[0].title for _, shapes, _ in FOUND}
     assert told == {stranger.title for stranger in (*STRANGERS, *HEADS)}

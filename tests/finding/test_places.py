@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dinoport.api import convert
-from dinoport.errors import PlanError, SettingError, UnknownModelError, UsageError
+from dinoport.errors import PlanError, SettingError, UsageError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
 
 MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
-HEADS = {"vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
+MODELS |= {"deep": replace(models.V2, depth=3)}
+HEADS = {"deep": {"num_heads": 1}, "vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
 
 PARTS = ("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "wrapped_model", "_model", "vision_tower")
 
@@ -122,13 +124,75 @@ def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
         convert(tmp_path / "run.ckpt", tmp_path / "out", prefix="state_dict.encoder.vit.", checkpoint_key="teacher")
 
 
-@pytest.mark.parametrize("gone", ["norm.weight", "blocks.1.mlp.fc1.bias", "pos_embed", "cls_token"])
-def test_an_incomplete_one_is_named_and_not_taken(gone: str, tmp_path) -> None:
-    tree = {name: each for name, each in state("vit", "encoder.vit.").items() if not name.endswith(f".{gone}")}
-    torch.save(tree, tmp_path / "cut.ckpt")
-    with pytest.raises((PlanError, UnknownModelError)):
-        convert(tmp_path / "cut.ckpt", tmp_path / "out", level="exact", num_heads=1)
-    assert not (tmp_path / "out").exists()
+HURT = {
+    "a tensor": ("vit", "norm.weight", None, ["norm.weight is missing"]),
+    "a bias of one block": (
+        "deep", "blocks.1.mlp.fc1.bias", None, ["blocks.1.mlp.fc1.bias is missing, though other blocks have it"]),
+    "the first of a part": (
+        "deep", "blocks.0.ls1.gamma", None, ["blocks.0.ls1.gamma is missing, though other blocks have it"]),
+    "the table": ("dinov2", "pos_embed", None, ["pos_embed is missing"]),
+    "the CLS token": ("dinov2", "cls_token", None, ["cls_token is missing"]),
+    "the patches": ("dinov3", "patch_embed.proj.weight", None, ["patch_embed.proj.weight is missing"]),
+    "the stem": ("convnext", "downsample_layers.0.0.weight", None, ["downsample_layers.0.0.weight is missing"]),
+    "a shape": ("dinov3", "norm.weight", (7,), ["norm.weight has shape (7,) where (64,) was expected"]),
+    "a shape of one block": (
+        "deep", "blocks.0.norm1.weight", (7,), ["blocks.0.norm1.weight has shape (7,) where other blocks have (64,)"]),
+}  # fmt: skip
+
+TITLES = {
+    "deep": "a DINOv2 ViT",
+    "vit": "a DINO ViT",
+    "dinov2": "a DINOv2 ViT",
+    "dinov3": "a DINOv3 ViT",
+    "convnext": "a DINOv3 ConvNeXt",
+}
+
+
+@pytest.mark.parametrize("hurt", HURT)
+def test_an_incomplete_one_is_named_and_not_taken(hurt: str, tmp_path) -> None:
+    name, gone, shape, lines = HURT[hurt]
+    tree = state(name, "encoder.vit.")
+    del tree[f"encoder.vit.{gone}"]
+    if shape:
+        tree[f"encoder.vit.{gone}"] = torch.ones(shape)
+    assert said(tree, tmp_path, **HEADS[name]) == whole_message(tmp_path, TITLES[name], lines)
+
+
+@pytest.mark.parametrize("name", ["vit", "dinov2", "dinov3"])
+def test_a_gap_between_blocks_is_one_line(name: str, tmp_path) -> None:
+    tree = {key.replace("blocks.1.", "blocks.4."): each for key, each in state(name, "encoder.vit.").items()}
+    lines = ["blocks.{1…3} is missing, though there is blocks.4"]
+    assert said(tree, tmp_path, **HEADS[name]) == whole_message(tmp_path, TITLES[name], lines)
+
+
+def said(tree: dict[str, torch.Tensor], folder: Path, **asked: object) -> str:
+    torch.save(tree, folder / "cut.ckpt")
+    with pytest.raises(PlanError) as caught:
+        convert(folder / "cut.ckpt", folder / "out", level="exact", **asked)
+    assert not (folder / "out").exists()
+    return str(caught.value)
+
+
+def whole_message(folder: Path, title: str, lines: list[str]) -> str:
+    return "\n".join(
+        [
+            f"{folder / 'cut.ckpt'} holds {title} under encoder.vit., but it is not whole",
+            *(f"  - {line}" for line in lines),
+            "  expected: every tensor of the model, each block like the others",
+            "  likely cause: the file was cut, merged or renamed, or another code than upstream's wrote it",
+            f"  try: dinoport inspect {folder / 'cut.ckpt'}",
+        ]
+    )
+
+
+def test_a_user_s_own_layer_of_the_same_name_is_none_of_the_backbone_s(tmp_path) -> None:
+    tree = {**state("vit", "model."), "norm.weight": torch.ones(12), "norm.bias": torch.ones(12)}
+    torch.save(tree, tmp_path / "run.ckpt")
+    torch.save(state("vit"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(tmp_path / "run.ckpt", tmp_path / "theirs", level="exact", num_heads=1)
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert "norm.weight" in " ".join(line.names for line in report.accounting.dropped)
 
 
 def test_what_timms_config_says_is_taken(tmp_path) -> None:

@@ -17,6 +17,7 @@ from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
+from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Told:
     naming: Naming
     setting: Setting[str] | None = None
     clues: Clues | None = None
+    remarks: tuple[str, ...] = ()
 
     def setting_beside(self, settings: Iterable[Setting[Any]]) -> Setting[str] | None:
         """The setting in which a model's own number of heads, where it is not assumed, has no other beside it."""
@@ -43,7 +45,7 @@ class Told:
 def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> Told:
     """Whose a model with the names of `naming` is. `asked` is the user's word.
 
-    Raises SettingError where that is no codebase, has other names, or contradicts a sure sign.
+    Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family for each in candidates}:
@@ -69,7 +71,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
     if naming.family != "dino" or unknown is None:
-        return Told(naming)
+        return Told(naming, remarks=tuple(_alike(naming)))
     return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
 
 
@@ -77,6 +79,17 @@ def is_untold(report: Mapping[str, Any]) -> bool:
     """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
     model, unknown = report.get("model"), naming_of(UNKNOWN)
     return isinstance(model, dict) and unknown is not None and model.get("family") == str(unknown.code.FAMILY)
+
+
+def _alike(naming: Naming) -> Iterator[str]:
+    """A word on relatives that have the very names and shapes, and take pictures of another size."""
+    own: Preprocessing = naming.code.FAMILY.preprocessing
+    for each in relatives(naming.family):
+        other: Preprocessing = each.code.family.preprocessing
+        if other.resize != own.resize and not each.code.always_told:
+            size = f"{other.resize}×{other.resize}" if other.crop is None else f"{other.resize}"
+            title, option = with_article(each.code.family.title), f"{option_of('codebase')} {each.family}"
+            yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
 
 
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:

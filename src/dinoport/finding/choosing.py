@@ -10,6 +10,7 @@ from dinoport.codebases.codebase import Naming
 from dinoport.codebases.strangers import refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
+from dinoport.finding.nearly import refuse_without_one
 from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
@@ -70,6 +71,7 @@ def choose(
         return _preferred(where, found)
     for state in chosen:
         refuse_stranger(where, state.label, state.shapes, heads=True)
+    refuse_without_one(where, chosen)
     names = list(chosen[0].tensors)
     families = [str(naming.code.FAMILY) for naming in catalogue.NAMINGS if naming.family]
     raise UnknownModelError(

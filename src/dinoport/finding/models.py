@@ -11,12 +11,14 @@ from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
+from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
+from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
@@ -39,11 +41,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels."""
+    """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels.
+
+    `prefix` is what `--prefix` takes.
+    """
 
     label: str
     notes: tuple[str, ...] = ()
     others: Mapping[str, Mapping[str, TensorRef]] | None = None
+    prefix: str = ""
 
 
 def read_model(
@@ -78,6 +84,25 @@ def read_model(
     if _is_another_class(checkpoint, found, request):
         return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
     found, told = whose(checkpoint, found, request, published, recorded)
+    try:
+        return _model_in(checkpoint, request, found, told, said, timm, head_file, claimed, weigh_heads=weigh_heads)
+    except PlanError:
+        refuse_nearly(checkpoint.where, found.state)
+        raise
+
+
+def _model_in(
+    checkpoint: Checkpoint,
+    request: Request,
+    found: Found,
+    told: Told,
+    said: Said,
+    timm: TimmConfig | None,
+    head_file: HeadFile | None,
+    claimed: frozenset[str],
+    *,
+    weigh_heads: bool,
+) -> tuple[Model, Provenance]:
     naming, state = found.naming, found.state
     ours = checkpoint.written or {}
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
@@ -148,6 +173,7 @@ def read_model(
         *(head.remarks if head else ()),
         *reading.remarks,
         *_of_wholes(wholes, decoding, request),
+        *told.remarks,
         *words,
         *_of_branches(found, request.checkpoint_key),
         *_of_the_run(checkpoint),
@@ -170,7 +196,7 @@ def read_model(
         remarks=remarks,
         heads=reading.heads,
         warnings=(*_of_gaps(checkpoint), *reading.warnings),
-    ), Provenance(state.label, state.notes, others)
+    ), Provenance(state.label, state.notes, others, full_prefix(state))
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
@@ -220,7 +246,7 @@ def _without_adapters(where: str, state: StateDict, request: Request, said: Said
 
 
 def _as_in(state: StateDict, name: str, old: str) -> str:
-    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    """A name that is not a name of the file, with what stood in front of the one that it comes from."""
     original = state.originals.get(old, old)
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
 
@@ -281,7 +307,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is believed as a whole or not at all.
+    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.

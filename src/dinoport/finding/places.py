@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dinoport.codebases import catalogue
-from dinoport.codebases.codebase import Evidence, Naming
+from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
-from dinoport.errors import DinoportError, SettingError
+from dinoport.errors import DinoportError, PlanError, SettingError
 from dinoport.finding.unwrap import ANCHORS, INNER, StateDict
 from dinoport.formats.values import byte_ranges
+from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import decode
 from dinoport.model import Wishes
 from dinoport.tensor import TensorRef
@@ -28,6 +29,8 @@ ROLES = (
 the teacher, timm evaluates the average, solo-learn and MoCo the backbone beside its momentum copy."""
 
 UNNAMED = 2
+
+NOT_PART = "is not part of this model"
 
 RANKS = {
     0: "what its framework evaluates and exports",
@@ -66,22 +69,39 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
 
 def is_complete(place: StateDict) -> bool:
     """Whether a place holds a whole network: every tensor fits its table, and none is missing."""
+    return problems_of(place) == ()
+
+
+def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
+    """What keeps a place from being a whole network, by name; None where its sizes cannot even be read."""
     naming = naming_of_names(place.tensors)
     if naming is None:
-        return False
-    shapes = {name: tensor.shape for name, tensor in place.tensors.items()}
-    wishes = Wishes(num_heads=1)
+        return None
     try:
-        found = decode(place.tensors, naming.rules(shapes, wishes), naming.code.FAMILY.drops)
-        layers = {f"{layer}.{leaf}" for layer in naming.code.FAMILY.classifiers for leaf in ("weight", "bias")}
-        if any(each.name not in place.beside and each.name not in layers for each in found.problems):
-            return False
-        evidence = Evidence(place.label, found.tensors, wishes=wishes, declared=frozenset(found.declared))
-        return not naming.code.read(evidence).problems
-    except SettingError:  # of heads, which a rotary ViT tells itself
-        return True
+        try:
+            found = _problems(place, naming, Wishes(num_heads=1))
+        except SettingError:  # a rotary ViT tells its heads itself
+            found = _problems(place, naming, Wishes())
+    except SettingError:
+        return ()
+    except PlanError as error:
+        return tuple(("", problem) for problem in error.problems) or None
     except DinoportError:
-        return False
+        return None
+    return tuple((each.name, each.what) for each in found)
+
+
+def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Problem]:
+    family = naming.code.FAMILY
+    found = decode(place.tensors, naming.rules(place.shapes, wishes), family.drops)
+    layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
+    if own := [each for each in found.problems if each.name not in place.beside and each.name not in layers]:
+        return own
+    evidence = Evidence(place.label, found.tensors, wishes=wishes, declared=frozenset(found.declared))
+    reading: Reading = naming.code.read(evidence)
+    more = found.tensors.keys() - reading.architecture.tensors().keys()
+    named = [name for name in more if not name.startswith("classifier") and name not in {*place.beside, *layers}]
+    return [*reading.problems, *(Problem(name, NOT_PART) for name in sorted(named))]
 
 
 def _order(place: StateDict) -> tuple[int, bool, str]:

@@ -267,7 +267,10 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
 
 
 def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
-    """Layers of one name that lie beside a backbone keep their whole names; where one may be its own, all stay."""
+    """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
+
+    All stay as they are where two of one shape may be the backbone's own.
+    """
     first: dict[str, _Named] = {}
     twice = {
         each.name
@@ -275,10 +278,18 @@ def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
         if (other := first.setdefault(each.name, each)) is not each
         and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
     }
-    backbones = {each.removed for each in names if each.name.endswith(ANCHORS)}
-    if not backbones or any(each.name in twice and each.removed in backbones for each in names):
+    bare = {each.removed for each in names if each.name in ANCHORS}
+    backbones = bare or {each.removed for each in names if each.name.endswith(ANCHORS)}
+    own = {each.name for each in names if each.name in twice and each.removed in backbones}
+    shapes = {(each.name, each.tensor.shape) for each in names if each.removed in backbones}
+    doubtful = any((each.name, each.tensor.shape) in shapes for each in names
+                   if each.name in own and each.removed not in backbones)  # fmt: skip
+    if not backbones or doubtful or (own and len(bare) != 1):
         return names
-    return [replace(each, name=each.full_name) if each.name in twice else each for each in names]
+    if any(each.name in own and not each.removed for each in names):  # which has no longer name to be told by
+        return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
+    theirs = {id(each) for each in names if each.name in twice and not (each.name in own and each.removed in bare)}
+    return [replace(each, name=each.full_name) if id(each) in theirs else each for each in names]
 
 
 def _is_one(tensor: TensorRef, other: TensorRef) -> bool:

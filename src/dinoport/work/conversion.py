@@ -21,6 +21,7 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.adapted import read_adapted
 from dinoport.finding.heads import HeadFile, head_file
 from dinoport.finding.models import Provenance, read_model
+from dinoport.finding.nearly import not_whole, uneven
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.adapter_folder import base_beside
 from dinoport.formats.checkpoint import Checkpoint
@@ -236,6 +237,8 @@ def prepare_opened(
         )
         problems = (*encoding.problems, *_unreadable(model, encoding.plan))
         if problems:
+            if lines := [*uneven({name: tensor.shape for name, tensor in model.tensors.items()})]:
+                raise not_whole(checkpoint.where, model.family.title, provenance.prefix, lines)
             raise refusal(checkpoint.where, model.family, provenance.label, problems)
         return Conversion(
             request=request,

@@ -142,7 +142,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
         raise UsageError(f"{line} has no source", next_step='add "source": a path, relative to the manifest')
     if target != "" and not _is_target(target):
         raise UsageError(
-            f"{line} has a target that is no name in OUT",
+            f"{line} has a target that is not a name in OUT",
             expected=f"a name without slashes, such as run7-100000, and none of {LOG} and {PAGE}",
             found=repr(target)[:200],
             next_step="leave it out, or give a name",
