@@ -45,7 +45,7 @@ class Told:
 def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> Told:
     """Whose a model with the names of `naming` is. `asked` is the user's word.
 
-    Raises SettingError where that is no codebase, has other names, or contradicts a sure sign.
+    Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family for each in candidates}:

@@ -171,7 +171,7 @@ def _misfits(start: Start, path: Path) -> Iterator[str]:
 
 def _start_of(target: Target) -> Start:
     if target.start is None:
-        raise ValueError("a target that is no start for training")
+        raise ValueError("a target that is not a start for training")
     return target.start
 
 

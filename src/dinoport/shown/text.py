@@ -96,7 +96,7 @@ def _json_escape(character: str) -> str:
 
 
 def _before_last(text: str) -> str:
-    r"""A mark behind a backslash, or a number before one: `1.` is no item as `1\.`."""
+    r"""A mark behind a backslash, or a number before one: `1.` is not an item as `1\.`."""
     return f"{text}\\" if text.isdecimal() else f"\\{text}"
 
 
