@@ -316,7 +316,7 @@ def relative_page(naming: Naming) -> Iterator[str]:
         ("keys of the file", tuple(" and ".join(sorted(keys)) for keys in signs.keys)),
         ("names in `args`", signs.arguments),
         ("what `args` or timm's config.json call the model", signs.builders),
-        ("a file's name, which is no proof", signs.files),
+        ("a file's name, which is not a proof", signs.files),
     ]
     yield from ["## Signs", ""]
     rows = [(where, ", ".join(f"`{part}`" for part in parts)) for where, parts in told if parts]

@@ -67,7 +67,7 @@ def test_the_pooler_is_left_out(site: Site) -> None:
 
     main(["--model_name", "dino_vits16", "--pytorch_dump_folder_path", "out", "--base_model"])
     with safe_open("out/model.safetensors", framework="np") as weights:
-        assert not [name for name in weights.keys() if "pooler" in name]  # noqa: SIM118  # safetensors' handle is no dict
+        assert not [name for name in weights.keys() if "pooler" in name]  # noqa: SIM118  # safetensors' handle is not a dict
 
 
 def test_the_classifier_of_a_vit_b(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

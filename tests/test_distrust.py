@@ -299,7 +299,7 @@ def test_a_strangers_config_is_bounded_before_it_is_loaded(
     monkeypatch.setattr(seeing, "_load", lambda *given, **options: pytest.fail("it was loaded"))
     monkeypatch.setattr(running.ClassRunner, "load", lambda *given: pytest.fail("it was loaded"))
     if command != "visualize" and "architectures" in fields:
-        return  # what is no class of the family has no way back at all
+        return  # what is not a class of the family has no way back at all
     run = {
         "visualize": lambda: seeing.see(folder, synthetic_picture(), 64),
         "convert --to original": lambda: convert(folder, tmp_path / "back", to="original"),

@@ -1,4 +1,4 @@
-"""Every option of every command, given its extremes: what is no value is a message, and nothing is unexpected."""
+"""Every option of every command, given its extremes: what is not a value is a message, and nothing is unexpected."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from dinoport.codebases.published_names import PUBLISHED
 from dinoport.finding import sources
 from dinoport.formats.remote import opening
 from dinoport.writing.licence import LICENCES
+from tests.codebases.relatives import BY_NAME as RELATIVES
 from tests.families.cases import CASES
 from tests.http_server import Site, serving
 from tests.published_site import published_at_home
@@ -53,6 +54,48 @@ def test_a_published_model_carries_its_licence(published: Path, tmp_path: Path) 
     assert (tmp_path / "out" / "LICENSE.md").read_text().startswith("# DINOv3 License")
     assert "LICENSE.md" in {file.name for file in report.files}
     assert "under the DINOv3 License, which binds" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "licence", "hub"),
+    [
+        ("mae_vit_base_whole", "mae-bare", "cc-by-nc-4.0", "facebook/vit-mae-base"),
+        ("deit_small_distilled_patch16_224", "deit-distilled", "apache-2.0", None),
+        ("deit_3_huge_224_21k", "deit3", "apache-2.0", None),
+        ("webssl_mae300m_full2b_224", "mae-bare", "cc-by-nc-4.0", None),
+        ("webssl_dino7b_full8b_518", "webssl-dino", "cc-by-nc-4.0", None),
+        ("moco_v3_vits16", "moco", "cc-by-nc-4.0", None),
+        ("msn_vitl7", "msn", "cc-by-nc-4.0", None),
+        ("ijepa_vith14_1k", "ijepa", "cc-by-nc-4.0", None),
+    ],
+)
+def test_a_relative_by_its_published_name(
+    name: str, case: str, licence: str, hub: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetched from where its authors offer it, it is theirs beyond doubt, and under their licence."""
+    content = RELATIVES[case].write(tmp_path).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    with published_at_home(monkeypatch, tmp_path / "torch", content, b"") as site:
+        own = next(model for model in published_names.PUBLISHED if model.name == name)
+        moved = replace(own, url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", own.url))
+        monkeypatch.setattr(published_names, "PUBLISHED", (moved,))
+        site.files[moved.url.removeprefix(f"{site.base}/")] = content
+        report = convert(name, tmp_path / "out", level="exact")
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert (card.data.license, card.data.base_model) == (licence, hub)
+    codebase = [each for each in report.settings if each.name == "codebase"]
+    assert all(each.reason == "where it was fetched from" for each in codebase)
+    assert report.ends[0].startswith(
+        {"mae-bare": "MAE", "webssl-dino": "WebSSL-DINO", "moco": "MoCo", "msn": "MSN", "ijepa": "I-JEPA"}.get(
+            case, "DeiT"
+        )
+    )
+
+
+def test_a_licence_whose_text_is_not_kept_here_is_linked() -> None:
+    for licence in LICENCES.values():
+        assert bool(licence.text) != bool(licence.link)
+        assert licence.place == (f"<{licence.link}>" if licence.link else f"`{licence.file_name}`")
 
 
 def test_from_the_cache_it_is_not_claimed_again(published: Path, tmp_path: Path) -> None:

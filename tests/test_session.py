@@ -289,7 +289,7 @@ def test_a_place_that_takes_no_files_is_not_called_busy(run: Run) -> None:
     assert (done.code, done.err) == (
         1,
         "error: out cannot be written: no such file or directory\n  where: /proc/out\n"
-        "  likely cause: this is no file system that keeps files\n  try: choose another folder\n",
+        "  likely cause: this is not a file system that keeps files\n  try: choose another folder\n",
     )
 
 

@@ -157,7 +157,7 @@ def test_a_scale_that_is_wrong_by_a_hundredth_is_rejected(tmp_path, monkeypatch)
         ({"peft_type": "LOHA"}, "carries LOHA, which is not merged here"),
         ({"init_lora_weights": "pissa"}, "carries LoRA that begins by pissa, which changes the base"),
         ({"lora_alpha": None}, "carries LoRA without a scale"),
-        ({"alpha_pattern": {"(a+)+$": 1}}, "carries LoRA with a pattern of layers that is no name"),
+        ({"alpha_pattern": {"(a+)+$": 1}}, "carries LoRA with a pattern of layers that is not a name"),
         ({"layer_replication": [[0, 1]]}, "carries LoRA with layer_replication"),
     ],
 )

@@ -39,7 +39,7 @@ GUESSED = (
     ("tips", "dinov2"), ("webssl-dino", "dinov2"), ("lingbot", "dinov3"),
     ("mae-pooled-moved", "dino"), ("simdinov2", "dinov2"), ("xray-dino", "dinov2"), ("cell-dino", "dinov2"),
 )
-"""A file that something fits, which is no proof: its own name, or its size."""
+"""A file that something fits, which is not a proof: its own name, or its size."""
 # fmt: on
 
 

@@ -195,7 +195,7 @@ def test_an_option_that_contradicts_a_folder_of_ours(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as raised:
         api.plan(tmp_path / "out", to="original", codebase="mae")
     assert str(raised.value) == (
-        f"{tmp_path / 'out'} came from a MSN ViT, as it says itself\n"
+        f"{tmp_path / 'out'} came from an MSN ViT, as it says itself\n"
         "  where: config.json: dinoport.family\n"
         "  found: `codebase=mae`\n"
         "  try: leave `codebase` out"

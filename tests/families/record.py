@@ -30,12 +30,13 @@ def load_case(case: Case, folder: Path) -> tuple[LoadingProof, Any]:
     return runner.load(), runner.model
 
 
-def outputs(model: Any) -> dict[str, formula.Array]:
+def outputs(model: Any, pixels: formula.Array | None = None) -> dict[str, formula.Array]:
     """Every tensor that a model gives for a fixed input, in float64."""
     import torch
 
     size = getattr(model.config, "image_size", 224)
-    pixels = formula.noise("pixels", (1, model.config.num_channels, size, size)).astype(np.float64)
+    if pixels is None:
+        pixels = formula.noise("pixels", (1, model.config.num_channels, size, size)).astype(np.float64)
     with torch.inference_mode():
         result = model(torch.from_numpy(pixels), output_hidden_states=True)
     found = {name: value for name, value in result.items() if isinstance(value, torch.Tensor)}

@@ -1,4 +1,4 @@
-"""What lies beside a model: nothing of a config of another run is taken, and a layer beside the backbone is no head."""
+"""What lies beside a model: no config of another run is taken, and not every layer beside the backbone is a head."""
 
 from __future__ import annotations
 

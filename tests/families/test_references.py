@@ -367,7 +367,7 @@ def test_a_dinov2_refuses_what_its_patches_do_not_divide() -> None:
 
 
 def test_a_table_that_is_no_square_is_not_resampled() -> None:
-    with pytest.raises(ValueError, match="1 and 6, which is no square"):
+    with pytest.raises(ValueError, match="1 and 6, which is not a square"):
         interpolate_table(torch.zeros(1, 7, 4), 3, 3, TO_SIZE)
 
 

@@ -175,9 +175,9 @@ def test_every_opcode_of_every_protocol_is_known():
         (b"}" + b")" * 40 + b"N", "an end within a pickle, at byte 42"),
         (b"}(" + b"N" * 33 + b"tNs.", "a tuple of more than 32 parts as a key at byte 38"),
         (b"N)R.", "a call of a NoneType at byte 3"),
-        (b"ccollections\nOrderedDict\n]R.", "arguments that are no tuple at byte 27"),
+        (b"ccollections\nOrderedDict\n]R.", "arguments that are not a tuple at byte 27"),
         (b"]Nb.", "state for a list at byte 3"),
-        (b"NN\x93.", "a name that is no text at byte 3"),
+        (b"NN\x93.", "a name that is not text at byte 3"),
     ],
 )  # fmt: skip
 def test_what_is_not_sound(data, found):

@@ -95,7 +95,7 @@ def test_bytes_without_a_dtype_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("members", "found"),
     [
-        ({"a.npy": npy(FOUR), "readme.txt": b"hello"}, "'readme.txt', which is no array"),
+        ({"a.npy": npy(FOUR), "readme.txt": b"hello"}, "'readme.txt', which is not an array"),
         ({"a.npy": b"\x93NUMPX\1\0" + npy(FOUR)[8:]}, "a.npy, which does not begin as an array"),
         ({"a.npy": npy(FOUR)[:9]}, "a.npy, which does not begin as an array"),
         ({"a.npy": npy(FOUR)[:8] + struct.pack("<H", 60_000) + npy(FOUR)[10:]}, "with a header of 60000 bytes"),

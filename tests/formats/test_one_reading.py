@@ -189,7 +189,7 @@ STEPS: dict[str, Program] = {
     "a new object with it": (name("package.Class"), b"h\xc8", b"\x85", b"\x81", b"0"),
     "items of an object": (name("package.Class"), b")", b"\x81", text("a"), b"h\xc8", b"s", b"0"),
     "an item of an object": (name("package.Class"), b")", b"\x81", b"h\xc8", b"a", b"0"),
-    "a state that is no dict": (name("package.Class"), b")", b"\x81", b"h\xc8", b"\x85", b"b", b"0"),
+    "a state that is not a dict": (name("package.Class"), b")", b"\x81", b"h\xc8", b"\x85", b"b", b"0"),
     "a call of what was made": (name("package.Class"), b")", b"R", b"h\xc8", b"\x85", b"R", b"0"),
 }
 

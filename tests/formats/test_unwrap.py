@@ -145,10 +145,10 @@ def test_a_module_that_was_pickled_whole():
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
-        ({"_parameters": 0}, "_parameters that are no dict of names"),
-        ({"_buffers": None}, "_buffers that are no dict of names"),
-        ({"_modules": ()}, "_modules that are no dict of names"),
-        ({"_modules": {1: None}}, "_modules that are no dict of names"),
+        ({"_parameters": 0}, "_parameters that are not a dict of names"),
+        ({"_buffers": None}, "_buffers that are not a dict of names"),
+        ({"_modules": ()}, "_modules that are not a dict of names"),
+        ({"_modules": {1: None}}, "_modules that are not a dict of names"),
         ({"_state_dict_hooks": {0: Opaque("function")}}, "a module whose state_dict is made in its own way: it has "
          "_state_dict_hooks"),
         ({"_state_dict_pre_hooks": ()}, "a module whose state_dict is made in its own way: it has "

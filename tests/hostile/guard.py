@@ -146,7 +146,7 @@ def is_allowed(event: str, args: tuple[object, ...], readable: list[Path], writa
 def paths_of(event: str, args: tuple[object, ...]) -> list[Path]:
     """The paths that an event is about. A relative one may be in the folder whose descriptor is the last argument."""
     paths = [Path(os.fsdecode(arg)) for arg in args if isinstance(arg, (str, bytes, os.PathLike))]
-    if event in ("open", "os.walk"):  # with arguments that are no paths
+    if event in ("open", "os.walk"):  # with arguments that are not paths
         return paths[:1]
     descriptor = args[-1]
     if not isinstance(descriptor, int) or descriptor < 0:

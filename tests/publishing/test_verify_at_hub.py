@@ -105,7 +105,7 @@ def test_a_file_that_no_conversion_writes(published: Hub, source: Path) -> None:
 def test_what_is_not_a_repository(published: Hub, source: Path, run: Run) -> None:
     for place in ("hf://datasets/owner/model", "hf://owner/model/"):
         if place.startswith("hf://datasets"):
-            with pytest.raises(UsageError, match="is no repository of models"):
+            with pytest.raises(UsageError, match="is not a repository of models"):
                 api.verify(source, place)
     with pytest.raises(HubError, match="owner/none does not exist, or is private"):
         api.verify(source, "hf://owner/none")

@@ -99,7 +99,7 @@ def test_a_mask_is_seen_in_any_picture(level: int) -> None:
     drawn = _masked(Seen(picture, 16, np.zeros((4, 5, 3)), None, False, "vit"), mask).astype(int)
     beside = abs(drawn[16:18, 40] - drawn[15, 40]).max()
     assert beside > 100
-    assert (drawn[30, 79] == level).all(), "the picture's border is no end of the mask"
+    assert (drawn[30, 79] == level).all(), "the picture's border is not an end of the mask"
     assert (drawn[0, 0] == round(level / 4)).all()
 
 

@@ -70,7 +70,7 @@ def test_the_same_bytes_come_round(case: str, tmp_path: Path) -> None:
 
 
 def test_heads_that_were_trained_are_not_taken_for_made_ones(tmp_path: Path) -> None:
-    """Heads that a conversion made are no part of the original; one trained value, and they are."""
+    """Heads that a conversion made are not part of the original; one trained value, and they are."""
     import torch
 
     source = write("dinov3", tmp_path / "weights.pth")

@@ -14,7 +14,7 @@ T = TypeVar("T", Request, Checks)
 
 
 def number(text: str) -> object:
-    """A number, where the text is one; what is no number is refused by the field."""
+    """A number, where the text is one; what is not a number is refused by the field."""
     try:
         return float(text) if set(text) & set(".eEnN") else int(text)
     except ValueError:

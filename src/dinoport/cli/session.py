@@ -66,7 +66,7 @@ def run(command: Callable[[], object], *, as_json: bool = False) -> NoReturn:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is not a reason to fail
     with watched_stdout() as stdout:
         try:
             code = _Session(stdout, as_json).code_of(command)

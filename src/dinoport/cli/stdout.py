@@ -1,4 +1,4 @@
-"""Stdout, whatever it leads to: a full disk is an error like others, and a reader that went away is none."""
+"""Stdout, whatever it leads to: a full disk is an error like others, and a reader that went away is not."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Belief:
-    """A builder that is believed, or a remark on why the one that was named is not."""
+    """A builder that is followed, or a remark on why the named one is not."""
 
     said: Said
     builder: Builder | None = None

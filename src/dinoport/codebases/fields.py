@@ -24,7 +24,7 @@ REFERENCE = re.compile(r"://|[/\\]|--|\.[A-Za-z]\w*$")
 """What a text has that may name a file, an address, a repository or a module."""
 
 MAX_PLAIN = 10_000
-"""Characters of a value as JSON: more is no setting."""
+"""Characters of a value as JSON: more is not a setting."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def head_reader(tensors: Mapping[str, TensorRef], width: int) -> Callable[[], He
 def weighed(where: str, setting: Setting[int], reading: HeadReading) -> Weighed:
     """Hold what was assumed or said against the weights.
 
-    A value that they confirm is no assumption and no mere claim any more. One that they contradict is followed all the
-    same where the user, a config or the file says it, and refused with a SettingError where nobody does.
+    A value that they confirm is neither assumed nor merely claimed any more. One that they contradict is still followed
+    where the user, a config or the file says it, and refused with a SettingError where nobody does.
     """
     found = reading.found
     if found is None:

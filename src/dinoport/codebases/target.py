@@ -25,7 +25,7 @@ class Target:
     does, at every size. `others` are forms that hold the same, and `since` is the first library that has the form,
     where an older one that is supported has not. `pooler` says that it was given one. `preprocessing` is None where the
     form has no transform. `anew` are canonical tensors that the form has otherwise, though it computes the same:
-    computed from the model's. `start` is what a start for training is beside that, `hub_entry` what of torch.hub takes
+    computed from the model's. `start` is what else a start for training has, `hub_entry` what of torch.hub takes
     a file of the form, `file` what that is called once it is written.
     """
 

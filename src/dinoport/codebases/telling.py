@@ -17,6 +17,7 @@ from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
+from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Told:
 def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> Told:
     """Whose a model with the names of `naming` is. `asked` is the user's word.
 
-    Raises SettingError where that is no codebase, has other names, or contradicts a sure sign.
+    Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family for each in candidates}:
@@ -87,10 +88,8 @@ def _alike(naming: Naming) -> Iterator[str]:
         other: Preprocessing = each.code.family.preprocessing
         if other.resize != own.resize and not each.code.always_told:
             size = f"{other.resize}×{other.resize}" if other.crop is None else f"{other.resize}"
-            yield (
-                f"a {each.code.family.title} may have these names and shapes too, and is evaluated at {size} pixels "
-                f"({option_of('codebase')} {each.family})"
-            )
+            title, option = with_article(each.code.family.title), f"{option_of('codebase')} {each.family}"
+            yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
 
 
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:

@@ -24,6 +24,7 @@ from dinoport.mapping.plan import Plan, Step
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
+from dinoport.shown.text import with_article
 
 HAS_CARD = False
 
@@ -57,7 +58,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     module = TRAINERS.get(model.family.name)
     if module is None:
         raise UnknownModelError(
-            f"no trainer is known for a {model.family.title}",
+            f"no trainer is known for {with_article(model.family.title)}",
             expected="a model of facebookresearch/dino, dinov2 or dinov3",
             found=str(model.family),
             next_step="`to='original'` writes it under the names of the code that it came from",
@@ -170,7 +171,7 @@ def _misfits(start: Start, path: Path) -> Iterator[str]:
 
 def _start_of(target: Target) -> Start:
     if target.start is None:
-        raise ValueError("a target that is no start for training")
+        raise ValueError("a target that is not a start for training")
     return target.start
 
 

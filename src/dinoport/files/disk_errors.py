@@ -47,7 +47,7 @@ def disk_error(error: OSError, path: Path, needed_bytes: int = 0) -> FolderError
     code = errno.errorcode.get(error.errno or 0, "")
     cause, next_step = _CAUSES.get(code, (None, "choose a folder on another disk"))
     if code == "ENOENT" and path.parent.is_dir():
-        cause, next_step = "this is no file system that keeps files", "choose another folder"
+        cause, next_step = "this is not a file system that keeps files", "choose another folder"
     reason = error.strerror or str(error)
     sizes: dict[str, str | None] = {}
     if code in ("ENOSPC", "EDQUOT") and needed_bytes:

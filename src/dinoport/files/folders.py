@@ -47,7 +47,7 @@ class LocalFolder:
         return str(self._path / name)
 
     def open(self, name: str) -> ByteSource:
-        """Raises CheckpointError for a link that leaves the folder, and for what is no file."""
+        """Raises CheckpointError for a link that leaves the folder, and for what is not a file."""
         refuse_leaving(self._path / name, self._path)
         return LocalFile(self._path / name)
 

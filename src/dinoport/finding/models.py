@@ -246,7 +246,7 @@ def _without_adapters(where: str, state: StateDict, request: Request, said: Said
 
 
 def _as_in(state: StateDict, name: str, old: str) -> str:
-    """A name that is no name of the file, with what stood in front of the one that it comes from."""
+    """A name that is not a name of the file, with what stood in front of the one that it comes from."""
     original = state.originals.get(old, old)
     return original[: len(original) - len(old)] + name if original.endswith(old) else name
 
@@ -307,7 +307,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is believed as a whole or not at all.
+    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.

@@ -122,7 +122,7 @@ def locate(
 
 
 def _only_match(path: Path) -> Path:
-    """The file that a pattern stands for, as a shell would have put it; a path that is none stays as it is.
+    """The file that a pattern stands for, as a shell would have put it; any other path stays as it is.
 
     Raises CheckpointError where several match: nothing says which one is meant.
     """
@@ -137,7 +137,7 @@ def _only_match(path: Path) -> Path:
 
 
 def _refuse_hub_name(source: str, path: Path) -> None:
-    """Raise CheckpointError for what is no path here, and has the form of a name on the Hub: `owner/name`."""
+    """Raise CheckpointError for what is not a path here, and has the form of a name on the Hub: `owner/name`."""
     is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) and path.suffix.lower() not in FILE_ENDINGS
     if is_name and not path.parent.exists():
         raise CheckpointError(

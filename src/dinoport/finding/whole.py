@@ -17,7 +17,7 @@ MAX_SHARING = 8
 """How many times the file's size its tensors may take together; tied weights and kept copies come to two."""
 
 SMALL_BYTES = 64 * 1024 * 1024
-"""What tensors may take in any case: an expanded buffer in a small file is no attack."""
+"""What tensors may take in any case: an expanded buffer in a small file is not an attack."""
 
 SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""

@@ -54,7 +54,7 @@ class Live(str):
         return live
 
     def open(self) -> Checkpoint:
-        """The tensors by reference. Raises CheckpointError for what is no plain tensor."""
+        """The tensors by reference. Raises CheckpointError for what is not a plain tensor."""
         source = LiveBytes(str(self), self.state)
         remark = f"{self}, as the safetensors file that it would be: sha256 {source.sha256}"
         return Checkpoint(
@@ -155,7 +155,7 @@ def _flat(tensor: Any) -> Any:
 def _spec(where: str, name: object, value: Any) -> TensorSpec:
     """Name, dtype and shape of a tensor. Raises CheckpointError for what is not a plain one."""
     if not isinstance(name, str):
-        raise _not_plain(where, short_text(name), "a key that is no name")
+        raise _not_plain(where, short_text(name), "a key that is not a name")
     if isinstance(value, np.ndarray):
         dtype: np.dtype[Any] | None = value.dtype.newbyteorder("=")
         shape = value.shape

@@ -141,12 +141,12 @@ class Deinterleave(Rows):
 class PadColumns(Rows):
     """Columns, and as many zeros behind them: a classifier over one feature in a class that gives it two.
 
-    Going back, a value that is no zero there makes the whole NaN: the classifier looks at what the original does not.
+    Going back, a value that is not zero there makes the whole NaN: the classifier looks at what the original does not.
     """
 
     def target_shape(self, source: Shape) -> Shape:
         if len(source) != 2:
-            raise ShapeMismatchError(f"{shape_text(source)} is no matrix")
+            raise ShapeMismatchError(f"{shape_text(source)} is not a matrix")
         return (source[0], 2 * source[1])
 
     def source_shape(self, target: Shape) -> Shape:
@@ -180,13 +180,13 @@ class DropClsRow(Rows):
 
     def target_shape(self, source: Shape) -> Shape:
         if len(source) != 3 or source[1] < 2:
-            raise ShapeMismatchError(f"{shape_text(source)} is no table with a row for the CLS token")
+            raise ShapeMismatchError(f"{shape_text(source)} is not a table with a row for the CLS token")
         return (source[1] - 1, source[2]) if self.flat else (source[0], source[1] - 1, source[2])
 
     def source_shape(self, target: Shape) -> Shape:
         whole = (1, *target) if self.flat else target
         if len(whole) != 3 or whole[0] != 1:
-            raise ShapeMismatchError(f"{shape_text(target)} is no position table")
+            raise ShapeMismatchError(f"{shape_text(target)} is not a position table")
         return (1, whole[1] + 1, whole[2])
 
     def granule(self, source: Shape) -> int:

@@ -26,7 +26,7 @@ def interpolate_table(
     side = isqrt(table.shape[1] - first)
     if side * side != table.shape[1] - first:
         raise ValueError(
-            f"a position table of {table.shape[1]} rows: {first} and {table.shape[1] - first}, which is no square"
+            f"a position table of {table.shape[1]} rows: {first} and {table.shape[1] - first}, which is not a square"
         )
     patches = table[:, first:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     if interpolation.offset:

@@ -62,7 +62,7 @@ def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
     """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark,
     the largest bright: without the few patches that outshine the rest.
 
-    Raises FolderError, before anything is written, where `folder` is none or a picture's name there is a link.
+    Raises FolderError, before anything is written, where `folder` is not a folder or a picture's name there is a link.
     """
     pictures: dict[str, Array] = {"picture.png": seen.picture}
     if seen.attention is not None:
@@ -110,7 +110,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """What a link leads to is no picture of ours to write over."""
+    """What a link leads to is not a picture of ours to write over."""
     links = [name for name in names if (folder / name).is_symlink()]
     if links:
         raise FolderError(
@@ -151,7 +151,7 @@ def _masked(seen: Seen, mask: Array) -> Array:
 
 
 def _edge(inside: Array) -> Array:
-    """The pixels of a mask beside its end, along a line of EDGE_PIXELS; the picture's border is no end."""
+    """The pixels of a mask beside its end, along a line of EDGE_PIXELS; the picture's border is not an end."""
     rows, columns = inside.shape
     padded = np.pad(inside, EDGE_PIXELS, mode="edge")
     steps = range(2 * EDGE_PIXELS + 1)

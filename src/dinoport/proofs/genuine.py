@@ -120,7 +120,7 @@ def _refuse_offline() -> None:
 def prove(reference: Reference, case: Comparison, beside: Container[str], images: Any) -> GenuineProof:
     """Build the genuine model, give it the original's weights, and compare on `images` in float64.
 
-    `beside` are the names of tensors that are no part of the backbone that it builds. Raises CheckpointError where the
+    `beside` are the names of tensors that are not part of the backbone that it builds. Raises CheckpointError where the
     code cannot be run; a model that does not take the weights is a failed proof.
     """
     import torch

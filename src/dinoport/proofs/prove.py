@@ -205,7 +205,7 @@ def _unprocessed(case: Case) -> str:
 
 
 def _is_beside(case: Case, name: str) -> bool:
-    """Whether a tensor is no part of the backbone: a classifier, or what the target has no place for."""
+    """Whether a tensor is not a part of the backbone: a classifier, or what the target has no place for."""
     step = case.target.model.decoding.steps.get(name)
     dropped = any(not claim.rule.targets for claim in claims_of_source(name, case.rules))
     return name.startswith("classifier.") or dropped or step is None

@@ -12,7 +12,7 @@ from dinoport.report.text import entry
 class Standing:
     """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for.
 
-    `trusts` says whose hashes were believed, where they were not computed here; `commit` is that of a repository.
+    `trusts` says whose hashes were taken, where they were not computed here; `commit` is that of a repository.
     """
 
     where: str

@@ -346,7 +346,7 @@ def graph_lines(found: ExportedProof) -> list[str]:
         lines.append(f"in no form of the original, and no matrix of its: {', '.join(_few(found.remaining))}")
     if found.runtime_difference:
         judged = "passed" if found.runtime_difference.relative <= RUNTIME_GATE else "failed"
-        limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is no proof of equality"
+        limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is not a proof of equality"
         judged = "measured" if found.rounds else judged
         differ = f"outputs differ by {figure(found.runtime_difference.relative)}"
         lines.append(f"{found.runtime} {judged}: {differ}, {limit}")

@@ -28,7 +28,7 @@ def is_at_hub(source: str | Path) -> bool:
 def shown_address(url: str) -> str:
     """The address without user, password, query and fragment: a signed URL's query is as good as a password.
 
-    It says something of what is no sound address too, and of a chain of addresses the first part alone.
+    It says something of what is not a sound address too, and of a chain of addresses the first part alone.
     """
     scheme, is_whole, rest = url.partition("://")
     if not is_whole:

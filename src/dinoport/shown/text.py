@@ -96,5 +96,13 @@ def _json_escape(character: str) -> str:
 
 
 def _before_last(text: str) -> str:
-    r"""A mark behind a backslash, or a number before one: `1.` is no item as `1\.`."""
+    r"""A mark behind a backslash, or a number before one: `1.` is not an item as `1\.`."""
     return f"{text}\\" if text.isdecimal() else f"\\{text}"
+
+
+SPOKEN_WITH_A_VOWEL = ("iBOT", "I-JEPA", "MAE", "MSN", "XRay")
+
+
+def with_article(title: str) -> str:
+    """`a DINO ViT`, `an MAE ViT`."""
+    return f"an {title}" if title.startswith(SPOKEN_WITH_A_VOWEL) else f"a {title}"

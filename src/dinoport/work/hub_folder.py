@@ -56,12 +56,12 @@ class HubFolder:
 def hub_folder(address: str, on_progress: Progress) -> HubFolder:
     """Look up which commit an address means, and what is listed there.
 
-    Raises UsageError for what is no repository of models, HubError for what the Hub refuses.
+    Raises UsageError for what is not a repository of models, HubError for what the Hub refuses.
     """
     place = hub_file(address)
     if place is None or place.kind is not None:
         raise UsageError(
-            f"{address} is no repository of models",
+            f"{address} is not a repository of models",
             expected="hf://owner/name, or hf://owner/name@revision",
             next_step="give the address of the repository that the folder was published as",
         )

@@ -1,7 +1,7 @@
 """Whether the files of a folder, beside the tensors, are what a conversion of this source writes.
 
 Every byte of a folder is held by something: weights, configs and the card by the hashes in dinoport.json, dinoport.json
-by its own. A hash tells what was damaged or edited by hand. It is no signature: who forges the file can forge the hash.
+by its own. A hash tells what was damaged or edited by hand. It is not a signature: a forger forges the hash too.
 So whatever can be computed again from the source is computed again, and compared.
 """
 

@@ -176,7 +176,7 @@ def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """A start for training: its table is the one way to name its tensors, wherever in the file they stand."""
     start = conversion.target.start
     if start is None:
-        raise ValueError("a target that is no start for training")
+        raise ValueError("a target that is not a start for training")
     tensors, problems = tensors_in(start, written.tree)
     decoding = decode(tensors, conversion.target.rules)
     decoding = replace(decoding, problems=(*problems, *decoding.problems))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
-from dinoport.shown.text import shown_markdown
+from dinoport.shown.text import shown_markdown, with_article
 from dinoport.writing.licence import Licence
 
 UNKNOWN_LICENCE = "The licence is that of the original weights; this conversion does not know it and adds no terms."
@@ -49,7 +49,7 @@ def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
     lines = [
         f"# {shown_markdown(facts.folder)}",
         "",
-        f"A {whose} as `{target.form}` of {writing.OWNER}, converted by dinoport.",
+        f"A{with_article(whose)[1:]} as `{target.form}` of {writing.OWNER}, converted by dinoport.",
         "",
         f"**Verdict: {shown_markdown(facts.verdict)}.** Figures and hashes are in `dinoport.json`.",
         "",

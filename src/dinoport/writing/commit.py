@@ -99,8 +99,8 @@ class Workspace:
 def _merge(made: Path, folder: Path) -> None:
     """Move every file of `made` into `folder`, over its namesakes.
 
-    Without its config Transformers loads nothing: it goes first and comes last, so that a merge cut short is no mixture
-    that loads. Raises FolderError, before anything is moved, for what must not be replaced.
+    Without its config Transformers loads nothing: it goes first and comes last, so that a merge
+    cut short leaves no mixture that loads. Raises FolderError, before anything is moved, for what must not be replaced.
     """
     names = sorted(path.name for path in made.iterdir())
     hiding = [WEIGHTS[0]] if INDEXES[0] in names and WEIGHTS[0] not in names else []

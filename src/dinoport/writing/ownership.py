@@ -1,7 +1,7 @@
 """Which files of a folder dinoport or Transformers wrote, told by what is in them: nothing else is deleted or replaced.
 
 A name alone says little: other programs keep a config.json, and people a README.md. Links, folders and whatever else
-is no plain file were written by neither.
+is not a plain file were written by neither.
 """
 
 from __future__ import annotations

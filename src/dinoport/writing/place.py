@@ -150,7 +150,7 @@ def is_of_a_model(folder: Path) -> bool:
 def refuse_overlap(source: Path, target: Path) -> None:
     """Raise FolderError where writing `target` would replace or change `source`, by whatever path they are named.
 
-    A source that is no path (a published name, a URL) overlaps with nothing.
+    A source that is not a path (a published name, a URL) overlaps with nothing.
     """
     source, target = Path(os.path.realpath(source)), Path(os.path.realpath(target))
     if not source.exists():

@@ -42,7 +42,7 @@ def written() -> Iterator[tuple[str, TorchFile]]:
                 warnings.simplefilter("ignore")
                 try:
                     torch.save(value, file, **options)
-                except Exception:  # noqa: S112 - persistent ids are no text, which protocol 0 wants
+                except Exception:  # noqa: S112 - persistent ids are not text, which protocol 0 wants
                     continue
             yield f"{form} {content}", taken_apart(file.getvalue())
 

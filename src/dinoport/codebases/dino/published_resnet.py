@@ -6,7 +6,7 @@ from dinoport.codebases.dino.published import BASE, LICENCE
 from dinoport.codebases.published import Published
 
 RUNNING_STATISTICS = 53_120
-"""Of 53 batch norms: numbers in the file that are no parameters."""
+"""Of 53 batch norms: numbers in the file that are not parameters."""
 
 PUBLISHED = (
     Published(

@@ -153,7 +153,7 @@ def _key(name: str, *, distributed: bool) -> Key:
 
 
 def _lost(model: Model, config: RunConfig | None) -> tuple[str, ...]:
-    """What a folder of Transformers has lost of the model; a config that asks for its norm is believed."""
+    """What a folder of Transformers has lost of the model; a config that asks for its norm is followed."""
     wants = config.flag("student.untie_global_and_local_cls_norm") if config else None
     return model.lost if wants is None else (NORM_OF_LOCAL_CROPS,) if wants else ()
 

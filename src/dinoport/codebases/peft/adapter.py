@@ -95,7 +95,7 @@ def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> floa
     for pattern, own in patterns.items() if isinstance(patterns, Mapping) else ():
         if not PLAIN.fullmatch(str(pattern)):
             raise not_merged(
-                where, "LoRA with a pattern of layers that is no name", f"alpha_pattern in {CONFIG}: {pattern}"
+                where, "LoRA with a pattern of layers that is not a name", f"alpha_pattern in {CONFIG}: {pattern}"
             )
         if f".{layer}".endswith(f".{pattern}"):
             alpha = own

@@ -20,7 +20,7 @@ DROPS = (*OF_DINOV3, drop("projectors.{r}", because=PROJECTORS))
 
 
 def guesses(clues: Clues) -> str | None:
-    """A width of 192, which no published DINOv3 has; it is no proof."""
+    """A width of 192, which no published DINOv3 has; it is not a proof."""
     return "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
 
 

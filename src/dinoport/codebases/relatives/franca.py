@@ -19,7 +19,7 @@ BASE = (768, 12)
 
 
 def guesses(clues: Clues) -> str | None:
-    """SwiGLU in a size that DINOv2 publishes with a plain MLP, which is no proof."""
+    """SwiGLU in a size that DINOv2 publishes with a plain MLP, which is not a proof."""
     gated = "blocks.0.mlp.w12.weight" in clues.shapes
     return "SwiGLU in the size of a Franca" if gated and clues.size == BASE else None
 

@@ -17,7 +17,7 @@ GIANT = (1536, 40)
 
 
 def guesses(clues: Clues) -> str | None:
-    """The giant's size without biases, of which DINOv3 published no model; it is no proof."""
+    """The giant's size without biases, of which DINOv3 published no model; it is not a proof."""
     plain = "blocks.0.attn.qkv.bias" not in clues.shapes
     return "the size of LingBot-Vision's giant, without biases" if plain and clues.size == GIANT else None
 

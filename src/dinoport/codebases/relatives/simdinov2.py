@@ -11,7 +11,7 @@ from dinoport.networks.preprocessing import DINOV2_EVALUATION
 
 
 def guesses(clues: Clues) -> str | None:
-    """A projection head that ends in its bottleneck, or was cut there, so it is no proof."""
+    """A projection head that ends in its bottleneck, or was cut there, so it is not a proof."""
     own = "dino_head.mlp.0.weight" in clues.shapes
     last = any(name.startswith("dino_head.last_layer") for name in clues.shapes)
     return "a projection head without a last layer" if own and not last else None

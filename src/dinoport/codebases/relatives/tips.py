@@ -22,7 +22,7 @@ RAW = Preprocessing(
 
 
 def guesses(clues: Clues) -> str | None:
-    """Exactly one register, which no published DINOv2 has; it is no proof."""
+    """Exactly one register, which no published DINOv2 has; it is not a proof."""
     registers = clues.shapes.get("register_tokens", ())
     return "exactly one register" if len(registers) == 3 and registers[1] == 1 else None
 

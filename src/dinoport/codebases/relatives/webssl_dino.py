@@ -21,7 +21,7 @@ EVALUATED = replace(EVALUATION, reason="as in WebSSL's README")
 
 
 def guesses(clues: Clues) -> str | None:
-    """SwiGLU in a size that DINOv2 does not have, or with a table for 224 pixels, which is no proof."""
+    """SwiGLU in a size that DINOv2 does not have, or with a table for 224 pixels, which is not a proof."""
     gated = "blocks.0.mlp.w12.weight" in clues.shapes
     rows = clues.shapes.get("pos_embed", (0, 0))[1]
     known = clues.size in HEADS or (clues.size in SMALLER and rows == 257)

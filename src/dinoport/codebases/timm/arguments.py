@@ -70,7 +70,7 @@ OF_ARCHITECTURE = {
 
 
 def refuse_unlike(where: str, arguments: Mapping[str, object], architecture: object) -> None:
-    """Raise SettingError where the arguments are another model's: then nothing else that they say can be believed."""
+    """Raise SettingError where the arguments are another model's: then nothing else that they say counts."""
     stated = {name: arguments[name] for name in OF_ARCHITECTURE if type(arguments.get(name)) is int}
     own = {name: getattr(architecture, OF_ARCHITECTURE[name], value) for name, value in stated.items()}
     if unlike := [name for name in stated if stated[name] != own[name]]:

@@ -85,6 +85,6 @@ def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef],
 
 
 def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:
-    """The table of a backbone; `positions` is the rule of its table where that is no copy."""
+    """The table of a backbone; `positions` is the rule of its table where that is not a copy."""
     feed_forward = SWIGLU if gated else MLP
     return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dinoport.errors import UnknownModelError
 from dinoport.model import Model
 from dinoport.networks.network import Features
+from dinoport.shown.text import with_article
 
 
 def refuse_head(model: Model) -> None:
@@ -28,8 +29,8 @@ def refuse_tokens(model: Model, *, usual: bool) -> None:
     """Raise UnknownModelError for a ViT without a CLS token or a final norm, or with a token for distillation."""
     if not usual:
         raise UnknownModelError(
-            f"{model.where} cannot be written for timm: a {model.family.title} has other tokens, or another norm, than "
-            "the builders that are known here",
+            f"{model.where} cannot be written for timm: {with_article(model.family.title)} has other tokens, or "
+            "another norm, than the builders that are known here",
             next_step="`to='transformers'`",
         )
 

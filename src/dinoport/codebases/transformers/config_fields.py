@@ -188,7 +188,7 @@ def _fits_stages(class_name: str, name: str, config: Mapping[str, object]) -> bo
 
 
 def _places(stages: list[str], values: object, *, by_index: bool) -> list[int]:
-    """Of names or indices of stages, in order and each once; empty for what is none."""
+    """Of names or indices of stages, in order and each once; empty for anything else."""
     found = []
     for value in values if isinstance(values, list) else []:
         if isinstance(value, str) and value in stages and not by_index:

@@ -15,6 +15,7 @@ from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
 from dinoport.request import Request
+from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
         return replace(chosen[0], others=others)
     if found:
         raise SettingError(
-            f"{request.class_name} does not compute this model, a {model.family.title}",
+            f"{request.class_name} does not compute this model, {with_article(model.family.title)}",
             expected=", ".join(each.form for each in found),
             found=f"`class_name={request.class_name}`",
             next_step="leave `class_name` out",
@@ -164,7 +165,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     if problems:
         raise problems[0]
     raise UnknownModelError(
-        f"no class of Transformers computes this model, a {model.family.title}",
+        f"no class of Transformers computes this model, {with_article(model.family.title)}",
         found=str(architecture),
         next_step="dinoport inspect, which says what the file holds",
     )

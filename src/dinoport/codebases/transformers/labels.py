@@ -70,7 +70,7 @@ def _read(path: str) -> object:
 
 
 def _content(path: str) -> bytes:
-    """A file's bytes. Raises CheckpointError for what is no file, ValueError for one that is too large."""
+    """A file's bytes. Raises CheckpointError for what is not a file, ValueError for one that is too large."""
     file = LocalFile(Path(path))
     try:
         if file.size_bytes > MAX_FILE_BYTES:

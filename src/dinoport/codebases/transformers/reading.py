@@ -23,6 +23,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
+from dinoport.shown.text import with_article
 from dinoport.tensor import TensorRef, dtype_name
 
 BEYOND = "no part of the features"
@@ -86,7 +87,7 @@ def read_folder(
     reading = code.read(evidence)
     if reading.architecture.network.name != form.network:
         raise UnknownModelError(
-            f"{where} says that its {name} came from a {code.FAMILY.title}, which is another network",
+            f"{where} says that its {name} came from {with_article(code.FAMILY.title)}, which is another network",
             where="config.json: dinoport.family",
             next_step="remove the field dinoport from config.json",
         )
@@ -127,7 +128,7 @@ def _whose(
         return Told(recorded)
     if recorded is not None:
         raise SettingError(
-            f"{where} came from a {recorded.code.FAMILY.title}, as it says itself",
+            f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
             where="config.json: dinoport.family",
             found=f"`codebase={asked}`",
             next_step="leave `codebase` out",
@@ -159,7 +160,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     ]
     if findings:
         raise SettingError(
-            f"{where} says in its config.json what a {model.family.title} does not compute",
+            f"{where} says in its config.json what {with_article(model.family.title)} does not compute",
             where="config.json",
             expected=", ".join(f"{each.field} = {each.ours!r}" for each in findings),
             found=", ".join(f"{each.field} = {each.theirs!r}" for each in findings),

@@ -49,7 +49,7 @@ def is_resnet(shapes: Mapping[str, Shape]) -> bool:
 
 
 def classifier_beside(prefix: str, names: Collection[str], *, whole: bool) -> str | None:
-    """Where a class keeps its classifier, whose backbone is below `prefix`; None where it is no class with one.
+    """Where a class keeps its classifier, whose backbone is below `prefix`; None where it is not a class with one.
 
     The class is told by what stands beside the backbone: its classifier and nothing else. A module of the user's own
     may look so too, but not in a file that is a `whole` state dict of its own.

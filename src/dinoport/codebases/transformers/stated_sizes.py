@@ -53,7 +53,7 @@ def refuse_larger(where: str, config: Mapping[str, object], tensors: Mapping[str
 
 
 def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
-    """What in a config, in words, is larger than its weights, or is no size at all."""
+    """What in a config, in words, is larger than its weights, or is not a size at all."""
     class_name = class_name_of(config)
     if class_name not in FIELDS:
         return
@@ -68,7 +68,7 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
         large = not unfit and _is_large(name, value, config, limit, len(tensors))
         sound = sound and not unfit and not large
         if unfit:
-            yield f"{name} = {_short(value)}, which is no size"
+            yield f"{name} = {_short(value)}, which is not a size"
         elif large and name in LAYERS:
             yield f"{name} = {_short(value)}, with {len(tensors)} tensors"
         elif large:

@@ -1,4 +1,4 @@
-"""ViTMAEForPreTraining: a whole MAE, encoder and decoder. It hides patches at random, so it is no class for features.
+"""ViTMAEForPreTraining: a whole MAE, encoder and decoder. It hides patches at random: not a class for features.
 
 Transformers 5 saves the decoder's layers as `decoder.decoder_encoder.layer` and loads either name; 4.57 knows
 `decoder.decoder_layers` alone, and makes up a decoder where it does not find it. So that name is written.

@@ -12,7 +12,7 @@ WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before each further try. It starts anew once enough bytes have come."""
 
 ENOUGH_BYTES = 4 * 1024
-"""What has to come for a failure not to be counted with those before: many answers of a byte are no progress."""
+"""What has to come for a failure not to be counted with those before: many answers of a byte are not progress."""
 
 WAITS_FOR_ANSWER, WAITS_WHEN_SLOW = 2, 1
 """How many of these waits are spent on a server that cannot be reached at all, and on one that is too slow."""

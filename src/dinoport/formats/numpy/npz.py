@@ -56,7 +56,7 @@ def read_npz(source: ByteSource) -> dict[str, TensorRef]:
     records = read_directory(source, deflated=True)
     strangers = [name for name in records if not name.endswith(SUFFIX) or not is_name(name.removesuffix(SUFFIX))]
     if strangers:
-        raise _broken(source, f"{short_text(strangers[0])}, which is no array", "arrays alone, each NAME.npy")
+        raise _broken(source, f"{short_text(strangers[0])}, which is not an array", "arrays alone, each NAME.npy")
     unpacked = sum(record.size_bytes for record in records.values())
     if unpacked > MAX_UNPACKED * source.size_bytes + SMALL_BYTES:
         raise _broken(source, f"{unpacked} bytes, packed into {source.size_bytes}", "what weights unpack to")

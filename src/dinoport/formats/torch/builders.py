@@ -74,7 +74,7 @@ def builders(where: str) -> dict[str, Builder]:
 
 def _sequence(values: object) -> Sequence[object]:
     if not isinstance(values, (list, tuple)):
-        raise ValueError("items that are no list")
+        raise ValueError("items that are not a list")
     return values
 
 
@@ -92,20 +92,20 @@ def _is_large(value: object) -> bool:
 
 def _device(kind: str, index: int = 0) -> Opaque:
     if not DEVICE.fullmatch(kind) and kind != "meta":
-        raise ValueError("a device that is none")
+        raise ValueError("a wrong device")
     return Opaque("torch.device", (kind, index))
 
 
 def _layout(name: str) -> Opaque:
     if name not in LAYOUTS:
-        raise ValueError("a layout that is none")
+        raise ValueError("a wrong layout")
     return Opaque("torch.layout", (name,))
 
 
 def _size(sizes: object = ()) -> tuple[object, ...]:
     found = tuple(_sequence(sizes))
     if not are_sizes(found):
-        raise ValueError("sizes that are none")
+        raise ValueError("wrong sizes")
     return found
 
 
@@ -136,7 +136,7 @@ def _is_callable(name: str) -> bool:
 def _counter(counts: object = None) -> OrderedDict[object, object]:
     """A Counter of a dict; that of a list would count what is in it."""
     if counts is not None and not isinstance(counts, dict):
-        raise ValueError("counts that are no dict")
+        raise ValueError("counts that are not a dict")
     return OrderedDict(counts or {})
 
 

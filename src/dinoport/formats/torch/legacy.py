@@ -33,7 +33,7 @@ READ_BYTES = (256 * 1024, 2 * 1024 * 1024, MAX_PICKLES_BYTES)
 def read_torch_legacy(source: ByteSource) -> object:
     """The objects in a legacy torch file, with TensorRefs for tensors. Reads the pickles only.
 
-    Raises CheckpointError; a bare pickle, which is no torch file, is refused after its globals were looked at.
+    Raises CheckpointError; a bare pickle, which is not a torch file, is refused after its globals were looked at.
     """
     for size_bytes in READ_BYTES[:-1]:
         with suppress(_MoreWantedError):

@@ -49,7 +49,7 @@ def module_state_dict(module: Opaque) -> dict[str, TensorRef]:
             raise ValueError(f"two tensors of the name {min(twice)[:100]}")
         found |= named
         if not all(child is None or is_module(child) for child in modules.values()):
-            raise ValueError(f"a module within {prefix or 'a module'} that is no module")
+            raise ValueError(f"a module within {prefix or 'a module'} that is not a module")
         pending += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(list(modules.items()))]
     return found
 
@@ -79,7 +79,7 @@ def _own_tensors(state: Mapping[str, object]) -> dict[str, TensorRef]:
 def _children(state: Mapping[str, object], kind: str) -> Mapping[str, object]:
     children = state.get(kind)
     if not isinstance(children, dict) or not all(isinstance(name, str) for name in children):
-        raise ValueError(f"{kind} that are no dict of names")
+        raise ValueError(f"{kind} that are not a dict of names")
     return children
 
 
@@ -101,7 +101,7 @@ def deciding(class_name: str, value_of: Callable[[str, None], object]) -> dict[s
 
 
 def unread_parts(tree: object) -> Iterator[tuple[str, str]]:
-    """Objects in the dicts of a file that hold tensors and are no modules: where each lies, and what it is."""
+    """Objects in the dicts of a file that hold tensors and are not modules: where each lies, and what it is."""
     pending, seen = [("", tree, 0)], set[int]()
     while pending:
         path, node, depth = pending.pop()

@@ -128,7 +128,7 @@ class PickleMachine:
     def _called(self, function: object, args: object) -> object:
         """What stands for `function(*args)`."""
         if not isinstance(args, tuple):
-            raise self.broken("arguments that are no tuple")
+            raise self.broken("arguments that are not a tuple")
         if isinstance(function, Opaque):
             return self._unknown(Opaque(function.name, args), function)
         if not isinstance(function, Global):
@@ -150,7 +150,7 @@ class PickleMachine:
         if not isinstance(args, tuple) or not isinstance(kind, Global):
             raise self.broken(f"a new {type(kind).__name__}")
         if not is_class(kind.name) or (kind.name in self._builders and "._" in kind.name):
-            raise self.broken(f"a new {kind.name}, which is no class,")
+            raise self.broken(f"a new {kind.name}, which is not a class,")
         if args and kind.name in self._builders and kind.name not in NEW_BY_CALL:
             raise self.broken(f"a new {kind.name} with arguments, which it ignores,")
         made = self._built(kind.name, args)
@@ -281,7 +281,7 @@ class PickleMachine:
     def name_from_stack(self) -> None:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
-            raise self.broken("a name that is no text")
+            raise self.broken("a name that is not text")
         self.push(self._global(module, name))
 
     def call_name_in_lines(self) -> None:
@@ -303,7 +303,7 @@ class PickleMachine:
     def new_with_keywords(self) -> None:
         keywords, args, kind = self.pop(), self.pop(), self.pop()
         if not isinstance(keywords, dict) or not isinstance(args, tuple):
-            raise self.broken("keywords that are no dict")
+            raise self.broken("keywords that are not a dict")
         self.push(self._new(kind, (*args, keywords) if keywords else args))
 
     def duplicate(self) -> None:

@@ -11,7 +11,7 @@ from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.pickle_machine import Builder
 from dinoport.formats.torch.stand_ins import Global, Opaque
 from dinoport.formats.torch.storages import TypedStorage, broken
-from dinoport.formats.values import are_sizes, stored_tensor
+from dinoport.formats.values import is_shape, stored_tensor
 from dinoport.tensor import Array, TensorRef
 
 MAX_TENSORS = 50_000
@@ -77,7 +77,7 @@ class Rebuilding:
         if isinstance(storage, Opaque):
             return Opaque("torch.Tensor", (storage,), is_tensor=True)
         if not isinstance(storage, TypedStorage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-            raise ValueError("a tensor over something that is no storage")
+            raise ValueError("a tensor over something that is not a storage")
         self._count += 1
         if self._count > MAX_TENSORS:
             raise broken(self._where, f"more than {MAX_TENSORS} tensors")
@@ -121,7 +121,7 @@ class Rebuilding:
         if isinstance(storage, Opaque) or not isinstance(dtype, Global) or dtype.name not in TORCH_DTYPES:
             return Opaque("torch.Tensor", (storage, dtype), is_tensor=True)
         if not isinstance(storage, TypedStorage):
-            raise ValueError("a tensor over something that is no storage")
+            raise ValueError("a tensor over something that is not a storage")
         own = TORCH_DTYPES[dtype.name]
         if storage.dtype != own and (storage.big_endian or storage.first):
             raise broken(self._where, f"a tensor of {own} over a storage of {storage.dtype} in another byte order")
@@ -129,7 +129,7 @@ class Rebuilding:
         return self.tensor_v2(typed, first, shape, strides, gradient, hooks, metadata)
 
     def meta(self, dtype: object, shape: object, strides: object, gradient: object) -> object:
-        if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not are_sizes(shape):
+        if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not is_shape(shape):
             raise ValueError("a meta tensor without dtype or shape")
         return TensorRef("", TORCH_DTYPES[dtype.name], shape, NoValues(self._where))
 
@@ -137,7 +137,7 @@ class Rebuilding:
         if isinstance(data, Opaque):
             return Opaque(PARAMETER, (data,), is_tensor=True)
         if not isinstance(data, TensorRef):
-            raise ValueError("a parameter of something that is no tensor")
+            raise ValueError("a parameter of something that is not a tensor")
         return _with_gradient(data, gradient, None)
 
     def parameter_with_state(self, data: object, gradient: object, hooks: object, state: object) -> object:
@@ -187,7 +187,7 @@ def is_harmless(name: object, value: object) -> bool:
 def _with_gradient(tensor: object, gradient: object, hooks: object) -> object:
     """The tensor itself. Raises ValueError for what torch refuses: whole numbers have no gradient."""
     if type(gradient) is not bool or not (hooks is None or isinstance(hooks, dict)):
-        raise ValueError("a gradient or hooks that are none")
+        raise ValueError("a wrong gradient, or wrong hooks")
     if gradient and isinstance(tensor, TensorRef) and not (tensor.is_float or tensor.dtype.kind in "cV"):
         raise ValueError("a gradient of whole numbers")
     return tensor

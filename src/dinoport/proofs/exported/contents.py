@@ -137,7 +137,7 @@ def look_up(
 
 
 def _shapes_of_weights(known: Sequence[Known]) -> Iterator[Shape]:
-    """The shapes, without axes of 1, of all that is no single number; of vectors those of a half and a third too."""
+    """The shapes, without axes of 1, of all that is not a single number; of vectors those of a half and a third too."""
     for each in known:
         shape = _bare(each.tensor.shape) if each.tensor.is_float else ()
         if len(shape) == 1:

@@ -18,7 +18,7 @@ class ExportedProof:
     `missing` are tensors of the original that the file does not hold as they are. `unhealed` is how far outputs are
     with every constant as it is written. `runtime` says which runtime ran the file, `runtime_difference` how far its
     outputs are, and `runtime_unshown` why none ran. `quantized` names the operators that compute with whole numbers;
-    `uncompared` the outputs that are none of the network's. `rounds` says that the file computes in less than float32,
+    `uncompared` the outputs that are not the network's. `rounds` says that the file computes in less than float32,
     where a runtime's outputs have no limit.
     """
 
@@ -54,5 +54,5 @@ class ExportedProof:
     def not_shown(self) -> tuple[str, ...]:
         found = [f"the runtime: {self.runtime_unshown}"] if self.runtime_unshown else []
         if self.uncompared:
-            found.append(f"the outputs {', '.join(self.uncompared)}, which are none of the network's")
+            found.append(f"the outputs {', '.join(self.uncompared)}, which are not the network's")
         return tuple(found)

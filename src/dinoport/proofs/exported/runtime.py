@@ -1,4 +1,4 @@
-"""ONNX Runtime on the file as it is, in float32: what people run. Close outputs are no proof of equality."""
+"""ONNX Runtime on the file as it is, in float32: what people run. Close outputs are not a proof of equality."""
 
 from __future__ import annotations
 

@@ -1,0 +1,89 @@
+"""English that has to be read twice stays out: of README and docs, of help and messages, of docstrings.
+
+Each pattern was found here once. It is listed with what to write instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dinoport
+from dinoport.cli.commands import ABOUT, COMMANDS
+from dinoport.cli.parsing import help_of, help_of_program
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(dinoport.__file__).parent
+
+PATTERNS = {
+    r"(?<![Tt]here )\b(is|are) no (?!more|less|longer|room|news|use|need|such|other|evidence)[a-z]+\b(?!'s)(?! one)": (
+        "is not a …"
+    ),
+    r"\bbelie(ved|ve in|ves)\b": "taken, followed, counted",
+    r"\ball the same\b": "still, alike",
+    r"\bwhat only (that|this|it|these)\b": "name the thing",
+    r"\b(that|which|what) (is|are) none\b": "is not a …, anything else",
+    r"\bfor naught\b": "for nothing",
+    r"\bthat it is not there\b": "that it is missing",
+    r"\bthat (it|they) (is|are) there is\b": "the verb earlier",
+    r"\bto none (is|are|does|do)\b": "the subject first",
+    r"\bnor (is|are|does|do) (it|they) either\b": "and not",
+    r"\bwhatever it be\b": "whatever it is",
+    r"\bbeside (this|that|those|these)[,.;]": "besides, or name the place",
+    r"\bwith what (it|they) (is|are) to\b": "name the thing",
+    r"\bof which what\b": "two sentences",
+    r"\bwhat (that|this|it) (is|does|says) is what\b": "name the thing",
+}
+
+FOUND_ONCE = {
+    "a target that is no start for training": 0,
+    "whose hashes were believed": 1,
+    "whether they arrived all the same": 2,
+    "what only that says": 3,
+    "a device that is none": 4,
+}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every text that a person reads, with where it stands."""
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    for command in COMMANDS:
+        yield f"dinoport {command.name} --help", help_of(command)
+    yield "dinoport --help", help_of_program(COMMANDS, ABOUT)
+    for path in (*PACKAGE.rglob("*.py"), *(ROOT / "examples").glob("*.py")):
+        where = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                yield f"{where}:{node.lineno}", node.value
+    for path in PACKAGE.rglob("*.j2"):
+        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def all_texts() -> list[tuple[str, str]]:
+    found = [(where, " ".join(text.split())) for where, text in texts()]
+    assert len(found) > 3000
+    return found
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_no_text_has_to_be_read_twice(pattern: str, all_texts: list[tuple[str, str]]) -> None:
+    found = [f"{where}: {match[0]}" for where, text in all_texts for match in re.finditer(pattern, text)]
+    assert not found, f"write: {PATTERNS[pattern]}"
+
+
+@pytest.mark.parametrize("text", FOUND_ONCE)
+def test_the_patterns_find_what_they_are_for(text: str) -> None:
+    assert re.search([*PATTERNS][FOUND_ONCE[text]], text)
+
+
+@pytest.mark.parametrize(
+    "text", ["there is no such file", "it is no longer there", "where there is no room", "is not a file"]
+)
+def test_good_english_is_left_alone(text: str) -> None:
+    assert not any(re.search(pattern, text) for pattern in PATTERNS)
