@@ -82,7 +82,12 @@ FRAMEWORKS = (
         "a base that lies elsewhere; `lora_alpha`, in a state dict",
     ),
     Framework("VISSL", "`classy_state_dict`", "the trunk", "heads, eps, statistics"),
-    Framework("MMPretrain", "`state_dict`, and `meta.cfg` as text", "heads and statistics of `meta.cfg`", "eps"),
+    Framework(
+        "MMPretrain",
+        "`state_dict`, and `meta.cfg` as text",
+        "its names of a ViT; heads and statistics of `meta.cfg`",
+        "eps",
+    ),
 )
 
 CONVENTIONS = (
