@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,8 @@ def within(depth: int) -> Graph:
 
 
 HUGE = b"".join(number(1, size) for size in (2**39, 2**39)) + number(2, 1) + run(8, "weight") + run(9, b"")
+EMPTY = b"".join(number(1, size) for size in (0, 2**39, 2**30, 2**20)) + number(2, 1) + run(8, "weight")
+LARGE_CLAIM = number(1, 2**29) + number(2, 1) + run(8, "weight") + varint(9 << 3 | 2) + varint(2**31) + b"\0" * 40
 LYING = b"".join(number(1, size) for size in (1000, 1000)) + number(2, 1) + run(8, "weight") + run(9, bytes(8))
 FLOATS = number(1, 1) + number(2, 7) + run(8, "weight") + varint(4 << 3 | 5) + b"\xff\xff\xff\x7f"
 TEXTS = number(1, 1) + number(2, 8) + run(8, "weight") + run(6, b"text")
@@ -65,6 +68,14 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
     "an unknown type": (lambda: holding(number(2, 99) + run(8, "weight")), "weight of ONNX's type 99"),
     "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a wrong name"),
     "graphs in graphs": (lambda: model(graph(within(9))), "graphs within graphs"),
+    "an empty tensor of 2^91 bytes": (lambda: holding(EMPTY), "weight of shape"),
+    "an operator that moves the cursor": (lambda: of(step("\x1b[2JRelu", ("x",))), "an operator that is none"),
+    "a domain that moves the cursor": (lambda: of(replace(step("Relu", ("x",)), domain="\x1b[2J")), "a domain that is"),
+    "a tensor of 2 GB in a file of a hundred bytes": (lambda: holding(LARGE_CLAIM), "bytes of field"),
+    "a graph of 2 GB in a file of ten bytes": (
+        lambda: run(7, b"")[:1] + varint(2**31 - 1),
+        "bytes of field",
+    ),
     "a sparse tensor": (lambda: model(run(15, b"") + runs(12, [run(1, "x")])), "a sparse tensor"),
 }
 
@@ -139,9 +150,29 @@ NODES: dict[str, tuple[tuple[Node, ...], str]] = {
     "a product of a row and a column": ((step("MatMul", ("column", "row")),), "a value of shape"),
     "a picture made larger": ((step("Resize", ("x", "", "scales"), mode="linear"),), "a value of shape"),
     "shapes that do not fit": ((step("MatMul", ("x", "large")),), "MatMul"),
+    "a shape of a million numbers": ((step("Reshape", ("x", "counted")),), "1000000 whole numbers as its shape"),
+    "parts without end": ((step("Split", ("x", "counted")),), "1000000 whole numbers as its split"),
+    "a window as large as the picture": ((step("Conv", ("wide", "window")),), "a value of shape"),
+    "products without end": (
+        (step("MatMul", ("column", "short"), "z"), step("MatMul", ("short", "z"), "y")),
+        "more than 1000000000 products",
+    ),
+    "steps without end": (
+        (
+            step("Expand", ("one", "sized"), "z0"),
+            *(step("Erf", (f"z{place}",), f"z{place + 1}") for place in range(400)),
+            step("Identity", ("z400",)),
+        ),
+        "more than 1000000000 products",
+    ),
     "a negative axis": ((step("Gather", ("square", "large")),), "Gather"),
 }
 CONSTANTS = {
+    "counted": np.ones(1_000_000, np.int64),
+    "wide": np.ones((1, 1, 600, 600), np.float32),
+    "window": np.ones((1, 1, 100, 100), np.float32),
+    "short": np.ones((1, 1 << 12), np.float32),
+    "sized": np.array([1 << 18], np.int64),
     "large": LARGE,
     "one": np.ones(1, np.float32),
     "square": np.ones((2, 2), np.float32),
@@ -166,7 +197,7 @@ def test_a_step_that_takes_memory_without_end_is_not_computed(what: str) -> None
     export = Export("memory", Graph(nodes, constants, (PICTURE,), ("y",)), 20, "tests")
     tracemalloc.start()
     with pytest.raises(BrokenGraphError) as raised:
-        Evaluation(export).run({"x": torch.ones(1, 3, 8, 8, dtype=torch.float64)})
+        Evaluation(export, work=10**9).run({"x": torch.ones(1, 3, 8, 8, dtype=torch.float64)})
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found in str(raised.value)
@@ -217,3 +248,60 @@ def test_a_graph_that_takes_no_picture_is_not_shown(tmp_path: Path) -> None:
         report = verify(source, path, tiny.REQUEST)
         assert report.proofs.outputs is not None
         assert str(report.proofs.outputs.unknown).startswith("it takes")
+
+
+def test_a_file_through_a_folder_that_is_a_link_is_not_opened(tmp_path: Path) -> None:
+    """The name leads through a folder beside the graph, and that out of it."""
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "weights").write_bytes(WEIGHT.tobytes())
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "data").symlink_to(tmp_path / "secret")
+    (inner / "model.onnx").write_bytes(holding(writing.external("weight", WEIGHT, "data/weights")))
+    with pytest.raises(UnsafeCheckpointError, match="a link that leaves its folder"):
+        read_export(inner / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "nothing"])
+def test_what_is_no_file_beside_a_graph_is_not_read(kind: str, tmp_path: Path) -> None:
+    if kind == "folder":
+        (tmp_path / "weights").mkdir()
+    elif kind == "pipe":
+        os.mkfifo(tmp_path / "weights")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(holding(writing.external("weight", WEIGHT, "weights")))
+    with pytest.raises(CheckpointError) as raised:
+        read_export(path)
+    assert "weights" in str(raised.value)
+
+
+def test_a_graph_that_is_far_larger_than_the_original_is_not_read(tmp_path: Path) -> None:
+    """Two hundred tensors of 32 MB in one file beside it, which takes no room on the disk."""
+    with (tmp_path / "weights").open("wb") as file:
+        file.truncate(1 << 25)
+    claimed = np.broadcast_to(np.float32(0), (1 << 12, 1 << 11))
+    entries = b"".join(run(5, writing.external(f"weight{place}", claimed, "weights")) for place in range(200))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model(entries + runs(12, [run(1, "weight0")])))
+    source = tiny.write(tmp_path / "original.pth")
+    with pytest.raises(CheckpointError, match="it is far larger") as raised:
+        verify(source, path, tiny.REQUEST, level="exact")
+    assert "found: 1677721600 numbers" in str(raised.value)
+
+
+def test_control_flow_is_named_or_computed_and_never_without_end() -> None:
+    torch = pytest.importorskip("torch")
+    from dinoport.exports.evaluation import BrokenGraphError, Evaluation, UnshownError
+    from dinoport.exports.graph import Export
+
+    held = {"flag": constant(np.array(True), "flag"), "many": constant(np.array(1 << 40, np.int64), "many")}
+    body = Graph((step("Identity", ("x",), "z"),), {}, (), ("z",))
+    graphs = {
+        "Loop": (step("Loop", ("many", "flag", "x"), body=body), UnshownError, "the operator Loop is not known"),
+        "If": (step("If", ("flag",)), BrokenGraphError, "without branches"),
+        "an unknown domain": (replace(step("Relu", ("x",)), domain="com.example"), UnshownError, "com.example::Relu"),
+    }
+    for node, error, words in graphs.values():
+        export = Export("memory", Graph((node,), held, (PICTURE,), ("y",)), 20, "tests")
+        with pytest.raises(error, match=words):
+            Evaluation(export).run({"x": torch.ones(1)})

@@ -135,3 +135,12 @@ def test_another_thread_may_take_the_last_spare_buffer_first(monkeypatch: pytest
 
     monkeypatch.setattr(reader, "_spare", TakenMeanwhile())
     assert (over(np.float32, (4, 5), (5, 1)).read() == expected(np.float32, (4, 5), (5, 1))).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 2**40, 2**40), (2, 3, 0, 0, 2**28, 63, 2**20, 8192, 8224), (2**31, 2**31, 0)])
+def test_an_empty_tensor_has_a_limit_too(shape: tuple[int, ...]) -> None:
+    """NumPy multiplies all axes but those of 0, and fails where that is more than memory can have."""
+    with pytest.raises(CheckpointError, match="declares a tensor that its data cannot hold"):
+        over(np.float32, shape, (1,) * len(shape))
+    small = tuple(min(size, 8) for size in shape)
+    assert over(np.float32, small, (1,) * len(shape)).read().shape == small

@@ -23,6 +23,14 @@ MAX_LIVE_ELEMENTS = 1 << 30
 """Of all values that are kept at one time, 8 GB in float64."""
 
 
+MAX_WORK = 1 << 36
+"""Products and elements, some seconds on one core; who knows the network allows what that needs."""
+
+
+PRODUCTS_A_VALUE = 16
+"""What an exponential takes, or the error function, beside a product in a matrix."""
+
+
 class UnshownError(Exception):
     """What keeps a graph from being computed here, and says nothing against it: an operator that is not known."""
 
@@ -36,18 +44,21 @@ class Evaluation:
     """`healing` reads single numbers, but for the constants named in `kept`: they are weights of the model.
 
     Those named in `meant` are read as these values, in float64: what they were before they were rounded. `watch` hears
-    of every value of the outermost graph, by its name.
+    of every value of the outermost graph, by its name. `work` is how many products and elements may be computed.
     """
 
     export: Export
     healing: Healing = field(default_factory=Healing)
     kept: Collection[str] = ()
     meant: Mapping[str, Array] = field(default_factory=dict)
+    work: int = MAX_WORK
+    spent: int = 0
 
     def run(self, inputs: Mapping[str, Any], watch: Callable[[str, Any], None] = lambda name, value: None) -> list[Any]:
         """The graph's outputs, in order. Raises UnshownError and BrokenGraphError."""
         import torch
 
+        self.spent = 0
         with torch.inference_mode():
             return self._run(self.export.graph, dict(inputs), watch)
 
@@ -85,13 +96,22 @@ class Evaluation:
         if function is None:
             raise UnshownError(f"the operator {node.title} is not known")
         try:
-            result = function(Call(node, given, self.export.opset, self.healing.read))
+            result = function(Call(node, given, self.export.opset, self.healing.read, self._spend))
+            made = result if isinstance(result, tuple) else (result,)
+            self._spend(PRODUCTS_A_VALUE * sum(each.numel() for each in made))
         except UnknownOperatorError as error:
             raise UnshownError(f"the operator {error} is not known") from error
         except (UncomputableError, RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
             why = str(error).partition("\n")[0]
             raise BrokenGraphError(f"{node.title} ({node.name}): {why}") from error
         return result if isinstance(result, tuple) else (result,)
+
+    def _spend(self, count: int) -> None:
+        from dinoport.exports.operators.call import UncomputableError
+
+        self.spent += count
+        if self.spent > self.work:
+            raise UncomputableError(f"more than {self.work} products, many times what the network takes")
 
     def _branch(self, node: Node, given: list[Any], graph: Graph, values: MutableMapping[str, Any]) -> Iterator[Any]:
         """One of two graphs, which see the values around them."""

@@ -79,7 +79,8 @@ class _Reader:
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
         graph = self._graph(graphs[0], (), 1)
-        return Export(self.source.where, graph, opset, " ".join(filter(None, producer)), tuple(functions))
+        named = " ".join(text for text in producer if text and is_name(text))
+        return Export(self.source.where, graph, opset, named, tuple(functions))
 
     def _opset(self, message: Run) -> tuple[str, int]:
         domain, version = "", 0
@@ -164,6 +165,9 @@ class _Reader:
                 name, found = self._attribute(value, known, depth)
                 if found is not None:
                     attributes[name] = found
+        for what, text in (("an operator", texts[4]), ("a domain", texts[7])):
+            if text and not is_name(text):
+                raise self.wire.broken(f"{what} that is none: {short_text(text)}", "a short text")
         name = texts[3] if is_name(texts[3]) and texts[3] not in self.names else ""
         name = name or f"{texts[4]} {self.nodes}"
         self.names.add(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,7 +64,9 @@ class GraphRunner:
 
     def check(self, images: Any) -> None:
         """Raise UnshownError or BrokenGraphError where the graph cannot be computed."""
-        Evaluation(self.export, self.healing, self.kept, self.meant).run({self.export.graph.inputs[0].name: images})
+        work = work_limit(self.architecture, images.shape)
+        evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
+        evaluation.run({self.export.graph.inputs[0].name: images})
 
     def run(self, images: Any) -> Pass:
         shared: dict[str, Any] = {}
@@ -97,7 +100,11 @@ class GraphRunner:
                 turned[turning[name]] = value
 
         evaluation = Evaluation(
-            self.export, healing or Healing(active=False), self.kept, self.meant if healing is not None else {}
+            self.export,
+            healing or Healing(active=False),
+            self.kept,
+            self.meant if healing is not None else {},
+            work_limit(self.architecture, images.shape),
         )
         wanted = self.export.graph.inputs[0].name
         results = evaluation.run({wanted: images}, watch)
@@ -140,7 +147,8 @@ class GraphRunner:
                 raise _SeenError(value)
 
         try:
-            evaluation = Evaluation(self.export, self.healing, self.kept, self.meant)
+            work = work_limit(self.architecture, images.shape)
+            evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
             evaluation.run({self.export.graph.inputs[0].name: other}, watch)
         except _SeenError as seen:
             return self.table_of(other, seen.value)
@@ -188,6 +196,24 @@ def rotation_tables(constants: Mapping[str, TensorRef], size: int) -> tuple[str,
             if name < other and abs(values**2 + others**2 - 1).max() <= UNIT_CIRCLE:
                 found |= {name: None, other: None}
     return tuple(found)
+
+
+WORK_SLACK, LEAST_WORK = 8, 1 << 32
+
+
+def work_limit(architecture: Any, shape: Sequence[int]) -> int:
+    """How many products a graph of the network may take for pictures of (batch, channels, height, width).
+
+    Each weight meets each token, or in a network of convolutions each place of the finest map, half the picture's side.
+    """
+    batch, _, rows, columns = shape
+    weights = sum(prod(each) for each in architecture.tensors().values())
+    if hasattr(architecture, "heads"):
+        tokens = (rows // architecture.cell) * (columns // architecture.cell) + architecture.prefix_tokens
+        products = weights * tokens + 2 * architecture.depth * architecture.width * tokens**2
+    else:
+        products = weights * max(rows * columns // 4, 1)
+    return int(WORK_SLACK * batch * products + LEAST_WORK)
 
 
 def named_outputs(results: Sequence[Any], architecture: Architecture, size: Sequence[int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.folders import LocalFolder
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.storage import Storage
-from dinoport.formats.values import MAX_AXES, stored_tensor
+from dinoport.formats.values import is_shape, stored_tensor
 from dinoport.tensor import BFLOAT16, ArrayValues, TensorRef, shape_text
 
 MAX_UNPACKED = 1 << 20
@@ -88,7 +88,7 @@ class Tensors:
         dtype = DTYPES.get(code)
         if dtype is None:
             raise self.wire.broken(f"{name} of ONNX's type {code}", f"one of {', '.join(map(str, DTYPES.values()))}")
-        if len(shape) > MAX_AXES or any(size >= 2**40 for size in shape) or prod(shape) >= 2**40:
+        if not is_shape(shape) or any(size >= 2**40 for size in shape) or prod(shape) >= 2**40:
             raise self.wire.broken(f"{name} of shape {short_text(shape)}", "the shape of a weight")
         if of_others := sorted(field for field in fields & NUMBERS.keys() if dtype.name not in NUMBERS[field]):
             found = f"{name} of {dtype} with numbers in field {of_others[0]}"

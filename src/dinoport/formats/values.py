@@ -25,6 +25,9 @@ MAX_AXES = 32
 MAX_SIZE = 2**63
 """Of an axis, a stride and an offset, in elements: torch keeps them in 64 bits."""
 
+MAX_ITEM_BYTES = 16
+"""Of one element, a complex number."""
+
 _spare: list[Array] = []
 """Buffers of a block's size that no stream uses: the system takes longer to provide one than to fill it."""
 
@@ -122,8 +125,14 @@ def _buffer(size_bytes: int) -> Array:
 
 
 def are_sizes(values: Sequence[object]) -> bool:
-    """Whether these can be a tensor's shape or strides."""
+    """Whether these can be a tensor's strides, or where it begins."""
     return len(values) <= MAX_AXES and all(type(value) is int and 0 <= value < MAX_SIZE for value in values)
+
+
+def is_shape(values: Sequence[object]) -> bool:
+    """Whether these can be the shape of an array in memory: one with an axis of 0 holds nothing, but has its limit."""
+    sizes = [value for value in values if isinstance(value, int)]
+    return are_sizes(values) and prod(max(size, 1) for size in sizes) < MAX_SIZE // MAX_ITEM_BYTES
 
 
 def byte_ranges(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
@@ -165,7 +174,7 @@ def stored_tensor(
 
     `first` counts from `origin`, and `count` elements from there on may belong to the tensor: all, unless it is given.
     """
-    if len(shape) != len(strides) or not (are_sizes(shape) and are_sizes(strides) and are_sizes([first])):
+    if len(shape) != len(strides) or not (is_shape(shape) and are_sizes(strides) and are_sizes([first])):
         found = f"shape {short_text(shape)}, strides {short_text(strides)}, offset {short_text(first)}"
         raise _impossible(storage, found, f"whole numbers, none negative, for {MAX_AXES} axes at most")
     if prod(shape):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class, own_interpolation
-from dinoport.errors import UnknownModelError, UsageError
+from dinoport.errors import CheckpointError, UnknownModelError, UsageError
 from dinoport.exports.graph import Export
 from dinoport.exports.reading import read_export
 from dinoport.formats.values import announce
@@ -17,7 +17,7 @@ from dinoport.mapping.plan import sources
 from dinoport.model import Model
 from dinoport.progress import COMPARING, Progress
 from dinoport.proofs.exported.contents import Known
-from dinoport.proofs.exported.prove import Exported, prove
+from dinoport.proofs.exported.prove import Exported, all_constants, prove
 from dinoport.proofs.prove import Case, Side
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.report import Accounting, Line, Report
@@ -37,6 +37,7 @@ def verify_export(
     _refuse_unused(request or Request(), checks)
     export, written = read_export(graph)
     with written, _prepared(source, request or Request(), checks, on_progress) as conversion:
+        _refuse_larger(export, conversion.model)
         announce(sources(conversion.plan.steps).values())
         with pinned_sources(conversion) as pinned:
             on_progress(COMPARING, 0, 0)
@@ -67,6 +68,24 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
     for name, why in reasons.items():
         if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
             raise UsageError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
+
+
+TIMES_THE_WEIGHTS, TABLES = 4, 1 << 28
+"""How many numbers a graph may hold: each weight several times, and tables of any size."""
+
+
+def _refuse_larger(export: Export, model: Model) -> None:
+    """Raise CheckpointError for a graph with far more numbers than the original: none of them is read."""
+    held = sum(tensor.size for tensor in all_constants(export).values())
+    own = sum(tensor.size for tensor in model.tensors.values())
+    if held > TIMES_THE_WEIGHTS * own + TABLES:
+        raise CheckpointError(
+            f"{export.where} is no graph of {model.where}: it is far larger",
+            expected=f"about {own} numbers, as the original has",
+            found=f"{held} numbers",
+            cause="a graph of another model, or one that was made to mislead",
+            next_step="give the graph that was exported from this source",
+        )
 
 
 @contextmanager

@@ -19,6 +19,9 @@ Results: TypeAlias = "Tensor | tuple[Tensor, ...]"
 MAX_ELEMENTS = 1 << 28
 """Of one value, 2 GB in float64. The largest of a ViT-g at 518 pixels, its attention, has 45 million."""
 
+MAX_WHOLES = 4096
+"""Of one list of whole numbers: axes, sizes, pads."""
+
 TORCH_DTYPES = {
     1: torch.float64,
     2: torch.uint8,
@@ -45,13 +48,14 @@ class UncomputableError(Exception):
 @dataclass(frozen=True)
 class Call:
     """`node` over `inputs`, of which those that are left out are None. `heal` reads a number of the file as it was
-    meant.
+    meant. `spend` is told of products before they are computed, and raises where there are too many.
     """
 
     node: Node
     inputs: Sequence[Tensor | None]
     opset: int
     heal: Callable[[str, float], float]
+    spend: Callable[[int], None]
 
     def tensor(self, index: int) -> Tensor:
         """An input that has to be there."""
@@ -84,9 +88,12 @@ class Call:
     def wholes(self, name: str, index: int | None = None) -> list[int] | None:
         """Whole numbers: an attribute in older versions of an operator, an input in newer ones."""
         given = self.given(index) if index is not None else None
+        value = self.node.attributes.get(name)
+        count = given.numel() if given is not None else len(value) if isinstance(value, tuple) else 0
+        if count > MAX_WHOLES:
+            raise UncomputableError(f"{count} whole numbers as its {name}")
         if given is not None:
             return [int(value) for value in given.reshape(-1).tolist()]
-        value = self.node.attributes.get(name)
         if isinstance(value, tuple) and all(isinstance(each, int) for each in value):
             return [int(each) for each in value]
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import sqrt
+from math import prod, sqrt
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ from dinoport.exports.operators.call import Call, Results, Tensor, UncomputableE
 from dinoport.exports.operators.resizing import resize
 
 
-def matrix_product(call: Call) -> Tensor:
-    first, second = call.tensor(0), call.tensor(1)
+def product(call: Call, first: Tensor, second: Tensor) -> Tensor:
+    """A product of matrices that may be made."""
     if first.dim() > 1 and second.dim() > 1:
         batch = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
-        fitting([*batch, first.shape[-2], second.shape[-1]])
+        shape = fitting([*batch, first.shape[-2], second.shape[-1]])
+        call.spend(prod(shape) * first.shape[-1])
     return first @ second
 
 
@@ -25,7 +26,7 @@ def _gemm(call: Call) -> Tensor:
     first, second, added = call.tensor(0), call.tensor(1), call.given(2)
     first = first.T if call.whole("transA", 0) else first
     second = second.T if call.whole("transB", 0) else second
-    fitting([first.shape[0], second.shape[1]])
+    call.spend(prod(fitting([first.shape[0], second.shape[1]])) * first.shape[1])
     alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     result = first @ second if alpha == 1 else alpha * (first @ second)
     if added is None:
@@ -57,8 +58,11 @@ def convolve(call: Call, tensor: Tensor, weight: Tensor, bias: Tensor | None) ->
         raise UnknownOperatorError(f"{call.node.title} over {tensor.dim()} axes")
     strides, dilations, pads = window(call, 2, list(weight.shape[2:]), list(tensor.shape[2:]))
     rows, columns = ((tensor.shape[2 + axis] + pads[axis] + pads[axis + 2]) // strides[axis] + 1 for axis in range(2))
-    fitting([tensor.shape[0], weight.shape[0], rows, columns])
+    places = prod(fitting([tensor.shape[0], weight.shape[0], rows, columns]))
     groups = call.whole("group", 1)
+    window_size = prod(weight.shape[1:])
+    fitting([rows, columns, window_size])  # what lies under the window, which PyTorch lays out for each place
+    call.spend(places * window_size)
     return functional.conv2d(_padded(tensor, pads), weight, bias, strides, 0, dilations, groups)
 
 
@@ -119,7 +123,7 @@ def _attention(call: Call) -> Tensor:
         )
     if queries.shape[1] != keys.shape[1]:
         raise UnknownOperatorError("Attention whose queries have more heads than its keys")
-    fitting([*queries.shape[:3], keys.shape[2]])
+    call.spend(2 * prod(fitting([*queries.shape[:3], keys.shape[2]])) * queries.shape[-1])
     mask = call.given(3)
     scale = call.number("scale", 1 / sqrt(queries.shape[-1]))
     attended = functional.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
@@ -131,7 +135,7 @@ def _mean_of_places(call: Call) -> Tensor:
 
 
 LAYERS: Mapping[str, Callable[[Call], Results]] = {
-    "MatMul": matrix_product,
+    "MatMul": lambda call: product(call, call.tensor(0), call.tensor(1)),
     "Gemm": _gemm,
     "Conv": lambda call: convolve(call, call.tensor(0), call.tensor(1), call.given(2)),
     "LayerNormalization": _layer_norm,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from dinoport.exports.operators.call import Call, Results, Tensor, UnknownOperatorError
-from dinoport.exports.operators.layers import convolve
+from dinoport.exports.operators.layers import convolve, product
 
 RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767)}
 
@@ -56,7 +56,7 @@ def _matrix_product(call: Call) -> Tensor:
     first, zero = call.tensor(0), call.given(2)
     if zero is not None and zero.dim() == 1 and zero.numel() > 1:
         zero = zero[:, None]
-    return (_centred(first, zero) @ _centred(call.tensor(1), call.given(3))).to(torch.int32)
+    return product(call, _centred(first, zero), _centred(call.tensor(1), call.given(3))).to(torch.int32)
 
 
 def _convolve(call: Call) -> Tensor:

@@ -20,7 +20,7 @@ from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.values import are_sizes
+from dinoport.formats.values import is_shape
 from dinoport.tensor import Shape, shape_text
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -186,7 +186,7 @@ class _Reader:
         return TORCH_DTYPES[kind.name]
 
     def _sizes(self, name: str, values: object) -> Shape:
-        if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES or not are_sizes(values):
+        if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES or not is_shape(values):
             raise self._broken(f"{name} with {short_text(values)}", f"whole numbers, none negative, at most {MAX_AXES}")
         return tuple(values)
 

@@ -11,7 +11,7 @@ from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.pickle_machine import Builder
 from dinoport.formats.torch.stand_ins import Global, Opaque
 from dinoport.formats.torch.storages import TypedStorage, broken
-from dinoport.formats.values import are_sizes, stored_tensor
+from dinoport.formats.values import is_shape, stored_tensor
 from dinoport.tensor import Array, TensorRef
 
 MAX_TENSORS = 50_000
@@ -129,7 +129,7 @@ class Rebuilding:
         return self.tensor_v2(typed, first, shape, strides, gradient, hooks, metadata)
 
     def meta(self, dtype: object, shape: object, strides: object, gradient: object) -> object:
-        if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not are_sizes(shape):
+        if not isinstance(dtype, Global) or not isinstance(shape, tuple) or not is_shape(shape):
             raise ValueError("a meta tensor without dtype or shape")
         return TensorRef("", TORCH_DTYPES[dtype.name], shape, NoValues(self._where))
 
