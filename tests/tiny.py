@@ -17,11 +17,11 @@ DROPPED = {"head.mlp.0.weight": (6, 8), "head.last_layer.weight_v": (5, 6)}
 """Of the projection head, which no class has a place for."""
 
 
-def tensors() -> list[Stub]:
-    shapes = {**ARCHITECTURE.tensors(), **DROPPED}
+def tensors(architecture: ViT = ARCHITECTURE) -> list[Stub]:
+    shapes = {**architecture.tensors(), **DROPPED}
     return [tensor(name, formula.tensor(name, shape), block=1 << 20) for name, shape in shapes.items()]
 
 
-def write(path: Path) -> Path:
-    write_torch_file(path, tensors())
+def write(path: Path, architecture: ViT = ARCHITECTURE) -> Path:
+    write_torch_file(path, tensors(architecture))
     return path

@@ -259,6 +259,12 @@ def fleet(
     for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
         if value is not None:
             check_fits(name, value)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise UsageError(
+            "`executor` takes an engine that has `submit`",
+            found=f"a {type(executor).__name__}",
+            next_step="concurrent.futures.ProcessPoolExecutor(), Client.get_executor() of Dask, or submitit's",
+        )
     planned = shard_of(jobs_of(jobs, request, checks.level), shard)
     if executor is None and any(job.level == "full" for job in planned):
         _require_packages("full")

@@ -131,6 +131,12 @@ def deit_run(state: State) -> object:
     return {"model": state, "model_ema": other(state), "args": Namespace(model="deit_tiny_patch16_224"), "epoch": 1}
 
 
+def timm_run(state: State) -> object:
+    from argparse import Namespace
+
+    return {"arch": "vit_tiny_patch16_224", "state_dict": state, "args": Namespace(model="vit_tiny_patch16_224")}
+
+
 def franca_run(state: State) -> object:
     heads = noise(*(f"dino_head.{part}.0.weight" for part in ("matryoshka_projections", "mlps.0", "last_layers")))
     return {"teacher": {**under("backbone.", state), **heads}}
@@ -164,6 +170,7 @@ GAP = classifying(replace(VIT, pooled_norm=True, interpolation=TO_SIZE), 5, Feat
 BOTH = classifying(replace(VIT, distillation_token=True, interpolation=TO_SIZE), 5, Features.CLS_AND_DISTILLATION)
 SCALED = replace(VIT, layer_scale=True)
 TO_ANY = replace(VIT, interpolation=TO_SIZE)
+TIMM = replace(VIT, width=192, heads=3)
 PATCHES = replace(TO_ANY, cls_token=False)
 
 
@@ -268,6 +275,10 @@ CASES = (
          told_by="the file's name; --codebase decides"),
     Case("timm", "timm_vit", classifying(VIT, 5), "ViTForImageClassification", classifier="head",
          request=asked("timm_vit"), told_by="--codebase"),
+    Case("timm-run", "timm_vit", classifying(TIMM, 5), "ViTForImageClassification", timm_run, classifier="head",
+         told_by="args of timm's train.py, vit_tiny_patch16_224"),
+    Case("timm-file", "timm_vit", classifying(TIMM, 5), "ViTForImageClassification", classifier="head",
+         file="vit_tiny_patch16_224.augreg_in21k.pth", told_by="the file's name; --codebase decides"),
     Case("unknown", "vit", VIT, "ViTModel"),
 )
 # fmt: on

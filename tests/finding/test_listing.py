@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dinoport.api import inspect, plan
+from dinoport.api import convert, inspect, plan
 from dinoport.finding.listing import Part, parts_of
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.report.text import inspection_lines
-from dinoport.tensor import ArrayValues, TensorRef
+from dinoport.tensor import ArrayValues, TensorRef, size_text
 from tests import formula, models
 
 
@@ -55,17 +55,68 @@ def test_every_part_is_listed_with_what_it_is(tmp_path: Path) -> None:
 def test_each_place_is_taken_by_the_command_beside_it(tmp_path: Path) -> None:
     source = written(tmp_path)
     found = inspect(source)
-    lines = [line.strip() for line in inspection_lines(found)]
+    lines = [line.strip("│ ") for line in inspection_lines(found)]
     for part in found.parts[:2]:
         assert f"dinoport convert {source} FOLDER --prefix {part.prefix}" in lines
         assert plan(source, prefix=part.prefix).source.branch == part.prefix.rstrip(".")
+
+
+def test_the_parts_are_a_tree_of_their_names(tmp_path: Path) -> None:
+    source = written(tmp_path)
+    lines = [*inspection_lines(inspect(source))]
+    begin = next(place for place, line in enumerate(lines) if line.startswith("contains"))
+    model = "vit: DINOv2 ViT (facebookresearch/dinov2), 34 tensors, 326.9 kB"
+    size = inspect(source).parts[0].size_bytes
+    model = model.replace("326.9 kB", size_text(size)).replace("34 ", f"{len(models.V2.tensors())} ")
+    assert lines[begin : lines.index("", begin)] == [
+        "contains    ├─ state_dict",
+        f"            │  ├─ teacher.{model}",
+        f"            │  │  dinoport convert {source} FOLDER --prefix state_dict.teacher.vit.",
+        f"            │  ├─ student.{model}",
+        f"            │  │  dinoport convert {source} FOLDER --prefix state_dict.student.vit.",
+        "            │  ├─ teacher_head: a head of training, 1 tensor, 2.0 kB",
+        "            │  ├─ depth_head: a decoder for depth, 1 tensor, 768 bytes",
+        "            │  ├─ text_model: a tower of text, 1 tensor, 1.3 kB",
+        "            │  └─ what_is_it: not known, 1 tensor, 8 bytes",
+        "            └─ optimizer: the state of an optimizer, 1 tensor, 40 bytes",
+    ]
+
+
+def test_parts_beside_a_model_are_told_apart_as_deep_as_it_lies(tmp_path: Path) -> None:
+    """As EoMT keeps its own: the encoder's statistics stand beside the backbone."""
+    tree = {
+        **state(models.V2, "network.encoder.backbone."),
+        "network.encoder.pixel_mean": torch.ones(3),
+        "network.class_head.weight": torch.ones(4, 64),
+        "network.neck.convs.0.weight": torch.ones(4, 64),
+        "criterion.empty_weight": torch.ones(4),
+    }
+    torch.save({"state_dict": tree}, tmp_path / "last.ckpt")
+    found = inspect(tmp_path / "last.ckpt")
+    assert [(part.prefix, part.what) for part in found.parts] == [
+        ("state_dict.network.encoder.backbone.", "DINOv2 ViT (facebookresearch/dinov2)"),
+        ("state_dict.network.encoder.pixel_mean", "the statistics of pixels"),
+        ("state_dict.network.class_head", "a head"),
+        ("state_dict.network.neck", "a decoder"),
+        ("state_dict.criterion", "the state of a loss"),
+    ]
+    convert(tmp_path / "last.ckpt", tmp_path / "out", level="none", prefix=found.parts[0].prefix)
+
+
+def test_copies_are_listed_as_what_they_are(tmp_path: Path) -> None:
+    own = state(models.V2, "")
+    tree = {f"{prefix}{name}": each for prefix in ("left.", "right.") for name, each in own.items()}
+    torch.save(tree, tmp_path / "last.ckpt")
+    first, second = inspect(tmp_path / "last.ckpt").parts
+    assert (first.prefix, first.model) == ("left.", True)
+    assert (second.prefix, second.model, second.what) == ("right.", False, "the same tensors as left.")
 
 
 def test_a_file_that_is_one_model_has_no_list(tmp_path: Path) -> None:
     torch.save(state(models.V2, ""), tmp_path / "bare.pth")
     found = inspect(tmp_path / "bare.pth")
     assert [part.prefix for part in found.parts] == [""]
-    assert not any(line.startswith("model") for line in inspection_lines(found) if "bare.pth FOLDER" in line)
+    assert not any(line.startswith("contains") for line in inspection_lines(found) if "bare.pth FOLDER" in line)
 
 
 def test_a_large_model_among_ten_thousand_foreign_tensors_is_listed_at_once() -> None:

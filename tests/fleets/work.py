@@ -33,6 +33,11 @@ def taking(job: Mapping[str, Any], admit: Callable[[int], None]) -> Mapping[str,
     return {"target": job["target"], "began": begun, "ended": time.monotonic(), "threads": threads}
 
 
+def masked(job: Mapping[str, Any], admit: Callable[[int], None]) -> Mapping[str, Any]:
+    """Says whether this worker was started without an ear for Ctrl-C."""
+    return {"target": job["target"], "blocked": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())}
+
+
 def killing_its_worker(job: Mapping[str, Any]) -> Mapping[str, Any]:
     """For engines that try a job again: dies the first time."""
     mark = Path(f"{job['folder']}.tried")

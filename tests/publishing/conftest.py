@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from dinoport import api
 from dinoport.files.remote import patience
+from dinoport.networks.vit.architecture import ViT
 from tests import tiny
 from tests.publishing import more  # noqa: F401  # adds its addresses to the server's
 from tests.publishing.server import serving
@@ -22,6 +24,14 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tiny.write(home / "runs" / "checkpoint.pth")
     api.convert(source, home / "models" / "my-model", tiny.REQUEST, level="exact")
     return home / "models" / "my-model"
+
+
+@pytest.fixture(scope="session")
+def other(proven: Path) -> Path:
+    """Another model, which is called alike."""
+    source = tiny.write(proven.parents[1] / "runs" / "other.pth", ViT(8, 2, 2, 12, patch_size=4, image_size=8))
+    api.convert(source, proven.parent / "other", tiny.REQUEST, level="exact")
+    return proven.parent / "other"
 
 
 @pytest.fixture
@@ -57,3 +67,21 @@ def contents(hub: Hub, name: str = "owner/model", revision: str = "main") -> dic
     repo = json.loads(hub.file(name).read_text())
     files = repo["commits"][repo["refs"][revision]]["files"]
     return {path: hub.object(file.get("lfs", file)["oid"]).read_bytes() for path, file in files.items()}
+
+
+def put(hub: Hub, name: str, files: dict[str, bytes], revision: str = "main") -> None:
+    """A commit of somebody else's, in a repository that is made unless it is there."""
+    from huggingface_hub import HfApi
+
+    if not hub.file(name).exists():
+        HfApi(token="hf_owner").create_repo(name)  # noqa: S106
+    repo = json.loads(hub.file(name).read_text())
+    there = dict(repo["commits"][repo["refs"][revision]]["files"])
+    for path, content in files.items():
+        if path.endswith((".safetensors", ".bin")):
+            sha256 = hashlib.sha256(content).hexdigest()
+            hub.object(sha256).write_bytes(content)
+            there[path] = hub.large(sha256, len(content))
+        else:
+            there[path] = hub.small(content)
+    hub.commit(repo, revision, repo["refs"][revision], "by another", there)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.errors import HubError, NotProvenError, SettingError, UsageError
+from dinoport.errors import HubError, NotProvenError, SettingError
 from dinoport.files.remote.repository import Repository
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.report.as_json import is_sealed, sealed
@@ -170,63 +169,6 @@ def test_the_source_is_called_as_the_user_says(hub: Hub, proven: Path, run: Run)
     published = json.loads(contents(hub)["dinoport.json"])
     assert published["source"]["where"] == "run 7, epoch 100"
     assert "prove it again from the source, run 7, epoch 100" in contents(hub)["README.md"].decode()
-
-
-def test_the_card_says_the_whole_verdict_in_one_line_and_loads_the_repository(hub: Hub, proven: Path) -> None:
-    api.publish(proven, "owner/model")
-    card = contents(hub)["README.md"].decode()
-    found = re.search(r"^\*\*Verdict: (.*)\.\*\*", card, re.MULTILINE)
-    assert found is not None
-    assert found[1].startswith("transported exactly (outputs not shown), assuming heads = 2 (--num-heads), eps = 1e-06")
-    assert found[1].endswith("filter = bicubic, antialiased (as in facebookresearch/dino's eval transform)")
-    assert "\n# owner/model\n" in card
-    assert card.count('from_pretrained("owner/model")') == 2
-    assert "dinoport verify hf://owner/model " in card
-    assert "my-model" not in card
-
-
-OWN = """---
-license: mit
-tags: [histology]
-datasets:
-- lab/slides
----
-
-# Slides
-
-Trained on slides.
-"""
-
-
-def test_a_users_own_card_comes_first(hub: Hub, proven: Path, tmp_path: Path) -> None:
-    (tmp_path / "card.md").write_text(OWN)
-    api.publish(proven, "owner/model", card=tmp_path / "card.md")
-    card = contents(hub)["README.md"].decode()
-    front = "library_name: transformers\npipeline_tag: image-feature-extraction\ntags:\n- histology\n- dino\n"
-    assert card.startswith(f"---\n{front}")
-    assert "license: mit\n" in card
-    assert "datasets:\n- lab/slides\n" in card
-    assert card.index("Trained on slides.") < card.index("**Verdict: transported exactly")
-    assert "# owner/model" not in card
-    assert "does not know it" not in card
-    assert not api.publish(proven, "owner/model", card=tmp_path / "card.md").is_new
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (b"---\na: [\n---\n", "metadata that are no YAML"),
-        (b"---\n- a\n---\n", "metadata that are not fields"),
-        (b"\xff", "utf-8"),
-        (None, "No such file"),
-    ],
-)
-def test_a_card_that_is_none_is_refused(proven: Path, tmp_path: Path, content: bytes | None, found: str) -> None:
-    if content is not None:
-        (tmp_path / "card.md").write_bytes(content)
-    with pytest.raises(UsageError, match=r"`card` takes a card in Markdown") as error:
-        api.publish(proven, "owner/model", card=tmp_path / "card.md")
-    assert found in str(error.value)
 
 
 def test_the_originals_file_is_published_with_a_card(hub: Hub, proven: Path, tmp_path: Path) -> None:
@@ -419,13 +361,6 @@ def test_a_card_that_the_hub_refuses(hub: Hub, proven: Path, monkeypatch: pytest
     assert commits(hub) == ["initial commit"]
 
 
-@pytest.mark.parametrize("name", ["model", "a/b/c", "owner/a--b", "owner/", "hf://owner/model"])
-def test_what_names_no_repository(hub: Hub, proven: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="does not name a repository on the Hub"):
-        api.publish(proven, name)
-    assert hub.log == []
-
-
 def test_a_commit_that_does_not_hold_what_was_sent(hub: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = Hub.small
     monkeypatch.setattr(Hub, "small", lambda self, data: small(self, data.replace(b"ViTModel", b"ViTModeL")))
@@ -440,114 +375,3 @@ def test_a_branch(hub: Hub, proven: Path) -> None:
     assert contents(hub, revision="main").keys() == {".gitattributes"}
     assert "model.safetensors" in contents(hub, revision="step-100")
     assert not api.publish(proven, "owner/model", revision="step-100").is_new
-
-
-def test_who_may_see_it(hub: Hub, proven: Path, run: Run) -> None:
-    assert api.publish(proven, "owner/model", private=True).private
-    assert not api.publish(proven, "owner/open", private=False).private
-    assert api.publish(proven, "owner/model").private
-    done = run("publish", proven, "owner/open", "--private")
-    assert done.code == 1
-    assert "owner/open is public, and a private one was asked for; nothing was sent" in done.err
-    assert "or leave --private out" in done.err
-    assert run("publish", proven, "owner/open", "--private", "--no-private").code == 2
-
-
-@pytest.fixture
-def theirs(hub: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """A repository of somebody else."""
-    from huggingface_hub import HfApi
-
-    HfApi().create_repo("owner/model")
-    monkeypatch.setenv("HF_TOKEN", "hf_guest")
-    hub.log.clear()
-    return hub
-
-
-def pulls(hub: Hub) -> list[dict[str, Any]]:
-    return list(json.loads(hub.file("owner/model").read_text())["discussions"])
-
-
-def set_status(hub: Hub, status: str) -> None:
-    repo = json.loads(hub.file("owner/model").read_text())
-    repo["discussions"][0]["status"] = status
-    hub.save(repo)
-
-
-def test_a_pull_request_is_opened_once(theirs: Hub, proven: Path) -> None:
-    done = api.publish(proven, "owner/model", create_pr=True)
-    assert done.pull_request == f"{theirs.url}/owner/model/discussions/1"
-    again = api.publish(proven, "owner/model", create_pr=True)
-    assert (again.is_new, again.pull_request, again.commit) == (False, done.pull_request, done.commit)
-    other = api.publish(proven, "owner/model", create_pr=True, commit_message="Another title")
-    assert other.pull_request == done.pull_request
-    assert [(pull["title"], pull["status"]) for pull in pulls(theirs)] == [(TITLE, "open")]
-    assert "**Verdict: transported exactly" in pulls(theirs)[0]["text"]
-    assert "It may be closed" in pulls(theirs)[0]["text"]
-
-
-def test_a_pull_request_whose_answer_is_lost(theirs: Hub, proven: Path) -> None:
-    theirs.faults.append(Fault("POST .*/commit/", lost=True))
-    assert api.publish(proven, "owner/model", create_pr=True).pull_request is not None
-    assert len(pulls(theirs)) == 1
-
-
-def test_a_closed_pull_request_is_a_no(theirs: Hub, proven: Path) -> None:
-    api.publish(proven, "owner/model", create_pr=True)
-    set_status(theirs, "closed")
-    for more in ({}, {"commit_message": "Another title"}, {"source_name": "other words"}):
-        with pytest.raises(SettingError, match="was offered this before, and its owner closed the pull request"):
-            api.publish(proven, "owner/model", create_pr=True, **more)
-    assert len(pulls(theirs)) == 1
-
-
-def test_an_open_pull_request_is_brought_up_to_date(theirs: Hub, proven: Path) -> None:
-    first = api.publish(proven, "owner/model", create_pr=True)
-    second = api.publish(proven, "owner/model", create_pr=True, source_name="better words")
-    assert (second.is_new, second.pull_request) == (True, first.pull_request)
-    assert second.commit != first.commit
-    assert len(pulls(theirs)) == 1
-    assert b"better words" in contents(theirs, revision="refs/pr/1")["dinoport.json"]
-
-
-def test_a_pull_request_is_gone_on_with_by_its_revision(theirs: Hub, proven: Path) -> None:
-    api.publish(proven, "owner/model", create_pr=True)
-    done = api.publish(proven, "owner/model", revision="refs/pr/1", source_name="better words")
-    assert (done.is_new, done.revision) == (True, "refs/pr/1")
-    assert b"better words" in contents(theirs, revision="refs/pr/1")["dinoport.json"]
-    assert len(pulls(theirs)) == 1
-
-
-def test_another_run_that_was_faster_is_noticed(theirs: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    upload = Repository.upload
-
-    def slow(self: Repository, *arguments: Any) -> Any:
-        sent = upload(self, *arguments)
-        monkeypatch.setattr(Repository, "upload", upload)
-        api.publish(proven, "owner/model", create_pr=True)
-        return sent
-
-    monkeypatch.setattr(Repository, "upload", slow)
-    assert not api.publish(proven, "owner/model", create_pr=True).is_new
-    assert len(pulls(theirs)) == 1
-
-
-def test_what_was_merged_is_there(theirs: Hub, proven: Path) -> None:
-    from huggingface_hub import HfApi
-
-    api.publish(proven, "owner/model", create_pr=True)
-    HfApi(token="hf_owner").merge_pull_request("owner/model", 1)  # noqa: S106
-    assert not api.publish(proven, "owner/model", create_pr=True).is_new
-    assert len(pulls(theirs)) == 1
-
-
-def test_no_pull_request_to_a_repository_that_does_not_exist(theirs: Hub, proven: Path) -> None:
-    with pytest.raises(HubError, match="lab/none does not exist, or is private and not open to you"):
-        api.publish(proven, "lab/none", create_pr=True)
-
-
-def test_a_pull_request_makes_no_repository(proven: Path) -> None:
-    with pytest.raises(UsageError, match="`private` is for a repository of one's own"):
-        api.publish(proven, "owner/model", create_pr=True, private=True)
-    with pytest.raises(UsageError, match="`revision` is empty"):
-        api.publish(proven, "owner/model", revision="")

@@ -128,7 +128,7 @@ def fleet(given: Any) -> int:
             next_step="dinoport fleet OUT SOURCE …",
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
-    sources = dict.fromkeys(each for source in given.source for each in expanded(source))
+    sources = list(dict.fromkeys(each for source in given.source for each in expanded(source)))
     jobs = read_manifest(given.manifest) if given.manifest else sources
     names = ("at_once", "memory_bytes", "recheck", "shard", "fail_fast")
     asked = {name: vars(given)[name] for name in names}

@@ -15,6 +15,9 @@ from dinoport.formats.torch.stand_ins import reached
 from dinoport.tensor import TensorRef
 
 KINDS = (
+    (r"(pixel|image)_?(mean|std)", "the statistics of pixels"),
+    (r"\w*_token", "a token of training"),
+    (r"callbacks|loops|\w*metrics?|n_averaged|updates|(global_)?step|epoch", "the state of a training"),
     (r"optimizer.*|lr_scheduler\w*|scheduler|amp\w*|fp16_scaler", "the state of an optimizer"),
     (r".*(dino|ibot|projection|student|teacher)_?(projection_)?head.*|.*projector.*|prototypes.*|projection.*",
      "a head of training"),
@@ -50,15 +53,36 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     bare = [state for state in states if naming_of_names(state.tensors) is not None]
     found = places(states, bare)
     models = [_model(state) for state in found]
+    copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}
     taken = {id(tensor.values) for state in (*bare, *found) for tensor in _own(state)}
+    above = _above([*(model.prefix for model in models), *copies])
     rest: dict[str, list[TensorRef]] = {}
     for state in states:
         for name, tensor in state.tensors.items():
-            if id(tensor.values) not in taken:
-                first = state.originals.get(name, name).partition(".")[0]
-                rest.setdefault(".".join(filter(None, (state.path, first))), []).append(tensor)
+            whole = f"{state.path}.{state.originals.get(name, name)}".lstrip(".")
+            if id(tensor.values) not in taken and not whole.startswith(tuple(copies)):
+                rest.setdefault(_part_of(whole, state.path, above), []).append(tensor)
     rest |= dict(_skipped(checkpoint.tree))
-    return (*models, *(_part(name, tensors) for name, tensors in rest.items()))
+    same = (
+        Part(copy, f"the same tensors as {model.prefix or 'the file itself'}", model.count, model.size_bytes)
+        for copy, (model, _) in copies.items()
+    )
+    return (*models, *same, *(_part(name, tensors) for name, tensors in rest.items()))
+
+
+def _above(prefixes: Sequence[str]) -> frozenset[str]:
+    """Everything that a model lies below."""
+    parts = [prefix.rstrip(".").split(".") for prefix in prefixes]
+    return frozenset(".".join(each[:count]) for each in parts for count in range(1, len(each)))
+
+
+def _part_of(name: str, path: str, above: frozenset[str]) -> str:
+    """The part that a tensor belongs to: the first below what a model lies in too."""
+    parts = name.split(".")
+    count = path.count(".") + 2 if path else 1
+    while count < len(parts) and ".".join(parts[:count]) in above:
+        count += 1
+    return ".".join(parts[:count])
 
 
 def _model(state: StateDict) -> Part:
@@ -78,9 +102,12 @@ def _own(state: StateDict) -> list[TensorRef]:
 
 
 def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
-    last = name.rpartition(".")[2]
-    what = next((what for kind, what in KINDS if re.fullmatch(kind, last.lower())), UNKNOWN)
-    return Part(name, what, len(tensors), sum(tensor.size_bytes for tensor in tensors))
+    size_bytes = sum(tensor.size_bytes for tensor in tensors)
+    return Part(name, next(filter(None, map(_kind, reversed(name.split(".")))), UNKNOWN), len(tensors), size_bytes)
+
+
+def _kind(part: str) -> str | None:
+    return next((what for kind, what in KINDS if re.fullmatch(kind, part.lower())), None)
 
 
 def _skipped(tree: object) -> Iterator[tuple[str, list[TensorRef]]]:

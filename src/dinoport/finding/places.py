@@ -164,7 +164,8 @@ def _outside(prefix: str, names: Mapping[str, TensorRef]) -> str:
 
 def _full_prefix(prefix: str, originals: Mapping[str, str]) -> str:
     """A prefix as the file's own names have it: with the wrappers that were taken off in front."""
-    name, original = next(iter(originals.items()))
+    name = next((name for name in ANCHORS if name in originals), next(iter(originals)))
+    original = originals[name]
     return original[: -len(name)] if original.endswith(name) else prefix
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -53,31 +54,55 @@ def fleet_lines(fleet: Fleet) -> Iterator[str]:
     for status, count in fleet.counts.items():
         yield from entry(status, f"{count} of {len(fleet.results)}")
     yield from entry("took", f"{fleet.seconds:.1f} seconds")
-    for (status, cause), targets in _causes(fleet.results).items():
+    for cause in causes_of(fleet.results, fleet.out):
         yield ""
-        more = f" and {len(targets) - FEW} more" if targets[FEW:] else ""
-        yield from entry(status, ", ".join(targets[:FEW]) + more)
-        for line in cause.split("\n"):
+        more = f" and {len(cause.targets) - FEW} more" if cause.targets[FEW:] else ""
+        yield from entry(cause.status, ", ".join(cause.targets[:FEW]) + more)
+        for line in cause.text.split("\n"):
             yield from entry("", line.strip())
     yield ""
     yield from entry("index", f"{fleet.out}/fleet.html")
 
 
-def _causes(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[str]]:
-    """Targets that are not done, by status and cause: checkpoints of one run fail for one reason."""
-    found: dict[tuple[str, str], list[str]] = {}
+@dataclass(frozen=True)
+class Cause:
+    """Why some jobs are not done: `text` is the first one's own, where it is the only one."""
+
+    status: str
+    text: str
+    targets: tuple[str, ...]
+
+
+def causes_of(results: Iterable[Mapping[str, Any]], out: str) -> list[Cause]:
+    """What is not done by its cause, the most frequent first: checkpoints of one run fail for one reason."""
+    alike: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in results:
-        if result["status"] not in FINE:
-            found.setdefault((str(result["status"]), _cause(result)), []).append(str(result["target"]))
-    return dict(sorted(found.items(), key=lambda item: (ORDER.index(item[0][0]), -len(item[1]))))
+        status = str(result.get("status"))
+        if status not in FINE and status in ORDER:
+            without_numbers = re.sub(r"\d+", "#", _without_names(result, out))
+            alike.setdefault((status, without_numbers), []).append(result)
+    found = [
+        Cause(status, _without_names(same[0], out) if same[1:] else _text(same[0]), tuple(map(_target, same)))
+        for (status, _), same in alike.items()
+    ]
+    return sorted(found, key=lambda cause: (ORDER.index(cause.status), -len(cause.targets)))
 
 
-def _cause(result: Mapping[str, Any]) -> str:
-    """Why a job is not done, without its own names and numbers of its own."""
-    error = result.get("error") or {}
-    text = str(error.get("text", ""))
-    for name, word in ((result["source"], "SOURCE"), (result["target"], "TARGET")):
-        text = re.sub(rf"(?:[^\s,;:()]*/)?{re.escape(str(name))}", word, text)
+def _target(result: Mapping[str, Any]) -> str:
+    return str(result.get("target"))
+
+
+def _text(result: Mapping[str, Any]) -> str:
+    return str((result.get("error") or {}).get("text", ""))
+
+
+def _without_names(result: Mapping[str, Any], out: str) -> str:
+    """Why a job is not done, with words for the places that are its own."""
+    folder = Path(out, _target(result))
+    text = _text(result)
+    for place, word in ((result.get("source"), "SOURCE"), (folder.absolute(), "TARGET"), (folder, "TARGET")):
+        whole = rf"(?<![\w./+-]){re.escape(str(place))}(?![\w+-]|[./][\w+-])"
+        text = re.sub(whole, word, text)
     return text
 
 
@@ -93,16 +118,30 @@ p { margin: 0 0 1.5rem; color: var(--dim) }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-top: 1px solid var(--line) }
 th { border-top: 0; color: var(--dim); font-weight: normal }
+td:first-child, li { overflow-wrap: anywhere }
+td:first-child { min-width: 8rem }
+ul.causes { list-style: none; margin: 0 0 1.5rem; padding: 0 }
+ul.causes li { margin: 0 0 1rem }
+ul.causes pre { margin-top: .2rem; color: var(--dim) }
+b.not-equal, b.refused, b.killed, b.crashed { color: var(--bad) }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 td.done, td.there { color: var(--good); white-space: nowrap }
 td.elsewhere, td.skipped { color: var(--open); white-space: nowrap }
 td.not-equal, td.refused, td.killed, td.crashed { color: var(--bad); font-weight: 600; white-space: nowrap }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font: .85rem/1.4 ui-monospace, monospace }
 a { color: inherit }
+@media (max-width: 40rem) {
+  thead { display: none }
+  table, tbody, tr, td { display: block }
+  tr { border-top: 1px solid var(--line); padding: .6rem 0 }
+  td { border: 0; padding: .1rem 0 }
+  td.number { text-align: left }
+  td.number:not(:empty)::after { content: " s" }
+}
 """
 
 
-def fleet_page(results: Sequence[Mapping[str, Any]]) -> str:
+def fleet_page(results: Sequence[Mapping[str, Any]], out: str) -> str:
     """An index in HTML that needs nothing beside it. It leads to each target's report, and says why there is none."""
     counts = Counter(str(result.get("status")) for result in results)
     summary = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
@@ -114,7 +153,10 @@ def fleet_page(results: Sequence[Mapping[str, Any]]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{STYLE}</style></head><body>",
             f"<h1>{len(results)} checkpoint{'' if len(results) == 1 else 's'}</h1>",
-            f"<p>{escape(summary)}. Each name leads to its report.</p>",
+            f"<p>{escape(summary)}. The name of what is done leads to its report, in JSON.</p>",
+            '<ul class="causes">',
+            *map(_item, causes_of(results, out)),
+            "</ul>",
             "<table><thead><tr><th>target<th>status<th>verdict, or why there is none<th>seconds</tr></thead><tbody>",
             *map(_row, worst),
             "</tbody></table></body></html>",
@@ -123,11 +165,22 @@ def fleet_page(results: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _item(cause: Cause) -> str:
+    """A cause of several jobs, once."""
+    names = ", ".join(escape(shown(name)) for name in cause.targets[:FEW])
+    more = f" and {len(cause.targets) - FEW} more" if cause.targets[FEW:] else ""
+    kind = cause.status.replace(" ", "-")
+    return f'<li><b class="{kind}">{cause.status}</b>: {names}{more}<pre>{_lines(cause.text)}</pre></li>'
+
+
+def _lines(text: str) -> str:
+    return "\n".join(escape(shown(line)) for line in text.split("\n"))
+
+
 def _row(result: Mapping[str, Any]) -> str:
     target, status = str(result.get("target")), str(result.get("status"))
-    error = result.get("error") or {}
-    text = str(result.get("verdict") or "") if status in FINE else str(error.get("text", ""))
-    said = "\n".join(escape(shown(line)) for line in text.split("\n"))
+    text = str(result.get("verdict") or "") if status in FINE else _text(result).split("\n")[0]
+    said = _lines(text)
     name = escape(shown(target))
     if status in ("done", "there"):
         name = f'<a href="{quote(target)}/dinoport.json">{name}</a>'

@@ -23,8 +23,9 @@ class Published:
     """`commit` is where every file was read back and is what was proven. `is_new` says that this run made it.
 
     `pull_request` is the address of the one that proposes the files, `private` whether others may see them,
-    `left_out` names files of the folder that its report does not list, `removed` files of the repository that
-    Transformers would have read in place of these.
+    `left_out` names files of the folder that its report does not list. Of the repository, `removed` names files that
+    Transformers would have read in place of these, `replaced` those that somebody else wrote or edited, `beside` those
+    that no report lists and that Transformers may read: for them `verify` says `changed`.
     """
 
     repository: str
@@ -38,6 +39,9 @@ class Published:
     pull_request: str | None = None
     left_out: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""
@@ -53,6 +57,9 @@ class Published:
             "files": [{"name": f.name, "size_bytes": f.size_bytes, "hub_hash": f.hub_hash} for f in self.files],
             "left_out": list(self.left_out),
             "removed": list(self.removed),
+            "replaced": list(self.replaced),
+            "beside": list(self.beside),
+            "remarks": list(self.remarks),
         }
 
 
@@ -70,5 +77,13 @@ def published_lines(done: Published) -> Iterator[str]:
         yield from entry("not sent", f"{name}, which dinoport.json does not list")
     for name in done.removed:
         yield from entry("removed", f"{name}, which Transformers would have read there")
+    for name in done.replaced:
+        yield from entry("replaced", f"{name}, which somebody else wrote or edited: the commit before this has it")
+    for name in done.beside:
+        yield from entry("beside", f"{name} lies in the repository, and dinoport.json does not list it")
+    if done.beside:
+        yield from entry("", "dinoport verify says `changed` for that, until it is removed there")
+    for remark in done.remarks:
+        yield from entry("note", remark)
     yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
     yield from entry("prove it", f"dinoport verify SOURCE hf://{done.repository}@{done.commit}")

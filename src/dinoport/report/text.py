@@ -13,6 +13,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE, Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
+from dinoport.report.tree import text_of, tree_of
 from dinoport.shown.text import as_word, shown
 from dinoport.tensor import size_text
 
@@ -110,15 +111,15 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
 
 
 def _parts(found: Inspection) -> Iterator[str]:
-    """Each place that holds a model, with the command that takes it, and what else is in the file."""
+    """The parts of a file as a tree: each model with the command that takes it, and what everything else is."""
     yield ""
-    for part in found.parts:
-        size = f"{part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
-        where = part.prefix or "the file itself"
-        yield from entry("model" if part.model else "beside", f"{where}: {part.what}, {size}")
-        if part.model:
+    label = "contains"
+    for branch, part in tree_of(found.parts):
+        yield shown(f"{label:<{LABEL}}{branch.line}{text_of(part) if part else ''}".rstrip())
+        label = ""
+        if part and part.model:
             option = f" --prefix {as_word(part.prefix)}" if part.prefix else ""
-            yield shown(f"{'':<{LABEL}}dinoport convert {as_word(found.where)} FOLDER{option}")
+            yield shown(f"{'':<{LABEL}}{branch.below}dinoport convert {as_word(found.where)} FOLDER{option}")
 
 
 def visualization_lines(drawn: Visualization) -> Iterator[str]:

@@ -24,6 +24,9 @@ from dinoport.shown.text import python_text, shown, shown_markdown
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\][^\s'\"`,;()<>|]*[^\s'\"`,;:()<>|.]")
 """A path from the root, from home or of a drive, within a text. What follows `https:` is not a path."""
 
+HOME = re.compile(r"(?<![\w.:/\\~-])(?:/(?:home|Users)/|/root/|[A-Za-z]:[/\\]Users[/\\])[^\s'\"`,;()<>|]+")
+"""A path within somebody's home folder."""
+
 OPEN_TO_ALL = ("hf",)
 """Addresses that lead others to the same file."""
 

@@ -67,7 +67,11 @@ def run_fleet(
     """
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    plain = [{**job.to_plain(out), "recheck": recheck, "version": __version__} for job in jobs]
+    before = {str(result["target"]): result for result in last_of_each(out)}
+    plain = [
+        {**job.to_plain(out), "recheck": recheck, "version": __version__, "before": before.get(job.target, {})}
+        for job in jobs
+    ]
     begun, results = time.monotonic(), list[dict[str, Any]]()
     known = {job["target"]: there_already(job) for job in plain}
     left = [job for job in plain if known[job["target"]] is None]
@@ -90,10 +94,12 @@ def run_fleet(
                     break
         ended = {result["target"] for result in results}
         skipped = [job for job in plain if job["target"] not in ended]
-        results += [without_result(job, SKIPPED, "Skipped", "another job failed before") for job in skipped]
+        for job in skipped:
+            results.append(without_result(job, SKIPPED, "Skipped", "another job failed before"))
+            append(out, results[-1])
     finally:
         with suppress(FolderError):  # another fleet is writing the same index
-            write_whole({out / PAGE: fleet_page(last_of_each(out)).encode(errors="replace")})
+            write_whole({out / PAGE: fleet_page(last_of_each(out), str(out)).encode(errors="replace")})
     ordered = sorted(results, key=lambda result: str(result["target"]))
     return Fleet(str(out), tuple(ordered), round(time.monotonic() - begun, 3))
 

@@ -22,6 +22,8 @@ READ_BY_TRANSFORMERS = frozenset(
 )
 """A file of such a name, that no conversion wrote, may change what a folder loads as."""
 
+TEXTS = frozenset({".json", ".yaml", ".md", ".txt"})
+
 CONFIGS = frozenset({CONFIG, PROCESSOR})
 
 RESEALED = f"{REPORT} was changed since it was written: it does not have its own sha256"
@@ -41,8 +43,13 @@ def strange_files(path: Path, folder: Checkpoint, configs: Collection[str]) -> I
     listed = _listed(folder.report)
     written = _written(folder) - (CONFIGS - set(configs))
     for name in sorted(listed | {file.name for file in path.iterdir()}):
-        if name not in written and (name in listed or Path(name).suffix in READ_BY_TRANSFORMERS):
+        if name not in written and (name in listed or may_be_read(name)):
             yield name
+
+
+def may_be_read(name: str) -> bool:
+    """Whether a file of this name, in the folder itself, may change what the folder loads as."""
+    return is_file_name(name) and Path(name).suffix in READ_BY_TRANSFORMERS
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,15 @@ def entries_of(report: Mapping[str, object]) -> Iterator[dict[str, Any] | None]:
         yield entry if isinstance(entry, dict) and is_file_name(entry.get("name")) else None
 
 
+def what_is_missing(folder: Path) -> str:
+    """Why a place has no report that can be read."""
+    if not folder.exists():
+        return "does not exist"
+    if not folder.is_dir():
+        return "is a file"
+    return f"has a {REPORT} that cannot be read" if (folder / REPORT).exists() else f"has no {REPORT}"
+
+
 def is_file_name(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
 
@@ -107,6 +123,11 @@ def weights_read(folder: Checkpoint) -> frozenset[str]:
     names = {Path(source.where).name for source in folder.sources}
     weights = {name for name in names if WEIGHTS_WRITTEN.fullmatch(name)}
     return frozenset({*weights, *(index for index in INDEXES if weights and index in folder.files)})
+
+
+def is_model(name: str) -> bool:
+    """Whether a file holds a model, and not what people and libraries read beside it."""
+    return name not in OWN_NAMES and Path(name).suffix not in TEXTS
 
 
 def is_weights(name: str) -> bool:

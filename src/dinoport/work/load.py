@@ -13,16 +13,13 @@ from typing import Any
 
 from dinoport import __version__
 from dinoport.errors import MissingPackageError
-from dinoport.files.byte_sources import ByteSource
+from dinoport.files.byte_sources import ByteSource, ends_of
 from dinoport.files.remote.caches import own_cache
 from dinoport.formats.transformers_folder import PROCESSOR, read_json
 from dinoport.progress import Progress
 from dinoport.request import Request
 from dinoport.work.conversion import prepare
 from dinoport.work.folder import REPORT
-
-EDGE_BYTES = 1024**2
-"""Of a file at each end: a safetensors header lies in the first, a zip's directory, with its checksums, in the last."""
 
 
 class Loaded:
@@ -113,15 +110,11 @@ def _key(source: str | Path, request: Request, level: str, on_progress: Progress
     Whatever else lies beside the source and decides something shows in the documents that would be written.
     """
     with prepare(source, request, on_progress) as conversion:
-        files = [_traits(each) for each in conversion.sources]
+        files = [ends_of(conversion.sources), *map(_place_and_time, conversion.sources)]
         key = [__version__, level, request.to_dict(), files, conversion.documents, list(map(str, conversion.settings))]
     return hashlib.sha256(json.dumps(key, default=str, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def _traits(source: ByteSource) -> list[object]:
-    """What tells a file from another: its place, size and time, and a hash of both its ends."""
-    path, size = Path(source.where), source.size_bytes
-    ends = {0: min(EDGE_BYTES, size), max(0, size - EDGE_BYTES): min(EDGE_BYTES, size)}
-    digest = hashlib.sha256(b"".join(source.read(start, count) for start, count in ends.items()))
-    time = path.stat().st_mtime_ns if path.exists() else None
-    return [str(path.resolve()) if path.exists() else source.where, size, time, digest.hexdigest()]
+def _place_and_time(source: ByteSource) -> list[object]:
+    path = Path(source.where)
+    return [str(path.resolve()), path.stat().st_mtime_ns] if path.exists() else [source.where]

@@ -15,13 +15,15 @@ from dinoport.files.remote.repository import Listed, Outgoing
 from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, PROCESSOR, WEIGHTS
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
-from dinoport.work.cleaning import cleaned_card, cleaned_report, private_places, source_name
+from dinoport.work.cleaning import HOME, cleaned_card, cleaned_report, private_places, source_name
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of
+from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
 from dinoport.writing.ownership import CARD
 from dinoport.writing.published_card import published_card, read_card, verdict_line
 
 PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.value})
+
+AS_IT_IS = "the words of your card went up as they are: they were searched for home folders alone"
 
 MAX_TEXT_BYTES = 1024 * 1024
 """Of a file that is looked through for paths."""
@@ -52,9 +54,23 @@ class Parcel:
     title: str
     verdict: str
     line: str
+    remarks: tuple[str, ...] = ()
 
     def is_in(self, there: Mapping[str, Listed]) -> bool:
         return not self.unlike(there) and not self.hiding(there)
+
+    def is_proposed(self, there: Mapping[str, Listed], base: Mapping[str, Listed]) -> bool:
+        """Whether a revision adds these weights to `base`, or a report of them. Its card may be another."""
+        weights = [file for file in self.files if is_model(file.name)]
+        added = [file.name for file in weights if there.get(file.name) != base.get(file.name)]
+        reported = REPORT in there and there[REPORT] != base.get(REPORT)
+        holds = all(file.name in there and there[file.name].holds(file) for file in weights)
+        return bool(weights and holds and (added or reported))
+
+    def beside(self, there: Mapping[str, Listed]) -> list[str]:
+        """Files there for which `verify` says `changed`: the report does not list them, and they may be read."""
+        names = {file.name for file in self.files}
+        return [name for name in there if name not in names and may_be_read(name)]
 
     def unlike(self, there: Mapping[str, Listed]) -> list[str]:
         """Files that are not there as they are here."""
@@ -85,7 +101,7 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
         raise _changed(folder, problems)
     listed = {str(entry["name"]): entry for entry in entries_of(report) if entry}
     source = source_name(report, asked.source_name)
-    own = read_card(asked.card) if asked.card else None
+    own = _own_card(asked.card) if asked.card else None
     cleaned = cleaned_report(report, name, source)
     card = cleaned_card((folder / CARD).read_text(encoding="utf-8"), report, name, source) if CARD in listed else None
     files = [
@@ -93,7 +109,8 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
         for each, entry in listed.items()
         if each != CARD
     ]
-    files.append(Outgoing.of(CARD, published_card(card, own, cleaned, name).encode()))
+    full, overruled = published_card(card, own, cleaned, name)
+    files.append(Outgoing.of(CARD, full.encode()))
     files.append(Outgoing.of(REPORT, json_bytes(sealed({**cleaned, "files": [_entry(file) for file in files]}))))
     _refuse_private(files, private_places(report))
     left_out = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
@@ -103,7 +120,21 @@ def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
         asked.commit_message or f"Add a {report['model']['family']}, converted by dinoport",
         str(cleaned["verdict"]["text"]),
         verdict_line(cleaned["verdict"]),
+        (*overruled, *([AS_IT_IS] if own is not None else [])),
     )
+
+
+def _own_card(path: Path) -> str:
+    """A user's card. Raises SettingError where its words name a home folder: they go up as they are."""
+    text = read_card(path)
+    if (found := HOME.search(text)) is not None:
+        raise SettingError(
+            "`card` names a home folder, and nothing was sent",
+            where=f"{path}, line {text.count(chr(10), 0, found.start()) + 1}",
+            found=found[0],
+            next_step="take it out of the card, or write ~ for the folder",
+        )
+    return text
 
 
 def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
@@ -126,10 +157,11 @@ def _report_of(folder: Path) -> dict[str, Any]:
     """A folder's report, which is whole, and says that the folder was proven."""
     text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
     if text is None:
+        lacks = what_is_missing(folder)
         raise SettingError(
-            f"{folder} cannot be published: it has no {REPORT}",
+            f"{folder} cannot be published: it {lacks}",
             expected="a folder that dinoport converted",
-            next_step=f"dinoport convert SOURCE {folder}",
+            next_step="dinoport convert SOURCE FOLDER, then publish FOLDER",
         )
     try:
         report: dict[str, Any] = parse_object(text)

@@ -6,8 +6,9 @@ anything is sent, and once more where an answer does not come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dinoport.files.remote.hub_errors import AGAIN
 from dinoport.files.remote.repository import Commit, Head, Listed, PullRequest, Repository
 from dinoport.progress import READING, Progress
 from dinoport.report.published import Published, SentFile
+from dinoport.work.edited import edited_there, refuse_to_replace_a_card
 from dinoport.work.parcel import Parcel, Publication, packed
 
 MAIN = "main"
@@ -31,37 +33,39 @@ AUTOMATED = (
 )
 
 
+@dataclass(frozen=True)
+class Sending:
+    """One publication: what is sent, and where to. `author` is who opens the pull request, if one is asked for."""
+
+    repository: Repository
+    parcel: Parcel
+    asked: Publication
+    author: str = ""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What lay there before: where it stood, its files, and which of those that are replaced somebody else wrote."""
+
+    head: Head
+    files: Mapping[str, Listed]
+    edited: tuple[str, ...] = ()
+
+
 def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Progress) -> Published:
     """Send a folder to the repository `name`, and read it back.
 
     Raises NotProvenError for a folder that is not what was proven, and for a commit that is not what was sent; HubError
-    for what the Hub refuses.
+    for what the Hub refuses; SettingError where something of somebody else's would be lost.
     """
-    repository = Repository(name, asked.token)
+    repository = Repository(name, asked.token, sends=True)
     _check(asked)
     on_progress(READING, 0, 0)
     parcel = packed(folder, name, asked)
     on_progress(SENDING, 0, 0)
-    author = repository.user() if asked.create_pr else ""
-    if not asked.create_pr and not (asked.revision or "").startswith(PULL_REQUESTS):
-        repository.create(asked.private)
-        if asked.revision is not None:
-            repository.branch(asked.revision)
-    head = repository.head(asked.revision)
-    _refuse_other_visibility(repository, head, asked)
-    there = repository.files(head.commit)
-    if parcel.is_in(there):
-        return _published(repository, parcel, asked, head, Commit(head.commit, None), there)
-    uploaded: list[Any] = []
     if asked.create_pr:
-        opened = _opened(repository, parcel, asked, author)
-        if opened is None:
-            uploaded = repository.upload(parcel.files, asked.revision)
-            opened = _opened(repository, parcel, asked, author)  # an upload takes long: another run may be faster
-        if opened is not None:
-            return _proposed_before(repository, parcel, asked, head, opened)
-    commit = _committed(repository, parcel, asked, head, there, author, uploaded)
-    return _read_back(repository, parcel, asked, head, commit, there)
+        return _propose(Sending(repository, parcel, asked, repository.user()))
+    return _publish(Sending(repository, parcel, asked))
 
 
 def _check(asked: Publication) -> None:
@@ -72,6 +76,56 @@ def _check(asked: Publication) -> None:
         )
     if asked.revision == "":
         raise UsageError("`revision` is empty", next_step="give the name of a branch, or leave `revision` out")
+
+
+def _publish(sending: Sending) -> Published:
+    """Send to a branch, which is made where it is not there, once nothing speaks against it."""
+    repository, asked = sending.repository, sending.asked
+    may_be_new = asked.revision is not None and not asked.revision.startswith(PULL_REQUESTS)
+    if not (asked.revision or "").startswith(PULL_REQUESTS):
+        repository.create(asked.private)
+    there = repository.find(asked.revision) if may_be_new else repository.head(asked.revision)
+    head = there or repository.head(None)
+    _refuse_other_visibility(repository, head, asked)
+    before = _before(sending, head)
+    if there is None and asked.revision is not None:
+        repository.branch(asked.revision, head.commit)
+    return _sent_to(sending, before)
+
+
+def _propose(sending: Sending) -> Published:
+    """Open a pull request, or go on with the one that was opened before."""
+    repository, asked = sending.repository, sending.asked
+    head = repository.head(asked.revision)
+    before = Before(head, repository.files(head.commit))
+    if sending.parcel.is_in(before.files):
+        return _published(sending, before, Commit(head.commit, None), before.files)
+    uploaded: list[Any] = []
+    opened = _opened(sending, before)
+    if opened is None:
+        uploaded = repository.upload(sending.parcel.files, asked.revision)
+        opened = _opened(sending, before)  # an upload takes long: another run may be faster
+    if opened is not None:
+        return _proposed_before(sending, opened)
+    before = replace(before, edited=edited_there(repository, sending.parcel, head.commit, before.files))
+    return _read_back(sending, before, _committed(sending, before, uploaded))
+
+
+def _before(sending: Sending, head: Head) -> Before:
+    """What lies at a commit. Raises SettingError for a card there that somebody else wrote, and would be lost."""
+    there = sending.repository.files(head.commit)
+    edited = edited_there(sending.repository, sending.parcel, head.commit, there)
+    if sending.asked.card is None:
+        refuse_to_replace_a_card(edited, sending.repository, head.commit)
+    return Before(head, there, edited)
+
+
+def _sent_to(sending: Sending, before: Before, pull_request: str | None = None) -> Published:
+    """One commit on top of what lay there before, unless all of it is there."""
+    if sending.parcel.is_in(before.files):
+        return _published(sending, before, Commit(before.head.commit, pull_request), before.files)
+    commit = _committed(sending, before)
+    return _read_back(sending, before, Commit(commit.oid, pull_request))
 
 
 def _refuse_other_visibility(repository: Repository, head: Head, asked: Publication) -> None:
@@ -87,86 +141,69 @@ def _refuse_other_visibility(repository: Repository, head: Head, asked: Publicat
     )
 
 
-def _opened(repository: Repository, parcel: Parcel, asked: Publication, author: str) -> PullRequest | None:
-    """The pull request that proposes these files, or earlier ones under the same title."""
-    for opened in repository.pull_requests(author):
-        if opened.status != "merged" and (
-            opened.title == parcel.title or parcel.is_in(repository.files(opened.revision))
-        ):
-            return opened
+def _opened(sending: Sending, base: Before) -> PullRequest | None:
+    """The author's pull request that proposes these weights, whatever its title and its card; an open one first."""
+    opened = [each for each in sending.repository.pull_requests(sending.author) if each.status != "merged"]
+    for each in sorted(opened, key=lambda each: each.status == "closed"):
+        if sending.parcel.is_proposed(sending.repository.proposed(each), base.files):
+            return each
     return None
 
 
-def _proposed_before(
-    repository: Repository, parcel: Parcel, asked: Publication, base: Head, opened: PullRequest
-) -> Published:
+def _proposed_before(sending: Sending, opened: PullRequest) -> Published:
     """What is done about a pull request that was opened before: it is brought up to date, and a closed one is a no."""
+    repository = sending.repository
     if opened.status == "closed":
         raise SettingError(
-            f"{repository.name} was offered this before, and its owner closed the pull request",
+            f"{repository.name} was offered this model before, and the pull request was closed",
             where=opened.url,
-            next_step="ask the owner; publish to a repository of your own",
+            next_step="ask the owner to open it again, or publish to a repository of your own",
         )
-    head = repository.head(opened.revision)
-    there = repository.files(head.commit)
-    if parcel.is_in(there):
-        return _published(repository, parcel, asked, head, Commit(head.commit, opened.url), there)
-    on = Publication(revision=opened.revision)
-    commit = _committed(repository, parcel, on, head, there, "")
-    return _read_back(repository, parcel, asked, head, Commit(commit.oid, opened.url), there)
+    on = replace(sending, asked=replace(sending.asked, revision=opened.revision, create_pr=False))
+    done = _sent_to(on, _before(on, repository.head(opened.revision)), opened.url)
+    return replace(done, revision=sending.asked.revision or MAIN)
 
 
-def _committed(
-    repository: Repository,
-    parcel: Parcel,
-    asked: Publication,
-    head: Head,
-    there: Mapping[str, Listed],
-    author: str,
-    uploaded: Sequence[Any] = (),
-) -> Commit:
+def _committed(sending: Sending, before: Before, uploaded: list[Any] | None = None) -> Commit:
     """Send the files. Where no answer comes, or a refusal, the Hub is asked whether they arrived after all."""
+    parcel, asked = sending.parcel, sending.asked
+    said = [parcel.line, *([AUTOMATED] if asked.create_pr else [])]
+    if asked.create_pr and before.edited:
+        said.append(f"It replaces what lies there: {', '.join(before.edited)}.")
     try:
-        return repository.commit(
+        return sending.repository.commit(
             parcel.files,
             parcel.title,
-            "\n\n".join([parcel.line, *([AUTOMATED] if asked.create_pr else [])]),
-            parent=head.commit,
+            "\n\n".join(said),
+            parent=before.head.commit,
             revision=asked.revision,
             create_pr=asked.create_pr,
-            delete=parcel.hiding(there),
-            uploaded=uploaded,
+            delete=parcel.hiding(before.files),
+            uploaded=uploaded or (),
         )
     except HubError:
         with suppress(HubError):
-            if arrived := _arrived(repository, parcel, asked, author):
+            if arrived := _arrived(sending, before):
                 return arrived
         raise
 
 
-def _arrived(repository: Repository, parcel: Parcel, asked: Publication, author: str) -> Commit | None:
+def _arrived(sending: Sending, before: Before) -> Commit | None:
     """The commit that holds the files, if its answer was lost."""
-    if asked.create_pr:
-        opened = _opened(repository, parcel, asked, author)
-        if opened is None:
-            return None
-        commit, address = repository.head(opened.revision).commit, opened.url
-        return Commit(commit, address) if parcel.is_in(repository.files(commit)) else None
-    commit = repository.head(asked.revision).commit
-    return Commit(commit, None) if parcel.is_in(repository.files(commit)) else None
+    repository, asked = sending.repository, sending.asked
+    opened = _opened(sending, before) if asked.create_pr else None
+    if asked.create_pr and opened is None:
+        return None
+    commit = repository.head(opened.revision if opened else asked.revision).commit
+    there = repository.files(commit)
+    return Commit(commit, opened.url if opened else None) if sending.parcel.is_in(there) else None
 
 
-def _read_back(
-    repository: Repository,
-    parcel: Parcel,
-    asked: Publication,
-    head: Head,
-    commit: Commit,
-    before: Mapping[str, Listed],
-) -> Published:
+def _read_back(sending: Sending, before: Before, commit: Commit) -> Published:
     """Hold what lies at a commit against what was sent. Raises NotProvenError where they differ."""
+    repository = sending.repository
     there = repository.files(commit.oid)
-    if wrong := parcel.unlike(there):
+    if wrong := sending.parcel.unlike(there):
         raise NotProvenError(
             f"{repository.name} does not hold what was sent",
             where=f"{repository.page}/tree/{commit.oid}",
@@ -174,30 +211,27 @@ def _read_back(
             cause="a file that changed while it was sent, or another commit at the same moment",
             next_step=AGAIN,
         )
-    return _published(repository, parcel, asked, head, commit, there, removed=parcel.hiding(before))
+    return _published(sending, before, commit, there)
 
 
-def _published(
-    repository: Repository,
-    parcel: Parcel,
-    asked: Publication,
-    head: Head,
-    commit: Commit,
-    there: Mapping[str, Listed],
-    removed: list[str] | None = None,
-) -> Published:
+def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[str, Listed]) -> Published:
+    repository, parcel = sending.repository, sending.parcel
+    is_new = commit.oid != before.head.commit
     return Published(
         repository=repository.name,
-        revision=asked.revision or MAIN,
+        revision=sending.asked.revision or MAIN,
         commit=commit.oid,
         url=f"{repository.page}/tree/{commit.oid}",
         verdict=parcel.verdict,
-        is_new=removed is not None and commit.oid != head.commit,
-        private=head.private,
+        is_new=is_new,
+        private=before.head.private,
         files=tuple(_sent(there[file.name]) for file in parcel.files),
         pull_request=commit.pull_request,
         left_out=parcel.left_out,
-        removed=tuple(removed or ()),
+        removed=tuple(parcel.hiding(before.files)) if is_new else (),
+        replaced=before.edited,
+        beside=tuple(parcel.beside(there)),
+        remarks=parcel.remarks,
     )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dinoport.errors import SettingError, printable
 from dinoport.files.json_text import parse_object
-from dinoport.files.remote.repository import Listed, git_sha1
+from dinoport.files.remote.repository import git_sha1
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES
 from dinoport.progress import READING, Progress
 from dinoport.report.as_json import is_sealed
 from dinoport.report.standing import Standing
 from dinoport.shown.address import is_at_hub
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import READ_BY_TRANSFORMERS, RESEALED, broken_entry, entries_of
+from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
 from dinoport.work.hub_folder import HubFolder, hub_folder
 
 TRUSTED = "the Hub's listing: that its files have the hashes by which it lists them was not computed here"
@@ -32,7 +31,7 @@ def standing_of(place: str | Path, on_progress: Progress) -> Standing:
 def _here(folder: Path) -> Standing:
     path = folder / REPORT
     if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
-        raise _no_report(str(folder))
+        raise _no_report(str(folder), what_is_missing(folder))
     text = path.read_bytes()
     report = _parsed(text)
     broken = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
@@ -44,7 +43,7 @@ def _at_hub(folder: HubFolder) -> Standing:
     listed = folder.files.get(REPORT)
     text = folder.remote.read(REPORT, MAX_JSON_BYTES) if listed else None
     if listed is None or text is None:
-        raise _no_report(folder.where)
+        raise _no_report(folder.where, f"has no {REPORT}")
     report = _parsed(text)
     changes = [] if git_sha1(text) == listed.git_sha1 else [f"{REPORT} is not the file that the Hub lists"]
     changes += [what for entry in entries_of(report) for what in _broken(folder, entry)]
@@ -64,24 +63,15 @@ def _broken(folder: HubFolder, entry: Mapping[str, object] | None) -> Iterator[s
         yield f"{name} is missing"
     elif there.size_bytes != entry.get("size_bytes"):
         yield f"{name} has another size_bytes than {REPORT} says"
-    elif not _has_hash(folder, there, entry):
+    elif not there.has_hash_of(entry, lambda: folder.remote.read(name, MAX_JSON_BYTES)):
         yield f"{name} has another sha256 than {REPORT} says"
-
-
-def _has_hash(folder: HubFolder, there: Listed, entry: Mapping[str, object]) -> bool:
-    if there.sha256 is not None:
-        return there.sha256 == entry.get("sha256")
-    if "git_sha1" in entry:
-        return there.git_sha1 == entry["git_sha1"]
-    content = folder.remote.read(str(entry["name"]), MAX_JSON_BYTES)  # put there by something else than `publish`
-    return content is not None and hashlib.sha256(content).hexdigest() == entry.get("sha256")
 
 
 def _unlisted(report: Mapping[str, object], names: Mapping[str, object] | list[str]) -> Iterator[str]:
     """Files that may change what the folder loads as."""
     listed = {REPORT, *(str(entry["name"]) for entry in entries_of(report) if entry)}
     for name in sorted(names):
-        if name not in listed and Path(name).suffix in READ_BY_TRANSFORMERS:
+        if name not in listed and may_be_read(name):
             yield f"{name} is in the folder, and {REPORT} does not list it"
 
 
@@ -99,7 +89,7 @@ def _standing(
     files = [str(entry["name"]) for entry in entries_of(report) if entry]
     return Standing(
         where,
-        printable(str(claims)),
+        printable(claims) if isinstance(claims, str) else None,
         (*map(printable, files), REPORT),
         tuple(map(printable, [*seal, *changes])),
         commit,
@@ -115,9 +105,9 @@ def _parsed(text: bytes) -> dict[str, object]:
         return {}
 
 
-def _no_report(where: str) -> SettingError:
+def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
-        f"{where} has no {REPORT} to be held against",
+        f"{where} cannot be held against its own report: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
         next_step=f"dinoport verify SOURCE {where}",
     )

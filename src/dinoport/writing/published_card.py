@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.errors import UsageError
-from dinoport.shown.text import shown_markdown
+from dinoport.shown.text import shown, shown_markdown
 from dinoport.writing.card import UNKNOWN_LICENCE
 
 MAX_CARD_BYTES = 1024 * 1024
@@ -18,8 +18,11 @@ FRONT = re.compile(r"---\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)", re.DOTALL)
 
 VERDICT = re.compile(r"^\*\*Verdict: .*\.\*\*", re.MULTILINE)
 
+CHECK = re.compile(r"\n+## Check it\n\n```console\n(?:.*\n)*?```[ \t]*(?:\n|$)")
+"""The section that says how to verify, as it is written below."""
 
-CHECK = "\n## Check it\n"
+OURS = ("library_name", "license", "license_name", "license_link")
+"""Fields that say what is known of the files, and so stand above a user's own words."""
 
 
 def verdict_line(verdict: Mapping[str, Any]) -> str:
@@ -28,18 +31,24 @@ def verdict_line(verdict: Mapping[str, Any]) -> str:
     return f"**Verdict: {shown_markdown(', assuming '.join(filter(None, [text, ', '.join(assumed)])))}.**"
 
 
-def published_card(card: str | None, own: str | None, report: Mapping[str, Any], name: str) -> str:
-    """A folder's cleaned `card`, where it has one, for the repository `name`; the user's `own` comes first."""
+def published_card(
+    card: str | None, own: str | None, report: Mapping[str, Any], name: str
+) -> tuple[str, tuple[str, ...]]:
+    """A folder's cleaned `card`, where it has one, for the repository `name`; the user's `own` comes first.
+
+    With it comes what was not taken of the user's.
+    """
     card = card if card is not None else _bare(report, name)
-    line = verdict_line(report["verdict"])
-    card = VERDICT.sub(lambda found: line, card, count=1)
-    card = f"{card.partition(CHECK)[0].rstrip()}\n\n{_check(report, name)}"
-    return card if own is None else _merged(card, own)
+    text, overruled = (card, ()) if own is None else _merged(card, own)
+    line, check = verdict_line(report["verdict"]), _check(report, name)
+    text = VERDICT.sub(lambda found: line, text, count=1)
+    text, were_there = CHECK.subn(lambda found: f"\n\n{check}", text, count=1)
+    return (text if were_there else f"{text.rstrip()}\n\n{check}"), overruled
 
 
 def _check(report: Mapping[str, Any], name: str) -> str:
     lines = [
-        CHECK.strip(),
+        "## Check it",
         "",
         "```console",
         f"dinoport verify SOURCE hf://{name}    # prove it again from the source, {report['source']['where']}",
@@ -106,18 +115,34 @@ def _metadata(card: str) -> dict[str, Any]:
     return dict(found or {})
 
 
-def _merged(card: str, own: str) -> str:
-    """The user's fields before ours, the tags of both; their text, then ours without its title."""
+def _merged(card: str, own: str) -> tuple[str, tuple[str, ...]]:
+    """The user's fields before ours, but for what is known; the tags of both; their text, then ours without its title.
+
+    A card of dinoport's that somebody went on with has our text already.
+    """
     import yaml
 
     ours, theirs = _metadata(card), _metadata(own)
     tags = [theirs.get("tags"), ours.get("tags")]
     both = [tag for each in tags for tag in (each if isinstance(each, list) else [each] if each else [])]
-    fields = {**ours, **theirs, "tags": list(dict.fromkeys(map(str, both)))}
-    front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    fields = {**ours, **theirs, **_known(ours), "tags": list(dict.fromkeys(map(str, both)))}
+    lost = [field for field in theirs if field in _known(ours) and theirs[field] != ours.get(field)]
+    front = yaml.safe_dump(
+        {key: value for key, value in fields.items() if value is not None}, sort_keys=False, allow_unicode=True
+    )
+    overruled = tuple(
+        f"{field} is {ours.get(field, 'left out')}, where your card says {shown(str(theirs[field]))}" for field in lost
+    )
     body, text = (FRONT.sub("", each, count=1).strip() for each in (card, own))
     if re.search(r"^# ", text, re.MULTILINE):
         body = re.sub(r"^# .*\n+", "", body, count=1)
-    if "license" in theirs:
+    if "license" in fields:
         body = body.replace(UNKNOWN_LICENCE, "").strip()
-    return f"---\n{front}---\n\n{text}\n\n{body}\n"
+    text = text if VERDICT.search(text) else f"{text}\n\n{body}"
+    return f"---\n{front}---\n\n{text}\n", overruled
+
+
+def _known(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a user's card does not change. A licence is known as a whole or not at all."""
+    known = [field for field in OURS if field in ours or (field.startswith("license") and "license" in ours)]
+    return {field: ours.get(field) for field in known}

@@ -16,9 +16,17 @@ HALF = (0.5, 0.5, 0.5)
 
 
 def tells(clues: Clues) -> str | None:
-    """A folder's own config.json; timm's DINOs are named as such."""
-    name = clues.architecture
-    return f"config.json, {name}" if name.startswith("vit_") and "dino" not in name else None
+    """A folder's own config.json, or what timm's train.py keeps; timm's DINOs are named as such."""
+    trained = clues.arguments.get("model") if {"arch", "args", "state_dict"} <= clues.keys else None
+    for where, name in (("config.json", clues.architecture), ("args of timm's train.py", trained)):
+        if isinstance(name, str) and name.startswith("vit_") and "dino" not in name:
+            return f"{where}, {name}"
+    return None
+
+
+def guesses(clues: Clues) -> str | None:
+    """A file that is called as timm calls the weights of AugReg, which is no proof."""
+    return "the file's name" if clues.file_name.startswith("vit_") and ".augreg" in clues.file_name else None
 
 
 RELATIVE = Relative(
@@ -39,5 +47,5 @@ RELATIVE = Relative(
         interpolation=TO_SIZE_ANTIALIASED,
         rule="as timm resamples when it loads",
     ),
-    signs=Signs(tells=tells),
+    signs=Signs(tells=tells, guesses=guesses),
 )

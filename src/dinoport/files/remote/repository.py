@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, UsageError
 from dinoport.files.remote.http import is_offline
+from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.tokens import sound_token
+
+Found = TypeVar("Found")
 
 MAX_REGULAR_BYTES = 10 * 1024**2
 """The Hub keeps larger files by their SHA-256 alone; of smaller ones it may tell what git calls them instead."""
@@ -58,6 +63,15 @@ class Listed:
             return False
         return self.sha256 == file.sha256 if self.sha256 else self.git_sha1 == file.git_sha1
 
+    def has_hash_of(self, entry: Mapping[str, object], read: Callable[[], bytes | None]) -> bool:
+        """Whether it is the file of an entry in dinoport.json; `read` is for a small one of another sender."""
+        if self.sha256 is not None:
+            return self.sha256 == entry.get("sha256")
+        if "git_sha1" in entry:
+            return self.git_sha1 == entry["git_sha1"]
+        content = read()
+        return content is not None and hashlib.sha256(content).hexdigest() == entry.get("sha256")
+
 
 @dataclass(frozen=True)
 class Head:
@@ -88,8 +102,8 @@ class Commit:
 class Repository:
     """`owner/name`, with the token that is given or that huggingface_hub finds. Every method raises HubError."""
 
-    def __init__(self, name: str, token: str | None = None) -> None:
-        """Raises UsageError for what is not a name of a repository."""
+    def __init__(self, name: str, token: str | None = None, *, sends: bool = False) -> None:
+        """Raises UsageError for what is not a name of a repository, or not a token."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
@@ -100,12 +114,13 @@ class Repository:
             valid = False
         if not valid:
             raise UsageError(
-                f"{name} does not name a repository on the Hub",
+                f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected="owner/name, of letters, digits, '-', '_' and '.'",
+                found=name_fault(name),
                 next_step="dinoport publish FOLDER owner/name",
             )
-        self.name = name
-        self._api = HfApi(token=token, library_name="dinoport")
+        self.name, self.sends = name, sends
+        self._api = HfApi(token=sound_token(token), library_name="dinoport")
 
     @property
     def page(self) -> str:
@@ -127,21 +142,35 @@ class Repository:
         with self._told():
             self._api.create_repo(self.name, private=private, exist_ok=True)
 
-    def branch(self, revision: str) -> None:
-        """Make a branch, unless it is there."""
+    def branch(self, revision: str, start: str) -> None:
+        """Make a branch that starts at a commit, unless it is there."""
         with self._told():
-            self._api.create_branch(self.name, branch=revision, exist_ok=True)
+            self._api.create_branch(self.name, branch=revision, revision=start, exist_ok=True)
 
     def head(self, revision: str | None) -> Head:
         with self._told(revision):
             found = self._api.model_info(self.name, revision=revision)
             return Head(str(found.sha), bool(found.private))
 
+    def find(self, revision: str | None) -> Head | None:
+        """Where a branch stands; None for one that is not there."""
+        return _unless_missing(lambda: self.head(revision))
+
+    def read(self, name: str, commit: str) -> bytes:
+        """A small file of a commit."""
+        with self._told(commit), _quiet(), tempfile.TemporaryDirectory() as folder:
+            place = self._api.hf_hub_download(self.name, name, revision=commit, local_dir=folder)
+            return Path(place).read_bytes()
+
     def files(self, revision: str) -> dict[str, Listed]:
         """All files of a commit or a branch, by their paths."""
         with self._told(revision):
             found = self._api.list_repo_tree(self.name, recursive=True, revision=revision)
             return {each.path: _listed(each) for each in found if hasattr(each, "blob_id")}
+
+    def proposed(self, opened: PullRequest) -> dict[str, Listed]:
+        """All files of a pull request; none where its owner has removed its files."""
+        return _unless_missing(lambda: self.files(opened.revision)) or {}
 
     def pull_requests(self, author: str) -> list[PullRequest]:
         """Those that someone opened, newest first."""
@@ -201,6 +230,18 @@ class Repository:
             raise
         except Exception as error:
             raise told(self, error, revision) or error from error
+
+
+def _unless_missing(ask: Callable[[], Found]) -> Found | None:
+    """What is asked for at a revision; None where there is no such revision."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        return ask()
+    except HubError as error:
+        if isinstance(error.__cause__, RevisionNotFoundError):
+            return None
+        raise
 
 
 def _listed(entry: Any) -> Listed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of, shown_source
+from dinoport.work.fleets.results import LOG, PAGE
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
 """How files are called that a listing may hold as checkpoints."""
@@ -52,26 +54,48 @@ class Job:
 def jobs_of(given: Iterable[str | Path | Mapping[str, Any]], defaults: Request, level: str) -> list[Job]:
     """A job for each source, or entry: its `source`, and if it likes `target`, `verify` and fields of Request.
 
-    Raises UsageError, which gives the number of the first entry that cannot be meant.
+    Raises UsageError, which names the first entry that cannot be meant.
     """
-    entries = [each if isinstance(each, Mapping) else {"source": str(each)} for each in given]
+    if isinstance(given, str | Path | Mapping):
+        raise UsageError(
+            "`jobs` takes several checkpoints",
+            expected="a list of sources, or of entries with a `source`",
+            found=f"one {type(given).__name__}",
+            next_step=f"dinoport.fleet([{str(given)!r}], OUT)"
+            if not isinstance(given, Mapping)
+            else "put it in a list",
+        )
+    named = list(given)
+    is_manifest = any(isinstance(each, Mapping) for each in named)
+    entries = [each if isinstance(each, Mapping) else {"source": str(each)} for each in named]
+    if not is_manifest:  # a checkpoint that is named twice, in whatever spelling, is one job
+        entries = list({_place_of(str(entry["source"])): entry for entry in entries}.values())
     if not entries:
         raise UsageError(
             "no checkpoint is named",
             expected="files, patterns such as runs/*/checkpoint.pth, a run's folder, or `manifest`",
             next_step="dinoport fleet OUT SOURCE …",
         )
-    jobs = [_job(entry, defaults, level, f"line {number}") for number, entry in enumerate(entries, 1)]
+    numbers = [number for number, entry in enumerate(entries, 1) if entry]  # of lines that are not blank
+    jobs = [_job(entries[number - 1], defaults, level, f"line {number}") for number in numbers]
     names = iter(target_names([job.source for job in jobs if not job.target]))
     jobs = [job if job.target else replace(job, target=next(names)) for job in jobs]
-    first: dict[str, int] = {}
-    for number, job in enumerate(jobs, 1):
-        if (before := first.setdefault(job.target.lower(), number)) != number:
+    first: dict[str, tuple[int, Job]] = {}
+    for number, job in zip(numbers, jobs, strict=True):
+        before, other = first.setdefault(job.target.lower(), (number, job))
+        if other is not job:
             raise UsageError(
-                f"lines {before} and {number} have one target: {job.target}",
-                next_step="give each line a target of its own",
+                f"{'lines' if is_manifest else 'sources'} {before} and {number} have one target: {job.target}",
+                found=f"{other.source} and {job.source}",
+                next_step="give each line a target of its own"
+                if is_manifest
+                else "name them in a manifest, each with a target of its own",
             )
     return jobs
+
+
+def _place_of(source: str) -> str:
+    return source if is_address(source) else os.path.abspath(source)  # noqa: PTH100  # a link is not followed
 
 
 def read_manifest(path: Path) -> list[dict[str, Any]]:
@@ -90,7 +114,10 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return parse_object(line) if line.strip() else {}
+        found = parse_object(line) if line.strip() else {}
+        if line.strip() and not found:
+            raise ValueError("an empty object")
+        return found
     except ValueError as error:
         raise UsageError(
             f"{where} is no JSON object",
@@ -108,7 +135,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
         raise UsageError(
             f"{line} has a field that is not known: {unknown[0]}",
             expected=f"did you mean {close[0]}?" if close else None,
-            next_step=f"fields are {', '.join(OWN_FIELDS)}, and those of Request",
+            next_step=f"fields are {', '.join(known)}",
         )
     source, target = entry.get("source"), entry.get("target", "")
     if not isinstance(source, str) or not source:
@@ -116,7 +143,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
     if target != "" and not _is_target(target):
         raise UsageError(
             f"{line} has a target that is not a name in OUT",
-            expected="a name without slashes, such as run7-100000",
+            expected=f"a name without slashes, such as run7-100000, and none of {LOG} and {PAGE}",
             found=repr(target)[:200],
             next_step="leave it out, or give a name",
         )
@@ -125,9 +152,20 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
         request = defaults.updated(Request.from_dict(asked)) if asked else defaults
         checks = Checks(level=entry.get("verify", level))
     except (UsageError, TypeError) as error:
-        found = error.what if isinstance(error, UsageError) else str(error)
-        raise UsageError(f"{line}: {found}", next_step="mend the line") from error
+        raise _in_line(line, error) from error
     return Job(source, target, request, checks.level)
+
+
+def _in_line(line: str, error: UsageError | TypeError) -> UsageError:
+    if not isinstance(error, UsageError):
+        return UsageError(f"{line}: {error}", next_step="mend the line")
+    return UsageError(
+        f"{line}: {error.what}",
+        expected=error.expected,
+        found=error.found,
+        cause=error.cause,
+        next_step=error.next_step or "mend the line",
+    )
 
 
 def _placed(name: str, value: Any, base: Path) -> Any:
@@ -139,6 +177,8 @@ def _placed(name: str, value: Any, base: Path) -> Any:
 
 
 def _is_target(name: Any) -> bool:
+    if isinstance(name, str) and name.lower() in (LOG, PAGE):  # the fleet's own files
+        return False
     return isinstance(name, str) and is_name(name) and not name.startswith(".") and not set(name) & set("/\\:")
 
 
@@ -149,7 +189,14 @@ def expanded(source: str) -> list[str]:
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
         found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
-        return [str(each) for each in found if each.is_file() or holds_one_checkpoint(each)]
+        held = [str(each) for each in found if each.is_file() or holds_one_checkpoint(each)]
+        if not held:
+            raise UsageError(
+                f"no checkpoint matches the pattern {source}",
+                found=f"{len(found)} folders without one" if found else "nothing of such a name",
+                next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
+            )
+        return held
     if path.is_dir() and not holds_one_checkpoint(path):
         return [str(each) for each in reversed(checkpoints_within(path))] or [source]
     return [source]

@@ -12,11 +12,13 @@ from typing import Any
 
 from dinoport import __version__
 from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
+from dinoport.files.byte_sources import ends_of
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
 from dinoport.report.as_json import is_sealed
 from dinoport.request import Checks, Request
-from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
+from dinoport.shown.address import is_address
+from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, KEPT, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
     "none": {"equal", "equal except", "transported exactly", "not verified"},
@@ -66,11 +68,12 @@ def there_already(job: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of a job that was done, where looking at files of this machine is enough to tell; else None."""
     target, request = Path(job["folder"]), Request.from_dict(job["request"])
     report = report_of(target)
-    if report is None or job.get("recheck") or not Path(job["source"]).exists():
+    if report is None or job.get("recheck") or is_address(job["source"]) or not Path(job["source"]).exists():
         return None
     if _other(job, request, report) or not _is_surely_true(job, target, report):
         return None
-    return {**blank(job), "status": THERE, **_verdict(report), "seconds": 0.0, "host": socket.gethostname()}
+    there = {"status": THERE, "seconds": 0.0, "host": socket.gethostname()}
+    return {**blank(job), **_verdict(report), **_kept(job), **there}
 
 
 def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
@@ -83,10 +86,11 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
         if job.get("recheck") or not _is_surely_true(job, target, report):
             admit(EXACT_BYTES)
             return _rechecked(job, request, target, report)
-        return {"status": THERE, **_verdict(report)}
+        return {"status": THERE, **_verdict(report), **_kept(job)}
     admit(_needed(job, request))
+    seen = _seen(job["source"])
     made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
-    return {"status": DONE, **_verdict(made.to_dict())}
+    return {"status": DONE, **_verdict(made.to_dict()), **seen}
 
 
 def report_of(target: Path) -> dict[str, Any] | None:
@@ -107,8 +111,7 @@ def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report
     if found is None:
         return
     raise DinoportError(
-        f"{job['target']} exists, and is not what this job makes",
-        where=str(target),
+        f"{target} exists, and is not what this job makes",
         expected=f"made with {request.to_dict()}, and {' or '.join(sorted(PROVEN[job['level']]))}",
         found=found,
         next_step="remove it, or give another target",
@@ -124,30 +127,32 @@ def _other(job: Mapping[str, Any], request: Request, report: Mapping[str, Any]) 
 
 
 def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, Any]) -> bool:
-    """Whether the report is as it was written, the files have their sizes, and the source was not touched since.
+    """Whether the report is as it was written, and neither the folder's files nor the source were touched since.
 
-    A time alone proves nothing, so whatever looks newer than the folder is proven again.
+    That is: since the folder was written, or was last proven again. A time alone proves nothing, so whatever looks
+    newer is proven again, and so is what was found to be otherwise.
     """
+    before = job.get("before", {})
     try:
+        if before.get("status") == NOT_EQUAL:
+            return False
         sealed = is_sealed((target / REPORT).read_bytes(), report)
         if not sealed or report["versions"]["dinoport"] != __version__:
             return False
-        made = (target / REPORT).stat().st_mtime_ns
+        made = max((target / REPORT).stat().st_mtime_ns, before.get("proven_ns") or 0)
         for file in report["files"]:
-            if (target / file["name"]).stat().st_size != file["size_bytes"]:
+            found = (target / file["name"]).stat()
+            if found.st_size != file["size_bytes"] or found.st_mtime_ns > made:
                 return False
+        if is_address(job["source"]):
+            return bool(before.get("ends")) and _seen(job["source"])["ends"] == before["ends"]
         return _is_unchanged(Path(job["source"]), report["source"], made)
     except (OSError, KeyError, TypeError, AttributeError, ValueError):
         return False
 
 
 def _is_unchanged(source: Path, recorded: Mapping[str, Any], made_ns: int) -> bool:
-    """Of a source on this machine, by sizes and times of its files; one that lies elsewhere is asked."""
-    if not source.exists():
-        from dinoport.finding.sources import locate
-
-        with locate(str(source), look=True).open() as checkpoint:
-            return bool(checkpoint.size_bytes == recorded["size_bytes"])
+    """Of a source on this machine, by sizes and times of its files."""
     files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
     status = [path.stat() for path in files]
     sizes = {path.name: found.st_size for path, found in zip(files, status, strict=True)}
@@ -158,20 +163,40 @@ def _is_unchanged(source: Path, recorded: Mapping[str, Any], made_ns: int) -> bo
     return same and all(max(found.st_mtime_ns, found.st_ctime_ns) <= made_ns for found in status)
 
 
+def _kept(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What an earlier run found, where nothing is looked at again."""
+    return {name: job.get("before", {}).get(name) for name in KEPT}
+
+
+def _seen(source: str) -> dict[str, Any]:
+    """What tells a source that is looked at now from a later one: the time, and of a remote one the ends of its files.
+
+    A commit of the Hub is part of where its files lie.
+    """
+    now = {"proven_ns": time.time_ns(), "ends": None}
+    if not is_address(source):
+        return now
+    from dinoport.finding.sources import locate
+
+    with locate(source, look=True).open() as checkpoint:
+        places = [source.where for source in checkpoint.sources]
+        return {**now, "ends": [*places, ends_of(checkpoint.sources)]}
+
+
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
 
+    seen = _seen(job["source"])
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(
-            f"{job['target']} is not equal to {job['source']} any more",
-            where=str(target),
+            f"{target} is not equal to {job['source']} any more",
             found="; ".join(found.verdict.failures[:5]),
             next_step="remove the folder, and run the fleet again",
             report=found,
         )
-    return {"status": THERE, **_verdict(report)}
+    return {"status": THERE, **_verdict(report), **seen}
 
 
 def _needed(job: Mapping[str, Any], request: Request) -> int:

@@ -24,6 +24,9 @@ FAILED = (NOT_EQUAL, REFUSED, KILLED, CRASHED)
 
 LOG, PAGE = "fleet.jsonl", "fleet.html"
 
+KEPT = ("proven_ns", "ends")
+"""Fields of a result that tell a later run when the folder was last proven, and of which remote files."""
+
 
 def blank(job: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a result, before anything is known."""
@@ -37,6 +40,8 @@ def blank(job: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": None,
         "peak_bytes": None,
         "tries": 1,
+        "proven_ns": None,
+        "ends": None,
         "host": None,
         "version": __version__,
     }

@@ -28,6 +28,9 @@ JOBS_EACH = 50
 
 TRIES = 2
 
+STARTS = 3
+"""Workers that die one after the other before the first is ready: then none will be."""
+
 STOP_SECONDS = 8.0
 """How long a job may take to clean up, once it is asked to stop."""
 
@@ -88,6 +91,19 @@ def _threads_are(count: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: one that starts now must not hear it before it ignores it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Worker:
     """One process, and what it is doing. `needs` is the memory that its job waits for or has been given."""
 
@@ -95,7 +111,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork of threads that hold locks hangs
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, run), daemon=True)
-        with _threads_are(threads):
+        with _threads_are(threads), _deaf():
             self._process.start()
         theirs.close()
         self.job: Mapping[str, Any] | None = None
@@ -146,6 +162,7 @@ class Crew:
         """`run` does one job; each worker imports it by its name."""
         self._count, self._memory_bytes, self._threads, self._run = count, memory_bytes, threads, run
         self._workers: list[Worker] = []
+        self._died_starting = 0
         self._waiting: deque[tuple[Mapping[str, Any], int]] = deque()
 
     @property
@@ -195,7 +212,7 @@ class Crew:
         except (EOFError, OSError):
             return self._died(worker)
         if kind == READY:
-            worker.is_ready = True
+            worker.is_ready, self._died_starting = True, 0
         elif kind == NEEDS:
             worker.needs = said
         else:
@@ -212,12 +229,9 @@ class Crew:
         job, ending = worker.job, worker.ending
         worker.kill()
         if not worker.is_ready:
-            raise DinoportError(
-                "the fleet's workers do not start",
-                found=ending,
-                cause='a script that calls dinoport.fleet outside of `if __name__ == "__main__":`',
-                next_step="put the call there: each worker imports the script again",
-            )
+            self._died_starting += 1
+            if self._died_starting >= STARTS:
+                raise _no_workers(ending)
         if job is None:
             return None
         take_back(Path(job["folder"]))
@@ -225,7 +239,12 @@ class Crew:
             self._waiting.append((job, worker.tries + 1))
             return None
         status = KILLED if "signal" in ending else CRASHED
-        return without_result(job, status, "Killed", f"its worker died {worker.tries} times, of {ending}", worker.tries)
+        told = DinoportError(
+            f"its worker died {worker.tries} times, of {ending}",
+            cause="the memory of this machine is used up, or somebody ended it" if status == KILLED else None,
+            next_step="run the fleet again with fewer jobs at once: `at_once=1`",
+        )
+        return without_result(job, status, "Killed", str(told), worker.tries)
 
     def _stop(self) -> None:
         """End all workers, within seconds, and take back what they had begun to write."""
@@ -238,3 +257,18 @@ class Crew:
             if worker.job is not None:
                 take_back(Path(worker.job["folder"]))
         self._workers = []
+
+
+def _no_workers(ending: str) -> DinoportError:
+    """What an exception ends while a process starts has exit code 1: multiprocessing's own, or an import's."""
+    raised = ending == "exit code 1"
+    return DinoportError(
+        f"the fleet's workers do not start: {STARTS} ended one after the other",
+        found=ending,
+        cause='a script that calls dinoport.fleet outside of `if __name__ == "__main__":`, or an import that fails'
+        if raised
+        else None,
+        next_step="put the call there: each worker imports the script again"
+        if raised
+        else "look at this machine's free memory, and at what else ends processes",
+    )

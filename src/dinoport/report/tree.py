@@ -1,0 +1,57 @@
+"""The parts of a file as a tree of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dinoport.tensor import size_text
+
+if TYPE_CHECKING:
+    from dinoport.finding.listing import Part
+
+FORK, LAST, BAR, BLANK = "├─ ", "└─ ", "│  ", "   "
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line of the tree, and what stands below it in front of more of the same."""
+
+    line: str
+    below: str
+
+
+@dataclass
+class _Node:
+    part: Part | None = None
+    children: dict[str, _Node] = field(default_factory=dict)
+
+
+def tree_of(parts: Sequence[Part]) -> Iterator[tuple[Branch, Part | None]]:
+    """Every part with its line, and a line for what several of them lie in."""
+    root = _Node()
+    for part in parts:
+        node = root
+        for name in filter(None, part.prefix.rstrip(".").split(".")):
+            node = node.children.setdefault(name, _Node())
+        node.part = part
+    if root.part:
+        yield Branch("the file itself", BAR if root.children else BLANK), root.part
+    yield from _below(root, "")
+
+
+def _below(node: _Node, indent: str) -> Iterator[tuple[Branch, Part | None]]:
+    for place, (name, child) in enumerate(node.children.items(), 1):
+        while child.part is None and len(child.children) == 1:  # a name in which nothing else lies
+            ((inner, child),) = child.children.items()
+            name = f"{name}.{inner}"
+        is_last = place == len(node.children)
+        below = indent + (BLANK if is_last else BAR)
+        yield Branch(f"{indent}{LAST if is_last else FORK}{name}", below), child.part
+        yield from _below(child, below)
+
+
+def text_of(part: Part) -> str:
+    """What a part is, how many tensors, and their size."""
+    return f": {part.what}, {part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
