@@ -58,7 +58,7 @@ def publish_folder(folder: Path, name: str, asked: Publication, on_progress: Pro
     Raises NotProvenError for a folder that is not what was proven, and for a commit that is not what was sent; HubError
     for what the Hub refuses; SettingError where something of somebody else's would be lost.
     """
-    repository = Repository(name, asked.token)
+    repository = Repository(name, asked.token, sends=True)
     _check(asked)
     on_progress(READING, 0, 0)
     parcel = packed(folder, name, asked)

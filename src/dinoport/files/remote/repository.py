@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, UsageError
 from dinoport.files.remote.http import is_offline
+from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.tokens import sound_token
 
 Found = TypeVar("Found")
 
@@ -100,8 +102,8 @@ class Commit:
 class Repository:
     """`owner/name`, with the token that is given or that huggingface_hub finds. Every method raises HubError."""
 
-    def __init__(self, name: str, token: str | None = None) -> None:
-        """Raises UsageError for what is not a name of a repository."""
+    def __init__(self, name: str, token: str | None = None, *, sends: bool = False) -> None:
+        """Raises UsageError for what is not a name of a repository, or not a token."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
@@ -112,12 +114,13 @@ class Repository:
             valid = False
         if not valid:
             raise UsageError(
-                f"{name} does not name a repository on the Hub",
+                f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected="owner/name, of letters, digits, '-', '_' and '.'",
+                found=name_fault(name),
                 next_step="dinoport publish FOLDER owner/name",
             )
-        self.name = name
-        self._api = HfApi(token=token, library_name="dinoport")
+        self.name, self.sends = name, sends
+        self._api = HfApi(token=sound_token(token), library_name="dinoport")
 
     @property
     def page(self) -> str:
