@@ -11,7 +11,7 @@ VENV_SITE := .venv-site
 VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -127,6 +127,21 @@ package:
 	$(VENV_PACKAGE)/bin/twine check --strict dist/*
 	$(VENV_PACKAGE)/bin/check-wheel-contents dist/*.whl
 	$(VENV_PACKAGE)/bin/pyroma --min=8 dist/*.tar.gz
+
+# What loads where: folders of every network in older and newer Transformers and timm, into docs/compatibility.md (by hand;
+# the newest of both are those of the environments).
+OF_TRANSFORMERS := 4.45.2 4.48.3 4.56.2 4.57.6 5.0.0
+OF_TIMM := 1.0.16 1.0.31
+COMPATIBILITY := $(addprefix build/compatibility/transformers-,$(OF_TRANSFORMERS)) $(addprefix build/compatibility/timm-,$(OF_TIMM))
+
+compatibility: setup $(VENV_TORCHVISION)/.ready $(COMPATIBILITY)
+	PYTHONPATH=. $(BIN)/python -m tests.compatibility build/compatibility docs/compatibility.md --timm-python $(VENV_TORCHVISION)/bin/python
+
+build/compatibility/transformers-%:
+	$(BIN)/pip install --quiet --target $@ transformers==$*
+
+build/compatibility/timm-%:
+	$(BIN)/pip install --quiet --no-deps --target $@ timm==$*
 
 bench: setup
 	$(BIN)/python benchmarks/all.py --write docs/performance.md

@@ -91,6 +91,10 @@ def test_what_lies_a_folder_below_is_named(tmp_path) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
     assert caught.value.next_step == (f"dinoport convert {path} FOLDER",)
+    (tmp_path / "run/config.json").write_text("{}")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert caught.value.next_step == (f"dinoport convert {path.parent} FOLDER",)
 
 
 def test_a_folder_without_any(tmp_path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.errors import HubError, NotProvenError, SettingError, UsageError
+from dinoport.errors import HubError, NotProvenError, SettingError
 from dinoport.files.remote.repository import Repository
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.report.as_json import is_sealed, sealed
@@ -359,13 +359,6 @@ def test_a_card_that_the_hub_refuses(hub: Hub, proven: Path, monkeypatch: pytest
     with pytest.raises(HubError, match="owner/model"):
         api.publish(proven, "owner/model")
     assert commits(hub) == ["initial commit"]
-
-
-@pytest.mark.parametrize("name", ["model", "a/b/c", "owner/a--b", "owner/", "hf://owner/model"])
-def test_what_names_no_repository(hub: Hub, proven: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="does not name a repository on the Hub"):
-        api.publish(proven, name)
-    assert hub.log == []
 
 
 def test_a_commit_that_does_not_hold_what_was_sent(hub: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:

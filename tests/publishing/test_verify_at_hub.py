@@ -181,12 +181,12 @@ def test_a_folder_here(proven: Path, tmp_path: Path, run: Run) -> None:
 
 def test_without_a_report_there_is_nothing_to_say(hub: Hub, proven: Path, tmp_path: Path, run: Run) -> None:
     source = tiny.write(tmp_path / "checkpoint.pth")
-    with pytest.raises(SettingError, match=r"checkpoint\.pth has no dinoport\.json to be held against"):
+    with pytest.raises(SettingError, match=r"checkpoint\.pth cannot be held against its own report: it is a file"):
         api.verify(source)
     from huggingface_hub import HfApi
 
     HfApi().create_repo("owner/model")
-    with pytest.raises(SettingError, match=r"hf://owner/model@\w+ has no dinoport\.json"):
+    with pytest.raises(SettingError, match=r"^hf://owner/model@\w+ cannot .*: it has no dinoport\.json"):
         api.verify(REPO)
     for option in (("--num-heads", "2"), ("--verify", "exact"), ("--report", "a.json")):
         assert run("verify", proven, *option).code == 2
@@ -246,7 +246,8 @@ def test_a_gated_repository(published: Hub, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("package", ["httpx", "httpx2", "requests"])
 def test_each_clients_own_errors_are_the_networks(published: Hub, package: str) -> None:
     error = type("ConnectError", (Exception,), {"__module__": f"{package}._exceptions"})("no route")
-    found = told(Repository("owner/model"), error)
-    assert str(found).startswith("the Hub cannot be reached for owner/model\n  found: ConnectError\n")
+    found = told(Repository("owner/model", sends=True), error)
+    assert str(found).startswith("the Hub cannot be reached for owner/model\n  found: ConnectError: no route\n")
     assert "what has arrived is not sent twice" in str(found)
+    assert str(told(Repository("owner/model"), error)).endswith("try: run the same command again")
     assert told(Repository("owner/model"), ZeroDivisionError()) is None

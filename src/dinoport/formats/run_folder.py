@@ -76,8 +76,9 @@ def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
 
 
 def below(folder: Path) -> list[Path]:
-    """What looks like a checkpoint one folder below."""
-    return sorted(path for path in _matches(folder, BENEATH) if path.is_file() and not _is_part(path))
+    """What looks like a checkpoint one folder below: files, and folders whose config.json says what they are."""
+    found = [path for path in _matches(folder, BENEATH) if path.is_file() and not _is_part(path)]
+    return sorted({path.parent if (path.parent / "config.json").is_file() else path for path in found})
 
 
 def checkpoints_within(folder: Path) -> list[Path]:

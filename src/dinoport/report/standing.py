@@ -10,13 +10,13 @@ from dinoport.report.text import entry
 
 @dataclass(frozen=True)
 class Standing:
-    """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for.
+    """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for; else None.
 
     `trusts` says whose hashes were taken, where they were not computed here; `commit` is that of a repository.
     """
 
     where: str
-    claims: str
+    claims: str | None
     files: tuple[str, ...]
     changes: tuple[str, ...]
     commit: str | None = None
@@ -48,6 +48,7 @@ def standing_lines(found: Standing) -> Iterator[str]:
         yield from entry("", f"{len(found.files)} files are what dinoport.json says of them")
     if found.trusts:
         yield from entry("trusting", found.trusts)
-    yield from entry("claims", found.claims)
-    yield from entry("", "This is what dinoport.json says of itself. Nobody vouches for it:")
+    yield from entry("claims", found.claims or "nothing: dinoport.json holds no verdict")
+    if found.claims:
+        yield from entry("", "This is what dinoport.json says of itself. Nobody vouches for it:")
     yield from entry("", f"dinoport verify SOURCE {found.where}  proves it.")

@@ -191,7 +191,7 @@ def prepare_opened(
     recorded: str | None = None,
 ) -> Conversion:
     """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
-    refuse_unused(checkpoint, request)
+    refuse_unused(checkpoint, request, claimed)
     with ExitStack() as files:
         head, opened = None, None
         if request.head is not None:

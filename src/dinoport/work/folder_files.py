@@ -100,6 +100,15 @@ def entries_of(report: Mapping[str, object]) -> Iterator[dict[str, Any] | None]:
         yield entry if isinstance(entry, dict) and is_file_name(entry.get("name")) else None
 
 
+def what_is_missing(folder: Path) -> str:
+    """Why a place has no report that can be read."""
+    if not folder.exists():
+        return "does not exist"
+    if not folder.is_dir():
+        return "is a file"
+    return f"has a {REPORT} that cannot be read" if (folder / REPORT).exists() else f"has no {REPORT}"
+
+
 def is_file_name(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and is_name(name) and name not in ("", "..") and Path(name).name == name
 

@@ -58,7 +58,11 @@ def hub_folder(address: str, on_progress: Progress) -> HubFolder:
 
     Raises UsageError for what is not a repository of models, HubError for what the Hub refuses.
     """
-    place = hub_file(address)
+    try:
+        place = hub_file(address)
+    except CheckpointError as error:  # of a source; here it is the command line that cannot be meant
+        parts = {name: getattr(error, name) for name in ("where", "expected", "found", "cause", "next_step")}
+        raise UsageError(error.what, **parts) from None
     if place is None or place.kind is not None:
         raise UsageError(
             f"{address} is not a repository of models",

@@ -17,7 +17,7 @@ from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.work.cleaning import HOME, cleaned_card, cleaned_report, private_places, source_name
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_model, may_be_read
+from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
 from dinoport.writing.ownership import CARD
 from dinoport.writing.published_card import published_card, read_card, verdict_line
 
@@ -157,10 +157,11 @@ def _report_of(folder: Path) -> dict[str, Any]:
     """A folder's report, which is whole, and says that the folder was proven."""
     text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
     if text is None:
+        lacks = what_is_missing(folder)
         raise SettingError(
-            f"{folder} cannot be published: it has no {REPORT}",
+            f"{folder} cannot be published: it {lacks}",
             expected="a folder that dinoport converted",
-            next_step=f"dinoport convert SOURCE {folder}",
+            next_step="dinoport convert SOURCE FOLDER, then publish FOLDER",
         )
     try:
         report: dict[str, Any] = parse_object(text)

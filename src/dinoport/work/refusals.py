@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.finding.models import Provenance
@@ -27,7 +29,7 @@ OF_TRANSFORMERS = {
 """Options that no other target has a use for, and why."""
 
 
-def refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
+def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[str] = ()) -> None:
     """Raise UsageError for options that a folder of Transformers leaves undone."""
     asked = request.to_dict()
     of_folder = is_known_class(checkpoint.config or {})
@@ -56,6 +58,13 @@ def refuse_unused(checkpoint: Checkpoint, request: Request) -> None:
         )
     untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
     unused = {name: asked[name] for name in untaken if name in asked}
+    if of_folder and unused and unused.keys() <= {*claimed}:  # nobody gave them
+        raise UsageError(
+            f"{checkpoint.where}, given as SOURCE, is a converted folder, and FOLDER was made from a checkpoint",
+            found=f"{', '.join(f'`{name}`' for name in unused)}, which FOLDER's dinoport.json says of its source",
+            cause="SOURCE and FOLDER are swapped",
+            next_step="give the checkpoint first, then the folder: dinoport verify SOURCE FOLDER",
+        )
     if of_folder and unused:
         raise UsageError(
             "the way back follows from the folder alone, and takes no options of a conversion"

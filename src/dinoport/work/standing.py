@@ -14,7 +14,7 @@ from dinoport.report.as_json import is_sealed
 from dinoport.report.standing import Standing
 from dinoport.shown.address import is_at_hub
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, may_be_read
+from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
 from dinoport.work.hub_folder import HubFolder, hub_folder
 
 TRUSTED = "the Hub's listing: that its files have the hashes by which it lists them was not computed here"
@@ -31,7 +31,7 @@ def standing_of(place: str | Path, on_progress: Progress) -> Standing:
 def _here(folder: Path) -> Standing:
     path = folder / REPORT
     if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
-        raise _no_report(str(folder))
+        raise _no_report(str(folder), what_is_missing(folder))
     text = path.read_bytes()
     report = _parsed(text)
     broken = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
@@ -43,7 +43,7 @@ def _at_hub(folder: HubFolder) -> Standing:
     listed = folder.files.get(REPORT)
     text = folder.remote.read(REPORT, MAX_JSON_BYTES) if listed else None
     if listed is None or text is None:
-        raise _no_report(folder.where)
+        raise _no_report(folder.where, f"has no {REPORT}")
     report = _parsed(text)
     changes = [] if git_sha1(text) == listed.git_sha1 else [f"{REPORT} is not the file that the Hub lists"]
     changes += [what for entry in entries_of(report) for what in _broken(folder, entry)]
@@ -89,7 +89,7 @@ def _standing(
     files = [str(entry["name"]) for entry in entries_of(report) if entry]
     return Standing(
         where,
-        printable(str(claims)),
+        printable(claims) if isinstance(claims, str) else None,
         (*map(printable, files), REPORT),
         tuple(map(printable, [*seal, *changes])),
         commit,
@@ -105,9 +105,9 @@ def _parsed(text: bytes) -> dict[str, object]:
         return {}
 
 
-def _no_report(where: str) -> SettingError:
+def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
-        f"{where} has no {REPORT} to be held against",
+        f"{where} cannot be held against its own report: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
         next_step=f"dinoport verify SOURCE {where}",
     )

@@ -91,7 +91,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         preprocessing=prepared(model.preprocessing, vit.image_size, request, vit.channels),
         image_size=vit.image_size,
         channels=vit.channels,
-        remarks=(f"{CLASS} hides {decoder.mask_ratio:.0%} of the patches at random: features are of ViTModel",),
+        remarks=(f"{CLASS} hides {decoder.mask_ratio:.0%} of the patches at random; for features take ViTModel",),
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from dinoport.errors import HubError
 from dinoport.files.byte_sources import unreadable
+from dinoport.shown.address import shown_address
 
 
 class Asked(Protocol):
-    """The repository that was asked for."""
+    """The repository that was asked for; `sends` says whether to write there."""
 
     name: str
+    sends: bool
 
     @property
     def page(self) -> str: ...
@@ -21,10 +25,18 @@ class Asked(Protocol):
     def has_token(self) -> bool: ...
 
 
-AGAIN = "run the same command again: what has arrived is not sent twice"
+RUN_AGAIN = "run the same command again"
+
+AGAIN = f"{RUN_AGAIN}: what has arrived is not sent twice"
+
+LOGIN = "`hf auth login`, or set HF_TOKEN"
 
 NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 """Packages whose errors are the network's; those of httpx are no OSErrors."""
+
+ADDRESS = re.compile(r"https?://[^\s'\"<>)]+")
+
+MAX_TOLD_CHARACTERS = 300
 
 
 def told(repository: Asked, error: Exception, revision: str | None = None) -> HubError | None:
@@ -42,14 +54,15 @@ def told(repository: Asked, error: Exception, revision: str | None = None) -> Hu
     if isinstance(error, errors.RepositoryNotFoundError):
         return HubError(
             f"{name} does not exist, or is private and not open to you",
-            next_step="look at the name; for a private repository `hf auth login`, or set HF_TOKEN",
+            next_step=f"look at the name; for a private repository {LOGIN}",
         )
     if isinstance(error, errors.LocalTokenNotFoundError) or (status == 401 and not repository.has_token):
         return HubError(
             f"the Hub does not know who asks for {name}",
-            expected="a token that may write",
-            found="none",
-            next_step="`hf auth login`, or set HF_TOKEN",
+            expected=f"a token that may {_verb(repository)}",
+            found="none: HF_TOKEN is set, and empty" if os.environ.get("HF_TOKEN") == "" else "none",
+            cause="a secret that is not set where this runs" if os.environ.get("HF_TOKEN") == "" else None,
+            next_step=LOGIN,
         )
     if isinstance(error, OSError) and error.filename is not None:
         return HubError(unreadable(Path(str(error.filename)), error).what, next_step="look at the folder")
@@ -64,8 +77,12 @@ def told(repository: Asked, error: Exception, revision: str | None = None) -> Hu
         )
     is_network = any(cls.__module__.partition(".")[0] in NETWORK for cls in type(error).__mro__)
     if is_network or isinstance(error, ConnectionError | TimeoutError):
+        said = _said(error)
         return HubError(
-            f"the Hub cannot be reached for {name}", found=type(error).__name__, cause="the network", next_step=AGAIN
+            f"the Hub cannot be reached for {name}",
+            found=f"{type(error).__name__}: {said}" if said else type(error).__name__,
+            cause="the network",
+            next_step=_again(repository),
         )
     return None
 
@@ -77,30 +94,61 @@ def _refused(repository: Asked, status: int, response: Any, said: str) -> HubErr
             f"the Hub does not take the token for {name}",
             found=found,
             cause="a token that was revoked, or is of another Hub",
-            next_step="`hf auth login`, or set HF_TOKEN",
+            next_step=LOGIN,
         )
     if status == 403:
+        proposes = "; for somebody else's repository `create_pr` proposes it" if repository.sends else ""
         return HubError(
-            f"the token may not write to {name}",
+            f"the token may not {_verb(repository)} {'to ' if repository.sends else ''}{name}",
             found=found,
-            cause="a token that only reads, or somebody else's repository",
-            next_step="use a token that may write; for somebody else's repository `create_pr` proposes it",
+            cause="a token that only reads, or somebody else's repository" if repository.sends else None,
+            next_step=f"use a token that may {_verb(repository)}{proposes}",
         )
     if status in (409, 412):
         return HubError(
-            f"{name} changed meanwhile, and nothing was published",
+            f"{name} changed meanwhile" + (", and nothing was published" if repository.sends else ""),
             found=found,
             cause="another commit at the same moment",
-            next_step=AGAIN,
+            next_step=_again(repository),
         )
     if status == 429:
         headers: Mapping[str, str] = getattr(response, "headers", {})
         wait = headers.get("Retry-After", "")
-        next_step = f"wait {wait} seconds, then {AGAIN}" if wait.isdigit() else f"wait five minutes, then {AGAIN}"
-        return HubError(f"the Hub takes no more requests for {name} now", found=found, next_step=next_step)
-    return HubError(f"the Hub does not do what {name} needs", found=found, next_step=AGAIN)
+        wait = f"{wait} seconds" if wait.isdigit() else "five minutes"
+        return HubError(
+            f"the Hub takes no more requests for {name} now",
+            found=found,
+            next_step=f"wait {wait}, then {_again(repository)}",
+        )
+    cause, next_step = _why(repository, status)
+    return HubError(f"the Hub does not do what {name} needs", found=found, cause=cause, next_step=next_step)
+
+
+def _why(repository: Asked, status: int) -> tuple[str, str]:
+    """The likely cause of any other status, and the next step: to run again helps where the Hub itself stumbles."""
+    if status >= 500:
+        return "the Hub itself, for now", f"{_again(repository)}; https://status.huggingface.co says how the Hub is"
+    if status == 402:
+        return "the storage of this account is full, or not paid for", "look at https://huggingface.co/settings/billing"
+    if status in (404, 410):
+        moved = f"{repository.name} was moved or removed meanwhile, or HF_ENDPOINT names something else than a Hub"
+        return moved, f"look at {repository.page}"
+    if status == 413:
+        return "a file that is larger than the Hub takes", "convert again with `max_shard_bytes`, for smaller files"
+    return "a request that the Hub does not take from this version of huggingface_hub", (
+        "pip install --upgrade huggingface_hub, then run again; if it stays, report it with this message"
+    )
+
+
+def _again(repository: Asked) -> str:
+    return AGAIN if repository.sends else RUN_AGAIN
+
+
+def _verb(repository: Asked) -> str:
+    return "write" if repository.sends else "read"
 
 
 def _said(error: Exception) -> str:
-    """What the Hub itself said, without the address that was asked."""
-    return " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
+    """What was said, without what is secret in an address."""
+    text = " ".join(str(getattr(error, "server_message", None) or error).split())
+    return ADDRESS.sub(lambda found: shown_address(found[0]), text)[:MAX_TOLD_CHARACTERS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, UsageError
 from dinoport.files.remote.http import is_offline
+from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.tokens import sound_token
+from dinoport.shown.text import shown
 
 Found = TypeVar("Found")
 
@@ -93,15 +97,18 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class Commit:
+    """`remarks` are what the Hub says of its card."""
+
     oid: str
     pull_request: str | None
+    remarks: tuple[str, ...] = ()
 
 
 class Repository:
     """`owner/name`, with the token that is given or that huggingface_hub finds. Every method raises HubError."""
 
-    def __init__(self, name: str, token: str | None = None) -> None:
-        """Raises UsageError for what is not a name of a repository."""
+    def __init__(self, name: str, token: str | None = None, *, sends: bool = False) -> None:
+        """Raises UsageError for what is not a name of a repository, or not a token."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import HFValidationError, validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
@@ -112,12 +119,13 @@ class Repository:
             valid = False
         if not valid:
             raise UsageError(
-                f"{name} does not name a repository on the Hub",
+                f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected="owner/name, of letters, digits, '-', '_' and '.'",
+                found=name_fault(name),
                 next_step="dinoport publish FOLDER owner/name",
             )
-        self.name = name
-        self._api = HfApi(token=token, library_name="dinoport")
+        self.name, self.sends = name, sends
+        self._api = HfApi(token=sound_token(token), library_name="dinoport")
 
     @property
     def page(self) -> str:
@@ -199,7 +207,8 @@ class Repository:
         from huggingface_hub import CommitOperationDelete
 
         sent = uploaded or self._additions(files)
-        with self._told(revision), _quiet():
+        with self._told(revision), _quiet(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
             done = self._api.create_commit(
                 self.name,
                 [*sent, *(CommitOperationDelete(name) for name in delete)],
@@ -209,7 +218,9 @@ class Repository:
                 revision=revision,
                 create_pr=create_pr,
             )
-        return Commit(done.oid, done.pr_url)
+        lines = [line for each in caught for line in str(each.message).splitlines() if line.startswith("- ")]
+        said = tuple(f"the Hub says of README.md: {shown(line[2:])}" for line in lines)
+        return Commit(done.oid, done.pr_url, said)
 
     def _additions(self, files: Sequence[Outgoing]) -> list[Any]:
         from huggingface_hub import CommitOperationAdd
