@@ -1,13 +1,16 @@
-"""Record graphs of the genuine exporters as small files: `python -m tests.exports.record`, where onnx is installed.
+"""Record graphs of the genuine exporters as small files: `python -m tests.exports.record`, where onnx is installed, and
+`python -m tests.exports.record timm`, where timm is too.
 
 What an exporter writes beside the graph (stack traces, names of files on its machine) is taken out.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
+from dinoport.api import convert
 from tests.exports.cases import CASES, RECORDED
 from tests.exports.exporting import export, loaded
 
@@ -44,6 +47,31 @@ def record() -> None:
                 _quantized(onnx, export(model, Path(folder) / "whole", "dynamo20", case.size), f"{name}-dynamo20-int8")
 
 
+OF_TIMM = ("vit", "dinov2-registers", "dinov3", "dinov3-swiglu", "dinov3-convnext")
+
+
+def record_timm() -> None:
+    """Graphs of timm's classes: of all tokens, with the attention that the TorchScript exporter can write."""
+    import onnx
+    import timm
+    import torch
+
+    for name in OF_TIMM:
+        case = CASES[name]
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            convert(case.write(folder), folder / "timm", case.request, to="timm", level="none")
+            model = timm.create_model(f"local-dir:{folder / 'timm'}", pretrained=True).eval()
+            for module in model.modules():
+                if hasattr(module, "fused_attn"):
+                    module.fused_attn = False
+            if "convnext" not in name:
+                model.forward = model.forward_features
+            pixels = torch.zeros(1, 3, case.size, case.size)
+            torch.onnx.export(model, (pixels,), folder / "model", dynamo=False, opset_version=17)
+            _keep(onnx, folder / "model", f"{name}-timm-torchscript17")
+
+
 def _quantized(onnx: object, path: Path, name: str) -> None:
     from onnxruntime.quantization import quantize_dynamic
 
@@ -65,4 +93,4 @@ def _keep(onnx: object, path: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    record()
+    record_timm() if sys.argv[1:] == ["timm"] else record()

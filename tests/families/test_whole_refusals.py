@@ -129,7 +129,7 @@ def test_a_head_that_is_none_and_labels_without_one(tmp_path: Path) -> None:
     [
         (
             {"architectures": ["BertModel"], "model_type": "bert"},
-            "FOLDER holds a BertModel, which did not come from a DINO codebase\n  where: config.json: architectures\n",
+            "FOLDER holds a BertModel, which dinoport does not read\n  where: config.json: architectures\n",
         ),
         (
             {"hidden_size": None},

@@ -56,7 +56,7 @@ def read_folder(
     if form is None:
         refuse_kind(where, config.get("model_type"))
         raise UnknownModelError(
-            f"{where} holds a {name or 'model without a class'}, which did not come from a DINO codebase",
+            f"{where} holds a {name or 'model without a class'}, which dinoport does not read",
             where="config.json: architectures",
             expected=", ".join(CLASSES),
             found=name or "no architectures and no known model_type",

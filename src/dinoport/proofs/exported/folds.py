@@ -54,6 +54,7 @@ class Folds:
     def _all(self, values: Array) -> Iterator[Fold]:
         yield from self._of_tokens(values)
         yield from self._of_norms(values)
+        yield from self._masked(values)
         yield from self._scaled(values)
 
     def _of_tokens(self, values: Array) -> Iterator[Fold]:
@@ -114,6 +115,15 @@ class Folds:
                         folded = self._read(name).reshape(values.shape) * scale.reshape(-1, *[1] * (values.ndim - 1))
                         if _near(values, folded):
                             yield Fold(f"{name} with {norm}", (name, *parts), folded)
+
+    def _masked(self, values: Array) -> Iterator[Fold]:
+        """The joint bias of attention with zeros for the keys, which the mask beside it says."""
+        for mask in (name for name in self.tensors if name.endswith(".bias_mask")):
+            name = mask.removesuffix("_mask")
+            if values.shape == self.tensors[mask].shape and name in self.tensors:
+                kept = np.where(self._read(mask) == 1, self._read(name), 0.0)
+                fold = Fold(f"{name} with {mask}", (name, mask), kept, rounds=False)
+                yield from [fold] if fold.is_in(values) else []
 
     def _scaled(self, values: Array) -> Iterator[Fold]:
         """A layer with the scale after it, or with the root of the head's width that attention is scaled by."""
