@@ -11,8 +11,10 @@ import yaml
 from dinoport import api
 from dinoport.errors import SettingError, UsageError
 from dinoport.writing.published_card import published_card
+from tests import tiny
 from tests.command_line import Run
 from tests.publishing.conftest import contents
+from tests.publishing.server import ROUTES
 from tests.publishing.store import Hub
 
 
@@ -143,3 +145,41 @@ def test_a_card_of_dinoports_that_was_gone_on_with_is_not_written_twice(
     for once in ("**Verdict: ", "## Check it", "## Use"):
         assert card.count(once) == 1
     assert not api.publish(proven, "owner/model", card=tmp_path / "card.md").is_new
+
+
+@pytest.mark.parametrize("to", ["transformers", "timm", "original", "training"])
+def test_every_published_card_has_metadata_and_a_title(
+    hub: Hub, proven: Path, tmp_path: Path, run: Run, to: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    checkpoint = proven.parents[1] / "runs" / "checkpoint.pth"
+    source, request = (proven, None) if to == "original" else (checkpoint, tiny.REQUEST)
+    api.convert(source, tmp_path / "made", request, to=to, level="exact")
+    done = run("publish", tmp_path / "made", "owner/model")
+    assert (done.code, done.err) == (0, "")
+    card = contents(hub)["README.md"].decode()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert {"dino", "vision", "dinoport"} <= set(front["tags"])
+    assert front.get("library_name") == {"transformers": "transformers", "timm": "timm"}.get(to)
+    assert card.count("\n# owner/model\n") == 1
+    assert "# made" not in card
+    assert not [each for each in recwarn if each.category is UserWarning]
+
+
+def test_a_card_without_metadata_gets_some() -> None:
+    """As earlier versions wrote it beside a start for training."""
+    report = {"verdict": {"text": "equal", "assumptions": []}, "source": {"where": "x"}}
+    card, _ = published_card("# made\n\n**Verdict: .**\n", None, report, "owner/model")
+    assert card.startswith("---\ntags:\n- dino\n- vision\n- dinoport\n---\n\n# made\n")
+
+
+def test_what_the_hub_says_of_a_card_is_told_in_our_words(
+    hub: Hub, proven: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned = [{"message": "the licence is not one of the Hub's"}, {"message": "odd \x1b[2J"}]
+    answer = {"errors": [], "warnings": warned}
+    validated = ("POST", "/api/validate-yaml", lambda at: at.body() and answer)
+    monkeypatch.setattr("tests.publishing.server.ROUTES", [validated, *ROUTES])
+    done = run("publish", proven, "owner/model")
+    assert (done.code, done.err) == (0, "")
+    assert "note the Hub says of README.md: the licence is not one of the Hub's" in " ".join(done.out.split())
+    assert "\x1b" not in done.out

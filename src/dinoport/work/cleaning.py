@@ -90,7 +90,8 @@ def cleaned_card(card: str, report: Mapping[str, Any], name: str, source: str) -
     """The card of a folder for the public: it loads `name`, and quotes nothing that a cleaned report does not say."""
     clean = cleaner(report, name, source)
     folder = Path(str(report["target"])).name
-    card = card.replace(f"\n# {shown_markdown(folder)}\n", f"\n# {shown_markdown(name)}\n", 1)
+    title = re.compile(rf"^# {re.escape(shown_markdown(folder))}$", re.MULTILINE)
+    card = title.sub(lambda found: f"# {shown_markdown(name)}", card, count=1)
     card = _loading(card, folder, name)
     for text in sorted({*_texts(report)}, key=len, reverse=True):
         if clean(text) != text:

@@ -125,7 +125,7 @@ def _sent_to(sending: Sending, before: Before, pull_request: str | None = None) 
     if sending.parcel.is_in(before.files):
         return _published(sending, before, Commit(before.head.commit, pull_request), before.files)
     commit = _committed(sending, before)
-    return _read_back(sending, before, Commit(commit.oid, pull_request))
+    return _read_back(sending, before, replace(commit, pull_request=pull_request))
 
 
 def _refuse_other_visibility(repository: Repository, head: Head, asked: Publication) -> None:
@@ -231,7 +231,7 @@ def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[
         removed=tuple(parcel.hiding(before.files)) if is_new else (),
         replaced=before.edited,
         beside=tuple(parcel.beside(there)),
-        remarks=parcel.remarks,
+        remarks=(*parcel.remarks, *commit.remarks),
     )
 
 

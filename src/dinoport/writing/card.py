@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dinoport.codebases.target import Target
@@ -36,11 +37,18 @@ def card(writing: Writing, target: Target, facts: CardFacts) -> str:
 
 def _metadata(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
     task = "image-classification" if target.classifies else "image-feature-extraction"
-    lines = ["---", f"library_name: {writing.LIBRARY}", f"pipeline_tag: {task}"]
-    lines += facts.licence.metadata if facts.licence else ()
-    lines += [f"base_model: {facts.base_model}"] if facts.base_model else []
-    lines += ["tags:", "- dino", "- vision", f"- {writing.tag(target)}", "- dinoport", "---"]
-    return lines
+    return front(facts, (f"library_name: {writing.LIBRARY}", f"pipeline_tag: {task}"), (writing.tag(target),))
+
+
+def front(facts: CardFacts, fields: Sequence[str] = (), tags: Sequence[str] = ()) -> list[str]:
+    """What the Hub reads of a card: fields of its own, what is known of the weights, and tags."""
+    licence = facts.licence.metadata if facts.licence else ()
+    base = [f"base_model: {facts.base_model}"] if facts.base_model else []
+    return ["---", *fields, *licence, *base, *tag_lines(tags), "---"]
+
+
+def tag_lines(tags: Sequence[str] = ()) -> list[str]:
+    return ["tags:", *(f"- {tag}" for tag in ("dino", "vision", *tags, "dinoport"))]
 
 
 def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:

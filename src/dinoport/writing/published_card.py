@@ -9,7 +9,7 @@ from typing import Any
 
 from dinoport.errors import UsageError
 from dinoport.shown.text import shown, shown_markdown
-from dinoport.writing.card import UNKNOWN_LICENCE
+from dinoport.writing.card import UNKNOWN_LICENCE, tag_lines
 
 MAX_CARD_BYTES = 1024 * 1024
 
@@ -39,6 +39,7 @@ def published_card(
     With it comes what was not taken of the user's.
     """
     card = card if card is not None else _bare(report, name)
+    card = card if FRONT.match(card) else "\n".join(["---", *tag_lines(), "---", "", card])
     text, overruled = (card, ()) if own is None else _merged(card, own)
     line, check = verdict_line(report["verdict"]), _check(report, name)
     text = VERDICT.sub(lambda found: line, text, count=1)
@@ -63,13 +64,6 @@ def _bare(report: Mapping[str, Any], name: str) -> str:
     """For a target that has no card of its own."""
     before, after = report["ends"] if "ends" in report else (report["source"]["format"], report["model"]["class"])
     lines = [
-        "---",
-        "tags:",
-        "- dino",
-        "- vision",
-        "- dinoport",
-        "---",
-        "",
         f"# {shown_markdown(name)}",
         "",
         f"{shown_markdown(str(before))} → {shown_markdown(str(after))}, converted by dinoport.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dinoport.files.remote.http import is_offline
 from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
 from dinoport.files.remote.tokens import sound_token
+from dinoport.shown.text import shown
 
 Found = TypeVar("Found")
 
@@ -95,8 +97,11 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class Commit:
+    """`remarks` are what the Hub says of its card."""
+
     oid: str
     pull_request: str | None
+    remarks: tuple[str, ...] = ()
 
 
 class Repository:
@@ -202,7 +207,8 @@ class Repository:
         from huggingface_hub import CommitOperationDelete
 
         sent = uploaded or self._additions(files)
-        with self._told(revision), _quiet():
+        with self._told(revision), _quiet(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
             done = self._api.create_commit(
                 self.name,
                 [*sent, *(CommitOperationDelete(name) for name in delete)],
@@ -212,7 +218,9 @@ class Repository:
                 revision=revision,
                 create_pr=create_pr,
             )
-        return Commit(done.oid, done.pr_url)
+        lines = [line for each in caught for line in str(each.message).splitlines() if line.startswith("- ")]
+        said = tuple(f"the Hub says of README.md: {shown(line[2:])}" for line in lines)
+        return Commit(done.oid, done.pr_url, said)
 
     def _additions(self, files: Sequence[Outgoing]) -> list[Any]:
         from huggingface_hub import CommitOperationAdd
