@@ -35,8 +35,6 @@ FOUND = (
     ("SigLIP2",         {"patch_embed.proj.weight": (8, 3, 4, 4), "attn_pool.latent": (1, 1, 8)}, "attn_pool.latent"),
     ("SAM",             {"image_encoder.blocks.0.attn.rel_pos_h": (3, 8)}, "image_encoder.blocks.0.attn.rel_pos_h"),
     ("vit-pytorch",     {"to_patch_embedding.2.weight": (8, 48)}, "to_patch_embedding.2.weight"),
-    ("torchvision",     {"encoder.layers.encoder_layer_0.ln_1.weight": (8,)},
-                        "encoder.layers.encoder_layer_0.ln_1.weight"),
     ("AIMv2",           {"patch_embed.norm.weight": (8,)}, "patch_embed.norm.weight"),
     ("RADIO",           {"radio_model.model.norm.weight": (8,)}, "radio_model.model.norm.weight"),
     ("V-JEPA",          {"patch_embed.proj.weight": (8, 3, 2, 4, 4)}, "patch_embed.proj.weight of (8, 3, 2, 4, 4)"),

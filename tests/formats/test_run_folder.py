@@ -107,3 +107,28 @@ def test_a_folder_without_any(tmp_path) -> None:
         "  found: log.txt\n"
         "  try: give the checkpoint file inside the folder"
     )
+
+
+def saved_by_a_trainer(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).write_bytes(b"{}")
+    return folder
+
+
+def test_the_trainer_s_folders_are_listed_the_latest_first(tmp_path) -> None:
+    run = tmp_path / "run"
+    for step in (500, 1000, 1500):
+        saved_by_a_trainer(run / f"checkpoint-{step}")
+    (run / "checkpoint-2000").mkdir()  # cut short: nothing was saved yet
+    (run / "runs").mkdir()
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(run)
+    assert str(caught.value) == (
+        f"{run} holds 3 checkpoints\n"
+        "  expected: one, or its path\n"
+        f"  try: dinoport convert {run}/checkpoint-1500 FOLDER\n"
+        f"       dinoport convert {run}/checkpoint-1000 FOLDER\n"
+        f"       dinoport convert {run}/checkpoint-500 FOLDER\n"
+        f"       all of them: dinoport fleet OUT {run}"
+    )

@@ -8,7 +8,9 @@ from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino import signs as dino
 from dinoport.codebases.dinov2 import signs as dinov2
 from dinoport.codebases.dinov3 import signs as dinov3
+from dinoport.codebases.mmpretrain import signs as mmpretrain
 from dinoport.codebases.timm import signs as timm
+from dinoport.codebases.torchvision import signs as torchvision
 from dinoport.codebases.transformers import signs as transformers
 from dinoport.tensor import Shape
 
@@ -23,6 +25,9 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("timm", "dinoport.codebases.timm.dinov2", timm.is_dinov2),
     Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
+    Naming("torchvision", "dinoport.codebases.torchvision.vit:VIT", torchvision.is_vit),
+    Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:VIT", mmpretrain.is_vit),
+    Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:DINOV2", mmpretrain.is_dinov2),
     _of_transformers("names:VIT", transformers.is_vit),
     _of_transformers("names:DINOV2", transformers.is_dinov2),
     _of_transformers("other_names:DINOV3", transformers.is_dinov3_vit),

@@ -38,6 +38,58 @@ class Convention:
     reason: str
 
 
+@dataclass(frozen=True)
+class Framework:
+    """What a framework writes, what is read of it, and what its files do not say: for docs/sources.md."""
+
+    name: str
+    writes: str
+    read: str
+    silent: str
+
+
+FRAMEWORKS = (
+    Framework(
+        "Lightning",
+        "`last.ckpt`: `state_dict`, and `hyper_parameters` after `save_hyperparameters()`",
+        "a model under any attribute; heads, eps and statistics of `hyper_parameters`",
+        "heads and eps, where no hyper-parameter has them",
+    ),
+    Framework(
+        "LightlyTrain",
+        "`last.ckpt` with pickled modules; `exported_last.pt`, bare; tasks: `train_model`",
+        "heads and eps of the modules; `normalize_args`, `image_normalize`",
+        "heads, in what it exports and in tasks",
+    ),
+    Framework("lightly", "Lightning's file", "ViTs of timm's and of facebookresearch's", "heads, eps, statistics"),
+    Framework("solo-learn", "Lightning's file", "its ViTs of timm's", "heads, eps, statistics"),
+    Framework(
+        "timm",
+        "`config.json` and weights; train.py's `last.pth.tar`",
+        "heads by `model_args` or the builder, statistics, resize, pooling, names of classes",
+        "nothing, where the builder is known",
+    ),
+    Framework(
+        "Transformers",
+        "a folder; the Trainer's `checkpoint-N`; a bare file, in its names on disk or in memory",
+        "all of `config.json` and `preprocessor_config.json`; names of 4.57 and 5",
+        "heads and eps, in a bare file",
+    ),
+    Framework(
+        "PEFT",
+        "`adapter_config.json` and the adapter; or adapters in a state dict",
+        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into a base beside it",
+        "a base that lies elsewhere; `lora_alpha`, in a state dict",
+    ),
+    Framework("VISSL", "`classy_state_dict`", "the trunk", "heads, eps, statistics"),
+    Framework(
+        "MMPretrain",
+        "`state_dict`, and `meta.cfg` as text",
+        "its names of a ViT; heads and statistics of `meta.cfg`",
+        "eps",
+    ),
+)
+
 CONVENTIONS = (
     Convention("Lightning", "state_dict", "current_model_state", "the average, which it validates"),
     Convention("LightlyTrain", "teacher_embedding_model", "student_embedding_model", "what it exports"),

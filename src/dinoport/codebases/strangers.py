@@ -154,12 +154,6 @@ STRANGERS: tuple[Stranger, ...] = (
         ("to_patch_embedding.",),
     ),
     Stranger(
-        "a ViT of torchvision",
-        "the network is a plain ViT, but under names that are not read here",
-        "load it with torchvision, rename its tensors as timm's vit_*_patch16_224 has them, and give that file",
-        ("encoder.layers.encoder_layer_0.",),
-    ),
-    Stranger(
         "an AIMv2",
         "an autoregressive ViT whose norms have no bias, with a norm after its patches",
         "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",

@@ -26,6 +26,8 @@ from dinoport.tensor import Shape, TensorRef
 
 ANCHORS = (
     "patch_embed.proj.weight",
+    "patch_embed.projection.weight",
+    "conv_proj.weight",
     "layer1.0.conv3.weight",
     "downsample_layers.0.0.weight",
     "stages.0.blocks.0.conv_dw.weight",

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
+from dinoport.files.folders import LocalFolder
 from dinoport.files.links import refuse_leaving
+from dinoport.formats.adapter_folder import is_adapter_folder
 from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
+from dinoport.formats.transformers_folder import is_transformers_folder
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -18,6 +21,9 @@ TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teache
 
 DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
 """Where DINOv3's training saves folders."""
+
+TRAINER = ("checkpoint-*",)
+"""Where the Trainer of Transformers saves folders, one for each time that it saves, whole or adapters alone."""
 
 OTHERS = (
     "*.rank_0.pth",
@@ -79,6 +85,7 @@ def checkpoints_within(folder: Path) -> list[Path]:
     """All checkpoints of a run, the latest first: whole teachers and distributed ones, else whatever may be one."""
     found = [path for path in _matches(folder, TEACHERS) if path.is_file()]
     found += [path for path in _matches(folder, DISTRIBUTED) if is_distributed_folder(path)]
+    found = found or [path for path in _matches(folder, TRAINER) if path.is_dir() and _is_saved(path)]
     found = found or [path for path in _matches(folder, OTHERS) if path.is_file() and not _is_part(path)]
     found = found or [path for path in (module_within(folder),) if path]
     for path in found:
@@ -95,6 +102,10 @@ def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
         return ()
     listed = ", ".join(others[:FEW]) + (f" and {len(others) - FEW} more" if others[FEW:] else "")
     return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed}",)
+
+
+def _is_saved(path: Path) -> bool:
+    return is_adapter_folder(path) or is_transformers_folder(LocalFolder(path))
 
 
 def _is_part(path: Path) -> bool:

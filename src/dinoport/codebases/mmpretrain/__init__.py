@@ -1,0 +1,1 @@
+"""MMPretrain's names."""

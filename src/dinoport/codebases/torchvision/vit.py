@@ -1,0 +1,29 @@
+"""A ViT under the names of torchvision (`models/vision_transformer.py`), which lightly's examples train too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dinoport.codebases.dino import vit as dino
+from dinoport.codebases.mmpretrain.vit import Names
+from dinoport.mapping.rule import Rule, copy, drop
+
+# fmt: off
+TABLE: tuple[Rule, ...] = (
+    copy("cls_token",                 "class_token"),
+    copy("pos_embed",                 "encoder.pos_embedding"),
+    copy("patch_embed.proj.{p}",      "conv_proj.{p}"),
+    copy("blocks.{i}.norm1.{p}",      "encoder.layers.encoder_layer_{i}.ln_1.{p}"),
+    copy("blocks.{i}.attn.qkv.weight", "encoder.layers.encoder_layer_{i}.self_attention.in_proj_weight"),
+    copy("blocks.{i}.attn.qkv.bias",  "encoder.layers.encoder_layer_{i}.self_attention.in_proj_bias"),
+    copy("blocks.{i}.attn.proj.{p}",  "encoder.layers.encoder_layer_{i}.self_attention.out_proj.{p}"),
+    copy("blocks.{i}.norm2.{p}",      "encoder.layers.encoder_layer_{i}.ln_2.{p}"),
+    copy("blocks.{i}.mlp.fc1.{p}",    "encoder.layers.encoder_layer_{i}.mlp.0.{p}"),
+    copy("blocks.{i}.mlp.fc2.{p}",    "encoder.layers.encoder_layer_{i}.mlp.3.{p}"),
+    copy("norm.{p}",                  "encoder.ln.{p}"),
+)
+# fmt: on
+
+CLASSIFIER = drop("heads.head.{p}", because="torchvision's classifier: nothing here says that it was trained")
+
+VIT = Names(replace(dino.FAMILY, drops=(*dino.FAMILY.drops, CLASSIFIER)), dino, TABLE, None)
