@@ -32,7 +32,7 @@ def main(checkpoint: str | Path, out: str | Path, **asked: object) -> float:
     training = [made(random, number % 2, loaded.processor) for number in range(64)]
     arguments = TrainingArguments(
         output_dir=str(Path(out) / "runs"),
-        num_train_epochs=6,
+        num_train_epochs=4,
         per_device_train_batch_size=8,
         learning_rate=2e-3,
         logging_strategy="no",

@@ -77,7 +77,7 @@ print(json.dumps([transformers.__version__, found]))
 """
 
 PROVE = """
-import json, sys
+import json, shutil, sys
 from pathlib import Path
 import timm
 import dinoport
@@ -85,11 +85,12 @@ from tests.timm_target import models
 found = {}
 for case in sys.argv[2:]:
     place = Path(sys.argv[1], case.replace(" ", "-"))
-    place.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
     try:
         source = models.write(case, place / "source.pth")
         report = dinoport.convert(source, place / "out", to="timm", **models.asked(case), force=True)
-        found[case] = report.proofs.outputs.worst
+        found[case] = report.proofs.outputs.worst if report.proofs.outputs else "no class in this version"
     except Exception as error:
         found[case] = f"fails: {str(error).splitlines()[0]}"
 print(json.dumps([timm.__version__, found]))

@@ -107,9 +107,14 @@ def test_only_models_of_transformers_are_loaded(source: Path) -> None:
     assert str(refused.value) == ("`load` loads models of Transformers\n  found: to='original'\n  try: leave `to` out")
 
 
-def test_a_processor_that_needs_torchvision_says_so(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [ImportError, ValueError])
+def test_a_processor_that_needs_torchvision_says_so(
+    source: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    """Transformers 5 raises the one, Transformers 4 the other."""
+
     def refuse(*given: object, **more: object) -> None:
-        raise ImportError("requires the Torchvision library")
+        raise kind("requires the Torchvision library")
 
     loaded = dinoport.load(source, tiny.REQUEST)
     monkeypatch.setattr("transformers.AutoImageProcessor.from_pretrained", refuse)

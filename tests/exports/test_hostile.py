@@ -69,8 +69,11 @@ UNSOUND: dict[str, tuple[Callable[[], bytes], str]] = {
     "a name that moves the cursor": (lambda: holding(number(2, 1) + run(8, "\x1b[2J")), "a wrong name"),
     "graphs in graphs": (lambda: model(graph(within(9))), "graphs within graphs"),
     "an empty tensor of 2^91 bytes": (lambda: holding(EMPTY), "weight of shape"),
-    "an operator that moves the cursor": (lambda: of(step("\x1b[2JRelu", ("x",))), "an operator that is none"),
-    "a domain that moves the cursor": (lambda: of(replace(step("Relu", ("x",)), domain="\x1b[2J")), "a domain that is"),
+    "an operator that moves the cursor": (lambda: of(step("\x1b[2JRelu", ("x",))), "a wrong name of an operator"),
+    "a domain that moves the cursor": (
+        lambda: of(replace(step("Relu", ("x",)), domain="\x1b[2J")),
+        "a wrong name of a domain",
+    ),
     "a tensor of 2 GB in a file of a hundred bytes": (lambda: holding(LARGE_CLAIM), "bytes of field"),
     "a graph of 2 GB in a file of ten bytes": (
         lambda: run(7, b"")[:1] + varint(2**31 - 1),

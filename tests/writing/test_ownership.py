@@ -169,7 +169,7 @@ def test_what_transformers_saved_over_it_may_be_replaced(written: Path, tmp_path
 
 def test_licences_are_known_by_their_text(written: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(written / "transformers", tmp_path / "out"))
-    for licence in LICENCES.values():
+    for licence in (each for each in LICENCES.values() if each.text):
         (out / licence.file_name).write_text(licence.content)
     assert foreign(out) == {}
     (out / "LICENSE").write_text("All rights reserved")

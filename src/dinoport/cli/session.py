@@ -34,7 +34,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 RETRY_SECONDS = 0.01
 
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.3
 """How long an import, or steps that belong together, may go on after the request to stop."""
 
 CLEANED_UP = (str(Path("dinoport", "api.py")), str(Path("dinoport", "cli", "output.py")))

@@ -53,6 +53,9 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     unknown = naming_of(UNKNOWN)
     if clues.untold and asked is None and unknown is not None and naming.family == "dino":
         return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
+    fetched = next((each for each in candidates if each.family == clues.published), None)
+    if fetched is not None and asked in (fetched.family, None):  # a closer look would read tensors
+        return Told(fetched, Setting("codebase", _title(fetched), Origin.STORED, FETCHED))
     signs = _signs(candidates, clues)
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
@@ -92,10 +95,13 @@ def _alike(naming: Naming) -> Iterator[str]:
             yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
 
 
+FETCHED = "where it was fetched from"
+
+
 def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str]]:
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
-    found = [(each, "where it was fetched from") for each in candidates if each.family == clues.published]
+    found = [(each, FETCHED) for each in candidates if each.family == clues.published]
     found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
     # What tells the family itself, its relatives write too, and more.
     sign = _own_signs(own).sure(clues) if others and not found else None

@@ -167,7 +167,7 @@ class _Reader:
                     attributes[name] = found
         for what, text in (("an operator", texts[4]), ("a domain", texts[7])):
             if text and not is_name(text):
-                raise self.wire.broken(f"{what} that is none: {short_text(text)}", "a short text")
+                raise self.wire.broken(f"a wrong name of {what}: {short_text(text)}", "a short text")
         name = texts[3] if is_name(texts[3]) and texts[3] not in self.names else ""
         name = name or f"{texts[4]} {self.nodes}"
         self.names.add(name)

@@ -29,10 +29,13 @@ def attributes_of(checkpoint: Checkpoint, state: StateDict) -> Attributes:
     """
     if checkpoint.attributes:
         return checkpoint.attributes
+    modules = [*_pickled(checkpoint.tree)]
+    if not modules:  # where a tensor lies costs a request each, at a server
+        return {}
     own = {place: state.originals.get(name, name) for name, tensor in state.tensors.items() if name not in state.beside
            for place in _places(tensor)}  # fmt: skip
     found: dict[str, dict[str, object]] = {}
-    for module in _pickled(checkpoint.tree):
+    for module in modules:
         held = [(name, place) for name, tensor in module_state_dict(module).items() for place in _places(tensor)]
         if own and own.keys() <= {place for _, place in held}:
             nodes = dict(named_modules(module))

@@ -79,7 +79,7 @@ def _is_unreadable(place: StateDict) -> bool:
 
 
 def _but_one(place: StateDict, *, with_more: bool = False) -> tuple[StateDict, list[str]]:
-    """A place with the one tensor that makes it whole, and its name; `with_more`, though it holds what is no part."""
+    """A place with the one tensor that makes it whole, and its name; `with_more`, though it holds other tensors too."""
     for name, shape in _telling(place.shapes):
         own = TensorRef(name, np.dtype(np.float32), shape, ArrayValues(np.zeros(0, np.float32)))
         whole = replace(place, tensors={**place.tensors, name: own}, originals={})

@@ -80,7 +80,7 @@ def _refuse_larger(export: Export, model: Model) -> None:
     own = sum(tensor.size for tensor in model.tensors.values())
     if held > TIMES_THE_WEIGHTS * own + TABLES:
         raise CheckpointError(
-            f"{export.where} is no graph of {model.where}: it is far larger",
+            f"{export.where} is not a graph of {model.where}: it is far larger",
             expected=f"about {own} numbers, as the original has",
             found=f"{held} numbers",
             cause="a graph of another model, or one that was made to mislead",

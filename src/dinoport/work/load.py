@@ -68,7 +68,7 @@ class Loaded:
 
         try:
             return AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # Transformers 4 raises the latter
             if find_spec("torchvision") is not None:
                 raise
             raise MissingPackageError(

@@ -25,7 +25,7 @@ def tells(clues: Clues) -> str | None:
 
 
 def guesses(clues: Clues) -> str | None:
-    """A file that is called as timm calls the weights of AugReg, which is no proof."""
+    """A file that is called as timm calls the weights of AugReg, which is not a proof."""
     return "the file's name" if clues.file_name.startswith("vit_") and ".augreg" in clues.file_name else None
 
 
