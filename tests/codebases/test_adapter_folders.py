@@ -185,3 +185,22 @@ def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:
     strange["base_model.model.text.layers.0.q.lora_B.weight"] = torch.ones(4, 2)
     with pytest.raises(DinoportError, match="is for another model than its base"):
         convert(adapter(tmp_path, more=strange), tmp_path / "out", level="exact")
+
+
+@pytest.mark.parametrize("layer", ["layers.0.attention.v_proj", "encoder.layer.0.attention.attention.value"])
+def test_a_vit_of_whatever_codebase_takes_one_too(layer: str, tmp_path) -> None:
+    """Nothing tells whose a plain ViT is; its names in memory are the same."""
+    own = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    torch.save(own, tmp_path / "base.pth")
+    convert(tmp_path / "base.pth", tmp_path / "base", level="none", num_heads=1)
+    up, down = halves(0)
+    (tmp_path / "adapter").mkdir()
+    tensors = {f"base_model.model.{layer}.lora_A.weight": down, f"base_model.model.{layer}.lora_B.weight": up}
+    torch.save(tensors, tmp_path / "adapter" / "adapter_model.bin")
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(CONFIG))
+    name = "blocks.0.attn.qkv.weight"
+    own[name][128:192] = (own[name][128:192].double() + ALPHA / RANK * up.double() @ down.double()).float()
+    torch.save(own, tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    convert(tmp_path / "adapter", tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
