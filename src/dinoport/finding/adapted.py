@@ -46,6 +46,9 @@ def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
     sizes: dict[str, Shape] = {name: (getattr(architecture, "width", 1), 1) for name in (PATCHES, ROTARY_PATCHES)}
     names = [f"{layer}.weight" for layer in adapter.pairs] + list(adapter.saved)
     shapes = sizes | {OUTSIDE.sub("", name, count=1): (1, 1) for name in names}
+    own = model.family.name
+    whose = next((family for family, names in catalogue.RELATIVES.items() if own in names), own)
+    whose = "dino" if whose == catalogue.UNKNOWN else whose  # by whose names a ViT of nobody is read
     for naming in catalogue.NAMINGS:
-        if naming.codebase == "Transformers" and naming.code.FAMILY.name == model.family.name:
+        if naming.codebase == "Transformers" and naming.code.FAMILY.name in (own, whose):
             yield naming.rules(shapes, Wishes(num_heads=getattr(architecture, "heads", None)))
