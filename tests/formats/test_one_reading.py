@@ -415,7 +415,7 @@ def test_a_lone_shard(tmp_path, file_name):
     assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
 
 
-STATES = ({}, {"_metadata": 1}, {"keys": 2}, {"name": "x"}, (None, {"keys": 2}), 3)
+STATES_OF_OBJECTS = ({}, {"_metadata": 1}, {"keys": 2}, {"name": "x"}, (None, {"keys": 2}), 3)
 OBJECTS = {
     "OrderedDict": OrderedDict(a=1), "Counter": Counter("aab"), "defaultdict": defaultdict(list, a=[1]), "set": {1},
     "frozenset": frozenset({1}), "bytes": b"\xff", "bytearray": bytearray(b"a"), "size": torch.Size([1, 2]),
@@ -428,7 +428,7 @@ OBJECTS = {
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_a_state_is_set_only_where_python_sets_it(kind):
     """An object of Python's or of a library's own kind may take no attributes, and then the genuine reader fails."""
-    for given in STATES:
+    for given in STATES_OF_OBJECTS:
         made, state = (pickle.dumps(value, 2)[:-1] for value in (OBJECTS[kind], given))
         data = made + state + b"b."
         try:
