@@ -78,6 +78,7 @@ def _error(error: Mapping[str, Any], code: int) -> Iterator[str]:
         yield f"dinoport gave no result (exit code {code}): it was stopped, or an option prints something else."
         return
     yield shown_markdown(error["what"])
+    yield from (f"- {shown_markdown(problem)}" for problem in error.get("problems") or ())
     labels = {"where": "where", "expected": "expected", "found": "found", "cause": "likely cause", "next_step": "try"}
     for field, label in labels.items():
         if error.get(field):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_a_cached_file_of_another_size_is_refused(site: Site, cache: Path, size:
         f"  found: {'80 bytes' if size == 80 else 'N MB'}\n  likely cause: {cause}\n"
         f"  try: delete it, and fetch it again: rm {file}\n       dinoport convert dino_vits16 FOLDER"
     )
+    assert site.requests == []
+
+
+def test_a_cached_file_of_a_training_run_is_larger_than_its_model(site: Site, cache: Path) -> None:
+    """Its published size is the model's: a second use was refused once, and the file fetched again without end."""
+    model = published("msn_vits16")
+    assert model is not None
+    file = cache / model.file_name
+    for size, fits in ((model.size_bytes * 7, True), (model.size_bytes - 1, False)):
+        with file.open("wb") as cached:
+            cached.truncate(size)
+        with nullcontext() if fits else pytest.raises(CheckpointError, match="a download that broke off"):
+            assert locate(model.name).path == file
     assert site.requests == []
 
 

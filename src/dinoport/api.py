@@ -231,7 +231,7 @@ def publish(
 
 
 def fleet(
-    jobs: Iterable[str | Path | Mapping[str, Any]],
+    jobs: Iterable[str | Path | Mapping[str, Any] | None],
     out: str | Path = ".",
     request: Request | None = None,
     *,
@@ -247,7 +247,8 @@ def fleet(
 ) -> Fleet:
     """Convert and prove many checkpoints, each into a folder in `out`; one that fails stops no other.
 
-    A job is a source, or the fields of a manifest's line: `source`, `target`, `verify`, and those of Request.
+    A job is a source, or the fields of a manifest's line (`source`, `target`, `verify`, and those of Request), or None
+    for a blank line.
     `executor` is any engine with `submit`: concurrent.futures', Dask's `Client.get_executor()`, submitit's. Without
     one, workers of this package do `at_once` jobs as far as `memory_bytes` allow. Call it below
     `if __name__ == "__main__":`. Raises UsageError, before anything runs, for jobs that cannot be meant.

@@ -15,6 +15,7 @@ from tests.codebases.relatives import BY_NAME
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+Image = pytest.importorskip("PIL.Image")
 
 SIZES = {
     "hidden_size": 64,
@@ -98,6 +99,17 @@ def test_a_whole_mae_is_read_by_its_config_and_returns(tmp_path: Path) -> None:
         for each in (folder, tmp_path / "again")
     ]
     assert torch.equal(*outputs)
+    Image.new("RGB", (64, 64), (90, 120, 30)).save(tmp_path / "picture.png")
+    with pytest.raises(SettingError, match="hides patches of each picture from itself, at random"):
+        api.visualize(folder, tmp_path / "picture.png", tmp_path / "drawn", size=64)
+
+
+def test_a_word_may_be_given_where_a_folder_of_ours_knew_none(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "vit", "ViTForImageClassification")
+    api.convert(folder, tmp_path / "back", to="original", level="exact")
+    api.convert(tmp_path / "back" / "checkpoint.pth", tmp_path / "ours", level="exact", num_heads=4)
+    found, _ = settings_of(tmp_path / "ours", to="original", codebase="deit")
+    assert found["codebase"] == ("DeiT ViT", "--codebase")
 
 
 def test_features_of_a_whole_mae_leave_its_decoder(tmp_path: Path) -> None:

@@ -105,6 +105,13 @@ def test_what_was_done_is_proven_again(tmp_path: Path, run: Run) -> None:
         assert done.code == 3
         assert "\nnot equal   step01\n" in done.out
         assert weights.read_bytes() == before
+    source = tmp_path / "run" / "step01.pth"
+    source.rename(tmp_path / "away.pth")
+    broken = tmp_path / "run" / "step01.pth"
+    broken.write_bytes(b"what is no checkpoint")
+    assert run(*command).code == 1  # refused, which says nothing of the folder
+    (tmp_path / "away.pth").rename(source)
+    assert run(*command).code == 3
     weights.write_bytes(sound)
     assert run(*command).code == 0
     assert run(*command).code == 0
@@ -121,6 +128,13 @@ def test_a_folder_that_was_touched_since_is_proven_again_once(tmp_path: Path, mo
     monkeypatch.undo()
     flip(weights)
     assert api.fleet(sources, tmp_path / "out", **HEADS).counts == {"not equal": 1}
+
+
+def test_entries_of_a_fleet_may_be_blank_lines_and_not_empty(tmp_path: Path) -> None:
+    source = str(checkpoints(tmp_path, 1)[0])
+    assert api.fleet([None, {"source": source}], tmp_path / "out", **HEADS).counts == {"done": 1}
+    with pytest.raises(UsageError, match="line 2 has no source"):
+        api.fleet([{"source": source}, {}], tmp_path / "out", **HEADS)
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])

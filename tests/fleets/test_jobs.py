@@ -89,8 +89,8 @@ def test_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['{"source": "a"', "{}"], r"line 1 of .*jobs\.jsonl is no JSON object"),
-        (["[]"], r"line 1 of .*jobs\.jsonl is no JSON object"),
+        (['{"source": "a"', "{}"], r"line 1 of .*jobs\.jsonl is not a JSON object"),
+        (["[]"], r"line 1 of .*jobs\.jsonl is not a JSON object"),
         ([{"source": "a"}, {"source": "b", "num_head": 2}], "line 2 has a field that is not known: num_head"),
         ([{"target": "a"}], "line 1 has no source"),
         ([{"source": 1}], "line 1 has no source"),

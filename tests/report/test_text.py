@@ -105,9 +105,8 @@ next        find out with which of the two values the model was trained: the
             weights do not say it
             if it is the source's, convert the source again, into another
             folder; if it is the folder's, give it as an option
-            COMMAND
-            if you find no fault in either, report it with this report:
-            --report report.json keeps it
+            if both look right, open an issue and attach the report
+            (--report report.json)
 begins      at blocks.0, the first that differs of 5 compared: 7.3e-05 relative
             in float64
 cause       the number of heads: the folder computes with 4, the original with

@@ -188,4 +188,4 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     """The command that trains on from the folder."""
     from dinoport.shown.text import as_word
 
-    return tuple(line.replace("FOLDER", as_word(folder)) for line in _start_of(target).use)
+    return tuple(line.replace("FOLDER", as_word(str(Path(folder).absolute()))) for line in _start_of(target).use)

@@ -92,7 +92,7 @@ class Tensors:
             raise self.wire.broken(f"{name} of shape {short_text(shape)}", "the shape of a weight")
         if of_others := sorted(field for field in fields & NUMBERS.keys() if dtype.name not in NUMBERS[field]):
             found = f"{name} of {dtype} with numbers in field {of_others[0]}"
-            raise self.wire.broken(found, f"numbers of {' or '.join(NUMBERS[of_others[0]])} there")
+            raise self.wire.broken(found, f"numbers of {' or '.join(NUMBERS[of_others[0]]) or 'types not read'} there")
         if location:
             return self._external(name, dtype, shape, external)
         if unpacked:

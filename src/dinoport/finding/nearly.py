@@ -13,8 +13,8 @@ from dinoport.errors import PlanError
 from dinoport.finding.places import NOT_PART, full_prefix, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
-from dinoport.shown.text import as_word
-from dinoport.tensor import ArrayValues, Shape, TensorRef
+from dinoport.shown.text import as_word, with_article
+from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
 BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\.")
 """What stands before the name of a tensor in a block, with the block's number."""
@@ -24,8 +24,6 @@ BEGINS = re.compile(r"(^|.*?\.)(?=(?:blocks|encoder\.layer|(?:model\.)?layer|lay
 
 OF_TRANSFORMERS = ("embeddings.", "stages.0.downsample_layers")
 """How names of Transformers begin, which no other codebase has."""
-
-VOWELS = tuple("AEIO")
 
 OF_A_MODEL = frozenset({
     "cls_token", "mask_token", "register_tokens", "storage_tokens", "reg_token", "pos_embed", "patch_embed",
@@ -81,7 +79,7 @@ def _is_unreadable(place: StateDict) -> bool:
 def _but_one(place: StateDict, *, with_more: bool = False) -> tuple[StateDict, list[str]]:
     """A place with the one tensor that makes it whole, and its name; `with_more`, though it holds other tensors too."""
     for name, shape in _telling(place.shapes):
-        own = TensorRef(name, np.dtype(np.float32), shape, ArrayValues(np.zeros(0, np.float32)))
+        own = TensorRef(name, np.dtype(np.float32), shape, ArrayValues(_stand_in(shape)))
         whole = replace(place, tensors={**place.tensors, name: own}, originals={})
         problems = problems_of(whole)
         if problems is None or any(what != NOT_PART or other == name for other, what in problems):
@@ -89,6 +87,13 @@ def _but_one(place: StateDict, *, with_more: bool = False) -> tuple[StateDict, l
         if with_more or not problems:
             return whole, [f"{name} is missing", *_folded(problems)]
     return place, []
+
+
+def _stand_in(shape: Shape) -> Array:
+    """Values for a missing tensor. The only ones that a network's table reads are rotary periods, here of base 100."""
+    if len(shape) != 1:
+        return np.broadcast_to(np.float32(0), shape)  # takes no memory
+    return np.float32(100) ** (np.arange(shape[0], dtype=np.float32) / max(shape[0], 1))
 
 
 def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
@@ -106,9 +111,8 @@ def _error(where: str, place: StateDict, lines: Sequence[str]) -> PlanError:
 
 def not_whole(where: str, title: str, prefix: str, lines: Sequence[str]) -> PlanError:
     """What is said of a place that is nearly a model of this title."""
-    article = "an" if title.startswith(VOWELS) else "a"
     return PlanError(
-        f"{where} holds {article} {title}{f' under {prefix}.' if prefix else ''}, but it is not whole",
+        f"{where} holds {with_article(title)}{f' under {prefix}.' if prefix else ''}, but it is not whole",
         [*lines[:MAX_LINES], *([f"and {len(lines) - MAX_LINES} more"] if lines[MAX_LINES:] else [])],
         expected="every tensor of the model, each block like the others",
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",

@@ -220,9 +220,12 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
 
 
 def _check_size(cached: Path, model: Published) -> None:
-    """Raise CheckpointError for a file of the cache that cannot be the published one: it has another size."""
+    """Raise CheckpointError for a file of the cache that cannot be the published one: it has another size.
+
+    That of a training run holds more than the model.
+    """
     size, least = cached.stat().st_size, model.size_bytes
-    if least <= size <= least + max(least // 50, SMALLEST_REST):
+    if least <= size and (model.holds_more or size <= least + max(least // 50, SMALLEST_REST)):
         return
     raise CheckpointError(
         f"{cached} is not the file that was published as {model.name}",

@@ -146,6 +146,13 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
             expected="one of " + ", ".join(OF_MODEL_TYPE),
             found=f"model_type {config.get('model_type')!r}",
         )
+    if OF_MODEL_TYPE[kind].hides_patches:
+        raise SettingError(
+            f"{folder} hides patches of each picture from itself, at random",
+            expected="a class that sees the whole picture",
+            found=OF_MODEL_TYPE[kind].model_types[kind],
+            next_step="convert the source again without `class`, and visualize that folder",
+        )
     if config.get("num_channels", 3) != 3:
         raise SettingError(
             f"{folder} takes {config['num_channels']} channels, and pictures have three",

@@ -29,6 +29,8 @@ def next_steps(report: Report) -> list[str]:
     if any(failure.startswith(MADE_OTHERWISE) for failure in report.verdict.failures):
         steps.append("leave these options out, to prove the folder as it was made")
         steps.append(f"or {CONVERT_AGAIN}, with these options")
+    elif report.direction == "to onnx":
+        steps.append("export the graph again, from this source")
     elif proofs.exact and not proofs.exact.passed:
         steps.append(f"the weights are not those of the source: fetch the folder again, or {CONVERT_AGAIN}")
     elif found and found.cause and found.cause.startswith(OF_SETTINGS):
@@ -41,7 +43,5 @@ def next_steps(report: Report) -> list[str]:
         steps.append("`reference='hub'` compares with the original's own code, where its authors publish it")
     else:
         steps.append(f"put right what is named above, or {CONVERT_AGAIN}")
-    if report.command:
-        steps.append(report.command)
-    steps.append("if you find no fault in either, report it with this report: `report=report.json` keeps it")
+    steps.append("if both look right, open an issue and attach the report (`report=report.json`)")
     return steps

@@ -18,6 +18,7 @@ from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
 from dinoport.work.fleets.one_job import run_job, there_already
 from dinoport.work.fleets.results import (
     FAILED,
+    FOUND,
     KILLED,
     PAGE,
     SKIPPED,
@@ -67,7 +68,7 @@ def run_fleet(
     """
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    before = {str(result["target"]): result for result in last_of_each(out)}
+    before = {str(result["target"]): result for result in last_of_each(out, FOUND)}
     plain = [
         {**job.to_plain(out), "recheck": recheck, "version": __version__, "before": before.get(job.target, {})}
         for job in jobs

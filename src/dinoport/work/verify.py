@@ -119,9 +119,9 @@ def _verified(
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    if verdict.failed and otherwise:
+    if verdict.failed and otherwise and (proofs.exact is None or proofs.exact.passed):
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures))
-    elif not another:
+    if not another:
         warnings += integrity.which_changed(place, target.report, proofs)
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))

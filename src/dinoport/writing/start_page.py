@@ -8,7 +8,7 @@ from dinoport.codebases.start import Start, shown
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import Step
-from dinoport.shown.text import as_word, shown_markdown
+from dinoport.shown.text import as_word, shown_markdown, with_article
 from dinoport.writing.card import CardFacts, front, licence_line
 
 
@@ -20,7 +20,8 @@ def start_page(start: Start, steps: Sequence[Step], facts: CardFacts) -> str:
 def _lines(start: Start, steps: Sequence[Step], facts: CardFacts) -> Iterator[str]:
     yield from front(facts)
     yield from ("", f"# {shown_markdown(facts.folder)}")
-    yield from ("", f"A {facts.family} ({facts.upstream}) from which {start.trainer} trains on, converted by dinoport.")
+    model = f"A{with_article(facts.family)[1:]} ({facts.upstream})"
+    yield from ("", f"{model} from which {start.trainer} trains on, converted by dinoport.")
     yield from ("", f"**Verdict: {shown_markdown(facts.verdict)}.** Figures and hashes are in `dinoport.json`.")
     yield from ("", "## Train", "", "```sh")
     yield from start.use

@@ -92,10 +92,10 @@ def _sizes(target: Target) -> list[str]:
             "original's own rule. At this size outputs are the original's; other sizes are resampled a second time."
         ]
     if target.resamples_alike:
-        return ["- Outputs are the original's at every size: timm resamples the position table alike."]
+        return ["- The class computes as the original does at every size: timm resamples the position table alike."]
     lines = [
-        f"- Outputs are the original's at {target.image_size}×{target.image_size} pixels. At other sizes timm "
-        f"resamples the position table by another rule than the original ({target.interpolation}); "
+        f"- The class computes as the original does at {target.image_size}×{target.image_size} pixels. At other sizes "
+        f"timm resamples the position table by another rule than the original ({target.interpolation}); "
         "`dinoport convert --to timm --image-size N` makes a folder for one other size."
     ]
     size = target.preprocessing.size if target.preprocessing else target.image_size

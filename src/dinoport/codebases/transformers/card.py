@@ -136,10 +136,10 @@ def _sizes(target: Target) -> list[str]:
             f"{target.baked_from} among them, are resampled a second time."
         ]
     if target.resamples_alike:
-        return ["- Outputs are the original's at every size: Transformers resamples the position table alike."]
+        return ["- The class computes as the original does at every size: it resamples the position table alike."]
     lines = [
-        f"- Outputs are the original's at {target.image_size}×{target.image_size} pixels. At other sizes Transformers "
-        f"resamples the position table by another rule than the original ({target.interpolation}); "
+        f"- The class computes as the original does at {target.image_size}×{target.image_size} pixels. At other sizes "
+        f"Transformers resamples the position table by another rule than the original ({target.interpolation}); "
         "`dinoport convert --image-size N` makes a folder for one other size."
     ]
     size = target.preprocessing.size if target.preprocessing else target.image_size

@@ -24,7 +24,8 @@ class Form:
 
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
     `has_table` says that there is a table of positions, which Transformers resamples for other sizes. `family` is the
-    one whose models are looked for in it, where another class computes the same for all.
+    one whose models are looked for in it, where another class computes the same for all. `hides_patches` says that the
+    class masks a part of each picture.
     `module` is imported once a form is chosen. It has `target(model, request, labels)`, and `sketch(where, config)`,
     which gives the name of the family that a folder came from and the table of its names.
     """
@@ -37,6 +38,7 @@ class Form:
     has_table: bool = False
     fits: Callable[[Any], bool] = lambda architecture: True
     family: str = ""
+    hides_patches: bool = False
 
     @property
     def code(self) -> Any:
@@ -105,7 +107,14 @@ FORMS: tuple[Form, ...] = (
     ),
     Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
     Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain, "msn"),
-    Form("vit", "vit_mae", {"vit_mae": "ViTMAEForPreTraining"}, ("ViTMAEForPreTraining",), fits=_is_whole_mae),
+    Form(
+        "vit",
+        "vit_mae",
+        {"vit_mae": "ViTMAEForPreTraining"},
+        ("ViTMAEForPreTraining",),
+        fits=_is_whole_mae,
+        hides_patches=True,
+    ),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
     Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),

@@ -51,10 +51,10 @@ class Job:
         return {"source": self.source, "target": self.target, "folder": folder, "request": request, "level": self.level}
 
 
-def jobs_of(given: Iterable[str | Path | Mapping[str, Any]], defaults: Request, level: str) -> list[Job]:
+def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Request, level: str) -> list[Job]:
     """A job for each source, or entry: its `source`, and if it likes `target`, `verify` and fields of Request.
 
-    Raises UsageError, which names the first entry that cannot be meant.
+    None stands for a blank line, which counts as one. Raises UsageError, which names the first that cannot be meant.
     """
     if isinstance(given, str | Path | Mapping):
         raise UsageError(
@@ -67,17 +67,18 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any]], defaults: Request, 
         )
     named = list(given)
     is_manifest = any(isinstance(each, Mapping) for each in named)
-    entries = [each if isinstance(each, Mapping) else {"source": str(each)} for each in named]
+    entries = [{"source": str(each)} if isinstance(each, str | Path) else each for each in named]
     if not is_manifest:  # a checkpoint that is named twice, in whatever spelling, is one job
-        entries = list({_place_of(str(entry["source"])): entry for entry in entries}.values())
-    if not entries:
+        entries = list({_place_of(str(entry["source"])): entry for entry in entries if entry}.values())
+    if not any(entry is not None for entry in entries):
         raise UsageError(
             "no checkpoint is named",
             expected="files, patterns such as runs/*/checkpoint.pth, a run's folder, or `manifest`",
             next_step="dinoport fleet OUT SOURCE …",
         )
-    numbers = [number for number, entry in enumerate(entries, 1) if entry]  # of lines that are not blank
-    jobs = [_job(entries[number - 1], defaults, level, f"line {number}") for number in numbers]
+    lines = [(number, entry) for number, entry in enumerate(entries, 1) if entry is not None]
+    numbers = [number for number, _ in lines]
+    jobs = [_job(entry, defaults, level, f"line {number}") for number, entry in lines]
     names = iter(target_names([job.source for job in jobs if not job.target]))
     jobs = [job if job.target else replace(job, target=next(names)) for job in jobs]
     first: dict[str, tuple[int, Job]] = {}
@@ -98,8 +99,11 @@ def _place_of(source: str) -> str:
     return source if is_address(source) else os.path.abspath(source)  # noqa: PTH100  # a link is not followed
 
 
-def read_manifest(path: Path) -> list[dict[str, Any]]:
-    """The lines of a manifest, with files relative to its folder. Raises UsageError for one that is no JSON object."""
+def read_manifest(path: Path) -> list[dict[str, Any] | None]:
+    """The lines of a manifest, with files relative to its folder; None for a blank one.
+
+    Raises UsageError for one that is not a JSON object.
+    """
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise UsageError(f"`manifest` {path} has more than {MAX_MANIFEST_BYTES} bytes", next_step="split it")
@@ -107,20 +111,15 @@ def read_manifest(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise UsageError(f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path") from error
     entries = [_object(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
-    while entries and not entries[-1]:
-        entries.pop()
-    return [{name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries]
+    return [entry and {name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries]
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def _object(line: bytes, where: str) -> dict[str, Any] | None:
     try:
-        found = parse_object(line) if line.strip() else {}
-        if line.strip() and not found:
-            raise ValueError("an empty object")
-        return found
+        return parse_object(line) if line.strip() else None
     except ValueError as error:
         raise UsageError(
-            f"{where} is no JSON object",
+            f"{where} is not a JSON object",
             found=str(error),
             next_step='one object a line: {"source": "checkpoint.pth", "target": "name"}',
         ) from error

@@ -17,7 +17,6 @@ from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
 from dinoport.report.as_json import is_sealed
 from dinoport.request import Checks, Request
-from dinoport.shown.address import is_address
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, KEPT, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
@@ -68,7 +67,7 @@ def there_already(job: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of a job that was done, where looking at files of this machine is enough to tell; else None."""
     target, request = Path(job["folder"]), Request.from_dict(job["request"])
     report = report_of(target)
-    if report is None or job.get("recheck") or is_address(job["source"]) or not Path(job["source"]).exists():
+    if report is None or job.get("recheck") or not Path(job["source"]).exists():
         return None
     if _other(job, request, report) or not _is_surely_true(job, target, report):
         return None
@@ -144,7 +143,7 @@ def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, A
             found = (target / file["name"]).stat()
             if found.st_size != file["size_bytes"] or found.st_mtime_ns > made:
                 return False
-        if is_address(job["source"]):
+        if not Path(job["source"]).exists():
             return bool(before.get("ends")) and _seen(job["source"])["ends"] == before["ends"]
         return _is_unchanged(Path(job["source"]), report["source"], made)
     except (OSError, KeyError, TypeError, AttributeError, ValueError):
@@ -169,12 +168,12 @@ def _kept(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seen(source: str) -> dict[str, Any]:
-    """What tells a source that is looked at now from a later one: the time, and of a remote one the ends of its files.
+    """What tells a source that is looked at now from a later one: the time, or the ends of files that lie elsewhere.
 
     A commit of the Hub is part of where its files lie.
     """
     now = {"proven_ns": time.time_ns(), "ends": None}
-    if not is_address(source):
+    if Path(source).exists():
         return now
     from dinoport.finding.sources import locate
 

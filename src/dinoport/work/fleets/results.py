@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ REFUSED, NOT_EQUAL, KILLED, CRASHED, SKIPPED = "refused", "not equal", "killed",
 never begun, as the fleet was to stop at the first that fails."""
 
 STATUSES = (DONE, THERE, ELSEWHERE, NOT_EQUAL, REFUSED, KILLED, CRASHED, SKIPPED)
+
+FOUND = (DONE, THERE, NOT_EQUAL)
+"""What was found of a folder, and stands until it is proven again, whatever becomes of a job meanwhile."""
 
 FAILED = (NOT_EQUAL, REFUSED, KILLED, CRASHED)
 
@@ -65,8 +68,10 @@ def append(out: Path, result: Mapping[str, Any]) -> None:
             os.close(descriptor)
 
 
-def last_of_each(out: Path) -> list[dict[str, Any]]:
-    """What the log says last of each target, by name. A line that was cut off counts as none."""
+def last_of_each(out: Path, statuses: Collection[str] = STATUSES) -> list[dict[str, Any]]:
+    """What the log says last of each target, by name, with one of these `statuses`. A line that was cut off counts as
+    none.
+    """
     found: dict[str, dict[str, Any]] = {}
     try:
         lines = (out / LOG).read_bytes().splitlines()
@@ -77,7 +82,7 @@ def last_of_each(out: Path) -> list[dict[str, Any]]:
             result = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(result, dict) and isinstance(result.get("target"), str):
+        if isinstance(result, dict) and isinstance(result.get("target"), str) and result.get("status") in statuses:
             before = found.get(result["target"])
             if before is None or result.get("status") not in (ELSEWHERE, SKIPPED):
                 found[result["target"]] = result
