@@ -17,6 +17,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Put back what the program takes over: at its end it is deaf, and later processes would inherit that."""
+    from dinoport.cli.session import SIGNALS
+
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def mounted(tmp_path) -> Iterator[Callable[[str], Path]]:
     """Mount a real file system of 1 MiB; skips where the tests may not mount."""

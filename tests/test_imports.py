@@ -83,7 +83,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
         "dinoport.networks.vit.architecture"
     }
     form = {"card", "class_fields", "forms", "processor", "signs", "spelling", "stated_sizes", "vit", "writing"}
-    assert {name.rpartition(".")[2] for name in within(names, "codebases.transformers")} == form
+    assert {name.rpartition(".")[2] for name in within(names, "codebases.transformers")} == {*form, "processor_fields"}
     assert within(names, "proofs") == {"dinoport.proofs.verdict"}
     assert not within(names, "writing", "pictures")
 

@@ -138,8 +138,9 @@ def test_entries_of_a_fleet_may_be_blank_lines_and_not_empty(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
-def test_a_remote_source_is_looked_at_again(tmp_path: Path, ending: str) -> None:
+def test_a_remote_source_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
     """By the ends of its files: another checkpoint of the same size is told from the one that was converted."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # for the workers
 
     def written(word: str) -> bytes:
         shapes = tiny.ARCHITECTURE.tensors()
@@ -153,7 +154,8 @@ def test_a_remote_source_is_looked_at_again(tmp_path: Path, ending: str) -> None
     with serving(Site(files={f"model{ending}": written("first")})) as site:
         address = site.url(f"model{ending}")
         for status in ("done", "there", "there"):
-            assert api.fleet([address], tmp_path / "out", **HEADS).counts == {status: 1}
+            fleet = api.fleet([address], tmp_path / "out", **HEADS)
+            assert fleet.counts == {status: 1}, fleet.results
         site.files[f"model{ending}"] = written("later")
         assert api.fleet([address], tmp_path / "out", **HEADS).counts == {"not equal": 1}
 

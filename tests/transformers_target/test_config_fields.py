@@ -275,8 +275,10 @@ def test_labels_are_compared_by_what_a_class_makes_of_them() -> None:
 def test_roles_that_no_tensor_shows_are_few_and_named() -> None:
     assert {name for fields in FIELDS.values() for name, field in fields.items() if field.role == OUTPUTS} == {
         "num_attention_heads",
+        "decoder_num_attention_heads",
         "hidden_act",
         "layer_norm_eps",
+        "mask_ratio",
         "pooler_act",
         "rope_theta",
         "downsample_in_first_stage",

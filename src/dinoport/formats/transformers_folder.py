@@ -72,8 +72,9 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
 
 def _processor(folder: Folder) -> Mapping[str, object] | None:
     """What the folder's own image processor is; one that cannot be read says nothing of the model."""
-    with suppress(CheckpointError):
-        return _object(folder, PROCESSOR, {})
+    text = folder.read(PROCESSOR, MAX_JSON_BYTES)
+    with suppress(ValueError):
+        return parse_object(text) if text is not None else None
     return None
 
 

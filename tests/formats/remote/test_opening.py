@@ -106,6 +106,7 @@ def test_a_repository_that_cannot_be_one() -> None:
     assert str(caught.value) == (
         "hf://-own er/repo/file.pth does not name a repository on the Hub\n"
         "  expected: an owner and a name of letters, digits, '-', '_' and '.'\n"
+        "  found: ' '\n"
         "  try: look up the repository's name on its page"
     )
 
