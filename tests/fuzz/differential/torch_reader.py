@@ -74,9 +74,9 @@ def described(tensor: Any) -> list[Any]:
         return [dtype, shape, "meta"]
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.numel() > MAX_ELEMENTS or tensor.is_nested:
         return [dtype, shape, "other"]
-    if not tensor.numel():  # may have strides that no other view of it can have
-        return [dtype, shape, hashlib.sha256(b"").hexdigest()]
-    plain = tensor.detach().resolve_conj().resolve_neg().as_subclass(torch.Tensor).contiguous().reshape(-1)
+    own = tensor.detach().resolve_conj().resolve_neg().as_subclass(torch.Tensor).reshape(-1)
+    plain = torch.empty(own.shape, dtype=own.dtype)  # with strides of its own: those of few elements may be any
+    plain.copy_(own)
     return [dtype, shape, hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()]
 
 
