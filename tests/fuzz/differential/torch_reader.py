@@ -29,6 +29,9 @@ MAX_MEMORY_BYTES = 16 * 1024**3
 MAX_ELEMENTS = 100_000
 MAX_DEPTH = 12
 
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""In which the bytes of an element are copied as they are, by how many there are."""
+
 OUTSIDE = "a name outside the closed list"
 
 
@@ -75,8 +78,9 @@ def described(tensor: Any) -> list[Any]:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.numel() > MAX_ELEMENTS or tensor.is_nested:
         return [dtype, shape, "other"]
     own = tensor.detach().resolve_conj().resolve_neg().as_subclass(torch.Tensor).reshape(-1)
-    plain = torch.empty(own.shape, dtype=own.dtype)  # with strides of its own: those of few elements may be any
-    plain.copy_(own)
+    bits = own.view(BITS.get(own.element_size(), own.dtype))
+    plain = torch.empty(bits.shape, dtype=bits.dtype)  # with strides of its own: those of few elements may be any
+    plain.copy_(bits)
     return [dtype, shape, hashlib.sha256(plain.view(torch.uint8).numpy().tobytes()).hexdigest()]
 
 
