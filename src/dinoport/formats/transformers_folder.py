@@ -72,10 +72,12 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
 
 def _processor(folder: Folder) -> Mapping[str, object] | None:
     """What the folder's own image processor is; one that cannot be read says nothing of the model."""
-    text = folder.read(PROCESSOR, MAX_JSON_BYTES)
-    with suppress(ValueError):
-        return parse_object(text) if text is not None else None
-    return None
+    try:
+        return _object(folder, PROCESSOR, {})
+    except CheckpointError as error:
+        if isinstance(error.__cause__, OSError):  # of the disk, and not of what the file says
+            raise
+        return None
 
 
 def _kind(config: Mapping[str, object] | None) -> str:
