@@ -13,8 +13,10 @@ import pytest
 from dinoport.formats.safetensors import writer
 from tests.command_line import Done, Run
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for name, heard in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    number = getattr(signal, name, None)  # ignored in the background of a shell, and under nohup
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, heard)
 
 
 @pytest.fixture(autouse=True)
