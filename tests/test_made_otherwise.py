@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,15 @@ def test_the_same_options_are_not_named(run: Run, folder: Path) -> None:
     for options in ((), HEADS, (*HEADS, "--checkpoint-key", "teacher")):
         done = run("verify", DEMO, folder, *options, *EXACT)
         assert (done.code, "made otherwise" in done.out) == (0, False), done.out
+
+
+def test_options_are_no_cause_where_the_folder_was_damaged(run: Run, folder: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "out"
+    shutil.copytree(folder, damaged)
+    weights = bytearray((damaged / "model.safetensors").read_bytes())
+    weights[-3] ^= 1
+    (damaged / "model.safetensors").write_bytes(weights)
+    done = run("verify", DEMO, damaged, "--num-heads", "4", *EXACT)
+    said = " ".join(done.out.split())
+    assert (done.code, "made otherwise" in said) == (3, False)
+    assert "of the two, the folder changed" in said

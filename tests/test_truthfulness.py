@@ -368,7 +368,9 @@ def test_a_head_s_file_may_lie_elsewhere_by_now(tmp_path) -> None:
         verify(source, tmp_path / "out", Request(head=moved), level="exact")
 
 
-SOURCE_CHANGED = "of the two, the source changed: the folder has the hashes with which it was written (dinoport.json)"
+SOURCE_CHANGED = (
+    "the folder has the hashes with which it was written (dinoport.json): the source changed since, or is another file"
+)
 FOLDER_CHANGED = "of the two, the folder changed: it does not have the hashes with which it was written (dinoport.json)"
 
 

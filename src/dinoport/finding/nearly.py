@@ -177,5 +177,7 @@ def _telling(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape]]:
         "norms.3.weight": last,
     }
     own = any(name.startswith("embeddings.") or ".layernorm_before." in name for name in shapes)
+    if "pos_embed" in shapes:  # no network has both
+        del wanted["rope_embed.periods"]
     names = [name for name in wanted if name not in shapes and name.startswith(OF_TRANSFORMERS) == own]
     return ((name, wanted[name]) for name in names)

@@ -210,9 +210,18 @@ def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Pro
         return ()
     if any(broken_seal(path, recorded)):
         return (f"which of the two changed cannot be told: {REPORT} was changed itself",)
-    if any(broken_hashes(path, recorded, documents=False)):
+    if not is_as_written(path, recorded):
         return (f"of the two, the folder changed: it does not have the hashes with which it was written ({REPORT})",)
-    return (f"of the two, the source changed: the folder has the hashes with which it was written ({REPORT})",)
+    return (
+        f"the folder has the hashes with which it was written ({REPORT}): the source changed since, or is another file",
+    )
+
+
+def is_as_written(path: Path, recorded: Mapping[str, object] | None) -> bool:
+    """Whether the files of a folder, and its report, are what they were when they were written."""
+    if recorded is None:
+        return False
+    return not any(broken_seal(path, recorded)) and not any(broken_hashes(path, recorded, documents=False))
 
 
 @contextmanager

@@ -119,10 +119,11 @@ def _verified(
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    if verdict.failed and otherwise and (proofs.exact is None or proofs.exact.passed):
+    changed = () if another else integrity.which_changed(place, target.report, proofs)
+    if verdict.failed and otherwise and (not changed or integrity.is_as_written(place, target.report)):
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures))
-    if not another:
-        warnings += integrity.which_changed(place, target.report, proofs)
+    else:
+        warnings += changed
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)
