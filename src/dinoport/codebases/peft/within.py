@@ -167,7 +167,7 @@ def _weight(where: str, layer: str, base: Mapping[str, TensorRef]) -> TensorRef:
             f"{where} holds an adapter without the layer that it is for",
             where=f"{layer}.weight",
             cause="an adapter alone, whose base lies elsewhere",
-            next_step="give the adapter's folder, with its adapter_config.json, and `base` where its base is not beside it",
+            next_step="give the adapter's folder, with its adapter_config.json and, by `base`, its base",
         )
     return base[f"{layer}.weight"]
 
