@@ -15,6 +15,7 @@ from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.request import option_of
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -96,19 +97,23 @@ def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
     return CheckpointError(
         what,
         expected="one, or its path",
-        next_step=(*commands_for(found), f"all of them: dinoport fleet OUT {as_word(source)}{_to(found[0])}"),
+        next_step=(
+            *commands_for(found),
+            _asking(f"all of them: dinoport fleet OUT {as_word(source)}", found[0]),
+        ),
     )
 
 
 def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
     """A command for each of a few checkpoints."""
-    commands = [f"dinoport convert {as_word(path)} FOLDER{_to(path)}" for path in found[:MAX_LISTED]]
+    commands = [_asking(f"dinoport convert {as_word(path)} FOLDER", path) for path in found[:MAX_LISTED]]
     return (*commands, *([f"… {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []))
 
 
-def _to(path: Path) -> str:
-    """What a command has to ask for, where a folder is one of Transformers already."""
-    return " --to original" if path.is_dir() and is_transformers_folder(LocalFolder(path)) else ""
+def _asking(command: str, path: Path) -> str:
+    """A command that reads a path, with what it has to ask for where that is a folder of Transformers already."""
+    is_theirs = path.is_dir() and is_transformers_folder(LocalFolder(path))
+    return f"{command} {option_of('to')} original" if is_theirs else command
 
 
 def below(folder: Path) -> list[Path]:
