@@ -61,11 +61,13 @@ def inspect(
     from dinoport.report.inspection import Inspection, branch_of
     from dinoport.work.conversion import prepare_opened
     from dinoport.work.reporting import planned_report
+    from dinoport.work.taking import with_commands
 
     planned, refusal = None, None
     located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
+        parts = with_commands(parts_of(checkpoint), located, checkpoint, request)
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
@@ -80,7 +82,7 @@ def inspect(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=parts_of(checkpoint),
+            parts=parts,
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,

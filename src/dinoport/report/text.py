@@ -14,8 +14,8 @@ from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE, Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
 from dinoport.report.tree import text_of, tree_of
-from dinoport.shown.packages import needed_by, runnable
-from dinoport.shown.text import as_word, shown
+from dinoport.shown.packages import needed_by
+from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def _parts(found: Inspection) -> Iterator[str]:
     for branch, part in tree_of(found.parts):
         yield shown(f"{label:<{LABEL}}{branch.line}{text_of(part) if part else ''}".rstrip())
         label = ""
-        if part and part.model:
-            option = f" --prefix {as_word(part.prefix)}" if part.prefix else ""
-            command = runnable(f"dinoport convert {as_word(found.where)} FOLDER{option}")
-            yield shown(f"{'':<{LABEL}}{branch.below}{command}")
+        if part and part.command:
+            yield shown(f"{'':<{LABEL}}{branch.below}{part.command}")
+        for words in (*part.needs, *filter(None, [part.refusal])) if part else ():
+            yield shown(f"{'':<{LABEL}}{branch.below}{words}")
 
 
 def visualization_lines(drawn: Visualization) -> Iterator[str]:

@@ -18,7 +18,7 @@ CHANGES = ("dtype", "image_size", "class_name")
 
 OF_THE_SOURCE = (
     *("checkpoint_key", "prefix", "head", "head_name"),
-    *("num_heads", "decoder_heads", "layer_norm_eps", "interpolation", "lora_alpha"),
+    *("num_heads", "decoder_heads", "layer_norm_eps", "interpolation", "lora_alpha", "base"),
 )
 """What config.json says of a folder, or what a folder has not."""
 
@@ -44,6 +44,12 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
         raise UsageError(
             "`head_name` says which layer of the file that `head` gives",
             next_step="add `head=FILE`, or leave `head_name` out",
+        )
+    if request.base is not None and checkpoint.adapter is None and not of_folder:
+        raise UsageError(
+            "`base` goes with an adapter of PEFT's: a folder with adapter_config.json",
+            found=f"a {checkpoint.format}",
+            next_step="leave `base` out, or give the adapter's folder",
         )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to != "transformers" and (unlike := [name for name in OF_TRANSFORMERS if name in asked]):
