@@ -16,6 +16,7 @@ from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_transformers_folder
 from dinoport.request import option_of
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -99,7 +100,7 @@ def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
         expected="one, or its path",
         next_step=(
             *commands_for(found),
-            _asking(f"all of them: dinoport fleet OUT {as_word(source)}", found[0]),
+            f"all of them: {_asking(f'dinoport fleet OUT {as_word(source)}', found[0])}",
         ),
     )
 
@@ -113,7 +114,7 @@ def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
 def _asking(command: str, path: Path) -> str:
     """A command that reads a path, with what it has to ask for where that is a folder of Transformers already."""
     is_theirs = path.is_dir() and is_transformers_folder(LocalFolder(path))
-    return f"{command} {option_of('to')} original" if is_theirs else command
+    return runnable(f"{command} {option_of('to')} original" if is_theirs else command)
 
 
 def below(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from dinoport.finding.listing import Part
 from dinoport.finding.sources import Located
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.request import Request, option_of, options_of
+from dinoport.shown.packages import runnable
 from dinoport.work.conversion import prepare_opened
 
 UNKNOWN = {
@@ -51,7 +52,7 @@ def _with_command(part: Part, located: Located, checkpoint: Checkpoint, request:
     for field in missing:
         words += [option_of(field), UNKNOWN[field][0]]
     needs = tuple(f"{UNKNOWN[field][0]}: {UNKNOWN[field][2]}" for field in missing)
-    return replace(part, command=shlex.join(words), needs=needs)
+    return replace(part, command=runnable(shlex.join(words)), needs=needs)
 
 
 def _missing(located: Located, checkpoint: Checkpoint, asked: Request) -> str | None:
