@@ -131,12 +131,12 @@ def test_a_request_goes_through_json_and_back() -> None:
 
 
 def test_without_torch_the_full_proof_is_refused_before_anything_is_written(source, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError) as caught:
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (
-        "the full proof needs torch, transformers, PIL (not installed)\n"
-        "  try: pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it"
+        "the full proof needs torch, transformers, pillow (not installed)\n"
+        "  try: pip install \"dinoport[verify]\", or `level='exact'`, which needs none of it"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 

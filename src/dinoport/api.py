@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
@@ -13,6 +12,7 @@ from dinoport.files.address import local_folder, refuse_empty, typed
 from dinoport.progress import DRAWING, Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
 from dinoport.shown.address import is_at_hub
+from dinoport.shown.packages import PROOF, missing, runnable
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -40,10 +40,6 @@ DEMO_FILE = "demo_checkpoint.pth"
 DEMO_HEADS = 2
 """What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
 
-ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
-
-PROOF_PACKAGES = ("torch", "transformers", "PIL")
-
 
 def inspect(
     source: Source,
@@ -65,11 +61,13 @@ def inspect(
     from dinoport.report.inspection import Inspection, branch_of
     from dinoport.work.conversion import prepare_opened
     from dinoport.work.reporting import planned_report
+    from dinoport.work.taking import with_commands
 
     planned, refusal = None, None
     located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
+        parts = with_commands(parts_of(checkpoint), located, checkpoint, request)
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
@@ -84,7 +82,7 @@ def inspect(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=parts_of(checkpoint),
+            parts=parts,
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
@@ -187,7 +185,11 @@ def verify(
 
         refuse_empty("FOLDER", source)
         if request != Request() or checks != Checks():
-            raise UsageError("a folder alone is held against its own report, which takes no options", next_step=ALONE)
+            prove = runnable("dinoport verify SOURCE FOLDER")
+            raise UsageError(
+                "a folder alone is held against its own report, which takes no options",
+                next_step=f"{prove}, to prove it; or leave the options out",
+            )
         return standing_of(source, on_progress)
     remote = is_at_hub(folder)
     folder = folder if remote else local_folder(folder)
@@ -289,12 +291,18 @@ def demo(
     on_progress: Progress = silent,
     **asked: Any,
 ) -> Report:
-    """Convert the small genuine training checkpoint that ships with the package."""
+    """Convert the small genuine training checkpoint that ships with the package.
+
+    Where packages of the full proof are missing, and no level is asked for, the exact proof is shown.
+    """
     from importlib import resources
 
+    if checks is None and missing(*PROOF):
+        asked = {"level": "exact", **asked}
     request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
+    checks = replace(checks, all_sizes=checks.level == "full")
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
-        return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
+        return convert(path, folder, request, checks, force=force, on_progress=on_progress)
 
 
 def load(
@@ -320,7 +328,7 @@ def load(
 
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
-    _require_packages("full")
+    _refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
 
     def prove_again(folder: Path) -> None:
         report = verify(source, folder, request, Checks(level="exact"), on_progress=on_progress)
@@ -349,10 +357,9 @@ def visualize(
     is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does
     not fit, and FolderError for an `out` that cannot be written or holds files of others under names that are drawn.
     """
-    missing = [name for name in (*PROOF_PACKAGES, "matplotlib") if find_spec(name) is None]
-    if missing:
+    if absent := missing(*PROOF, "matplotlib"):
         raise MissingPackageError(
-            f"drawing what a model sees needs {', '.join(missing)} (not installed)",
+            f"drawing what a model sees needs {', '.join(absent)} (not installed)",
             next_step='pip install "dinoport[all]"',
         )
     from dinoport.pictures.drawing import check_place, draw
@@ -422,9 +429,11 @@ def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
 
 def _require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
-    missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
-    if missing:
-        raise MissingPackageError(
-            f"the full proof needs {', '.join(missing)} (not installed)",
-            next_step="pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it",
-        )
+    if level == "full":
+        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of it"
+        _refuse_missing("the full proof needs", go)
+
+
+def _refuse_missing(what: str, next_step: str) -> None:
+    if absent := missing(*PROOF):
+        raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=next_step)

@@ -283,7 +283,7 @@ def test_outputs_that_show_nothing_are_no_passed_proof(made: tuple[Report, Path]
 def test_a_missing_package_is_one_message_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError):
         render.require_page_packages("a page")
     arguments = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--report", str(tmp_path / "r.html")]
@@ -293,7 +293,7 @@ def test_a_missing_package_is_one_message_before_anything_is_written(
     assert exit_.value.code == 1
     assert capsys.readouterr().err == (
         f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow (not installed)\n"
-        '  try: pip install "dinoport[report]"; a report as .json needs neither\n'
+        '  try: pip install "dinoport[report]"; a report as .json needs none of these\n'
     )
     assert not list(tmp_path.iterdir())
 

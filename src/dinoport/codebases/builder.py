@@ -101,6 +101,7 @@ def heads_setting(
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
         next_step="add `num_heads=N`, with N from the code or config that trained the model",
+        missing="num_heads",
     )
 
 

@@ -43,6 +43,7 @@ def _heads(evidence: Evidence, facts: Facts, width: int) -> Setting[int]:
             expected=f"a divisor of its width, {width}",
             found=f"{heads} ({who})",
             next_step="add `decoder_heads=N`, with decoder_num_heads from the code that trained the model",
+            missing="decoder_heads",
         )
     if wishes.decoder_heads:
         return Setting("decoder heads", heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads"))

@@ -78,8 +78,9 @@ FRAMEWORKS = (
     Framework(
         "PEFT",
         "`adapter_config.json` and the adapter; or adapters in a state dict",
-        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into a base beside it",
-        "a base that lies elsewhere; `lora_alpha`, in a state dict",
+        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into the base beside it, "
+        "or into one that is given",
+        "where its base is now; `lora_alpha`, in a state dict",
     ),
     Framework("VISSL", "`classy_state_dict`", "the trunk", "heads, eps, statistics"),
     Framework(

@@ -14,6 +14,7 @@ from dinoport.finding.nearly import refuse_without_one
 from dinoport.finding.places import full_prefix, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 
 
@@ -160,7 +161,9 @@ def _advice(where: str, names: Sequence[str]) -> str:
     """What to do with a file of these tensors, whose names are not known."""
     if "embeddings.cls_token" in names:
         folder = where.rpartition("/")[0] or "."
-        return f"give the folder, with its config.json: dinoport convert {folder} FOLDER --to original"
+        command = runnable(f"dinoport convert {as_word(folder)} FOLDER --to original")
+        return f"give the folder, with its config.json: {command}"
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
-        return f"give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head {where}"
+        command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)}")
+        return f"give it as the head of its backbone: {command}"
     return f"dinoport inspect {as_word(where)}"

@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dinoport.codebases.frameworks import Said
 from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.errors import DinoportError
+from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import full_prefix, naming_of_names, places
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import reached
+from dinoport.mapping.merging import leaves
+from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
 KINDS = (
@@ -36,13 +41,19 @@ UNKNOWN = "not known"
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there."""
+    """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there.
+
+    Of a model, `command` takes it, `needs` says what to put into the command first, and `refusal` why none takes it.
+    """
 
     prefix: str
     what: str
     count: int
     size_bytes: int
     model: bool = False
+    command: str | None = None
+    needs: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
@@ -50,8 +61,9 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     if is_known_class(checkpoint.config or {}):
         return ()
     states = state_dicts(checkpoint)
-    bare = [state for state in states if naming_of_names(state.tensors) is not None]
-    found = places(states, bare)
+    plain = [_merged(checkpoint.where, state) for state in states]
+    bare = [state for state in plain if naming_of_names(state.tensors) is not None]
+    found = places(plain, bare)
     models = [_model(state) for state in found]
     copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}
     taken = {id(tensor.values) for state in (*bare, *found) for tensor in _own(state)}
@@ -68,6 +80,14 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         for copy, (model, _) in copies.items()
     )
     return (*models, *same, *(_part(name, tensors) for name, tensors in rest.items()))
+
+
+def _merged(where: str, state: StateDict) -> StateDict:
+    """A state dict without its adapters, however strong they are; as it is where they are not merged here."""
+    try:
+        return without_adapters(where, state, Request(lora_alpha=1.0), Said())
+    except DinoportError:
+        return state
 
 
 def _above(prefixes: Sequence[str]) -> frozenset[str]:
@@ -97,8 +117,9 @@ def _model(state: StateDict) -> Part:
 
 
 def _own(state: StateDict) -> list[TensorRef]:
-    """The tensors of a model without what stood under another prefix."""
-    return [tensor for name, tensor in state.tensors.items() if name not in state.beside]
+    """The tensors of a model without what stood under another prefix; low-rank parts for what is merged of them."""
+    own = [tensor for name, tensor in state.tensors.items() if name not in state.beside]
+    return [leaf for tensor in own for leaf in leaves(tensor)]
 
 
 def _part(name: str, tensors: Sequence[TensorRef]) -> Part:

@@ -18,6 +18,7 @@ from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
+from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
 from dinoport.finding.strays import refuse_lost, refuse_strays
@@ -73,7 +74,7 @@ def read_model(
     said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
+        states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
         found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
@@ -228,29 +229,6 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             yield keys, node.renamed(keys)
 
 
-def _without_adapters(where: str, state: StateDict, request: Request, said: Said) -> StateDict:
-    """A state dict with the low-rank parts in it merged into the layers that carry them."""
-    from dinoport.codebases.peft.within import carries_adapters, merge_within
-
-    if not carries_adapters(state.tensors):
-        return state
-    alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
-    merging = merge_within(where, state.tensors, alpha)
-    tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
-    originals = {
-        name: state.originals.get(old, old) if name == old else _as_in(state, name, old)
-        for name, old in merging.renamed.items()
-    }
-    notes = (*state.notes, *merging.notes)
-    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
-
-
-def _as_in(state: StateDict, name: str, old: str) -> str:
-    """A name that is not a name of the file, with what stood in front of the one that it comes from."""
-    original = state.originals.get(old, old)
-    return original[: len(original) - len(old)] + name if original.endswith(old) else name
-
-
 def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
     """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
     if timm is not None:
@@ -398,7 +376,8 @@ def _of_branches(found: Found, key: str | None) -> list[str]:
         return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
+    own = found.state.label if found.state.branch else full_prefix(found.state) or found.state.label
+    return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 
 def _of_gaps(checkpoint: Checkpoint) -> list[str]:

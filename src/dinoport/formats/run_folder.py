@@ -14,6 +14,7 @@ from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -65,13 +66,13 @@ def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
     return CheckpointError(
         what,
         expected="one, or its path",
-        next_step=(*commands_for(found), f"all of them: dinoport fleet OUT {as_word(source)}"),
+        next_step=(*commands_for(found), f"all of them: {runnable(f'dinoport fleet OUT {as_word(source)}')}"),
     )
 
 
 def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
     """A command for each of a few checkpoints."""
-    commands = [f"dinoport convert {as_word(path)} FOLDER" for path in found[:MAX_LISTED]]
+    commands = [runnable(f"dinoport convert {as_word(path)} FOLDER") for path in found[:MAX_LISTED]]
     return (*commands, *([f"… {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []))
 
 

@@ -106,6 +106,15 @@ def is_merged(values: Values) -> bool:
     return any(is_merged(tensor.values) for tensor in getattr(values, "tensors", ()))
 
 
+def leaves(tensor: TensorRef) -> Iterator[TensorRef]:
+    """The tensors of a file that one is computed from; itself where it is in a file."""
+    if not isinstance(tensor.values, Merged):
+        yield tensor
+        return
+    for each in tensor.values.tensors:
+        yield from leaves(each)
+
+
 def _elements(tensor: TensorRef, start: int, stop: int) -> Array:
     """A run of elements in float64."""
     values = np.empty(stop - start)

@@ -159,7 +159,7 @@ def _contradictions(
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
         yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
-    left_out = ("to", "head", "labels", "config", *given, *(("dropped",) if another else ()))
+    left_out = ("to", "head", "labels", "config", "base", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
         if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
             continue  # the class of a way back is what the source was
