@@ -181,17 +181,18 @@ def _model_in(
         *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
+    original: Family = getattr(naming.code, "original", family)
     return Model(
         where=checkpoint.where,
-        title=str(family),
-        family=family,
+        title=str(original),
+        family=original,
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(
             _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
         ),
-        classifier=classifier,
+        classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
