@@ -100,7 +100,7 @@ def _excerpt(start: bytes) -> str:
 
 
 FOLDERS = "a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed checkpoint"
-"""What a checkpoint that is no single file may be."""
+"""Where the checkpoints lie that have more than one file."""
 
 
 def _not_a_checkpoint(
