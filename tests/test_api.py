@@ -26,7 +26,7 @@ def source(tmp_path) -> Path:
 NAMES = """
 import sys, dinoport
 names = ["Checks", "Request", "__version__"]
-verbs = ["convert", "fleet", "inspect", "load", "plan", "publish", "verify", "visualize"]
+verbs = ["convert", "fleet", "inspect", "load", "plan", "progress_bars", "publish", "verify", "visualize"]
 assert sorted(dinoport.__all__) == [*names, *verbs]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules

@@ -59,5 +59,5 @@ def draw(page: str, picture: Path = PICTURE) -> None:
     info = PngInfo()
     for name, text in zip(("words", "style"), about, strict=True):
         info.add_itxt(name, text)
-    colours = shot.crop((0, 0, WIDTH, round(end) + 32)).quantize(128)
+    colours = shot.crop((0, 0, shot.width, round(end) + 32)).quantize(128)
     colours.save(picture, optimize=True, pnginfo=info)
