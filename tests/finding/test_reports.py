@@ -12,13 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dinoport.api import convert
 from dinoport.formats.opening import open_checkpoint
 from tests.command_line import Run
 from tests.finding.reports import (
-    VIT, V2, WRITE, accelerate, arrays, deepspeed, depth_network, encoder_decoder, first_release, saved, state,
+    V2,
+    VIT,
+    WRITE,
+    accelerate,
+    arrays,
+    deepspeed,
+    depth_network,
+    encoder_decoder,
+    first_release,
+    saved,
+    state,
     student_teacher,
 )  # fmt: skip
 
