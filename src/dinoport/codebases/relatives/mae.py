@@ -52,7 +52,12 @@ RELATIVE = Relative(
         classifiers=("head",),
     ),
     like="dino",
-    facts=Facts("MAE", heads={(1280, 32): 16, **WEB_SIZES}, interpolation=TO_SIZE),
+    facts=Facts(
+        "MAE",
+        heads={(1280, 32): 16, **WEB_SIZES},
+        decoder_heads={(512, 8): 16},  # of all three in `models_mae.py`, dec512d8b
+        interpolation=TO_SIZE,
+    ),
     signs=Signs(
         names=("decoder_blocks.", "decoder_embed.", "decoder_pred."),
         arguments=("mask_ratio", "norm_pix_loss", "global_pool"),
