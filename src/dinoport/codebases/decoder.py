@@ -44,7 +44,9 @@ def _heads(evidence: Evidence, facts: Facts, width: int, depth: int) -> Setting[
     if wishes.decoder_heads:
         if width % wishes.decoder_heads:
             raise _unknown(evidence, width, f"{wishes.decoder_heads} ({wishes.speaker('decoder_heads')})")
-        return Setting("decoder heads", wishes.decoder_heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads"))
+        return Setting(
+            "decoder heads", wishes.decoder_heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads")
+        )
     published = facts.decoder_heads.get((width, depth))
     if published is not None:
         reason = f"as in all {facts.models} decoders of width {width} and depth {depth}"
