@@ -1,4 +1,4 @@
-"""What timm's `config.json` says of a model beside its weights: heads, eps, base, classes, and the transform that it is
+"""What timm's `config.json` says of a model besides its weights: heads, eps, base, classes, and the transform that it is
 evaluated with; and what a conversion of ours has kept there of the original.
 """
 
