@@ -67,13 +67,14 @@ def inspect(
     located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
-        parts = with_commands(parts_of(checkpoint), located, checkpoint, request)
+        parts, own, chosen = parts_of(checkpoint), request, None
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
             opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
             with opened as conversion:
                 planned = planned_report(conversion)
+                chosen = conversion.provenance.prefix if request is own else None
         except UsageError:
             raise
         except DinoportError as error:
@@ -82,7 +83,7 @@ def inspect(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=parts,
+            parts=with_commands(parts, located, checkpoint, own, chosen),
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,

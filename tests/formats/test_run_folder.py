@@ -105,9 +105,10 @@ def test_a_folder_without_any(tmp_path) -> None:
         open_checkpoint(tmp_path)
     assert str(caught.value).replace(str(tmp_path), "RUN") == (
         "RUN is a folder, but not one that holds a checkpoint\n"
-        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
+        "checkpoint\n"
         "  found: log.txt\n"
-        "  try: give the checkpoint file inside the folder"
+        "  try: give the file or the folder that the weights are in"
     )
 
 

@@ -33,9 +33,9 @@ UNNAMED = 2
 NOT_PART = "is not part of this model"
 
 RANKS = {
-    0: "what its framework evaluates and exports",
-    1: "the average of the run, which its framework evaluates",
-    2: "the copy without a role, which its framework evaluates",
+    0: "the teacher or target, which DINO, iBOT and I-JEPA evaluate",
+    1: "the average of the run, which timm evaluates",
+    2: "the copy without a role, which solo-learn and MoCo evaluate",
     3: "the only copy that is not a student's",
     4: "the preferred one of those here",
 }

@@ -15,7 +15,7 @@ from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lon
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import below, checkpoint_within, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
-from dinoport.formats.single_file import read_file
+from dinoport.formats.single_file import FOLDERS, read_file
 from dinoport.formats.transformers_folder import (
     INDEX,
     is_transformers_folder,
@@ -96,7 +96,7 @@ def _open_folder(path: Path) -> Checkpoint:
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
-        expected="config.json with model.safetensors, or .metadata with .distcp files",
+        expected=FOLDERS,
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
-        next_step=commands_for(below(path)) or "give the checkpoint file inside the folder",
+        next_step=commands_for(below(path)) or "give the file or the folder that the weights are in",
     )
