@@ -11,7 +11,7 @@ VENV_SITE := .venv-site
 VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package wheel compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -133,7 +133,7 @@ package:
 PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 WHEELS := $(addprefix wheel-,$(PYTHONS))
 
-.PHONY: wheel $(WHEELS)
+.PHONY: $(WHEELS)
 wheel: $(WHEELS)
 
 $(WHEELS): wheel-%:

@@ -23,8 +23,8 @@ class Preprocessing:
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
     where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `official` says that the
     processor is the one that DINOv3's own repositories name. Above `crops_to` pixels, if given, nothing is cropped
-    away. `reason` says in words whose transform it is; `stored` who says those fields that something besides the tensors
-    says. `margin` is `resize` over `crop` as it was before it was rounded for this size.
+    away. `reason` says in words whose transform it is; `stored` who says those fields that come from elsewhere than the
+    tensors. `margin` is `resize` over `crop` as it was before it was rounded for this size.
     """
 
     resize: int

@@ -307,7 +307,9 @@ def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"]
+    return [
+        f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"
+    ]
 
 
 def _of_classes(target: Target) -> Iterator[str]:
