@@ -60,7 +60,7 @@ def test_a_layer_beside_the_backbone_is_no_classifier(prefix: str, layer: str, t
     assert report.class_name == "ViTModel"
     dropped = {line.names: line.reason for line in report.accounting.dropped}
     assert dropped == {
-        f"{layer}.weight, {layer}.bias": "a layer outside the backbone: which of its outputs the layer takes is not known"
+        f"{layer}.weight, {layer}.bias": "a layer outside the backbone: what it looks at is not known"
     }
 
 

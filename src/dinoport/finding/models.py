@@ -263,7 +263,7 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
 
 
 MADE_BEFORE = "added by a conversion, because training cannot start without it; not part of the original"
-LAYER_BESIDE = "a layer outside the backbone: which of its outputs the layer takes is not known"
+LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
 BESIDE = "outside the backbone, under another prefix"
 
 
