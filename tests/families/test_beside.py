@@ -59,9 +59,7 @@ def test_a_layer_beside_the_backbone_is_no_classifier(prefix: str, layer: str, t
     report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
     assert report.class_name == "ViTModel"
     dropped = {line.names: line.reason for line in report.accounting.dropped}
-    assert dropped == {
-        f"{layer}.weight, {layer}.bias": "a layer outside the backbone: what it looks at is not known"
-    }
+    assert dropped == {f"{layer}.weight, {layer}.bias": "a layer outside the backbone: what it looks at is not known"}
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module.backbone."])
