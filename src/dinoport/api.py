@@ -67,13 +67,14 @@ def inspect(
     located = locate(_given(source), on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
-        parts = with_commands(parts_of(checkpoint), located, checkpoint, request)
+        parts, own, chosen = parts_of(checkpoint), request, None
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
             opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
             with opened as conversion:
                 planned = planned_report(conversion)
+                chosen = conversion.provenance.prefix if request is own else None
         except UsageError:
             raise
         except DinoportError as error:
@@ -82,7 +83,7 @@ def inspect(
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=parts,
+            parts=with_commands(parts, located, checkpoint, own, chosen),
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
@@ -430,7 +431,7 @@ def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
 def _require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
     if level == "full":
-        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of it"
+        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
         _refuse_missing("the full proof needs", go)
 
 

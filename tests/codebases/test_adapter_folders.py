@@ -86,6 +86,7 @@ def test_it_is_merged_with_its_base(names: str, config: dict[str, Any], scale: f
     report = convert(source, tmp_path / "theirs", level="exact")
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
     assert report.proofs.exact.recomputed == 2
+    assert report.accounting.counts["recomputed"] == 2, "the values alone, and not queries and keys beside them"
     assert f"the adapter's base is {tmp_path / 'base'}" in report.remarks
     assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
 

@@ -164,9 +164,9 @@ def test_a_large_model_among_ten_thousand_foreign_tensors_is_listed_at_once() ->
         for name, shape in shapes.items()
     }
     sized = Checkpoint("file", "torch zip file", tree, (_Sized(),))
-    begin = time.perf_counter()
+    begin = time.process_time()
     model, other = parts_of(sized)
-    assert time.perf_counter() - begin < 3, "a second alone, more beside other tests"
+    assert time.process_time() - begin < 1, "of this process alone: other tests run beside it"
     assert (model.prefix, model.count, other.count) == ("model.tower.", len(large.tensors()), 10_000)
 
 

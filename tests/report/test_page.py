@@ -23,7 +23,7 @@ from dinoport.proofs.outputs import Difference
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.report.text import report_lines
+from dinoport.report.text import folded, report_lines
 from dinoport.request import Request
 from tests.command_line import DEMO
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
@@ -92,7 +92,7 @@ def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
     assert words.index(f"Equal at 224×224 pixels, {first}") < words.index("What went in")
     for text in (
         *report.verdict.exceptions,
-        *report.verdict.assumptions,
+        *folded(report.verdict.assumptions),
         *report.remarks,
         *(setting.reason for setting in report.settings),
         *(line.reason for line in report.accounting.dropped),

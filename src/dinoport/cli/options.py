@@ -66,7 +66,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         choice("interpolation", "How the original resamples its position table, where that is not its default."),
         Option("codebase", "NAME", "Whose model this is, where names and shapes do not tell: dino, moco_v3, mae …"),
         Option("lora_alpha", "N", "How strong LoRA adapters in the file are, where it does not say.", number),
-        Option("base", "SOURCE", "The model that an adapter of PEFT's is for, where it does not lie beside it."),
+        Option("base", "SOURCE", "The model that a PEFT adapter was trained on, if it is not in the adapter's folder."),
         Option("image_mean", "R,G,B", "Pixel means, from 0 to 1.", statistics),
         Option("image_std", "R,G,B", "Pixel standard deviations, from 0 to 1.", statistics),
     ),

@@ -1,4 +1,4 @@
-"""Who names a network: how a codebase's files are told apart, its table, and what it says beside its tensors."""
+"""Who names a network: how a codebase's files are told apart, its table, and what it says besides its tensors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Evidence:
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
     `weigh_heads` asks to hold the number of heads against the weights, which takes reading some. `preprocessing` is the
-    transform that a config beside the tensors describes. `facts` are those of a relative, whose models have the names
+    transform that a config besides the tensors describes. `facts` are those of a relative, whose models have the names
     of the family that reads them.
     """
 

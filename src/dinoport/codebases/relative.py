@@ -56,7 +56,7 @@ class Relative:
         return self.arrange(tensors) if self.arrange else (tensors, ())
 
     def hub_entry(self, architecture: Architecture, image_size: int) -> HubEntry | None:
-        """That of the family whose values it is given, where nothing tells whose it is; a relative has none."""
+        """That of the family whose values it is given, where its codebase is unknown; a relative has none."""
         naming = naming_of(self.like) if self.family.values else None
         found: HubEntry | None = naming.code.hub_entry(architecture, image_size) if naming else None
         return found

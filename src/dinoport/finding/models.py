@@ -182,17 +182,18 @@ def _model_in(
         *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
+    original: Family = getattr(naming.code, "original", family)
     return Model(
         where=checkpoint.where,
-        title=str(family),
-        family=family,
+        title=str(original),
+        family=original,
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(
             _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
         ),
-        classifier=classifier,
+        classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
@@ -262,15 +263,15 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
-MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
-LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
-BESIDE = "beside the backbone, under another prefix: no part of it"
+MADE_BEFORE = "added by a conversion, because training cannot start without it; not part of the original"
+LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
+BESIDE = "outside the backbone, under another prefix"
 
 
 def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
 
-    `other_head` says why its classifier is none of the family's.
+    `other_head` says why its classifier does not belong to the family.
     """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
@@ -286,7 +287,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
+    """The settings of a model. What lies besides its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.
@@ -298,7 +299,7 @@ def _read(naming: Naming, evidence: Evidence) -> Reading:
     speakers = dict.fromkeys(
         (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
     )
-    untaken = tuple(f"nothing else of {speaker} is taken, as it is of another model" for speaker in speakers)
+    untaken = tuple(f"the rest of {speaker} was not taken: it describes another model" for speaker in speakers)
     return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
 
 

@@ -33,9 +33,9 @@ UNNAMED = 2
 NOT_PART = "is not part of this model"
 
 RANKS = {
-    0: "what its framework evaluates and exports",
-    1: "the average of the run, which its framework evaluates",
-    2: "the copy without a role, which its framework evaluates",
+    0: "the teacher or target, which DINO, iBOT and I-JEPA evaluate",
+    1: "the average of the run, which timm evaluates",
+    2: "the copy without a role, which solo-learn and MoCo evaluate",
     3: "the only copy that is not a student's",
     4: "the preferred one of those here",
 }
@@ -180,3 +180,15 @@ def _is_one(place: StateDict, other: StateDict) -> bool:
 
 def _bytes(tensor: TensorRef) -> list[tuple[int, int, int]]:
     return [(id(source), start, stop) for source, start, stop in byte_ranges(tensor.values)]
+
+
+def is_equal(place: StateDict, other: StateDict) -> bool:
+    """Whether two places hold the same values, bit for bit. They are read up to where they differ."""
+    if place.tensors.keys() != other.tensors.keys():
+        return False
+    pairs = [(tensor, other.tensors[name]) for name, tensor in place.tensors.items()]
+    return all((one.shape, one.dtype) == (two.shape, two.dtype) for one, two in pairs) and all(
+        first.tobytes() == second.tobytes()
+        for one, two in pairs
+        for first, second in zip(one.blocks(), two.blocks(), strict=True)
+    )

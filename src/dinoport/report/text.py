@@ -107,7 +107,8 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     yield from _parts(found) if len(found.parts) > 1 else []
     for branch in found.branches:
         yield ""
-        yield from entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
+        tensors = f"{branch.count} tensor{'' if branch.count == 1 else 's'}"
+        yield from entry("holds", f"{branch.label}: {tensors}, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
             yield from entry("", note)
         for names, count, dtype, shape in branch.tensors:
@@ -359,7 +360,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
 
 
 def graph_lines(found: ExportedProof) -> list[str]:
-    """What is known of a graph beside its tensors and outputs."""
+    """What is known of a graph besides its tensors and outputs."""
     lines = []
     if found.healed:
         values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())

@@ -26,20 +26,28 @@ MAX_PLANNED = 32
 
 
 def with_commands(
-    parts: Sequence[Part], located: Located, checkpoint: Checkpoint, request: Request
+    parts: Sequence[Part], located: Located, checkpoint: Checkpoint, request: Request, planned: str | None = None
 ) -> tuple[Part, ...]:
-    """Each part that holds a model, with the command that takes it or why there is none."""
+    """Each part that holds a model, with the command that takes it or why there is none.
+
+    `planned` is the place that a plan was made for already, which nothing stands in the way of.
+    """
     models = [part for part in parts if part.model]
     if len(models) > MAX_PLANNED:
         return tuple(parts)
-    return tuple(_with_command(part, located, checkpoint, request) if part.model else part for part in parts)
+    return tuple(
+        _with_command(part, located, checkpoint, request, is_planned=part.prefix.rstrip(".") == planned)
+        if part.model
+        else part
+        for part in parts
+    )
 
 
-def _with_command(part: Part, located: Located, checkpoint: Checkpoint, request: Request) -> Part:
+def _with_command(part: Part, located: Located, checkpoint: Checkpoint, request: Request, *, is_planned: bool) -> Part:
     asked = replace(request, checkpoint_key=None, prefix=part.prefix or None)
     missing: list[str] = []
     try:
-        while field := _missing(located, checkpoint, asked):
+        while not is_planned and (field := _missing(located, checkpoint, asked)):
             missing.append(field)
             asked = asked.updated(Request.from_dict({field: UNKNOWN[field][1]}))
     except DinoportError as error:

@@ -159,7 +159,7 @@ def _rope(evidence: Evidence) -> Rope:
         cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
         next_step = "fetch the file again"
     elif values.dtype == np.float16:
-        cause = "a model that was cast to float16, the periods too, which then are no base's powers any more"
+        cause = "a model that was cast to float16, the periods too, which then follow no base any more"
         next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
     raise UnknownModelError(
         f"the rotary periods of {evidence.where} follow from no base, and Transformers knows bases only",

@@ -18,7 +18,7 @@ from dinoport.proofs.verdict import Proofs, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text, counts_text, figure, graph_lines, headline
+from dinoport.report.text import cause_text, counts_text, figure, folded, graph_lines, headline
 from dinoport.shown.packages import missing
 from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text
@@ -60,6 +60,7 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         report=report,
         verdict=report.verdict,
         headline=_capital(headline(report.verdict)),
+        assumptions=[] if report.verdict.failed else folded(report.verdict.assumptions),
         tone=_tone(report.verdict.word),
         tiles=proof_tiles(proofs),
         next_steps=next_steps(report),
