@@ -136,7 +136,7 @@ def test_without_torch_the_full_proof_is_refused_before_anything_is_written(sour
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (
         "the full proof needs torch, transformers, pillow (not installed)\n"
-        "  try: pip install \"dinoport[verify]\", or `level='exact'`, which needs none of it"
+        "  try: pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 

@@ -431,7 +431,7 @@ def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
 def _require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
     if level == "full":
-        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of it"
+        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
         _refuse_missing("the full proof needs", go)
 
 

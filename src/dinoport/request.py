@@ -123,7 +123,7 @@ class Checks:
     `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
     `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
     `hub` from where torch.hub downloads it. `processor` is the folder whose image processor goes before a graph that
-    others exported. `pictures` keeps what a page shows beside the figures.
+    others exported. `pictures` keeps what a page shows besides the figures.
     """
 
     level: str = "full"

@@ -1,4 +1,4 @@
-"""What frameworks say beside their tensors, and which copy each of them means."""
+"""What frameworks say besides their tensors, and which copy each of them means."""
 
 from __future__ import annotations
 

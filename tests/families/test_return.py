@@ -236,7 +236,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
 
 @pytest.mark.parametrize("level", ["exact", "full"])
 def test_any_two_places_are_verified(returned: Path, level: str) -> None:
-    """Files too, and a file against its folder. Of a file nothing beside the tensors is looked at, which is said."""
+    """Files too, and a file against its folder. Of a file nothing besides the tensors is looked at, which is said."""
     if level == "full":
         pytest.importorskip("transformers")
     original, there, back = (returned / name for name in ("checkpoint.pth", "there", "back"))
@@ -250,7 +250,7 @@ def test_any_two_places_are_verified(returned: Path, level: str) -> None:
         assert not report.verdict.failed, str(report.verdict)
         assert report.proofs.exact is not None
         assert report.proofs.exact.found == len(BY_NAME["vit"].state())
-        told = f"of {source} and {place} nothing beside the tensors was looked at"
+        told = f"of {source} and {place} nothing besides the tensors was looked at"
         assert (told in report.remarks) == place.is_file()
 
 

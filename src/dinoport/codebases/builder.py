@@ -29,7 +29,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class Said:
-    """What a training says beside its weights: who says it, and what."""
+    """What a training says besides its weights: who says it, and what."""
 
     speaker: str
     arch: str | None = None

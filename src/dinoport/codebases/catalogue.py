@@ -53,7 +53,7 @@ RELATIVES: dict[str, tuple[str, ...]] = {
 `relatives/`, and a word here. They are imported once a file has those names."""
 
 UNKNOWN = "vit"
-"""The family of a ViT that nothing tells whose it is."""
+"""The family of a ViT whose codebase is unknown."""
 
 
 def relatives(family: str) -> Iterator[Naming]:

@@ -1,4 +1,4 @@
-"""Frameworks that keep a model inside a file of their own: what they say beside its tensors, and which copy they mean.
+"""Frameworks that keep a model inside a file of their own: what they say besides its tensors, and which copy they mean.
 
 A framework is told by the keys of its file alone. Nobody's word is taken for more than it says: a value that the
 tensors contradict is not.
@@ -20,7 +20,7 @@ MAX_TEXT = 100_000
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says beside its tensors: settings by the field of a request, and why its classifier is another than
+    """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
     the family's, where it is.
     """
 
@@ -130,7 +130,7 @@ def convention(taken: str, others: Iterable[str]) -> str | None:
 
 
 def said_in(where: str, tree: object) -> Said:
-    """What the file of a framework says beside its tensors.
+    """What the file of a framework says besides its tensors.
 
     Raises SettingError for arguments of timm's training by which it may have built another model than tensors show.
     """
@@ -154,7 +154,7 @@ def _timm_head(tree: Mapping[str, Any]) -> str | None:
 
 
 def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What timm's train.py was given, which it keeps beside its weights."""
+    """What timm's train.py was given, which it keeps besides its weights."""
     found = _dict(getattr(tree.get("args"), "state", None))
     return found if isinstance(tree.get("arch"), str) and isinstance(found.get("model"), str) else {}
 

@@ -37,6 +37,7 @@ from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.codebases.relative import Whole
     from dinoport.codebases.timm.config import TimmConfig
 
 
@@ -112,13 +113,13 @@ def _model_in(
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
-    wholes: Mapping[str, tuple[str, ...]] = getattr(naming.code, "wholes", {})
-    whole = wholes.get(request.class_name or "", ())
+    wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
+    whole = wholes.get(request.class_name or "")
     drops = [
         rule
         for rule in family.drops
         if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
-        and not (whole and rule.source and rule.source.template.startswith(whole))
+        and not (whole and rule.source and rule.source.template.startswith(whole.names))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
@@ -262,15 +263,15 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
-MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
-LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
-BESIDE = "beside the backbone, under another prefix: no part of it"
+MADE_BEFORE = "added by a conversion, because training cannot start without it; not part of the original"
+LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
+BESIDE = "outside the backbone, under another prefix"
 
 
 def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
 
-    `other_head` says why its classifier is none of the family's.
+    `other_head` says why its classifier does not belong to the family.
     """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
@@ -286,7 +287,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
+    """The settings of a model. What lies besides its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.
@@ -298,7 +299,7 @@ def _read(naming: Naming, evidence: Evidence) -> Reading:
     speakers = dict.fromkeys(
         (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
     )
-    untaken = tuple(f"nothing else of {speaker} is taken, as it is of another model" for speaker in speakers)
+    untaken = tuple(f"the rest of {speaker} was not taken: it describes another model" for speaker in speakers)
     return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
 
 
@@ -363,11 +364,11 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
     return [f"read through the names of {naming.codebase}", *kept]
 
 
-def _of_wholes(wholes: Mapping[str, tuple[str, ...]], decoding: Decoding, request: Request) -> Iterator[str]:
+def _of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
     """Which classes hold what features do not pass, where the file has that."""
-    for name, parts in wholes.items():
-        if request.to == "transformers" and any(each.startswith(parts) for each in decoding.beside):
-            yield f"{name} would hold the decoder too, and hides patches at random ({option_of('class_name')})"
+    for name, whole in wholes.items():
+        if request.to == "transformers" and any(each.startswith(whole.names) for each in decoding.beside):
+            yield f"{name} would hold {whole.words} ({option_of('class_name')})"
 
 
 def _of_branches(found: Found, key: str | None) -> list[str]:

@@ -39,7 +39,7 @@ OF_A_MODEL = frozenset({
 MAX_LINES = 12
 
 MAX_PLACES = 64
-"""At which a missing tensor is looked for: more is no model's file."""
+"""At which a missing tensor is looked for: no file of a model misses more."""
 
 
 def refuse_nearly(where: str, place: StateDict) -> None:

@@ -37,7 +37,7 @@ UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""
 
 SMALLEST_REST = 1_000_000
-"""Bytes that names and records may take beside the tensors of a published file."""
+"""Bytes that names and records may take besides the tensors of a published file."""
 
 FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
 """What no model of the Hub is called like."""

@@ -62,7 +62,8 @@ def checkpoint_within(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
     """The only checkpoint in a folder, or None where there is none, and words on how it was chosen.
 
     Of several that the Trainer of Transformers saved, the one that it records as the best: it is what the Trainer loads
-    at the end (`load_best_model_at_end`). Raises CheckpointError where there are several, and none is named.
+    at the end (`load_best_model_at_end`). Raises CheckpointError where it names no one
+    of several.
     """
     found = checkpoints_within(folder)
     if len(found) < 2:

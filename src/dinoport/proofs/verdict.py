@@ -86,7 +86,7 @@ class Verdict:
     upstream: str = "the original"
     """Whose code the other assumptions are taken from."""
     inferred: int = 0
-    """How many of the others something beside the tensors says, such as the config of the run."""
+    """How many of the others come from elsewhere than the tensors, such as the config of the run."""
 
     @property
     def failed(self) -> bool:

@@ -360,7 +360,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
 
 
 def graph_lines(found: ExportedProof) -> list[str]:
-    """What is known of a graph beside its tensors and outputs."""
+    """What is known of a graph besides its tensors and outputs."""
     lines = []
     if found.healed:
         values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())

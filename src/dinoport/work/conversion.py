@@ -69,7 +69,7 @@ class Conversion:
 
     @property
     def documents(self) -> dict[str, dict[str, object]]:
-        """What the target has beside its weights, as data."""
+        """What the target has besides its weights, as data."""
         genuine = self.located.genuine(self.model.family.name)
         return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
@@ -307,7 +307,9 @@ def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}, and gets no image processor: none is known to fit its training"]
+    return [
+        f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"
+    ]
 
 
 def _of_classes(target: Target) -> Iterator[str]:

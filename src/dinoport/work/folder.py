@@ -1,4 +1,4 @@
-"""The files of a target beside its weights, and what such a folder says that it was made with."""
+"""The files of a target besides its weights, and what such a folder says that it was made with."""
 
 from __future__ import annotations
 
