@@ -15,6 +15,7 @@ from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
+from dinoport.work import arguments
 from tests import tiny
 
 
@@ -131,7 +132,7 @@ def test_a_request_goes_through_json_and_back() -> None:
 
 
 def test_without_torch_the_full_proof_is_refused_before_anything_is_written(source, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(api, "find_spec", lambda name: None)
+    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError) as caught:
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (

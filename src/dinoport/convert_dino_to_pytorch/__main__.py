@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from dinoport.codebases.published_names import published
     from dinoport.finding.sources import PublishedName
     from dinoport.request import Request
+    from dinoport.work.arguments import PROOF_PACKAGES
 
     model = published(options.model_name)
     if model is None:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     folder: Path = options.pytorch_dump_folder_path
     head, labels = (None, None) if options.base_model else ("imagenet", "imagenet-1k")
-    full = all(find_spec(name) for name in api.PROOF_PACKAGES)
+    full = all(find_spec(name) for name in PROOF_PACKAGES)
     with _told(folder):
         with progress_bars() as on_progress:
             report = api.convert(

@@ -17,6 +17,7 @@ from dinoport.exports.places import ends_of_blocks
 from dinoport.exports.runner import GraphRunner, rotation_tables
 from dinoport.mapping.folding import fold_names
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.proofs.comparison import TABLE_GATE, Comparison, noise_of
 from dinoport.proofs.diagnosis.diagnosis import module_order
 from dinoport.proofs.exported.contents import Contents, Known, look_up
 from dinoport.proofs.exported.findings import ExportedProof
@@ -27,7 +28,7 @@ from dinoport.request import Checks
 from dinoport.tensor import FLOAT_DTYPES, Array, TensorRef
 
 if TYPE_CHECKING:
-    from dinoport.proofs.outputs import Comparison, OutputsProof
+    from dinoport.proofs.outputs import OutputsProof
     from dinoport.proofs.prove import Case
 
 MAX_HEADS = 64
@@ -137,7 +138,7 @@ def _run(
     nothing = outputs.OutputsProof(sizes.main, name, torch.__version__)
     if why_not is not None:
         return replace(proofs, loading=loading, outputs=replace(nothing, unknown=why_not), pixels=shown)
-    comparison = outputs.Comparison(
+    comparison = Comparison(
         architecture=architecture,
         tensors=case.source.model.tensors,
         runner=runner,
@@ -145,7 +146,7 @@ def _run(
         cast=cast,
         kept=contents.unrounded,
         zeros=bool(proofs.exact and proofs.exact.zero_matrices),
-        table_limit=max(outputs.TABLE_GATE, outputs.ROUNDINGS[cast.name] if cast is not None else 0),
+        table_limit=max(TABLE_GATE, outputs.ROUNDINGS[cast.name] if cast is not None else 0),
     )
     size = sizes.main
     values: Array
@@ -153,7 +154,7 @@ def _run(
         transform = exported.preprocessing.for_image_size(size[0])
         values = picture_tensor(picture, transform)
     else:
-        values, name = outputs.noise_of(architecture.channels, size), "noise"
+        values, name = noise_of(architecture.channels, size), "noise"
     values = np.repeat(values, sizes.batch, axis=0)
     try:
         computed, values = _compared(runner, comparison, values, name, sizes)
@@ -237,7 +238,7 @@ def _compared(
         free = picture.sizes is not None and all(isinstance(side, str) for side in picture.sizes[2:])
         tried: list[tuple[OutputsProof, Array]] = []
         for size in sizes_of_tables(runner.export.graph.constants, architecture) if free else ():
-            noise = np.repeat(outputs.noise_of(architecture.channels, size), len(values), axis=0)
+            noise = np.repeat(noise_of(architecture.channels, size), len(values), axis=0)
             with suppress(BrokenGraphError):
                 found = proof_on(noise, "noise", ())
                 tried.append((replace(found, uncomputed={(claimed[0], claimed[1]): str(error)}), noise))
@@ -252,7 +253,7 @@ def _beside(found: ExportedProof, runner: GraphRunner, values: Array, computed: 
     """What was healed and what it changes, and what the runtime makes of the file."""
     import torch
 
-    from dinoport.proofs.outputs import compare, largest
+    from dinoport.proofs.difference import compare, largest
 
     unhealed = None
     if runner.healing.healed or runner.meant:
