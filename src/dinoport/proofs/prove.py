@@ -21,6 +21,7 @@ from dinoport.networks.observing import EMBEDDING
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
+from dinoport.proofs.blockwise import Compared
 from dinoport.proofs.comparison import Comparison, noise_input, own_pass, state_as_written
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
@@ -69,7 +70,7 @@ class Case:
     baked: BakeTable | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     genuine: HubEntry | None = None
-    known: Mapping[str, exact.Comparison] = field(default_factory=dict)
+    known: Mapping[str, Compared] = field(default_factory=dict)
     as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property

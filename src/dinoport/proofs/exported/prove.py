@@ -19,8 +19,9 @@ from dinoport.mapping.folding import fold_names
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs.comparison import TABLE_GATE, Comparison, noise_of
 from dinoport.proofs.diagnosis.diagnosis import module_order
-from dinoport.proofs.exported.contents import Contents, Known, look_up
+from dinoport.proofs.exported.contents import Contents, look_up
 from dinoport.proofs.exported.findings import ExportedProof
+from dinoport.proofs.exported.lookup import Known
 from dinoport.proofs.exported.runtime import Runtime, runtime_of
 from dinoport.proofs.exported.sizes import Size, Sizes, refused, sizes_of, sizes_of_tables
 from dinoport.proofs.verdict import Proofs
