@@ -216,9 +216,17 @@ def _is_beside(case: Case, name: str) -> bool:
 
 
 def diagnosed(
-    case: Case, comparison: Comparison, values: Array, computed: outputs.OutputsProof, proofs: Proofs
+    case: Case,
+    comparison: Comparison,
+    values: Array,
+    computed: outputs.OutputsProof,
+    proofs: Proofs,
+    rounding: float = 0,
 ) -> diagnosis.Diagnosis:
-    """Where both sides part, and which of the usual mistakes explains it."""
+    """Where both sides part, and which of the usual mistakes explains it.
+
+    `rounding` is the share of the difference that may remain: what the other side has rounded is not known exactly.
+    """
     import torch
 
     from dinoport.proofs import outputs
@@ -255,7 +263,7 @@ def diagnosed(
         outputs=theirs.outputs,
         blocks=theirs.blocks,
         compare=lambda ours, written: largest(compare(ours, written)).relative,
-        gate=GATE,
+        gate=max(GATE, rounding * min(computed.worst, 1.0)),
     )
     others = {label: dict(Weights(floats(tensors))) for label, tensors in case.others.items()}
     held = None
