@@ -28,7 +28,7 @@ HANDLERS = {
 
 @pytest.fixture(autouse=True)
 def signals() -> None:
-    """Hear signals, whatever ran before, a module's fixture too: at its end the program is deaf, and so are children."""
+    """Hear signals, whatever ran before, even a module's fixture: the program ends deaf, and so are its children."""
     for number, handler in HANDLERS.items():
         signal.signal(number, handler)
 
