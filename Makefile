@@ -11,7 +11,7 @@ VENV_SITE := .venv-site
 VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package wheel compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -127,6 +127,21 @@ package:
 	$(VENV_PACKAGE)/bin/twine check --strict dist/*
 	$(VENV_PACKAGE)/bin/check-wheel-contents dist/*.whl
 	$(VENV_PACKAGE)/bin/pyroma --min=8 dist/*.tar.gz
+
+# The wheel alone in a fresh environment, without torch: the demo, the same folder verified, and the way back. Every Python
+# of PYTHONS that is on this machine is tried.
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
+WHEELS := $(addprefix wheel-,$(PYTHONS))
+
+.PHONY: $(WHEELS)
+wheel: $(WHEELS)
+
+$(WHEELS): wheel-%:
+	@python$* --version >/dev/null 2>&1 || { echo "python$*: not on this machine, so not tried"; exit 0; } && \
+	  rm -rf build/$@ && python$* -m venv build/$@ && build/$@/bin/pip install --quiet dist/*.whl && cd build/$@ && \
+	  bin/dinoport demo demo >demo.txt && grep -q '^verdict     transported exactly' demo.txt && \
+	  bin/dinoport verify demo && bin/dinoport convert demo back --to original --verify exact >back.txt && \
+	  echo "python$*: the demo, verify and the way back run from the wheel"
 
 # What loads where: folders of every network in older and newer Transformers and timm, into docs/compatibility.md (by hand;
 # the newest of both are those of the environments).

@@ -2,13 +2,23 @@
 # The steps of action.yml. Inputs come as variables, and are never part of a command's text.
 set -euo pipefail
 
-: "${REPOSITORY:?owner/name is missing}"
 : "${GITHUB_ACTION_PATH:?this is a step of a GitHub Action}"
+
+# However this ends, the output `word` is written.
+told() { grep -qs '^word=' "$GITHUB_OUTPUT" || echo "word=error" >> "$GITHUB_OUTPUT"; }
+trap told EXIT
+
+if [ -z "${REPOSITORY:-}" ]; then
+  message="the input \`repository\` is missing: owner/name on the Hub"
+  echo "::error::$message"
+  printf '**error**\n\n%s\n' "$message" >> "$GITHUB_STEP_SUMMARY"
+  exit 2
+fi
 
 [ -n "${HF_TOKEN:-}" ] || unset HF_TOKEN
 
 install() {
-  python -m pip install --quiet "$@" || { echo "word=error" >> "$GITHUB_OUTPUT"; exit 1; }
+  python -m pip install --quiet "$@" || exit 1
 }
 
 if [ -n "${SOURCE:-}" ]; then

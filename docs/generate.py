@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from tests import formula, models
 from tests.codebases import relatives
 from tests.models import classifying
+from tests.report import page_picture
 
 from dinoport import errors, work
 from dinoport.cli.commands import ABOUT, COMMANDS
@@ -168,15 +169,17 @@ def filled(page: str, regions: dict[str, Callable[[], Iterable[str]]]) -> str:
     return page
 
 
-def demo_lines() -> list[str]:
-    """The demo's real output; it needs torch and some seconds, so the tests compare it without figures."""
+def demo() -> tuple[list[str], str]:
+    """The demo's real output and its page; it needs torch and some seconds, so the tests compare without figures."""
     from dinoport import api
+    from dinoport.report.page.render import page
     from dinoport.report.text import report_lines
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        lines = list(map(as_options, report_lines(api.demo("dinoport-demo"))))
+        report = api.demo("dinoport-demo")
     source = str(Path(work.__file__).with_name(api.DEMO_FILE))
-    return [line.replace(source, "demo_checkpoint.pth") for line in lines]
+    lines = map(as_options, report_lines(report))
+    return [line.replace(source, "demo_checkpoint.pth") for line in lines], page(report, as_options)
 
 
 def with_demo(page: str, lines: Sequence[str]) -> str:
@@ -284,7 +287,8 @@ def of_family(family: Family) -> Iterator[str]:
     dropped: set[tuple[str, ...]] = set()
     for example in EXAMPLES[family.name]:
         found = target(family, example)
-        kept = getattr(code, "wholes", {}).get(found.form, ())
+        whole = getattr(code, "wholes", {}).get(found.form)
+        kept = whole.names if whole else ()
         drops = [drop for drop in family.drops if not (kept and drop.source and drop.source.template.startswith(kept))]
         rows = [tuple(row) for row in rule_rows((*found.rules, *drops), example.classifier)]
         known = shown.setdefault(found.form, set())
@@ -493,6 +497,7 @@ REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
 if __name__ == "__main__":
     for path, content in pages().items():
         path.write_text(content, encoding="utf-8")
-    lines = demo_lines()
+    lines, page = demo()
     DEMO.write_text(with_demo(DEMO.read_text(encoding="utf-8"), lines), encoding="utf-8")
+    page_picture.draw(page)
     PICTURE.write_text(terminal(lines[: lines.index("")]), encoding="utf-8")

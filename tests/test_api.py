@@ -15,7 +15,6 @@ from dinoport.errors import CheckpointError, MissingPackageError, NotProvenError
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
-from dinoport.work import arguments
 from tests import tiny
 
 
@@ -27,7 +26,7 @@ def source(tmp_path) -> Path:
 NAMES = """
 import sys, dinoport
 names = ["Checks", "Request", "__version__"]
-verbs = ["convert", "fleet", "inspect", "load", "plan", "publish", "verify", "visualize"]
+verbs = ["convert", "fleet", "inspect", "load", "plan", "progress_bars", "publish", "verify", "visualize"]
 assert sorted(dinoport.__all__) == [*names, *verbs]
 assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
@@ -132,12 +131,12 @@ def test_a_request_goes_through_json_and_back() -> None:
 
 
 def test_without_torch_the_full_proof_is_refused_before_anything_is_written(source, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError) as caught:
         api.convert(source, tmp_path / "out", tiny.REQUEST)
     assert str(caught.value) == (
-        "the full proof needs torch, transformers, PIL (not installed)\n"
-        "  try: pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it"
+        "the full proof needs torch, transformers, pillow (not installed)\n"
+        "  try: pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 

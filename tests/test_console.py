@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import dinoport
 from dinoport import api, progress
+from dinoport.cli import console
 from tests.command_line import DEMO
 
 WORK = """
@@ -68,6 +71,59 @@ def test_without_a_terminal_nothing_is_shown_and_nothing_imported_for_it() -> No
     done = subprocess.run([sys.executable, "-c", work], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout == "False\n"
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_step_that_tells_nothing_for_long_shows_another_line_each_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bars draw themselves ten times a second; what they draw is another line whenever a second has passed."""
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(console, "SHOW_AFTER_SECONDS", 0)
+    clock = Clock()
+    line = console._Line(clock)
+    line.tell(progress.IMPORTING, 0, 0)
+    line._thread.join()  # which has shown the stage by then
+    bars = line._bars
+    assert bars is not None
+    assert bars.live.auto_refresh
+    assert bars.live.refresh_per_second >= 1
+    for second in range(1, 31):
+        clock.now = float(second)
+        bars.refresh()
+    line.end()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    seen = re.findall(r"importing torch.*?0:00:(\d\d)", shown)
+    assert [*dict.fromkeys(seen)] == [f"{second:02}" for second in range(31)]
+
+
+class ZMQInteractiveShell:
+    """What a kernel of Jupyter gives for `get_ipython()`, by its name."""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_in_a_notebook_progress_is_shown_unless_it_is_to_be_quiet(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "SHOW_AFTER_SECONDS", 3600)
+    with dinoport.progress_bars(quiet) as bars:
+        assert bars is progress.silent, "not in a notebook"
+    monkeypatch.setattr("builtins.get_ipython", ZMQInteractiveShell, raising=False)
+    with dinoport.progress_bars(quiet) as bars:
+        assert (bars is progress.silent) == quiet
+
+
+def test_a_terminal_of_ipython_is_not_taken_for_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.get_ipython", object, raising=False)
+    with dinoport.progress_bars() as bars:
+        assert bars is progress.silent
 
 
 FIRST_WORD_CPU_SECONDS = 1.0

@@ -16,6 +16,7 @@ from dinoport import api, errors
 from dinoport.cli.commands import COMMANDS
 from dinoport.request import option_of
 from tests.command_line import DEMO
+from tests.report import page_picture
 from tests.with_torchvision import INSTALLED
 
 ROOT = Path(__file__).parents[1]
@@ -151,13 +152,15 @@ def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> N
     """Line by line; only figures and hashes may be other ones on another machine."""
     pytest.importorskip("transformers")
     from dinoport.cli.options import as_options
+    from dinoport.report.page.render import page
     from dinoport.report.text import report_lines
 
     monkeypatch.chdir(tmp_path)
     text = TEXT[ROOT / "docs" / "demo.md"]
     shown = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- end of demo -->", text, re.DOTALL)
     assert shown is not None
-    printed = as_options("\n".join(report_lines(api.demo("dinoport-demo")))) + "\n"
+    report = api.demo("dinoport-demo")
+    printed = as_options("\n".join(report_lines(report))) + "\n"
     source = os.fspath(DEMO)
     assert without_figures(printed.replace(source, "demo_checkpoint.pth")) == without_figures(shown[1]), "make docs"
     picture = (ROOT / "docs" / "pictures" / "demo.svg").read_text(encoding="utf-8")
@@ -165,6 +168,8 @@ def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> N
     beginning = without_figures(words.partition("dinoport demo")[2].partition("dinoport demo")[2])
     assert without_figures(printed).startswith(beginning.strip()), "make docs"
     assert "@font-face" not in picture  # which would ask a server
+    of_page = page_picture.words(page(report, as_options)), page_picture.style()
+    assert page_picture.said_by(page_picture.PICTURE) == of_page, "make docs, where Chromium is"
 
 
 def without_figures(text: str) -> str:

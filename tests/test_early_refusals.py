@@ -85,7 +85,7 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
         f"{folder} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {folder} FOLDER --to original; or --to timm, or --to training"
+        f"  try: dinoport convert {folder} FOLDER --to original; or `to='timm'`, or `to='training'`"
     )
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(dinoport.__file__).parent
 
 PATTERNS = {
-    r"(?<![Tt]here )\b(is|are) no (?!more|less|longer|room|news|use|need|such|other|evidence)[a-z]+\b(?!'s)(?! one)": (
+    r"(?<![Tt]here )\b(is|are) no (?!more|less|longer|room|news|use|need|such|other|evidence)[A-Za-z]+\b(?! one)": (
         "is not a …"
     ),
     r"\bbelie(ved|ve in|ves)\b": "taken, followed, counted",
@@ -37,6 +37,13 @@ PATTERNS = {
     r"\bwith what (it|they) (is|are) to\b": "name the thing",
     r"\bof which what\b": "two sentences",
     r"\bwhat (that|this|it) (is|does|says) is what\b": "name the thing",
+    r"\bbeside (its|the|their) (tensors|weights|outputs|figures)\b": "besides",
+    r"\bis none of the [a-z]+'s\b": "does not belong to the …",
+    r"\bis a no\b": "was declined",
+    r"\bas it is of another\b": "because it describes another …",
+    r"\bnothing tells whose it is\b": "its codebase is unknown",
+    r"\bsays nothing of what\b": "does not say what",
+    r"\b[Nn]obody vouches for it:": "the verb that shows it",
 }
 
 FOUND_ONCE = {
@@ -45,6 +52,11 @@ FOUND_ONCE = {
     "whether they arrived all the same": 2,
     "what only that says": 3,
     "a device that is none": 4,
+    "metadata that are no YAML": 0,
+    "rows that are no patch's": 0,
+    "what a file says beside its tensors": 15,
+    "one that was closed is a no": 17,
+    "of the args nothing is taken, as it is of another model": 18,
 }
 
 

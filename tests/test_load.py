@@ -118,7 +118,7 @@ def test_a_processor_that_needs_torchvision_says_so(
 
     loaded = dinoport.load(source, tiny.REQUEST)
     monkeypatch.setattr("transformers.AutoImageProcessor.from_pretrained", refuse)
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError) as refused:
         loaded.processor  # noqa: B018  # the property is what is tried
     assert str(refused.value) == (

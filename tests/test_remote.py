@@ -140,4 +140,4 @@ def test_a_folder_from_an_address_is_verified_against_the_file(site: Site, tmp_p
     api.convert(site.url("checkpoint.pth"), tmp_path / "folder", HEADS, level="exact")
     report = api.verify(TINY, tmp_path / "folder", level="exact")
     assert not report.verdict.failed
-    assert "1.1 MB of the source, beside the tensors converted, were not looked at" in report.remarks
+    assert "1.1 MB of the source, besides the tensors converted, were not looked at" in report.remarks

@@ -279,7 +279,7 @@ def test_another_file_with_the_same_tensors_is_not_taken_for_the_source(made, tm
     assert (tmp_path / "other.pth").stat().st_size == source.stat().st_size
     said = complaint(tmp_path / "other.pth", folder)
     assert said is not None
-    assert "other.pth is not the file that was converted: it differs beside the tensors that were" in said
+    assert "other.pth is not the file that was converted: it differs besides the tensors that were" in said
 
 
 def save(path: Path, tensors: dict[str, np.ndarray]) -> Path:

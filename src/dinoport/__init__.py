@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dinoport.api import convert, fleet, inspect, load, plan, publish, verify, visualize
+    from dinoport.cli.console import progress_bars
     from dinoport.request import Checks, Request
 
 __version__ = "0.2.0"
@@ -19,6 +20,7 @@ __all__ = [
     "inspect",
     "load",
     "plan",
+    "progress_bars",
     "publish",
     "verify",
     "visualize",
@@ -31,6 +33,10 @@ def __getattr__(name: str) -> object:
         from dinoport import request
 
         return getattr(request, name)
+    if name == "progress_bars":
+        from dinoport.cli.console import progress_bars
+
+        return progress_bars
     if name in __all__:
         from dinoport import api
 

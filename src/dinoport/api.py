@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,14 +12,8 @@ from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import DRAWING, Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
 from dinoport.shown.address import is_at_hub
-from dinoport.work.arguments import (
-    PROOF_PACKAGES,
-    Source,
-    asked_for,
-    check_for_outputs,
-    given,
-    require_packages,
-)
+from dinoport.shown.packages import PROOF, missing, runnable
+from dinoport.work.arguments import Source, asked_for, check_for_outputs, given, refuse_missing, require_packages
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -38,8 +31,6 @@ DEMO_FILE = "demo_checkpoint.pth"
 
 DEMO_HEADS = 2
 """What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
-
-ALONE = "dinoport verify SOURCE FOLDER, to prove it; or leave the options out"
 
 
 def inspect(
@@ -157,7 +148,11 @@ def verify(
 
         refuse_empty("FOLDER", source)
         if request != Request() or checks != Checks():
-            raise UsageError("a folder alone is held against its own report, which takes no options", next_step=ALONE)
+            prove = runnable("dinoport verify SOURCE FOLDER")
+            raise UsageError(
+                "a folder alone is held against its own report, which takes no options",
+                next_step=f"{prove}, to prove it; or leave the options out",
+            )
         return standing_of(source, on_progress)
     remote = is_at_hub(folder)
     folder = folder if remote else local_folder(folder)
@@ -259,12 +254,18 @@ def demo(
     on_progress: Progress = silent,
     **asked: Any,
 ) -> Report:
-    """Convert the small genuine training checkpoint that ships with the package."""
+    """Convert the small genuine training checkpoint that ships with the package.
+
+    Where packages of the full proof are missing, and no level is asked for, the exact proof is shown.
+    """
     from importlib import resources
 
+    if checks is None and missing(*PROOF):
+        asked = {"level": "exact", **asked}
     request, checks = asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
+    checks = replace(checks, all_sizes=checks.level == "full")
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
-        return convert(path, folder, request, replace(checks, all_sizes=True), force=force, on_progress=on_progress)
+        return convert(path, folder, request, checks, force=force, on_progress=on_progress)
 
 
 def load(
@@ -289,7 +290,8 @@ def load(
 
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
-    require_packages("full")
+    refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
+
     check_for_outputs(checks)
     return loaded(given(source), request, checks, on_progress, recheck=recheck)
 
@@ -310,10 +312,9 @@ def visualize(
     is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does
     not fit, and FolderError for an `out` that cannot be written or holds files of others under names that are drawn.
     """
-    missing = [name for name in (*PROOF_PACKAGES, "matplotlib") if find_spec(name) is None]
-    if missing:
+    if absent := missing(*PROOF, "matplotlib"):
         raise MissingPackageError(
-            f"drawing what a model sees needs {', '.join(missing)} (not installed)",
+            f"drawing what a model sees needs {', '.join(absent)} (not installed)",
             next_step='pip install "dinoport[all]"',
         )
     from dinoport.pictures.drawing import check_place, draw

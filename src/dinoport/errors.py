@@ -97,7 +97,14 @@ class PlanError(DinoportError):
 
 
 class SettingError(DinoportError):
-    """A value that the file does not hold and the user did not give, or gave in contradiction to the file."""
+    """A value that the file does not hold and the user did not give, or gave in contradiction to the file.
+
+    `missing` is the field of a request that has to be given, where it is one.
+    """
+
+    def __init__(self, what: str, *, missing: str | None = None, **parts: Any) -> None:
+        super().__init__(what, **parts)
+        self.missing = missing
 
 
 class FolderError(DinoportError):

@@ -85,7 +85,7 @@ class Setting(Generic[T]):
 
 @dataclass(frozen=True)
 class Stated:
-    """A value that somebody states beside the tensors: who, how far that can be trusted, and whether it is doubted."""
+    """A value that somebody states besides the tensors: who, how far that can be trusted, and whether it is doubted."""
 
     value: Any
     reason: str
@@ -95,10 +95,10 @@ class Stated:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is said about the original model beside its weights; `said_by` is who says so, if not the command line.
+    """What is said about the original model besides its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
-    something beside the tensors does. Only a config says `rope_theta`, from which periods are made, `mask_ratio` and
+    something besides the tensors does. Only a config says `rope_theta`, from which periods are made, `mask_ratio` and
     `normed_loss`. `record` is what a folder of ours has kept of its original.
     """
 

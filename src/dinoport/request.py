@@ -20,7 +20,7 @@ MIN_EPS, MAX_EPS = 1e-12, 0.1
 TARGETS = ("transformers", "timm", "original", "training")
 LEVELS = ("full", "exact", "none")
 
-FILES = ("head", "labels", "config")
+FILES = ("head", "labels", "config", "base")
 """The fields of a request that may name a file."""
 
 CHOICES = {"dtype": DTYPES, "interpolation": INTERPOLATIONS, "pooler": POOLERS, "to": TARGETS, "level": LEVELS}
@@ -70,6 +70,7 @@ class Request:
     codebase: str | None = None
     class_name: str | None = None
     lora_alpha: float | None = None
+    base: str | Path | None = None
     image_mean: tuple[float, ...] | None = None
     image_std: tuple[float, ...] | None = None
     pooler: str = "identity"
@@ -97,7 +98,7 @@ class Request:
         asked = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: shown_source(value)
-            if name in ("head", "config")
+            if name in ("head", "config", "base")
             else list(value)
             if isinstance(value, tuple)
             else value
@@ -122,7 +123,7 @@ class Checks:
     `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
     `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
     `hub` from where torch.hub downloads it. `processor` is the folder whose image processor goes before a graph that
-    others exported. `pictures` keeps what a page shows beside the figures.
+    others exported. `pictures` keeps what a page shows besides the figures.
     """
 
     level: str = "full"
@@ -239,6 +240,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         f"one number for each channel, from {MIN_DEVIATION} to 1",
     ),
     "config": (_is_text, "a path"),
+    "base": (_is_text, "a path, a published name or an address"),
     "ranks": (_is_whole(1, MAX_RANKS), f"a whole number of processes from 1 to {MAX_RANKS}"),
     "size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dinoport.api import convert, verify
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, UsageError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.merging import LowRank, Merged
 from dinoport.mapping.plan import unrounded
@@ -86,6 +86,7 @@ def test_it_is_merged_with_its_base(names: str, config: dict[str, Any], scale: f
     report = convert(source, tmp_path / "theirs", level="exact")
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
     assert report.proofs.exact.recomputed == 2
+    assert report.accounting.counts["recomputed"] == 2, "the values alone, and not queries and keys beside them"
     assert f"the adapter's base is {tmp_path / 'base'}" in report.remarks
     assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
 
@@ -178,6 +179,40 @@ def test_a_base_is_followed_beside_the_adapter_alone(name: str | None, tmp_path)
     with pytest.raises(DinoportError) as caught:
         convert(source, tmp_path / "out", level="exact")
     assert "holds a LoRA adapter of PEFT's, and its base is not beside it" in str(caught.value)
+    given = "hf://facebook/dinov2-small" if name == "facebook/dinov2-small" else "SOURCE"
+    assert f"try: add `base={given!r}`" in str(caught.value)
+
+
+def test_a_base_that_lies_elsewhere_is_given(tmp_path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    source = adapter(inner, base_model_name_or_path="someone/dinov2")
+    moved = (inner / "base").rename(tmp_path / "moved")
+    torch.save(merged(ALPHA / RANK), tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    for name, base, asked in (("folder", moved, {}), ("file", inner / "base.pth", {"num_heads": 1})):
+        report = convert(source, tmp_path / name, level="exact", base=base, **asked)
+        assert weights(tmp_path / name) == weights(tmp_path / "ours")
+        assert f"the adapter's base is {base}" in report.remarks
+        assert verify(source, tmp_path / name, level="exact", base=base).verdict.word is Word.TRANSPORTED
+        with pytest.raises(DinoportError, match="was made with a file of its own for `base`"):
+            verify(source, tmp_path / name, level="exact")
+
+
+def test_another_base_than_the_adapter_s_is_refused(tmp_path) -> None:
+    source = adapter(tmp_path)
+    other = replace(models.V2, width=128, heads=2, mlp_hidden=256)
+    own = formula.state_dict(other.tensors())
+    torch.save({name: torch.from_numpy(each) for name, each in own.items()}, tmp_path / "wide.pth")
+    with pytest.raises(DinoportError, match="is for another model than its base"):
+        convert(source, tmp_path / "out", level="exact", base=tmp_path / "wide.pth")
+
+
+def test_a_base_goes_with_an_adapter_alone(tmp_path) -> None:
+    torch.save(state(), tmp_path / "base.pth")
+    with pytest.raises(UsageError) as caught:
+        convert(tmp_path / "base.pth", tmp_path / "out", base=tmp_path / "base.pth")
+    assert str(caught.value).startswith("`base` goes with an adapter of PEFT's: a folder with adapter_config.json")
 
 
 def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:

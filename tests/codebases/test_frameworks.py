@@ -1,4 +1,4 @@
-"""What frameworks say beside their tensors, and which copy each of them means."""
+"""What frameworks say besides their tensors, and which copy each of them means."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ SAYING: dict[str, dict[str, Any]] = {
     "LightlyTrain, a task": {"model_class_path": "a.B", "model_init_args": {"image_normalize": STATISTICS}},
     "Lightning": {**LIGHTNING, "hyper_parameters": {"image_mean": (0.4, 0.5, 0.6), "image_std": (0.3, 0.2, 0.1)}},
     "mmengine": {"meta": {"mmengine_version": "0.10.7", "cfg": MMENGINE}},
+    "mmcv": {"meta": {"mmcv_version": "1.7.0", "config": MMENGINE}},
 }
 
 

@@ -37,9 +37,17 @@ TORCHVISION = (
     (r"blocks\.(\d)\.attn\.proj", r"encoder.layers.encoder_layer_\1.self_attention.out_proj"),
 )
 
+MMSEGMENTATION = (
+    *MMPRETRAIN[:-1],
+    (r"attn\.qkv\.", "attn.attn.in_proj_"),
+    (r"attn\.proj\.", "attn.attn.out_proj."),
+    MMPRETRAIN[-1],
+)
+
 CASES: dict[str, tuple[Any, Any]] = {
     "mmpretrain, dinov2": (models.V2, MMPRETRAIN),
     "mmpretrain, vit": (models.VIT, MMPRETRAIN),
+    "mmsegmentation, vit": (models.VIT, MMSEGMENTATION),
     "torchvision, vit": (models.VIT, TORCHVISION),
 }
 
@@ -67,7 +75,9 @@ def test_it_becomes_what_it_is_under_the_original_s_names(case: str, prefix: str
     assert weights(tmp_path / "out") == weights(tmp_path / "ours")
     assert any(remark.startswith("read through the names of ") for remark in report.remarks)
     resampled = next(each for each in report.settings if each.name == "interpolation")
-    assert (resampled.reason == "as MMPretrain resamples") is case.startswith("mmpretrain")
+    said = {"mmpretrain": "as MMPretrain resamples", "mmsegmentation": "as MMSegmentation resamples"}
+    assert resampled.reason == said.get(case.partition(",")[0], resampled.reason)
+    assert report.ends[0].startswith("ViT (codebase not known)") is (model is models.VIT)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,3 +88,34 @@ def test_a_missing_tensor_is_named(case: str, tmp_path: Path) -> None:
     torch.save({f"net.{name}": each for name, each in state.items() if name != gone}, tmp_path / "cut.pth")
     with pytest.raises(DinoportError, match=r"(norm2|ln2|ln_2)\.weight"):
         convert(tmp_path / "cut.pth", tmp_path / "out", level="exact", num_heads=1)
+
+
+CLASSES = 3
+
+
+def test_torchvision_s_classifier_goes_along_where_the_file_is_its_network(tmp_path: Path) -> None:
+    own = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    layer = {"weight": torch.linspace(-1, 1, CLASSES * 64).reshape(CLASSES, 64), "bias": torch.arange(1.0, CLASSES + 1)}
+    theirs = {renamed(name, TORCHVISION): each for name, each in own.items()}
+    theirs |= {f"heads.head.{leaf}": each for leaf, each in layer.items()}
+    torch.save(theirs, tmp_path / "vit.pth")
+    torch.save(own | {f"head.{leaf}": each for leaf, each in layer.items()}, tmp_path / "bare.pth")
+    report = convert(tmp_path / "vit.pth", tmp_path / "out", level="exact", num_heads=1)
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    assert report.class_name == "ViTForImageClassification"
+    assert weights(tmp_path / "out") == weights(tmp_path / "ours")
+    convert(tmp_path / "vit.pth", tmp_path / "back", level="exact", num_heads=1, to="original")
+    with open_checkpoint(tmp_path / "back") as back:
+        assert back.tensors.keys() - own.keys() == {"linear.weight", "linear.bias"}
+
+
+def test_within_another_framework_s_file_it_stays_aside(tmp_path: Path) -> None:
+    own = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    theirs = {f"backbone.vit.{renamed(name, TORCHVISION)}": each for name, each in own.items()}
+    theirs["backbone.vit.heads.head.weight"] = torch.ones(CLASSES, 64)
+    theirs["backbone.vit.heads.head.bias"] = torch.ones(CLASSES)
+    torch.save({"state_dict": theirs}, tmp_path / "last.ckpt")
+    report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert report.class_name == "ViTModel"
+    dropped = {line.names: line.reason for line in report.accounting.dropped}
+    assert dropped["heads.head.weight, heads.head.bias"].startswith("a layer beside the backbone")

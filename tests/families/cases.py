@@ -24,7 +24,7 @@ def bare(state: State) -> object:
 
 
 def teacher(state: State) -> object:
-    """As `main_dino.py` writes it: prefixes, a projection head, a student, numbers beside the tensors."""
+    """As `main_dino.py` writes it: prefixes, a projection head, a student, numbers besides the tensors."""
     head = {
         "head.mlp.0.weight": formula.tensor("head.mlp.0.weight", (8, 4)),
         "head.last_layer.weight_g": np.ones((3, 1)),

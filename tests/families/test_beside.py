@@ -40,7 +40,7 @@ def test_a_config_of_another_run_decides_nothing(model: object, config: str, tmp
     assert theirs == ours
     assert report.verdict.assumptions == alone.verdict.assumptions
     assert any("config.yaml" in remark and "ignored" in remark for remark in report.remarks)
-    assert "nothing else of config.yaml is taken, as it is of another model" in report.remarks
+    assert "the rest of config.yaml was not taken: it describes another model" in report.remarks
 
 
 def test_a_config_that_nothing_contradicts_is_taken_and_named(tmp_path) -> None:
@@ -59,9 +59,7 @@ def test_a_layer_beside_the_backbone_is_no_classifier(prefix: str, layer: str, t
     report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
     assert report.class_name == "ViTModel"
     dropped = {line.names: line.reason for line in report.accounting.dropped}
-    assert dropped == {
-        f"{layer}.weight, {layer}.bias": "a layer beside the backbone, and not in it: what it looks at is not known"
-    }
+    assert dropped == {f"{layer}.weight, {layer}.bias": "a layer outside the backbone: what it looks at is not known"}
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module.backbone."])

@@ -101,7 +101,9 @@ def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_pat
     given = replace(wishes, image_mean=(0.1, 0.2, 0.3, 0.4), image_std=(0.5, 0.6, 0.7, 0.8))
     report = convert(source, tmp_path / "out", given)
     assert not (tmp_path / "out" / "preprocessor_config.json").exists()
-    told = "the model takes 4 channels, and gets no image processor: none is known to fit its training"
+    told = (
+        "the model takes 4 channels, and gets no image processor, because the one that fits its training is not known"
+    )
     assert told in report.remarks
     assert report.verdict.not_shown == ("pixels: no image processor is written for a model of 4 channels",)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

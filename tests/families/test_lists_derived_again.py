@@ -19,6 +19,8 @@ QUICK = (
     "dinov2.Dinov2Model.plain",
     "dinov3.DINOv3ViTModel.plain",
     "dinov3_convnext.DINOv3ConvNextModel",
+    "deit3.Dinov2Model",
+    "mae.BeitModel",
 )
 
 

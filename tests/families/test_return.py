@@ -236,7 +236,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
 
 @pytest.mark.parametrize("level", ["exact", "full"])
 def test_any_two_places_are_verified(returned: Path, level: str) -> None:
-    """Files too, and a file against its folder. Of a file nothing beside the tensors is looked at, which is said."""
+    """Files too, and a file against its folder. Of a file nothing besides the tensors is looked at, which is said."""
     if level == "full":
         pytest.importorskip("transformers")
     original, there, back = (returned / name for name in ("checkpoint.pth", "there", "back"))
@@ -250,7 +250,7 @@ def test_any_two_places_are_verified(returned: Path, level: str) -> None:
         assert not report.verdict.failed, str(report.verdict)
         assert report.proofs.exact is not None
         assert report.proofs.exact.found == len(BY_NAME["vit"].state())
-        told = f"of {source} and {place} nothing beside the tensors was looked at"
+        told = f"of {source} and {place} nothing besides the tensors was looked at"
         assert (told in report.remarks) == place.is_file()
 
 
@@ -278,7 +278,7 @@ def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path
         f"{returned / 'there'} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {returned / 'there'} FOLDER --to original; or --to timm, or --to training"
+        f"  try: dinoport convert {returned / 'there'} FOLDER --to original; or `to='timm'`, or `to='training'`"
     )
     for number, change in enumerate(
         ({"dtype": "float16"}, {"image_size": 32}, {"dtype": "bfloat16", "image_size": 96})

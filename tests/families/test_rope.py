@@ -74,7 +74,7 @@ def test_a_model_that_was_cast_to_float16_is_refused_and_told_so() -> None:
         "  where: rope_embed.periods\n"
         "  expected: base ** (2k / (head dimension / 2)) for one base\n"
         "  found: 1, 1.334, 1.778, 2.371 …\n"
-        "  likely cause: a model that was cast to float16, the periods too, which then are no base's powers any more\n"
+        "  likely cause: a model that was cast to float16, the periods too, which then follow no base any more\n"
         "  try: give the weights as they were before the cast; `dtype='float16'` rounds them here"
     )
 

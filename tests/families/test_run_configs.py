@@ -1,4 +1,4 @@
-"""What a run's config says beside its tensors: taken where they are silent, disbelieved in words where they are not."""
+"""What a run's config says besides its tensors: taken where they are silent, refused in words where they are not."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_any_split_becomes_the_same_folder_as_one_file(tmp_path, split) -> None:
     assert found == expected
     assert report.proofs.exact is not None
     assert report.proofs.exact.passed
-    assert "teacher was chosen, what upstream evaluates and publishes; also in the file: model_ema, student " in str(
+    assert "teacher was chosen, which upstream evaluates and publishes; also in the file: model_ema, student " in str(
         report.remarks
     )
 

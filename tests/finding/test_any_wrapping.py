@@ -33,6 +33,7 @@ NETWORKS = {
     "gated": models.V2_SWIGLU,
     "dinov3": models.V3,
     "convnext": models.CONVNEXT,
+    "resnet": models.RESNET,
 }
 
 CODEBASES = ("original", "transformers", "timm")
@@ -79,7 +80,7 @@ def shapes_of(network: str, codebase: str) -> Mapping[str, Shape]:
         folder = Path(name)
         state = {key: torch.from_numpy(each) for key, each in formula.state_dict(shapes).items()}
         torch.save(state, folder / "bare.pth")
-        asked = {} if network in ("dinov3", "convnext") else {"num_heads": 1}
+        asked = {} if network in ("dinov3", "convnext", "resnet") else {"num_heads": 1}
         convert(folder / "bare.pth", folder / "out", to=codebase, level="none", **asked)
         with open_checkpoint(folder / "out") as written:
             return {key: tensor.shape for key, tensor in written.tensors.items()}

@@ -100,6 +100,22 @@ def test_copies_of_one_storage_are_one(tmp_path) -> None:
         assert weights(tmp_path / prefix) == weights(tmp_path / "out")
 
 
+def test_copies_of_one_value_are_one_wherever_they_lie(tmp_path) -> None:
+    both = {**state("vit", "left.vit."), **state("vit", "right.vit.")}
+    torch.save({**both, **state("vit", "student.vit.", shift=1.0)}, tmp_path / "saved.ckpt")
+    report = convert(tmp_path / "saved.ckpt", tmp_path / "out", level="exact", num_heads=1)
+    assert "the same tensors also lie under right.vit." in report.remarks
+    assert any(
+        remark.startswith("left.vit was chosen, the copy without a role")
+        and "also in the file: student.vit (" in remark
+        for remark in report.remarks
+    )
+    both["right.vit.norm.bias"] = both["right.vit.norm.bias"] + 1
+    torch.save(both, tmp_path / "other.ckpt")
+    with pytest.raises(SettingError, match="holds several models"):
+        convert(tmp_path / "other.ckpt", tmp_path / "none", level="exact", num_heads=1)
+
+
 @pytest.mark.parametrize(("prefix", "meant"), [
     ("teacher.", "`prefix='teacher.backbone.'`?"),
     ("studnt.", "`prefix='student.module.backbone.'`?"),

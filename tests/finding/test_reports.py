@@ -1,80 +1,40 @@
-"""Files of the kinds that public trackers ask about: each converted, or refused by what it is."""
+"""Files of the kinds that public trackers ask about: each converted, or refused by what it is, in the words below.
+
+What a user sees of each lies in `fixtures/reports`, whole; `DINOPORT_RECORD=1` writes it anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from dinoport.api import convert
-from dinoport.errors import UnknownModelError
 from dinoport.formats.opening import open_checkpoint
-from tests import formula, models
+from tests.command_line import Run
+from tests.finding.reports import (
+    V2,
+    VIT,
+    WRITE,
+    accelerate,
+    arrays,
+    deepspeed,
+    depth_network,
+    encoder_decoder,
+    first_release,
+    saved,
+    state,
+    student_teacher,
+)  # fmt: skip
 
-State = Mapping[str, torch.Tensor]
+SEEN = Path(__file__).parents[1] / "fixtures" / "reports"
 
-VIT, V2 = models.VIT, models.V2
-
-
-def state(model: object, prefix: str = "", shift: float = 0.0) -> dict[str, torch.Tensor]:
-    found = formula.state_dict(model.tensors())  # type: ignore[attr-defined]
-    return {f"{prefix}{name}": torch.from_numpy(values) + shift for name, values in found.items()}
-
-
-def old_head() -> dict[str, torch.Tensor]:
-    """The projection head as the first released training files of DINO name it."""
-    shapes = {f"projection_head.{place}.{leaf}": (8, 64) for place in (0, 2, 4) for leaf in ("weight", "bias")}
-    shapes |= {"prototypes.weight_g": (16, 1), "prototypes.weight_v": (16, 4)}
-    return {f"head.{name}": torch.full(shape, 7.0) for name, shape in shapes.items()}
-
-
-def first_release(folder: Path) -> Path:
-    student, teacher = state(VIT, "backbone.", 1.0), state(VIT, "backbone.")
-    tree = {"student": student | old_head(), "teacher": teacher | old_head(), "epoch": 3}
-    return saved(folder / "checkpoint.pth", tree)
-
-
-def depth_network(folder: Path) -> Path:
-    head = {f"depth_head.projects.{place}.weight": torch.ones(8, 64, 1, 1) for place in range(4)}
-    return saved(folder / "depth.pth", state(V2, "pretrained.") | head)
-
-
-def encoder_decoder(folder: Path) -> Path:
-    decoder = {"decoder.conv.weight": torch.ones(3, 64, 1, 1)}
-    return saved(folder / "best.pth", {"model_state_dict": state(V2, "encoder.") | decoder, "epoch": 1})
-
-
-def student_teacher(folder: Path) -> Path:
-    models = state(V2, "student.vit.", 1.0) | state(V2, "teacher.vit.")
-    heads = {f"{name}_head.layers.0.weight": torch.ones(8, 64) for name in ("student", "teacher")}
-    tree = {"state_dict": models | heads, "hyper_parameters": {"lr": 1e-3}, "pytorch-lightning_version": "2.5.0"}
-    return saved(folder / "last.ckpt", tree)
-
-
-def accelerate(folder: Path) -> Path:
-    saved(folder / "run/pytorch_model.bin", state(VIT))
-    return saved(folder / "run/optimizer.bin", {"state": {}, "param_groups": []}).parent
-
-
-def deepspeed(folder: Path) -> Path:
-    module = {"module": state(VIT, "module."), "optimizer": None, "ds_version": "0.16.0", "global_steps": 10}
-    saved(folder / "run/global_step10/mp_rank_00_model_states.pt", module)
-    (folder / "run/latest").write_text("global_step10")
-    return folder / "run"
-
-
-def arrays(folder: Path) -> Path:
-    np.savez(folder / "arrays.npz", **{name: tensor.numpy() for name, tensor in state(VIT).items()})
-    return folder / "arrays.npz"
-
-
-def saved(path: Path, tree: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(tree, path)
-    return path
+OF_A_CONTAINER = re.compile(r"(torch zip file|NumPy .npz file), [\d.]+ (bytes|[kM]B)")
+"""Its size, which is torch's and NumPy's matter."""
 
 
 @pytest.mark.parametrize(
@@ -102,11 +62,17 @@ def test_what_people_ask_about_is_converted(
     assert aside in ", ".join(line.names for line in report.accounting.dropped)
 
 
-def test_a_vit_of_another_codebase_is_refused_by_its_name(tmp_path: Path) -> None:
-    names = ("pos_embedding", "cls_token", "to_patch_embedding.2.weight", "transformer.layers.0.0.to_qkv.weight")
-    source = saved(tmp_path / "vit.pt", {name: torch.full((3, 4), float(place)) for place, name in enumerate(names)})
-    with pytest.raises(UnknownModelError) as caught:
-        convert(source, tmp_path / "out", level="exact")
-    assert str(caught.value).startswith(
-        f"{source} is a ViT of lucidrains/vit-pytorch, and no model of the DINO family\n"
-    )
+@pytest.mark.parametrize("name", WRITE)
+def test_what_a_user_sees(name: str, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = WRITE[name](Path())
+    text = ""
+    for words in (("inspect", source), ("convert", source, "model", "--verify", "exact")):
+        done = run(*words)
+        command = " ".join(map(str, words))
+        shown = (done.out + done.err).partition("\nfolder ")[0]  # below, what it has written, with its hashes
+        plain = OF_A_CONTAINER.sub(r"\1, …", shown).rstrip()
+        text += f"$ dinoport {command}\n{plain}\nexit code {done.code}\n\n"
+    if os.environ.get("DINOPORT_RECORD"):
+        (SEEN / f"{name}.txt").write_text(text, encoding="utf-8")
+    assert text == (SEEN / f"{name}.txt").read_text(encoding="utf-8")

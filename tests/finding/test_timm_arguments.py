@@ -1,4 +1,4 @@
-"""What timm's config.json says beside the tensors: what moves outputs is taken, or refused by name."""
+"""What timm's config.json says besides the tensors: what moves outputs is taken, or refused by name."""
 
 from __future__ import annotations
 

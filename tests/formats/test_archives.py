@@ -21,7 +21,10 @@ from dinoport.formats.opening import open_checkpoint
 from tests.command_line import DEMO
 from tests.formats.memory import Memory
 
-FORMAT = "a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers"
+FORMAT = (
+    "a torch file, a safetensors file or NumPy's .npz; or a folder of Transformers, timm, PEFT, accelerate or "
+    "DeepSpeed, a run's, or a distributed checkpoint"
+)
 
 
 def tar(path: Path, mode: str) -> None:

@@ -11,7 +11,7 @@ from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.opening import open_checkpoint
 from tests.formats.distributed_folders import write_folder
 
-UPSTREAM = "what upstream evaluates and publishes"
+UPSTREAM = "which upstream evaluates and publishes"
 BY_SHAPE = "the model that was distilled: the teacher is another one, as its shapes show"
 BY_CONFIG = "the model that was distilled: the run's config says that the teacher is another one"
 

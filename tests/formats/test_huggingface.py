@@ -166,11 +166,11 @@ def test_more_shards_than_any_model_has(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (b"", "text that is no JSON at character 0: Expecting value"),
+        (b"", "text that is not JSON at character 0: Expecting value"),
         (b"[]", "a list where an object was expected"),
         (b'{"a": NaN}', "NaN, which JSON has not"),
         (b'{"a": 1, "a": 2}', "two values of the name 'a'"),
-        (b"\xff", "bytes that are no UTF-8 at byte 0"),
+        (b"\xff", "bytes that are not UTF-8 at byte 0"),
         (b'{"a":' * 100_000, "values that nest too deep"),
     ],
 )

@@ -128,7 +128,7 @@ def test_quantised_tensors_are_refused() -> None:
 def test_what_is_no_source_is_refused(given: object, found: str) -> None:
     with pytest.raises(UsageError) as caught:
         convert(given, "folder")  # type: ignore[arg-type]  # that is what is refused
-    assert "is no SOURCE\n  expected: a path, a name, an address, a state dict or a torch.nn.Module\n" in str(
+    assert "is not a SOURCE\n  expected: a path, a name, an address, a state dict or a torch.nn.Module\n" in str(
         caught.value
     )
     assert found in str(caught.value)

@@ -73,7 +73,8 @@ def test_what_is_no_checkpoint(tmp_path, name):
     cause = f"  likely cause: {CAUSES[name]}\n" if name in CAUSES else ""
     assert str(caught.value) == (
         f"{path} is not a checkpoint\n"
-        "  expected: a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers\n"
+        "  expected: a torch file, a safetensors file or NumPy's .npz; or a folder of Transformers, timm, PEFT, "
+        "accelerate or DeepSpeed, a run's, or a distributed checkpoint\n"
         f"  found: {found}\n{cause}  try: {next_step}"
     )
 
@@ -101,9 +102,10 @@ def test_a_folder_of_something_else(tmp_path):
         open_checkpoint(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} is a folder, but not one that holds a checkpoint\n"
-        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
+        "checkpoint\n"
         "  found: a.png, b.png, c.png, d.png, e.png, f.png …\n"
-        "  try: give the checkpoint file inside the folder"
+        "  try: give the file or the folder that the weights are in"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.run_folder import checkpoint_within
 from tests import goldens
 from tests.formats.distributed_folders import tensors, write_folder
 
@@ -103,9 +105,10 @@ def test_a_folder_without_any(tmp_path) -> None:
         open_checkpoint(tmp_path)
     assert str(caught.value).replace(str(tmp_path), "RUN") == (
         "RUN is a folder, but not one that holds a checkpoint\n"
-        "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
+        "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
+        "checkpoint\n"
         "  found: log.txt\n"
-        "  try: give the checkpoint file inside the folder"
+        "  try: give the file or the folder that the weights are in"
     )
 
 
@@ -127,8 +130,40 @@ def test_the_trainer_s_folders_are_listed_the_latest_first(tmp_path) -> None:
     assert str(caught.value) == (
         f"{run} holds 3 checkpoints\n"
         "  expected: one, or its path\n"
-        f"  try: dinoport convert {run}/checkpoint-1500 FOLDER\n"
-        f"       dinoport convert {run}/checkpoint-1000 FOLDER\n"
-        f"       dinoport convert {run}/checkpoint-500 FOLDER\n"
-        f"       all of them: dinoport fleet OUT {run}"
+        f"  try: dinoport convert {run}/checkpoint-1500 FOLDER --to original\n"
+        f"       dinoport convert {run}/checkpoint-1000 FOLDER --to original\n"
+        f"       dinoport convert {run}/checkpoint-500 FOLDER --to original\n"
+        f"       all of them: dinoport fleet OUT {run} --to original"
     )
+
+
+def trained(run: Path, **state: object) -> Path:
+    for step in (500, 1000, 1500):
+        saved_by_a_trainer(run / f"checkpoint-{step}")
+    (run / "checkpoint-1500/trainer_state.json").write_text(json.dumps(state))
+    return run
+
+
+@pytest.mark.parametrize("path", ["out/checkpoint-1000", "/home/me/old/checkpoint-1000/", "C:\\runs\\checkpoint-1000"])
+def test_of_a_trainer_s_the_best_by_its_own_record_is_taken(path: str, tmp_path) -> None:
+    run = trained(tmp_path / "run", best_model_checkpoint=path, best_metric=0.8125)
+    assert checkpoint_within(run) == (
+        run / "checkpoint-1000",
+        (
+            "checkpoint-1000 was chosen, the best by its Trainer's own record (best_model_checkpoint in "
+            f"checkpoint-1500/trainer_state.json, metric 0.8125); also in {run}: checkpoint-1500, checkpoint-500",
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "elsewhere/checkpoint-9", "run/checkpoint-1000/..", "checkpoint-1000x"])
+def test_a_record_that_names_none_of_them_chooses_none(name: object, tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="run holds 3 checkpoints"):
+        checkpoint_within(trained(tmp_path / "run", best_model_checkpoint=name))
+
+
+def test_a_record_that_is_no_json_chooses_none(tmp_path) -> None:
+    run = trained(tmp_path / "run")
+    (run / "checkpoint-1500/trainer_state.json").write_text("{")
+    with pytest.raises(CheckpointError, match="run holds 3 checkpoints"):
+        checkpoint_within(run)

@@ -84,9 +84,9 @@ NUMBERS = "32 whole numbers at most, from 0 on"
     [
         (b"\1\2\3", "3 bytes", "a length of 8 bytes, then a header"),
         (file({"a": A, "b": B}, length=2**63 - 1), f"a header that is said to take {2**63 - 1} bytes", "at most 193"),
-        (file(b'{"a":'), "in its header, text that is no JSON at character 5: Expecting value", "a JSON object"),
+        (file(b'{"a":'), "in its header, text that is not JSON at character 5: Expecting value", "a JSON object"),
         (file(b"[1]"), "in its header, a list where an object was expected", "a JSON object"),
-        (file(b'{"\xff":1}'), "in its header, bytes that are no UTF-8 at byte 2", "a JSON object"),
+        (file(b'{"\xff":1}'), "in its header, bytes that are not UTF-8 at byte 2", "a JSON object"),
         (file(b'{"a":NaN}'), "in its header, NaN, which JSON has not", "a JSON object"),
         (file(b'{"a":-Infinity}'), "in its header, -Infinity, which JSON has not", "a JSON object"),
         (file(b'{"a":1,"b":2,"a":3}'), "in its header, two values of the name 'a'", "a JSON object"),

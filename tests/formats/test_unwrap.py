@@ -58,7 +58,7 @@ def test_what_main_dino_saves():
     values = [ref.read()[0] for ref in teacher.tensors.values()]
     assert values == [ref.read()[0] for ref in tree["teacher"].values()]
     assert teacher.notes == ("prefix 'backbone.' stripped from 1 name",)
-    assert teacher.why == "what upstream evaluates and publishes"
+    assert teacher.why == "which upstream evaluates and publishes"
     assert (student.branch, student.why) == ("student", "")
     assert student.notes == (
         "prefix 'module.backbone.' stripped from 1 name",

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.catalogue import NAMINGS, naming_of
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import target_of as form_of
 from dinoport.mapping.claims import claims_of_source
@@ -38,18 +38,28 @@ ELEMENTS = 2**24
 def read(case: Case) -> Model:
     """The model of a case, read from tensors in which every element says where it lies, by the original's own names."""
     shapes = case.shapes()
-    naming = next(naming for naming in NAMINGS if naming.recognises(shapes))
+    naming = next((naming for naming in NAMINGS if naming.recognises(shapes)), None)
+    if naming is None or naming.family != case.family:  # a relative, which has the names of another
+        naming = naming_of(case.family)
+    assert naming is not None
     family = naming.code.FAMILY
-    assert family.name == case.family
-    decoding = decode(coded(shapes), naming.rules(shapes, Wishes()), family.drops)
+    tensors, _ = naming.arranged(coded(shapes))
+    decoding = decode(tensors, naming.rules(shapes, Wishes()), kept(case, family.drops))
     assert not decoding.problems
     assert not decoding.aside
     assert decoding.tensors.keys() == case.architecture.tensors().keys()
     return Model("", "", family, case.architecture, decoding, (), EVALUATION, case.classifier or None)
 
 
-def target_of(model: Model) -> Target:
-    return form_of(model, Request(), None)
+def kept(case: Case, drops: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Without those for parts that this model has: the decoder of a whole MAE."""
+    own = case.shapes()
+    return tuple(drop for drop in drops if not any(drop.source and drop.source.match(name) is not None for name in own))
+
+
+def target_of(model: Model, class_name: str = "") -> Target:
+    """The class that a conversion takes, or another that computes the same."""
+    return form_of(model, Request(class_name=class_name or None), None)
 
 
 def read_list(case: Case) -> dict[str, Any]:
@@ -80,12 +90,19 @@ def _entry(values: Array, names: Sequence[str], shapes: Mapping[str, Shape]) -> 
     constant = _constant(values)
     if constant:
         return {"source": constant}
+    entry: Entry = {}
+    if not values.all():  # no element of an original is coded as zero
+        held = np.flatnonzero(values.any(axis=tuple(axis for axis in range(values.ndim) if axis != 1)))
+        first, last = int(held[0]), int(held[-1]) + 1
+        around = {"zeros_before": first, "zeros_after": values.shape[1] - last}
+        entry = {where: count for where, count in around.items() if count}
+        values = values[:, first:last]
     tensors = np.unique(values // ELEMENTS)
     assert len(tensors) == 1, "one target holds values of several tensors"
     source = names[int(tensors[0]) - 1]
     shape = shapes[source]
     elements = (values % ELEMENTS).astype(np.int64)
-    entry: Entry = {"source": source}
+    entry = {"source": source, **entry}
     if not shape:
         return entry
     row = int(np.prod(shape[1:], dtype=np.int64))

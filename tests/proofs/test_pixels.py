@@ -308,7 +308,7 @@ def test_torchvision_is_not_blamed_where_it_is_installed(tmp_path: Path, monkeyp
         raise ImportError("torchvision is of another version\nthan torch")
 
     monkeypatch.setattr(pixels, "_load", load)
-    monkeypatch.setattr(pixels, "find_spec", lambda name: object())
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: object())
     proof = pixels.prove(tmp_path, DINOV3_PROCESSOR, synthetic_picture(30, 30), "a picture")
     assert (proof.status, proof.reason) == (
         "different",

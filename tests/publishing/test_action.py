@@ -90,6 +90,14 @@ def test_an_error_is_told_and_fails_the_step(published: Hub, tmp_path: Path) -> 
     assert "- try: look at the name" in summary
 
 
+def test_a_missing_repository_is_told_before_anything_is_installed(hub: Hub, tmp_path: Path) -> None:
+    done, output, asked = step(hub, tmp_path, source="x.pth")
+    assert (done.returncode, output, asked) == (2, "word=error\n", [])
+    message = "the input `repository` is missing: owner/name on the Hub\n"
+    assert done.stdout == f"::error::{message}"
+    assert (tmp_path / "summary").read_text() == f"**error**\n\n{message}"
+
+
 @pytest.mark.parametrize("options", ["--help", "--version", "--no-such-option", "--num-heads", "'half a quote", "\n"])
 def test_there_is_always_a_word(published: Hub, tmp_path: Path, options: str) -> None:
     done, output, _ = step(published, tmp_path, repository="owner/model", options=options)

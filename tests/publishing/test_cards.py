@@ -61,7 +61,7 @@ def test_a_users_own_card_comes_first(hub: Hub, proven: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"---\na: [\n---\n", "metadata that are no YAML"),
+        (b"---\na: [\n---\n", "metadata that are not YAML"),
         (b"---\n- a\n---\n", "metadata that are not fields"),
         (b"\xff", "utf-8"),
         (None, "No such file"),

@@ -121,7 +121,7 @@ def test_a_published_repository_is_unchanged(published: Hub, run: Run) -> None:
     assert done.out.startswith("unchanged   hf://owner/model@")
     assert "\nclaims      transported exactly" in done.out
     assert "equal" not in done.out.replace("not equal", "").split("claims")[0]
-    assert "Nobody vouches for it" in done.out
+    assert "nobody vouches for it" in done.out
     assert "\ntrusting    the Hub's listing" in done.out
     resolved, *others = [line["request"] for line in published.log]
     assert resolved == "GET /api/models/owner/model"

@@ -23,7 +23,7 @@ from dinoport.proofs.difference import Difference
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report
-from dinoport.report.text import report_lines
+from dinoport.report.text import folded, report_lines
 from dinoport.request import Request
 from tests.command_line import DEMO
 from tests.report.browser import CHROMIUM, REASON, Browser, browser
@@ -92,7 +92,7 @@ def test_it_says_what_the_report_says(made: tuple[Report, Path]) -> None:
     assert words.index(f"Equal at 224×224 pixels, {first}") < words.index("What went in")
     for text in (
         *report.verdict.exceptions,
-        *report.verdict.assumptions,
+        *folded(report.verdict.assumptions),
         *report.remarks,
         *(setting.reason for setting in report.settings),
         *(line.reason for line in report.accounting.dropped),
@@ -283,7 +283,7 @@ def test_outputs_that_show_nothing_are_no_passed_proof(made: tuple[Report, Path]
 def test_a_missing_package_is_one_message_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError):
         render.require_page_packages("a page")
     arguments = ["dinoport", "convert", str(DEMO), str(tmp_path / "out"), "--report", str(tmp_path / "r.html")]
@@ -293,7 +293,7 @@ def test_a_missing_package_is_one_message_before_anything_is_written(
     assert exit_.value.code == 1
     assert capsys.readouterr().err == (
         f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow (not installed)\n"
-        '  try: pip install "dinoport[report]"; a report as .json needs neither\n'
+        '  try: pip install "dinoport[report]"; a report as .json needs none of these\n'
     )
     assert not list(tmp_path.iterdir())
 

@@ -260,7 +260,7 @@ def test_nothing_is_written_through_a_link(folder: Path) -> None:
 
 
 def test_a_missing_package_is_said_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "find_spec", lambda name: None if name == "matplotlib" else name)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None if name == "matplotlib" else name)
     with pytest.raises(DinoportError) as raised:
         api.visualize(folder / "demo", folder / "picture.jpg", folder / "refused")
     assert str(raised.value) == (

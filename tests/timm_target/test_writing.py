@@ -228,9 +228,7 @@ def test_several_files_are_refused(tmp_path: Path) -> None:
 def test_without_timm_its_proofs_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     found = util.find_spec
-    monkeypatch.setattr(
-        "dinoport.codebases.timm.running.find_spec", lambda name: None if name == "timm" else found(name)
-    )
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None if name == "timm" else found(name))
     report = convert(write("dino", tmp_path / "weights.pth"), tmp_path / "out", to="timm", **asked("dino"))
     assert report.verdict.word is Word.TRANSPORTED
     assert report.verdict.shown == '(outputs not shown: timm is not installed: pip install "dinoport[timm]")'

@@ -16,6 +16,7 @@ from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import Checks, Request
 from dinoport.shown.address import is_at_hub
+from dinoport.shown.packages import runnable
 
 ABOUT = "Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal."
 
@@ -125,7 +126,7 @@ def fleet(given: Any) -> int:
         raise UsageError(
             "`manifest` names the jobs, or SOURCE does",
             found="both" if given.source else "neither",
-            next_step="dinoport fleet OUT SOURCE …",
+            next_step=runnable("dinoport fleet OUT SOURCE …"),
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
     sources = list(dict.fromkeys(each for source in given.source for each in expanded(source)))

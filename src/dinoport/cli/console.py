@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
@@ -26,8 +28,12 @@ VERDICT_COLOURS = {"equal": GREEN, "equal except": GREEN, "not equal": RED}
 
 @contextmanager
 def progress_bars(quiet: bool = False) -> Iterator[Progress]:
-    """Yield a function of (stage, done, in all) that shows the stage at hand with its bar and time, on a terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Yield an `on_progress` that shows the stage at hand with its bar and time, on a terminal or in a notebook.
+
+    `with dinoport.progress_bars() as bars: dinoport.convert(source, folder, on_progress=bars)`. A notebook needs the
+    package ipywidgets for it. Elsewhere, and with `quiet`, nothing is shown.
+    """
+    if quiet or not (sys.stderr.isatty() or is_notebook()):
         yield silent
         return
     line = _Line()
@@ -50,10 +56,20 @@ def fleet_progress(quiet: bool = False) -> Iterator[Callable[[Mapping[str, Any],
         yield on_result
 
 
-class _Line:
-    """One line for the stage at hand. It appears late, from a thread of its own: the work may stand still for long."""
+def is_notebook() -> bool:
+    """Whether this runs in a kernel of Jupyter, told as rich tells it."""
+    shell = getattr(builtins, "get_ipython", None)
+    return shell is not None and type(shell()).__name__ == "ZMQInteractiveShell"
 
-    def __init__(self) -> None:
+
+class _Line:
+    """One line for the stage at hand. It appears late, from a thread of its own: the work may stand still for long.
+
+    It is drawn anew ten times a second, whether or not the work tells anything. `clock` counts seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._now = (STARTING, 0, 0)
         self._bars: Bars | None = None
         self._lock, self._ended = Lock(), Event()
@@ -81,7 +97,9 @@ class _Line:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[count]}"))
-        bars = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+        bars = Progress(
+            *columns, TimeElapsedColumn(), console=Console(stderr=True), get_time=self._clock, transient=True
+        )
         with self._lock:
             if not self._ended.is_set():
                 self._bars = bars

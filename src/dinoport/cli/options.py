@@ -59,11 +59,14 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("head_name", "NAME", "Which layer of the head's file, where it holds several."),
         Option("source_name", "NAME", "What the report calls SOURCE, where its path means nothing."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
-        Option("decoder_heads", "N", "Attention heads of an MAE's decoder, where they are not 16.", number),
+        Option(
+            "decoder_heads", "N", "Attention heads of an MAE's decoder: 16 in published ones, else asked for.", number
+        ),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),
         choice("interpolation", "How the original resamples its position table, where that is not its default."),
         Option("codebase", "NAME", "Whose model this is, where names and shapes do not tell: dino, moco_v3, mae …"),
         Option("lora_alpha", "N", "How strong LoRA adapters in the file are, where it does not say.", number),
+        Option("base", "SOURCE", "The model that a PEFT adapter was trained on, if it is not in the adapter's folder."),
         Option("image_mean", "R,G,B", "Pixel means, from 0 to 1.", statistics),
         Option("image_std", "R,G,B", "Pixel standard deviations, from 0 to 1.", statistics),
     ),

@@ -29,7 +29,7 @@ class Builder:
 
 @dataclass(frozen=True)
 class Said:
-    """What a training says beside its weights: who says it, and what."""
+    """What a training says besides its weights: who says it, and what."""
 
     speaker: str
     arch: str | None = None
@@ -101,6 +101,7 @@ def heads_setting(
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
         next_step="add `num_heads=N`, with N from the code or config that trained the model",
+        missing="num_heads",
     )
 
 

@@ -28,6 +28,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("torchvision", "dinoport.codebases.torchvision.vit:VIT", torchvision.is_vit),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:VIT", mmpretrain.is_vit),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:DINOV2", mmpretrain.is_dinov2),
+    Naming("MMSegmentation", "dinoport.codebases.mmpretrain.vit:SEGMENTER", mmpretrain.is_segmenter),
     _of_transformers("names:VIT", transformers.is_vit),
     _of_transformers("names:DINOV2", transformers.is_dinov2),
     _of_transformers("other_names:DINOV3", transformers.is_dinov3_vit),
@@ -52,7 +53,7 @@ RELATIVES: dict[str, tuple[str, ...]] = {
 `relatives/`, and a word here. They are imported once a file has those names."""
 
 UNKNOWN = "vit"
-"""The family of a ViT that nothing tells whose it is."""
+"""The family of a ViT whose codebase is unknown."""
 
 
 def relatives(family: str) -> Iterator[Naming]:

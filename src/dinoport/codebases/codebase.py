@@ -1,4 +1,4 @@
-"""Who names a network: how a codebase's files are told apart, its table, and what it says beside its tensors."""
+"""Who names a network: how a codebase's files are told apart, its table, and what it says besides its tensors."""
 
 from __future__ import annotations
 
@@ -43,10 +43,12 @@ class Facts:
     `models` is what they are called. `heads` are by width and depth, where they are not width / 64. `interpolation` is
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
     whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
+    `decoder_heads` are those of a decoder, by its own width and depth.
     """
 
     models: str
     heads: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    decoder_heads: Mapping[tuple[int, int], int] = field(default_factory=dict)
     interpolation: Interpolation | None = None
     rule: str = ""
     preprocessing: Preprocessing | None = None
@@ -64,7 +66,7 @@ class Evidence:
     tensors that the file does not hold, because the codebase that wrote it leaves them out. `classifier` is what the
     layer is called that became `classifier`, `head` what it is called in a file of its own, if it came from one.
     `weigh_heads` asks to hold the number of heads against the weights, which takes reading some. `preprocessing` is the
-    transform that a config beside the tensors describes. `facts` are those of a relative, whose models have the names
+    transform that a config besides the tensors describes. `facts` are those of a relative, whose models have the names
     of the family that reads them.
     """
 

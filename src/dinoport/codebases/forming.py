@@ -36,7 +36,7 @@ def baked_from(size: int, stored: int) -> int | None:
 def position_rule(
     target: str, size: int, stored: int, patch_size: int, interpolation: Interpolation, first: int = 1
 ) -> Rule:
-    """The position table as it is, or resampled once to another size; its `first` rows are no patch's."""
+    """The position table as it is, or resampled once to another size; its `first` rows belong to no patch."""
     if size == stored:
         return copy("pos_embed", target)
     rule = {"offset": interpolation.offset, "antialias": interpolation.antialias, "kernel": interpolation.kernel}

@@ -1,4 +1,4 @@
-"""Frameworks that keep a model inside a file of their own: what they say beside its tensors, and which copy they mean.
+"""Frameworks that keep a model inside a file of their own: what they say besides its tensors, and which copy they mean.
 
 A framework is told by the keys of its file alone. Nobody's word is taken for more than it says: a value that the
 tensors contradict is not.
@@ -20,7 +20,7 @@ MAX_TEXT = 100_000
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says beside its tensors: settings by the field of a request, and why its classifier is another than
+    """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
     the family's, where it is.
     """
 
@@ -78,8 +78,9 @@ FRAMEWORKS = (
     Framework(
         "PEFT",
         "`adapter_config.json` and the adapter; or adapters in a state dict",
-        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into a base beside it",
-        "a base that lies elsewhere; `lora_alpha`, in a state dict",
+        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into the base beside it, "
+        "or into one that is given",
+        "where its base is now; `lora_alpha`, in a state dict",
     ),
     Framework("VISSL", "`classy_state_dict`", "the trunk", "heads, eps, statistics"),
     Framework(
@@ -87,6 +88,19 @@ FRAMEWORKS = (
         "`state_dict`, and `meta.cfg` as text",
         "its names of a ViT; heads and statistics of `meta.cfg`",
         "eps",
+    ),
+    Framework("MMSelfSup", "the same, or `meta.config`", "the names of MMPretrain; heads and statistics", "eps"),
+    Framework(
+        "MMSegmentation",
+        "the same",
+        "its own names of a ViT that has a last norm; heads and statistics",
+        "eps; a last norm, which its ViT has where `final_norm` asks for it",
+    ),
+    Framework(
+        "torchvision",
+        "a state dict",
+        "its ViT with its classifier, of which it is not said who trained it",
+        "heads, eps, statistics",
     ),
 )
 
@@ -100,6 +114,7 @@ CONVENTIONS = (
     Convention("lightly", "backbone", "backbone_momentum", "the trained encoder; the other is the key encoder"),
     Convention("solo-learn", "backbone", "momentum_backbone", "what its main_linear, main_knn and main_umap evaluate"),
     Convention("MMPretrain", "backbone", "momentum_encoder", "what its own tools take"),
+    Convention("MMSelfSup", "backbone", "base_encoder", "the same encoder by its own name, which its tools take"),
     Convention("VISSL", "trunk", "momentum_teacher", "what its conversion scripts take"),
 )
 """From how the genuine code evaluates, not from names alone."""
@@ -115,7 +130,7 @@ def convention(taken: str, others: Iterable[str]) -> str | None:
 
 
 def said_in(where: str, tree: object) -> Said:
-    """What the file of a framework says beside its tensors.
+    """What the file of a framework says besides its tensors.
 
     Raises SettingError for arguments of timm's training by which it may have built another model than tensors show.
     """
@@ -139,7 +154,7 @@ def _timm_head(tree: Mapping[str, Any]) -> str | None:
 
 
 def _timm_arguments(tree: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What timm's train.py was given, which it keeps beside its weights."""
+    """What timm's train.py was given, which it keeps besides its weights."""
     found = _dict(getattr(tree.get("args"), "state", None))
     return found if isinstance(tree.get("arch"), str) and isinstance(found.get("model"), str) else {}
 
@@ -196,11 +211,12 @@ SETTINGS = {
 
 def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
     """A config is kept as text, in Python's notation: literals of it are read, nothing is run."""
-    meta = tree.get("meta")
-    text = _dict(meta).get("cfg")
-    if not isinstance(text, str) or len(text) > MAX_TEXT or "mmengine_version" not in _dict(meta):
+    meta = _dict(tree.get("meta"))
+    key, writer = ("cfg", "mmengine") if "mmengine_version" in meta else ("config", "mmcv")
+    text = meta.get(key)
+    if not isinstance(text, str) or len(text) > MAX_TEXT or f"{writer}_version" not in meta:
         return {}
-    where = "meta.cfg of mmengine"
+    where = f"meta.{key} of {writer}"
     found = {}
     if heads := re.search(r"['\"]?num_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text):
         found["num_heads"] = Stated(int(heads[1]), f"num_heads in {where}")

@@ -38,7 +38,7 @@ TRAINERS = {
     "dinov3": "dinoport.codebases.dinov3.start",
     "dinov3_convnext": "dinoport.codebases.dinov3.start",
 }
-"""The module that knows the trainer of each family; a ViT that nothing tells whose it is is given to DINO's."""
+"""The module that knows the trainer of each family; a ViT of an unknown codebase is given to DINO's."""
 
 UNHELD = ("labels", "image_mean", "image_std")
 

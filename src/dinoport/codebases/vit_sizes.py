@@ -61,7 +61,7 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
     if patch[2] != patch[3]:
         problems.append(f"{PATCHES} has shape {shape_text(patch)}: patches that are not square")
     if grid is None:
-        named = {0: "", 1: "one for the CLS token and "}.get(first, f"{first} for tokens that are no patch's and ")
+        named = {0: "", 1: "one for the CLS token and "}.get(first, f"{first} for tokens other than patches, and ")
         problems.append(f"pos_embed has {rows} rows: {named}{rows - first}, which is not a square")
     if not 0 < depth <= MAX_DEPTH:
         what = f"blocks are numbered up to {depth - 1}, more than any model has" if depth else "there are no blocks"

@@ -9,13 +9,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from dinoport.cli.output import PUBLISHED
 from dinoport.cli.session import Interrupted, run
 from dinoport.errors import OutputError, SettingError, UnknownModelError
 from dinoport.formats.transformers_folder import CONFIG
+from dinoport.shown.packages import PROOF, missing, runnable
 from dinoport.shown.text import shown
 
 
@@ -27,14 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from dinoport.codebases.published_names import published
     from dinoport.finding.sources import PublishedName
     from dinoport.request import Request
-    from dinoport.work.arguments import PROOF_PACKAGES
 
     model = published(options.model_name)
     if model is None:
         raise UnknownModelError(
             f"{options.model_name} is not the name of a published model",
             expected="dino_vits16, dino_vits8, dino_vitb16, dino_vitb8, or another that dinoport models lists",
-            next_step="for a file: dinoport convert FILE FOLDER --pooler none",
+            next_step=f"for a file: {runnable('dinoport convert FILE FOLDER --pooler none')}",
         )
     if not options.base_model and model.head_url is None:
         raise SettingError(
@@ -44,14 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     folder: Path = options.pytorch_dump_folder_path
     head, labels = (None, None) if options.base_model else ("imagenet", "imagenet-1k")
-    full = all(find_spec(name) for name in PROOF_PACKAGES)
     with _told(folder):
         with progress_bars() as on_progress:
             report = api.convert(
                 PublishedName(model.name),
                 folder,
                 Request(head=head, labels=labels, pooler="none"),
-                level="full" if full else "exact",
+                level="exact" if missing(*PROOF) else "full",
                 merge=True,
                 on_progress=on_progress,
             )

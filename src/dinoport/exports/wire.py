@@ -47,7 +47,7 @@ class Run:
         try:
             return self.bytes().decode("utf-8")
         except UnicodeDecodeError as error:
-            raise self.wire.broken("a text that is no UTF-8", "UTF-8") from error
+            raise self.wire.broken("a text that is not UTF-8", "UTF-8") from error
 
     def fields(self) -> Iterator[tuple[int, int | float | Run]]:
         """The fields of the message that these bytes are, in order, each with its number."""

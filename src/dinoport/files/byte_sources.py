@@ -204,7 +204,7 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     return CheckpointError(
         f"{path} cannot be read: {error.strerror or error}",
         expected=f"did you mean {' or '.join(str(path.with_name(name)) for name in close)}?" if close else None,
-        cause="the file does not exist" if is_beside else f"the folder {path.parent} does not exist",
+        cause=None if is_beside else f"the folder {path.parent} does not exist",
         next_step=f"ls -l {as_word(path.parent if is_beside else folder)}",
     )
 

@@ -30,9 +30,9 @@ def parse_object(data: bytes) -> dict[str, object]:
             parse_constant=_no_constant,
         )
     except UnicodeDecodeError as error:
-        raise ValueError(f"bytes that are no UTF-8 at byte {error.start}") from error
+        raise ValueError(f"bytes that are not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"text that is no JSON at character {error.pos}: {error.msg}") from error
+        raise ValueError(f"text that is not JSON at character {error.pos}: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("values that nest too deep") from error
     if not isinstance(found, dict):

@@ -39,7 +39,7 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
         if _differ(branches["teacher"], branches[learner]):
             return DISTILLED, BY_SHAPES
     if chosen == "teacher":
-        return PREFERENCE, "what upstream evaluates and publishes"
+        return PREFERENCE, "which upstream evaluates and publishes"
     return PREFERENCE, "the preferred one of those here"
 
 

@@ -11,9 +11,10 @@ from dinoport.codebases.strangers import refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.nearly import refuse_without_one
-from dinoport.finding.places import full_prefix, naming_of_names, places, rank
+from dinoport.finding.places import RANKS, full_prefix, is_equal, naming_of_names, places, rank
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 
 
@@ -107,16 +108,25 @@ def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
 
 
 def _preferred(where: str, found: Sequence[StateDict]) -> Found:
-    """The first of several places. Raises SettingError where another is as good."""
+    """The first of several places; those that hold its values once more are copies of it.
+
+    Raises SettingError where another is as good.
+    """
     first, *others = found
-    if others and (rank(others[0]), others[0].is_inner) == (rank(first), first.is_inner) and not first.why:
+    alike = [each for each in others if not first.why and (rank(each), each.is_inner) == (rank(first), first.is_inner)]
+    same = [each for each in alike if is_equal(first, each)]
+    if len(same) < len(alike):
         raise SettingError(
             f"{where} holds several models, and nothing says which one is meant",
             expected="`prefix` with one of them",
             found=", ".join(f"{place.path}." for place in found),
             next_step=f"add `prefix={first.path + '.'!r}`",
         )
-    return _found(first, others)
+    copies = (*first.copies, *(f"{full_prefix(each)}." for each in same))
+    why = first.why or RANKS[rank(first)]
+    return _found(
+        replace(first, copies=copies, why=why), [each for each in others if not any(each is one for one in same)]
+    )
 
 
 def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
@@ -160,7 +170,9 @@ def _advice(where: str, names: Sequence[str]) -> str:
     """What to do with a file of these tensors, whose names are not known."""
     if "embeddings.cls_token" in names:
         folder = where.rpartition("/")[0] or "."
-        return f"give the folder, with its config.json: dinoport convert {folder} FOLDER --to original"
+        command = runnable(f"dinoport convert {as_word(folder)} FOLDER --to original")
+        return f"give the folder, with its config.json: {command}"
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
-        return f"give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head {where}"
+        command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)}")
+        return f"give it as the head of its backbone: {command}"
     return f"dinoport inspect {as_word(where)}"

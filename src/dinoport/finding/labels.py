@@ -1,4 +1,4 @@
-"""Names of classes that a checkpoint keeps beside its weights, under the words that training codes use for them."""
+"""Names of classes that a checkpoint keeps besides its weights, under the words that training codes use for them."""
 
 from __future__ import annotations
 

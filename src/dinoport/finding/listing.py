@@ -6,13 +6,24 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dinoport.codebases.frameworks import Said
+from dinoport.codebases.strangers import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.errors import DinoportError
+from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import full_prefix, naming_of_names, places
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import reached
+from dinoport.mapping.merging import leaves
+from dinoport.request import Request
 from dinoport.tensor import TensorRef
+
+HEAD, TRAINING = "a head", "a head of training"
+
+OF_TRAINING = frozenset({"last_layer", "prototypes", "projection_head"})
+"""Layers that only a projection head of self-distillation has."""
 
 KINDS = (
     (r"(pixel|image)_?(mean|std)", "the statistics of pixels"),
@@ -20,29 +31,38 @@ KINDS = (
     (r"callbacks|loops|\w*metrics?|n_averaged|updates|(global_)?step|epoch", "the state of a training"),
     (r"optimizer.*|lr_scheduler\w*|scheduler|amp\w*|fp16_scaler", "the state of an optimizer"),
     (r".*(dino|ibot|projection|student|teacher)_?(projection_)?head.*|.*projector.*|prototypes.*|projection.*",
-     "a head of training"),
+     TRAINING),
     (r".*(queue|center|loss|criterion).*", "the state of a loss"),
     (r".*(text|language|llm|lm_head|tokenizer).*", "a tower of text"),
     (r".*(depth|dpt).*", "a decoder for depth"),
     (r".*(mask|class_embed|bbox|segment|upscale|query|queries|detect).*", "a head for masks or boxes"),
     (r".*(decoder|decode_head|neck|fpn|upsample).*", "a decoder"),
-    (r".*(classifier|head|fc|linear|probe).*", "a head"),
+    (r".*(classifier|head|fc|linear|probe).*", HEAD),
     (r".*(siglip|clip|sam|resnet|fused_featurizer).*", "another network"),
 )  # fmt: skip
 """What a part is called by its first names, the closer look first. It says what a part is for, and takes nothing."""
 
 UNKNOWN = "not known"
 
+MAX_LOOKED_AT = 500
+"""Tensors of a part by which another model is told: its blocks have the same names."""
+
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there."""
+    """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there.
+
+    Of a model, `command` takes it, `needs` says what to put into the command first, and `refusal` why none takes it.
+    """
 
     prefix: str
     what: str
     count: int
     size_bytes: int
     model: bool = False
+    command: str | None = None
+    needs: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
@@ -50,15 +70,22 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     if is_known_class(checkpoint.config or {}):
         return ()
     states = state_dicts(checkpoint)
-    bare = [state for state in states if naming_of_names(state.tensors) is not None]
-    found = places(states, bare)
+    plain = [_merged(checkpoint.where, state) for state in states]
+    bare = [state for state in plain if naming_of_names(state.tensors) is not None]
+    found = places(plain, bare)
     models = [_model(state) for state in found]
     copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}
     taken = {id(tensor.values) for state in (*bare, *found) for tensor in _own(state)}
     above = _above([*(model.prefix for model in models), *copies])
     rest: dict[str, list[TensorRef]] = {}
+    homes = {each.path for each in bare} | {place.path for place in found}
+    others = [
+        state for state in states if not any(f"{home}.".startswith(f"{state.path}.".lstrip(".")) for home in homes)
+    ]
+    strangers = [part for state in others for part in _strangers(state)]
+    gone = {part.prefix for part in strangers}
     for state in states:
-        for name, tensor in state.tensors.items():
+        for name, tensor in state.tensors.items() if state.path not in gone else ():
             whole = f"{state.path}.{state.originals.get(name, name)}".lstrip(".")
             if id(tensor.values) not in taken and not whole.startswith(tuple(copies)):
                 rest.setdefault(_part_of(whole, state.path, above), []).append(tensor)
@@ -67,7 +94,15 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         Part(copy, f"the same tensors as {model.prefix or 'the file itself'}", model.count, model.size_bytes)
         for copy, (model, _) in copies.items()
     )
-    return (*models, *same, *(_part(name, tensors) for name, tensors in rest.items()))
+    return (*models, *same, *strangers, *(_part(name, tensors) for name, tensors in rest.items()))
+
+
+def _merged(where: str, state: StateDict) -> StateDict:
+    """A state dict without its adapters, however strong they are; as it is where they are not merged here."""
+    try:
+        return without_adapters(where, state, Request(lora_alpha=1.0), Said())
+    except DinoportError:
+        return state
 
 
 def _above(prefixes: Sequence[str]) -> frozenset[str]:
@@ -97,13 +132,28 @@ def _model(state: StateDict) -> Part:
 
 
 def _own(state: StateDict) -> list[TensorRef]:
-    """The tensors of a model without what stood under another prefix."""
-    return [tensor for name, tensor in state.tensors.items() if name not in state.beside]
+    """The tensors of a model without what stood under another prefix; low-rank parts for what is merged of them."""
+    own = [tensor for name, tensor in state.tensors.items() if name not in state.beside]
+    return [leaf for tensor in own for leaf in leaves(tensor)]
 
 
 def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
     size_bytes = sum(tensor.size_bytes for tensor in tensors)
-    return Part(name, next(filter(None, map(_kind, reversed(name.split(".")))), UNKNOWN), len(tensors), size_bytes)
+    told = stranger_of({tensor.name: tensor.shape for tensor in tensors[:MAX_LOOKED_AT]})
+    what = told[0].title if told else next(filter(None, map(_kind, reversed(name.split(".")))), UNKNOWN)
+    if what == HEAD and any(part in tensor.name.split(".") for tensor in tensors for part in OF_TRAINING):
+        what = TRAINING
+    return Part(name, what, len(tensors), size_bytes)
+
+
+def _strangers(state: StateDict) -> Iterator[Part]:
+    """A state dict without a known model that is another's as a whole, by its name."""
+    if told := stranger_of(state.shapes):
+        yield Part(state.path, told[0].title, len(state.tensors), sum(map(_size, state.tensors.values())))
+
+
+def _size(tensor: TensorRef) -> int:
+    return tensor.size_bytes
 
 
 def _kind(part: str) -> str | None:

@@ -18,6 +18,7 @@ from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
+from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
 from dinoport.finding.strays import refuse_lost, refuse_strays
@@ -36,6 +37,7 @@ from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.codebases.relative import Whole
     from dinoport.codebases.timm.config import TimmConfig
 
 
@@ -73,7 +75,7 @@ def read_model(
     said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
-        states = [_without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
+        states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
         found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
@@ -111,13 +113,13 @@ def _model_in(
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
-    wholes: Mapping[str, tuple[str, ...]] = getattr(naming.code, "wholes", {})
-    whole = wholes.get(request.class_name or "", ())
+    wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
+    whole = wholes.get(request.class_name or "")
     drops = [
         rule
         for rule in family.drops
         if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
-        and not (whole and rule.source and rule.source.template.startswith(whole))
+        and not (whole and rule.source and rule.source.template.startswith(whole.names))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
@@ -180,17 +182,18 @@ def _model_in(
         *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
+    original: Family = getattr(naming.code, "original", family)
     return Model(
         where=checkpoint.where,
-        title=str(family),
-        family=family,
+        title=str(original),
+        family=original,
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(
             _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
         ),
-        classifier=classifier,
+        classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
@@ -228,29 +231,6 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             yield keys, node.renamed(keys)
 
 
-def _without_adapters(where: str, state: StateDict, request: Request, said: Said) -> StateDict:
-    """A state dict with the low-rank parts in it merged into the layers that carry them."""
-    from dinoport.codebases.peft.within import carries_adapters, merge_within
-
-    if not carries_adapters(state.tensors):
-        return state
-    alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
-    merging = merge_within(where, state.tensors, alpha)
-    tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
-    originals = {
-        name: state.originals.get(old, old) if name == old else _as_in(state, name, old)
-        for name, old in merging.renamed.items()
-    }
-    notes = (*state.notes, *merging.notes)
-    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
-
-
-def _as_in(state: StateDict, name: str, old: str) -> str:
-    """A name that is not a name of the file, with what stood in front of the one that it comes from."""
-    original = state.originals.get(old, old)
-    return original[: len(original) - len(old)] + name if original.endswith(old) else name
-
-
 def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
     """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
     if timm is not None:
@@ -283,15 +263,15 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
-MADE_BEFORE = "made by a conversion, as training stops without, and no part of the original"
-LAYER_BESIDE = "a layer beside the backbone, and not in it: what it looks at is not known"
-BESIDE = "beside the backbone, under another prefix: no part of it"
+MADE_BEFORE = "added by a conversion, because training cannot start without it; not part of the original"
+LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
+BESIDE = "outside the backbone, under another prefix"
 
 
 def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
 
-    `other_head` says why its classifier is none of the family's.
+    `other_head` says why its classifier does not belong to the family.
     """
     layers, own = (
         {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
@@ -307,7 +287,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
 
 
 def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies beside its tensors is taken as a whole or not at all.
+    """The settings of a model. What lies besides its tensors is taken as a whole or not at all.
 
     A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
     of them is taken.
@@ -319,7 +299,7 @@ def _read(naming: Naming, evidence: Evidence) -> Reading:
     speakers = dict.fromkeys(
         (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
     )
-    untaken = tuple(f"nothing else of {speaker} is taken, as it is of another model" for speaker in speakers)
+    untaken = tuple(f"the rest of {speaker} was not taken: it describes another model" for speaker in speakers)
     return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
 
 
@@ -384,11 +364,11 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
     return [f"read through the names of {naming.codebase}", *kept]
 
 
-def _of_wholes(wholes: Mapping[str, tuple[str, ...]], decoding: Decoding, request: Request) -> Iterator[str]:
+def _of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
     """Which classes hold what features do not pass, where the file has that."""
-    for name, parts in wholes.items():
-        if request.to == "transformers" and any(each.startswith(parts) for each in decoding.beside):
-            yield f"{name} would hold the decoder too, and hides patches at random ({option_of('class_name')})"
+    for name, whole in wholes.items():
+        if request.to == "transformers" and any(each.startswith(whole.names) for each in decoding.beside):
+            yield f"{name} would hold {whole.words} ({option_of('class_name')})"
 
 
 def _of_branches(found: Found, key: str | None) -> list[str]:
@@ -398,7 +378,8 @@ def _of_branches(found: Found, key: str | None) -> list[str]:
         return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    return [f"{found.state.label} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
+    own = found.state.label if found.state.branch else full_prefix(found.state) or found.state.label
+    return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 
 def _of_gaps(checkpoint: Checkpoint) -> list[str]:

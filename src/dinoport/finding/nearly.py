@@ -19,8 +19,12 @@ from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\.")
 """What stands before the name of a tensor in a block, with the block's number."""
 
-BEGINS = re.compile(r"(^|.*?\.)(?=(?:blocks|encoder\.layer|(?:model\.)?layer|layers|downsample_layers|stages)\.\d)")
-"""What stands before a model whose first part is missing."""
+BEGINS = tuple(
+    re.compile(rf"(^|.*?\.)(?=(?:blocks|{first}(?:model\.)?layer|layers|downsample_layers|stages)\.\d)")
+    for first in (r"encoder\.layer|", "")
+)
+"""What stands before a model whose first part is missing. Where that ends in `encoder`, a model that begins with
+`encoder.layer` seems to stand there too."""
 
 OF_TRANSFORMERS = ("embeddings.", "stages.0.downsample_layers")
 """How names of Transformers begin, which no other codebase has."""
@@ -35,7 +39,7 @@ OF_A_MODEL = frozenset({
 MAX_LINES = 12
 
 MAX_PLACES = 64
-"""At which a missing tensor is looked for: more is no model's file."""
+"""At which a missing tensor is looked for: no file of a model misses more."""
 
 
 def refuse_nearly(where: str, place: StateDict) -> None:
@@ -148,7 +152,7 @@ def uneven(shapes: Mapping[str, Shape]) -> Iterator[str]:
 
 def _beginnings(state: StateDict) -> Iterator[StateDict]:
     """The places in a state dict where the blocks of a model begin."""
-    prefixes = dict.fromkeys(found[1] for name in state.tensors if (found := BEGINS.match(name)))
+    prefixes = dict.fromkeys(found[1] for begins in BEGINS for name in state.tensors if (found := begins.match(name)))
     for prefix in list(prefixes)[:MAX_PLACES]:
         below = {name[len(prefix) :]: each for name, each in state.tensors.items() if name.startswith(prefix)}
         own = {name: each for name, each in below.items() if name.partition(".")[0] in OF_A_MODEL}

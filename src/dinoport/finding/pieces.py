@@ -14,7 +14,7 @@ from dinoport.tensor import TensorRef, shape_text
 def shaped(where: str, tensors: Mapping[str, TensorRef], config: RunConfig | None) -> dict[str, TensorRef]:
     """Flat tensors in the shapes of the network that their names are; others as they are.
 
-    Raises PlanError where their sizes are no network's.
+    Raises PlanError where no network has these sizes.
     """
     # Signs look at axes, which flat tensors have lost: a table of positions says that they are a model's.
     saving = (each.code for each in catalogue.NAMINGS if each.family and "pos_embed" in tensors)

@@ -33,9 +33,9 @@ UNNAMED = 2
 NOT_PART = "is not part of this model"
 
 RANKS = {
-    0: "what its framework evaluates and exports",
-    1: "the average of the run, which its framework evaluates",
-    2: "the copy without a role, which its framework evaluates",
+    0: "the teacher or target, which DINO, iBOT and I-JEPA evaluate",
+    1: "the average of the run, which timm evaluates",
+    2: "the copy without a role, which solo-learn and MoCo evaluate",
     3: "the only copy that is not a student's",
     4: "the preferred one of those here",
 }
@@ -49,7 +49,8 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
     """
     below = [(each, list(_below(each))) for each in states if not any(each is other for other in known)]
     elsewhere = {name: tensor.renamed(name) for each, own in below if not own for name, tensor in _as_named(each)}
-    inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own]
+    beside = [place for each in known for place in _below(each)]
+    inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own] + beside
     kept: list[StateDict] = []
     for place in sorted([*known, *inner], key=_order):
         first = next((index for index, other in enumerate(kept) if _is_one(place, other)), None)
@@ -60,11 +61,11 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
     if len(kept) < 2:
         return kept
     kept = [place for place in kept if is_complete(place)] or kept
-    paths = [place.path for place in kept]
-    whose = {path: convention(path, [other for other in paths if other != path]) for path in paths}
-    kept.sort(key=lambda place: whose[place.path] is None)
+    prefixes = [full_prefix(place) for place in kept]
+    whose = {own: convention(own, [other for other in prefixes if other != own]) for own in prefixes}
+    kept.sort(key=lambda place: whose[full_prefix(place)] is None)
     alone = len(kept) == 1 or _order(kept[0])[:2] != _order(kept[1])[:2]
-    return [replace(place, why=whose[place.path] or (RANKS[rank(place)] if alone else "")) for place in kept]
+    return [replace(place, why=whose[full_prefix(place)] or (RANKS[rank(place)] if alone else "")) for place in kept]
 
 
 def is_complete(place: StateDict) -> bool:
@@ -179,3 +180,15 @@ def _is_one(place: StateDict, other: StateDict) -> bool:
 
 def _bytes(tensor: TensorRef) -> list[tuple[int, int, int]]:
     return [(id(source), start, stop) for source, start, stop in byte_ranges(tensor.values)]
+
+
+def is_equal(place: StateDict, other: StateDict) -> bool:
+    """Whether two places hold the same values, bit for bit. They are read up to where they differ."""
+    if place.tensors.keys() != other.tensors.keys():
+        return False
+    pairs = [(tensor, other.tensors[name]) for name, tensor in place.tensors.items()]
+    return all((one.shape, one.dtype) == (two.shape, two.dtype) for one, two in pairs) and all(
+        first.tobytes() == second.tobytes()
+        for one, two in pairs
+        for first, second in zip(one.blocks(), two.blocks(), strict=True)
+    )

@@ -20,6 +20,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import iterations, several
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 from dinoport.tensor import size_text
 
@@ -36,7 +37,7 @@ UNVOUCHED = "where nothing vouches for it"
 """Any file may lie in torch.hub's cache under a published name: these carry no hash, or the first 32 bits of one."""
 
 SMALLEST_REST = 1_000_000
-"""Bytes that names and records may take beside the tensors of a published file."""
+"""Bytes that names and records may take besides the tensors of a published file."""
 
 FILE_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".ckpt", ".tar", ".pkl")
 """What no model of the Hub is called like."""
@@ -143,7 +144,7 @@ def _refuse_hub_name(source: str, path: Path) -> None:
         raise CheckpointError(
             f"{source} cannot be read: no such file or folder",
             cause="a model of the Hub, which is not fetched by its name alone",
-            next_step=f"dinoport convert hf://{as_word(source)} FOLDER",
+            next_step=runnable(f"dinoport convert hf://{as_word(source)} FOLDER"),
         )
 
 
@@ -232,7 +233,10 @@ def _check_size(cached: Path, model: Published) -> None:
         expected=f"{size_text(least)}, or little more",
         found=size_text(size),
         cause="a download that broke off" if size < least else "another file of the same name",
-        next_step=(f"delete it, and fetch it again: rm {as_word(cached)}", f"dinoport convert {model.name} FOLDER"),
+        next_step=(
+            f"delete it, and fetch it again: rm {as_word(cached)}",
+            runnable(f"dinoport convert {model.name} FOLDER"),
+        ),
     )
 
 
@@ -280,7 +284,7 @@ def _gated(model: Published, error: CheckpointError) -> CheckpointError:
         cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
         next_step=(
             f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then",
-            f"dinoport convert {model.file_name} FOLDER",
+            runnable(f"dinoport convert {model.file_name} FOLDER"),
             f"or put the file into {torch_hub_checkpoints()} and use the name",
         ),
     )

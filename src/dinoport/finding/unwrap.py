@@ -164,7 +164,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
 
 
 def training_arguments(checkpoint: Checkpoint) -> Mapping[str, str | int | float | None]:
-    """The `args` that `main_dino.py` stores beside its weights: what of them is a word or a number."""
+    """The `args` that `main_dino.py` stores besides its weights: what of them is a word or a number."""
     tree = checkpoint.tree
     args = tree.get("args") if isinstance(tree, dict) else None
     state = args.state if isinstance(args, Opaque) else args
@@ -222,7 +222,7 @@ def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
 
 
 def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
-    """Branch, bare name and stripped prefix of one tensor; a branch of None where it is no model's."""
+    """Branch, bare name and stripped prefix of one tensor; a branch of None where it belongs to no model."""
     branch = next((part for part in reversed(path) if part in BRANCHES), "")
     parts = full_name.split(".")
     removed: list[str] = []

@@ -29,7 +29,7 @@ TENSOR_NAME = re.compile(
 """Names that only tensors have, in the networks that are converted."""
 
 EXTRA_STATE = "_extra_state"
-"""What a module of torch may save beside its tensors, under this name."""
+"""What a module of torch may save besides its tensors, under this name."""
 
 
 def refuse_unread(where: str, children: Mapping[Any, object]) -> None:

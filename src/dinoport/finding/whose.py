@@ -30,7 +30,7 @@ def whose(
     word does not fit.
     """
     clues = clues_of(checkpoint, found.state, published, recorded)
-    if found.naming.code.FAMILY.name in NAMED_ALIKE and not found.naming.family and found.naming.codebase == OTHERS:
+    if found.naming.code.FAMILY.name in NAMED_ALIKE and not found.naming.family and found.naming.codebase in OTHERS:
         told = _under_other_names(checkpoint.where, found.naming, clues, request.codebase)
         return replace(found, naming=told.naming), told
     told = tell(checkpoint.where, found.naming, clues, request.codebase)
@@ -40,13 +40,13 @@ def whose(
 
 
 NAMED_ALIKE = ("dino", "dinov2")
-"""Families whose relatives have their names, and so the same names in Transformers."""
+"""Families whose relatives have their names, and so the same names in these codebases."""
 
-OTHERS = "Transformers"
+OTHERS = ("Transformers", "torchvision", "MMPretrain", "MMSegmentation")
 
 
 def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | None) -> Told:
-    """Whose a model under the names of Transformers is: told by what its canonical tensors show."""
+    """Whose a model under the names of another codebase is: told by what its canonical tensors show."""
     rules = naming.rules(clues.shapes, Wishes())
     canonical = decode(clues.tensors, rules, naming.code.FAMILY.drops).tensors
     own = naming_of(naming.code.FAMILY.name)

@@ -21,7 +21,7 @@ def is_adapter_folder(path: Path) -> bool:
 
 
 def read_adapter_folder(path: Path) -> Checkpoint:
-    """Open an adapter. Raises CheckpointError for a config that is no JSON object."""
+    """Open an adapter. Raises CheckpointError for a config that is not a JSON object."""
     folder = LocalFolder(path)
     try:
         config = parse_object(folder.read(CONFIG, MAX_CONFIG_BYTES) or b"")

@@ -44,7 +44,7 @@ class Live(str):
         state = ask() if callable(ask) and not isinstance(given, type) else given
         if not isinstance(state, Mapping) or not state:
             raise UsageError(
-                f"{kind} is no SOURCE",
+                f"{kind} is not a SOURCE",
                 expected="a path, a name, an address, a state dict or a torch.nn.Module",
                 found=short_text(given) if isinstance(given, dict | list | tuple) else f"an object: {kind}",
                 next_step="give the model or its state_dict()",

@@ -13,9 +13,9 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
-from dinoport.formats.run_folder import below, checkpoint_within, choice_remarks, commands_for
+from dinoport.formats.run_folder import below, checkpoint_within, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
-from dinoport.formats.single_file import read_file
+from dinoport.formats.single_file import FOLDERS, read_file
 from dinoport.formats.transformers_folder import (
     INDEX,
     is_transformers_folder,
@@ -90,13 +90,13 @@ def _open_folder(path: Path) -> Checkpoint:
         next_step = f"ls -ld {as_word(path)}"
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", next_step=next_step) from error
     refuse_other_layouts(path, names)
-    if within := checkpoint_within(path):
-        remarks = choice_remarks(path, within)
+    within, remarks = checkpoint_within(path)
+    if within:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
-        expected="config.json with model.safetensors, or .metadata with .distcp files",
+        expected=FOLDERS,
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
-        next_step=commands_for(below(path)) or "give the checkpoint file inside the folder",
+        next_step=commands_for(below(path)) or "give the file or the folder that the weights are in",
     )

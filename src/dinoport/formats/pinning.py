@@ -26,7 +26,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source. `other_bytes` are those beside the compared tensors, `other_sha256` is their hash.
+    """One file of a source. `other_bytes` are those besides the compared tensors, `other_sha256` is their hash.
 
     `other_sha256` is None where they are too many to be hashed, or would have to be fetched for it.
     """

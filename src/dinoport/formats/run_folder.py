@@ -8,12 +8,15 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.folders import LocalFolder
+from dinoport.files.json_text import parse_object
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.adapter_folder import is_adapter_folder
 from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.request import option_of
+from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
@@ -21,6 +24,9 @@ TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teache
 
 DISTRIBUTED = ("*", "*/sharded_teacher_checkpoint", "eval/*/sharded_teacher_checkpoint", "ckpt/*")
 """Where DINOv3's training saves folders."""
+
+STATE, MAX_STATE_BYTES = "trainer_state.json", 16 * 1024 * 1024
+"""What the Trainer keeps beside each of them. It holds a line for each time that something was logged."""
 
 TRAINER = ("checkpoint-*",)
 """Where the Trainer of Transformers saves folders, one for each time that it saves, whole or adapters alone."""
@@ -52,12 +58,40 @@ FEW = 3
 """How many names a remark gives."""
 
 
-def checkpoint_within(folder: Path) -> Path | None:
-    """The only checkpoint in a folder, or None where there is none. Raises CheckpointError where there are several."""
+def checkpoint_within(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
+    """The only checkpoint in a folder, or None where there is none, and words on how it was chosen.
+
+    Of several that the Trainer of Transformers saved, the one that it records as the best: it is what the Trainer loads
+    at the end (`load_best_model_at_end`). Raises CheckpointError where it names no one
+    of several.
+    """
     found = checkpoints_within(folder)
     if len(found) < 2:
-        return next(iter(found), None)
+        only = next(iter(found), None)
+        return only, choice_remarks(folder, only) if only else ()
+    if best := best_of_trainer(found):
+        chosen, metric = best
+        others = ", ".join(path.name for path in found if path != chosen)
+        why = f"the best by its Trainer's own record (best_model_checkpoint in {found[0].name}/{STATE}{metric})"
+        return chosen, (f"{chosen.name} was chosen, {why}; also in {folder}: {others}",)
     raise several(f"{folder} holds {len(found)} checkpoints", found, folder)
+
+
+def best_of_trainer(found: Sequence[Path]) -> tuple[Path, str] | None:
+    """The checkpoint that the latest of several calls the best, and its figure; None where it names none of them.
+
+    Only the name of what it names is looked at: a run may have been moved since.
+    """
+    try:
+        text = LocalFolder(found[0]).read(STATE, MAX_STATE_BYTES)
+        state = parse_object(text) if text else {}
+    except (CheckpointError, ValueError):
+        return None
+    name, metric = state.get("best_model_checkpoint"), state.get("best_metric")
+    own = re.split(r"[/\\]", name.rstrip("/\\"))[-1] if isinstance(name, str) else None
+    best = next((path for path in found if path.name == own and path.parent == found[0].parent), None)
+    figure = f", metric {metric:g}" if isinstance(metric, int | float) and not isinstance(metric, bool) else ""
+    return (best, figure) if best else None
 
 
 def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
@@ -65,14 +99,23 @@ def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
     return CheckpointError(
         what,
         expected="one, or its path",
-        next_step=(*commands_for(found), f"all of them: dinoport fleet OUT {as_word(source)}"),
+        next_step=(
+            *commands_for(found),
+            f"all of them: {_asking(f'dinoport fleet OUT {as_word(source)}', found[0])}",
+        ),
     )
 
 
 def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
     """A command for each of a few checkpoints."""
-    commands = [f"dinoport convert {as_word(path)} FOLDER" for path in found[:MAX_LISTED]]
+    commands = [_asking(f"dinoport convert {as_word(path)} FOLDER", path) for path in found[:MAX_LISTED]]
     return (*commands, *([f"… {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []))
+
+
+def _asking(command: str, path: Path) -> str:
+    """A command that reads a path, with what it has to ask for where that is a folder of Transformers already."""
+    is_theirs = path.is_dir() and is_transformers_folder(LocalFolder(path))
+    return runnable(f"{command} {option_of('to')} original" if is_theirs else command)
 
 
 def below(folder: Path) -> list[Path]:

@@ -99,12 +99,16 @@ def _excerpt(start: bytes) -> str:
     return repr(" ".join(start[:80].decode("utf-8", "replace").split()))
 
 
+FOLDERS = "a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed checkpoint"
+"""Where the checkpoints lie that have more than one file."""
+
+
 def _not_a_checkpoint(
     where: str, found: str, next_step: str | tuple[str, ...], cause: str | None = None
 ) -> CheckpointError:
     return CheckpointError(
         f"{where} is not a checkpoint",
-        expected="a torch file, a safetensors file, a distributed checkpoint, or a folder of Transformers",
+        expected=f"a torch file, a safetensors file or NumPy's .npz; or {FOLDERS}",
         found=found,
         cause=cause,
         next_step=next_step,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, only_claim
-from dinoport.mapping.merging import is_merged
+from dinoport.mapping.merging import changes
 from dinoport.mapping.operations import Kind, ShapeMismatchError
 from dinoport.mapping.plan import Dropped, Plan, Span, Step
 from dinoport.mapping.rule import Rule
@@ -93,9 +94,9 @@ def _split(
     dropped: list[Dropped],
 ) -> None:
     rule = claim.rule
-    if kind is Kind.BIJECTIVE and (part_spec.dtype != tensor.dtype or is_merged(tensor.values)):
+    if kind is Kind.BIJECTIVE and part_spec.dtype != tensor.dtype:
         kind = Kind.RECOMPUTED
-    size = tensor.size // rule.operation.parts
+    size, row = tensor.size // rule.operation.parts, prod(tensor.shape[1:])
     for part in range(rule.operation.parts):
         target = claim.target(part)
         if target is None:
@@ -104,7 +105,9 @@ def _split(
             continue
         span = Span(tensor, part * size, (part + 1) * size)
         spec = replace(part_spec, name=target)
-        steps.append(Step(spec, (span,), rule.operation, kind, tensor.shape, reason))
+        computed = kind is Kind.BIJECTIVE and changes(tensor.values, span.start, span.stop, row)
+        own = Kind.RECOMPUTED if computed else kind
+        steps.append(Step(spec, (span,), rule.operation, own, tensor.shape, reason))
 
 
 def _cast(stored: np.dtype[Any], wanted: np.dtype[Any] | None) -> np.dtype[Any]:

@@ -106,6 +106,26 @@ def is_merged(values: Values) -> bool:
     return any(is_merged(tensor.values) for tensor in getattr(values, "tensors", ()))
 
 
+def changes(values: Values, start: int, stop: int, row: int) -> bool:
+    """Whether anything is added to the elements from `start` to `stop`, of which a row has so many."""
+    if not isinstance(values, Merged):
+        return is_merged(values)
+    touched = (
+        isinstance(part, Added) or (part.first * row < stop and start < (part.first + part.up.shape[0]) * row)
+        for part in values.parts
+    )
+    return any(touched) or changes(values.base.values, start, stop, row)
+
+
+def leaves(tensor: TensorRef) -> Iterator[TensorRef]:
+    """The tensors of a file that one is computed from; itself where it is in a file."""
+    if not isinstance(tensor.values, Merged):
+        yield tensor
+        return
+    for each in tensor.values.tensors:
+        yield from leaves(each)
+
+
 def _elements(tensor: TensorRef, start: int, stop: int) -> Array:
     """A run of elements in float64."""
     values = np.empty(stop - start)

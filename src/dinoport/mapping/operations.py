@@ -205,7 +205,7 @@ class BakeTable(Rows):
 
     What it was made from is gone: going back, the new table is the original's, for the new size.
     `grid` is the patches along one side of the new table, `offset`, `antialias` and `kernel` the original's
-    interpolation; the `first` rows are no patch's.
+    interpolation; the `first` rows belong to no patch.
     """
 
     kind: ClassVar[Kind] = Kind.RECOMPUTED

@@ -23,8 +23,8 @@ class Preprocessing:
     and dinov2 a PIL `picture`, dinov3 a `tensor` of torch. These two round otherwise, which is one grey level, two
     where the picture is enlarged, and scale otherwise, which is the last bit of a float32. `official` says that the
     processor is the one that DINOv3's own repositories name. Above `crops_to` pixels, if given, nothing is cropped
-    away. `reason` says in words whose transform it is; `stored` who says those fields that something beside the tensors
-    says. `margin` is `resize` over `crop` as it was before it was rounded for this size.
+    away. `reason` says in words whose transform it is; `stored` who says those fields that come from elsewhere than the
+    tensors. `margin` is `resize` over `crop` as it was before it was rounded for this size.
     """
 
     resize: int
@@ -56,7 +56,7 @@ class Preprocessing:
         return replace(self, resize=round(size * margin), crop=size, stored=stored, margin=own)
 
     def as_said(self, said: Preprocessing, *, ours: bool) -> Preprocessing:
-        """What something beside the tensors says of the transform, where it is not this one.
+        """What something besides the tensors says of the transform, where it is not this one.
 
         A folder of `ours` has no place for what is resized and for DINOv3's own processor: with the same steps these
         stay.
@@ -73,7 +73,7 @@ class Preprocessing:
         return replace(self, mean=mean or self.mean, std=std or self.std)
 
     def with_stored(self, mean: tuple[float, ...], std: tuple[float, ...], who: str) -> Preprocessing:
-        """The same transform with the statistics that something beside the tensors says."""
+        """The same transform with the statistics that something besides the tensors says."""
         return replace(self, mean=mean, std=std, stored={**self.stored, "mean": who, "std": who})
 
 

@@ -22,6 +22,7 @@ from dinoport.errors import CheckpointError, SettingError, printable
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
+from dinoport.shown.packages import runnable
 from dinoport.tensor import Array, TensorRef, TensorSpec
 
 SHOWN = 5
@@ -125,5 +126,5 @@ def _refusal(folder: object, where: str, problems: list[str]) -> SettingError:
         expected="a class of the DINO family, as large as its weights, that needs nothing from elsewhere",
         found="; ".join(problems[:SHOWN]),
         cause="a folder that another program made, or a stranger's",
-        next_step="convert the original again: dinoport convert SOURCE FOLDER",
+        next_step=f"convert the original again: {runnable('dinoport convert SOURCE FOLDER')}",
     )

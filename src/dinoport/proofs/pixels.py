@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ import numpy as np
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs.picture import Resize, picture_tensor, pil_resize, tensor_resize
 from dinoport.proofs.samples import Sample, as_rgb, kind_samples, on_white, rows_as_channels, size_samples
+from dinoport.shown.packages import missing
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def prove(
         try:
             processor = (load or _load)(folder)
         except Exception as error:  # whatever a processor raises is the proof's finding
-            if "torchvision" in str(error).lower() and find_spec("torchvision") is None:
+            if "torchvision" in str(error).lower() and missing("torchvision"):
                 return PixelsProof("not shown", reason="the processor needs torchvision")
             return PixelsProof("different", picture=name, reason=f"the processor fails: {_first_line(error)}")
         found = replace(_compared(processor, as_rgb(picture), preprocessing), picture=name)

@@ -293,8 +293,8 @@ def _notable_sizes(case: Case) -> list[tuple[int, int]]:
 
 def _other_sizes(case: Case) -> tuple[tuple[int, int], ...]:
     """Two sizes beside the model's own, one of them not square, in whole patches."""
-    if getattr(case.source.model.architecture, "decoder", None):
-        return ()  # it takes one size alone
+    if getattr(case.source.model.architecture, "takes_one_size", False):
+        return ()
     cell: int = case.source.model.architecture.cell
     patches = max(case.image_size // cell, 2)
     larger = (patches + max(patches // 3, 1)) * cell

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
-from dinoport.model import Setting
+from dinoport.model import Origin, Setting
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -85,6 +85,8 @@ class Verdict:
     """The assumptions that the first line names: given, claimed, contradicted, or other in other candidates."""
     upstream: str = "the original"
     """Whose code the other assumptions are taken from."""
+    inferred: int = 0
+    """How many of the others come from elsewhere than the tensors, such as the config of the run."""
 
     @property
     def failed(self) -> bool:
@@ -100,10 +102,12 @@ class Verdict:
     @property
     def assuming(self) -> str:
         """The assumptions in one line: the named ones, and how many others there are."""
-        rest = len(self.assumptions) - len(self.named)
-        counted = [f"{rest} {'value' if rest == 1 else 'values'} as in {self.upstream}"] if rest else []
-        if self.named and rest:
-            counted = [f"{rest} as in {self.upstream}"]
+        counts = {"inferred": self.inferred}
+        counts[f"as in {self.upstream}"] = len(self.assumptions) - len(self.named) - self.inferred
+        counted = [f"{count} {words}" for words, count in counts.items() if count]
+        if counted and not self.named:
+            count, _, words = counted[0].partition(" ")
+            counted[0] = f"{count} {'value' if count == '1' else 'values'} {words}"
         *others, last = [*self.named, *counted] or [""]
         return f"assuming {', '.join(others)} and {last}" if others else f"assuming {last}" if last else ""
 
@@ -116,7 +120,9 @@ def judge(
     `problems` are faults of the folder that no proof looks at, `upstream` is whose code tells what is assumed.
     """
     named = tuple(str(setting) for setting in assumed if setting.named)
-    return replace(_judged(proofs, tuple(map(str, assumed)), problems), named=named, upstream=upstream)
+    inferred = sum(setting.origin is Origin.INFERRED and not setting.named for setting in assumed)
+    judged = _judged(proofs, tuple(map(str, assumed)), problems)
+    return replace(judged, named=named, upstream=upstream, inferred=inferred)
 
 
 def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str]) -> Verdict:

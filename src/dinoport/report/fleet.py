@@ -50,7 +50,7 @@ class Fleet:
 
 
 def fleet_lines(fleet: Fleet) -> Iterator[str]:
-    """The counts, and of what is not done each cause once, with its targets."""
+    """The counts, and each cause of what is not done, once, with its targets."""
     for status, count in fleet.counts.items():
         yield from entry(status, f"{count} of {len(fleet.results)}")
     yield from entry("took", f"{fleet.seconds:.1f} seconds")
@@ -153,7 +153,7 @@ def fleet_page(results: Sequence[Mapping[str, Any]], out: str) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{STYLE}</style></head><body>",
             f"<h1>{len(results)} checkpoint{'' if len(results) == 1 else 's'}</h1>",
-            f"<p>{escape(summary)}. The name of what is done leads to its report, in JSON.</p>",
+            f"<p>{escape(summary)}. Each name leads to that target's report, in JSON.</p>",
             '<ul class="causes">',
             *map(_item, causes_of(results, out)),
             "</ul>",

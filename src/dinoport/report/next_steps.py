@@ -40,7 +40,8 @@ def next_steps(report: Report) -> list[str]:
         steps.append(f"the cause is a known mistake of conversions: {CONVERT_AGAIN}")
     elif outputs and outputs.differs:
         steps.append("the weights are equal, and the two compute differently: the source may be another model")
-        steps.append("`reference='hub'` compares with the original's own code, where its authors publish it")
+        if report.direction == "to transformers":
+            steps.append("`reference='hub'` compares with the original's own code, where its authors publish it")
     else:
         steps.append(f"put right what is named above, or {CONVERT_AGAIN}")
     steps.append("if both look right, open an issue and attach the report (`report=report.json`)")

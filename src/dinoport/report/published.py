@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dinoport.report.text import entry
+from dinoport.shown.packages import runnable
 from dinoport.tensor import size_text
 
 
@@ -86,4 +87,4 @@ def published_lines(done: Published) -> Iterator[str]:
     for remark in done.remarks:
         yield from entry("note", remark)
     yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
-    yield from entry("prove it", f"dinoport verify SOURCE hf://{done.repository}@{done.commit}")
+    yield from entry("prove it", runnable(f"dinoport verify SOURCE hf://{done.repository}@{done.commit}"))

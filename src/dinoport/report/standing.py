@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.text import entry
+from dinoport.report.text import LABEL, entry
+from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word, shown
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def standing_lines(found: Standing) -> Iterator[str]:
     for change in found.changes:
         yield from entry("because", change)
     if not found.changes:
-        yield from entry("", f"{len(found.files)} files are what dinoport.json says of them")
+        yield from entry("", f"all {len(found.files)} files are as dinoport.json lists them")
     if found.trusts:
         yield from entry("trusting", found.trusts)
     yield from entry("claims", found.claims or "nothing: dinoport.json holds no verdict")
     if found.claims:
-        yield from entry("", "This is what dinoport.json says of itself. Nobody vouches for it:")
-    yield from entry("", f"dinoport verify SOURCE {found.where}  proves it.")
+        yield from entry("", "dinoport.json says this of itself, and nobody vouches for it")
+    yield shown(f"{'prove it':<{LABEL}}{runnable(f'dinoport verify SOURCE {as_word(found.where)}')}")

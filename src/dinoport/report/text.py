@@ -6,7 +6,7 @@ Every line stands on its own: a label, or the indent of the one above, and words
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
@@ -14,7 +14,8 @@ from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE, Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
 from dinoport.report.tree import text_of, tree_of
-from dinoport.shown.text import as_word, shown
+from dinoport.shown.packages import needed_by
+from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
+    from dinoport.proofs.pixels import PixelClass
     from dinoport.report.inspection import Inspection
-    from dinoport.report.report import Accounting, Report, Setting
+    from dinoport.report.report import Report, Setting
 
 WIDTH = 80
 LABEL = 12
@@ -35,11 +37,24 @@ FEW = 5
 """How many problems or rules of one kind are shown; the JSON report has all of them."""
 
 KINDS = {
-    "bijective": "copied bit for bit",
-    "recomputed": "computed anew",
-    "synthesised": "made",
-    "dropped": "dropped",
+    "bijective": ("copied bit for bit", "to copy bit for bit"),
+    "recomputed": ("computed anew", "to compute anew"),
+    "synthesised": ("made", "to make"),
+    "dropped": ("dropped", "to drop"),
 }
+"""What became of tensors where the exact proof holds, and what a plan asks for."""
+
+ALIKE = {
+    "equal": "are equal",
+    "one grey level": "differ by one grey level",
+    "two grey levels": "differ by two grey levels",
+    "one pixel": "are cropped one pixel aside",
+    "on white": "are laid on white",
+    "rows as channels": "have rows that are taken for channels",
+    "different": "differ otherwise",
+    "not shown": "were not compared",
+}
+"""What was found on pictures, after their number."""
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -59,7 +74,7 @@ def report_lines(report: Report) -> Iterator[str]:
         yield from entry("", note)
     yield from _model(report)
     yield ""
-    yield from _accounting(report.accounting)
+    yield from _accounting(report)
     proofs = [*_proofs(report)]
     yield from ["", *proofs] if proofs else []
     if report.files and not report.verdict.failed:
@@ -73,6 +88,8 @@ def report_lines(report: Report) -> Iterator[str]:
         yield ""
         for number, line in enumerate(report.usage):
             yield shown(f"{'load it' if number == 0 else '':<{LABEL}}{line}")
+        if absent := needed_by(report.usage):
+            yield from entry("", f"# first: pip install {' '.join(absent)}")
 
 
 def plan_lines(report: Report) -> Iterator[str]:
@@ -90,7 +107,8 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     yield from _parts(found) if len(found.parts) > 1 else []
     for branch in found.branches:
         yield ""
-        yield from entry("holds", f"{branch.label}: {branch.count} tensors, {size_text(branch.size_bytes)}")
+        tensors = f"{branch.count} tensor{'' if branch.count == 1 else 's'}"
+        yield from entry("holds", f"{branch.label}: {tensors}, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
             yield from entry("", note)
         for names, count, dtype, shape in branch.tensors:
@@ -100,7 +118,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     if found.plan:
         yield from _model(found.plan, "becomes")
         yield ""
-        yield from _accounting(found.plan.accounting)
+        yield from _accounting(found.plan)
         yield from _entries("warning", found.plan.verdict.warnings)
         yield from _heads(found.plan.heads)
         for remark in found.plan.remarks:
@@ -117,9 +135,10 @@ def _parts(found: Inspection) -> Iterator[str]:
     for branch, part in tree_of(found.parts):
         yield shown(f"{label:<{LABEL}}{branch.line}{text_of(part) if part else ''}".rstrip())
         label = ""
-        if part and part.model:
-            option = f" --prefix {as_word(part.prefix)}" if part.prefix else ""
-            yield shown(f"{'':<{LABEL}}{branch.below}dinoport convert {as_word(found.where)} FOLDER{option}")
+        if part and part.command:
+            yield shown(f"{'':<{LABEL}}{branch.below}{part.command}")
+        for words in (*part.needs, *filter(None, [part.refusal])) if part else ():
+            yield shown(f"{'':<{LABEL}}{branch.below}{words}")
 
 
 def visualization_lines(drawn: Visualization) -> Iterator[str]:
@@ -158,9 +177,11 @@ def figure(difference: float) -> str:
     return f"{difference:.1e}" if difference else "0"
 
 
-def counts_text(counts: Mapping[str, int]) -> str:
-    """How many tensors had which fate."""
-    return ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts.get(kind))
+def counts_text(report: Report) -> str:
+    """How many tensors had which fate; or are to have it, where no exact proof holds."""
+    counts, exact = report.accounting.counts, report.proofs.exact
+    planned = exact is None or not exact.passed
+    return ", ".join(f"{counts[kind]} {words[planned]}" for kind, words in KINDS.items() if counts.get(kind))
 
 
 def _verdict(report: Report) -> Iterator[str]:
@@ -246,8 +267,9 @@ def _setting(setting: Setting) -> str:
     return text if setting.origin == Origin.STORED.value else f"{text} ({setting.reason})"
 
 
-def _accounting(accounting: Accounting) -> Iterator[str]:
-    yield from entry("tensors", f"{counts_text(accounting.counts)}; {size_text(accounting.size_bytes)} in all")
+def _accounting(report: Report) -> Iterator[str]:
+    accounting = report.accounting
+    yield from entry("tensors", f"{counts_text(report)}; {size_text(accounting.size_bytes)} in all")
     for group in accounting.groups:
         become = f" become {group.targets}" if group.targets != group.sources else ""
         yield from entry("", f"{group.names}: {group.sources} tensors{become}, {size_text(group.size_bytes)}")
@@ -290,10 +312,16 @@ def _proofs(report: Report) -> Iterator[str]:
         judged = "failed: " if pixels.failures else "" if pixels.status == "not shown" else "passed: "
         yield from entry("pixels", judged + text)
         if pixels.classes:
-            sizes = sum(one.share is not None for one in pixels.classes)
-            alike = sum(one.status == "equal" for one in pixels.classes)
-            compared = f"{sizes} classes of sizes and {len(pixels.classes) - sizes} kinds of pictures compared"
-            yield from entry("", f"{compared}: {alike} are equal")
+            yield from entry("", pixel_classes_text(pixels.classes))
+
+
+def pixel_classes_text(classes: Sequence[PixelClass]) -> str:
+    """How many pictures that stand for all others are prepared as the original does it, and what the rest are."""
+    sizes = sum(one.share is not None for one in classes)
+    found = {status: sum(one.status == status for one in classes) for status in ALIKE}
+    results = ", ".join(f"{count} {ALIKE[status]}" for status, count in found.items() if count)
+    what = f"{sizes} sizes, which stand for all, and {len(classes) - sizes} kinds such as grey or turned"
+    return f"then {len(classes)} more pictures ({what}): {results}"
 
 
 def _outputs(proof: OutputsProof) -> Iterator[str]:
@@ -332,7 +360,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
 
 
 def graph_lines(found: ExportedProof) -> list[str]:
-    """What is known of a graph beside its tensors and outputs."""
+    """What is known of a graph besides its tensors and outputs."""
     lines = []
     if found.healed:
         values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from dinoport.errors import MissingPackageError, UsageError
 from dinoport.files.address import typed
 from dinoport.request import Checks, Request
-
-PROOF_PACKAGES = ("torch", "transformers", "PIL")
+from dinoport.shown.packages import PROOF, missing
 
 
 class Module(Protocol):
@@ -23,6 +21,7 @@ class Module(Protocol):
 
 Source: TypeAlias = str | Path | Mapping[str, Any] | Module
 """A path, a published name, an address; or a state dict or a module in memory, of which nothing is pickled."""
+
 
 OLD_NAMES = {"for_page": "pictures"}
 """What 0.1 called a field."""
@@ -77,9 +76,11 @@ def check_for_outputs(checks: Checks, to: str = "transformers") -> None:
 
 def require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
-    missing = [name for name in PROOF_PACKAGES if find_spec(name) is None] if level == "full" else []
-    if missing:
-        raise MissingPackageError(
-            f"the full proof needs {', '.join(missing)} (not installed)",
-            next_step="pip install \"dinoport[verify]\", or convert with `level='exact'`, which needs none of it",
-        )
+    if level == "full":
+        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
+        refuse_missing("the full proof needs", go)
+
+
+def refuse_missing(what: str, next_step: str) -> None:
+    if absent := missing(*PROOF):
+        raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=next_step)

@@ -19,13 +19,12 @@ from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.adapted import read_adapted
+from dinoport.finding.bases import open_base
 from dinoport.finding.heads import HeadFile, head_file
 from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.nearly import not_whole, uneven
 from dinoport.finding.sources import Located, locate, locate_head
-from dinoport.formats.adapter_folder import base_beside
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.encoding import encode
 from dinoport.mapping.operations import BakeTable, Kind
@@ -70,7 +69,7 @@ class Conversion:
 
     @property
     def documents(self) -> dict[str, dict[str, object]]:
-        """What the target has beside its weights, as data."""
+        """What the target has besides its weights, as data."""
         genuine = self.located.genuine(self.model.family.name)
         return self.writing.documents(self.target, self.plan, self.lost, genuine.licence if genuine else None)
 
@@ -200,7 +199,7 @@ def prepare_opened(
             head = _head(opened, located_head, request.head_name)
         published = located.published.family if located.published and located.fetched else None
         if checkpoint.adapter is not None:
-            base = files.enter_context(_base(checkpoint))
+            base = files.enter_context(open_base(checkpoint, request, on_progress))
             model, provenance = read_adapted(checkpoint, base, request, claimed, weigh_heads=weigh_heads)
             checkpoint = replace(checkpoint, sources=(*checkpoint.sources, *base.sources))
         else:
@@ -259,23 +258,6 @@ def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFil
     return head_file(checkpoint, name, " ".join(located.remarks) or None)
 
 
-def _base(adapter: Checkpoint) -> Checkpoint:
-    """The model that an adapter is for. Raises SettingError where it does not lie beside the adapter."""
-    path = base_beside(Path(adapter.where), adapter.adapter)
-    if path is None:
-        name = (adapter.adapter or {}).get("base_model_name_or_path")
-        raise SettingError(
-            f"{adapter.where} holds a LoRA adapter of PEFT's, and its base is not beside it",
-            where="adapter_config.json: base_model_name_or_path",
-            expected="a path from the adapter's folder to one beside it",
-            found=shown_source(name) if isinstance(name, str) else "nothing",
-            cause="an adapter holds the differences alone; other places than beside it are not followed",
-            next_step="put the base beside the adapter and name it there (../base), or merge it where it was trained "
-            "(merge_and_unload()) and convert that folder",
-        )
-    return open_checkpoint(path)
-
-
 def _labels(request: Request, model: Model) -> Mapping[int, str] | None:
     """The names of the classes: the user's, else those that the source has."""
     if request.labels is None:
@@ -325,7 +307,9 @@ def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
     count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
-    return [f"the model takes {count}, and gets no image processor: none is known to fit its training"]
+    return [
+        f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"
+    ]
 
 
 def _of_classes(target: Target) -> Iterator[str]:

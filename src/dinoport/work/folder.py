@@ -1,4 +1,4 @@
-"""The files of a target beside its weights, and what such a folder says that it was made with."""
+"""The files of a target besides its weights, and what such a folder says that it was made with."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def request_of(folder: Checkpoint) -> Request:
         head=_keyword(request.head, IMAGENET),
         labels=_keyword(request.labels, IMAGENET_LABELS),
         config=None,
+        base=None,
     )
 
 
@@ -67,7 +68,7 @@ def refuse_to_guess(folder: Checkpoint, given: Request | None) -> None:
     """Raise SettingError where a folder was made with files that `given` does not name: its own word opens none."""
     asked = (folder.report or {}).get("request")
     told = asked if isinstance(asked, Mapping) else {}
-    for name, keyword in (("head", IMAGENET), ("labels", IMAGENET_LABELS)):
+    for name, keyword in (("head", IMAGENET), ("labels", IMAGENET_LABELS), ("base", None)):
         if told.get(name) in (None, keyword) or (given and getattr(given, name) is not None):
             continue
         raise SettingError(

@@ -32,7 +32,7 @@ DOCUMENTS = frozenset({"README.md", *(licence.file_name for licence in LICENCES.
 """What people read. Its writer may change it, and the model stays the same; a verification says that it was changed."""
 
 OWN_NAMES = frozenset({*CONFIGS, REPORT, *DOCUMENTS})
-"""What a conversion writes beside the weights."""
+"""What a conversion writes besides the weights."""
 
 WEIGHTS_WRITTEN = re.compile(r"model(-[0-9]{5}-of-[0-9]{5})?\.safetensors|pytorch_model(-[0-9]{5}-of-[0-9]{5})?\.bin")
 """Names that a conversion gives to weights, or Transformers where it saves a folder again."""

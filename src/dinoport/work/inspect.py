@@ -14,6 +14,7 @@ from dinoport.report.inspection import Inspection, branch_of
 from dinoport.request import Request
 from dinoport.work.conversion import prepare_opened
 from dinoport.work.reporting import planned_report
+from dinoport.work.taking import with_commands
 
 
 def inspect_place(source: str | Path, request: Request, on_progress: Progress, *, heads: bool) -> Inspection:
@@ -22,12 +23,14 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
     located = locate(source, on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
+        parts, own, chosen = parts_of(checkpoint), request, None
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
             opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
             with opened as conversion:
                 planned = planned_report(conversion)
+                chosen = conversion.provenance.prefix if request is own else None
         except UsageError:
             raise
         except DinoportError as error:
@@ -36,7 +39,7 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=parts_of(checkpoint),
+            parts=with_commands(parts, located, checkpoint, own, chosen),
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,

@@ -1,4 +1,4 @@
-"""Whether the files of a folder, beside the tensors, are what a conversion of this source writes.
+"""Whether the files of a folder, besides the tensors, are what a conversion of this source writes.
 
 Every byte of a folder is held by something: weights, configs and the card by the hashes in dinoport.json, dinoport.json
 by its own. A hash tells what was damaged or edited by hand. It is not a signature: a forger forges the hash too.
@@ -128,10 +128,10 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
 def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
     """What could not be looked at."""
     if path.is_file():
-        return (f"of {fresh.source.where} and {path} nothing beside the tensors was looked at",)
+        return (f"of {fresh.source.where} and {path} nothing besides the tensors was looked at",)
     if folder.report is None:
         return (
-            f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds beside its tensors",
+            f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds besides its tensors",
         )
     if another:
         return ()  # a warning says so
@@ -140,7 +140,7 @@ def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) 
     unpinned = sum(file.other_bytes for file, old in hashes if None in (file.other_sha256, old))
     if not unpinned:
         return ()
-    return (f"{size_text(unpinned)} of the source, beside the tensors converted, were not looked at",)
+    return (f"{size_text(unpinned)} of the source, besides the tensors converted, were not looked at",)
 
 
 def _read_json(path: Path) -> object:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from dinoport.files.remote.caches import own_cache
 from dinoport.formats.transformers_folder import PROCESSOR, read_json
 from dinoport.progress import Progress
 from dinoport.request import Checks, Request
+from dinoport.shown.packages import missing
 from dinoport.work.conversion import prepare
 from dinoport.work.convert import convert_place, not_proven
 from dinoport.work.folder import REPORT
@@ -71,7 +71,7 @@ class Loaded:
         try:
             return AutoImageProcessor.from_pretrained(self.folder, local_files_only=True)
         except (ImportError, ValueError) as error:  # Transformers 4 raises the latter
-            if find_spec("torchvision") is not None:
+            if not missing("torchvision"):
                 raise
             raise MissingPackageError(
                 "the image processor of this model needs torchvision (not installed)",

@@ -15,6 +15,7 @@ from dinoport.files.remote.repository import Listed, Outgoing
 from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, PROCESSOR, WEIGHTS
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
+from dinoport.shown.packages import runnable
 from dinoport.work.cleaning import HOME, cleaned_card, cleaned_report, private_places, source_name
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
@@ -161,7 +162,7 @@ def _report_of(folder: Path) -> dict[str, Any]:
         raise SettingError(
             f"{folder} cannot be published: it {lacks}",
             expected="a folder that dinoport converted",
-            next_step="dinoport convert SOURCE FOLDER, then publish FOLDER",
+            next_step=f"{runnable('dinoport convert SOURCE FOLDER')}, then publish FOLDER",
         )
     try:
         report: dict[str, Any] = parse_object(text)
@@ -175,7 +176,7 @@ def _report_of(folder: Path) -> dict[str, Any]:
             f"{folder} is not published: its verdict is {word}",
             expected=", ".join(sorted(PROVEN)),
             found=str(report["verdict"]["text"]),
-            next_step="dinoport convert SOURCE FOLDER, with `level='full'` or `level='exact'`",
+            next_step=runnable("dinoport convert SOURCE FOLDER"),
         )
     return report
 

@@ -151,7 +151,7 @@ def _opened(sending: Sending, base: Before) -> PullRequest | None:
 
 
 def _proposed_before(sending: Sending, opened: PullRequest) -> Published:
-    """What is done about a pull request that was opened before: it is brought up to date, and a closed one is a no."""
+    """Bring a pull request that was opened before up to date. A closed one was declined."""
     repository = sending.repository
     if opened.status == "closed":
         raise SettingError(

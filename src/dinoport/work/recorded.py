@@ -18,11 +18,12 @@ from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_hashes
 
-FORMATS = (1, FORMAT)
-"""Layouts that a folder's report can have: 1 is that of 0.1, whose request does not say what `direction` says."""
-
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""
+
+
+FORMATS = (1, FORMAT)
+"""Layouts that a folder's report can have: 1 is that of 0.1, whose request does not say what `direction` says."""
 
 
 COMPUTED_AGAIN = (
@@ -66,7 +67,7 @@ def _contradictions(
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
         yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
-    left_out = ("to", "head", "labels", "config", *given, *(("dropped",) if another else ()))
+    left_out = ("to", "head", "labels", "config", "base", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
         if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
             continue  # the class of a way back is what the source was
@@ -150,10 +151,10 @@ def source_files(recorded: Mapping[str, object]) -> list[dict[str, Any]]:
 
 
 def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
-    """Bytes beside the tensors that were converted, which no proof compares."""
+    """Bytes besides the tensors that were converted, which no proof compares."""
     for old, new in zip(source_files(recorded), fresh.source.files, strict=False):
         if old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
-            yield f"{new.name} is not the file that was converted: it differs beside the tensors that were"
+            yield f"{new.name} is not the file that was converted: it differs besides the tensors that were"
 
 
 def _differ(then: object, now: str | None) -> bool:

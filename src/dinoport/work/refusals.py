@@ -10,13 +10,15 @@ from dinoport.finding.models import Provenance
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Model
 from dinoport.request import Request
+from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 
 CHANGES = ("dtype", "image_size", "class_name")
 """What can be asked of a folder that is of the target's codebase already."""
 
 OF_THE_SOURCE = (
     *("checkpoint_key", "prefix", "head", "head_name"),
-    *("num_heads", "decoder_heads", "layer_norm_eps", "interpolation", "lora_alpha"),
+    *("num_heads", "decoder_heads", "layer_norm_eps", "interpolation", "lora_alpha", "base"),
 )
 """What config.json says of a folder, or what a folder has not."""
 
@@ -43,6 +45,12 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
             "`head_name` says which layer of the file that `head` gives",
             next_step="add `head=FILE`, or leave `head_name` out",
         )
+    if request.base is not None and checkpoint.adapter is None and not of_folder:
+        raise UsageError(
+            "`base` goes with an adapter of PEFT's: a folder with adapter_config.json",
+            found=f"a {checkpoint.format}",
+            next_step="leave `base` out, or give the adapter's folder",
+        )
     names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to != "transformers" and (unlike := [name for name in OF_TRANSFORMERS if name in asked]):
         raise UsageError(
@@ -63,7 +71,7 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
             f"{checkpoint.where}, given as SOURCE, is a converted folder, and FOLDER was made from a checkpoint",
             found=f"{', '.join(f'`{name}`' for name in unused)}, which FOLDER's dinoport.json says of its source",
             cause="SOURCE and FOLDER are swapped",
-            next_step="give the checkpoint first, then the folder: dinoport verify SOURCE FOLDER",
+            next_step=f"give the checkpoint first, then the folder: {runnable('dinoport verify SOURCE FOLDER')}",
         )
     if of_folder and unused:
         raise UsageError(
@@ -80,11 +88,12 @@ def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, re
     changes = any(getattr(request, name) is not None for name in CHANGES)
     if is_known_class(checkpoint.config or {}):
         if request.to == "transformers" and not changes:
+            back = runnable(f"dinoport convert {as_word(checkpoint.where)} FOLDER --to original")
             raise SettingError(
                 f"{checkpoint.where} is a folder of Transformers already",
                 expected="a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`",
                 found="config.json and weights under the names of Transformers",
-                next_step=f"dinoport convert {checkpoint.where} FOLDER --to original; or --to timm, or --to training",
+                next_step=f"{back}; or `to='timm'`, or `to='training'`",
             )
         return
     bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None

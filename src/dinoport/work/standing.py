@@ -13,6 +13,8 @@ from dinoport.progress import READING, Progress
 from dinoport.report.as_json import is_sealed
 from dinoport.report.standing import Standing
 from dinoport.shown.address import is_at_hub
+from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
 from dinoport.work.hub_folder import HubFolder, hub_folder
@@ -109,5 +111,5 @@ def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
         f"{where} cannot be held against its own report: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
-        next_step=f"dinoport verify SOURCE {where}",
+        next_step=runnable(f"dinoport verify SOURCE {as_word(where)}"),
     )

@@ -27,14 +27,13 @@ from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
+from dinoport.shown.packages import runnable
 from dinoport.work import integrity, recorded
 from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
 from dinoport.writing.place import is_of_a_model
-
-ORDER = "give the source first, then the folder: dinoport verify SOURCE FOLDER"
 
 
 def verify_place(
@@ -193,7 +192,7 @@ def _not_converted(folder: Path, found: str) -> SettingError:
         f"{folder}, given as FOLDER, is not a folder that was converted",
         expected="config.json and weights, or what `to='original'` wrote",
         found=found,
-        next_step=ORDER,
+        next_step=f"give the source first, then the folder: {runnable('dinoport verify SOURCE FOLDER')}",
     )
 
 

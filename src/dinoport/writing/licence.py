@@ -1,4 +1,4 @@
-"""The licence of the original's weights, where it is known: what a card says of it, and its text beside the weights."""
+"""The licence of the original's weights, where it is known: what a card says of it, and its text."""
 
 from __future__ import annotations
 

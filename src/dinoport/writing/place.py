@@ -111,7 +111,7 @@ class Place:
         return not (self.path / ".git").exists()
 
     def check_replaceable(self) -> None:
-        """Raise FolderError for a folder that holds what neither dinoport nor Transformers wrote: it is no `rm -r`."""
+        """Raise FolderError for a folder that holds what neither dinoport nor Transformers wrote: it is not `rm -r`."""
         with disk_errors(self.path):
             names = [*foreign(self.path).values()]
         if names:

@@ -96,14 +96,14 @@ def read_card(path: Path) -> str:
 
 
 def _metadata(card: str) -> dict[str, Any]:
-    """The fields before a card's text. Raises ValueError for what is no YAML of plain fields."""
+    """The fields before a card's text. Raises ValueError for what is not YAML of plain fields."""
     import yaml
 
     front = FRONT.match(card)
     try:
         found = yaml.safe_load(front[1]) if front else {}
     except yaml.YAMLError as error:
-        raise ValueError(f"metadata that are no YAML: {' '.join(str(error).split())[:200]}") from error
+        raise ValueError(f"metadata that are not YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(found or {}, dict):
         raise ValueError("metadata that are not fields with values")
     return dict(found or {})

@@ -9,7 +9,6 @@ import fsspec
 import pytest
 
 from dinoport.errors import CheckpointError, MissingPackageError
-from dinoport.files.remote import filesystem
 from dinoport.formats.remote.opening import open_remote
 from tests.formats.remote.expected import DATA, same_tensors
 
@@ -81,7 +80,7 @@ def test_a_store_that_stumbles(
 def test_packages_that_are_missing(
     monkeypatch: pytest.MonkeyPatch, address: str, absent: list[str], needs: str, command: str
 ) -> None:
-    monkeypatch.setattr(filesystem, "find_spec", lambda name: None if name in absent else name)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None if name in absent else name)
     with pytest.raises(MissingPackageError) as caught:
         open_remote(address)
     assert str(caught.value) == f"{needs} not installed\n  try: {command}"
@@ -91,7 +90,7 @@ def test_a_package_that_lacks_one_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(url: str) -> None:
         raise ImportError("no botocore", name="botocore")
 
-    monkeypatch.setattr(filesystem, "find_spec", lambda name: name)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: name)
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(MissingPackageError) as caught:
         open_remote("s3://bucket/checkpoint.pth")
@@ -163,7 +162,7 @@ def test_a_store_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(url: str) -> None:
         raise ValueError("account_key=SECRET")
 
-    monkeypatch.setattr(filesystem, "find_spec", lambda name: name)
+    monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: name)
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(CheckpointError) as caught:
         open_remote("az://box/checkpoint.pth")

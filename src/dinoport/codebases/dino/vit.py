@@ -128,7 +128,7 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
 
 
 def _said(evidence: Evidence) -> Said:
-    """What `main_dino.py` keeps beside its weights; it calls the DeiT builders by their old name too."""
+    """What `main_dino.py` keeps besides its weights; it calls the DeiT builders by their old name too."""
     arguments = evidence.arguments
     arch = str(arguments.get("arch", "")).replace("deit", "vit")
     return Said("the checkpoint's args", arch, arguments.get("patch_size"))

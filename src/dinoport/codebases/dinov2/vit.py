@@ -108,7 +108,7 @@ def read(evidence: Evidence) -> Reading:
 def whole_shapes(sizes: Mapping[str, int], where: str, config: RunConfig | None) -> dict[str, Shape]:
     """The shapes of tensors of which only the numbers of elements are known, by name.
 
-    The patch size is the config's, else that of three channels. Raises PlanError for sizes that are no ViT's.
+    The patch size is the config's, else that of three channels. Raises PlanError for sizes that no ViT has.
     """
     counts = {name: (size,) for name, size in sizes.items()}
     [width] = required(counts, "norm.weight", 1, where)

@@ -22,4 +22,5 @@ def assumed_head_dim(width: int, wishes: Wishes) -> int:
         found=f"width {width}",
         cause="these names leave out the rotary periods that tell it",
         next_step="add `num_heads=N`, with N from the code or config that built the model",
+        missing="num_heads",
     )

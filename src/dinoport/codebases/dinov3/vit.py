@@ -50,6 +50,9 @@ EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` and `attention.py` compute with, and no tensor shows. Training runs RoPE in bfloat16."""
 
+BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
+"""What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""
+
 RELEASED_REGISTERS = 4
 """Of every released model. Upstream's default config trains without any, and with the other eps."""
 
@@ -156,7 +159,7 @@ def _rope(evidence: Evidence) -> Rope:
         cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
         next_step = "fetch the file again"
     elif values.dtype == np.float16:
-        cause = "a model that was cast to float16, the periods too, which then are no base's powers any more"
+        cause = "a model that was cast to float16, the periods too, which then follow no base any more"
         next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
     raise UnknownModelError(
         f"the rotary periods of {evidence.where} follow from no base, and Transformers knows bases only",

@@ -12,7 +12,12 @@ def is_dinov2(shapes: Mapping[str, Shape]) -> bool:
 
 
 def is_vit(shapes: Mapping[str, Shape]) -> bool:
-    return _is_vit(shapes) and not is_dinov2(shapes)
+    return _is_vit(shapes) and not is_dinov2(shapes) and not is_segmenter(shapes)
+
+
+def is_segmenter(shapes: Mapping[str, Shape]) -> bool:
+    """MMSegmentation's own ViT, whose attention is torch's."""
+    return _is_vit(shapes) and "layers.0.attn.attn.in_proj_weight" in shapes
 
 
 def _is_vit(shapes: Mapping[str, Shape]) -> bool:

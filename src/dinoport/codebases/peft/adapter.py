@@ -108,8 +108,8 @@ def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> floa
 def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule]]) -> tuple[Decoding, tuple[str, ...]]:
     """The canonical tensors of the base with the adapter merged into them, and remarks.
 
-    `tables` are those that its names may be read by, first those of the base itself. Raises UnknownModelError where a
-    layer is none of the base's.
+    `tables` are those that its names may be read by, first those of the base itself. Raises UnknownModelError where the
+    base lacks a layer.
     """
     parts: dict[str, list[LowRank]] = {}
     for layer, (up, down, scale) in adapter.pairs.items():

@@ -95,6 +95,7 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
             found=f"r = {next(iter(halves.values()))['A'].shape[0] if 'A' in next(iter(halves.values())) else '?'}",
             cause="a state dict of PEFT's; lora_alpha stands in adapter_config.json and in the code alone",
             next_step="add `lora_alpha=N`; for rank-stabilised adapters (use_rslora) give N times the root of r",
+            missing="lora_alpha",
         )
     for layer, pair in halves.items():
         weight = _weight(where, layer, base)
@@ -166,7 +167,7 @@ def _weight(where: str, layer: str, base: Mapping[str, TensorRef]) -> TensorRef:
             f"{where} holds an adapter without the layer that it is for",
             where=f"{layer}.weight",
             cause="an adapter alone, whose base lies elsewhere",
-            next_step="give the adapter's folder, with its adapter_config.json and its base beside it",
+            next_step="give the adapter's folder, with its adapter_config.json and, by `base`, its base",
         )
     return base[f"{layer}.weight"]
 

@@ -1,4 +1,4 @@
-"""A plain ViT that nothing tells whose it is: converted with DINO's values, claimed for nobody."""
+"""A plain ViT of an unknown codebase: converted with DINO's values, claimed for nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Biases that a model lacks and timm's classes have: zeros, which the folder says are none of the original's."""
+"""Biases that a model lacks and timm's classes have: zeros, which the original does not have, as the folder says."""
 
 from __future__ import annotations
 

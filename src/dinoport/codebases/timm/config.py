@@ -1,5 +1,5 @@
-"""What timm's `config.json` says of a model beside its weights: heads, eps, base, classes, and the transform that it is
-evaluated with; and what a conversion of ours has kept there of the original.
+"""What timm's `config.json` says of a model besides its weights: heads, eps, base, classes, and the transform of its
+evaluation; and what a conversion of ours has kept there of the original.
 """
 
 from __future__ import annotations

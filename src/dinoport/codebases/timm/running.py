@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.sweeping import both_precisions, widened
 from dinoport.codebases.transformers.running import of_this_thread
 from dinoport.networks.observing import EMBEDDING
+from dinoport.shown.packages import missing
 from dinoport.tensor import Array
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
@@ -55,7 +55,7 @@ class TimmRunner:
     @property
     def absent(self) -> str | None:
         """Why the folder cannot be run here; None where it can."""
-        if find_spec("timm") is None:
+        if missing("timm"):
             return 'timm is not installed: pip install "dinoport[timm]"'
         import timm
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dinoport.codebases.dino import vit as dino
 from dinoport.codebases.mmpretrain.vit import Names
-from dinoport.mapping.rule import Rule, copy, drop
+from dinoport.mapping.rule import Rule, copy
 
 # fmt: off
 TABLE: tuple[Rule, ...] = (
@@ -21,9 +19,11 @@ TABLE: tuple[Rule, ...] = (
     copy("blocks.{i}.mlp.fc1.{p}",    "encoder.layers.encoder_layer_{i}.mlp.0.{p}"),
     copy("blocks.{i}.mlp.fc2.{p}",    "encoder.layers.encoder_layer_{i}.mlp.3.{p}"),
     copy("norm.{p}",                  "encoder.ln.{p}"),
+    copy("classifier.{p}",            "heads.head.{p}"),
 )
 # fmt: on
 
-CLASSIFIER = drop("heads.head.{p}", because="torchvision's classifier: nothing here says that it was trained")
+CLASSIFIER = "heads.head"
+"""Looks at the CLS token. Where another framework trains the network inside of it, nothing says that it was trained."""
 
-VIT = Names(replace(dino.FAMILY, drops=(*dino.FAMILY.drops, CLASSIFIER)), dino, TABLE, None)
+VIT = Names(dino.FAMILY, dino, TABLE, None, CLASSIFIER).of(dino)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 from dinoport.errors import CheckpointError, MissingPackageError
@@ -14,6 +13,7 @@ from dinoport.files.remote.client import within
 from dinoport.files.remote.http import RefusedError, refuse_offline
 from dinoport.files.remote.patience import WAITS_SECONDS, WAITS_WHEN_SLOW, Budget, Patience
 from dinoport.shown.address import scheme_of, shown_address
+from dinoport.shown.packages import missing
 
 STORES = {
     "s3": "s3fs",
@@ -133,10 +133,9 @@ def _check_scheme(url: str) -> None:
 
 def _filesystem(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0].lower()
-    missing = [name for name in dict.fromkeys(("fsspec", STORES[scheme])) if find_spec(name) is None]
-    if missing:
+    if absent := missing(*dict.fromkeys(("fsspec", STORES[scheme]))):
         raise MissingPackageError(
-            f"{scheme}:// needs {' and '.join(missing)}, which {'are' if len(missing) > 1 else 'is'} not installed",
+            f"{scheme}:// needs {' and '.join(absent)}, which {'are' if len(absent) > 1 else 'is'} not installed",
             next_step=f'pip install "dinoport[remote]" {STORES[scheme]}',
         )
     try:

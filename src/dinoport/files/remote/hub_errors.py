@@ -32,7 +32,7 @@ AGAIN = f"{RUN_AGAIN}: what has arrived is not sent twice"
 LOGIN = "`hf auth login`, or set HF_TOKEN"
 
 NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
-"""Packages whose errors are the network's; those of httpx are no OSErrors."""
+"""Packages whose errors are the network's; those of httpx are not OSErrors."""
 
 ADDRESS = re.compile(r"https?://[^\s'\"<>)]+")
 

@@ -1,4 +1,4 @@
-"""What is known of a graph beside its tensors and outputs."""
+"""What is known of a graph besides its tensors and outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dinoport.proofs.verdict import RUNTIME_GATE
 
 @dataclass(frozen=True)
 class ExportedProof:
-    """What is known of a graph beside its tensors and outputs.
+    """What is known of a graph besides its tensors and outputs.
 
     `healed` are single numbers that were read as they were meant, by place: written, and meant. `folded` says by name
     what tensors were computed of, `tables` are those of positions, `remaining` are in no form of the original, and
@@ -40,7 +40,7 @@ class ExportedProof:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What keeps a graph from being equal, beside its tensors and outputs."""
+        """What keeps a graph from being equal, besides its tensors and outputs."""
         found = []
         if self.quantized:
             found.append(f"weights are quantized to whole numbers ({', '.join(self.quantized)})")

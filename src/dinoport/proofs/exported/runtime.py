@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dinoport.shown.packages import missing
 from dinoport.tensor import Array
 
 DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 10: np.dtype(np.float16), 11: np.dtype(np.float64)}
@@ -52,6 +52,6 @@ class Runtime:
 
 def runtime_of(path: Path, element_type: int) -> Runtime | None:
     """A runtime for a file; None where it is not installed, or the picture's dtype is not known."""
-    if find_spec("onnxruntime") is None or element_type not in DTYPES:
+    if missing("onnxruntime") or element_type not in DTYPES:
         return None
     return Runtime(path, element_type)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +18,25 @@ from dinoport.proofs.verdict import GATE, Proofs, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report
-from dinoport.report.text import cause_text, counts_text, figure, graph_lines, headline
+from dinoport.report.text import cause_text, counts_text, figure, folded, graph_lines, headline
+from dinoport.shown.packages import missing
 from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "PIL": "pillow"}
+PACKAGES = ("jinja2", "matplotlib", "PIL")
 AMPLIFIED = 32
 """How much brighter a difference of pixels is drawn than it is: one grey level is hardly to be seen."""
 
 
 def require_page_packages(what: str) -> None:
     """Raise MissingPackageError, before anything is written, where a page could not be drawn."""
-    missing = [name for module, name in PACKAGES.items() if find_spec(module) is None]
-    if missing:
+    if absent := missing(*PACKAGES):
         raise MissingPackageError(
-            f"{what} needs {', '.join(missing)} (not installed)",
-            next_step='pip install "dinoport[report]"; a report as .json needs neither',
+            f"{what} needs {', '.join(absent)} (not installed)",
+            next_step='pip install "dinoport[report]"; a report as .json needs none of these',
         )
 
 
@@ -61,12 +60,13 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         report=report,
         verdict=report.verdict,
         headline=_capital(headline(report.verdict)),
+        assumptions=[] if report.verdict.failed else folded(report.verdict.assumptions),
         tone=_tone(report.verdict.word),
         tiles=proof_tiles(proofs),
         next_steps=next_steps(report),
         diagnosis=diagnosis,
         cause=_capital(cause_text(diagnosis)) if diagnosis else "",
-        counts=counts_text(report.accounting.counts),
+        counts=counts_text(report),
         gate=f"{GATE:.0e}",
         outputs=proofs.outputs,
         graph=graph_lines(proofs.exported) if proofs.exported else [],

@@ -20,6 +20,7 @@ from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of, shown_source
+from dinoport.shown.packages import runnable
 from dinoport.work.fleets.results import LOG, PAGE
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
@@ -74,7 +75,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         raise UsageError(
             "no checkpoint is named",
             expected="files, patterns such as runs/*/checkpoint.pth, a run's folder, or `manifest`",
-            next_step="dinoport fleet OUT SOURCE …",
+            next_step=runnable("dinoport fleet OUT SOURCE …"),
         )
     lines = [(number, entry) for number, entry in enumerate(entries, 1) if entry is not None]
     numbers = [number for number, _ in lines]
