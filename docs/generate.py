@@ -287,7 +287,8 @@ def of_family(family: Family) -> Iterator[str]:
     dropped: set[tuple[str, ...]] = set()
     for example in EXAMPLES[family.name]:
         found = target(family, example)
-        kept = getattr(code, "wholes", {}).get(found.form, ())
+        whole = getattr(code, "wholes", {}).get(found.form)
+        kept = whole.names if whole else ()
         drops = [drop for drop in family.drops if not (kept and drop.source and drop.source.template.startswith(kept))]
         rows = [tuple(row) for row in rule_rows((*found.rules, *drops), example.classifier)]
         known = shown.setdefault(found.form, set())

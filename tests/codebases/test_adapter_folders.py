@@ -215,6 +215,49 @@ def test_a_base_goes_with_an_adapter_alone(tmp_path) -> None:
     assert str(caught.value).startswith("`base` goes with an adapter of PEFT's: a folder with adapter_config.json")
 
 
+CLASSES = 3
+
+
+def with_a_classifier(folder: Path, prefix: str, columns: int) -> tuple[Path, dict[str, torch.Tensor]]:
+    """An adapter that was trained for classes over a base that has none."""
+    source = adapter(folder)
+    own = torch.load(source / "adapter_model.bin")
+    layer = {"weight": torch.linspace(-1, 1, CLASSES * columns).reshape(CLASSES, columns), "bias": torch.arange(1.0, 4)}
+    begin = "base_model.model."
+    named = {f"{begin}{prefix}{name.removeprefix(begin)}": each for name, each in own.items()}
+    torch.save(
+        named | {f"{begin}classifier.{leaf}": each for leaf, each in layer.items()}, source / "adapter_model.bin"
+    )
+    return source, layer
+
+
+def test_a_classifier_that_was_trained_beside_it_goes_along_where_a_class_has_it(tmp_path) -> None:
+    source, layer = with_a_classifier(tmp_path, "dinov2.", 128)
+    torch.save(merged(ALPHA / RANK), tmp_path / "merged.pth")
+    torch.save(layer, tmp_path / "head.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1, head=tmp_path / "head.pth")
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert report.class_name == "Dinov2ForImageClassification"
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert "the classifier was trained beside the adapter, as that of Dinov2ForImageClassification" in report.remarks
+    assert report.accounting.counts["recomputed"] == 2
+    assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
+
+
+@pytest.mark.parametrize(("prefix", "columns"), [("net.", 128), ("dinov2.", 64), ("vit.", 128)])
+def test_a_classifier_of_which_it_is_not_known_what_it_looks_at_stays_aside(
+    prefix: str, columns: int, tmp_path
+) -> None:
+    source, _ = with_a_classifier(tmp_path, prefix, columns)
+    torch.save(merged(ALPHA / RANK), tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert report.class_name == "Dinov2Model"
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    [dropped] = [line for line in report.accounting.dropped if "classifier.weight" in line.names]
+    assert dropped.reason == "trained whole beside the adapter; what it looks at is not known"
+
+
 def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:
     strange = {"base_model.model.text.layers.0.q.lora_A.weight": torch.ones(2, 4)}
     strange["base_model.model.text.layers.0.q.lora_B.weight"] = torch.ones(4, 2)

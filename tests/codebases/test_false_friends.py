@@ -163,10 +163,11 @@ def test_deit3_under_timm_s_names(tmp_path: Path) -> None:
 
 
 def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:
-    said = {
-        f"a {title} may have these names and shapes too, and is evaluated at {size} pixels (--codebase {name})"
-        for title, size, name in (("EUPE ViT", "256×256", "eupe"), ("LingBot-Vision ViT", "512×512", "lingbot"))
-    }
-    bare = replace(BY_NAME["lingbot"], file="model.pth")
-    assert said <= set(api.plan(bare.write(tmp_path)).remarks)
-    assert not said & set(api.plan(bare.write(tmp_path), codebase="dinov3").remarks)
+    bare = replace(BY_NAME["lingbot"], file="model.pth").write(tmp_path)
+    said = (
+        "codebase = DINOv3 ViT (nothing tells it from EUPE (256×256 pixels) and LingBot-Vision (512×512 pixels); "
+        "--codebase decides)"
+    )
+    assert said in str(api.convert(bare, tmp_path / "out", level="exact").verdict)
+    assert "nothing tells" not in str(api.convert(bare, tmp_path / "own", level="exact", codebase="dinov3").verdict)
+    assert values(bare, codebase="eupe")["resize"] == "256×256"

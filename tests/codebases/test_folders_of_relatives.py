@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from dinoport import api
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.request import Request
-from tests.codebases.relatives import BY_NAME
+from tests.codebases.relatives import BY_NAME, WHOLE
+from tests.networks.attention import trained
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -131,18 +133,44 @@ def test_features_of_a_whole_mae_leave_its_decoder(tmp_path: Path) -> None:
 
 def test_a_decoder_whose_heads_nobody_says(tmp_path: Path) -> None:
     path = BY_NAME["mae-whole"].write(tmp_path)
+    for asked, found in (
+        ({}, "a decoder of width 32 and depth 1; the weights cannot tell"),
+        ({"decoder_heads": 3}, "3 (--decoder-heads)"),
+    ):
+        with pytest.raises(SettingError) as raised:
+            api.plan(path, class_name="ViTMAEForPreTraining", **asked)
+        assert str(raised.value) == (
+            f"the number of heads of the decoder of {path} is not known\n"
+            "  expected: a divisor of its width, 32\n"
+            f"  found: {found}\n"
+            "  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error\n"
+            "  try: add `decoder_heads=N`, with decoder_num_heads from the code that trained the model"
+        )
+
+
+def test_a_decoder_of_the_published_size_has_the_published_heads(tmp_path: Path) -> None:
+    """All three MAEs have one decoder; the first line names what was taken."""
+    decoder = replace(WHOLE.decoder, width=512, depth=8, mlp_hidden=16)
+    case = replace(BY_NAME["mae-whole"], architecture=replace(WHOLE, decoder=decoder), request=Request())
+    report = api.convert(case.write(tmp_path), tmp_path / "out", class_name="ViTMAEForPreTraining", level="exact")
+    said = "decoder heads = 16 (as in all MAE decoders of width 512 and depth 8)"
+    assert said in str(report.verdict)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["decoder_num_attention_heads"] == 16
+
+
+def test_a_decoder_s_heads_are_read_where_its_weights_show_them(tmp_path: Path) -> None:
+    decoder = replace(WHOLE.decoder, width=192, depth=2, mlp_hidden=16)
+    case = replace(BY_NAME["mae-whole"], architecture=replace(WHOLE, decoder=decoder), request=Request())
+    path = case.write(tmp_path)
+    checkpoint = torch.load(path, weights_only=True)
+    for index, (values, projection) in enumerate(trained(192, 6, decoder.depth)):
+        layer = f"decoder_blocks.{index}.attn"
+        checkpoint["model"][f"{layer}.qkv.weight"][384:] = torch.from_numpy(values)
+        checkpoint["model"][f"{layer}.proj.weight"][:] = torch.from_numpy(projection)
+    torch.save(checkpoint, path)
     report = api.plan(path, class_name="ViTMAEForPreTraining")
-    assert "decoder heads = 16 (as in all MAE models)" in str(report.verdict) or any(
-        (each.name, each.value) == ("decoder heads", "16") for each in report.settings
-    )
-    with pytest.raises(SettingError) as raised:
-        api.plan(path, class_name="ViTMAEForPreTraining", decoder_heads=3)
-    assert str(raised.value) == (
-        f"the number of heads of the decoder of {path} is not known\n"
-        "  expected: a divisor of its width, 32\n"
-        "  found: 3 (--decoder-heads)\n"
-        "  try: add `decoder_heads=N`, with decoder_num_heads from the code that trained the model"
-    )
+    found = {each.name: (each.value, each.origin) for each in report.settings}
+    assert found["decoder heads"] == ("6", "read")
 
 
 def test_the_default_names_the_class_that_holds_the_rest(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from dinoport.model import Origin
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.request import Request
 from dinoport.work.conversion import prepare
+from tests.codebases import relatives
 from tests.families.cases import BY_NAME, CASES, Case
 
 pytest.importorskip("torch")
@@ -32,6 +33,12 @@ CONSTRUCTORS = {
 }
 """By the beginning of a case's name."""
 
+RELATIVES = {
+    "timm": ("timm VisionTransformer",),
+    "simdino": ("RobinWu218/SimDINO VisionTransformer", "RobinWu218/SimDINO Block"),
+}
+"""Of relatives whose genuine code was recorded, by the name of a case."""
+
 # fmt: off
 NAMES = {
     "num_heads":                       ("heads",),
@@ -40,6 +47,7 @@ NAMES = {
     "act_layer":                       ("activation",),
     "interpolate_antialias":           ("interpolation",),
     "interpolate_offset":              ("interpolation",),
+    "dynamic_img_size":                ("interpolation",),
     "pos_embed_rope_normalize_coords": ("rope coordinates",),
     "pos_embed_rope_dtype":            ("rope dtype",),
     "replace_stride_with_dilation":    ("dilation",),
@@ -56,17 +64,27 @@ def moving(where: str) -> list[str]:
 
 
 def test_the_record_holds_every_argument_and_the_names_hold_every_one_that_moves() -> None:
-    assert set(RECORD) == {where for constructors in CONSTRUCTORS.values() for where in constructors}
+    assert set(RECORD) == {where for each in (CONSTRUCTORS, RELATIVES) for found in each.values() for where in found}
     assert {name for where in RECORD for name in moving(where)} == NAMES.keys()
-    assert sum(len(found["arguments"]) for found in RECORD.values()) == 77
+    assert sum(len(found["arguments"]) for found in RECORD.values()) == 134
     still = {"drop_rate", "attn_drop_rate", "drop_path_rate", "drop_path_uniform", "zero_init_residual", "block_fn"}
     assert not still & NAMES.keys(), "what is random is so in training alone"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_argument_that_moves_outputs_is_a_setting(case: Case, tmp_path: Path) -> None:
-    source, request = case.write(tmp_path)
     constructors = next(found for start, found in CONSTRUCTORS.items() if case.name.startswith(start))
+    hold_settings(*case.write(tmp_path), constructors)
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_every_argument_of_a_relative_that_moves_outputs_is_a_setting(name: str, tmp_path: Path) -> None:
+    case = relatives.BY_NAME[name]
+    hold_settings(case.write(tmp_path), case.request, RELATIVES[name])
+
+
+def hold_settings(source: Path, request: Request, constructors: tuple[str, ...]) -> None:
+    """Every argument of these that moves outputs has a setting with its reason, in the verdict where it is assumed."""
     with prepare(source, request) as conversion:
         settings = {setting.name: setting for setting in conversion.settings}
         assumed = conversion.assumed(resampled=True)

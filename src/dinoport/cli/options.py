@@ -59,7 +59,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("head_name", "NAME", "Which layer of the head's file, where it holds several."),
         Option("source_name", "NAME", "What the report calls SOURCE, where its path means nothing."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
-        Option("decoder_heads", "N", "Attention heads of an MAE's decoder, where they are not 16.", number),
+        Option(
+            "decoder_heads", "N", "Attention heads of an MAE's decoder: 16 in published ones, else asked for.", number
+        ),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),
         choice("interpolation", "How the original resamples its position table, where that is not its default."),
         Option("codebase", "NAME", "Whose model this is, where names and shapes do not tell: dino, moco_v3, mae …"),

@@ -43,10 +43,12 @@ class Facts:
     `models` is what they are called. `heads` are by width and depth, where they are not width / 64. `interpolation` is
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
     whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
+    `decoder_heads` are those of a decoder, by its own width and depth.
     """
 
     models: str
     heads: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    decoder_heads: Mapping[tuple[int, int], int] = field(default_factory=dict)
     interpolation: Interpolation | None = None
     rule: str = ""
     preprocessing: Preprocessing | None = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dinoport.codebases.codebase import Evidence, Facts
+from dinoport.codebases.heads import UNSEEN, head_reader, read_from_weights
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.errors import SettingError
 from dinoport.model import Origin, Setting
@@ -11,8 +14,10 @@ from dinoport.networks.vit.architecture import Decoder
 DECODER = "decoder_pred.weight"
 """The name that tells one."""
 
-HEADS, MASK_RATIO = 16, 0.75
-"""Of all published MAEs (`models_mae.py`), and the default of `main_pretrain.py`."""
+BLOCKS = "decoder_blocks."
+
+MASK_RATIO = 0.75
+"""The default of `main_pretrain.py`."""
 
 
 def read_decoder(evidence: Evidence, facts: Facts) -> tuple[Decoder, tuple[Setting[object], ...]]:
@@ -20,10 +25,10 @@ def read_decoder(evidence: Evidence, facts: Facts) -> tuple[Decoder, tuple[Setti
     shapes = evidence.shapes
     width = required(shapes, DECODER, 2, evidence.where)[1]
     hidden = required(shapes, "decoder_blocks.0.mlp.fc1.weight", 2, evidence.where)[0]
-    heads, ratio = _heads(evidence, facts, width), _mask_ratio(evidence, facts)
+    depth = count_blocks(shapes, BLOCKS)
+    heads, ratio = _heads(evidence, facts, width, depth), _mask_ratio(evidence, facts)
     given = evidence.wishes.normed_loss
     normed = evidence.arguments.get("norm_pix_loss") if given is None else given
-    depth = count_blocks(shapes, "decoder_blocks.")
     decoder = Decoder(width, depth, heads.value, hidden, ratio.value, normed_loss=normed is True)
     return decoder, (
         heads,
@@ -33,21 +38,39 @@ def read_decoder(evidence: Evidence, facts: Facts) -> tuple[Decoder, tuple[Setti
     )
 
 
-def _heads(evidence: Evidence, facts: Facts, width: int) -> Setting[int]:
+def _heads(evidence: Evidence, facts: Facts, width: int, depth: int) -> Setting[int]:
+    """Who says it, else all published models of this size, else the weights. Raises SettingError where nobody does."""
     wishes = evidence.wishes
-    heads = wishes.decoder_heads or HEADS
-    if width % heads:
-        who = wishes.speaker("decoder_heads") if wishes.decoder_heads else facts.as_in_all()
-        raise SettingError(
-            f"the number of heads of the decoder of {evidence.where} is not known",
-            expected=f"a divisor of its width, {width}",
-            found=f"{heads} ({who})",
-            next_step="add `decoder_heads=N`, with decoder_num_heads from the code that trained the model",
-            missing="decoder_heads",
-        )
     if wishes.decoder_heads:
-        return Setting("decoder heads", heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads"))
-    return Setting("decoder heads", heads, Origin.ASSUMED, facts.as_in_all(), doubted=True)
+        if width % wishes.decoder_heads:
+            raise _unknown(evidence, width, f"{wishes.decoder_heads} ({wishes.speaker('decoder_heads')})")
+        return Setting(
+            "decoder heads", wishes.decoder_heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads")
+        )
+    published = facts.decoder_heads.get((width, depth))
+    if published is not None:
+        reason = f"as in all {facts.models} decoders of width {width} and depth {depth}"
+        return Setting("decoder heads", published, Origin.ASSUMED, reason, doubted=True)
+    blocks = {
+        f"blocks.{name.removeprefix(BLOCKS)}": tensor
+        for name, tensor in evidence.tensors.items()
+        if name.startswith(BLOCKS)
+    }
+    read = read_from_weights(head_reader(blocks, width)())
+    if read is None:
+        raise _unknown(evidence, width, f"a decoder of width {width} and depth {depth}; the weights cannot tell")
+    return replace(read.setting, name="decoder heads")
+
+
+def _unknown(evidence: Evidence, width: int, found: str) -> SettingError:
+    return SettingError(
+        f"the number of heads of the decoder of {evidence.where} is not known",
+        expected=f"a divisor of its width, {width}",
+        found=found,
+        cause=UNSEEN,
+        next_step="add `decoder_heads=N`, with decoder_num_heads from the code that trained the model",
+        missing="decoder_heads",
+    )
 
 
 def _mask_ratio(evidence: Evidence, facts: Facts) -> Setting[float]:

@@ -15,14 +15,21 @@ from dinoport.tensor import Shape, TensorRef
 
 
 @dataclass(frozen=True)
+class Whole:
+    """What a class holds beside what features pass through: beginnings of `names` of tensors, and `words` for it."""
+
+    names: tuple[str, ...]
+    words: str
+
+
+@dataclass(frozen=True)
 class Relative:
     """One relative. `like` is the family whose names it has, `facts` are what no tensor shows.
 
     `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
     `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
     own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` says that
-    no file of its lacks a sign. `wholes` are classes that hold more than features pass through, with the beginnings of
-    the names of that.
+    no file of its lacks a sign. `wholes` are classes that hold more than features pass through.
     """
 
     family: Family
@@ -33,7 +40,7 @@ class Relative:
     why: str = ""
     remark: str = ""
     always_told: bool = False
-    wholes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    wholes: Mapping[str, Whole] = field(default_factory=dict)
     table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
     arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of, relatives
 from dinoport.codebases.clues import Clues, Signs
-from dinoport.codebases.codebase import Naming
+from dinoport.codebases.codebase import Facts, Naming
 from dinoport.codebases.relative import Relative
 from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
-from dinoport.shown.text import with_article
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,10 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     if guess is not None:
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
-    if naming.family != "dino" or unknown is None:
-        return Told(naming, remarks=tuple(_alike(naming)))
-    return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
+    if naming.family == "dino" and unknown is not None:
+        return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
+    rivals = "" if _is_trained(naming, clues) else _rivals(naming, clues)
+    return Told(naming, Setting("codebase", _title(naming), Origin.ASSUMED, rivals, doubted=True) if rivals else None)
 
 
 def is_untold(report: Mapping[str, Any]) -> bool:
@@ -84,15 +84,21 @@ def is_untold(report: Mapping[str, Any]) -> bool:
     return isinstance(model, dict) and unknown is not None and model.get("family") == str(unknown.code.FAMILY)
 
 
-def _alike(naming: Naming) -> Iterator[str]:
-    """A word on relatives that have the very names and shapes, and take pictures of another size."""
-    own: Preprocessing = naming.code.FAMILY.preprocessing
+def _is_trained(naming: Naming, clues: Clues) -> bool:
+    """Whether a file has what this codebase's training keeps beside a backbone: its relatives come without."""
+    beside: tuple[str, ...] = getattr(naming.code, "BESIDE", ())
+    return any(f".{sign}" in f".{name}" for name in clues.tensors for sign in beside)
+
+
+def _rivals(naming: Naming, clues: Clues) -> str:
+    """Relatives that have the very names and shapes, each with what is otherwise in it; empty where nothing is."""
+    told = []
     for each in relatives(naming.family):
-        other: Preprocessing = each.code.family.preprocessing
-        if other.resize != own.resize and not each.code.always_told:
-            size = f"{other.resize}×{other.resize}" if other.crop is None else f"{other.resize}"
-            title, option = with_article(each.code.family.title), f"{option_of('codebase')} {each.family}"
-            yield f"{title} may have these names and shapes too, and is evaluated at {size} pixels ({option})"
+        differ = [] if each.code.always_told else [*_unlike(naming, each.code, clues, heads=True)]
+        told += [f"{each.code.facts.models} ({', '.join(differ)})"] if differ else []
+    *others, last = told or [""]
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f"nothing tells it from {named}; {option_of('codebase')} decides" if named else ""
 
 
 FETCHED = "where it was fetched from"
@@ -128,17 +134,18 @@ def _title(naming: Naming) -> str:
 def _differences(clues: Clues, *, heads: bool = True) -> str:
     """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
+    own = naming_of("dino")
+    if own is None:
+        raise ValueError("no codebase is called dino")
     for naming in relatives("dino"):
-        for what in () if naming.code.always_told else _unlike_dino(naming.code, clues, heads=heads):
+        for what in () if naming.code.always_told else _unlike(own, naming.code, clues, heads=heads):
             differ.setdefault(what, []).append(naming.code.facts.models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
     return f"as DINO; otherwise {'; '.join(told)}; {option_of('codebase')} decides"
 
 
-def _unlike_dino(relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:
-    own = naming_of("dino")
-    if own is None:
-        raise ValueError("no codebase is called dino")
+def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:
+    """What moves outputs or pixels, and is otherwise in a relative of a family than in the family's `own` models."""
     width, _ = clues.size
     number = relative.facts.heads.get(clues.size, width // 64)
     if heads and number != width // 64:
@@ -148,8 +155,11 @@ def _unlike_dino(relative: Relative, clues: Clues, *, heads: bool) -> Iterator[s
     if (transform.mean, transform.std) != (usual.mean, usual.std):
         yield "pixel statistics"
     if (transform.resize, transform.crop, transform.resample) != (usual.resize, usual.crop, usual.resample):
-        yield "resize or filter"
-    if relative.facts.interpolation != own.code.FACTS.interpolation:
+        square = transform.crop is usual.crop is None and transform.resample == usual.resample
+        yield f"{transform.resize}×{transform.resize} pixels" if square else "resize or filter"
+    facts: Facts | None = getattr(own.code, "FACTS", None)
+    usual_rule = facts.interpolation if facts else None
+    if relative.facts.interpolation not in (None, usual_rule):
         yield "resampling of positions"
 
 

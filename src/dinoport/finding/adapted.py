@@ -9,6 +9,7 @@ from typing import Any
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
+from dinoport.codebases.peft.classifier import with_classifier
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.finding.models import Provenance, read_model
 from dinoport.formats.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ def read_adapted(
     """
     adapter = read_adapter(checkpoint.where, checkpoint.adapter or {}, checkpoint.tensors)
     model, provenance = read_model(base, request, None, claimed, weigh_heads=weigh_heads)
+    model, adapter = with_classifier(model, adapter)
     decoding, remarks = adapted(model.decoding, adapter, [model.decoding.rules, *_tables(model, adapter)])
     told = (f"the adapter's base is {base.where}", *remarks, *checkpoint.remarks)
     return replace(model, where=checkpoint.where, decoding=decoding, remarks=(*model.remarks, *told)), provenance

@@ -37,6 +37,7 @@ from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.codebases.relative import Whole
     from dinoport.codebases.timm.config import TimmConfig
 
 
@@ -112,13 +113,13 @@ def _model_in(
     tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
-    wholes: Mapping[str, tuple[str, ...]] = getattr(naming.code, "wholes", {})
-    whole = wholes.get(request.class_name or "", ())
+    wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
+    whole = wholes.get(request.class_name or "")
     drops = [
         rule
         for rule in family.drops
         if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
-        and not (whole and rule.source and rule.source.template.startswith(whole))
+        and not (whole and rule.source and rule.source.template.startswith(whole.names))
     ]
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
@@ -363,11 +364,11 @@ def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
     return [f"read through the names of {naming.codebase}", *kept]
 
 
-def _of_wholes(wholes: Mapping[str, tuple[str, ...]], decoding: Decoding, request: Request) -> Iterator[str]:
+def _of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
     """Which classes hold what features do not pass, where the file has that."""
-    for name, parts in wholes.items():
-        if request.to == "transformers" and any(each.startswith(parts) for each in decoding.beside):
-            yield f"{name} would hold the decoder too, and hides patches at random ({option_of('class_name')})"
+    for name, whole in wholes.items():
+        if request.to == "transformers" and any(each.startswith(whole.names) for each in decoding.beside):
+            yield f"{name} would hold {whole.words} ({option_of('class_name')})"
 
 
 def _of_branches(found: Found, key: str | None) -> list[str]:

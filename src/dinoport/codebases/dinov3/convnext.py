@@ -16,6 +16,9 @@ from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
 STAGES = 4
 
+BESIDE = ("dino_head.", "ibot_head.")
+"""What training keeps beside a backbone: relatives are published without."""
+
 FIXED = {"activation": "exact gelu", "resized features": "none"}
 """What `convnext.py` computes with, and no tensor shows. With a patch size it resizes its feature maps to a ViT's."""
 

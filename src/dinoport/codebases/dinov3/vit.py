@@ -50,6 +50,9 @@ EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` and `attention.py` compute with, and no tensor shows. Training runs RoPE in bfloat16."""
 
+BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
+"""What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""
+
 RELEASED_REGISTERS = 4
 """Of every released model. Upstream's default config trains without any, and with the other eps."""
 

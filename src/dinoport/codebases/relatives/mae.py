@@ -7,7 +7,7 @@ from dataclasses import replace
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import AVERAGED
-from dinoport.codebases.relative import Relative
+from dinoport.codebases.relative import Relative, Whole
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.interpolation import TO_SIZE
@@ -52,7 +52,12 @@ RELATIVE = Relative(
         classifiers=("head",),
     ),
     like="dino",
-    facts=Facts("MAE", heads={(1280, 32): 16, **WEB_SIZES}, interpolation=TO_SIZE),
+    facts=Facts(
+        "MAE",
+        heads={(1280, 32): 16, **WEB_SIZES},
+        decoder_heads={(512, 8): 16},  # of all three in `models_mae.py`, dec512d8b
+        interpolation=TO_SIZE,
+    ),
     signs=Signs(
         names=("decoder_blocks.", "decoder_embed.", "decoder_pred."),
         arguments=("mask_ratio", "norm_pix_loss", "global_pool"),
@@ -61,5 +66,7 @@ RELATIVE = Relative(
         files=("mae_pretrain_", "mae_finetuned_", "mae_visualize_", "webssl_mae"),
         guesses=guesses,
     ),
-    wholes={"ViTMAEForPreTraining": ("decoder_", "mask_token")},
+    wholes={
+        "ViTMAEForPreTraining": Whole(("decoder_", "mask_token"), "the decoder too, and hides patches at random"),
+    },
 )

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.forms import CLASSES
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.shown.text import python_text
 
 
 def auto_class(target: Target) -> str:
-    if target.model_type == "vit_mae":
-        return "AutoModelForPreTraining"
-    return "AutoModelForImageClassification" if target.classifies else "AutoModel"
+    return "AutoModelForImageClassification" if target.classifies else CLASSES[target.form].auto
 
 
 def result(target: Target) -> str:
     """A line of Python that takes what people want from a model's outputs."""
     if target.classifies:
         return "print(model.config.id2label[outputs.logits.argmax(-1).item()])"
-    return RESULTS.get(target.model_type, "features = outputs.last_hidden_state[:, 0]  # the CLS token")
-
-
-RESULTS = {
-    "resnet": "features = outputs.pooler_output.flatten(1)  # one vector a picture",
-    "ijepa": "features = outputs.last_hidden_state.mean(dim=1)  # the mean of all patches; there is no CLS token",
-    "beit": "features = outputs.pooler_output  # the mean of all patches, normed",
-    "vit_mae": "drawn = outputs.logits  # the pixels of every patch; outputs.mask says which were hidden",
-}
-"""What people want from a model whose CLS token is not what it was trained for, by model type."""
+    of_cls = "features = outputs.last_hidden_state[:, 0]  # the CLS token"
+    return CLASSES[target.form].results.get(target.model_type, of_cls)
 
 
 def example(target: Target, folder: str) -> list[str]:

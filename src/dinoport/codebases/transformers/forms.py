@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +12,7 @@ from dinoport.codebases.transformers.spelling import spelled
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
-from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
+from dinoport.networks.interpolation import BILINEAR_ANTIALIASED, TO_SIZE, TO_SIZE_ANTIALIASED, Interpolation
 from dinoport.networks.network import Features
 from dinoport.request import Request
 from dinoport.shown.text import with_article
@@ -25,9 +25,15 @@ class Form:
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
     `has_table` says that there is a table of positions, which Transformers resamples for other sizes. `family` is the
     one whose models are looked for in it, where another class computes the same for all. `hides_patches` says that the
-    class masks a part of each picture.
+    class masks a part of each picture. `auto` is the class of Transformers that finds it where it has no classifier,
+    `results` is a line of Python by model type: what people want from one whose CLS token is not what it was trained
+    for. `interpolation` is how it resamples a table.
     `module` is imported once a form is chosen. It has `target(model, request, labels)`, and `sketch(where, config)`,
-    which gives the name of the family that a folder came from and the table of its names.
+    which gives the name of the family that a folder came from and the table of its names. It may have
+    `arguments(config, images)`, what the class takes beside a picture; `outputs(result, backbone)`, under the names
+    that the networks use; `wishes(config)`, what a config says beside heads and eps; `BESIDE_FEATURES`, beginnings
+    of the fields that features do not depend on; `parameters_beside(sizes)`, how many numbers stand beside its blocks;
+    and `OWN_CLASSIFIER`, what an original calls the layer where nothing says it.
     """
 
     network: str
@@ -39,6 +45,14 @@ class Form:
     fits: Callable[[Any], bool] = lambda architecture: True
     family: str = ""
     hides_patches: bool = False
+    auto: str = "AutoModel"
+    results: Mapping[str, str] = field(default_factory=dict)
+    interpolation: Interpolation = TO_SIZE
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether it has a table of positions, which grows with the picture that the config is for."""
+        return self.has_table or self.hides_patches
 
     @property
     def code(self) -> Any:
@@ -91,6 +105,10 @@ FORMS: tuple[Form, ...] = (
         None,
         True,
         _has_other_tokens,
+        results={
+            "ijepa": "features = outputs.last_hidden_state.mean(dim=1)  # the mean of patches; there is no CLS token",
+            "beit": "features = outputs.pooler_output  # the mean of all patches, normed",
+        },
     ),
     Form(
         "vit",
@@ -105,7 +123,15 @@ FORMS: tuple[Form, ...] = (
         has_table=True,
         fits=_is_dinov2,
     ),
-    Form("vit", "tips", {"tipsv2_vision_model": "Tipsv2VisionModel"}, ("Tipsv2VisionModel",), None, True, _is_tips),
+    Form(
+        "vit",
+        "tips",
+        {"tipsv2_vision_model": "Tipsv2VisionModel"},
+        ("Tipsv2VisionModel",),
+        has_table=True,
+        fits=_is_tips,
+        interpolation=BILINEAR_ANTIALIASED,
+    ),
     Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain, "msn"),
     Form(
         "vit",
@@ -114,10 +140,21 @@ FORMS: tuple[Form, ...] = (
         ("ViTMAEForPreTraining",),
         fits=_is_whole_mae,
         hides_patches=True,
+        auto="AutoModelForPreTraining",
+        results={
+            "vit_mae": "drawn = outputs.logits  # the pixels of every patch; outputs.mask says which were hidden",
+        },
     ),
     Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
     Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
-    Form("resnet", "resnet", {"resnet": "ResNetModel"}, ("ResNetModel", "ResNetForImageClassification"), 32),
+    Form(
+        "resnet",
+        "resnet",
+        {"resnet": "ResNetModel"},
+        ("ResNetModel", "ResNetForImageClassification"),
+        32,
+        results={"resnet": "features = outputs.pooler_output.flatten(1)  # one vector a picture"},
+    ),
 )
 """The first that fits is taken, where none is asked for by its class."""
 
@@ -205,4 +242,4 @@ def own_interpolation(class_name: str) -> Interpolation | None:
     form = CLASSES.get(class_name)
     if form is None or not form.has_table:
         return None
-    return TO_SIZE_ANTIALIASED if class_name.startswith("Dinov2WithRegisters") else TO_SIZE
+    return TO_SIZE_ANTIALIASED if class_name.startswith("Dinov2WithRegisters") else form.interpolation

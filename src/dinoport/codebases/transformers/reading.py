@@ -10,6 +10,7 @@ from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.record import losses, record_of
 from dinoport.codebases.refusal import refusal
+from dinoport.codebases.relative import Whole
 from dinoport.codebases.strangers import refuse_kind, refuse_stranger
 from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
@@ -66,8 +67,8 @@ def read_folder(
     refuse_larger(where, config, tensors)
     told = _whose(where, config, tensors, usual, rules, published, codebase)
     code = told.naming.code
-    parts = getattr(code, "wholes", {}).get(name, ()) if features else ()
-    beyond = [rule for rule in rules if parts and rule.source and rule.source.template.startswith(parts)]
+    whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
+    beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(each.template, because=BEYOND) for rule in beyond for each in rule.targets if each]
     decoding = decode(tensors, [rule for rule in rules if rule not in beyond], drops)
     if decoding.problems:
@@ -151,12 +152,13 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     """
     pooler = bool(model.decoding.made)
     features = any(each.reason == BEYOND for each in model.decoding.aside)
+    beyond: tuple[str, ...] = getattr(CLASSES[class_name_of(config)].code, "BESIDE_FEATURES", ()) if features else ()
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
     apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
     findings = [
         finding
         for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)
-        if finding.effect == "outputs" and finding.field not in apart and not (features and _is_beyond(finding.field))
+        if finding.effect == "outputs" and finding.field not in apart and not finding.field.startswith(beyond)
     ]
     if findings:
         raise SettingError(
@@ -169,26 +171,17 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
         )
 
 
-def _is_beyond(field: str) -> bool:
-    """Whether a field of a whole MAE's config is of its decoder, or of what it hides."""
-    return field.startswith("decoder_") or field == "mask_ratio"
-
-
 def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
     """What config.json says, or the class where it leaves a field out."""
     fields = FIELDS[class_name]
-    heads, eps, theta, decoder_heads, mask_ratio, normed = (
+    code = CLASSES[class_name].code
+    heads, eps, theta = (
         config.get(name, fields[name].default if name in fields else None)
-        for name in (
-            *("num_attention_heads", "layer_norm_eps", "rope_theta"),
-            *("decoder_num_attention_heads", "mask_ratio", "norm_pix_loss"),
-        )
+        for name in ("num_attention_heads", "layer_norm_eps", "rope_theta")
     )
     return Wishes(
+        **(code.wishes(config) if hasattr(code, "wishes") else {}),
         num_heads=heads if type(heads) is int else None,
-        decoder_heads=decoder_heads if type(decoder_heads) is int and decoder_heads > 0 else None,
-        mask_ratio=mask_ratio if isinstance(mask_ratio, float) and 0 < mask_ratio < 1 else None,
-        normed_loss=normed if isinstance(normed, bool) else None,
         rope_theta=float(theta) if isinstance(theta, (int, float)) and 0 < theta < MAX_THETA else None,
         layer_norm_eps=float(eps) if isinstance(eps, (int, float)) and 0 < eps < 1 else None,
         said_by="config.json",
@@ -199,12 +192,11 @@ def _classifier(config: Mapping[str, object], name: str) -> str | None:
     """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
     if "ForImageClassification" not in name:
         return None
-    own, otherwise = (
-        record_of(config).get("classifier"),
-        {"vit": "head", "deit": "head", "beit": "head", "resnet": "fc"},
-    )
-    known = isinstance(own, str) and own in ("head", "fc", "linear", "linear_head")
-    return str(own) if known else otherwise.get(str(config.get("model_type")), "linear_head")
+    own = record_of(config).get("classifier")
+    if isinstance(own, str) and own in ("head", "fc", "linear", "linear_head"):
+        return own
+    usual: str = getattr(CLASSES[name].code, "OWN_CLASSIFIER", "linear_head")
+    return usual
 
 
 def _labels(config: Mapping[str, object]) -> dict[int, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dinoport.codebases.forming import input_size, prepared
 from dinoport.codebases.record import original_fields
@@ -60,6 +61,15 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder came from, and the table of its names."""
     return "dino_resnet", CLASSIFYING if class_name_of(config).endswith("ForImageClassification") else RULES
+
+
+OWN_CLASSIFIER = "fc"
+
+
+def outputs(result: Any, backbone: Any) -> dict[str, Any]:
+    """What it computes, under the names that the network uses."""
+    logits = {"logits": result.logits} if "logits" in result else {}
+    return {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1), **logits}
 
 
 CLASSIFYING = (*(rule.under("resnet.") for rule in RULES), copy("classifier.{p}", "classifier.1.{p}"))

@@ -17,11 +17,9 @@ from typing import Any
 
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.sweeping import both_precisions, widened
+from dinoport.codebases.transformers.forms import CLASSES
 from dinoport.networks.observing import EMBEDDING
 from dinoport.tensor import Array
-
-RESAMPLED_IF_ASKED = ("vit", "deit", "ijepa", "beit", "vit_msn")
-"""Models whose classes take another size than their own only where they are asked to resample positions."""
 
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
@@ -129,7 +127,8 @@ def quiet() -> Iterator[None]:
 
 def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     """The outputs of a Transformers model, under the names that the networks use, from one forward pass."""
-    arguments = _arguments(model, images)
+    code = CLASSES[type(model).__name__].code
+    arguments = code.arguments(model.config, images) if hasattr(code, "arguments") else {}
     seen: list[Any] = []
     hook = model.base_model.register_forward_hook(of_this_thread(lambda module, inputs, output: seen.append(output)))
     try:
@@ -137,26 +136,13 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     finally:
         hook.remove()
     backbone = seen[0] if "logits" in result else result
-    if model.config.model_type == "vit_mae":
-        return {"tokens": backbone.last_hidden_state, "drawn": result.logits}
-    if model.config.model_type == "resnet":
-        outputs = {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1)}
-    else:
-        outputs = {"tokens": backbone.last_hidden_state}
-        if getattr(backbone, "pooler_output", None) is not None:  # MSN's class has none
-            outputs["pooled"] = backbone.pooler_output
+    if hasattr(code, "outputs"):
+        found: dict[str, Any] = code.outputs(result, backbone)
+        return found
+    outputs = {"tokens": backbone.last_hidden_state}
+    if getattr(backbone, "pooler_output", None) is not None:  # MSN's class has none
+        outputs["pooled"] = backbone.pooler_output
     return outputs | ({"logits": result.logits} if "logits" in result else {})
-
-
-def _arguments(model: Any, images: Any) -> dict[str, Any]:
-    """What a class takes beside a picture: an MAE, which patches it is to see."""
-    kind = model.config.model_type
-    if kind != "vit_mae":
-        return {"interpolate_pos_encoding": True} if kind in RESAMPLED_IF_ASKED else {}
-    from dinoport.networks.vit.masking import noise
-
-    side = model.config.image_size // model.config.patch_size
-    return {"noise": images.new_tensor(noise(side * side)).expand(len(images), -1)}
 
 
 @contextmanager

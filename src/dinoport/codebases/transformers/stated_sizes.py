@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import ceil, isfinite, prod
 
 from dinoport.codebases.transformers.class_fields import FIELDS, KINDS
-from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.tensor import TensorRef
 
@@ -19,20 +19,8 @@ SMALL_MODEL = 1 << 20
 
 SIZES = ("count", "counts", "size", "tokens", "ratio")
 
-LAYERS = ("num_hidden_layers", "decoder_num_hidden_layers", "depths")
-
-WITH_TABLE = (
-    "vit",
-    "deit",
-    "ijepa",
-    "beit",
-    "vit_msn",
-    "vit_mae",
-    "dinov2",
-    "dinov2_with_registers",
-    "tipsv2_vision_model",
-)
-"""Models whose table of positions grows with the picture."""
+LAYERS = ("_hidden_layers", "depths")
+"""Ends of the names of fields that count layers."""
 
 FREE = ("encoder_stride",)
 """A size that takes no memory."""
@@ -65,11 +53,11 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
         if value is None and (name not in fields or fields[name].default is None):
             continue
         unfit = name in fields and not KINDS[fields[name].kind](value)
-        large = not unfit and _is_large(name, value, config, limit, len(tensors))
+        large = not unfit and _is_large(class_name, name, value, config, limit, len(tensors))
         sound = sound and not unfit and not large
         if unfit:
             yield f"{name} = {_short(value)}, which is not a size"
-        elif large and name in LAYERS:
+        elif large and name.endswith(LAYERS):
             yield f"{name} = {_short(value)}, with {len(tensors)} tensors"
         elif large:
             yield f"{name} = {_short(value)}, where no tensor is larger than {largest}"
@@ -79,12 +67,13 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
             yield f"{stated} parameters by its sizes, where the weights hold {held}"
 
 
-def _is_large(name: str, value: object, config: Mapping[str, object], limit: int, tensors: int) -> bool:
-    if name in LAYERS:
+def _is_large(
+    class_name: str, name: str, value: object, config: Mapping[str, object], limit: int, tensors: int
+) -> bool:
+    if name.endswith(LAYERS):
         return sum(_integers(value)) > tensors
     if name == "image_size":  # only a table of positions grows with it
-        has_table = config.get("model_type") in WITH_TABLE
-        return has_table and _positions(value, config.get("patch_size", 16)) > limit
+        return CLASSES[class_name].has_positions and _positions(value, config.get("patch_size", 16)) > limit
     return name not in FREE and max(_integers(value), default=0) > limit
 
 
@@ -119,10 +108,9 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
     table = 0 if class_name.startswith("DINOv3") else _positions(sizes["image_size"], sizes["patch_size"])
     tokens = table + count.get("num_register_tokens", 0) + patch * count["num_channels"]
     pooler = max(_integers(config.get("pooler_output_size")), default=0) if class_name == "ViTModel" else 0
-    inner = count.get("decoder_hidden_size", 0)
-    decoder = 4 * inner * inner + 2 * inner * count.get("decoder_intermediate_size", 0)
-    decoder *= count.get("decoder_num_hidden_layers", 0)
-    return count["num_hidden_layers"] * layer + decoder + width * (tokens + classifier + pooler)
+    code = CLASSES[class_name].code
+    beside: int = code.parameters_beside(count) if hasattr(code, "parameters_beside") else 0
+    return count["num_hidden_layers"] * layer + beside + width * (tokens + classifier + pooler)
 
 
 def _integers(value: object) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
 from dinoport.codebases.record import original_fields
@@ -174,6 +175,14 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
     if class_name_of(config) == kind.classifying:
         return usual, classifying(kind, backbone)
     return usual, (*backbone, *(pooler_rules(size_of(where, config, "hidden_size")) if kind.poolers else ()))
+
+
+OWN_CLASSIFIER = "head"
+
+
+def arguments(config: object, images: object) -> dict[str, Any]:
+    """It takes another size than its own only where it is asked to resample positions."""
+    return {"interpolate_pos_encoding": True}
 
 
 def classifying(kind: Kind, backbone: Iterable[Rule]) -> tuple[Rule, ...]:

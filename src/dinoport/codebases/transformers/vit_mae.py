@@ -14,6 +14,7 @@ from dinoport.codebases.forming import prepared
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers import vit as of_vit
+from dinoport.codebases.transformers.class_fields import FIELDS
 from dinoport.errors import SettingError
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
@@ -93,6 +94,40 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         channels=vit.channels,
         remarks=(f"{CLASS} hides {decoder.mask_ratio:.0%} of the patches at random; for features take ViTModel",),
     )
+
+
+BESIDE_FEATURES = ("decoder_", "mask_ratio")
+"""Fields of the decoder, and of what is hidden from it."""
+
+
+def wishes(config: Mapping[str, object]) -> dict[str, Any]:
+    """What a config says of the decoder and of its training, or the class where it leaves a field out."""
+    names = ("decoder_num_attention_heads", "mask_ratio", "norm_pix_loss")
+    heads, ratio, normed = (config.get(name, FIELDS[CLASS][name].default) for name in names)
+    return {
+        "decoder_heads": heads if type(heads) is int and heads > 0 else None,
+        "mask_ratio": ratio if isinstance(ratio, float) and 0 < ratio < 1 else None,
+        "normed_loss": normed if isinstance(normed, bool) else None,
+    }
+
+
+def parameters_beside(sizes: Mapping[str, int]) -> int:
+    """Of the decoder's blocks: never more than the class makes."""
+    width, hidden = sizes["decoder_hidden_size"], sizes["decoder_intermediate_size"]
+    return sizes["decoder_num_hidden_layers"] * (4 * width * width + 2 * width * hidden)
+
+
+def arguments(config: Any, images: Any) -> dict[str, Any]:
+    """Which patches it is to see: the same ones as the network's own forward pass."""
+    from dinoport.networks.vit.masking import noise
+
+    side = config.image_size // config.patch_size
+    return {"noise": images.new_tensor(noise(side * side)).expand(len(images), -1)}
+
+
+def outputs(result: Any, backbone: Any) -> dict[str, Any]:
+    """What it computes, under the names that the network uses."""
+    return {"tokens": backbone.last_hidden_state, "drawn": result.logits}
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:

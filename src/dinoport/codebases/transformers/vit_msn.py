@@ -15,6 +15,9 @@ from dinoport.request import Request
 KIND = of_vit.Kind("vit_msn", "ViTMSNModel", "", (*of_vit.RULES, *of_vit.ATTENTION))
 
 
+arguments = of_vit.arguments
+
+
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """Raises SettingError for a classifier, which has another class."""
     if model.architecture.classifier is not None:

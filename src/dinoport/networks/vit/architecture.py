@@ -80,6 +80,11 @@ class ViT:
     positions: ClassVar[str] = POSITIONS
 
     @property
+    def takes_one_size(self) -> bool:
+        """Whether a picture of another size has no place: a decoder's table is for one."""
+        return self.decoder is not None
+
+    @property
     def grid(self) -> int:
         """Patches along one side of the stored position table."""
         return self.image_size // self.patch_size
