@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.api import convert
-from dinoport.proofs.outputs import GATE
+from dinoport.proofs.verdict import GATE
 from tests.families.cases import BY_NAME
 from tests.families.record import load_case, outputs
 

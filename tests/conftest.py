@@ -19,14 +19,17 @@ for name, heard in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_D
         signal.signal(number, heard)
 
 
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Put back what the program takes over: at its end it is deaf, and later processes would inherit that."""
-    from dinoport.cli.session import SIGNALS
+HANDLERS = {
+    number: signal.getsignal(number)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if (number := getattr(signal, name, None)) is not None
+}
 
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in handlers.items():
+
+@pytest.fixture(autouse=True)
+def signals() -> None:
+    """Hear signals, whatever ran before, even a module's fixture: the program ends deaf, and so are its children."""
+    for number, handler in HANDLERS.items():
         signal.signal(number, handler)
 
 

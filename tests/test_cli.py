@@ -223,12 +223,12 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("convert", "x", "y", "--report", "nowhere/r.json"), "error: --report nowhere/r.json lies in a folder that"),
         (
             ("convert", "x", "y", "--report", "r.pdf"),
-            "error: --report r.pdf says by its ending no kind of report\n"
+            "error: --report r.pdf does not end like a report\n"
             "  expected: a name that ends in .json or in .html\n  try: --report report.json\n",
         ),
         (
             ("convert", "x", "y", "--report", "-"),
-            "error: --report - says by its ending no kind of report\n"
+            "error: --report - does not end like a report\n"
             "  expected: a name that ends in .json or in .html\n  try: --json prints the report on stdout\n",
         ),
         (("convert", "x", "y", "--report", "."), "error: --report . is a folder"),

@@ -89,7 +89,7 @@ def test_an_output_that_cannot_be_written_is_one_message(tmp_path, arguments: tu
     assert (done.returncode, done.stderr) == (
         1,
         "error: the output cannot be written: no space left on device\n"
-        "  where: stdout\n  try: lead the output elsewhere\n",
+        "  where: stdout\n  try: send the output elsewhere\n",
     )
 
 

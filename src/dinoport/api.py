@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from dinoport.errors import DinoportError, MissingPackageError, UsageError
-from dinoport.files.address import local_folder, refuse_empty, typed
+from dinoport.errors import MissingPackageError, UsageError
+from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import DRAWING, Progress, silent
 from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import PROOF, missing, runnable
+from dinoport.work.arguments import Source, asked_for, check_for_outputs, given, refuse_missing, require_packages
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from dinoport.work.fleet import Executor, Told
     from dinoport.work.load import Loaded
 
-
-class Module(Protocol):
-    """A `torch.nn.Module`, or whatever gives its tensors by name as one does."""
-
-    def state_dict(self) -> Any: ...
-
-
-Source: TypeAlias = str | Path | Mapping[str, Any] | Module
-"""A path, a published name, an address; or a state dict or a module in memory, of which nothing is pickled."""
 
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
@@ -54,49 +46,19 @@ def inspect(
     `heads` reads the number of attention heads from the weights, which takes seconds where the model is large. Raises
     CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
     """
-    request, _ = _asked_for(request, None, asked)
-    from dinoport.finding.listing import parts_of
-    from dinoport.finding.models import unwrapped
-    from dinoport.finding.sources import locate
-    from dinoport.report.inspection import Inspection, branch_of
-    from dinoport.work.conversion import prepare_opened
-    from dinoport.work.reporting import planned_report
-    from dinoport.work.taking import with_commands
+    request, _ = asked_for(request, None, asked)
+    from dinoport.work.inspect import inspect_place
 
-    planned, refusal = None, None
-    located = locate(_given(source), on_progress, look=True, head=request.head)
-    with located.open(on_progress) as checkpoint:
-        states = unwrapped(checkpoint)
-        parts, own, chosen = parts_of(checkpoint), request, None
-        if checkpoint.config is not None:
-            request = replace(request, to="original")
-        try:
-            opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
-            with opened as conversion:
-                planned = planned_report(conversion)
-                chosen = conversion.provenance.prefix if request is own else None
-        except UsageError:
-            raise
-        except DinoportError as error:
-            refusal = str(error)
-        return Inspection(
-            where=checkpoint.where,
-            format=checkpoint.format,
-            size_bytes=checkpoint.size_bytes,
-            parts=with_commands(parts, located, checkpoint, own, chosen),
-            branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
-            plan=planned,
-            refusal=refusal,
-        )
+    return inspect_place(given(source), request, on_progress, heads=heads)
 
 
 def plan(source: Source, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
-    request, _ = _asked_for(request, None, asked)
+    request, _ = asked_for(request, None, asked)
     from dinoport.work.conversion import prepare
     from dinoport.work.reporting import planned_report
 
-    with prepare(_given(source), request, on_progress, look=True) as conversion:
+    with prepare(given(source), request, on_progress, look=True) as conversion:
         return planned_report(conversion)
 
 
@@ -121,14 +83,14 @@ def convert(
     where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
     existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
     """
-    request, checks = _asked_for(request, checks, asked)
-    source = _given(source)
+    request, checks = asked_for(request, checks, asked)
+    source = given(source)
     from dinoport.work.convert import convert_place
 
     refuse_empty("SOURCE", source)
     target = local_folder(target)
-    _require_packages(checks.level)
-    _check_for_outputs(checks, request.to)
+    require_packages(checks.level)
+    check_for_outputs(checks, request.to)
     return convert_place(
         source, target, request, checks, on_progress, force=force, merge=merge, keep_unproven=keep_unproven
     )
@@ -179,8 +141,8 @@ def verify(
     level = asked.get("level", checks.level if checks else "full")
     if level not in ("full", "exact"):
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
-    request, checks = _asked_for(request, checks, asked)
-    source = _given(source)
+    request, checks = asked_for(request, checks, asked)
+    source = given(source)
     if folder is None:
         from dinoport.work.standing import standing_of
 
@@ -194,8 +156,8 @@ def verify(
         return standing_of(source, on_progress)
     remote = is_at_hub(folder)
     folder = folder if remote else local_folder(folder)
-    _require_packages(checks.level)
-    _check_for_outputs(checks)
+    require_packages(checks.level)
+    check_for_outputs(checks)
     if remote:
         from dinoport.work.hub_folder import verify_at_hub
 
@@ -259,7 +221,7 @@ def fleet(
     from dinoport.work.fleet import run_fleet, silent_fleet
     from dinoport.work.fleets.jobs import jobs_of, shard_of
 
-    request, checks = _asked_for(request, Checks(level=level), asked)
+    request, checks = asked_for(request, Checks(level=level), asked)
     for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
         if value is not None:
             check_fits(name, value)
@@ -271,7 +233,7 @@ def fleet(
         )
     planned = shard_of(jobs_of(jobs, request, checks.level), shard)
     if executor is None and any(job.level == "full" for job in planned):
-        _require_packages("full")
+        require_packages("full")
     return run_fleet(
         local_folder(out),
         planned,
@@ -300,7 +262,7 @@ def demo(
 
     if checks is None and missing(*PROOF):
         asked = {"level": "exact", **asked}
-    request, checks = _asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
+    request, checks = asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
     checks = replace(checks, all_sizes=checks.level == "full")
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
         return convert(path, folder, request, checks, force=force, on_progress=on_progress)
@@ -323,23 +285,15 @@ def load(
     of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`. Raises what `convert`
     raises, and NotProvenError where a folder of the cache was changed.
     """
-    request, checks = _asked_for(request, checks or Checks(level="exact"), asked)
-    from dinoport.work.convert import not_proven
+    request, checks = asked_for(request, checks or Checks(level="exact"), asked)
     from dinoport.work.load import loaded
 
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
-    _refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
+    refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
 
-    def prove_again(folder: Path) -> None:
-        report = verify(source, folder, request, Checks(level="exact"), on_progress=on_progress)
-        if report.verdict.failed:
-            raise not_proven(source, folder, report, kept=True)
-
-    def into(folder: Path) -> object:
-        return convert(source, folder, request, checks, on_progress=on_progress)
-
-    return loaded(source, request, checks.level, on_progress, into, prove_again if recheck else None)
+    check_for_outputs(checks)
+    return loaded(given(source), request, checks, on_progress, recheck=recheck)
 
 
 def visualize(
@@ -375,66 +329,3 @@ def visualize(
     seen = see(local_folder(folder), picture, size, on_progress=on_progress)
     on_progress(DRAWING, 0, 0)
     return draw(seen, Path(out), mass)
-
-
-OLD_NAMES = {"for_page": "pictures"}
-"""What 0.1 called a field."""
-
-
-def _asked_for(request: Request | None, checks: Checks | None, asked: dict[str, Any]) -> tuple[Request, Checks]:
-    """Both objects, with the fields that were given by name in their place. Raises TypeError for an unknown name."""
-    for old, new in OLD_NAMES.items():
-        if old in asked:
-            import warnings
-
-            warnings.warn(f"{old} is now called {new}", DeprecationWarning, stacklevel=3)
-            asked[new] = asked.pop(old)
-    of_request, of_checks = ({field.name for field in fields(cls)} for cls in (Request, Checks))
-    if unknown := asked.keys() - of_request - of_checks:
-        raise TypeError(f"unknown argument {min(unknown)!r}; the fields of Request and Checks are known")
-    return (
-        replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
-        replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
-    )
-
-
-def _given(source: Source) -> str | Path:
-    """A source as the rest knows it: an object in memory bears its words, and is asked for its tensors once."""
-    if isinstance(source, str):
-        return source if type(source) is not str else typed(source)
-    if isinstance(source, Path):
-        return source
-    from dinoport.formats.live import Live
-
-    return Live.of(source)
-
-
-def _check_for_outputs(checks: Checks, to: str = "transformers") -> None:
-    """Before anything is written: a picture and code that can be opened, and a proof that looks at them."""
-    if checks.reference is not None:
-        from dinoport.proofs.genuine import check_reference
-
-        check_reference(checks.reference, checks.level, to)
-    option = "`image`" if checks.image else "`all_sizes`"
-    if (checks.image or checks.all_sizes) and checks.level != "full":
-        raise UsageError(
-            f"{option} is for the outputs, which `level={checks.level!r}` leaves out",
-            next_step=f"leave `level` out, or {option}",
-        )
-    if checks.image is None:
-        return
-    from dinoport.proofs.picture import load_picture
-
-    load_picture(checks.image, "give another `image`, or leave it out for a synthetic picture")
-
-
-def _require_packages(level: str) -> None:
-    """Before anything is written: a full proof needs torch, Transformers and Pillow."""
-    if level == "full":
-        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
-        _refuse_missing("the full proof needs", go)
-
-
-def _refuse_missing(what: str, next_step: str) -> None:
-    if absent := missing(*PROOF):
-        raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=next_step)

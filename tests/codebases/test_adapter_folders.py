@@ -215,6 +215,77 @@ def test_a_base_goes_with_an_adapter_alone(tmp_path) -> None:
     assert str(caught.value).startswith("`base` goes with an adapter of PEFT's: a folder with adapter_config.json")
 
 
+CLASSES = 3
+
+
+def with_a_classifier(folder: Path, prefix: str, columns: int) -> tuple[Path, dict[str, torch.Tensor]]:
+    """An adapter that was trained for classes over a base that has none."""
+    source = adapter(folder)
+    own = torch.load(source / "adapter_model.bin")
+    layer = {"weight": torch.linspace(-1, 1, CLASSES * columns).reshape(CLASSES, columns), "bias": torch.arange(1.0, 4)}
+    begin = "base_model.model."
+    named = {f"{begin}{prefix}{name.removeprefix(begin)}": each for name, each in own.items()}
+    torch.save(
+        named | {f"{begin}classifier.{leaf}": each for leaf, each in layer.items()}, source / "adapter_model.bin"
+    )
+    return source, layer
+
+
+def test_a_classifier_that_was_trained_beside_it_goes_along_where_a_class_has_it(tmp_path) -> None:
+    source, layer = with_a_classifier(tmp_path, "dinov2.", 128)
+    torch.save(merged(ALPHA / RANK), tmp_path / "merged.pth")
+    torch.save(layer, tmp_path / "head.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1, head=tmp_path / "head.pth")
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert report.class_name == "Dinov2ForImageClassification"
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert "the classifier was trained beside the adapter, as that of Dinov2ForImageClassification" in report.remarks
+    assert report.accounting.counts["recomputed"] == 2
+    assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
+
+
+def test_a_base_whose_config_computes_another_model_is_refused(tmp_path) -> None:
+    source = adapter(tmp_path)
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    (tmp_path / "base/config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    with pytest.raises(DinoportError, match=r"base says in its config\.json what a DINOv2 ViT does not compute"):
+        convert(source, tmp_path / "out", level="exact")
+
+
+def test_a_pooler_of_the_base_stays_aside_where_a_classifier_was_trained(tmp_path) -> None:
+    own = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    torch.save(own, tmp_path / "base.pth")
+    convert(tmp_path / "base.pth", tmp_path / "base", level="none", num_heads=1)
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    (tmp_path / "base/config.json").write_text(json.dumps({**config, "pooler_act": "tanh"}))
+    up, down = halves(0)
+    begin = "base_model.model."
+    tensors = {
+        f"{begin}vit.layers.0.attention.v_proj.lora_{each}.weight": half for each, half in (("A", down), ("B", up))
+    }
+    tensors |= {f"{begin}classifier.weight": torch.ones(CLASSES, 64), f"{begin}classifier.bias": torch.ones(CLASSES)}
+    (tmp_path / "adapter").mkdir()
+    torch.save(tensors, tmp_path / "adapter" / "adapter_model.bin")
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(CONFIG))
+    report = convert(tmp_path / "adapter", tmp_path / "out", level="exact")
+    assert report.class_name == "ViTForImageClassification"
+    assert [line.reason for line in report.accounting.dropped] == ["ViTForImageClassification has no pooler"]
+
+
+@pytest.mark.parametrize(("prefix", "columns"), [("net.", 128), ("dinov2.", 64), ("vit.", 128)])
+def test_a_classifier_of_which_it_is_not_known_what_it_looks_at_stays_aside(
+    prefix: str, columns: int, tmp_path
+) -> None:
+    source, _ = with_a_classifier(tmp_path, prefix, columns)
+    torch.save(merged(ALPHA / RANK), tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(source, tmp_path / "theirs", level="exact")
+    assert report.class_name == "Dinov2Model"
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    [dropped] = [line for line in report.accounting.dropped if "classifier.weight" in line.names]
+    assert dropped.reason == "trained whole beside the adapter; what it looks at is not known"
+
+
 def test_an_adapter_of_another_model_is_refused(tmp_path) -> None:
     strange = {"base_model.model.text.layers.0.q.lora_A.weight": torch.ones(2, 4)}
     strange["base_model.model.text.layers.0.q.lora_B.weight"] = torch.ones(4, 2)

@@ -91,7 +91,7 @@ def test_the_scale_is_asked_for(tmp_path) -> None:
         "  where: base_model.model.blocks.0.attn.qkv, base_model.model.blocks.1.mlp.fc1\n"
         "  expected: `lora_alpha`: what is added is lora_alpha / r times the product of both matrices\n"
         "  found: r = 2\n"
-        "  likely cause: a state dict of PEFT's; lora_alpha stands in adapter_config.json and in the code alone\n"
+        "  likely cause: a state dict of PEFT's; only adapter_config.json and the code hold lora_alpha\n"
         "  try: add `lora_alpha=N`; for rank-stabilised adapters (use_rslora) give N times the root of r"
     )
 

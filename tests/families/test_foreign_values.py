@@ -66,7 +66,7 @@ def test_the_refusal_names_field_and_both_values(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as refused:
         convert(tmp_path / "there", tmp_path / "back", to="original")
     assert str(refused.value) == (
-        f"{tmp_path / 'there'} says in its config.json what a ViT (codebase not known) does not compute\n"
+        f"the config.json of {tmp_path / 'there'} asks for what a ViT (codebase not known) does not compute\n"
         "  where: config.json\n"
         "  expected: hidden_act = 'gelu'\n"
         "  found: hidden_act = 'relu'\n"

@@ -102,7 +102,7 @@ def test_periods_that_follow_from_no_base() -> None:
     periods = np.linspace(0.5, 90, 16, dtype=np.float32)
     assert refusal({**OWN, "rope_embed.periods": periods}, {}) == "\n".join(
         [
-            "the rotary periods of weights.pth follow from no base, and Transformers knows bases only",
+            "no base gives the rotary periods of weights.pth, and Transformers stores a base alone",
             "  where: rope_embed.periods",
             "  expected: base ** (2k / (head dimension / 2)) for one base",
             "  found: 0.5, 6.467, 12.43, 18.4 …",

@@ -70,7 +70,7 @@ def test_a_model_that_was_cast_to_float16_is_refused_and_told_so() -> None:
     with pytest.raises(UnknownModelError) as error:
         base_read((100.0 ** (np.arange(16) / 16)).astype(np.float16), None)
     assert str(error.value) == (
-        "the rotary periods of weights.pth follow from no base, and Transformers knows bases only\n"
+        "no base gives the rotary periods of weights.pth, and Transformers stores a base alone\n"
         "  where: rope_embed.periods\n"
         "  expected: base ** (2k / (head dimension / 2)) for one base\n"
         "  found: 1, 1.334, 1.778, 2.371 …\n"
@@ -82,6 +82,6 @@ def test_a_model_that_was_cast_to_float16_is_refused_and_told_so() -> None:
 def test_a_model_without_a_base_is_refused() -> None:
     with pytest.raises(UnknownModelError) as error:
         base_read(np.geomspace(0.5, 90, 16).astype(np.float32), None)
-    assert "follow from no base, and Transformers knows bases only" in str(error.value)
+    assert "and Transformers stores a base alone" in str(error.value)
     assert "  found: 0.5, 0.7068, 0.9992, 1.413 …" in str(error.value)
     assert "outputs would be off (by about 0.8 in the model that was measured)" in str(error.value)

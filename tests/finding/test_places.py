@@ -60,6 +60,8 @@ def test_it_is_found_below_any_prefix(name: str, seed: int, tmp_path) -> None:
     [
         ("teacher_backbone.vit.", "student_backbone.vit."),
         ("ema.net.vit.", "online.net.vit."),
+        ("net_ema.vit.", "net.vit."),
+        ("swa.net.vit.", "live.net.vit."),
         ("encoder.vit.", "student.encoder.vit."),
         ("encoder.vit.", "momentum_encoder.vit."),
     ],
@@ -87,6 +89,13 @@ def test_two_without_a_convention_are_asked_for(tmp_path) -> None:
         "  try: add `prefix='left.vit.'`"
     )
     convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="right.vit.")
+
+
+def test_a_word_that_others_have_in_them_is_no_role(tmp_path) -> None:
+    parts = {**state("vit", "semantic.vit."), **state("vit", "instance.vit.", shift=1.0)}
+    torch.save(parts, tmp_path / "two.ckpt")
+    with pytest.raises(SettingError, match="holds several models"):
+        convert(tmp_path / "two.ckpt", tmp_path / "out", level="exact", num_heads=1)
 
 
 def test_copies_of_one_storage_are_one(tmp_path) -> None:

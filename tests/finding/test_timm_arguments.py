@@ -40,7 +40,7 @@ def test_an_argument_that_no_tensor_shows_is_refused_by_name(tmp_path: Path, arg
     with pytest.raises(SettingError) as caught:
         converted(tmp_path, **arguments)
     assert str(caught.value) == (
-        f"{tmp_path / 'timm'} says in its config.json what is not known here of a timm model\n"
+        f"the config.json of {tmp_path / 'timm'} says of a timm model what is not known here\n"
         "  where: config.json: model_args\n"
         "  expected: sizes that the tensors show\n"
         f"  found: {name} = {value!r}\n"
@@ -119,7 +119,7 @@ def test_a_config_that_the_tensors_contradict_is_another_model_s(
     with pytest.raises(SettingError) as caught:
         converted(tmp_path, num_heads=2, **{name: other})
     assert str(caught.value) == (
-        f"{tmp_path / 'timm'} has a config.json of another model than its tensors are\n"
+        f"the config.json of {tmp_path / 'timm'} describes another model than the tensors\n"
         "  where: config.json: model_args\n"
         f"  expected: {name} = {own}\n"
         f"  found: {name} = {other}\n"

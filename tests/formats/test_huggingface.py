@@ -168,7 +168,7 @@ def test_more_shards_than_any_model_has(folder, monkeypatch):
     [
         (b"", "text that is not JSON at character 0: Expecting value"),
         (b"[]", "a list where an object was expected"),
-        (b'{"a": NaN}', "NaN, which JSON has not"),
+        (b'{"a": NaN}', "NaN, which JSON does not have"),
         (b'{"a": 1, "a": 2}', "two values of the name 'a'"),
         (b"\xff", "bytes that are not UTF-8 at byte 0"),
         (b'{"a":' * 100_000, "values that nest too deep"),

@@ -168,9 +168,9 @@ def test_a_function_of_torch_that_is_called(tmp_path, form, function):
     call = (name(function), b"h\xc8", b"\x85", b"R", b"0")
     remembered = changed(file, first, (*first, b"q\xc8", *call))
     assert outcome(tmp_path, remembered.bytes()) == (
-        f"file.pth has {function} called while it is loaded\n"
+        f"file.pth calls {function} while it is loaded\n"
         "  expected: tensors, numbers, text and objects of classes\n"
-        "  found: a function of torch, of which it is not known here what it does to the tensors\n"
+        "  found: a function of torch whose effect on the tensors is not known here\n"
         "  likely cause: a file that was made to mislead, or that another program than torch.save wrote\n"
         "  try: load it where you trust it, and save the state dict alone with torch.save"
     )

@@ -14,7 +14,7 @@ from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.networks.resnet.architecture import ResNet
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.outputs import GATE
+from dinoport.proofs.verdict import GATE
 from tests import goldens
 from tests.models import dinov2
 from tests.proofs.planting import Mistake, Original, halves_swapped, rolled, swapped

@@ -27,9 +27,12 @@ from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.proofs import exact, outputs
+from dinoport.proofs.comparison import Comparison
+from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.outputs import GATE, Comparison, OutputsProof
+from dinoport.proofs.outputs import OutputsProof
 from dinoport.proofs.prove import Case, Side
+from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.request import Request
 from dinoport.tensor import Array, ArrayValues, TensorRef
@@ -208,10 +211,10 @@ def swap_all(original: Original, folder: Path) -> Iterator[tuple[str, str, float
             if arrays[one].shape != arrays[other].shape:
                 continue
             exchange(parameters[one], parameters[other])
-            moved = outputs.largest(outputs.compare(ours, outputs_of(model, images))).relative
+            moved = largest(compare(ours, outputs_of(model, images))).relative
             exchange(parameters[one], parameters[other])
             yield one, other, moved
-        assert outputs.largest(outputs.compare(ours, outputs_of(model, images))).relative < GATE
+        assert largest(compare(ours, outputs_of(model, images))).relative < GATE
 
 
 def parts_by_name(model: Any, arrays: Arrays) -> dict[str, list[Any]]:

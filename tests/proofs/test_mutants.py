@@ -13,8 +13,7 @@ from dinoport.cli import commands as cli
 from dinoport.codebases.transformers import vit
 from dinoport.errors import NotProvenError
 from dinoport.mapping.rule import Rule
-from dinoport.proofs.outputs import GATE
-from dinoport.proofs.verdict import Proofs, Word, judge
+from dinoport.proofs.verdict import GATE, Proofs, Word, judge
 from tests import tiny
 from tests.fixtures.mapping.cases import CASES
 

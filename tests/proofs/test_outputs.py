@@ -11,8 +11,10 @@ import pytest
 from dinoport.api import convert
 from dinoport.codebases.running import Pass
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.outputs import GATE, Difference, compare_blocks, noise_input
-from dinoport.proofs.verdict import Word
+from dinoport.proofs.comparison import noise_input
+from dinoport.proofs.dependence import compare_blocks
+from dinoport.proofs.difference import Difference
+from dinoport.proofs.verdict import GATE, Word
 from dinoport.request import Request
 from tests import formula
 from tests.models import classifying, renamed

@@ -13,8 +13,9 @@ import pytest
 from dinoport.codebases.transformers.running import LoadingProof
 from dinoport.model import Origin, Setting
 from dinoport.networks.rotary_vit.rotation import RotationProof
+from dinoport.proofs.difference import Difference
 from dinoport.proofs.exact import ExactProof
-from dinoport.proofs.outputs import Difference, OutputsProof
+from dinoport.proofs.outputs import OutputsProof
 from dinoport.proofs.pixels import PixelsProof, Status
 from dinoport.proofs.verdict import Proofs, Word, judge
 from dinoport.report.text import folded, headline

@@ -178,7 +178,7 @@ def test_each_other_refusal_has_a_cause_and_a_step_that_helps(hub: Hub, proven: 
     hub.faults.append(Fault("POST .*/commit/", status=status, times=-1))
     done = run("publish", proven, "owner/model")
     assert done.code == 1
-    assert done.err.startswith(f"error: the Hub does not do what owner/model needs\n  found: HTTP status {status}: ")
+    assert done.err.startswith(f"error: the Hub refuses what owner/model needs\n  found: HTTP status {status}: ")
     assert "\n  likely cause: " in done.err
     assert f"\n  try: {NEXT[status]}" in done.err
     assert ("run the same command again" in done.err) == (status >= 500)

@@ -301,7 +301,7 @@ REFUSALS = {
     401: "the Hub does not take the token for owner/model",
     403: "the token may not write to owner/model",
     429: "the Hub takes no more requests for owner/model now",
-    503: "the Hub does not do what owner/model needs",
+    503: "the Hub refuses what owner/model needs",
 }
 
 

@@ -19,7 +19,7 @@ from dinoport.errors import MissingPackageError
 from dinoport.pictures import images
 from dinoport.pictures.images import brightest, heat
 from dinoport.proofs.diagnosis.diagnosis import Diagnosis
-from dinoport.proofs.outputs import Difference
+from dinoport.proofs.difference import Difference
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page import chart, render
 from dinoport.report.report import Group, Line, Report

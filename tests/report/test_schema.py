@@ -14,8 +14,8 @@ import pytest
 
 from dinoport import api
 from dinoport.errors import NotProvenError
+from dinoport.proofs.difference import Difference
 from dinoport.proofs.genuine import GenuineProof
-from dinoport.proofs.outputs import Difference
 from dinoport.report import as_json
 from dinoport.request import Request
 from tests.command_line import DEMO

@@ -228,7 +228,7 @@ def test_what_is_not_finite_is_not_drawn(folder: Path) -> None:
     with pytest.raises(SettingError) as raised:
         api.visualize(folder / "undefined", folder / "picture.jpg", folder / "refused", size=64)
     assert str(raised.value) == (
-        f"what the model in {folder / 'undefined'} makes of this picture is not finite\n"
+        f"the model in {folder / 'undefined'} computes values that are not finite from this picture\n"
         "  likely cause: its weights hold NaN or infinite values, or values that are too large for float32\n"
         "  try: dinoport verify SOURCE FOLDER, which counts them"
     )

@@ -88,7 +88,7 @@ def check_report(path: Path | None, source: str | None, folder: Path | None) -> 
     is_stream = path.exists() and not path.is_file()
     if not is_stream and path.suffix.lower() not in REPORT_ENDINGS:
         raise UsageError(
-            f"--report {path} says by its ending no kind of report",
+            f"--report {path} does not end like a report",
             expected="a name that ends in .json or in .html",
             next_step="--json prints the report on stdout" if str(path) == "-" else "--report report.json",
         )

@@ -51,7 +51,7 @@ class Stdout:
         raise OutputError(
             f"the output cannot be written: {(self._failure.strerror or str(self._failure)).lower()}",
             where="stdout",
-            next_step="lead the output elsewhere",
+            next_step="send the output elsewhere",
         ) from self._failure
 
     def _silence(self) -> None:

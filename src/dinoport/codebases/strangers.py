@@ -85,7 +85,7 @@ STRANGERS: tuple[Stranger, ...] = (
     ),
     Stranger(
         "an XCiT",
-        "cross-covariance attention, which Transformers has no class for; DINO published four beside its ViTs",
+        "cross-covariance attention, which Transformers has no class for; DINO published four besides its ViTs",
         "load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
         ("attn.temperature", "local_mp.", "cls_attn_blocks."),
     ),

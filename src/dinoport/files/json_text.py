@@ -87,4 +87,4 @@ def _short(text: str) -> str:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name}, which JSON has not")
+    raise ValueError(f"{name}, which JSON does not have")

@@ -31,7 +31,7 @@ def open_base(adapter: Checkpoint, request: Request, on_progress: Progress) -> C
         where="adapter_config.json: base_model_name_or_path",
         expected="a path from the adapter's folder to one beside it, or `base`",
         found=shown_source(name) if isinstance(name, str) and name else "nothing",
-        cause="an adapter holds the differences alone; no place is followed that only the adapter names",
+        cause="an adapter holds the differences alone; a place that only the adapter names is not opened",
         next_step=f"add `base={base!r}`, {said}",
         missing="base",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,6 @@ from dinoport.tensor import TensorRef
 ROLES = (
     ("teacher", 0),
     ("target_encoder", 0),
-    ("ema", 1),
     ("averaged", 1),
     ("student", 4),
     ("anchor", 4),
@@ -27,6 +27,9 @@ ROLES = (
 )
 """What a part of a prefix says of a copy, and its rank; one that says nothing has 2. DINO, iBOT and LightlyTrain export
 the teacher, timm evaluates the average, solo-learn and MoCo the backbone beside its momentum copy."""
+
+WORDS = {"ema": 1, "swa": 1}
+"""The same of short words, which others have in them: `semantic`."""
 
 UNNAMED = 2
 
@@ -117,7 +120,8 @@ def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
 def rank(place: StateDict) -> int:
     """How much a place is preferred, by what its prefix says: 0 is best."""
     said = place.path.lower()
-    return min((rank for word, rank in ROLES if word in said), default=UNNAMED)
+    ranks = [rank for word, rank in ROLES if word in said]
+    return min([*ranks, *(WORDS[word] for word in re.split(r"[._\d]+", said) if word in WORDS)], default=UNNAMED)
 
 
 def full_prefix(state: StateDict) -> str:

@@ -30,7 +30,7 @@ def refuse_lone_shard(where: str) -> None:
 def lone_shard(where: str, count: int, index: str) -> CheckpointError:
     return CheckpointError(
         f"{where} is one shard of {count}",
-        expected=f"all of them, with the index {index} that says what is in which",
+        expected=f"all of them, with the index {index}, which lists the tensors of each",
         found="one file",
         cause="a large model that was saved in several files",
         next_step=f"give the folder that they are in: {PurePath(where).parent}",

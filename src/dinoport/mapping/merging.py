@@ -109,7 +109,8 @@ def is_merged(values: Values) -> bool:
 def changes(values: Values, start: int, stop: int, row: int) -> bool:
     """Whether anything is added to the elements from `start` to `stop`, of which a row has so many."""
     if not isinstance(values, Merged):
-        return is_merged(values)
+        pieces = getattr(values, "pieces", None)
+        return any(is_merged(each.values) for each in pieces(start, stop)) if pieces else is_merged(values)
     touched = (
         isinstance(part, Added) or (part.first * row < stop and start < (part.first + part.up.shape[0]) * row)
         for part in values.parts

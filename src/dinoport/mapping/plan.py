@@ -108,6 +108,14 @@ class _StepValues:
     def tensors(self) -> tuple[TensorRef, ...]:
         return tuple(span.tensor for span in self.step.spans)
 
+    def pieces(self, start: int, stop: int) -> Iterator[TensorRef]:
+        """The tensors that the elements from `start` to `stop` are taken from."""
+        passed = 0
+        for span in self.step.spans:
+            if not self.step.keeps_values or (passed < stop and start < passed + span.size):
+                yield span.tensor
+            passed += span.size
+
     def storages(self) -> Iterator[Storage]:
         for span in self.step.spans:
             yield from storages_of(span.tensor.values)

@@ -84,7 +84,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
     attention = rows[-1][0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy() if rows else None
     if not patches.isfinite().all() or (attention is not None and not np.isfinite(attention).all()):
         raise SettingError(
-            f"what the model in {folder} makes of this picture is not finite",
+            f"the model in {folder} computes values that are not finite from this picture",
             cause="its weights hold NaN or infinite values, or values that are too large for float32",
             next_step="dinoport verify SOURCE FOLDER, which counts them",
         )

@@ -17,7 +17,8 @@ from dinoport.errors import CheckpointError, DinoportError, SettingError, UsageE
 from dinoport.files.address import refuse_empty
 from dinoport.model import Model
 from dinoport.networks.network import ROTATION_GATE
-from dinoport.proofs.outputs import Comparison, Difference, compare, state_as_written
+from dinoport.proofs.comparison import Comparison, state_as_written
+from dinoport.proofs.difference import Difference, compare
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import torch_tensor
 from dinoport.request import Checks

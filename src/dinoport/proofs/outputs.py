@@ -7,23 +7,22 @@ of it rounding where the models are equal, is reported and not judged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from dinoport.codebases.running import Pass, Runner
+from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.plan import unrounded
-from dinoport.networks.network import Architecture
-from dinoport.proofs.difference import Difference as Difference
-from dinoport.proofs.difference import compare as compare
-from dinoport.proofs.difference import largest as largest
+from dinoport.proofs.comparison import Comparison, noise_of, state_as_written
+from dinoport.proofs.dependence import compare_blocks, is_blind
+from dinoport.proofs.difference import Difference, compare, largest
+from dinoport.proofs.position_tables import given_table_distance, table_distance
 from dinoport.proofs.side_by_side import side_by_side
-from dinoport.proofs.verdict import GATE as GATE
+from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
 
@@ -37,19 +36,6 @@ most (1e-8 … 5e-8 measured), a CLS row that is left out moves outputs by 1e-2.
 MERGED_STEPS = 84
 """Units in the last place that outputs may move by where weights were merged and rounded once, 1e-5 in float32:
 rounding gives 4e-8 (measured), a scale that is wrong by a hundredth more than 1e-5."""
-
-NOISE = 1e-13
-"""Relative to what passes a block: rounding of float64 stays below it in all models that were measured (1e-15)."""
-
-ROUNDING_OF_SUM = 2.0**-53
-"""How much of what passes a block is lost when what the block adds is added to it."""
-
-TABLE_GATE = 1e-5
-"""Largest difference of a resampled position table that counts as equal, relative to its largest value. Interpolated in
-float32 it is 1e-6 off; by another rule, 1e-3 and more."""
-
-DROWNING = 1e-6
-"""What passes a block is looked at for another input where it becomes less than this of what comes out."""
 
 
 @dataclass(frozen=True)
@@ -116,60 +102,6 @@ class OutputsProof:
         return self.failure is not None or self.worst > GATE or rotated
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that the outputs proof compares.
-
-    `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
-    `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
-    rounded to, if any, but for those in `kept`. `as_stored` are those of the tensors that the original has otherwise
-    and adds up in each pass. `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a
-    resampled position table of its own: it is compared by itself, up to `table_limit`, and given to the network's pass.
-    `on_block` hears of every block that is done.
-    """
-
-    architecture: Architecture
-    tensors: Mapping[str, TensorRef]
-    runner: Runner
-    image_size: int
-    cast: np.dtype[Any] | None = None
-    baked: TensorRef | None = None
-    as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
-    zeros: bool = False
-    has_tables: bool = False
-    table_limit: float = TABLE_GATE
-    kept: frozenset[str] = frozenset()
-    on_block: Callable[[str], None] = lambda name: None
-
-    def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
-        """One pass of the network's own; `shared` is what the other side's pass gives it."""
-        blocks: dict[str, Any] = {}
-
-        def observe(name: str, output: Any) -> None:
-            blocks[name] = output
-            self.on_block(name)
-
-        outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))
-        return Pass(outputs, blocks, shared or {})
-
-    def shared(self, theirs: Pass, architecture: Any = None) -> Mapping[str, Any]:
-        """What the other side's pass gives the network's own: sines and cosines that fit its heads, and its table."""
-        rotation, architecture = theirs.shared.get("rotation"), architecture or self.architecture
-        fits = rotation is not None and rotation[0].shape[-1] == getattr(architecture, "head_dim", None)
-        table = theirs.shared.get("positions")
-        return {**({"rotation": rotation} if fits else {}), **({} if table is None else {"positions": table})}
-
-
-def own_pass(case: Comparison, pixels: Array) -> Pass | None:
-    """The network's own pass by itself; None for one that needs the other side's tables."""
-    import torch
-
-    if case.architecture.network.rotation or case.has_tables:
-        return None
-    with torch.inference_mode():
-        return case.forward(state_as_written(case), torch.from_numpy(pixels).double())
-
-
 def prove(
     case: Comparison,
     pixels: Array,
@@ -187,9 +119,8 @@ def prove(
     proof = OutputsProof((height, width), picture, torch.__version__)
     with torch.inference_mode():
         source = Weights(floats(case.tensors))
-        state, table = state_as_written(case), None
+        state = state_as_written(case)
         if case.baked is not None and case.architecture.positions:
-            table = _table_of_original(source[case.architecture.positions], case)
             distance = table_distance(source, state[case.architecture.positions], case)
             proof = replace(proof, table=distance)
             if distance > ROUNDINGS[case.baked.dtype.name]:
@@ -216,41 +147,55 @@ def prove(
             rotation=_rotation(case, state, images, theirs),
             table=proof.table if given is None else given,
             undefined=sum(int((~output.isfinite()).sum()) for output in ours.outputs.values()),
-            blind=_is_blind(case, images, theirs),
+            blind=is_blind(case, images, theirs),
         )
-        if case.cast is not None or case.as_stored:
-            weights: Mapping[str, Any] = {**source, **Weights(floats(case.as_stored))}
-            if table is not None:
-                weights = {**weights, str(case.architecture.positions): table}
-            exact = case.forward(weights, images, ours.shared)
-            moved = largest(compare(exact.outputs, ours.outputs))
-            proof = replace(proof, summed=moved) if case.cast is None else replace(proof, rounding=moved)
-            if proof.summed and moved.relative > SUM_STEPS * max(map(_step, case.as_stored.values())):
-                failure = f"tokens that were added up in advance move outputs by {moved.relative:.1e}"
-                proof = replace(proof, failure=proof.failure or failure)
-        if computed := {name: each for name, each in floats(case.tensors).items() if is_merged(each.values)}:
-            unmerged = Weights({name: unrounded(each) for name, each in computed.items()})
-            exact, rounded = (case.forward(each, images, ours.shared) for each in ({**source, **unmerged}, source))
-            moved = largest(compare(exact.outputs, rounded.outputs))
-            proof = replace(proof, merged=moved)
-            if moved.relative > MERGED_STEPS * max(map(_step, computed.values())):
-                failure = f"outputs move by {moved.relative:.1e} where adapters are merged"
-                proof = replace(proof, failure=proof.failure or failure)
-        sizes: dict[tuple[int, int], Difference] = {}
-        uncomputed: dict[tuple[int, int], str] = {}
-        stored = Weights(floats(case.tensors), case.cast, case.kept)
-        for size in other_sizes:
-            noise = torch.from_numpy(np.repeat(noise_of(pixels.shape[1], size), len(pixels), axis=0)).double()
-            try:
-                other = case.runner.run(noise)
-            except BrokenGraphError as error:
-                uncomputed[size] = str(error)
-                continue
-            away = given_table_distance(case, stored, other, size)
-            apart = away is not None and away > case.table_limit  # the difference is to be seen
-            shared = {} if apart else case.shared(other)
-            sizes[size] = largest(compare(case.forward(stored, noise, shared).outputs, other.outputs))
+        proof = _with_roundings(proof, case, source, images, ours)
+        sizes, uncomputed = _at_other_sizes(case, other_sizes, pixels)
     return replace(proof, other_sizes=sizes, uncomputed=uncomputed)
+
+
+def _with_roundings(
+    proof: OutputsProof, case: Comparison, source: Mapping[str, Any], images: Any, ours: Pass
+) -> OutputsProof:
+    """What a cast, tokens that were added up, and merged weights move the outputs by. The two last have a limit."""
+    failures = [proof.failure]
+    if case.cast is not None or case.as_stored:
+        exact = case.forward({**source, **Weights(floats(case.as_stored))}, images, ours.shared)
+        moved = largest(compare(exact.outputs, ours.outputs))
+        proof = replace(proof, summed=moved) if case.cast is None else replace(proof, rounding=moved)
+        if proof.summed and moved.relative > SUM_STEPS * max(map(_step, case.as_stored.values())):
+            failures.append(f"tokens that were added up in advance move outputs by {moved.relative:.1e}")
+    if computed := {name: each for name, each in floats(case.tensors).items() if is_merged(each.values)}:
+        unmerged = Weights({name: unrounded(each) for name, each in computed.items()})
+        exact, rounded = (case.forward(each, images, ours.shared) for each in ({**source, **unmerged}, source))
+        moved = largest(compare(exact.outputs, rounded.outputs))
+        proof = replace(proof, merged=moved)
+        if moved.relative > MERGED_STEPS * max(map(_step, computed.values())):
+            failures.append(f"outputs move by {moved.relative:.1e} where adapters are merged")
+    return replace(proof, failure=next(filter(None, failures), None))
+
+
+def _at_other_sizes(
+    case: Comparison, others: tuple[tuple[int, int], ...], pixels: Array
+) -> tuple[dict[tuple[int, int], Difference], dict[tuple[int, int], str]]:
+    """The largest difference on noise of each other size, and why the other side computes nothing at some."""
+    import torch
+
+    sizes: dict[tuple[int, int], Difference] = {}
+    uncomputed: dict[tuple[int, int], str] = {}
+    stored = Weights(floats(case.tensors), case.cast, case.kept)
+    for size in others:
+        noise = torch.from_numpy(np.repeat(noise_of(pixels.shape[1], size), len(pixels), axis=0)).double()
+        try:
+            other = case.runner.run(noise)
+        except BrokenGraphError as error:
+            uncomputed[size] = str(error)
+            continue
+        away = given_table_distance(case, stored, other, size)
+        apart = away is not None and away > case.table_limit  # the difference is to be seen
+        shared = {} if apart else case.shared(other)
+        sizes[size] = largest(compare(case.forward(stored, noise, shared).outputs, other.outputs))
+    return sizes, uncomputed
 
 
 def _step(tensor: TensorRef) -> float:
@@ -269,61 +214,8 @@ def _both(case: Comparison, state: Mapping[str, Any], pixels: Array) -> tuple[Pa
     return ours, narrow, theirs
 
 
-def compare_blocks(ours: Pass, theirs: Pass) -> tuple[dict[str, Difference], tuple[str, ...], str | None]:
-    """How far what comes out of each block differs, which blocks add too little to be seen, and what is wrong.
-
-    A block adds to what passes it. Where that is much less, a difference of what it adds is nearly none of the sum: so
-    it is held against what the block adds, as far as rounding lets it be seen.
-    """
-    found: dict[str, Difference] = {}
-    drowned: list[str] = []
-    failure, before = None, None
-    for name, output in ours.blocks.items():
-        if name not in theirs.blocks or theirs.blocks[name].shape != output.shape:  # what others call a block's end
-            continue
-        found[name] = difference = Difference.between(output, theirs.blocks[name])
-        if before is not None and before.shape == output.shape and bool(output.isfinite().all()):
-            passing, added = float(before.abs().max()), float((output - before).abs().max())
-            rounding = NOISE * max(passing, added)
-            if added * GATE < ROUNDING_OF_SUM * passing:
-                drowned.append(name)
-            if difference.absolute > max(rounding, GATE * added) and difference.relative <= GATE:
-                failure = failure or f"what {name} adds differs by {difference.absolute / max(added, 1e-300):.1e} of it"
-        before = output
-    return found, tuple(drowned), failure
-
-
 def _between(ours: Pass, theirs: Pass, name: str) -> Difference:
     return Difference.between(ours.blocks[name], theirs.blocks[name])
-
-
-def _is_blind(case: Comparison, images: Any, theirs: Pass) -> bool:
-    """Whether the other side gives the same for another picture; looked at where there is a sign of it."""
-    import torch
-
-    if not (case.zeros or _alike(theirs.outputs) or _drowns(theirs.blocks)):
-        return False
-    another = -torch.from_numpy(noise_of(images.shape[1], images.shape[2:])).double()
-    differences = compare(theirs.outputs, case.runner.run(another).outputs)
-    return bool(largest(differences).relative <= GATE)
-
-
-def _drowns(blocks: Mapping[str, Any]) -> bool:
-    """Whether what enters a block is hardly anything of what comes out, so that what came before may be lost there."""
-    outputs = list(blocks.values())
-    pairs = pairwise(outputs)
-    return any(float(before.abs().max()) < DROWNING * float(after.abs().max()) for before, after in pairs)
-
-
-def _alike(outputs: Mapping[str, Any]) -> bool:
-    """Whether the outputs of neighbouring places are the same: of the last two patches, or of a map's last corner."""
-    if "feature_map" in outputs:
-        last, before = outputs["feature_map"][:, :, -1, -1], outputs["feature_map"][:, :, -1, 0]
-    elif "tokens" in outputs:
-        last, before = outputs["tokens"][:, -1], outputs["tokens"][:, -2]
-    else:  # one vector a picture: only another picture can tell
-        return True
-    return bool(Difference.between(last, before).relative <= GATE)
 
 
 def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: Pass) -> Any:
@@ -339,54 +231,3 @@ def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: P
         lambda outputs: largest(compare(outputs, theirs.outputs)).relative,
     )
     return replace(found, limit=max(found.limit, case.table_limit))
-
-
-def state_as_written(case: Comparison) -> Weights:
-    """The network's weights, rounded as the other side's were, with the position table that was baked for it."""
-    baked = {case.architecture.positions: case.baked} if case.baked is not None and case.architecture.positions else {}
-    return Weights({**floats(case.tensors), **baked}, case.cast, case.kept)
-
-
-def given_table_distance(
-    case: Comparison, state: Mapping[str, Any], theirs: Pass, size: tuple[int, int]
-) -> float | None:
-    """How far the other side's resampled table is from the original's own for (height, width) pixels; None without."""
-    table = theirs.shared.get("positions")
-    return None if table is None else resampled_distance(case, state, table, size)
-
-
-def resampled_distance(
-    case: Comparison, state: Mapping[str, Any], table: Any, size: tuple[int, int], architecture: Any = None
-) -> float:
-    """How far a table is from what an architecture makes of the original's own for (height, width) pixels."""
-    from dinoport.networks.torch_interpolation import interpolate_table
-
-    architecture = architecture or case.architecture
-    rows, columns = (side // architecture.cell for side in size)
-    own = interpolate_table(state[architecture.positions], rows, columns, architecture.interpolation)
-    return Difference.between(own, table).relative
-
-
-def table_distance(source: Mapping[str, Any], table: Any, case: Comparison, architecture: Any = None) -> float:
-    """How far a baked position table is from the original's own for its size, relative to the largest value."""
-    name = case.architecture.positions or ""
-    return Difference.between(_table_of_original(source[name], case, architecture), table).relative
-
-
-def _table_of_original(table: Any, case: Comparison, architecture: Any = None) -> Any:
-    """The original's own interpolation of its table, computed by PyTorch."""
-    from dinoport.networks.torch_interpolation import interpolate_table
-
-    architecture = architecture or case.architecture
-    patches = case.image_size // architecture.cell
-    return interpolate_table(table, patches, patches, architecture.interpolation, architecture.first_rows)
-
-
-def noise_of(channels: int, size: tuple[int, int]) -> Array:
-    """Standard normal values, (1, channels, height, width)."""
-    return np.random.default_rng(0).standard_normal((1, channels, *size), dtype=np.float32)
-
-
-def noise_input(channels: int, size: int) -> Array:
-    """An input of (1, channels, size, size) for models that no picture fits."""
-    return noise_of(channels, (size, size))

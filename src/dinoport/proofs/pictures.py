@@ -11,7 +11,7 @@ import numpy as np
 
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.proofs.outputs import Comparison, state_as_written
+from dinoport.proofs.comparison import Comparison, state_as_written
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:

@@ -21,9 +21,12 @@ from dinoport.networks.observing import EMBEDDING
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
+from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.comparison import Comparison, noise_input, own_pass, state_as_written
 from dinoport.proofs.diagnosis import diagnosis
+from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.side_by_side import Aside, half_of_the_threads, importing
-from dinoport.proofs.verdict import Proofs
+from dinoport.proofs.verdict import GATE, Proofs
 from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
 
@@ -66,7 +69,7 @@ class Case:
     baked: BakeTable | None = None
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     genuine: HubEntry | None = None
-    known: Mapping[str, exact.Comparison] = field(default_factory=dict)
+    known: Mapping[str, Compared] = field(default_factory=dict)
     as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property
@@ -134,9 +137,9 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
     if rgb:
         values: Array = picture_tensor(picture, transform)
     else:
-        values = outputs.noise_input(architecture.channels, case.image_size)
+        values = noise_input(architecture.channels, case.image_size)
         name = f"noise of {architecture.channels} channels"
-    comparison = outputs.Comparison(
+    comparison = Comparison(
         architecture=case.ours.model.architecture,
         tensors=case.ours.model.tensors,
         runner=runner,
@@ -148,7 +151,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         on_block=_counted(case.ours.model.architecture, on_progress),
     )
     with half_of_the_threads():
-        own = Aside(lambda: outputs.own_pass(comparison, values))  # while the class is imported and loaded
+        own = Aside(lambda: own_pass(comparison, values))  # while the class is imported and loaded
         if case.theirs.runner:
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
@@ -212,21 +215,30 @@ def _is_beside(case: Case, name: str) -> bool:
 
 
 def diagnosed(
-    case: Case, comparison: outputs.Comparison, values: Array, computed: outputs.OutputsProof, proofs: Proofs
+    case: Case,
+    comparison: Comparison,
+    values: Array,
+    computed: outputs.OutputsProof,
+    proofs: Proofs,
+    rounding: float = 0,
 ) -> diagnosis.Diagnosis:
-    """Where both sides part, and which of the usual mistakes explains it."""
+    """Where both sides part, and which of the usual mistakes explains it.
+
+    `rounding` is the share of the difference that may remain: what the other side has rounded is not known exactly.
+    """
     import torch
 
     from dinoport.proofs import outputs
+    from dinoport.proofs.position_tables import resampled_distance, table_distance
     from dinoport.proofs.weights import Weights, floats
 
     architecture, by_content = case.source.model.architecture, proofs.diagnosis
     originals = case.source.model.tensors
     # Kept in memory: every mistake that is tried runs on them again.
-    source, state = dict(Weights(floats(comparison.tensors))), dict(outputs.state_as_written(comparison))
+    source, state = dict(Weights(floats(comparison.tensors))), dict(state_as_written(comparison))
     if computed.table is not None and computed.failure and comparison.baked is not None:
         found = diagnosis.of_table(
-            lambda other, table: outputs.table_distance(source, table, comparison, other),
+            lambda other, table: table_distance(source, table, comparison, other),
             state[architecture.positions or ""],
             architecture,
             outputs.ROUNDINGS[comparison.baked.dtype.name],
@@ -237,21 +249,21 @@ def diagnosed(
     shared = comparison.shared(theirs)
     if computed.table is not None and computed.table > comparison.table_limit and "positions" in shared:
         found = diagnosis.of_table(
-            lambda other, table: outputs.resampled_distance(comparison, source, table, computed.size, other),
+            lambda other, table: resampled_distance(comparison, source, table, computed.size, other),
             shared["positions"],
             architecture,
             comparison.table_limit,
         )
         return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
-    if computed.worst <= outputs.GATE and shared and computed.failure is None:
+    if computed.worst <= GATE and shared and computed.failure is None:
         return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
     forward = architecture.network.code.forward
     sides = diagnosis.Sides(
         forward=lambda state, other, watch: forward(state, other, images, watch, **comparison.shared(theirs, other)),
         outputs=theirs.outputs,
         blocks=theirs.blocks,
-        compare=lambda ours, written: outputs.largest(outputs.compare(ours, written)).relative,
-        gate=outputs.GATE,
+        compare=lambda ours, written: largest(compare(ours, written)).relative,
+        gate=max(GATE, rounding * min(computed.worst, 1.0)),
     )
     others = {label: dict(Weights(floats(tensors))) for label, tensors in case.others.items()}
     held = None

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from dinoport.files.output_file import WrittenFile
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
+    from dinoport.proofs.difference import Difference
     from dinoport.proofs.exact import ExactProof
     from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
-    from dinoport.proofs.outputs import Difference, OutputsProof
+    from dinoport.proofs.outputs import OutputsProof
     from dinoport.proofs.pixels import PixelsProof
     from dinoport.report.report import Report
 

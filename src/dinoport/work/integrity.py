@@ -7,11 +7,9 @@ So whatever can be computed again from the source is computed again, and compare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dinoport.codebases.fields import Finding, same_json
 from dinoport.codebases.transformers.class_fields import OURS
@@ -19,36 +17,12 @@ from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
-from dinoport.model import FIELDS, Origin
-from dinoport.proofs.verdict import MADE_OTHERWISE, Proofs
-from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
-from dinoport.request import Request
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import CONFIGS, RESEALED, broken_hashes, is_weights, strange_files, weights_read
-
-OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
-"""Fields of dinoport.json that another file with the same tensors has otherwise."""
-
-FORMATS = (1, FORMAT)
-"""Layouts that a folder's report can have: 1 is that of 0.1, whose request does not say what `direction` says."""
-
-COMPUTED_AGAIN = (
-    ("direction",),
-    *OF_THE_FILE,
-    ("model", "family"),
-    ("model", "class"),
-    ("request",),
-    ("accounting", "tensors"),
-    ("accounting", "size_bytes"),
-)
-"""Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
-better, are left to the file's own hash."""
-
-MAX_SHOWN = 200
-"""Characters of a value that a message quotes."""
+from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.recorded import at, shown, source_files, without
 
 
 @dataclass(frozen=True)
@@ -79,7 +53,7 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
                 yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
-        ours, theirs = (_without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
+        ours, theirs = (without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
     if not safe:
@@ -135,111 +109,6 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
     return tuple(map(printable, listed))
 
 
-def shown(value: object, form: Callable[[object], str] = repr) -> str:
-    """A stranger's value, as far as a message needs it."""
-    text = form(value)
-    return f"{text[:MAX_SHOWN]} …" if len(text) > MAX_SHOWN else text
-
-
-def contradictions(
-    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = (), *, another: bool
-) -> Iterator[str]:
-    """What in a folder's dinoport.json is damaged, or is not what the source gives now.
-
-    Of `another` file with the same tensors no more is asked than that it gives the same model. `given` are the fields
-    of the request that the verifier says: what they make of the folder is in its config.
-    """
-    yield from map(printable, _contradictions(path, recorded, fresh, given, another))
-
-
-def _contradictions(
-    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str], another: bool
-) -> Iterator[str]:
-    yield from broken_seal(path, recorded)
-    expected = fresh.to_dict()
-    if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
-        yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
-    left_out = ("to", "head", "labels", "config", "base", *given, *(("dropped",) if another else ()))
-    for keys in COMPUTED_AGAIN:
-        if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
-            continue  # the class of a way back is what the source was
-        found, computed = (_without(left_out, _at(report, keys)) for report in (recorded, expected))
-        if not same_json(found, computed):
-            yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
-    settings, now = (_settings(report) for report in (recorded, expected))
-    for name in sorted(settings.keys() | now.keys()):
-        old, new = settings.get(name), now.get(name)
-        weighed = old and new and Origin.READ.value in (old[1], new[1])  # by the weights, at some levels
-        confirmed = old and new and old[0] == new[0] and (another or weighed or FIELDS.get(name) in given)
-        unnamed = old is None and recorded.get("format") == 1  # dinoport 0.1 named fewer settings
-        if name == "codebase" and another and None in (old, new):
-            continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
-        if old != new and not (confirmed or unnamed):
-            yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
-    if not another:
-        yield from _changed_source(recorded, fresh)
-
-
-def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
-    """Whether the source is evidently another file than the one that was converted: it has another size.
-
-    One of the same size passes for that file, so what differs in it is damage.
-    """
-    if folder.report is None:
-        return False
-    then = [file.get("size_bytes") for file in _source_files(folder.report)]
-    if not then:  # converted with --verify none
-        return bool(_at(folder.report, ("source", "size_bytes")) != conversion.checkpoint.size_bytes)
-    return then != [source.size_bytes for source in conversion.sources]
-
-
-def made_otherwise(recorded: Request, given: Request | None) -> tuple[str, ...]:
-    """Which options ask for something else than the folder was made with, by its own report."""
-    then, now = recorded.to_dict(), (given or Request()).to_dict()
-    differing = [name for name in now if name != "to" and now[name] != then.get(name)]
-    return tuple(
-        f"{MADE_OTHERWISE}`{name}={now[name]}` was given, the conversion had "
-        + (f"`{name}={then[name]}`" if name in then else "no such option")
-        for name in differing
-    )
-
-
-def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Proofs) -> tuple[str, ...]:
-    """Which of the two is not what it was when the folder was written, where their tensors differ."""
-    if recorded is None or proofs.exact is None or proofs.exact.passed:
-        return ()
-    if any(broken_seal(path, recorded)):
-        return (f"which of the two changed cannot be told: {REPORT} was changed itself",)
-    if not is_as_written(path, recorded):
-        return (f"of the two, the folder changed: it does not have the hashes with which it was written ({REPORT})",)
-    return (
-        f"the folder has the hashes with which it was written ({REPORT}): the source changed since, or is another file",
-    )
-
-
-def is_as_written(path: Path, recorded: Mapping[str, object] | None) -> bool:
-    """Whether the files of a folder, and its report, are what they were when they were written."""
-    if recorded is None:
-        return False
-    return not any(broken_seal(path, recorded)) and not any(broken_hashes(path, recorded, documents=False))
-
-
-@contextmanager
-def told_apart(which: str, where: object) -> Iterator[None]:
-    """Say of a file that changes during a verification which of the two it belongs to."""
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{which} changed while it was verified: {printable(str(where))}",
-            where=error.what,
-            expected=error.expected,
-            found=error.found,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from error
-
-
 def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
     """What is not as it was when the folder was made, and makes no other model."""
     if folder.report is None:
@@ -247,26 +116,13 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     changed = [f"{each.what}; no model is made of it" for each in broken_hashes(path, folder.report, documents=True)]
     if another:
         source, exact = fresh.source, fresh.proofs.exact
-        kind, size_bytes = (shown(_at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
+        kind, size_bytes = (shown(at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
         changed.append(
             f"{source.where} ({source.format}, {source.size_bytes} bytes) is another file than the one that was "
             f"converted ({kind}, {size_bytes} bytes); its tensors are {'' if exact and exact.passed else 'not all '}"
             "equal, and what else that one held was not looked at"
         )
     return tuple(map(printable, changed))
-
-
-def broken_seal(path: Path, recorded: Mapping[str, object]) -> Iterator[str]:
-    """Whether dinoport.json is not what it was when it was written."""
-    if not is_sealed((path / REPORT).read_bytes(), recorded):
-        yield RESEALED
-
-
-def _without(names: Collection[str], value: object) -> object:
-    """A request without fields that need not be the same: files lie elsewhere by now, what is in them is pinned."""
-    if isinstance(value, Mapping):
-        return {name: each for name, each in value.items() if name not in names}
-    return value
 
 
 def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
@@ -279,46 +135,12 @@ def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) 
         )
     if another:
         return ()  # a warning says so
-    then = [file.get("other_sha256") for file in _source_files(folder.report)]
+    then = [file.get("other_sha256") for file in source_files(folder.report)]
     hashes = zip(fresh.source.files, [*then, *[""] * len(fresh.source.files)], strict=False)
     unpinned = sum(file.other_bytes for file, old in hashes if None in (file.other_sha256, old))
     if not unpinned:
         return ()
     return (f"{size_text(unpinned)} of the source, besides the tensors converted, were not looked at",)
-
-
-def _source_files(recorded: Mapping[str, object]) -> list[dict[str, Any]]:
-    files = _at(recorded, ("source", "files"))
-    return [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-
-
-def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
-    """Bytes besides the tensors that were converted, which no proof compares."""
-    for old, new in zip(_source_files(recorded), fresh.source.files, strict=False):
-        if old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
-            yield f"{new.name} is not the file that was converted: it differs besides the tensors that were"
-
-
-def _differ(then: object, now: str | None) -> bool:
-    """Whether two hashes contradict each other: one that was not made, for its size or the distance, does not."""
-    return then is not None and now is not None and then != now
-
-
-def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
-    """Value and origin of each setting; what was given to the conversion is a claim where it is not given again."""
-    settings = _at(report, ("model", "settings"))
-    found = [setting for setting in settings if isinstance(setting, dict)] if isinstance(settings, list) else []
-    given = {Origin.CLAIMED.value: Origin.GIVEN.value}
-    return {
-        str(setting.get("name")): (setting.get("value"), given.get(str(setting.get("origin")), setting.get("origin")))
-        for setting in found
-    }
-
-
-def _at(data: object, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
 
 
 def _read_json(path: Path) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from dinoport.files.byte_sources import ByteSource, ends_of
 from dinoport.files.remote.caches import own_cache
 from dinoport.formats.transformers_folder import PROCESSOR, read_json
 from dinoport.progress import Progress
-from dinoport.request import Request
+from dinoport.request import Checks, Request
 from dinoport.shown.packages import missing
 from dinoport.work.conversion import prepare
+from dinoport.work.convert import convert_place, not_proven
 from dinoport.work.folder import REPORT
+from dinoport.work.verify import verify_place
 
 
 class Loaded:
@@ -80,27 +82,29 @@ class Loaded:
 def loaded(
     source: str | Path,
     request: Request,
-    level: str,
+    checks: Checks,
     on_progress: Progress,
-    convert: Callable[[Path], object],
-    prove_again: Callable[[Path], object] | None,
+    *,
+    recheck: bool,
 ) -> Loaded:
-    """The model of a source, from the cache; `convert` writes its folder there where it has none yet.
+    """The model of a source, from the cache, into which it is converted where it is not there yet.
 
-    `prove_again` holds a folder that is there against its source.
+    `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ.
     """
     from filelock import FileLock
 
-    folder = own_cache() / "models" / _key(source, request, level, on_progress)
+    folder = own_cache() / "models" / _key(source, request, checks.level, on_progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".loading")):
         if not folder.exists():
-            convert(folder)
+            convert_place(source, folder, request, checks, on_progress)
             found = Loaded(folder)
             print(f"dinoport: {found.verdict}", file=sys.stderr)
             return found
-    if prove_again:
-        prove_again(folder)
+    if recheck:
+        report = verify_place(source, folder, request, Checks(level="exact"), on_progress)
+        if report.verdict.failed:
+            raise not_proven(source, folder, report, kept=True)
     return Loaded(folder)
 
 

@@ -28,7 +28,8 @@ from dinoport.mapping.plan import Span, Step, carried_whole
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
-from dinoport.proofs.exact import Comparison, compare_whole
+from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.exact import compare_whole
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import Case, Side, prove
 from dinoport.proofs.side_by_side import importing
@@ -46,7 +47,7 @@ def written_and_proven(
     write: Callable[[Callable[[Path], None]], list[WrittenFile]],
 ) -> tuple[list[WrittenFile], tuple[SourceFile, ...], Proofs]:
     """Let the target be written, and prove it. Each of several weight files is compared while it is still in memory."""
-    known: dict[str, Comparison] = {}
+    known: dict[str, Compared] = {}
     entry = entry_of(conversion.model, conversion.target.image_size, checks)
     with pinned_sources(conversion) as pinned, ExitStack() as stack:
         if checks.level == "full":
@@ -62,7 +63,7 @@ def written_and_proven(
         return files, pinned(), proofs
 
 
-def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str, Comparison]:
+def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str, Compared]:
     with open_bytes(LocalFile(shard)) as written:
         part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
         anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}

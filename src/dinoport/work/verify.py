@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dinoport.codebases.record import record_of
 from dinoport.codebases.timm.signs import is_timm_config
-from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError, UsageError
+from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError, UsageError, printable
 from dinoport.exports.place import exported_at
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
-from dinoport.work import integrity
+from dinoport.work import integrity, recorded
 from dinoport.work.conversion import Conversion, prepare
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
@@ -51,7 +51,7 @@ def verify_place(
         refuse_to_guess(target, request)
         to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
-        otherwise = integrity.made_otherwise(asked, request) if target.report is not None else ()
+        otherwise = recorded.made_otherwise(asked, request) if target.report is not None else ()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
             asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
@@ -90,7 +90,7 @@ def _verified(
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
         pinned = stack.enter_context(pinned_sources(conversion))
-        another = integrity.is_another_file(conversion, target)
+        another = recorded.is_another_file(conversion, target)
         found = [*integrity.problems_of(conversion, place, target, another=another)]
         problems = list(dict.fromkeys(problem.what for problem in found))
         if checks.level == "full" and not all(problem.harmless for problem in found):
@@ -110,16 +110,16 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += integrity.contradictions(place, target.report, fresh, given, another=another)
-    with integrity.told_apart("the source", conversion.checkpoint.where):
+        problems += recorded.contradictions(place, target.report, fresh, given, another=another)
+    with _told_apart("the source", conversion.checkpoint.where):
         conversion.check_unchanged()
-    with integrity.told_apart("the folder", place):
+    with _told_apart("the folder", place):
         target.check_unchanged()
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    changed = () if another else integrity.which_changed(place, target.report, proofs)
-    if verdict.failed and otherwise and (not changed or integrity.is_as_written(place, target.report)):
+    changed = () if another else recorded.which_changed(place, target.report, proofs)
+    if verdict.failed and otherwise and (not changed or recorded.is_as_written(place, target.report)):
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures))
     else:
         warnings += changed
@@ -213,3 +213,19 @@ def _damaged(place: Path, source: str | Path, error: CheckpointError | SettingEr
         cause="a copy or a download that broke off, a failing disk, or files that were edited or removed",
         next_step="fetch the folder again, or convert the source again",
     )
+
+
+@contextmanager
+def _told_apart(which: str, where: object) -> Iterator[None]:
+    """Say of a file that changes during a verification which of the two it belongs to."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{which} changed while it was verified: {printable(str(where))}",
+            where=error.what,
+            expected=error.expected,
+            found=error.found,
+            cause=error.cause,
+            next_step=error.next_step,
+        ) from error

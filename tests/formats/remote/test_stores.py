@@ -121,7 +121,7 @@ def test_what_fsspec_would_do_and_is_not_asked_to(source: str, said: str, found:
     with pytest.raises(CheckpointError) as caught:
         open_remote(source)
     assert str(caught.value) == (
-        f"{said} is at no kind of address that is read\n"
+        f"{said} is an address of a kind that is not read\n"
         "  expected: https://, http://, hf://, s3://, gs:// or az://\n"
         f"{found}"
         "  try: check the address, or download the file and give its path"

@@ -162,7 +162,7 @@ def _rope(evidence: Evidence) -> Rope:
         cause = "a model that was cast to float16, the periods too, which then follow no base any more"
         next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
     raise UnknownModelError(
-        f"the rotary periods of {evidence.where} follow from no base, and Transformers knows bases only",
+        f"no base gives the rotary periods of {evidence.where}, and Transformers stores a base alone",
         where=PERIODS,
         expected="base ** (2k / (head dimension / 2)) for one base",
         found=f"{shown}{' …' if values.size > 4 else ''}",

@@ -93,7 +93,7 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
             where=", ".join(fold_names(sorted(halves))[:4]),
             expected="`lora_alpha`: what is added is lora_alpha / r times the product of both matrices",
             found=f"r = {next(iter(halves.values()))['A'].shape[0] if 'A' in next(iter(halves.values())) else '?'}",
-            cause="a state dict of PEFT's; lora_alpha stands in adapter_config.json and in the code alone",
+            cause="a state dict of PEFT's; only adapter_config.json and the code hold lora_alpha",
             next_step="add `lora_alpha=N`; for rank-stabilised adapters (use_rslora) give N times the root of r",
             missing="lora_alpha",
         )

@@ -42,7 +42,7 @@ def refuse_strange(where: str, arguments: Mapping[str, object]) -> None:
     """Raise SettingError for arguments by which timm may build another model than the tensors show."""
     if strange := list(_strange(arguments)):
         raise SettingError(
-            f"{where} says in its config.json what is not known here of a timm model",
+            f"the config.json of {where} says of a timm model what is not known here",
             where="config.json: model_args",
             expected="sizes that the tensors show",
             found=", ".join(strange[:5]),
@@ -75,7 +75,7 @@ def refuse_unlike(where: str, arguments: Mapping[str, object], architecture: obj
     own = {name: getattr(architecture, OF_ARCHITECTURE[name], value) for name, value in stated.items()}
     if unlike := [name for name in stated if stated[name] != own[name]]:
         raise SettingError(
-            f"{where} has a config.json of another model than its tensors are",
+            f"the config.json of {where} describes another model than the tensors",
             where="config.json: model_args",
             expected=", ".join(f"{name} = {own[name]}" for name in unlike),
             found=", ".join(f"{name} = {stated[name]}" for name in unlike),

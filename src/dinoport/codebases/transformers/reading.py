@@ -162,7 +162,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     ]
     if findings:
         raise SettingError(
-            f"{where} says in its config.json what {with_article(model.family.title)} does not compute",
+            f"the config.json of {where} asks for what {with_article(model.family.title)} does not compute",
             where="config.json",
             expected=", ".join(f"{each.field} = {each.ours!r}" for each in findings),
             found=", ".join(f"{each.field} = {each.theirs!r}" for each in findings),

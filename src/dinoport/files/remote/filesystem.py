@@ -124,7 +124,7 @@ def _check_scheme(url: str) -> None:
     if scheme not in STORES or "::" in url:
         chain = "a chain of addresses, of which fsspec would open each" if "::" in url else None
         raise CheckpointError(
-            f"{shown_address(url)} is at no kind of address that is read",
+            f"{shown_address(url)} is an address of a kind that is not read",
             expected="https://, http://, hf://, s3://, gs:// or az://",
             found=chain,
             next_step="check the address, or download the file and give its path",

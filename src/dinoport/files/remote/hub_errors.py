@@ -121,7 +121,7 @@ def _refused(repository: Asked, status: int, response: Any, said: str) -> HubErr
             next_step=f"wait {wait}, then {_again(repository)}",
         )
     cause, next_step = _why(repository, status)
-    return HubError(f"the Hub does not do what {name} needs", found=found, cause=cause, next_step=next_step)
+    return HubError(f"the Hub refuses what {name} needs", found=found, cause=cause, next_step=next_step)
 
 
 def _why(repository: Asked, status: int) -> tuple[str, str]:

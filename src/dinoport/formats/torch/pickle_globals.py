@@ -141,9 +141,9 @@ def unsafe(where: str, name: str) -> UnsafeCheckpointError:
 
 def torch_function(where: str, name: str) -> CheckpointError:
     return CheckpointError(
-        f"{where} has {name[:200]} called while it is loaded",
+        f"{where} calls {name[:200]} while it is loaded",
         expected="tensors, numbers, text and objects of classes",
-        found="a function of torch, of which it is not known here what it does to the tensors",
+        found="a function of torch whose effect on the tensors is not known here",
         cause="a file that was made to mislead, or that another program than torch.save wrote",
         next_step="load it where you trust it, and save the state dict alone with torch.save",
     )

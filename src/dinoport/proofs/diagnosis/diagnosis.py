@@ -228,7 +228,7 @@ def rules_of(block: str, originals: Mapping[str, TensorRef], rules: Sequence[Rul
 def _parting(sides: Sides, trial: Any) -> tuple[str | None, float]:
     """The first module whose output differs, and by how much; None and the outputs' difference where none does."""
     from dinoport.networks.layers import activation_replaced
-    from dinoport.proofs.outputs import Difference
+    from dinoport.proofs.difference import Difference
 
     def watch(name: str, output: Any) -> None:
         if name in sides.blocks and output.shape == sides.blocks[name].shape:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dinoport.networks.heads.reading import ALLOWED, HeadReading
 from dinoport.networks.observing import EMBEDDING
-from dinoport.proofs.outputs import Difference
+from dinoport.proofs.difference import Difference
 from dinoport.report.text import figure
 
 HEIGHT = 300.0

@@ -12,9 +12,9 @@ import numpy as np
 
 from dinoport.errors import MissingPackageError
 from dinoport.pictures.images import Components, Picture, brightest, embedded, heat, is_dark, reduced
-from dinoport.proofs.outputs import GATE, OutputsProof
+from dinoport.proofs.outputs import OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
-from dinoport.proofs.verdict import Proofs, Word
+from dinoport.proofs.verdict import GATE, Proofs, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.report import Report

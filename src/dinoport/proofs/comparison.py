@@ -1,0 +1,88 @@
+"""What the outputs proof compares: a network's own forward pass over canonical tensors, and the other side's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dinoport.codebases.running import Pass, Runner
+from dinoport.networks.network import Architecture
+from dinoport.proofs.weights import Weights, floats
+from dinoport.tensor import Array, TensorRef
+
+TABLE_GATE = 1e-5
+"""Largest difference of a resampled position table that counts as equal, relative to its largest value. Interpolated in
+float32 it is 1e-6 off; by another rule, 1e-3 and more."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that the outputs proof compares.
+
+    `tensors` are the canonical ones that the network's own forward pass computes with, `runner` is the other side.
+    `baked` is that side's position table if it was resampled for `image_size`, `cast` the dtype that every weight was
+    rounded to, if any, but for those in `kept`. `as_stored` are those of the tensors that the original has otherwise
+    and adds up in each pass. `zeros` says that a matrix is zero throughout. `has_tables` says that the other side has a
+    resampled position table of its own: it is compared by itself, up to `table_limit`, and given to the network's pass.
+    `on_block` hears of every block that is done.
+    """
+
+    architecture: Architecture
+    tensors: Mapping[str, TensorRef]
+    runner: Runner
+    image_size: int
+    cast: np.dtype[Any] | None = None
+    baked: TensorRef | None = None
+    as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
+    zeros: bool = False
+    has_tables: bool = False
+    table_limit: float = TABLE_GATE
+    kept: frozenset[str] = frozenset()
+    on_block: Callable[[str], None] = lambda name: None
+
+    def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
+        """One pass of the network's own; `shared` is what the other side's pass gives it."""
+        blocks: dict[str, Any] = {}
+
+        def observe(name: str, output: Any) -> None:
+            blocks[name] = output
+            self.on_block(name)
+
+        outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))
+        return Pass(outputs, blocks, shared or {})
+
+    def shared(self, theirs: Pass, architecture: Any = None) -> Mapping[str, Any]:
+        """What the other side's pass gives the network's own: sines and cosines that fit its heads, and its table."""
+        rotation, architecture = theirs.shared.get("rotation"), architecture or self.architecture
+        fits = rotation is not None and rotation[0].shape[-1] == getattr(architecture, "head_dim", None)
+        table = theirs.shared.get("positions")
+        return {**({"rotation": rotation} if fits else {}), **({} if table is None else {"positions": table})}
+
+
+def own_pass(case: Comparison, pixels: Array) -> Pass | None:
+    """The network's own pass by itself; None for one that needs the other side's tables."""
+    import torch
+
+    if case.architecture.network.rotation or case.has_tables:
+        return None
+    with torch.inference_mode():
+        return case.forward(state_as_written(case), torch.from_numpy(pixels).double())
+
+
+def state_as_written(case: Comparison) -> Weights:
+    """The network's weights, rounded as the other side's were, with the position table that was baked for it."""
+    baked = {case.architecture.positions: case.baked} if case.baked is not None and case.architecture.positions else {}
+    return Weights({**floats(case.tensors), **baked}, case.cast, case.kept)
+
+
+def noise_of(channels: int, size: tuple[int, int]) -> Array:
+    """Standard normal values, (1, channels, height, width)."""
+    return np.random.default_rng(0).standard_normal((1, channels, *size), dtype=np.float32)
+
+
+def noise_input(channels: int, size: int) -> Array:
+    """An input of (1, channels, size, size) for models that no picture fits."""
+    return noise_of(channels, (size, size))
