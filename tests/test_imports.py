@@ -34,7 +34,7 @@ EXACT = {
     f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "difference", "outputs")
 }
 EXACT |= {f"dinoport.proofs.{name}" for name in ("difference", "weights", "side_by_side", "diagnosis.diagnosis")}
-EXACT |= {"dinoport.proofs.diagnosis.misplaced"}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "blockwise", "comparison")}
 
 
 def imported(*arguments: str | Path) -> set[str]:

@@ -25,7 +25,6 @@ from dinoport.proofs.blockwise import Compared
 from dinoport.proofs.comparison import Comparison, noise_input, own_pass, state_as_written
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
-from dinoport.proofs.position_tables import resampled_distance, table_distance
 from dinoport.proofs.side_by_side import Aside, half_of_the_threads, importing
 from dinoport.proofs.verdict import GATE, Proofs
 from dinoport.request import Checks
@@ -230,6 +229,7 @@ def diagnosed(
     import torch
 
     from dinoport.proofs import outputs
+    from dinoport.proofs.position_tables import resampled_distance, table_distance
     from dinoport.proofs.weights import Weights, floats
 
     architecture, by_content = case.source.model.architecture, proofs.diagnosis
