@@ -244,6 +244,34 @@ def test_a_classifier_that_was_trained_beside_it_goes_along_where_a_class_has_it
     assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
 
 
+def test_a_base_whose_config_computes_another_model_is_refused(tmp_path) -> None:
+    source = adapter(tmp_path)
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    (tmp_path / "base/config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    with pytest.raises(DinoportError, match=r"base says in its config\.json what a DINOv2 ViT does not compute"):
+        convert(source, tmp_path / "out", level="exact")
+
+
+def test_a_pooler_of_the_base_stays_aside_where_a_classifier_was_trained(tmp_path) -> None:
+    own = {name: torch.from_numpy(each) for name, each in formula.state_dict(models.VIT.tensors()).items()}
+    torch.save(own, tmp_path / "base.pth")
+    convert(tmp_path / "base.pth", tmp_path / "base", level="none", num_heads=1)
+    config = json.loads((tmp_path / "base/config.json").read_text())
+    (tmp_path / "base/config.json").write_text(json.dumps({**config, "pooler_act": "tanh"}))
+    up, down = halves(0)
+    begin = "base_model.model."
+    tensors = {
+        f"{begin}vit.layers.0.attention.v_proj.lora_{each}.weight": half for each, half in (("A", down), ("B", up))
+    }
+    tensors |= {f"{begin}classifier.weight": torch.ones(CLASSES, 64), f"{begin}classifier.bias": torch.ones(CLASSES)}
+    (tmp_path / "adapter").mkdir()
+    torch.save(tensors, tmp_path / "adapter" / "adapter_model.bin")
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(CONFIG))
+    report = convert(tmp_path / "adapter", tmp_path / "out", level="exact")
+    assert report.class_name == "ViTForImageClassification"
+    assert [line.reason for line in report.accounting.dropped] == ["ViTForImageClassification has no pooler"]
+
+
 @pytest.mark.parametrize(("prefix", "columns"), [("net.", 128), ("dinov2.", 64), ("vit.", 128)])
 def test_a_classifier_of_which_it_is_not_known_what_it_looks_at_stays_aside(
     prefix: str, columns: int, tmp_path

@@ -230,6 +230,44 @@ def test_what_a_config_says_of_a_backbone_inside_another_class_is_taken(tmp_path
     assert found["eps"] == ("1e-06", "layer_norm_eps in config.json")
 
 
+BACKBONES = {
+    "Dinov2Backbone": ("Dinov2Model", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
+    "Dinov2WithRegistersBackbone": ("Dinov2WithRegistersModel", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
+    "DINOv3ViTBackbone": ("DINOv3ViTModel", {"rope_theta": 37.0, "num_register_tokens": 2}),
+}
+"""Classes that hand out layers of the model beside them."""
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_class_of_layers_holds_the_model_of_its_name(name: str, tmp_path: Path) -> None:
+    model, sizes = BACKBONES[name]
+    if not hasattr(transformers, name):
+        pytest.skip("a class of Transformers 5")
+    folder = saved(tmp_path / "layers", name, **sizes)
+    report = api.convert(folder, tmp_path / "out", level="exact")
+    assert report.class_name == model
+    pixels = torch.rand(1, 3, 56 if "Dinov2" in name else 64, 56 if "Dinov2" in name else 64)
+    theirs, ours = (getattr(transformers, model).from_pretrained(each).eval() for each in (folder, tmp_path / "out"))
+    with torch.inference_mode():
+        apart = (theirs(pixels).last_hidden_state - ours(pixels).last_hidden_state).abs().max()
+    assert float(apart) == 0
+
+
+@pytest.mark.parametrize("name", ["ViTForMaskedImageModeling", "Dinov2Backbone"])
+def test_another_activation_inside_another_class_is_refused(name: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "other", name, hidden_act="relu", **({"encoder_stride": 16} if "ViT" in name else {}))
+    with pytest.raises(SettingError) as raised:
+        api.plan(folder)
+    assert str(raised.value) == (
+        "config.json says that this backbone has another activation than every DINO\n"
+        "  where: config.json: hidden_act\n"
+        "  expected: gelu\n"
+        "  found: 'relu'\n"
+        "  likely cause: a backbone of another kind under the same names\n"
+        "  try: keep it in its own class"
+    )
+
+
 def test_an_option_that_contradicts_a_folder_of_ours(tmp_path: Path) -> None:
     api.convert(BY_NAME["msn"].write(tmp_path), tmp_path / "out", level="exact")
     with pytest.raises(SettingError) as raised:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dinoport.api import convert
+from dinoport.api import convert, plan
 from dinoport.errors import DinoportError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
@@ -118,4 +118,25 @@ def test_within_another_framework_s_file_it_stays_aside(tmp_path: Path) -> None:
     report = convert(tmp_path / "last.ckpt", tmp_path / "out", level="exact", num_heads=1)
     assert report.class_name == "ViTModel"
     dropped = {line.names: line.reason for line in report.accounting.dropped}
-    assert dropped["heads.head.weight, heads.head.bias"].startswith("a layer beside the backbone")
+    assert dropped["heads.head.weight, heads.head.bias"].startswith("a layer outside the backbone")
+
+
+def test_a_resnet_as_a_sequence_of_its_children(tmp_path: Path) -> None:
+    """As lightly's examples keep it: `nn.Sequential(*list(resnet.children())[:-1])`."""
+    places = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"}
+    own = {name: torch.full(shape, 0.5) for name, shape in models.RESNET.tensors().items()}
+    theirs = {}
+    for name, each in own.items():
+        first, _, rest = name.partition(".")
+        theirs[f"backbone.{places[first]}.{rest}"] = each
+    torch.save(own, tmp_path / "bare.pth")
+    torch.save(
+        {"state_dict": {**theirs, "projection_head.layers.0.weight": torch.ones(8, 2048)}}, tmp_path / "last.ckpt"
+    )
+    bare, found = plan(tmp_path / "bare.pth"), plan(tmp_path / "last.ckpt")
+    assert found.class_name == "ResNetModel"
+    assert (found.accounting.size_bytes, found.accounting.counts["bijective"]) == (
+        bare.accounting.size_bytes,
+        bare.accounting.counts["bijective"],
+    )
+    assert [line.names for line in found.accounting.dropped] == ["projection_head.layers.0.weight"]

@@ -26,6 +26,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
     Naming("torchvision", "dinoport.codebases.torchvision.vit:VIT", torchvision.is_vit),
+    Naming("torchvision", "dinoport.codebases.torchvision.resnet:SEQUENTIAL", torchvision.is_sequential_resnet),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:VIT", mmpretrain.is_vit),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:DINOV2", mmpretrain.is_dinov2),
     Naming("MMSegmentation", "dinoport.codebases.mmpretrain.vit:SEGMENTER", mmpretrain.is_segmenter),

@@ -61,7 +61,12 @@ FRAMEWORKS = (
         "heads and eps of the modules; `normalize_args`, `image_normalize`",
         "heads, in what it exports and in tasks",
     ),
-    Framework("lightly", "Lightning's file", "ViTs of timm's and of facebookresearch's", "heads, eps, statistics"),
+    Framework(
+        "lightly",
+        "Lightning's file",
+        "ViTs of timm's, of torchvision's and of facebookresearch's; a ResNet-50, as a sequence too",
+        "heads, eps, statistics",
+    ),
     Framework("solo-learn", "Lightning's file", "its ViTs of timm's", "heads, eps, statistics"),
     Framework(
         "timm",

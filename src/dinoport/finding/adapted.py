@@ -10,6 +10,7 @@ from typing import Any
 from dinoport.codebases import catalogue
 from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
 from dinoport.codebases.peft.classifier import with_classifier
+from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.finding.models import Provenance, read_model
 from dinoport.formats.checkpoint import Checkpoint
@@ -34,9 +35,15 @@ def read_adapted(
 
     UnknownModelError for an adapter that is not merged here, or is for another model.
     """
+    from dinoport.codebases.transformers.reading import refuse_unlike
+
     adapter = read_adapter(checkpoint.where, checkpoint.adapter or {}, checkpoint.tensors)
     model, provenance = read_model(base, request, None, claimed, weigh_heads=weigh_heads)
+    own = model
     model, adapter = with_classifier(model, adapter)
+    if is_known_class(base.config or {}):
+        plain = replace(own, decoding=replace(own.decoding, made=model.decoding.made))
+        refuse_unlike(base.where, base.config or {}, plain)
     decoding, remarks = adapted(model.decoding, adapter, [model.decoding.rules, *_tables(model, adapter)])
     told = (f"the adapter's base is {base.where}", *remarks, *checkpoint.remarks)
     return replace(model, where=checkpoint.where, decoding=decoding, remarks=(*model.remarks, *told)), provenance

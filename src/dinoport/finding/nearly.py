@@ -20,19 +20,19 @@ BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\
 """What stands before the name of a tensor in a block, with the block's number."""
 
 BEGINS = tuple(
-    re.compile(rf"(^|.*?\.)(?=(?:blocks|{first}(?:model\.)?layer|layers|downsample_layers|stages)\.\d)")
-    for first in (r"encoder\.layer|", "")
+    re.compile(rf"(^|.*?\.)(?=(?:blocks|{first}(?:model\.)?layer|layers|downsample_layers|stages|layer1)\.\d)")
+    for first in (r"encoder\.layer|encoder\.stages|", "")
 )
 """What stands before a model whose first part is missing. Where that ends in `encoder`, a model that begins with
 `encoder.layer` seems to stand there too."""
 
-OF_TRANSFORMERS = ("embeddings.", "stages.0.downsample_layers")
+OF_TRANSFORMERS = ("embeddings.", "stages.0.downsample_layers", "embedder.", "encoder.stages.")
 """How names of Transformers begin, which no other codebase has."""
 
 OF_A_MODEL = frozenset({
     "cls_token", "mask_token", "register_tokens", "storage_tokens", "reg_token", "pos_embed", "patch_embed",
     "rope_embed", "blocks", "norm", "norms", "downsample_layers", "stages", "embeddings", "encoder", "layer", "layers",
-    "model", "layernorm", "layer_norm", "pooler",
+    "model", "layernorm", "layer_norm", "pooler", "conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "embedder",
 })  # fmt: skip
 """How names of models begin; others may lie beside them."""
 
@@ -179,8 +179,15 @@ def _telling(shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Shape]]:
         "downsample_layers.0.0.weight": (stem, 3, 4, 4),
         "stages.0.downsample_layers.0.weight": (stem, 3, 4, 4),
         "norms.3.weight": last,
+        "conv1.weight": (64, 3, 7, 7),
+        "layer1.0.conv3.weight": (256, 64, 1, 1),
+        "embedder.embedder.convolution.weight": (64, 3, 7, 7),
+        "encoder.stages.0.layers.0.layer.2.convolution.weight": (256, 64, 1, 1),
     }
-    own = any(name.startswith("embeddings.") or ".layernorm_before." in name for name in shapes)
+    own = any(
+        name.startswith(("embeddings.", "embedder.", "encoder.stages.")) or ".layernorm_before." in name
+        for name in shapes
+    )
     if "pos_embed" in shapes:  # no network has both
         del wanted["rope_embed.periods"]
     names = [name for name in wanted if name not in shapes and name.startswith(OF_TRANSFORMERS) == own]

@@ -29,6 +29,7 @@ ANCHORS = (
     "patch_embed.projection.weight",
     "conv_proj.weight",
     "layer1.0.conv3.weight",
+    "4.0.conv3.weight",
     "downsample_layers.0.0.weight",
     "stages.0.blocks.0.conv_dw.weight",
     "embeddings.patch_embeddings.projection.weight",

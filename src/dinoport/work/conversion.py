@@ -198,6 +198,7 @@ def prepare_opened(
             opened = files.enter_context(located_head.open(on_progress))
             head = _head(opened, located_head, request.head_name)
         published = located.published.family if located.published and located.fetched else None
+        base = None
         if checkpoint.adapter is not None:
             base = files.enter_context(open_base(checkpoint, request, on_progress))
             model, provenance = read_adapted(checkpoint, base, request, claimed, weigh_heads=weigh_heads)
@@ -212,14 +213,10 @@ def prepare_opened(
                 published=published,
                 recorded=recorded,
             )
-        if is_known_class(checkpoint.config or {}):
+        _refuse_folder(checkpoint if base is None else base, located.path if base is None else Path(base.where))
+        if base is None and is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike
-            from dinoport.proofs.foreign import refuse_beside, refuse_foreign, refuse_read_beside
 
-            refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
-            refuse_read_beside(checkpoint.where, checkpoint.beside)
-            if located.path is not None:
-                refuse_beside(located.path)
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             refuse_done(checkpoint, model, provenance, request)
@@ -252,6 +249,18 @@ def prepare_opened(
             claimed=claimed,
             files=files.pop_all(),
         )
+
+
+def _refuse_folder(checkpoint: Checkpoint, path: Path | None) -> None:
+    """Raise SettingError for a folder of Transformers whose configs open something, or that has more beside it."""
+    if not is_known_class(checkpoint.config or {}):
+        return
+    from dinoport.proofs.foreign import refuse_beside, refuse_foreign, refuse_read_beside
+
+    refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
+    refuse_read_beside(checkpoint.where, checkpoint.beside)
+    if path is not None and path.is_dir():
+        refuse_beside(path)
 
 
 def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFile:

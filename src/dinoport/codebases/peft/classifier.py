@@ -47,10 +47,17 @@ def with_classifier(model: Model, adapter: Adapter) -> tuple[Model, Adapter]:
         {name: each.renamed(name) for name, each in tensors.items()}, (copy("classifier.{p}", "classifier.{p}"),)
     ).steps
     architecture: Any = model.architecture
+    poolers = [each.tensor for each in model.decoding.made]
+    aside = [Dropped(each.name, each.dtype, each.shape, f"{title} has no pooler") for each in poolers]
     return replace(
         model,
         architecture=replace(architecture, classifier=Classifier(features, tensors["classifier.weight"].shape[0])),
-        decoding=replace(model.decoding, steps={**model.decoding.steps, **steps}),
+        decoding=replace(
+            model.decoding,
+            steps={**model.decoding.steps, **steps},
+            made=(),
+            aside=(*model.decoding.aside, *aside),
+        ),
         settings=(*model.settings, Setting("head columns", features.value, Origin.INFERRED, f"as {title} has them")),
         remarks=(*model.remarks, f"the classifier was trained beside the adapter, as that of {title}"),
     ), rest

@@ -18,6 +18,9 @@ from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.codebases.transformers.spelling import spelled
+from dinoport.codebases.transformers.stated_sizes import MAX_THETA
+from dinoport.errors import SettingError
+from dinoport.files.names import short_text
 from dinoport.mapping.operations import DropClsRow
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
@@ -96,12 +99,27 @@ def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, .
 
 
 def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> dict[str, Stated]:
-    """What a config, or a part of it, says of a backbone of its width."""
+    """What a config, or a part of it, says of a backbone of its width.
+
+    Raises SettingError where it says an activation that no DINO has.
+    """
     patches = next((tensors[name] for name in (PATCHES, ROTARY_PATCHES) if name in tensors), None)
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
     own = next((part for part in parts if patches and part.get("hidden_size") == patches.shape[0]), {})
-    heads, eps = own.get("num_attention_heads"), own.get("layer_norm_eps")
+    heads, eps, theta = (own.get(name) for name in ("num_attention_heads", "layer_norm_eps", "rope_theta"))
+    gated = any(".mlp.gate_proj." in name for name in tensors)
+    if (activation := own.get("hidden_act")) not in (None, "gelu", *(("silu",) if gated else ())):
+        raise SettingError(
+            "config.json says that this backbone has another activation than every DINO",
+            where="config.json: hidden_act",
+            expected="gelu",
+            found=short_text(str(activation)),
+            cause="a backbone of another kind under the same names",
+            next_step="keep it in its own class",
+        )
     found: dict[str, Stated] = {}
+    if isinstance(theta, int | float) and type(theta) is not bool and 0 < theta < MAX_THETA:
+        found["rope_theta"] = Stated(float(theta), "rope_theta in config.json")
     if type(heads) is int and 0 < heads <= MAX_HEADS:
         found["num_heads"] = Stated(heads, "num_attention_heads in config.json")
     if isinstance(eps, float) and MIN_EPS <= eps <= MAX_EPS:
