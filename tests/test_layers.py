@@ -42,10 +42,13 @@ ROOMS = (
 
 ARCHITECTURES = {"ViT", "RotaryViT", "ResNet", "ConvNeXt"}
 
-OF_TRANSFORMERS = ("ViT", "Dinov2", "DINOv3", "ResNet")
+OF_TRANSFORMERS = ("ViT", "Dinov2", "DINOv3", "ResNet", "DeiT", "IJepa", "Beit", "Tipsv2")
 """How the classes of Transformers that are used here begin."""
 
-MODEL_TYPES = {"vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "resnet"}
+MODEL_TYPES = {
+    *("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "resnet"),
+    *("deit", "ijepa", "beit", "vit_msn", "vit_mae", "tipsv2_vision_model"),
+}
 
 COMPLETES_COMMANDS = "dinoport.shown.packages"
 """Where an option is added to a command that another module names."""
@@ -222,6 +225,28 @@ def test_nobody_else_asks_what_type_an_architecture_is(module: str) -> None:
 @pytest.mark.parametrize("module", outside("codebases.transformers", "codebases.timm"))
 def test_nobody_else_compares_names_of_transformers(module: str) -> None:
     assert not list(switches_on_a_class(TREES[module]))
+
+
+RELATIVES = ("DeiT", "IJepa", "ViTMAE", "ViTMSN", "Beit", "Tips", "deit", "ijepa", "vit_m", "beit", "tipsv2")
+"""Beginnings of names of relatives' classes, and of their model types."""
+
+
+def of_relatives(tree: ast.AST) -> list[str]:
+    """Comparisons with a name of a relative's class or model type."""
+    named = re.compile("['\"](" + "|".join(RELATIVES) + ")")
+    return [found for found in switches_on_a_class(tree) if named.search(found)]
+
+
+@pytest.mark.parametrize("module", [name for name in TREES if name.startswith("dinoport.codebases.transformers.")])
+def test_what_only_a_relative_s_class_has_stands_with_the_class(module: str) -> None:
+    """Each class says it in its own module, or in the list of classes."""
+    assert not of_relatives(TREES[module])
+
+
+def test_a_comparison_with_a_relative_s_class_is_found() -> None:
+    assert of_relatives(ast.parse("kind == 'vit_mae'"))
+    assert of_relatives(ast.parse("name in ('ViTModel', 'DeiTModel')"))
+    assert not of_relatives(ast.parse("kind == 'resnet'"))
 
 
 @pytest.mark.parametrize(

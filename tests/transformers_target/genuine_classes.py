@@ -152,6 +152,9 @@ CONFIGS_OF_RELATIVES: Mapping[str, Mapping[str, Any]] = {
 
 ALL_CONFIGS = {**CONFIGS, **CONFIGS_OF_RELATIVES}
 
+PLACES = {"DeiTForImageClassificationWithTeacher": slice(1), "ViTMAEForPreTraining": slice(1, 3)}
+"""Where in a tuple the outputs stand, where they are not the first two: beside parts of logits, behind a loss."""
+
 ASKED_TO_RESAMPLE = ("ViT", "DeiT", "IJepa", "Beit")
 """Beginnings of classes that take a picture of another size only where they are asked to."""
 
@@ -234,7 +237,7 @@ def _outputs(model: Any) -> tuple[Any, ...]:
         with torch.inference_mode():
             made = model(torch.from_numpy(noise), **options)
         if isinstance(made, tuple):
-            found += [value for value in made[:2] if isinstance(value, torch.Tensor)]
+            found += [value for value in made[PLACES.get(name, slice(2))] if isinstance(value, torch.Tensor)]
         else:
             names = ("last_hidden_state", "pooler_output", "logits", "mask")
             found += [made[name] for name in names if made.get(name) is not None]

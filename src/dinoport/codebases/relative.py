@@ -28,8 +28,8 @@ class Relative:
 
     `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
     `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
-    own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` says that
-    no file of its lacks a sign. `wholes` are classes that hold more than features pass through.
+    own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` is a sign
+    that no file of its lacks, in words. `wholes` are classes that hold more than features pass through.
     """
 
     family: Family
@@ -39,7 +39,7 @@ class Relative:
     copies: tuple[str, ...] = ()
     why: str = ""
     remark: str = ""
-    always_told: bool = False
+    always_told: str = ""
     wholes: Mapping[str, Whole] = field(default_factory=dict)
     table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
     arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None

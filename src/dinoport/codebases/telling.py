@@ -63,6 +63,9 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
         return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.STORED, sure[1]))
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
+        lacks = getattr(chosen.code, "always_told", "")
+        if lacks and chosen.code.signs.likely(clues) is None:
+            raise _without_its_sign(where, chosen, lacks)
         return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
     guess = _guess(candidates, clues)
     doubtful = candidates if naming.family == "dino" else candidates[1:]
@@ -178,6 +181,15 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
         expected=", ".join(names) or "a file under an original's names",
         found=f"`codebase={asked}`",
         next_step=f"did you mean `codebase={close[0]!r}`?" if close else "leave `codebase` out",
+    )
+
+
+def _without_its_sign(where: str, naming: Naming, sign: str) -> SettingError:
+    return SettingError(
+        f"`codebase={naming.family}` does not fit {where}",
+        expected=f"{sign}, as in every file of {_title(naming)}",
+        found="none",
+        next_step="leave `codebase` out",
     )
 
 

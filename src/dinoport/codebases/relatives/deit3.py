@@ -32,6 +32,8 @@ def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef],
     return own, ("layer scales under timm's names (ls1.gamma); DeiT III calls them gamma_1",) if renamed else ()
 
 
+SCALED = "layer scales, and no position of the CLS token"
+
 TIMM = re.compile(r"\.ls([12])\.gamma$")
 
 
@@ -40,7 +42,7 @@ def tells(clues: Clues) -> str | None:
     rows = clues.shapes.get("pos_embed", (0, 0))[1]
     scaled = {"blocks.0.gamma_1", "blocks.0.ls1.gamma"} & clues.shapes.keys() and "cls_token" in clues.shapes
     bare = not {"mask_token", "register_tokens"} & clues.shapes.keys()
-    return "layer scales, and no position of the CLS token" if scaled and bare and square_side(rows) else None
+    return SCALED if scaled and bare and square_side(rows) else None
 
 
 RELATIVE = Relative(
@@ -64,5 +66,5 @@ RELATIVE = Relative(
     why="what its own main.py evaluates and publishes",
     table=table,
     arrange=arranged,
-    always_told=True,
+    always_told=SCALED,
 )

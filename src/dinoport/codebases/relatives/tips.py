@@ -21,10 +21,13 @@ RAW = Preprocessing(
 )
 
 
+ONE_REGISTER = "exactly one register"
+
+
 def guesses(clues: Clues) -> str | None:
     """Exactly one register, which no published DINOv2 has; it is not a proof."""
     registers = clues.shapes.get("register_tokens", ())
-    return "exactly one register" if len(registers) == 3 and registers[1] == 1 else None
+    return ONE_REGISTER if len(registers) == 3 and registers[1] == 1 else None
 
 
 RELATIVE = Relative(
@@ -38,5 +41,5 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED, preprocessing=RAW),
     signs=Signs(places=("vision_encoder",), files=("tips_",), guesses=guesses),
-    always_told=True,
+    always_told=ONE_REGISTER,
 )

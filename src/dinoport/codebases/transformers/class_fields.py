@@ -91,6 +91,16 @@ _BEIT = _TOWER | _TRAINING | _BACKBONE | _fields(
     ("use_mean_pooling",             True,    "switch",   SHAPES),
     ("drop_path_rate",               0.1,     "rate",     NOTHING),
     ("reshape_hidden_states",        True,    "switch",   NOTHING),
+    ("attention_probs_dropout_prob", 0.0,     "share",    NOTHING),
+    # Of segmentation. Version 5 refuses a value of another type, whatever the class.
+    ("add_fpn",                      False,   "switch",   SHAPES),  # refused where no stages are named
+    ("auxiliary_channels",           256,     "whole",    NOTHING),
+    ("auxiliary_concat_input",       False,   "switch",   NOTHING),
+    ("auxiliary_loss_weight",        0.4,     "number",   NOTHING),
+    ("auxiliary_num_convs",          1,       "whole",    NOTHING),
+    ("pool_scales",             [1, 2, 3, 6], "counts",   NOTHING),
+    ("semantic_loss_ignore_index",   255,     "whole",    NOTHING),
+    ("use_auxiliary_head",           True,    "switch",   NOTHING),
 )
 _MAE = {name: each for name, each in _VIT.items() if not name.startswith(("pooler_", "encoder_"))} | _fields(
     ("decoder_hidden_size",          512,     "count",    SHAPES),
@@ -193,14 +203,21 @@ ATTENTION = (None, "eager", "sdpa")
 
 PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 
+RUN_FOR_TUPLES = (
+    "ViTModel",
+    "DeiTModel",
+    "IJepaModel",
+    "ViTMSNModel",
+    "BeitModel",
+    "ResNetModel",
+    "ResNetForImageClassification",
+)
+"""Classes that both generations run where a config asks for tuples."""
+
 RUN_WITHOUT = frozenset(
     {
-        *((False, name) for name in ("ViTModel", "ResNetModel", "ResNetForImageClassification")),
-        *(
-            (None, name)
-            for name in FIELDS
-            if not (name.startswith("Dinov2") and name.endswith("ForImageClassification"))
-        ),
+        *((False, name) for name in RUN_FOR_TUPLES),
+        *((None, name) for name in FIELDS if not (name.startswith("Dinov2") and "ForImageClassification" in name)),
     }
 )
 """Values of `return_dict` with which a class runs in both generations: a tuple of the same values comes of it."""
@@ -211,41 +228,6 @@ OURS = "dinoport"
 IDENTITY = ("architectures", "model_type")
 LABELS = ("id2label", "label2id", "num_labels")
 PRECISION = ("dtype", "torch_dtype")
-
-# fmt: off
-INERT = frozenset((
-    "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",
-    "tokenizer_class", "output_attentions", "torchscript", "gradient_checkpointing",
-    "use_cache", "use_bfloat16", "tf_legacy_loss", "tie_word_embeddings",
-    "is_encoder_decoder", "is_decoder", "add_cross_attention", "chunk_size_feed_forward",
-    "cross_attention_hidden_size", "task_specific_params", "bos_token_id", "eos_token_id", "pad_token_id",
-    "sep_token_id", "decoder_start_token_id", "max_length", "min_length", "do_sample", "early_stopping",
-    "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
-    "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
-    "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
-    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens",
-))
-# fmt: on
-"""Fields that every config of Transformers has or had: for text, for training, for what is returned beside outputs."""
-
-# fmt: off
-ASKED = frozenset((
-    "_attn_implementation_internal", "use_return_dict",
-    "_create_id_label_maps", "_encode_special_floats", "_experts_implementation",
-    "_experts_implementation_internal", "_get_global_generation_defaults",
-    "_getattr_without_heterogeneous_validation", "_heterogeneity_spec", "_out_features", "_out_indices",
-    "_output_attentions", "_remove_keys_not_serialized", "_update_heterogeneous_to_dict_output",
-    "base_model_ep_plan", "base_model_fsdp_plan", "base_model_pp_plan", "base_model_tp_plan", "decoder",
-    "default_config_fields", "dict_dtype_to_str", "fusion_config", "generator", "get_text_config",
-    "has_no_defaults_at_init", "head_dim", "init_std", "initializer_factor", "is_causal", "is_heterogeneous",
-    "layer_types", "mtp_layer_types", "num_stages", "output_loading_info", "per_layer_config", "rope_parameters",
-    "rope_scaling", "set_output_features_output_indices", "sub_configs", "sub_configs_defaults", "text_config",
-    "text_encoder", "to_dict", "to_diff_dict", "to_json_string", "verify_out_features_out_indices",
-    "vision_aspect_ratio", "vision_feature_layer", "vision_feature_select_strategy", "vocab_size",
-))
-# fmt: on
-"""Names that Transformers asks a config for, and that no class here declares: what a value does is not known."""
 
 MODEL_TYPE: Mapping[str, str] = {
     "ViTModel": "vit",
@@ -267,6 +249,11 @@ MODEL_TYPE: Mapping[str, str] = {
     "ResNetModel": "resnet",
     "ResNetForImageClassification": "resnet",
 }
+
+
+def classifies(class_name: str) -> bool:
+    """Whether a class has a classifier, and so as many classes as its config says."""
+    return "ForImageClassification" in class_name
 
 
 def is_count(value: object) -> bool:

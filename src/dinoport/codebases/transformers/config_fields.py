@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.fields import Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import (
-    ASKED,
     ATTENTION,
     FIELDS,
     IDENTITY,
-    INERT,
     KINDS,
     LABELS,
     MODEL_TYPE,
@@ -22,9 +20,11 @@ from dinoport.codebases.transformers.class_fields import (
     PRECISION,
     PROBLEMS,
     RUN_WITHOUT,
+    classifies,
     is_count,
     is_pair,
 )
+from dinoport.codebases.transformers.common_fields import ASKED, INERT
 
 
 def compare_config(class_name: str, expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:
@@ -54,7 +54,7 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
     if name in PRECISION:
         return "outputs"
     if name in LABELS:
-        return "none" if _is_sound(name, value) and not class_name.endswith("ForImageClassification") else "outputs"
+        return "none" if _is_sound(name, value) and not classifies(class_name) else "outputs"
     if name == "problem_type":
         return "none" if value in PROBLEMS else "outputs"
     if name == "tie_encoder_decoder":  # beside is_encoder_decoder, version 4 asks for a decoder
@@ -87,7 +87,7 @@ def known_config(class_name: str, config: Mapping[str, object]) -> dict[str, obj
     fields = FIELDS[class_name]
     known = {name: config[name] for name, field in fields.items() if name in config and field.role != NOTHING}
     known |= {"architectures": [class_name], "model_type": MODEL_TYPE[class_name]}
-    if class_name.endswith("ForImageClassification"):
+    if classifies(class_name):
         known |= {name: config[name] for name in ("id2label", "num_labels") if config.get(name) is not None}
     return known
 
@@ -122,7 +122,7 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
             whole[name] = value[0]  # type: ignore[index]  # a pair
     precision = [config.get(name) for name in PRECISION]
     whole["dtype"] = precision[0] if precision[0] is not None else precision[1]
-    if class_name.endswith("ForImageClassification"):
+    if classifies(class_name):
         whole = {name: value for name, value in whole.items() if name != "num_labels"} | _labels(config)
     elif all(_is_sound(name, config[name]) for name in LABELS if name in config):
         whole = {name: value for name, value in whole.items() if name not in LABELS}

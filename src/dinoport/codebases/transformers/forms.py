@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.class_fields import FIELDS, OUTPUTS
 from dinoport.codebases.transformers.spelling import spelled
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
@@ -235,6 +236,12 @@ def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, ob
         "id2label": {str(index): names[index] for index in range(classes)},
         "label2id": {names[index]: index for index in range(classes)},
     }
+
+
+def has_pooler(class_name: str) -> bool:
+    """Whether a class has a pooler that can be left out: what its config says of one moves outputs."""
+    said = FIELDS[class_name].get("pooler_act")
+    return said is not None and said.role == OUTPUTS
 
 
 def own_interpolation(class_name: str) -> Interpolation | None:

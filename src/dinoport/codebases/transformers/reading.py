@@ -13,7 +13,7 @@ from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.strangers import refuse_kind, refuse_stranger
 from dinoport.codebases.telling import Told, tell
-from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION
+from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, table_of, target_of
 from dinoport.codebases.transformers.processor import transform_of
@@ -190,7 +190,7 @@ def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
 
 def _classifier(config: Mapping[str, object], name: str) -> str | None:
     """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
-    if "ForImageClassification" not in name:
+    if not classifies(name):
         return None
     own = record_of(config).get("classifier")
     if isinstance(own, str) and own in ("head", "fc", "linear", "linear_head"):

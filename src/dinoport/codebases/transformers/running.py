@@ -17,7 +17,7 @@ from typing import Any
 
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.sweeping import both_precisions, widened
-from dinoport.codebases.transformers.forms import CLASSES
+from dinoport.codebases.transformers.forms import CLASSES, has_pooler
 from dinoport.networks.observing import EMBEDDING
 from dinoport.tensor import Array
 
@@ -46,7 +46,7 @@ class ClassRunner:
             return LoadingProof(self.class_name, transformers.__version__, failure=failure)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
-        if not self._pooler and self.class_name in ("ViTModel", "DeiTModel"):  # no other class has the choice
+        if not self._pooler and has_pooler(self.class_name):
             arguments["add_pooling_layer"] = False
         version = transformers.__version__
         with quiet():

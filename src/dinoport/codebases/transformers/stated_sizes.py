@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import ceil, isfinite, prod
 
-from dinoport.codebases.transformers.class_fields import FIELDS, KINDS
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of
+from dinoport.codebases.transformers.class_fields import FIELDS, KINDS, classifies
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.tensor import TensorRef
 
@@ -92,7 +92,7 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
     widths, depths = _integers(sizes.get("hidden_sizes")), _integers(sizes.get("depths"))
     labels = config.get("id2label")
     classes = len(labels) if isinstance(labels, dict) else max(_integers(config.get("num_labels")), default=2)
-    classifier = classes if class_name.endswith("ForImageClassification") else 0
+    classifier = classes if classifies(class_name) else 0
     if class_name.startswith("ResNet"):
         stem = count["embedding_size"] * count["num_channels"] * 49
         inner = 9 * 2 if config.get("layer_type") == "basic" else 1  # a bottleneck's 3×3 has a quarter of the channels
@@ -107,7 +107,7 @@ def _parameters(class_name: str, sizes: Mapping[str, object], config: Mapping[st
     layer = 4 * width * width + 2 * width * hidden
     table = 0 if class_name.startswith("DINOv3") else _positions(sizes["image_size"], sizes["patch_size"])
     tokens = table + count.get("num_register_tokens", 0) + patch * count["num_channels"]
-    pooler = max(_integers(config.get("pooler_output_size")), default=0) if class_name == "ViTModel" else 0
+    pooler = max(_integers(config.get("pooler_output_size")), default=0) if has_pooler(class_name) else 0
     code = CLASSES[class_name].code
     beside: int = code.parameters_beside(count) if hasattr(code, "parameters_beside") else 0
     return count["num_hidden_layers"] * layer + beside + width * (tokens + classifier + pooler)
