@@ -1,4 +1,4 @@
-"""What the settings of a model are read from: its tensors, a layer that becomes its classifier, and what lies by them."""
+"""What the settings of a model are read from: its tensors, and a layer that becomes its classifier."""
 
 from __future__ import annotations
 
