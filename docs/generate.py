@@ -230,7 +230,7 @@ def exit_codes() -> Iterator[str]:
     rows.append(
         (
             str(INTERRUPTED),
-            "interrupted by Ctrl-C or a request to stop; the message says whether FOLDER was published before, and is "
+            "interrupted by Ctrl-C or a request to stop; the message says whether FOLDER was written before, and is "
             "whole: then only the report was cut short",
         )
     )

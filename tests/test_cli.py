@@ -330,7 +330,7 @@ def test_a_conversion_that_fails_its_proof_is_exit_code_3(run: Run, tmp_path) ->
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json", "--report", tmp_path / "report.json")
     assert done.code == 3
     assert json.loads(done.out)["verdict"]["word"] == "not equal"
-    assert done.err.startswith(f"error: {DEMO} was converted, and the result is not equal to it; nothing was published")
+    assert done.err.startswith(f"error: {DEMO} was converted, and the result is not equal to it; no folder was written")
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(done.out)
     assert names(tmp_path) == {"report.json"}
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--keep-unproven")

@@ -159,7 +159,7 @@ def test_a_folder_whose_last_words_cannot_be_printed_is_said_to_be_there(
     monkeypatch.setattr("builtins.print", fail)
     with pytest.raises(failure) as caught:
         main(["--model_name", "dino_vits16", "--pytorch_dump_folder_path", "out"])
-    assert str(caught.value).endswith("out was published before, and is whole")
+    assert str(caught.value).endswith("out was written before, and is whole")
     assert Path("out/config.json").exists()
 
 

@@ -73,7 +73,7 @@ def _cpu_seconds() -> float:
 
 
 def check_stopped(ended: Ended) -> None:
-    """Either it said that nothing was published, and nothing is there; or that the folder is whole, and it is."""
+    """Either it said that no folder was written, and none is there; or that the folder is whole, and it is."""
     left = names(ended.folder)
     if (ended.code, ended.err) == (0, ""):  # it was done, and ended
         assert ended.out.startswith("verdict ")
@@ -81,12 +81,12 @@ def check_stopped(ended: Ended) -> None:
         return
     assert ended.code == 130, ended.err
     assert ended.seconds_after < 1
-    published = f"interrupted: {ended.folder / 'out'} was published before, and is whole\n"
+    published = f"interrupted: {ended.folder / 'out'} was written before, and is whole\n"
     if left:
         assert (left, ended.err) == ({"out"}, published)
         assert names(ended.folder / "out") == FILES
     else:
-        assert ended.err in ("interrupted\n", "interrupted: nothing was published\n")
+        assert ended.err in ("interrupted\n", "interrupted: no folder was written\n")
         assert ended.out == ""
 
 

@@ -99,7 +99,7 @@ def test_a_folder_whose_report_cannot_be_printed_is_said_to_be_there(tmp_path) -
     with FULL.open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
-    assert f"no space left on device; {tmp_path / 'out'} was published before, and is whole\n" in done.stderr
+    assert f"no space left on device; {tmp_path / 'out'} was written before, and is whole\n" in done.stderr
     assert names(tmp_path / "out") == FILES
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, number: signal.Signals, force: bool) ->
     _, errors = program.communicate(timeout=20)
     assert time.monotonic() - begun < 5
     assert program.returncode == 130
-    assert errors == "interrupted: nothing was published\n"
+    assert errors == "interrupted: no folder was written\n"
     assert names(tmp_path) == ({"out"} if force else set())
     assert not force or names(out) == set()
 
@@ -169,7 +169,7 @@ def test_an_interruption_does_not_wait_for_torch(tmp_path: Path, number: signal.
     program.send_signal(number)
     _, errors = program.communicate(timeout=20)
     assert time.monotonic() - begun < 5
-    assert (program.returncode, errors) == (130, "interrupted: nothing was published\n")
+    assert (program.returncode, errors) == (130, "interrupted: no folder was written\n")
     assert names(tmp_path) == {"lib"}
 
 
@@ -265,21 +265,21 @@ def test_an_interruption_after_publishing_says_so(run: Run, tmp_path, monkeypatc
 
     monkeypatch.setattr(api, "convert", interrupted)
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
+    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was written before, and is whole\n")
     assert names(tmp_path / "out") == FILES
 
 
 def test_an_interruption_while_the_report_is_printed_says_so(run: Run, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(printing, "show", lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT)
-    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was published before, and is whole\n")
+    assert (done.code, done.err) == (130, f"interrupted: {tmp_path / 'out'} was written before, and is whole\n")
 
 
 def test_with_json_an_interruption_is_an_object_too(run: Run, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(api, "convert", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM))
     done = run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, "--json")
-    assert (done.code, done.err) == (130, "interrupted: nothing was published\n")
-    assert json.loads(done.out)["error"]["what"] == "interrupted: nothing was published"
+    assert (done.code, done.err) == (130, "interrupted: no folder was written\n")
+    assert json.loads(done.out)["error"]["what"] == "interrupted: no folder was written"
     assert json.loads(done.out)["exit_code"] == 130
 
 

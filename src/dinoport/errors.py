@@ -134,7 +134,7 @@ class UsageError(SettingError):
 
 
 class NotProvenError(DinoportError):
-    """A conversion that was not proven equal and not published, or a folder too damaged to be verified.
+    """A conversion that was not proven equal, of which no folder is written, or a folder too damaged to be verified.
 
     `report` says what was found; of a damaged folder there is none.
     """

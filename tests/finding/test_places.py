@@ -247,3 +247,13 @@ def test_what_timms_config_says_is_taken(tmp_path) -> None:
     assert written["num_attention_heads"] == 4
     assert (processor["image_mean"], processor["image_std"]) == ([0.5, 0.4, 0.3], [0.1, 0.2, 0.3])
     assert (processor["size"], processor["resample"]) == ({"shortest_edge": 71}, 2)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_models_in_a_list_are_found_by_their_places(kind: type, tmp_path) -> None:
+    torch.save(kind([{"epoch": 3}, {"net": state("vit", "vit.")}]), tmp_path / "saved.pt")
+    torch.save(state("vit"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(tmp_path / "saved.pt", tmp_path / "theirs", level="exact", num_heads=1, prefix="1.net.vit.")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    assert report.source.branch == "1.net.vit"

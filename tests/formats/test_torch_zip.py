@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dinoport.errors import CheckpointError
+from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch import zip_file as reader
 from dinoport.formats.torch.zip_file import read_torch_zip
 from tests.formats.memory import Memory, torch_zip, zipped
@@ -92,7 +95,7 @@ def test_a_storage_of_two_dtypes(second):
 @pytest.mark.parametrize(
     ("kind", "found"),
     [
-        (b"QInt8Storage", "a storage of the unknown type torch.QInt8Storage"),
+        (b"ShortShortStorage", "a storage of the unknown type torch.ShortShortStorage"),
         (b"load", None),
     ],
 )
@@ -190,4 +193,30 @@ def test_a_pickle_that_holds_the_values_itself(monkeypatch):
         f"  found: {len(one())} bytes\n"
         "  likely cause: weights that were saved as NumPy arrays or lists, inside the pickle\n"
         "  try: turn them into tensors, and save the state dict with torch.save"
+    )
+
+
+def test_quantised_tensors_are_named() -> None:
+    assert refused(one(tensor(kind=b"QInt8Storage"))).endswith(
+        " holds quantised tensors\n"
+        "  expected: weights as numbers in floating point\n"
+        "  found: a storage of the type torch.QInt8Storage\n"
+        "  likely cause: a model that was saved after torch.ao quantised it\n"
+        "  try: give the weights as they were before they were quantised"
+    )
+
+
+def test_an_archive_of_torch_export_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/models/model.json", "{}")
+        archive.writestr("model/data/weights/weight_0", bytes(8))
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(path)
+    assert str(caught.value) == (
+        f"{path} is an archive of torch.export, which holds a program; a checkpoint holds tensors\n"
+        "  expected: what torch.save writes of a state dict\n"
+        "  found: model/models/model.json\n"
+        "  likely cause: torch.export.save instead of torch.save\n"
+        "  try: load it with torch.export.load where you trust it, and torch.save its state_dict"
     )

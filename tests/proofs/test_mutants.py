@@ -107,7 +107,7 @@ def wrong_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_table_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong_table(monkeypatch)
     source = tiny.write(tmp_path / "checkpoint.pth")
-    with pytest.raises(NotProvenError, match="the result is not equal to it; nothing was published") as raised:
+    with pytest.raises(NotProvenError, match="the result is not equal to it; no folder was written") as raised:
         convert(source, tmp_path / "folder", tiny.REQUEST)
     report = raised.value.report
     assert report.verdict.word is Word.NOT_EQUAL
@@ -125,4 +125,4 @@ def test_a_wrong_table_exits_with_3(
     with pytest.raises(SystemExit) as raised:
         cli.main()
     assert raised.value.code == 3
-    assert "is not equal to it; nothing was published" in capsys.readouterr().err
+    assert "is not equal to it; no folder was written" in capsys.readouterr().err

@@ -18,7 +18,13 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import runnable
 
-ABOUT = "Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal."
+ABOUT = """\
+Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal.
+
+  dinoport inspect checkpoint.pth             what is in it, with the commands that convert it
+  dinoport convert checkpoint.pth my-model    the folder my-model, if the proof holds
+
+Exit codes: 0 done; 1 SOURCE cannot be read or converted; 2 a wrong command; 3 not equal."""
 
 
 def convert(given: Any) -> None:
@@ -207,6 +213,9 @@ COMMANDS = (
         "Convert SOURCE into FOLDER, and prove that they are equal.",
         {"source": SOURCE, "folder": "The folder to write."},
         [*OF_SOURCE, *WRITTEN, *PROVEN, *SAID],
+        "FOLDER is written only if the proof holds. The first line of the output is the verdict:\n"
+        "equal (exceptions and assumptions are listed below it), transported exactly (every tensor\n"
+        "is equal, and the model was not run), or not equal (exit code 3; the report says why).",
     ),
     Command(
         inspect,
@@ -223,9 +232,9 @@ COMMANDS = (
             "Without it, SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
         },
         [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
-        "FOLDER's dinoport.json says how it was made. The verdict calls a value that nothing else\n"
-        "says an assumption: give what you know yourself. Files of a head or of labels have to be\n"
-        "given again.",
+        "FOLDER's dinoport.json says how it was made. Values that no file says are listed as\n"
+        "assumptions: give those that you know, such as --num-heads. Files of a head or of labels\n"
+        "have to be given again. Exit code 3: not equal, or changed.",
         optional={"folder": None},
     ),
     Command(

@@ -55,9 +55,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "source": (
         Option("checkpoint_key", "KEY", "Which copy of the model: teacher, student …", default="teacher"),
         Option("prefix", "PREFIX", "Where in the file the model lies, as dinoport inspect prints it."),
-        Option("head", "FILE", "A linear head to convert along: its file, or imagenet for the published one."),
+        Option("head", "FILE", "A linear classifier to include: its file, or imagenet for the published one."),
         Option("head_name", "NAME", "Which layer of the head's file, where it holds several."),
-        Option("source_name", "NAME", "What the report calls SOURCE, where its path means nothing."),
+        Option("source_name", "NAME", "A name for SOURCE in the report, in place of its path."),
         Option("num_heads", "N", "Attention heads, where the file does not say.", number),
         Option(
             "decoder_heads", "N", "Attention heads of an MAE's decoder: 16 in published ones, else asked for.", number
@@ -81,16 +81,18 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("image_size", "PIXELS", "The input size that the folder is for.", number, "the source's"),
         choice("pooler", "identity: pooler_output is the CLS token; none: no pooler.", "identity"),
         Option("labels", "FILE", "Class names: a JSON file, or imagenet-1k."),
-        Option("max_shard_bytes", "SIZE", "Largest weight file: 500MB …", size_bytes, "5GB"),
-        Option("config", "FILE", "For --to training: the config that the training is to have.", Path),
+        Option("max_shard_bytes", "SIZE", "The most that one file of weights may hold: 500MB …", size_bytes, "5GB"),
+        Option("config", "FILE", "For --to training: the config of the training to come.", Path),
         Option("ranks", "N", "For --to training: how many processes are to load it.", number, "1"),
-        Option("allow_nonfinite", "", "Copy NaN and infinity."),
+        Option("allow_nonfinite", "", "Convert weights that hold NaN or infinity as they are."),
         Option("force", "", "Replace FOLDER if it is empty or holds only a model."),
         Option("keep_unproven", "", "Keep a folder that failed its proof as FOLDER.unproven."),
         Option("dry_run", "", "Print the plan and write nothing."),
     ),
     "proof": (
-        choice("level", "exact compares all tensors, and needs no torch; full runs the model too.", "full"),
+        choice(
+            "level", "exact compares all tensors, without torch; full runs the model too; none proves nothing.", "full"
+        ),
         Option("image", "FILE", "A picture to compare outputs and pixels on.", Path),
         Option("all_sizes", "", "Compare outputs at two more input sizes."),
         Option(

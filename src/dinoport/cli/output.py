@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dinoport.report.report import Report
     from dinoport.request import Checks
 
-PUBLISHED = "was published before, and is whole"
+PUBLISHED = "was written before, and is whole"
 """Of a folder, where what comes after is cut short: the report's own file, or what is printed."""
 
 

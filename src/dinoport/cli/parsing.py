@@ -152,5 +152,5 @@ def help_of_program(commands: Sequence[Command], description: str) -> str:
         group.add_argument(command.name, help=command.summary, nargs="?")
     others = parser.add_argument_group("options")
     others.add_argument("--version", action="store_true", help="Print the version.")
-    others.add_argument(*HELP, action="store_true", help="Show this message, or with a command its own.")
+    others.add_argument(*HELP, action="store_true", help="Show this message, or a command's options after its name.")
     return parser.format_help()

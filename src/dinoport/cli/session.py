@@ -187,7 +187,7 @@ def interruptible(folder: Path) -> Iterator[None]:
         yield
     except Interrupted:
         published = _identity(folder) not in (None, before)
-        told = f"{folder} {PUBLISHED}" if published else "nothing was published"
+        told = f"{folder} {PUBLISHED}" if published else "no folder was written"
         raise Interrupted(f": {told}") from None
 
 

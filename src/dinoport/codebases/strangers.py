@@ -84,6 +84,12 @@ STRANGERS: tuple[Stranger, ...] = (
         ),
     ),
     Stranger(
+        "a model with parametrised weights (weight norm, spectral norm)",
+        "its weights are computed from others whenever it runs",
+        "torch.nn.utils.parametrize.remove_parametrizations where it was trained, and save it again",
+        tuple(f"{layer}.parametrizations." for layer in ("qkv", "attn.proj", "fc1", "fc2", "q_proj", "v_proj", "w12")),
+    ),
+    Stranger(
         "an XCiT",
         "cross-covariance attention, which Transformers has no class for; DINO published four besides its ViTs",
         "load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",

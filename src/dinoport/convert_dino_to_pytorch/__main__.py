@@ -85,7 +85,7 @@ def _told(folder: Path) -> Iterator[None]:
     except Interrupted:
         after = _files(folder)
         if after == before:
-            raise Interrupted(": nothing was published") from None
+            raise Interrupted(": no folder was written") from None
         if after.get(CONFIG) in (None, before.get(CONFIG)):
             raise Interrupted(f": only a part of the files was moved into {folder}; run it again") from None
         raise Interrupted(f": {folder} {PUBLISHED}") from None

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
@@ -177,6 +176,8 @@ def too_short(where: str, offset: int, size: int, found: str) -> CheckpointError
 
 def ends_of(sources: Iterable[ByteSource]) -> str:
     """A hash of the sizes and both ends of some files, which tells them from others at the price of a few reads."""
+    from hashlib import sha256
+
     digest = sha256()
     for source in sources:
         size = source.size_bytes

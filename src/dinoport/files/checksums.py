@@ -5,7 +5,6 @@ CRC-32 is taken by zlib-ng where that is installed: a seventh of zlib's time or 
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +21,9 @@ __all__ = ["crc32", "hash_file"]
 
 def hash_file(path: Path) -> tuple[int, str]:
     """Size in bytes and hash. Raises CheckpointError for what cannot be read, or is cut meanwhile."""
-    digest, done = hashlib.sha256(), 0
+    from hashlib import sha256  # and OpenSSL, which takes a while to load
+
+    digest, done = sha256(), 0
     buffer = memoryview(bytearray(BLOCK_BYTES))
     with closing(LocalFile(path)) as source:
         while done < source.size_bytes:

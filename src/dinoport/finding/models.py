@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
-from dinoport.codebases.codebase import Evidence, Naming, Reading, classifier_of
+from dinoport.codebases.codebase import Evidence, classifier_of
 from dinoport.codebases.frameworks import Said, said_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
@@ -16,28 +16,26 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
+from dinoport.finding.decoded import decoded
+from dinoport.finding.evidence import read, under_own_names, with_head
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
+from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_wholes
 from dinoport.finding.strays import refuse_lost, refuse_strays
-from dinoport.finding.unwrap import StateDict, state_dicts, training_arguments
-from dinoport.finding.whole import gaps, refuse_amounts
+from dinoport.finding.unwrap import state_dicts, training_arguments
+from dinoport.finding.whole import refuse_amounts
 from dinoport.finding.whose import whose
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.mapping.claims import Problem, claims_of_source
-from dinoport.mapping.decoding import Decoding, decode
-from dinoport.mapping.plan import Dropped
-from dinoport.mapping.rule import copy
 from dinoport.model import Family, Model, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import Request, option_of
+from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
-    from dinoport.codebases.relative import Whole
     from dinoport.codebases.timm.config import TimmConfig
 
 
@@ -110,24 +108,9 @@ def _model_in(
     wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
     wishes = wishes.filled(_stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, said.other_head or (timm.other_head if timm else None))
-    arranged, of_layout = naming.arranged(tensors)
-    shapes = {name: tensor.shape for name, tensor in arranged.items()}
-    wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
-    whole = wholes.get(request.class_name or "")
-    drops = [
-        rule
-        for rule in family.drops
-        if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
-        and not (whole and rule.source and rule.source.template.startswith(whole.names))
-    ]
-    decoding = decode(arranged, naming.rules(shapes, wishes), drops)
-    made = naming.made_before(decoding.beside)
-    kept = {name: each for name, each in decoding.beside.items() if name not in made}
-    aside = [replace(each, reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
-    decoding = replace(decoding, aside=(*aside, *beside), beside={**kept, **dict(_states(checkpoint, family))})
-    if decoding.problems:
-        raise refusal(checkpoint.where, family, state.label, decoding.problems)
+    other_head = said.other_head or (timm.other_head if timm else None)
+    place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
+    decoding, shapes = place.decoding, place.shapes
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
     own = classifier or ("classifier" if state.head else None)
     if head_file is not None and own is not None:
@@ -150,35 +133,34 @@ def _model_in(
         classifier=classifier,
         preprocessing=timm.preprocessing if timm else transform_by_report(ours),
     )
-    head = head_file.chosen(lambda each: _read(naming, _with_head(evidence, decoding, each)[0])) if head_file else None
+    head = head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
-        evidence, decoding = _with_head(evidence, decoding, head)
+        evidence, decoding = with_head(evidence, decoding, head)
     elif state.head:
-        beside_it, decoding = _with_head(evidence, decoding, Head("classifier", state.head, ()))
+        beside_it, decoding = with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
-    reading = _read(naming, replace(evidence, weigh_heads=weigh_heads))
+    reading = read(naming, replace(evidence, weigh_heads=weigh_heads))
     whose_it_is = told.setting_beside(reading.settings)
     if reading.problems:
-        raise refusal(checkpoint.where, family, state.label, _under_own_names(reading.problems, classifier))
+        raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
     if timm:
         timm.refuse_unlike(checkpoint.where, reading.architecture)
-    outside = {each.name: each.shape for each in beside if each.reason == BESIDE}
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
-    refuse_strays(checkpoint.where, found, reading.architecture, outside, shapes, wishes)
+    refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     remarks = (
         *checkpoint.remarks,
-        *_of_names(naming, decoding),
-        *of_layout,
+        *of_names(naming, decoding),
+        *place.remarks,
         *state.remarks,
         *(head.remarks if head else ()),
         *reading.remarks,
-        *_of_wholes(wholes, decoding, request),
+        *of_wholes(place.wholes, decoding, request),
         *told.remarks,
         *words,
-        *_of_branches(found, request.checkpoint_key),
-        *_of_the_run(checkpoint),
+        *of_branches(found, request.checkpoint_key),
+        *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
     )
     others = {other.label: other.tensors for other in found.others}
@@ -198,7 +180,7 @@ def _model_in(
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
-        warnings=(*_of_gaps(checkpoint), *reading.warnings),
+        warnings=(*of_gaps(checkpoint), *reading.warnings),
     ), Provenance(state.label, state.notes, others, full_prefix(state))
 
 
@@ -224,16 +206,6 @@ def _stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stat
     from dinoport.codebases.transformers.names import stated_in
 
     return stated_in(checkpoint.config or {}, found.state.tensors)
-
-
-def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, TensorRef]]:
-    """What a run's file keeps beside its models, and training on can take up."""
-    for keys in family.states:
-        node = checkpoint.tree
-        for key in keys.split("."):
-            node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, TensorRef):
-            yield keys, node.renamed(keys)
 
 
 def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
@@ -268,46 +240,6 @@ def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, 
     return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
-MADE_BEFORE = "added by a conversion, because training cannot start without it; not part of the original"
-LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
-BESIDE = "outside the backbone, under another prefix"
-
-
-def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
-    """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
-
-    `other_head` says why its classifier does not belong to the family.
-    """
-    layers, own = (
-        {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
-        for heads in (family.classifiers, family.beside)
-    )
-    outside = state.beside | (layers if state.is_inner or other_head else set())
-    outside -= own if state.lead == ("backbone",) else set()
-    names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
-    tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [(state.tensors[name], (other_head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
-    beside += [(tensor, BESIDE) for tensor in state.outside.values()]
-    return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
-
-
-def _read(naming: Naming, evidence: Evidence) -> Reading:
-    """The settings of a model. What lies besides its tensors is taken as a whole or not at all.
-
-    A config or arguments that the tensors contradict in one value are another model's, or were changed: no other value
-    of them is taken.
-    """
-    reading: Reading = naming.code.read(evidence)
-    if not reading.doubts:
-        return reading
-    own: Reading = naming.code.read(replace(evidence, config=None, arguments={}))
-    speakers = dict.fromkeys(
-        (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
-    )
-    untaken = tuple(f"the rest of {speaker} was not taken: it describes another model" for speaker in speakers)
-    return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
-
-
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:
     """Every state dict of a checkpoint: what it is called, its tensors, and what was stripped from their names."""
     if is_known_class(checkpoint.config or {}):
@@ -339,14 +271,6 @@ def _of_folder(
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 
-def _with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evidence, Decoding]:
-    """A backbone with a linear layer as its classifier."""
-    layer = {f"classifier.{leaf}": tensor.renamed(f"classifier.{leaf}") for leaf, tensor in head.tensors.items()}
-    own = decode(layer, (copy("classifier.{p}", "classifier.{p}"),))
-    whole = replace(decoding, steps={**decoding.steps, **own.steps})
-    return replace(evidence, tensors=whole.tensors, head=head.layer), whole
-
-
 def _labels(
     checkpoint: Checkpoint, head_file: HeadFile | None, classifier: Classifier | None
 ) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
@@ -354,43 +278,3 @@ def _labels(
     holder = head_file.checkpoint if head_file else checkpoint
     found = stored_labels(holder.tree, classifier.classes) if classifier else None
     return (found[0], (f"names of {len(found[0])} classes from {found[1]} in {holder.where}",)) if found else (None, ())
-
-
-def _under_own_names(problems: Sequence[Problem], classifier: str | None) -> list[Problem]:
-    own = {f"classifier.{leaf}": f"{classifier}.{leaf}" for leaf in ("weight", "bias")}
-    return [replace(problem, name=own.get(problem.name, problem.name)) for problem in problems]
-
-
-def _of_names(naming: Naming, decoding: Decoding) -> list[str]:
-    if naming.family:
-        return []
-    declared = {name: why for name, why in decoding.declared.items() if "." not in name}
-    kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
-    return [f"read through the names of {naming.codebase}", *kept]
-
-
-def _of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
-    """Which classes hold what features do not pass, where the file has that."""
-    for name, whole in wholes.items():
-        if request.to == "transformers" and any(each.startswith(whole.names) for each in decoding.beside):
-            yield f"{name} would hold {whole.words} ({option_of('class_name')})"
-
-
-def _of_branches(found: Found, key: str | None) -> list[str]:
-    names = [state.label for state in found.others]
-    same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
-    if not names:
-        return same
-    chosen = "as asked" if key else found.state.why or "the first that a family recognises"
-    option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    own = found.state.label if found.state.branch else full_prefix(found.state) or found.state.label
-    return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
-
-
-def _of_gaps(checkpoint: Checkpoint) -> list[str]:
-    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
-
-
-def _of_the_run(checkpoint: Checkpoint) -> list[str]:
-    run = checkpoint.run
-    return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []

@@ -20,11 +20,12 @@ BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\
 """What stands before the name of a tensor in a block, with the block's number."""
 
 BEGINS = tuple(
-    re.compile(rf"(^|.*?\.)(?=(?:blocks|{first}(?:model\.)?layer|layers|downsample_layers|stages|layer1)\.\d)")
-    for first in (r"encoder\.layer|encoder\.stages|", "")
+    re.compile(rf"(^|.*?\.)(?=(?:blocks|{layers}|layers|downsample_layers|stages|layer1)\.\d)")
+    for layers in (r"encoder\.layer|encoder\.stages|model\.layer|layer", r"model\.layer|layer", "layer")
 )
-"""What stands before a model whose first part is missing. Where that ends in `encoder`, a model that begins with
-`encoder.layer` seems to stand there too."""
+"""What stands before a model whose first part is missing. Where that ends in `encoder` or `model`, a model that begins
+with `encoder.layer` or `model.layer` seems to stand there too.
+"""
 
 OF_TRANSFORMERS = ("embeddings.", "stages.0.downsample_layers", "embedder.", "encoder.stages.")
 """How names of Transformers begin, which no other codebase has."""
@@ -88,7 +89,7 @@ def _but_one(place: StateDict, *, with_more: bool = False) -> tuple[StateDict, l
         problems = problems_of(whole)
         if problems is None or any(what != NOT_PART or other == name for other, what in problems):
             continue
-        if with_more or not problems:
+        if with_more or all(other.startswith("norm.") for other, _ in problems):  # which is some other layer's
             return whole, [f"{name} is missing", *_folded(problems)]
     return place, []
 

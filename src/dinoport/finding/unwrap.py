@@ -43,6 +43,9 @@ ANCHORS = (
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
 
+MAX_MODELS = 64
+"""Of a list."""
+
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""
 
@@ -195,13 +198,13 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
                 next_step="save the innermost state dict on its own",
             )
         children: Mapping[Any, object] = (
-            _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else {}
+            _module(where, node) if isinstance(node, Opaque) else node if isinstance(node, dict) else _listed(node)
         )
         tensors: dict[str, TensorRef] = {}
         nested: list[tuple[tuple[str, ...], object]] = []
         refuse_unread(where, children)
         for name, child in children.items():
-            if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque)):
+            if not isinstance(name, str) or not isinstance(child, (TensorRef, dict, Opaque, list, tuple)):
                 continue
             if not is_name(name):
                 raise unsound(where, f"an impossible name: {short_text(name)}")
@@ -213,6 +216,12 @@ def _tensor_dicts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], dic
         if tensors:
             yield path, tensors
         pending += reversed(nested)
+
+
+def _listed(node: object) -> Mapping[str, object]:
+    """The dicts and modules in a list, by their places: models that were saved together."""
+    found = node[:MAX_MODELS] if isinstance(node, list | tuple) else ()
+    return {str(place): each for place, each in enumerate(found) if isinstance(each, dict | Opaque)}
 
 
 def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:

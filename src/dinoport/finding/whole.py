@@ -19,7 +19,9 @@ MAX_SHARING = 8
 SMALL_BYTES = 64 * 1024 * 1024
 """What tensors may take in any case: an expanded buffer in a small file is not an attack."""
 
-SKIPPED = frozenset({"optimizer", "optimizer_state_dict", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler"})
+SKIPPED = frozenset({
+    "optimizer", "optimizer_state_dict", "optimizer_states", "dino_loss", "ibot_patch_loss", "fp16_scaler", "scheduler",
+})  # fmt: skip
 """Top-level entries of a training checkpoint that hold tensors, but no model's."""
 
 TENSOR_NAME = re.compile(

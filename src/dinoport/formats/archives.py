@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from tarfile import BLOCKSIZE, HeaderError, TarInfo
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.shown.address import is_address
 from dinoport.shown.text import as_word
+
+BLOCK_BYTES = 512
+"""Of tar: its headers and what they stand before are whole blocks."""
 
 LOOKED_AT_BYTES = 1 << 20
 """Of a compressed file: bzip2 gives nothing before it has a block of 900 kB."""
@@ -75,8 +77,10 @@ def unpacking(where: str, command: str) -> tuple[str, ...]:
 
 def is_tar(start: bytes) -> bool:
     """Whether torch.load takes these bytes for a tar archive, which it tries before its own legacy format."""
+    from tarfile import HeaderError, TarInfo
+
     try:
-        TarInfo.frombuf(start[:BLOCKSIZE], "utf-8", "surrogateescape")
+        TarInfo.frombuf(start[:BLOCK_BYTES], "utf-8", "surrogateescape")
     except HeaderError:
         return start[257:262] == b"ustar"
     return True
@@ -90,9 +94,9 @@ def _inside(name: str, source: ByteSource) -> bytes:
 
     packed = source.read(0, min(source.size_bytes, LOOKED_AT_BYTES))
     unpackers: dict[str, Callable[[], bytes]] = {
-        "gzip": lambda: zlib.decompressobj(wbits=31).decompress(packed, BLOCKSIZE),
-        "bzip2": lambda: bz2.BZ2Decompressor().decompress(packed, BLOCKSIZE),
-        "xz": lambda: lzma.LZMADecompressor(memlimit=LZMA_BYTES).decompress(packed, BLOCKSIZE),
+        "gzip": lambda: zlib.decompressobj(wbits=31).decompress(packed, BLOCK_BYTES),
+        "bzip2": lambda: bz2.BZ2Decompressor().decompress(packed, BLOCK_BYTES),
+        "xz": lambda: lzma.LZMADecompressor(memlimit=LZMA_BYTES).decompress(packed, BLOCK_BYTES),
     }
     try:
         return unpackers[name]() if name in unpackers else b""

@@ -6,7 +6,6 @@ a file (where its tensors lie, what of it was hashed) is known of an object in t
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
@@ -21,7 +20,6 @@ from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.dtypes import NAMES
 from dinoport.formats.safetensors.reader import read_safetensors
-from dinoport.formats.safetensors.writer import header_of
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.modules import deciding
 from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
@@ -83,6 +81,8 @@ class LiveBytes:
         self._tensors = {name: value for name, value in state.items() if not name.endswith("_extra_state")}
         specs = [_spec(where, name, value) for name, value in self._tensors.items()]
         self._names = list(self._tensors)
+        from dinoport.formats.safetensors.writer import header_of
+
         self._header = header_of(specs, {})
         self._begins = list(accumulate((spec.size_bytes for spec in specs), initial=len(self._header)))
         self.size_bytes = self._begins[-1]
@@ -136,7 +136,9 @@ class LiveBytes:
         return array.data
 
     def _sha256(self) -> str:
-        digest = hashlib.sha256()
+        from hashlib import sha256
+
+        digest = sha256()
         for offset in range(0, self.size_bytes, BLOCK_BYTES):
             digest.update(self.read(offset, min(BLOCK_BYTES, self.size_bytes - offset)))
         return digest.hexdigest()

@@ -6,7 +6,6 @@ and show nothing more. All else is hashed: names, other copies of the model, opt
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -81,7 +80,9 @@ def _gaps(ranges: Iterable[Range], size_bytes: int) -> Iterator[Range]:
 
 
 def _hash(source: ByteSource, ranges: Iterable[Range], stopped: Event) -> str:
-    digest = hashlib.sha256()
+    from hashlib import sha256
+
+    digest = sha256()
     buffer = memoryview(bytearray(BLOCK_BYTES))
     for begin, stop in ranges:
         for start in range(begin, stop, BLOCK_BYTES):

@@ -66,7 +66,7 @@ def not_proven(source: str | Path, target: Path, report: Report, kept: bool) -> 
     else:
         cause = "a model that only looks like this family"
     return NotProvenError(
-        f"{shown_source(source)} was converted, and the result is not equal to it; nothing was published",
+        f"{shown_source(source)} was converted, and the result is not equal to it; no folder was written",
         where=f"{target}.unproven" if kept else None,
         found="; ".join(report.verdict.failures[:5]),
         cause=cause,

@@ -19,6 +19,10 @@ DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|xla|mtia|musa)(:\d{1,3})?")
 """Where a storage lay when it was saved. On "meta" torch leaves the values out; a name it does not know it refuses."""
 
 
+QUANTISED = frozenset(f"torch.{kind}Storage" for kind in ("QInt8", "QUInt8", "QInt32", "QUInt4x2", "QUInt2x4"))
+"""Storages whose values mean nothing without the scales beside them."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class TypedStorage:
     """A storage as a pickle hands it to its tensors: with the dtype of its elements.
@@ -52,6 +56,14 @@ class StorageKey:
             raise broken(where, f"a reference that names no storage: {short_text(key)}")
         kind, name, device, count = key[1].name, *key[2:5]
         dtype = _dtype(kind, untyped=untyped)
+        if kind in QUANTISED:
+            raise CheckpointError(
+                f"{where} holds quantised tensors",
+                expected="weights as numbers in floating point",
+                found=f"a storage of the type {kind}",
+                cause="a model that was saved after torch.ao quantised it",
+                next_step="give the weights as they were before they were quantised",
+            )
         if dtype is None:
             raise broken(where, f"a storage of the unknown type {kind[:100]}")
         if type(name) is not str or type(count) is not int or not 0 <= count < 2**63:

@@ -291,6 +291,14 @@ def _torchscript(source: ByteSource, name: str) -> CheckpointError:
 
 def not_of_torch(source: ByteSource, names: Sequence[str]) -> CheckpointError:
     """The error for a zip file of something else: a packed folder, most likely."""
+    if program := next((name for name in names if name.endswith(("/models/model.json", "/archive_format"))), None):
+        return CheckpointError(
+            f"{source.where} is an archive of torch.export, which holds a program; a checkpoint holds tensors",
+            expected="what torch.save writes of a state dict",
+            found=program,
+            cause="torch.export.save instead of torch.save",
+            next_step="load it with torch.export.load where you trust it, and torch.save its state_dict",
+        )
     return CheckpointError(
         f"{source.where} is a zip file, but not one that torch.save wrote",
         expected="one folder in it, with a record data.pkl",

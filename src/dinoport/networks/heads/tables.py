@@ -78,7 +78,7 @@ def tables(layout: Layout, values: Channels, outputs: Channels) -> Iterator[Bloc
 
 def _products(layout: Layout, values: Array, outputs: Array) -> Iterator[BlockSums]:
     """Squared cosines within W_o, within W_v, both cosines multiplied, and squared cosines between the two."""
-    width, grain, wholes = layout.width, layout.grain, len(layout.wholes)
+    width, wholes = layout.width, len(layout.wholes)
     first, last = layout.edges
     sums, squares = np.empty((4, len(layout.blocks), width)), np.empty((4, wholes, width))
     rows, largest = np.empty((4, width)), np.zeros(4)
@@ -86,10 +86,11 @@ def _products(layout: Layout, values: Array, outputs: Array) -> Iterator[BlockSu
     for start in range(0, width, height):
         strip = slice(start, min(start + height, width))
         for number, table in enumerate(_strips(values, outputs, strip)):
-            sums[number][:, strip], rows[number, strip] = _within(table, first[:, strip], last[:, strip])
-            coarse = (table * table).reshape(len(table), -1, grain) @ np.ones(grain, np.float32)
-            edges = (places[:wholes, strip] // grain for places in (first, last))
-            squares[number][:, strip], _ = _within(coarse, *edges)
+            for grain, kinds in layout.grains.items():
+                edges = first[kinds, strip], last[kinds, strip]
+                sums[number][kinds, strip], rows[number, strip] = _within(table, grain, *edges)
+            edges = first[:wholes, strip], last[:wholes, strip]
+            squares[number][:, strip], _ = _within(table * table, layout.grain, *edges)
             largest[number] = max(largest[number], np.abs(table).max())
     for number in range(4):
         if largest[number] >= ROUNDING:
@@ -104,12 +105,13 @@ def _strips(values: Array, outputs: Array, strip: slice) -> Iterator[Array]:
         yield table
 
 
-def _within(table: Array, first: Array, last: Array) -> tuple[Array, Array]:
-    """Each row's sum from every `first` to its `last`, and over the whole row."""
-    running = np.zeros((table.shape[0], table.shape[1] + 1))
-    np.cumsum(table, axis=1, dtype=np.float64, out=running[:, 1:])
+def _within(table: Array, grain: int, first: Array, last: Array) -> tuple[Array, Array]:
+    """Each row's sum from every `first` to its `last`, which are multiples of `grain`, and over the whole row."""
+    coarse = table.reshape(len(table), -1, grain) @ np.ones(grain, np.float32)
+    running = np.zeros((coarse.shape[0], coarse.shape[1] + 1))
+    np.cumsum(coarse, axis=1, dtype=np.float64, out=running[:, 1:])
     numbers = np.arange(len(table))
-    return running[numbers, last] - running[numbers, first], running[:, -1]
+    return running[numbers, last // grain] - running[numbers, first // grain], running[:, -1]
 
 
 def _outer(layout: Layout, scores: Array) -> BlockSums:

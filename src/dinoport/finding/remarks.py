@@ -1,0 +1,52 @@
+"""What a report says of the way to a model: its names, its copies, and what was not read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from dinoport.codebases.codebase import Naming
+from dinoport.finding.choosing import Found
+from dinoport.finding.places import full_prefix
+from dinoport.finding.whole import gaps
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.decoding import Decoding
+from dinoport.request import Request, option_of
+
+if TYPE_CHECKING:
+    from dinoport.codebases.relative import Whole
+
+
+def of_names(naming: Naming, decoding: Decoding) -> list[str]:
+    if naming.family:
+        return []
+    declared = {name: why for name, why in decoding.declared.items() if "." not in name}
+    kept = [f"{naming.codebase} keeps no {name}; taken as {why}" for name, why in declared.items()]
+    return [f"read through the names of {naming.codebase}", *kept]
+
+
+def of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request) -> Iterator[str]:
+    """Which classes hold what features do not pass, where the file has that."""
+    for name, whole in wholes.items():
+        if request.to == "transformers" and any(each.startswith(whole.names) for each in decoding.beside):
+            yield f"{name} would hold {whole.words} ({option_of('class_name')})"
+
+
+def of_branches(found: Found, key: str | None) -> list[str]:
+    names = [state.label for state in found.others]
+    same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
+    if not names:
+        return same
+    chosen = "as asked" if key else found.state.why or "the first that a family recognises"
+    option = "`checkpoint_key`" if found.state.branch else "`prefix`"
+    own = found.state.label if found.state.branch else full_prefix(found.state) or found.state.label
+    return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
+
+
+def of_gaps(checkpoint: Checkpoint) -> list[str]:
+    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
+
+
+def of_the_run(checkpoint: Checkpoint) -> list[str]:
+    run = checkpoint.run
+    return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []
