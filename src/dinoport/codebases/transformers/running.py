@@ -39,7 +39,7 @@ class ClassRunner:
         """Why the folder cannot be run here; None where it can. Version 4 has not all classes of version 5."""
         import transformers
 
-        if hasattr(transformers, self.class_name):
+        if self.class_name in dir(transformers):  # which imports nothing, as another thread may be doing just now
             return None
         return f"Transformers {transformers.__version__} has no {self.class_name}: a later one has"
 
