@@ -32,23 +32,18 @@ class ClassRunner:
         self.folder, self.class_name, self._pooler = folder, class_name, pooler
         self.model: Any = None
 
+    absent = None
     imports = ("AutoImageProcessor",)
-
-    @property
-    def absent(self) -> str | None:
-        """Why the folder cannot be run here; None where it can. Version 4 has not all classes of version 5."""
-        import transformers
-
-        if self.class_name in dir(transformers):  # which imports nothing, as another thread may be doing just now
-            return None
-        return f"Transformers {transformers.__version__} has no {self.class_name}: a later one has"
 
     def load(self, dtype: str = "float64") -> LoadingProof:
         """Load in a dtype that holds the weights, with scaled dot product attention where the class has a choice."""
         import torch
         import transformers
 
-        cls = getattr(transformers, self.class_name)
+        cls = getattr(transformers, self.class_name, None)
+        if cls is None:  # version 4 has not all classes of version 5
+            absent = f"Transformers {transformers.__version__} has no {self.class_name}: a later one has"
+            return LoadingProof(self.class_name, transformers.__version__, absent=absent)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
         if not self._pooler and has_pooler(self.class_name):
