@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dinoport import api
+from dinoport.errors import DinoportError
 from tests import goldens
 from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED
@@ -64,5 +65,5 @@ def test_the_folder_gives_what_the_genuine_code_gave(demo) -> None:
 
 def test_it_replaces_its_folder_only_when_told_to(demo) -> None:
     _, folder = demo
-    with pytest.raises(api.DinoportError, match="exists"):
+    with pytest.raises(DinoportError, match="exists"):
         api.demo(folder)

@@ -7,6 +7,7 @@ says otherwise, though heads, statistics, filter, rule, eps or copy differ.
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,41 @@ def test_deit_takes_the_copy_that_it_evaluates(tmp_path: Path) -> None:
     assert any(each.startswith("model was chosen, what its own main.py evaluates") for each in report.remarks)
     other = api.verify(path, tmp_path / "out", Request(checkpoint_key="model_ema"), level="exact")
     assert other.verdict.failed
+
+
+COPIES = (
+    ("msn", Request(checkpoint_key="encoder")),
+    ("ijepa", Request(checkpoint_key="encoder")),
+    ("ibot", Request(checkpoint_key="student")),
+    ("simdino", Request(checkpoint_key="student")),
+    ("moco", Request(prefix="state_dict.module.momentum_encoder.")),
+)
+"""A training file, and how its other copy is asked for."""
+
+
+@pytest.mark.parametrize(("name", "other"), COPIES)
+def test_a_folder_of_one_copy_fails_as_the_other(name: str, other: Request, tmp_path: Path) -> None:
+    path = BY_NAME[name].write(tmp_path)
+    api.convert(path, tmp_path / "out", level="exact")
+    assert api.verify(path, tmp_path / "out", other, level="exact").verdict.failed
+
+
+def test_a_training_of_dino_s_that_was_changed_is_no_other_s(tmp_path: Path) -> None:
+    """An argument that MAE's training has too, beside DINO's loss and its head."""
+    state = formula.state_dict(VIT.tensors())
+    head = {f"head.{name}": formula.tensor(name, (4, 4)) for name in ("mlp.0.weight", "last_layer.weight_g")}
+    teacher = {**{f"backbone.{name}": values for name, values in state.items()}, **head}
+    args = Namespace(mask_ratio=0.3, local_crops_number=8)
+    checkpoint = {"teacher": teacher, "student": teacher, "dino_loss": {}, "args": args}
+    torch.save(tensors(checkpoint), tmp_path / "checkpoint.pth")
+    report = api.plan(tmp_path / "checkpoint.pth")
+    assert report.ends[0] == "DINO ViT (facebookresearch/dino)"
+    assert (
+        values(tmp_path / "checkpoint.pth")["interpolation"]
+        == "bicubic, scale factor with offset 0.1, without antialias"
+    )
+    with pytest.raises(SettingError, match="`codebase=mae` contradicts"):
+        api.plan(tmp_path / "checkpoint.pth", codebase="mae")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

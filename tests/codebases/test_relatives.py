@@ -18,7 +18,7 @@ from tests.codebases.relatives import BY_NAME, CASES, Case, of_rows
 
 torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 USUAL = ("ViTModel", "ViTForImageClassification", "Dinov2Model", "Dinov2WithRegistersModel", "DINOv3ViTModel")
 """Classes whose folders other tests verify in full."""
@@ -33,7 +33,11 @@ def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     source = case.write(folder)
     report = api.convert(source, folder / "out", case.request, pooler="none")
     assert not report.verdict.failed
-    assert report.verdict.word.value.startswith("equal"), str(report.verdict)
+    if hasattr(transformers, case.class_name):
+        assert report.verdict.word.value.startswith("equal"), str(report.verdict)
+    else:
+        absent = f"Transformers {transformers.__version__} has no {case.class_name}: a later one has"
+        assert str(report.verdict).startswith(f"transported exactly (outputs not shown: {absent})")
     return case, source, folder / "out"
 
 
@@ -45,7 +49,8 @@ def test_it_is_told_and_proven(converted: tuple[Case, Path, Path]) -> None:
     assert config["dinoport"]["family"] == case.family
     said = [setting["reason"] for setting in report["model"]["settings"] if setting["name"] == "codebase"]
     assert said == [case.told_by] if case.told_by else True
-    assert all(each["relative"] < 1e-12 for each in report["proofs"]["outputs"]["float64"].values())
+    if hasattr(transformers, case.class_name):
+        assert all(each["relative"] < 1e-12 for each in report["proofs"]["outputs"]["float64"].values())
 
 
 def test_it_verifies_and_returns(converted: tuple[Case, Path, Path], tmp_path: Path) -> None:

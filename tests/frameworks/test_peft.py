@@ -8,11 +8,19 @@ from typing import Any
 import peft
 import pytest
 import torch
-from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
+from transformers import (
+    AutoModelForImageClassification,
+    Dinov2Config,
+    Dinov2ForImageClassification,
+    Dinov2Model,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)  # fmt: skip
 
 from dinoport.api import convert
 from dinoport.errors import DinoportError
-from tests.frameworks.genuine import proven, shaken
+from tests.frameworks.genuine import TOLERANCE, pixels, proven, shaken
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 28, "patch_size": 14}
 
@@ -81,3 +89,25 @@ def test_what_is_not_merged_is_refused_by_its_name(given: dict[str, Any], tmp_pa
         convert(tmp_path / "adapter", out)
     assert next(iter(given)).split("_")[-1] in str(caught.value).lower() or "pissa" in str(caught.value).lower()
     assert not out.exists()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_classifier_beside_an_adapter_over_a_base_without_one(model: str, tmp_path: Path, out: Path) -> None:
+    """As notebooks train them: a headless model of the Hub as the base, and `modules_to_save=["classifier"]`."""
+    shaken(MODELS[model]()).save_pretrained(tmp_path / "base")
+    classes = {"dinov2": Dinov2ForImageClassification, "vit": ViTForImageClassification}
+    own = classes[model].from_pretrained(tmp_path / "base", num_labels=3)
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["classifier"])
+    whole = peft.get_peft_model(own, config)
+    chance = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for _, each in whole.named_parameters():
+            if each.requires_grad:
+                each.copy_(torch.randn(each.shape, generator=chance) * 0.05)
+    whole.eval().save_pretrained(tmp_path / "adapter")
+    (tmp_path / "base").rename(tmp_path / "moved")
+    report = convert(tmp_path / "adapter", out, base=tmp_path / "moved")
+    assert not report.verdict.failed, report
+    with torch.inference_mode():
+        found = AutoModelForImageClassification.from_pretrained(out).eval()(pixels(28)).logits
+        assert float((whole(pixels(28)).logits - found).abs().max()) < TOLERANCE

@@ -15,6 +15,7 @@ import os
 import pkgutil
 import resource
 import sys
+import tarfile  # noqa: F401  # `formats/archives.py` imports it where a file may be an archive
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO

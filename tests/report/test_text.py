@@ -9,9 +9,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from dinoport.proofs.pixels import PixelClass, Status
+from dinoport.report.proven import ALIKE, pixel_classes_text
 from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED
 
@@ -271,3 +274,28 @@ def test_a_terminal_gets_colour_and_the_same_words(tmp_path: Path) -> None:
     assert words[0] == words[1]
     assert words[0].startswith("verdict     transported exactly (outputs not shown), assuming heads = 2\n")
     assert all(len(line) <= 80 or str(DEMO) in line for line in words[0].splitlines())
+
+
+def test_nothing_is_called_copied_where_the_exact_proof_failed_or_was_not_made(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "dinoport"]
+    convert = [*program, "convert", str(DEMO), "out", "--num-heads=2", "--verify=exact"]
+    planned = subprocess.run([*convert, "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run(convert, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    weights = tmp_path / "out" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    verify = [*program, "verify", str(DEMO), "out", "--verify=exact"]
+    failed = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert failed.startswith("verdict     not equal")
+    assert "\ntensors     70 copied bit for bit, 2 made, 8 dropped; " in done
+    for text in (planned, failed):
+        assert "\ntensors     70 to copy bit for bit, 2 to make, 8 to drop; " in text
+        assert "copied bit for bit" not in text
+
+
+def test_every_result_of_a_picture_has_words() -> None:
+    statuses = get_args(Status)
+    assert set(ALIKE) == set(statuses)
+    classes = tuple(PixelClass(name, "9×9", name, share=None if at else 1.0) for at, name in enumerate(statuses))
+    told = pixel_classes_text((*classes, *classes))
+    assert told.startswith(f"then {2 * len(statuses)} more pictures (2 sizes, which stand for all, and ")
+    assert told.endswith(": " + ", ".join(f"2 {words}" for words in ALIKE.values()))

@@ -11,7 +11,9 @@ from dinoport.tensor import Array
 
 @dataclass(frozen=True)
 class LoadingProof:
-    """What a class reported when it loaded a folder. `library` and `version` are whose class it is."""
+    """What a class reported when it loaded a folder. `library` and `version` are whose class it is; `absent` says that
+    this version has it not, which shows nothing of the folder.
+    """
 
     class_name: str
     version: str
@@ -20,10 +22,11 @@ class LoadingProof:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[str, ...] = ()
     failure: str | None = None
+    absent: str | None = None
 
     @property
     def passed(self) -> bool:
-        return not (self.missing or self.unexpected or self.mismatched or self.failure)
+        return not (self.missing or self.unexpected or self.mismatched or self.failure or self.absent)
 
 
 @dataclass(frozen=True)

@@ -111,10 +111,15 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
     found = [(each, FETCHED) for each in candidates if each.family == clues.published]
-    found += [(each, sign) for each in others if (sign := each.code.signs.sure(clues))]
-    # What tells the family itself, its relatives write too, and more.
-    sign = _own_signs(own).sure(clues) if others and not found else None
-    return [(own, sign)] if sign else found
+    sign = _own_signs(own).sure(clues) if others else None
+    # What tells the family itself, those of its relatives that stand on its training write too, and more. With others'
+    # signs it is a training of the family's that was changed.
+    found += [
+        (each, other)
+        for each in others
+        if (other := each.code.signs.sure(clues)) and (sign is None or each.code.facts.says_builder)
+    ]
+    return found or ([(own, sign)] if sign else [])
 
 
 def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | None:

@@ -157,6 +157,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
         own.wait()
+    if loaded.absent:
+        return replace(proofs, unrun=loaded.absent)
     if proofs.loading is None or not loaded.passed:
         proofs = replace(proofs, loading=loaded)
     if not loaded.passed:

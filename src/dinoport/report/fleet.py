@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dinoport.report.text import entry
+from dinoport.report.lines import entry
 from dinoport.shown.text import shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.text import entry
+from dinoport.report.lines import entry
 from dinoport.shown.packages import runnable
 from dinoport.tensor import size_text
 

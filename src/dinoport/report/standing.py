@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.text import LABEL, entry
+from dinoport.report.lines import LABEL, entry
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word, shown
 

@@ -41,9 +41,9 @@ class ClassRunner:
         import transformers
 
         cls = getattr(transformers, self.class_name, None)
-        if cls is None:
-            failure = f"Transformers {transformers.__version__} has no {self.class_name}"
-            return LoadingProof(self.class_name, transformers.__version__, failure=failure)
+        if cls is None:  # version 4 has not all classes of version 5
+            absent = f"Transformers {transformers.__version__} has no {self.class_name}: a later one has"
+            return LoadingProof(self.class_name, transformers.__version__, absent=absent)
         arguments: dict[str, object] = {"local_files_only": True, "output_loading_info": True, "use_safetensors": True}
         arguments |= {"dtype": getattr(torch, dtype), **attention_for(self.class_name)}
         if not self._pooler and has_pooler(self.class_name):

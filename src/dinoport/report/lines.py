@@ -1,0 +1,37 @@
+"""Lines of a report: a label on the left and wrapped words, in 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from dinoport.shown.text import shown
+
+WIDTH = 80
+LABEL = 12
+"""Columns of the labels, on the left."""
+
+FEW = 5
+"""How many problems or rules of one kind are shown; the JSON report has all of them."""
+
+
+def entry(label: str, text: str) -> Iterator[str]:
+    """A label and wrapped words, shown as text. A name that is too long for a line is not broken: it can be copied."""
+    first, text = f"{label:<{LABEL}}", shown(text)
+    yield from textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False
+    ) or [first.rstrip()]
+
+
+def entries(label: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield from entry("" if number else label, line)
+
+
+def few(lines: Sequence[str]) -> list[str]:
+    return [*lines[:FEW], f"and {len(lines) - FEW} more"] if len(lines) > FEW else [*lines]
+
+
+def figure(difference: float) -> str:
+    """A difference with two digits: `2.1e-16`, and `0` where there is none."""
+    return f"{difference:.1e}" if difference else "0"
