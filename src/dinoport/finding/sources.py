@@ -27,7 +27,7 @@ from dinoport.tensor import size_text
 IMAGENET = "imagenet"
 """The value of --head that means: the linear classifier that was published for this model."""
 
-LIKE_A_NAME = (
+BEGINNINGS = (
     *("dino", "mae_", "deit_", "msn_", "moco_v3_", "ijepa_", "franca_", "webssl_", "tips_v2_"),
     *("vits16_", "vitb16_", "vitl16_", "vitb4_", "vitl7_", "vit-s-", "vit-b-", "linear-vit-", "IN1K-", "IN22K-"),
 )
@@ -255,7 +255,7 @@ def _gating(model: Published | None) -> Iterator[None]:
 
 def _taken_from_disk(path: Path) -> tuple[str, ...]:
     """A word where a file hides a published model of the same name."""
-    if not str(path).startswith(LIKE_A_NAME):
+    if not str(path).startswith(BEGINNINGS):
         return ()
     from dinoport.codebases.published_names import model_named
 
@@ -265,7 +265,7 @@ def _taken_from_disk(path: Path) -> tuple[str, ...]:
 
 def _published_file(name: str) -> Published | None:
     """The model whose file is called so. The table of them is read for a name that may be in it alone."""
-    if not name.startswith(LIKE_A_NAME):
+    if not name.startswith(BEGINNINGS):
         return None
     from dinoport.codebases.published_names import published_file
 

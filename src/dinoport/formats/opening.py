@@ -22,7 +22,7 @@ from dinoport.formats.transformers_folder import (
     read_indexed,
     read_transformers_folder,
     refuse_listed,
-    report_of,
+    written_with,
 )
 from dinoport.shown.text import as_word
 
@@ -40,7 +40,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         refuse_lone_part(path)
         if path.name.endswith(INDEX):
             return read_indexed(LocalFolder(path.parent), path.name)
-        checkpoint = replace(open_file(LocalFile(path)), run=find_run_config(path), written=report_of(path))
+        checkpoint = replace(open_file(LocalFile(path)), run=find_run_config(path), written=written_with(path))
         if RANK_FILE.fullmatch(path.name):
             from dinoport.formats.distributed.rank_files import put_together
 
@@ -83,7 +83,7 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_distributed_folder(path):
         from dinoport.formats.distributed.reader import read_distributed
 
-        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path), written=report_of(path))
+        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path), written=written_with(path))
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:

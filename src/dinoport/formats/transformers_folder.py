@@ -118,7 +118,7 @@ def read_json(path: Path) -> dict[str, object]:
     return found
 
 
-def report_of(path: Path) -> Mapping[str, object] | None:
+def written_with(path: Path) -> Mapping[str, object] | None:
     """The dinoport.json of a file that a conversion wrote, or of a distributed checkpoint; None where it is of another.
 
     It lists the file with its size: a trainer that writes over a file leaves the report beside it.

@@ -96,7 +96,7 @@ def packed(folder: Path, name: str, asked: Publication) -> Parcel:
 
 
 def _packed(folder: Path, name: str, asked: Publication) -> Parcel:
-    report = _report_of(folder)
+    report = _sound_report(folder)
     problems = [each.what for entry in entries_of(report) for each in broken_entry(folder, entry)]
     if problems:
         raise _changed(folder, problems)
@@ -154,7 +154,7 @@ def _refuse_private(files: Sequence[Outgoing], places: Collection[str]) -> None:
             )
 
 
-def _report_of(folder: Path) -> dict[str, Any]:
+def _sound_report(folder: Path) -> dict[str, Any]:
     """A folder's report, which is whole, and says that the folder was proven."""
     text = LocalFolder(folder).read(REPORT, MAX_JSON_BYTES) if folder.is_dir() else None
     if text is None:

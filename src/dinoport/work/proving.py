@@ -183,7 +183,7 @@ def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     decoding = replace(decoding, problems=(*problems, *decoding.problems))
     architecture = conversion.model.architecture
     if conversion.baked:
-        architecture = replace(architecture, image_size=conversion.target.image_size)  # type: ignore[type-var]
+        architecture = replace(architecture, image_size=conversion.target.image_size)  # type: ignore[type-var]  # each architecture is a dataclass
     model = replace(conversion.model, decoding=decoding, architecture=architecture, title=conversion.target.title)
     beside = (folder if folder.is_dir() else folder.parent) / START
     return Side(model, loads=lambda: loads(start, written.tree, beside))

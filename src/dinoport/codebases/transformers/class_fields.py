@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from dinoport.codebases.fields import is_plain
 
@@ -260,7 +260,7 @@ def is_count(value: object) -> bool:
     return type(value) is int and value > 0
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float) and isfinite(value)
 
 
@@ -274,12 +274,12 @@ KINDS: Mapping[Kind, Callable[[object], bool]] = {
     "size": lambda value: is_count(value) or is_pair(value),
     "tokens": lambda value: type(value) is int and value >= 0,
     "whole": lambda value: type(value) is int,
-    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,  # type: ignore[operator]  # `type(value)` narrows nothing for mypy
+    "share": lambda value: (type(value) is int or _is_number(value)) and 0 <= value <= 1,
     "rate": lambda value: type(value) is int or _is_number(value),
     "unset": lambda value: value is None or _is_number(value),
-    "positive": lambda value: _is_number(value) and value > 0,  # type: ignore[operator]  # as _is_number says
+    "positive": lambda value: _is_number(value) and value > 0,
     "number": _is_number,
-    "ratio": lambda value: is_count(value) or (_is_number(value) and value > 0),  # type: ignore[operator]
+    "ratio": lambda value: is_count(value) or (_is_number(value) and value > 0),
     "switch": lambda value: type(value) is bool,
     "word": lambda value: isinstance(value, str) and value.isidentifier() and len(value) <= MAX_WORD,
     "stages": lambda value: isinstance(value, list),

@@ -66,7 +66,7 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
 def there_already(job: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of a job that was done, where looking at files of this machine is enough to tell; else None."""
     target, request = Path(job["folder"]), Request.from_dict(job["request"])
-    report = report_of(target)
+    report = recorded_in(target)
     if report is None or job.get("recheck") or not Path(job["source"]).exists():
         return None
     if _other(job, request, report) or not _is_surely_true(job, target, report):
@@ -79,7 +79,7 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
     from dinoport.work.convert import convert_place
 
     target, request = Path(job["folder"]), Request.from_dict(job["request"])
-    report = report_of(target)
+    report = recorded_in(target)
     if report is not None:
         _refuse_other(job, request, target, report)
         if job.get("recheck") or not _is_surely_true(job, target, report):
@@ -92,7 +92,7 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
     return {"status": DONE, **_verdict(made.to_dict()), **seen}
 
 
-def report_of(target: Path) -> dict[str, Any] | None:
+def recorded_in(target: Path) -> dict[str, Any] | None:
     """What a folder's report says; None where there is none that can be read."""
     path = target / REPORT
     try:
