@@ -204,7 +204,7 @@ def test_every_way_out(run: Run, run_folder: Path, hostile: str, tmp_path: Path)
     check_lines(card)
     kinds = [kind for kind, _ in texts(card.partition("---\n\n")[2])]
     assert not {"html_block", "html_inline", "link_open", "image"} & {*kinds}
-    assert kinds.count("heading_open") == 3 + card.count("\n## Mind\n")
+    assert kinds.count("heading_open") == 3 + card.count("\n## Good to know\n")
     assert kinds.count("fence") == 1
     assert re.fullmatch(r"---\n(([a-z_]+: [a-z-]+|tags:|- [a-z0-9]+)\n)+---\n", card[: card.index("\n\n") + 1])
     found = page(api.verify(source, out, Request(num_heads=2), level="exact"))

@@ -143,7 +143,7 @@ def test_a_decoder_whose_heads_nobody_says(tmp_path: Path) -> None:
             f"the number of heads of the decoder of {path} is not known\n"
             "  expected: a divisor of its width, 32\n"
             f"  found: {found}\n"
-            "  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error\n"
+            "  likely cause: no tensor's shape shows the head count, and a wrong one loads without an error\n"
             "  try: add `decoder_heads=N`, with decoder_num_heads from the code that trained the model"
         )
 

@@ -115,7 +115,7 @@ CONTRADICTED = """\
 the weights of x.pth look like 6 heads of 32, not 3 heads of 64
   expected: 3 heads of 64: width / 64, as in all published models
   found: boundaries of 1.6 inside 32 channels and 801 inside 64; chance is 1
-  likely cause: a model that was built with another number of heads; the head count is in no tensor's shape, and a \
+  likely cause: a model that was built with another number of heads; no tensor's shape shows the head count, and a \
 wrong one loads without an error
   try: add `num_heads=6`, or `num_heads=3` where the code or config that trained the model says so"""
 
@@ -130,7 +130,7 @@ NOT_KNOWN = """\
 the number of attention heads of x.pth is not known
   expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`
   found: width 160; the weights cannot tell
-  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error
+  likely cause: no tensor's shape shows the head count, and a wrong one loads without an error
   try: add `num_heads=N`, with N from the code or config that trained the model"""
 
 

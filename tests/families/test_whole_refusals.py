@@ -42,7 +42,7 @@ def test_heads_that_nobody_says(tmp_path: Path) -> None:
         f"the number of attention heads of {source} is not known\n"
         "  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`\n"
         "  found: width 96; the weights cannot tell\n"
-        "  likely cause: the head count is in no tensor's shape, and a wrong one loads without an error\n"
+        "  likely cause: no tensor's shape shows the head count, and a wrong one loads without an error\n"
         "  try: add `num_heads=N`, with N from the code or config that trained the model",
     )
     assert refusal(source, Request(num_heads=5)) == (
@@ -72,7 +72,7 @@ def test_an_xcit(tmp_path: Path) -> None:
         "  where: the file's own state dict\n"
         "  expected: a model that dinoport reads (dinoport models, docs/families)\n"
         "  found: blocks.0.attn.temperature\n"
-        "  likely cause: cross-covariance attention, which Transformers has no class for; DINO published four beside "
+        "  likely cause: cross-covariance attention, which Transformers has no class for; DINO published four besides "
         "its ViTs\n"
         "  try: load the file in timm (xcit_small_12_p16_224.fb_dino …), or convert one of the ViTs",
     )

@@ -257,3 +257,29 @@ def test_models_in_a_list_are_found_by_their_places(kind: type, tmp_path) -> Non
     report = convert(tmp_path / "saved.pt", tmp_path / "theirs", level="exact", num_heads=1, prefix="1.net.vit.")
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
     assert report.source.branch == "1.net.vit"
+
+
+STATISTICS = {"mean": [0.5, 0.25, 0.125], "std": [0.25, 0.5, 0.75]}
+
+
+@pytest.mark.parametrize(("mean", "std", "times"), [
+    ("encoder.pixel_mean", "encoder.pixel_std", 1),
+    ("image_mean", "image_std", 255),
+    ("encoder.vit.mean", "encoder.vit.std", 1),
+])  # fmt: skip
+def test_statistics_that_a_module_keeps_are_stored(mean: str, std: str, times: int, tmp_path) -> None:
+    buffers = {mean: torch.tensor(STATISTICS["mean"]).reshape(1, 3, 1, 1), std: torch.tensor(STATISTICS["std"])}
+    tree = {**state("vit", "encoder.vit."), **{name: each * times for name, each in buffers.items()}}
+    torch.save(tree, tmp_path / "run.pth")
+    report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
+    found = json.loads((tmp_path / "out/preprocessor_config.json").read_text())
+    assert {name: found[f"image_{name}"] for name in STATISTICS} == STATISTICS
+    origins = {setting.name: (setting.origin, setting.reason) for setting in report.settings}
+    assert origins["pixel mean"] == ("stored", f"{mean} and {std} in the file")
+
+
+def test_of_two_pairs_of_statistics_none_is_taken(tmp_path) -> None:
+    pairs = {f"{side}.pixel_{each}": torch.tensor(STATISTICS[each]) for side in ("a", "b") for each in STATISTICS}
+    torch.save({**state("vit", "encoder.vit."), **pairs}, tmp_path / "run.pth")
+    report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
+    assert {each.name: each.origin for each in report.settings}["pixel mean"] == "assumed"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading, Score
     from dinoport.tensor import TensorRef
 
-UNSEEN = "the head count is in no tensor's shape, and a wrong one loads without an error"
+UNSEEN = "no tensor's shape shows the head count, and a wrong one loads without an error"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.refusal import refusal
 from dinoport.finding.choosing import Found
+from dinoport.finding.statistics import STATISTICS, is_buffer
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import claims_of_source
@@ -102,7 +103,10 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
     outside = state.beside | (layers if state.is_inner or other_head else set())
     outside -= own if state.lead == ("backbone",) else set()
     names = [name for name in state.tensors if name in outside and not claims_of_source(name, family.drops)]
+    kept = [name for name, each in state.tensors.items() if is_buffer(name, each) and name not in names]
+    names += kept
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
-    beside = [(state.tensors[name], (other_head or LAYER_BESIDE) if name in layers else BESIDE) for name in names]
+    reasons = dict.fromkeys(layers, other_head or LAYER_BESIDE) | dict.fromkeys(kept, STATISTICS)
+    beside = [(state.tensors[name], reasons.get(name, BESIDE)) for name in names]
     beside += [(tensor, BESIDE) for tensor in state.outside.values()]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]

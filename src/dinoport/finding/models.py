@@ -24,6 +24,7 @@ from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
 from dinoport.finding.places import full_prefix
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_wholes
+from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.finding.whole import refuse_amounts
@@ -173,7 +174,8 @@ def _model_in(
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
         preprocessing=_with_statistics(
-            _transform(timm, ours, reading.preprocessing or family.preprocessing), said.stated
+            _transform(timm, ours, reading.preprocessing or family.preprocessing),
+            {**({} if timm or ours else buffered(state)), **said.stated},
         ),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,

@@ -33,7 +33,8 @@ def of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request)
 
 
 def of_branches(found: Found, key: str | None) -> list[str]:
-    names = [state.label for state in found.others]
+    least = len(found.state.tensors) / 2  # what is smaller is a head, or a counter
+    names = [state.label for state in found.others if len(state.tensors) >= least]
     same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
     if not names:
         return same

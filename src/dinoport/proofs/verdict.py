@@ -38,9 +38,6 @@ class Word(str, Enum):
     PLANNED = "planned"
 
 
-MADE_OTHERWISE = "the folder was made otherwise: "
-"""How a failure begins that names the options which differ from those of the conversion."""
-
 RESAMPLED = "position tables are resampled by another rule"
 
 
@@ -87,6 +84,8 @@ class Verdict:
     """Whose code the other assumptions are taken from."""
     inferred: int = 0
     """How many of the others come from elsewhere than the tensors, such as the config of the run."""
+    otherwise: bool = False
+    """Whether the first failures are options that the conversion had otherwise."""
 
     @property
     def failed(self) -> bool:

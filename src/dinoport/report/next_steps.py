@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dinoport.proofs.verdict import MADE_OTHERWISE
-
 if TYPE_CHECKING:
     from dinoport.report.report import Report
-
-OF_SETTINGS = ("the number of heads", "eps", "the activation", "the classifier takes")
-"""How a cause begins that is a value of a config, and no weight."""
 
 CONVERT_AGAIN = "convert the source again, into another folder"
 
@@ -26,14 +21,14 @@ def next_steps(report: Report) -> list[str]:
     proofs, found = report.proofs, report.proofs.diagnosis
     outputs = proofs.outputs
     steps = []
-    if any(failure.startswith(MADE_OTHERWISE) for failure in report.verdict.failures):
+    if report.verdict.otherwise:
         steps.append("leave these options out, to prove the folder as it was made")
         steps.append(f"or {CONVERT_AGAIN}, with these options")
     elif report.direction == "to onnx":
         steps.append("export the graph again, from this source")
     elif proofs.exact and not proofs.exact.passed:
         steps.append(f"the weights are not those of the source: fetch the folder again, or {CONVERT_AGAIN}")
-    elif found and found.cause and found.cause.startswith(OF_SETTINGS):
+    elif found and found.cause and found.of_setting:
         steps.append("find out with which of the two values the model was trained: the weights do not say it")
         steps.append(f"if it is the source's, {CONVERT_AGAIN}; if it is the folder's, give it as an option")
     elif found and found.cause:

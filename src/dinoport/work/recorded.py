@@ -10,7 +10,7 @@ from dinoport.codebases.fields import same_json
 from dinoport.errors import printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import FIELDS, Origin
-from dinoport.proofs.verdict import MADE_OTHERWISE, Proofs
+from dinoport.proofs.verdict import Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
 from dinoport.request import Request
@@ -106,7 +106,7 @@ def made_otherwise(recorded: Request, given: Request | None) -> tuple[str, ...]:
     then, now = recorded.to_dict(), (given or Request()).to_dict()
     differing = [name for name in now if name != "to" and now[name] != then.get(name)]
     return tuple(
-        f"{MADE_OTHERWISE}`{name}={now[name]}` was given, the conversion had "
+        f"the folder was made otherwise: `{name}={now[name]}` was given, the conversion had "
         + (f"`{name}={then[name]}`" if name in then else "no such option")
         for name in differing
     )

@@ -120,7 +120,7 @@ def _verified(
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
     changed = () if another else recorded.which_changed(place, target.report, proofs)
     if verdict.failed and otherwise and (not changed or recorded.is_as_written(place, target.report)):
-        verdict = replace(verdict, failures=(*otherwise, *verdict.failures))
+        verdict = replace(verdict, failures=(*otherwise, *verdict.failures), otherwise=True)
     else:
         warnings += changed
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))

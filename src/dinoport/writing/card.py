@@ -67,7 +67,7 @@ def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
         *writing.example(target, facts.folder),
         "```",
         "",
-        *(["## Mind", "", *cautions, ""] if cautions else ()),
+        *(["## Good to know", "", *cautions, ""] if cautions else ()),
         "## What this model is",
         "",
         *(f"- {shown_markdown(setting)}" for setting in facts.settings),

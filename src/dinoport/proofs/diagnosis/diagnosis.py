@@ -51,8 +51,8 @@ class Diagnosis:
 
     `rules` are those that fill it, as text. `cause` is None where nothing that was tried explains the difference;
     with the cause put right, `remaining` is what is left (None: not computed). `partly` says that the cause explains
-    the first difference and not all of them. `misplaced` says which tensors hold what. `tried` counts the mistakes,
-    and `out_of_time` says that not all were.
+    the first difference and not all of them. `of_setting` says that the cause is a value of a config, and no weight.
+    `misplaced` says which tensors hold what. `tried` counts the mistakes, and `out_of_time` says that not all were.
     """
 
     block: str
@@ -64,6 +64,7 @@ class Diagnosis:
     misplaced: tuple[str, ...] = ()
     tried: int = 0
     out_of_time: bool = False
+    of_setting: bool = False
 
     @property
     def by_content(self) -> bool:
@@ -137,7 +138,7 @@ def of_rotation(rotation: Any, architecture: Any, size: tuple[int, int]) -> Diag
         if theta != architecture.rope_theta and remaining <= ROTATION_GATE:
             words = f"the folder computes with {theta:g}, the original with {architecture.rope_theta:g}"
             cause = f"the base of the rotary positions: {words}"
-            return Diagnosis(ROTATION, cause=cause, remaining=remaining, tried=tried)
+            return Diagnosis(ROTATION, cause=cause, remaining=remaining, of_setting=True, tried=tried)
     return Diagnosis(ROTATION, tried=tried)
 
 
@@ -183,6 +184,8 @@ class _Search:
             trial, parted, remaining = self._best(base, reached)
             if trial is None:
                 break
+            if not causes:
+                found = replace(found, of_setting=trial.of_setting)
             causes.append(trial.words)
             if parted is None:
                 return replace(found, cause=_joined(causes), remaining=remaining)

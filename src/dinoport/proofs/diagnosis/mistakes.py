@@ -55,7 +55,7 @@ def other_heads(base: Trial, block: str) -> Iterator[Trial]:
     for heads in range(1, MAX_HEADS + 1):
         if heads != own and width % heads == 0:
             words = f"the number of heads: the folder computes with {heads}, the original with {own}"
-            yield base.computed_as(words, heads=heads)
+            yield base.computed_as(words, of_setting=True, heads=heads)
 
 
 def other_eps(base: Trial, block: str) -> Iterator[Trial]:
@@ -64,7 +64,7 @@ def other_eps(base: Trial, block: str) -> Iterator[Trial]:
         for eps in EPSILONS if own is not None else ():
             if eps != own:
                 words = f"eps: the folder computes with {eps:g}, the original with {own:g}"
-                yield base.computed_as(words, **{name: eps})
+                yield base.computed_as(words, of_setting=True, **{name: eps})
 
 
 def other_activation(base: Trial, block: str) -> Iterator[Trial]:
@@ -72,7 +72,7 @@ def other_activation(base: Trial, block: str) -> Iterator[Trial]:
     for name, activation in ACTIVATIONS.items():
         if name != own:
             words = f"the activation: the folder computes {name}, the original {own}"
-            yield base.having(words, activation=activation)
+            yield base.having(words, activation=activation, of_setting=True)
 
 
 def swapped_qkv(base: Trial, block: str) -> Iterator[Trial]:
@@ -159,7 +159,7 @@ def other_features(base: Trial, block: str) -> Iterator[Trial]:
     for features in both if own and own.features in both else ():
         if own and features is not own.features:
             words = f"the classifier takes {features.value}, the original's {own.features.value}"
-            yield base.computed_as(words, classifier=replace(own, features=features))
+            yield base.computed_as(words, of_setting=True, classifier=replace(own, features=features))
 
 
 def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:

@@ -21,7 +21,8 @@ _FIRST_OF_STAGE = re.compile(r"(layer\d+|stages\.\d+)\.0\.")
 class Trial:
     """The original with one mistake (and those that were found before it). `words` say what the folder has.
 
-    `order` is that of the tokens which come out.
+    `order` is that of the tokens which come out. `of_setting` says that the last mistake is a value of a config, which
+    the weights do not tell.
     """
 
     state: State
@@ -29,18 +30,19 @@ class Trial:
     words: str = ""
     activation: Activation | None = None
     order: TokenOrder | None = None
+    of_setting: bool = False
 
     def having(self, words: str, **changes: Any) -> Trial:
-        return replace(self, words=words, **changes)
+        return replace(self, words=words, **{"of_setting": False, **changes})
 
     def changing(self, words: str, **tensors: torch.Tensor) -> Trial:
-        return replace(self, words=words, state={**self.state, **tensors})
+        return self.having(words, state={**self.state, **tensors})
 
-    def computed_as(self, words: str, **changes: Any) -> Trial:
+    def computed_as(self, words: str, *, of_setting: bool = False, **changes: Any) -> Trial:
         """With another value of the architecture's fields, those that it has."""
         known = {field.name for field in fields(self.architecture)}
         other = replace(self.architecture, **{name: value for name, value in changes.items() if name in known})
-        return replace(self, words=words, architecture=other)
+        return self.having(words, architecture=other, of_setting=of_setting)
 
 
 def everywhere_and(block: str, names: list[str]) -> Iterator[tuple[str, list[str]]]:
