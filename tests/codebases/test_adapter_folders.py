@@ -248,7 +248,7 @@ def test_a_base_whose_config_computes_another_model_is_refused(tmp_path) -> None
     source = adapter(tmp_path)
     config = json.loads((tmp_path / "base/config.json").read_text())
     (tmp_path / "base/config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
-    with pytest.raises(DinoportError, match=r"base says in its config\.json what a DINOv2 ViT does not compute"):
+    with pytest.raises(DinoportError, match=r"base asks for what a DINOv2 ViT does not compute"):
         convert(source, tmp_path / "out", level="exact")
 
 
