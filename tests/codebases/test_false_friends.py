@@ -207,3 +207,6 @@ def test_a_bare_dinov3_says_whose_it_may_be_beside(tmp_path: Path) -> None:
     assert said in str(api.convert(bare, tmp_path / "out", level="exact").verdict)
     assert "nothing tells" not in str(api.convert(bare, tmp_path / "own", level="exact", codebase="dinov3").verdict)
     assert values(bare, codebase="eupe")["resize"] == "256×256"
+    named = bare.rename(tmp_path / "dinov3_vits16_pretrain_lvd1689m.pth")
+    said = "codebase = DINOv3 ViT (the file's name; --codebase decides)"
+    assert said in str(api.convert(named, tmp_path / "named", level="exact").verdict)

@@ -112,6 +112,32 @@ def test_what_no_tensor_shows(name: str, tmp_path: Path) -> None:
     assert found["eps"][0] == ("1e-05" if name in ("eupe", "lingbot") else "1e-06")
 
 
+@pytest.mark.parametrize(
+    ("name", "models", "to"),
+    [
+        ("moco-bare", "MoCo v3", "transformers"),
+        ("moco-bare", "MoCo v3", "timm"),
+        ("ijepa", "I-JEPA", "transformers"),
+        ("deit3", "DeiT III", "transformers"),
+    ],
+)
+def test_what_was_baked_by_an_assumed_rule_says_so(name: str, models: str, to: str, tmp_path: Path) -> None:
+    """Its own code takes no other size; MAE's does, and its rule is its own."""
+    path, rule = BY_NAME[name].write(tmp_path), f"{models} takes no other size; as Transformers resamples"
+    own = api.convert(path, tmp_path / "own", level="exact", to=to)
+    assert rule not in str(own.verdict)
+    assert f"At other sizes than 64×64 pixels a rule is assumed: {rule}." in (tmp_path / "own/README.md").read_text()
+    baked = api.convert(path, tmp_path / "out", level="exact", image_size=96, to=to)
+    assert f"interpolation = {EXACT} ({rule})" in str(baked.verdict)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"resampled once from 64 to 96 pixels by an assumed rule: {rule}." in card
+    assert "original's own rule" not in card
+    path = BY_NAME["mae-bare"].write(tmp_path / "mae")
+    usual = api.convert(path, tmp_path / "usual", level="exact", image_size=96, to=to)
+    assert "interpolation" not in str(usual.verdict)
+    assert "by the original's own rule" in (tmp_path / "usual" / "README.md").read_text()
+
+
 def test_nobody_is_claimed_where_nothing_tells(tmp_path: Path) -> None:
     case = BY_NAME["unknown"]
     report = api.convert(case.write(tmp_path), tmp_path / "out", level="exact")

@@ -13,6 +13,7 @@ from dinoport import api
 from dinoport.errors import HubError, SettingError, UsageError
 from dinoport.files.remote.hub_errors import told
 from dinoport.files.remote.repository import Repository
+from dinoport.report.published import Published, published_lines
 from tests import tiny
 from tests.command_line import Run
 from tests.publishing.store import Fault, Hub
@@ -190,3 +191,10 @@ def test_what_the_network_says_is_told_without_secrets(hub: Hub) -> None:
     assert "found: ConnectionError: PUT https://store.example/lfs/1?… broke off\n" in found
     assert "s3cr3t" not in found
     assert "pw" not in found
+
+
+def test_the_command_that_proves_what_was_published_is_one_line() -> None:
+    commit = "c" * 40
+    done = Published("owner/name", "main", commit, "https://host/owner/name", "equal", True, False, ())
+    *_, last = published_lines(done)
+    assert last.startswith(f"prove it    dinoport verify SOURCE hf://owner/name@{commit}")

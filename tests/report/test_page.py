@@ -280,6 +280,27 @@ def test_outputs_that_show_nothing_are_no_passed_proof(made: tuple[Report, Path]
     assert "Outputs passed" in words_of(render.page(report))
 
 
+@pytest.mark.parametrize(
+    ("changes", "tile"),
+    [
+        ({"exact": {"problems": ("a differs",)}}, "Exact failed 1 problem among 54 tensors that were compared"),
+        ({"exact": {"problems": ("a", "b")}}, "Exact failed 2 problems among 54 tensors that were compared"),
+        ({"loading": {"failure": "it raised KeyError"}}, "Loading failed — it raised KeyError"),
+        ({"loading": {"missing": ("a", "b")}}, "Loading failed 2 keys missing, unexpected or mismatched in"),
+    ],
+)
+def test_a_proof_that_failed_claims_nothing_in_its_tile(
+    made: tuple[Report, Path], changes: dict[str, dict[str, object]], tile: str
+) -> None:
+    report = made[0]
+    proofs = report.proofs
+    for name, values in changes.items():
+        proofs = replace(proofs, **{name: replace(getattr(proofs, name), **values)})
+    words = words_of(render.page(replace(report, proofs=proofs)))
+    assert tile in words
+    assert ("found again bit for bit" in words) == ("exact" not in changes)
+
+
 def test_a_missing_package_is_one_message_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

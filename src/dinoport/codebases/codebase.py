@@ -43,7 +43,8 @@ class Facts:
     `models` is what they are called. `heads` are by width and depth, where they are not width / 64. `interpolation` is
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
     whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
-    `decoder_heads` are those of a decoder, by its own width and depth.
+    `decoder_heads` are those of a decoder, by its own width and depth. One that `takes_one_size` resamples no table in
+    its own code: `rule` says what is done in its place.
     """
 
     models: str
@@ -53,6 +54,7 @@ class Facts:
     rule: str = ""
     preprocessing: Preprocessing | None = None
     says_builder: bool = False
+    takes_one_size: bool = False
 
     def as_in_all(self) -> str:
         return f"as in all {self.models} models"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule, bake, copy
+from dinoport.model import Model
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
@@ -41,8 +42,14 @@ def position_rule(
         return copy("pos_embed", target)
     rule = {"offset": interpolation.offset, "antialias": interpolation.antialias, "kernel": interpolation.kernel}
     operation = BakeTable(grid=size // patch_size, first=first, **rule)  # type: ignore[arg-type]  # of three kinds
-    reason = f"resampled once from {stored} to {size} pixels by the original's rule ({interpolation})"
+    reason = f"resampled once from {stored} to {size} pixels ({interpolation})"
     return bake("pos_embed", target, operation, because=reason)
+
+
+def assumed_rule(model: Model) -> str:
+    """What other sizes rest on where the original takes none; empty where it has a rule of its own."""
+    settings = (each for each in model.settings if each.name == "interpolation" and each.doubted)
+    return next((each.reason for each in settings), "")
 
 
 def prepared(preprocessing: Preprocessing, size: int, request: Request, channels: int) -> Preprocessing:

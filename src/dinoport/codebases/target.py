@@ -21,7 +21,8 @@ class Target:
 
     `rules` lead from the canonical names to those of the form, `config` is the content of its config.json without the
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
-    was stored for, under the name `table`. `resamples_alike` says that the form resamples the table as the original
+    was stored for, under the name `table`. `rule` says what other sizes rest on,
+    where the original takes no other one. `resamples_alike` says that the form resamples the table as the original
     does, at every size. `others` are forms that hold the same, and `since` is the first library that has the form,
     where an older one that is supported has not. `pooler` says that it was given one. `preprocessing` is None where the
     form has no transform. `anew` are canonical tensors that the form has otherwise, though it computes the same:
@@ -39,6 +40,7 @@ class Target:
     baked_from: int | None = None
     table: str | None = None
     interpolation: Interpolation | None = None
+    rule: str = ""
     resamples_alike: bool = False
     pooler: bool | None = None
     classifies: bool = False
@@ -53,3 +55,11 @@ class Target:
     @property
     def model_type(self) -> str:
         return str(self.config["model_type"])
+
+
+def sizes_assumed(target: Target) -> str:
+    """A line for a card, of sizes that the original does not take."""
+    if target.baked_from:
+        sides = f"{target.baked_from} to {target.image_size}"
+        return f"- The position table was resampled once from {sides} pixels by an assumed rule: {target.rule}."
+    return f"- At other sizes than {target.image_size}×{target.image_size} pixels a rule is assumed: {target.rule}."

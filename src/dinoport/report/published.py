@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.lines import entry
+from dinoport.report.lines import LABEL, entry
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
 
@@ -87,4 +88,5 @@ def published_lines(done: Published) -> Iterator[str]:
     for remark in done.remarks:
         yield from entry("note", remark)
     yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
-    yield from entry("prove it", runnable(f"dinoport verify SOURCE hf://{done.repository}@{done.commit}"))
+    command = runnable(f"dinoport verify SOURCE hf://{done.repository}@{done.commit}")
+    yield shown(f"{'prove it':<{LABEL}}{command}")  # one line, to be copied

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
 from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
@@ -62,6 +64,8 @@ def read(evidence: Evidence) -> Reading:
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
     rule = from_code if not facts.rule else (Origin.ASSUMED, facts.rule)
     interpolation = interpolation_setting(evidence.wishes, facts.interpolation or SCALE_WITH_OFFSET, *rule)
+    if facts.takes_one_size and interpolation.origin is Origin.ASSUMED:
+        interpolation = replace(interpolation, doubted=True)
     decoder, of_decoder = read_decoder(evidence, facts) if DECODER in shapes else (None, ())
     architecture = ViT(
         width=sizes.width,

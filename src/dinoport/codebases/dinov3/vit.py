@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from dinoport.codebases.builder import believe, checked_heads
+from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
@@ -49,6 +50,8 @@ EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 
 FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` and `attention.py` compute with, and no tensor shows. Training runs RoPE in bfloat16."""
+
+SIGNS = Signs(files=("dinov3_",))
 
 BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
 """What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""

@@ -60,6 +60,7 @@ RELATIVE = Relative(
         heads={(1280, 32): 16},
         interpolation=TO_SIZE,
         rule="DeiT III takes no other size; as Transformers resamples",
+        takes_one_size=True,
     ),
     signs=Signs(tells=tells, files=("deit_3_",)),
     copies=("model",),

@@ -28,6 +28,7 @@ RELATIVE = Relative(
         heads={(1280, 32): 16, (1408, 40): 16},
         interpolation=TO_SIZE,
         rule="I-JEPA takes no other size; as Transformers resamples",
+        takes_one_size=True,
     ),
     signs=Signs(),
     copies=("target_encoder", "encoder"),

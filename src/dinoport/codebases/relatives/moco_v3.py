@@ -42,6 +42,7 @@ RELATIVE = Relative(
         heads={(384, 12): 12},
         interpolation=TO_SIZE,
         rule="MoCo v3 takes no other size; as Transformers resamples",
+        takes_one_size=True,
     ),
     signs=Signs(places=("base_encoder", "momentum_encoder"), tells=tells, files=("vit-s-300ep", "vit-b-300ep")),
     copies=("base_encoder",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, sizes_assumed
 from dinoport.shown.text import python_text
 
 ON_DISK, AT_HUB = "local-dir:", "hf-hub:"
@@ -86,6 +86,8 @@ def _sizes(target: Target) -> list[str]:
     """At which input sizes outputs are the original's."""
     if target.interpolation is None:
         return []
+    if target.rule:
+        return [sizes_assumed(target)]
     if target.baked_from:
         return [
             f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.fields import Finding
+from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm.card import address
@@ -41,7 +43,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     if module is None:
         raise refuse(model, "this network", str(model.architecture))
     found: Target = import_module(f"dinoport.codebases.timm.{module}").target(model, request, labels)
-    return found
+    return replace(found, rule=assumed_rule(model))
 
 
 def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.class_fields import FIELDS, OUTPUTS
 from dinoport.codebases.transformers.spelling import spelled
@@ -201,7 +202,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     chosen = [each for each in found if request.class_name in (None, each.form)]
     if chosen:
         others = tuple(each.form for each in found if each is not chosen[0])
-        return replace(chosen[0], others=others)
+        return replace(chosen[0], others=others, rule=assumed_rule(model))
     if found:
         raise SettingError(
             f"{request.class_name} does not compute this model, {with_article(model.family.title)}",

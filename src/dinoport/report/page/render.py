@@ -115,16 +115,19 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     """Every proof with its figure and its limit, or that it was not tried."""
     tiles = [Tile("Exact", "not shown", "—", "was not tried")]
     if exact := proofs.exact:
-        found = f"{exact.found + exact.recomputed} tensors"
-        tiles = [Tile("Exact", _judged(exact.passed), found, "found again bit for bit, or recomputed alike")]
+        compared = f"{exact.found + exact.recomputed} tensors"
+        tiles = [Tile("Exact", "passed", compared, "found again bit for bit, or recomputed alike")]
+        if not exact.passed:
+            count = f"{len(exact.problems)} problem{'s' if exact.problems[1:] else ''}"
+            tiles = [Tile("Exact", "failed", count, f"among {compared} that were compared")]
     loading = proofs.loading
     if exported := proofs.exported:
         limit = f"by {exported.producer or 'an exporter that gives no name'}"
         tiles.append(Tile("Graph", "read", f"opset {exported.opset}", limit))
     elif loading:
-        count = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
-        limit = f"missing, unexpected or mismatched in transformers {loading.version}"
-        tiles.append(Tile("Loading", _judged(loading.passed), f"{count} keys", limit))
+        keys = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
+        limit = loading.failure or f"missing, unexpected or mismatched in {loading.library} {loading.version}"
+        tiles.append(Tile("Loading", _judged(loading.passed), "—" if loading.failure else f"{keys} keys", limit))
     else:
         tiles.append(Tile("Loading", "not shown", "—", "was not tried"))
     outputs = proofs.outputs
