@@ -283,6 +283,7 @@ def of_family(family: Family) -> Iterator[str]:
     others = ", ".join(n.codebase for n in NAMINGS if not n.family and n.code.FAMILY is family)
     if others:
         yield from [f"The names of {others} are read too, and translated to the original's first.", ""]
+    yield from _builder_rows(family)
     shown: dict[str, set[tuple[str, ...]]] = {}
     dropped: set[tuple[str, ...]] = set()
     for example in EXAMPLES[family.name]:
@@ -359,6 +360,18 @@ def _published_rows(family: Family) -> Iterator[str]:
         yield from ["## Published models", "", "A SOURCE may be one of these names (`dinoport models`).", ""]
         rows = [(f"`{each.name}`", size_text(each.size_bytes), each.licence, each.hub or "—") for each in models]
         yield from table(("name", "size of the model", "licence", "on the Hub"), rows)
+
+
+def _builder_rows(family: Family) -> Iterator[str]:
+    """Width and heads of the builders that a training may name, its own or those of the codebase that it changed."""
+    naming = naming_of(family.name)
+    code = naming.code if naming else None
+    first = naming_of(code.like) if isinstance(code, Relative) and code.facts.says_builder else None
+    builders = getattr(first.code if first else code, "BUILDERS", None)
+    if builders and family.name not in SIZES_OF:
+        of = f"{first.code.FAMILY.title}'s builders" if first else "Builders"
+        yield from [f"{of} give the heads where a training names one and the width fits:", ""]
+        yield from table(("builder", "width", "heads"), [(f"`{n}`", str(w), str(h)) for n, (w, h) in builders.items()])
 
 
 def _size_rows(family: Family) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dinoport.codebases.dino.vit import BUILDERS
 from dinoport.codebases.drops import CENTER
 from dinoport.codebases.start import Key, Options, Start, channels_warning, rules_of
 from dinoport.errors import SettingError
@@ -23,7 +24,6 @@ TRAINER = "main_dino.py of facebookresearch/dino"
 IMAGE_SIZE = 224
 """Pixels: `main_dino.py` builds no other table of positions."""
 
-BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 DEPTH, MLP_RATIO = 12, 4
 
 HIDDEN, BOTTLENECK = 2048, 256
