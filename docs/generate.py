@@ -81,7 +81,7 @@ class Example(NamedTuple):
 
 RELATIVES = tuple(
     naming
-    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", catalogue.UNKNOWN))
+    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", *catalogue.UNKNOWN.values()))
     if (naming := naming_of(name))
 )
 """Relatives of these families: a page of theirs is made as a whole."""

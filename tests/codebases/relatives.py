@@ -15,7 +15,7 @@ from dinoport.networks.vit.architecture import Decoder
 from dinoport.request import Request
 from tests import formula
 from tests.families.cases import bare, tensors
-from tests.models import CONVNEXT, V2, V2_SWIGLU, V3, VIT, classifying, renamed
+from tests.models import CONVNEXT, RESNET, V2, V2_SWIGLU, V3, VIT, classifying, renamed
 
 State = dict[str, formula.Array]
 GRID = VIT.grid
@@ -280,6 +280,9 @@ CASES = (
     Case("timm-file", "timm_vit", classifying(TIMM, 5), "ViTForImageClassification", classifier="head",
          file="vit_tiny_patch16_224.augreg_in21k.pth", told_by="the file's name; --codebase decides"),
     Case("unknown", "vit", VIT, "ViTModel"),
+    Case("unknown-resnet", "resnet", RESNET, "ResNetModel"),
+    Case("unknown-resnet-classifier", "resnet", classifying(RESNET, 5, Features.POOLED), "ResNetForImageClassification",
+         classifier="fc"),
 )
 # fmt: on
 BY_NAME = {case.name: case for case in CASES}

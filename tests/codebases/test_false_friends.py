@@ -119,6 +119,25 @@ def test_a_bare_small_vit_says_what_differs(tmp_path: Path) -> None:
     assert values(case.write(tmp_path), codebase="moco_v3")["heads"] == "12"
 
 
+def test_a_bare_resnet_is_called_nobodys(tmp_path: Path) -> None:
+    """Supervised, contrastive or DINO's: a ResNet-50 has torchvision's names whoever trained it."""
+    case = BY_NAME["unknown-resnet"]
+    path = case.write(tmp_path)
+    report = api.convert(path, tmp_path / "out", level="exact")
+    assert "assuming codebase = not known (as DINO; nothing in the file tells whose it is; --codebase decides)" in str(
+        report.verdict
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert report.ends[0] == "ResNet-50 (codebase not known)"
+    assert not [claim for claim in ("facebookresearch", "license", "- dino\n") if claim in card]
+    assert not api.verify(path, tmp_path / "out", level="exact").verdict.failed
+    asked = api.convert(path, tmp_path / "asked", level="exact", codebase="dino_resnet")
+    assert "codebase = DINO ResNet-50 (--codebase)" in str(asked.verdict)
+    trained = tmp_path / "trained.pth"
+    torch.save({"teacher": tensors(case.state()), "student": tensors(case.state())}, trained)
+    assert api.plan(trained).ends[0] == "DINO ResNet-50 (facebookresearch/dino)"
+
+
 def test_deit_takes_the_copy_that_it_evaluates(tmp_path: Path) -> None:
     state = renamed(formula.state_dict(classifying(VIT, 5).tensors()), "classifier", "head")
     path = tmp_path / "checkpoint.pth"

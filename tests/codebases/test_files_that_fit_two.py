@@ -13,7 +13,7 @@ from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of
 from dinoport.errors import DinoportError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, CASES, Case
-from tests.models import CONVNEXT, V2, V2_SWIGLU, V3, classifying
+from tests.models import CONVNEXT, RESNET, V2, V2_SWIGLU, V3, classifying
 
 pytest.importorskip("torch")
 
@@ -26,6 +26,7 @@ BARE = (
     Case("bare-classifying", "vit", classifying(BY_NAME["unknown"].architecture, 5), "ViTModel", classifier="head"),
     Case("bare-small", "vit", replace(BY_NAME["unknown"].architecture, width=384, heads=6, mlp_hidden=16, depth=12,
                                       image_size=32), "ViTModel"),
+    Case("bare-resnet", "resnet", RESNET, "ResNetModel"),
     Case("bare-dinov2", "dinov2", V2, "Dinov2Model"),
     Case("bare-dinov2-swiglu", "dinov2", V2_SWIGLU, "Dinov2Model"),
     Case("bare-dinov3", "dinov3", V3, "DINOv3ViTModel"),
@@ -78,7 +79,7 @@ def test_the_catalogue_is_walked_in_full() -> None:
     walked = {name for family in families for name in candidates(family)}
     assert walked == families | {name for names in RELATIVES.values() for name in names}
     assert {case.family for case in FILES} >= walked - {"dino", "timm_vit"}
-    assert naming_of(UNKNOWN) is not None
+    assert all(map(naming_of, UNKNOWN.values()))
 
 
 def test_the_walk_finds_rivals(tmp_path: Path) -> None:

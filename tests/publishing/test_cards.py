@@ -167,7 +167,11 @@ def test_every_published_card_has_metadata_and_a_title(
 
 def test_a_card_without_metadata_gets_some() -> None:
     """As earlier versions wrote it beside a start for training."""
-    report = {"verdict": {"text": "equal", "assumptions": []}, "source": {"where": "x"}}
+    report = {
+        "verdict": {"text": "equal", "assumptions": []},
+        "source": {"where": "x"},
+        "model": {"family": "DINO ViT (facebookresearch/dino)"},
+    }
     card, _ = published_card("# made\n\n**Verdict: .**\n", None, report, "owner/model")
     assert card.startswith("---\ntags:\n- dino\n- vision\n- dinoport\n---\n\n# made\n")
 

@@ -53,8 +53,8 @@ RELATIVES: dict[str, tuple[str, ...]] = {
 """Others' models under the names of a family, the closer look first: a relative is a module of its name in
 `relatives/`, and a word here. They are imported once a file has those names."""
 
-UNKNOWN = "vit"
-"""The family of a ViT whose codebase is unknown."""
+UNKNOWN = {"dino": "vit", "dino_resnet": "resnet"}
+"""The family of a model whose codebase is unknown, by that whose names it has."""
 
 
 def relatives(family: str) -> Iterator[Naming]:
@@ -70,7 +70,7 @@ def naming_in(codebase: str, family: str) -> Naming | None:
 
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
-    if family == UNKNOWN or any(family in names for names in RELATIVES.values()):
+    if family in UNKNOWN.values() or any(family in names for names in RELATIVES.values()):
         return _relative(family)
     return next((naming for naming in NAMINGS if naming.family == family), None)
 

@@ -33,7 +33,8 @@ class Told:
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in settings)
         if self.setting is None or self.clues is None or assumed:
             return self.setting
-        return replace(self.setting, reason=_differences(self.clues, heads=False))
+        like = naming_of(self.relative.like) if self.relative else None
+        return replace(self.setting, reason=_differences(like or self.naming, self.clues, heads=False))
 
     @property
     def relative(self) -> Relative | None:
@@ -49,8 +50,8 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family for each in candidates}:
         raise _unfit(where, asked, candidates)
-    unknown = naming_of(UNKNOWN)
-    if clues.untold and asked is None and unknown is not None and naming.family == "dino":
+    unknown = naming_of(UNKNOWN[naming.family]) if naming.family in UNKNOWN else None
+    if clues.untold and asked is None and unknown is not None:
         return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
     fetched = next((each for each in candidates if each.family == clues.published), None)
     if fetched is not None and asked in (fetched.family, None):  # a closer look would read tensors
@@ -68,23 +69,25 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
             raise _without_its_sign(where, chosen, lacks)
         return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
     guess = _guess(candidates, clues)
-    doubtful = candidates if naming.family == "dino" else candidates[1:]
+    doubtful = candidates if unknown is not None else candidates[1:]
     recorded = next((each for each in doubtful if each.family == clues.recorded), None)
     if recorded is not None and (guess is None or guess[0].family != recorded.family):
         return Told(recorded, Setting("codebase", _title(recorded), Origin.CLAIMED, CLAIM))
     if guess is not None:
         reason = f"{guess[1]}; {option_of('codebase')} decides"
         return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
-    if naming.family == "dino" and unknown is not None:
-        return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, _differences(clues), doubted=True), clues)
+    if unknown is not None:
+        differ = _differences(naming, clues)
+        return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, differ, doubted=True), clues)
     rivals = "" if _is_trained(naming, clues) else _rivals(naming, clues)
     return Told(naming, Setting("codebase", _title(naming), Origin.ASSUMED, rivals, doubted=True) if rivals else None)
 
 
 def is_untold(report: Mapping[str, Any]) -> bool:
     """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
-    model, unknown = report.get("model"), naming_of(UNKNOWN)
-    return isinstance(model, dict) and unknown is not None and model.get("family") == str(unknown.code.FAMILY)
+    model = report.get("model")
+    untold = {str(naming.code.FAMILY) for family in UNKNOWN.values() if (naming := naming_of(family))}
+    return isinstance(model, dict) and model.get("family") in untold
 
 
 def _is_trained(naming: Naming, clues: Clues) -> bool:
@@ -111,7 +114,7 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
     found = [(each, FETCHED) for each in candidates if each.family == clues.published]
-    sign = _own_signs(own).sure(clues) if others else None
+    sign = _own_signs(own).sure(clues) if others or own.family in UNKNOWN else None
     # What tells the family itself, those of its relatives that stand on its training write too, and more. With others'
     # signs it is a training of the family's that was changed.
     found += [
@@ -126,7 +129,7 @@ def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | N
     own, *others = candidates
     found = ((each, each.code.signs.likely(clues)) for each in others)
     guess = next(((each, sign) for each, sign in found if sign), None)
-    sign = _own_signs(own).likely(clues) if others and guess is None else None
+    sign = _own_signs(own).likely(clues) if guess is None and (others or own.family in UNKNOWN) else None
     return guess or ((own, sign) if sign else None)
 
 
@@ -139,17 +142,15 @@ def _title(naming: Naming) -> str:
     return str(naming.code.FAMILY.title)
 
 
-def _differences(clues: Clues, *, heads: bool = True) -> str:
+def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
     """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
-    own = naming_of("dino")
-    if own is None:
-        raise ValueError("no codebase is called dino")
-    for naming in relatives("dino"):
+    for naming in relatives(own.family):
         for what in () if naming.code.always_told else _unlike(own, naming.code, clues, heads=heads):
             differ.setdefault(what, []).append(naming.code.facts.models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
-    return f"as DINO; otherwise {'; '.join(told)}; {option_of('codebase')} decides"
+    otherwise = f"otherwise {'; '.join(told)}" if told else "nothing in the file tells whose it is"
+    return f"as DINO; {otherwise}; {option_of('codebase')} decides"
 
 
 def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:

@@ -32,13 +32,14 @@ TRAINERS = {
     "dino": "dinoport.codebases.dino.start",
     "vit": "dinoport.codebases.dino.start",
     "dino_resnet": "dinoport.codebases.dino.start",
+    "resnet": "dinoport.codebases.dino.start",
     "dinov2": "dinoport.codebases.dinov2.start",
     "xray_dino": "dinoport.codebases.dinov2.start",
     "cell_dino": "dinoport.codebases.dinov2.start",
     "dinov3": "dinoport.codebases.dinov3.start",
     "dinov3_convnext": "dinoport.codebases.dinov3.start",
 }
-"""The module that knows the trainer of each family; a ViT of an unknown codebase is given to DINO's."""
+"""The module that knows the trainer of each family; a model of an unknown codebase is given to DINO's."""
 
 UNHELD = ("labels", "image_mean", "image_std")
 

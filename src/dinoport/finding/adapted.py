@@ -57,7 +57,9 @@ def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
     shapes = sizes | {OUTSIDE.sub("", name, count=1): (1, 1) for name in names}
     own = model.family.name
     whose = next((family for family, names in catalogue.RELATIVES.items() if own in names), own)
-    whose = "dino" if whose == catalogue.UNKNOWN else whose  # by whose names a ViT of nobody is read
+    whose = next(
+        (named for named, unknown in catalogue.UNKNOWN.items() if unknown == whose), whose
+    )  # whose names it has
     for naming in catalogue.NAMINGS:
         if naming.codebase == "Transformers" and naming.code.FAMILY.name in (own, whose):
             yield naming.rules(shapes, Wishes(num_heads=getattr(architecture, "heads", None)))

@@ -39,7 +39,7 @@ def whose(
     return replace(found, naming=told.naming), told
 
 
-NAMED_ALIKE = ("dino", "dinov2")
+NAMED_ALIKE = ("dino", "dino_resnet", "dinov2")
 """Families whose relatives have their names, and so the same names in these codebases."""
 
 OTHERS = ("Transformers", "torchvision", "MMPretrain", "MMSegmentation")

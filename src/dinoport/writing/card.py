@@ -44,11 +44,13 @@ def front(facts: CardFacts, fields: Sequence[str] = (), tags: Sequence[str] = ()
     """What the Hub reads of a card: fields of its own, what is known of the weights, and tags."""
     licence = facts.licence.metadata if facts.licence else ()
     base = [f"base_model: {facts.base_model}"] if facts.base_model else []
-    return ["---", *fields, *licence, *base, *tag_lines(tags), "---"]
+    return ["---", *fields, *licence, *base, *tag_lines(facts.family, tags), "---"]
 
 
-def tag_lines(tags: Sequence[str] = ()) -> list[str]:
-    return ["tags:", *(f"- {tag}" for tag in ("dino", "vision", *tags, "dinoport"))]
+def tag_lines(family: str, tags: Sequence[str] = ()) -> list[str]:
+    """What a model is found by on the Hub. Nobody else's is found as a DINO."""
+    own = ("dino",) if "dino" in family.lower() else ()
+    return ["tags:", *(f"- {tag}" for tag in (*own, "vision", *tags, "dinoport"))]
 
 
 def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:

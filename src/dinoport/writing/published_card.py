@@ -39,7 +39,8 @@ def published_card(
     With it comes what was not taken of the user's.
     """
     card = card if card is not None else _bare(report, name)
-    card = card if FRONT.match(card) else "\n".join(["---", *tag_lines(), "---", "", card])
+    if not FRONT.match(card):
+        card = "\n".join(["---", *tag_lines(str(report["model"]["family"])), "---", "", card])
     text, overruled = (card, ()) if own is None else _merged(card, own)
     line, check = verdict_line(report["verdict"]), _check(report, name)
     text = VERDICT.sub(lambda found: line, text, count=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.shapes import required
 from dinoport.mapping.claims import compare_shapes

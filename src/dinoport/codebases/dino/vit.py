@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
-from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.decoder import DECODER, read_decoder
+from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
@@ -26,15 +26,6 @@ BUILDERS = {"vit_tiny": (192, 3), "vit_small": (384, 6), "vit_base": (768, 12)}
 
 FIXED = {"activation": "exact gelu", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` computes with, and no tensor shows."""
-
-SIGNS = Signs(
-    names=("head.mlp.", "head.last_layer."),
-    keys=(frozenset({"dino_loss"}), frozenset({"teacher", "student"})),
-    arguments=("teacher_temp", "local_crops_number"),
-    tells=lambda clues: f"config.json, {clues.architecture}" if clues.architecture.endswith(".dino") else None,
-    files=("dino_",),
-)
-"""What `main_dino.py` writes beside a backbone. iBOT writes it too, and more."""
 
 FACTS = Facts("DINO", interpolation=SCALE_WITH_OFFSET, says_builder=True)
 

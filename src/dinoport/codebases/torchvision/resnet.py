@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dinoport.codebases.codebase import Evidence, Reading
@@ -30,6 +30,10 @@ class Names:
     FAMILY: Family = dino.FAMILY
     code: Any = dino
     RULES: tuple[Rule, ...] = TABLE
+
+    def of(self, code: Any) -> Names:
+        """The same names for the models of another codebase, which computes with this network too."""
+        return replace(self, FAMILY=code.FAMILY, code=code)
 
     def read(self, evidence: Evidence) -> Reading:
         reading: Reading = self.code.read(evidence)

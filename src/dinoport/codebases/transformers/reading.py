@@ -127,7 +127,7 @@ def _whose(
     recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
     if recorded is not None and asked in (None, recorded.family):
         return Told(recorded)
-    if recorded is not None and recorded.family != UNKNOWN:
+    if recorded is not None and recorded.family not in UNKNOWN.values():
         raise SettingError(
             f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
             where="config.json: dinoport.family",
