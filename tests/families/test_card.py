@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from collections.abc import Callable
@@ -72,7 +73,9 @@ def test_the_metadata_is_what_the_hub_reads(folder: tuple[Case, Path]) -> None:
     classifies = "ForImageClassification" in case.class_name
     assert data["library_name"] == "transformers"
     assert data["pipeline_tag"] == ("image-classification" if classifies else "image-feature-extraction")
-    assert {"dino", "vision", "dinoport"} < set(data["tags"])
+    assert {"vision", "dinoport"} < set(data["tags"])
+    family = json.loads((path / "dinoport.json").read_text())["model"]["family"]
+    assert ("dino" in data["tags"]) == ("DINO" in family)
     assert "license" not in data, "a licence is claimed only where it is known"
 
 
