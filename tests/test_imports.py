@@ -77,7 +77,7 @@ def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> Non
     names = imported("inspect", DEMO, "--num-heads", "2")
     assert_local(names)
     assert within(names, "codebases.dino", "codebases.dinov2", "codebases.dinov3", "codebases.timm") == {
-        *SIGNS, "dinoport.codebases.dino.vit"
+        *SIGNS, "dinoport.codebases.dino.vit", "dinoport.codebases.dino.trained"
     }  # fmt: skip
     assert within(names, "networks.vit", "networks.rotary_vit", "networks.resnet", "networks.convnext") == {
         "dinoport.networks.vit.architecture"
@@ -113,7 +113,7 @@ def test_a_conversion_without_a_proof_imports_none(tmp_path: Path) -> None:
     assert_local(names)
     assert within(names, "proofs") == {"dinoport.proofs.verdict"}
     assert within(names, "codebases.dino", "codebases.dinov2", "codebases.dinov3", "codebases.timm") == {
-        *SIGNS, "dinoport.codebases.dino.vit"
+        *SIGNS, "dinoport.codebases.dino.vit", "dinoport.codebases.dino.trained"
     }  # fmt: skip
 
 
