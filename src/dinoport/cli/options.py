@@ -124,7 +124,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "SIZE",
             "Memory for all jobs together: 16GB …",
             lambda text: size_bytes(text, "memory_bytes"),
-            "four fifths of what is free",
+            "four fifths of the free memory",
         ),
         Option("recheck", "", "Prove again what is there."),
         Option("shard", "I/N", "Do one of N parts of the list, as a scheduler's array does."),
