@@ -52,6 +52,7 @@ test-transformers-4: setup $(VENV4)/.ready
 	$(BIN)/python -m tests.families.record build/recorded
 	$(VENV4)/bin/python -m pytest -n 2 tests/families tests/proofs tests/transformers_target tests/formats/remote \
 		tests/codebases/test_relatives.py tests/codebases/test_folders_of_relatives.py tests/test_remote.py tests/test_hub.py
+	$(VENV4)/bin/python -m pytest -n 2 tests/publishing  # against the huggingface_hub that goes with it
 
 # Lightning, LightlyTrain, lightly, PEFT, timm and Transformers write fresh files, which are converted and held against
 # what they compute; folders for timm are loaded by timm. Its torchvision runs beside a torch for the CPU, see the plugin.
