@@ -16,6 +16,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.archives import ZIP, unpacking
 from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
+from dinoport.shown.text import value_text
 
 MAX_RECORDS = 60_000
 """A training checkpoint of a 7B model holds some five thousand; an entry takes half a kilobyte of memory here."""
@@ -161,7 +162,7 @@ def _name(source: ByteSource, data: bytes, length: int) -> str:
         name = ""
     parts = name.rstrip("/").split("/")
     if len(data) != length or length > MAX_NAME_BYTES or not name.isprintable() or "\\" in name or ":" in parts[0]:
-        raise broken(source, f"a record with an impossible name: {data[:40]!r}")
+        raise broken(source, f"a record with an impossible name: {value_text(data[:40])}")
     if any(part in ("", ".", "..") for part in parts):
         raise broken(source, f"a record that reaches outside the archive: {name[:100]}")
     return name
