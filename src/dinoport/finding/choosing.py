@@ -172,7 +172,8 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             f"{where} holds no known model under the prefix {prefix!r}",
             expected=", ".join(repr(name) for name in found) or "a file that holds one",
             found=f"`prefix={prefix!r}`",
-            next_step=f"did you mean {' or '.join(close)}?" if close else f"dinoport inspect {as_word(where)}",
+            did_you_mean=" or ".join(close) or None,
+            next_step=f"dinoport inspect {as_word(where)}",
         )
     return _found(replace(place, why="as asked"), [each for each in found.values() if each is not place])
 
