@@ -5,6 +5,7 @@ One table, for whoever finds models. A sign is a part of a tensor's name, from i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -65,6 +66,14 @@ def _is_data2vec(shapes: Shapes) -> str | None:
     return "lm_head.weight, which is square" if len(head) == 2 and head[0] == head[1] else None
 
 
+def _is_of_jax(shapes: Shapes) -> str | None:
+    """Two layers that are called kernels: torch has none."""
+    kernels = [
+        name for name, shape in shapes.items() if re.search(r"(?:^|[./])kernel(?::0)?$", name) and len(shape) > 1
+    ]
+    return kernels[0] if len(kernels) > 1 else None
+
+
 def _is_timm_clip(shapes: Shapes) -> str | None:
     bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
     return _named(shapes, "norm_pre.weight") if bare else None
@@ -82,6 +91,12 @@ STRANGERS: tuple[Stranger, ...] = (
             "qweight", "qzeros", "weight.absmax", "weight.quant_state", "weight.quant_map", "SCB", "weight_packed",
             "weight_scale", "_packed_params", "zero_point",
         ),
+    ),
+    Stranger(
+        "a model of JAX (Flax, big_vision) or Keras",
+        "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
+        "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
+        tells=_is_of_jax,
     ),
     Stranger(
         "a model with parametrised weights (weight norm, spectral norm)",
