@@ -50,6 +50,9 @@ def test_both_are_listed_and_each_is_asked_for(pair, key, tmp_path: Path) -> Non
     assert caught.value.found == ", ".join(asked)
     with open_checkpoint(path) as checkpoint:
         assert [part.prefix or "." for part in parts_of(checkpoint) if part.model] == asked
+    others = plan(path, num_heads=1, prefix=asked[1]).remarks
+    said = f"{asked[1].rstrip('.')} was chosen, as asked; also in the file: "
+    assert any(each.startswith(said) and asked[1].rstrip(".") not in each[len(said) :].split(" ") for each in others)
     for place, (prefix, shift) in enumerate(zip(asked, (0.0, 1.0), strict=True)):
         torch.save(state("vit", shift=shift), tmp_path / f"{place}.pth")
         convert(tmp_path / f"{place}.pth", tmp_path / f"ours{place}", level="none", num_heads=1)

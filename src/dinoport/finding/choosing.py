@@ -188,7 +188,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             did_you_mean=" or ".join(close) or None,
             next_step=f"dinoport inspect {as_word(where)}",
         )
-    return _found(replace(place, why="as asked"), [each for each in found.values() if each is not place])
+    return _found(replace(place, why="as asked"), [each for each in found.values() if each.prefix != place.prefix])
 
 
 def _as_asked(place: StateDict) -> str:
