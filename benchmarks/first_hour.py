@@ -26,6 +26,9 @@ from typing import NamedTuple
 
 STOP_AFTER_SECONDS = 2.0
 
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What colours a terminal, and moves its cursor."""
+
 LOAD = """
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
@@ -34,35 +37,39 @@ model = AutoModel.from_pretrained("my-model")
 print(model(**processor(Image.open("photo.jpg"), return_tensors="pt")).last_hidden_state.shape)
 """
 
-ROWS: Mapping[int, tuple[int, str]] = {
-    1: (2, "dinoport"),
-    2: (0, "dinoport convert -h"),
-    3: (0, "dinoport demo"),
-    4: (0, "dinoport inspect checkpoint.pth"),
-    5: (1, "dinoport convert checkpoint.pth my-model"),
-    6: (0, "dinoport convert checkpoint.pth my-model --num-heads 2"),
-    7: (0, "dinoport convert checkpoint.pth quick --num-heads 2 --verify exact"),
-    8: (0, "python load.py"),
-    9: (0, "dinoport verify checkpoint.pth my-model"),
-    10: (0, "dinoport verify my-model"),
-    11: (0, "dinoport convert checkpoint.pth paged --num-heads 2 --report report.html"),
-    12: (0, "dinoport visualize my-model photo.jpg"),
-    13: (0, "dinoport convert my-model back --to original"),
-    14: (1, "dinoport convert last.ckpt lightning"),
-    15: (0, "dinoport convert run back-of-run --to original"),
-    16: (0, "dinoport inspect lightly.ckpt"),
-    17: (1, "dinoport inspect runs"),
-    18: (0, "dinoport fleet out runs/*.pth --num-heads 2 --verify exact"),
-    19: (1, "dinoport inspect model.tar.gz"),
-    20: (1, "dinoport inspect page.pth"),
-    21: (1, "dinoport convert dinov2_vitb15 x"),
-    22: (2, "dinoport convert checkpoint.pth x --num-head 2"),
-    23: (3, "dinoport verify checkpoint.pth my-model"),
-    24: (130, "dinoport convert checkpoint.pth stopped --num-heads 2"),
-    25: (0, "dinoport demo bare"),
+ROWS: Mapping[int, tuple[int, str, str]] = {
+    1: (2, "dinoport", "convert"),
+    2: (0, "dinoport convert -h", "--num-heads"),
+    3: (0, "dinoport demo", "equal at"),
+    4: (0, "dinoport inspect checkpoint.pth", "dinoport convert checkpoint.pth"),
+    5: (1, "dinoport convert checkpoint.pth my-model", "--num-heads N"),
+    6: (0, "dinoport convert checkpoint.pth my-model --num-heads 2", "equal at"),
+    7: (
+        0,
+        "dinoport convert checkpoint.pth quick --num-heads 2 --verify exact",
+        "transported exactly (outputs not shown)",
+    ),
+    8: (0, "python load.py", "torch.Size"),
+    9: (0, "dinoport verify checkpoint.pth my-model", "equal at"),
+    10: (0, "dinoport verify my-model", "unchanged"),
+    11: (0, "dinoport convert checkpoint.pth paged --num-heads 2 --report report.html", "report.html"),
+    12: (0, "dinoport visualize my-model photo.jpg", "8 pictures"),
+    13: (0, "dinoport convert my-model back --to original", "equal at"),
+    14: (1, "dinoport convert last.ckpt lightning", "--num-heads N"),
+    15: (0, "dinoport convert run back-of-run --to original", "checkpoint-3 was chosen"),
+    16: (0, "dinoport inspect lightly.ckpt", "teacher_embedding_model"),
+    17: (1, "dinoport inspect runs", "dinoport fleet OUT runs"),
+    18: (0, "dinoport fleet out runs/*.pth --num-heads 2 --verify exact", "2 of 2"),
+    19: (1, "dinoport inspect model.tar.gz", "tar -xf"),
+    20: (1, "dinoport inspect page.pth", "a web page"),
+    21: (1, "dinoport convert dinov2_vitb15 x", "did you mean: dinov2_vitb14"),
+    22: (2, "dinoport convert checkpoint.pth x --num-head 2", "did you mean: --num-heads"),
+    23: (3, "dinoport verify checkpoint.pth my-model", "not equal"),
+    24: (130, "dinoport convert checkpoint.pth stopped --num-heads 2", "interrupted: no folder was written"),
+    25: (0, "dinoport demo bare", "pip install"),
 }
-"""The rows of the page: the exit code, and the command. Before row 23 a byte of the weights is changed, row 24 is
-stopped with Ctrl-C, and row 25 runs in BARE."""
+"""The rows of the page: the exit code, the command, and words that it shows. Before row 23 a byte of the weights is
+changed, row 24 is stopped with Ctrl-C, and row 25 runs in BARE."""
 
 DAMAGED, STOPPED, BARE = 23, 24, 25
 
@@ -152,7 +159,7 @@ def material(folder: Path) -> None:
 def measured(folder: Path, fresh: Path, bare: Path | None) -> dict[int, Seen]:
     """Every row of the page, in its order. Raises SystemExit for a command that ends otherwise than it should."""
     seen = {}
-    for number, (code, command) in ROWS.items():
+    for number, (code, command, words) in ROWS.items():
         path = bare if number == BARE else fresh
         if path is None:
             continue
@@ -163,8 +170,9 @@ def measured(folder: Path, fresh: Path, bare: Path | None) -> dict[int, Seen]:
         program, *others = command.split(" ")
         seen[number] = on_terminal([str(path / program), *others], folder, path, stop=number == STOPPED)
         print(f"{number:3} {cells(seen[number], number)} {command}", file=sys.stderr)
-        if seen[number].code != code:
-            raise SystemExit(f"{command} ended with {seen[number].code}, not {code}:\n{seen[number].text}")
+        text = " ".join(ANSI.sub("", seen[number].text).split())
+        if seen[number].code != code or words not in text:
+            raise SystemExit(f"{command} ended with {seen[number].code}, not {code}, or without {words!r}:\n{text}")
     return seen
 
 
