@@ -146,8 +146,8 @@ $(WHEELS): wheel-%:
 	  echo "python$*: the demo, verify and the way back run from the wheel"
 
 # What loads where: folders of every network in older and newer Transformers and timm, into docs/compatibility.md (by hand;
-# the newest of both are those of the environments).
-OF_TRANSFORMERS := 4.45.2 4.48.3 4.56.2 4.57.6 5.0.0
+# the environment's own Transformers is one of them). Put the newest of the registry at the end of each line.
+OF_TRANSFORMERS := 4.45.2 4.48.3 4.56.2 4.57.6 5.0.0 5.24.0
 OF_TIMM := 1.0.16 1.0.31
 COMPATIBILITY := $(addprefix build/compatibility/transformers-,$(OF_TRANSFORMERS)) $(addprefix build/compatibility/timm-,$(OF_TIMM))
 

@@ -102,7 +102,10 @@ def test_with_json_an_error_is_an_object_on_stdout_too(run: Run, tmp_path) -> No
     assert found["exit_code"] == 1
     error = found["error"]
     assert error["kind"] == "CheckpointError"
-    parts = [error["what"], *(error[part] for part in ("where", "expected", "found", "cause", "next_step"))]
+    parts = [
+        error["what"],
+        *(error[part] for part in ("where", "expected", "found", "cause", "did_you_mean", "next_step")),
+    ]
     assert all(part is None or part in done.err for part in parts)
     assert sum(part is not None for part in parts) == len(done.err.splitlines())
 
@@ -160,7 +163,7 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("nope",), "error: nope is not a command of dinoport\n  try: dinoport --help\n"),
         (
             ("convret", "x"),
-            "error: convret is not a command of dinoport\n  expected: did you mean convert?\n  try: dinoport --help\n",
+            "error: convret is not a command of dinoport\n  did you mean: convert\n  try: dinoport --help\n",
         ),
         (
             ("convert",),
@@ -171,14 +174,14 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("inspect", "x", "--frobnicate"), "error: --frobnicate is not an option of dinoport inspect\n  try: dinoport"),
         (
             ("convert", "x", "y", "--dtpye=float16"),
-            "error: --dtpye is not an option of dinoport convert\n  expected: did you mean --dtype?\n",
+            "error: --dtpye is not an option of dinoport convert\n  did you mean: --dtype\n",
         ),
-        (("convert", "x", "y", "--num", "2"), "error: --num is not an option of dinoport convert\n  expected: did"),
+        (("convert", "x", "y", "--num", "2"), "error: --num is not an option of dinoport convert\n  did you mean"),
         (("inspect", "x", "y"), "error: y is not an argument of dinoport inspect\n  try: dinoport inspect --help\n"),
         (("convert", "x", "y", "--dtype"), "error: --dtype needs a value\n  expected: dinoport convert SOURCE FOLDER"),
         (("convert", "x", "y", "--force=yes"), "error: --force takes no value\n  expected: dinoport convert SOURCE"),
         (("demo", "--to", "original"), "error: --to is not an option of dinoport demo\n"),
-        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  expected: did you mean bash?\n"),
+        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  did you mean: bash\n"),
         (
             ("convert", "x", "y", "--num-heads", "two"),
             "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: 'two'",

@@ -154,7 +154,7 @@ def test_a_value_of_any_length_is_quoted_in_part(made) -> None:
     source, folder = made
     edit(folder / "config.json", added="x" * 100_000)
     [failure, *_] = verify(source, folder, level="exact").verdict.failures
-    assert failure == f"config.json: added is '{'x' * 199} …, in a field that no class knows"
+    assert failure == f'config.json: added is "{"x" * 199} …, in a field that no class knows'
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
@@ -266,20 +266,20 @@ def test_a_copy_of_the_model_that_only_the_folder_chose_is_an_assumption(tmp_pat
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        ({"attn_implementation": "evil-org/kernel"}, "attn_implementation = 'evil-org/kernel'"),
-        ({"_attn_implementation": "evil-org/kernel"}, "_attn_implementation = 'evil-org/kernel'"),
-        ({"kernel_config": {"ViTLayer": "evil-org/kernel"}}, "kernel_config = {'ViTLayer': 'evil-org/kernel'}"),
-        ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map = {'AutoModel': 'evil.Model'}"),
-        ({"configuration_files": ["config.4.0.0.json"]}, "configuration_files = ['config.4.0.0.json']"),
-        ({"transformers_weights": "other.safetensors"}, "transformers_weights = 'other.safetensors'"),
-        ({"fusion_config": {"patch_embeddings": True}}, "fusion_config = {'patch_embeddings': True}"),
-        ({"use_kernels": True}, "use_kernels = True"),
-        ({"backbone": "resnet50"}, "backbone = 'resnet50'"),
-        ({"is_causal": True}, "is_causal = True"),
-        ({"a_field_of_tomorrow": "../elsewhere.json"}, "a_field_of_tomorrow = '../elsewhere.json'"),
-        ({"hidden_act": "evil/activation"}, "hidden_act = 'evil/activation'"),
-        ({"quantization_config": {"quant_method": "evil"}}, "quantization_config = {'quant_method': 'evil'}"),
-        ({"architectures": ["EvilModel"]}, "a class of another family: ['EvilModel']"),
+        ({"attn_implementation": "evil-org/kernel"}, 'attn_implementation = "evil-org/kernel"'),
+        ({"_attn_implementation": "evil-org/kernel"}, '_attn_implementation = "evil-org/kernel"'),
+        ({"kernel_config": {"ViTLayer": "evil-org/kernel"}}, 'kernel_config = {"ViTLayer": "evil-org/kernel"}'),
+        ({"auto_map": {"AutoModel": "evil.Model"}}, 'auto_map = {"AutoModel": "evil.Model"}'),
+        ({"configuration_files": ["config.4.0.0.json"]}, 'configuration_files = ["config.4.0.0.json"]'),
+        ({"transformers_weights": "other.safetensors"}, 'transformers_weights = "other.safetensors"'),
+        ({"fusion_config": {"patch_embeddings": True}}, 'fusion_config = {"patch_embeddings": true}'),
+        ({"use_kernels": True}, "use_kernels = true"),
+        ({"backbone": "resnet50"}, 'backbone = "resnet50"'),
+        ({"is_causal": True}, "is_causal = true"),
+        ({"a_field_of_tomorrow": "../elsewhere.json"}, 'a_field_of_tomorrow = "../elsewhere.json"'),
+        ({"hidden_act": "evil/activation"}, 'hidden_act = "evil/activation"'),
+        ({"quantization_config": {"quant_method": "evil"}}, 'quantization_config = {"quant_method": "evil"}'),
+        ({"architectures": ["EvilModel"]}, 'a class of another family: ["EvilModel"]'),
         ({"num_hidden_layers": 100_000}, "num_hidden_layers = 100000, with "),
         ({"intermediate_size": 10**9}, "intermediate_size = 1000000000, where no tensor is larger than "),
         ({"num_labels": 10**9}, "num_labels = 1000000000, where no tensor is larger than "),
@@ -347,7 +347,7 @@ def test_a_strangers_processor_is_refused(made, tmp_path, fields: dict[str, obje
             f"{folder} is not given to Transformers\n"
             "  where: preprocessor_config.json\n"
             "  expected: a class of the DINO family, as large as its weights, that needs nothing from elsewhere\n"
-            f"  found: {name} = {fields[name]!r}\n"
+            f"  found: {name} = {json.dumps(fields[name])}\n"
             "  likely cause: a folder that another program made, or a stranger's\n"
             "  try: convert the original again: dinoport convert SOURCE FOLDER"
         )
@@ -388,7 +388,7 @@ def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch)
     monkeypatch.setattr(loading, "load", load)
     verdict = verify(source, folder, tiny.REQUEST).verdict
     assert not verdict.failed, str(verdict)
-    assert "config.json: notes is 'mine', and moves no output" in verdict.warnings
+    assert 'config.json: notes is "mine", and moves no output' in verdict.warnings
     assert [known.exists() for known in given] == [False]
     assert given[0] != folder
 

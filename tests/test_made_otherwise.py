@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import dinoport
+from dinoport.files.json_file import json_bytes
+from dinoport.report.as_json import sealed
 from tests.command_line import DEMO, EXACT, HEADS, Run
 
 OTHERS = {
@@ -54,3 +58,36 @@ def test_options_are_no_cause_where_the_folder_was_damaged(run: Run, folder: Pat
     said = " ".join(done.out.split())
     assert (done.code, "made otherwise" in said) == (3, False)
     assert "of the two, the folder changed" in said
+
+
+CHANGED = {
+    "heads is 4 (given), the source gives 2 (given)": lambda report: setting(report, "heads").update(value="4"),
+    "eps is 1e-06 (stored), the source gives 1e-06 (assumed)": lambda report: setting(report, "eps").update(
+        origin="stored"
+    ),
+    "depth is not set, the source gives 4 (stored)": lambda report: report["model"]["settings"].remove(
+        setting(report, "depth")
+    ),
+    "taste is good (given), the source gives none": lambda report: report["model"]["settings"].append(
+        {"name": "taste", "value": "good", "origin": "given"}
+    ),
+    'source.branch is not set, the source gives "teacher"': lambda report: report["source"].pop("branch"),
+    "accounting.tensors.dropped is 9, the source gives 8": lambda report: report["accounting"]["tensors"].update(
+        dropped=9
+    ),
+}
+
+
+def setting(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(each for each in report["model"]["settings"] if each["name"] == name)
+
+
+@pytest.mark.parametrize("text", CHANGED)
+def test_a_field_that_was_changed_is_named_with_both_values_in_words(folder: Path, tmp_path: Path, text: str) -> None:
+    edited = tmp_path / "out"
+    shutil.copytree(folder, edited)
+    report = json.loads((edited / "dinoport.json").read_text())
+    CHANGED[text](report)
+    (edited / "dinoport.json").write_bytes(json_bytes(sealed(report)))
+    failures = dinoport.verify(DEMO, edited, level="exact").verdict.failures
+    assert failures == (f"dinoport.json: {text}",)

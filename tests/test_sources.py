@@ -194,7 +194,7 @@ def test_a_name_that_is_nearly_right(name: str, close: str) -> None:
     with pytest.raises(UnknownModelError) as caught:
         locate(name)
     message = str(caught.value)
-    assert message.startswith(f"{name} is neither a file nor a published name\n  expected: did you mean {close}")
+    assert message.startswith(f"{name} is neither a file nor a published name\n  did you mean: {close}")
     assert message.endswith("\n  try: dinoport models lists the published names")
 
 

@@ -23,7 +23,7 @@ def printable(text: str) -> str:
 class DinoportError(Exception):
     """Something that a user can act on; never shown with a traceback. Each part is one line.
 
-    Only `next_step` may be several: a tuple of them.
+    Only `next_step` may be several: a tuple of them. `did_you_mean` is a name that nearly fits.
     """
 
     exit_code = 1
@@ -36,6 +36,7 @@ class DinoportError(Exception):
         expected: str | None = None,
         found: str | None = None,
         cause: str | None = None,
+        did_you_mean: str | None = None,
         next_step: str | tuple[str, ...] | None = None,
     ) -> None:
         self.what = what
@@ -43,6 +44,7 @@ class DinoportError(Exception):
         self.expected = expected
         self.found = found
         self.cause = cause
+        self.did_you_mean = did_you_mean
         self.next_step = next_step
         super().__init__(what)
 
@@ -52,6 +54,7 @@ class DinoportError(Exception):
             ("expected", self.expected),
             ("found", self.found),
             ("likely cause", self.cause),
+            ("did you mean", self.did_you_mean),
         )
         lines = [printable(self.what), *(f"  {label}: {printable(text)}" for label, text in parts if text)]
         steps = self.next_step or ()
@@ -61,7 +64,7 @@ class DinoportError(Exception):
 
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints in the place of a result; docs/report.md names every field."""
-        names = ("what", "where", "expected", "found", "cause", "next_step")
+        names = ("what", "where", "expected", "found", "cause", "did_you_mean", "next_step")
         parts = {name: getattr(self, name) for name in names}
         if isinstance(self.next_step, tuple):
             parts["next_step"] = "\n".join(self.next_step)

@@ -196,7 +196,8 @@ NO_SUCH = """\
 mocov3 is not a codebase that dinoport knows
   expected: dino, ibot, simdino, moco_v3, mae, msn, deit3, deit, timm_vit
   found: `codebase=mocov3`
-  try: did you mean `codebase='moco_v3'`?"""
+  did you mean: `codebase='moco_v3'`
+  try: leave `codebase` out"""
 
 
 WITHOUT_ITS_SIGN = """\

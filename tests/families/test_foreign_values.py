@@ -68,8 +68,8 @@ def test_the_refusal_names_field_and_both_values(tmp_path: Path) -> None:
     assert str(refused.value) == (
         f"the config.json of {tmp_path / 'there'} asks for what a ViT (codebase not known) does not compute\n"
         "  where: config.json\n"
-        "  expected: hidden_act = 'gelu'\n"
-        "  found: hidden_act = 'relu'\n"
+        '  expected: hidden_act = "gelu"\n'
+        '  found: hidden_act = "relu"\n'
         "  likely cause: a config of another model, or one that was changed\n"
         "  try: give the folder as it was converted or published"
     )

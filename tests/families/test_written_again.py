@@ -123,7 +123,7 @@ def test_fields_that_hubs_add_are_listed_and_no_failure(tmp_path: Path) -> None:
     (tmp_path / "folder" / "config.json").write_text(json.dumps(config))
     verdict = verify(path, tmp_path / "folder").verdict
     assert verdict.word in SOUND, str(verdict)
-    assert "config.json: apply_layernorm is False, and moves no output" in verdict.warnings
+    assert "config.json: apply_layernorm is false, and moves no output" in verdict.warnings
     assert {warning.split(" is ")[0] for warning in verdict.warnings if " is " in warning} == {
         f"config.json: {name}"
         for name in (

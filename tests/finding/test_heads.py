@@ -216,7 +216,8 @@ def test_a_layer_among_other_tensors_is_taken_by_name_alone(tmp_path: Path) -> N
         f"{head} has no linear layer under the name 'fcc'\n"
         "  expected: one of its layers\n"
         "  found: fc (5, 64)\n"
-        "  try: did you mean `head_name='fc'`?"
+        "  did you mean: `head_name='fc'`\n"
+        "  try: give `head_name` in full"
     )
 
 

@@ -126,10 +126,10 @@ def test_copies_of_one_value_are_one_wherever_they_lie(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "meant"), [
-    ("teacher.", "`prefix='teacher.backbone.'`?"),
-    ("studnt.", "`prefix='student.module.backbone.'`?"),
-    ("student", "`prefix='student.module.backbone.'`?"),
-    ("ema", "`prefix='ema.left.vit.'` or `prefix='ema.right.vit.'`?"),
+    ("teacher.", "`prefix='teacher.backbone.'`"),
+    ("studnt.", "`prefix='student.module.backbone.'`"),
+    ("student", "`prefix='student.module.backbone.'`"),
+    ("ema", "`prefix='ema.left.vit.'` or `prefix='ema.right.vit.'`"),
     ("zzz", "dinoport inspect"),
 ])  # fmt: skip
 def test_places_that_begin_as_the_prefix_does_or_nearly(tmp_path, prefix, meant) -> None:
@@ -143,7 +143,7 @@ def test_places_that_begin_as_the_prefix_does_or_nearly(tmp_path, prefix, meant)
 
 def test_a_prefix_that_is_nearly_right_gets_a_hint(tmp_path) -> None:
     torch.save({"state_dict": state("vit", "encoder.vit.")}, tmp_path / "run.ckpt")
-    with pytest.raises(SettingError, match="did you mean `prefix='state_dict"):
+    with pytest.raises(SettingError, match="did you mean: `prefix='state_dict"):
         convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1, prefix="state_dict.encoder.vti")
     with pytest.raises(UsageError, match="both say where the model lies"):
         convert(tmp_path / "run.ckpt", tmp_path / "out", prefix="state_dict.encoder.vit.", checkpoint_key="teacher")

@@ -113,7 +113,7 @@ def test_what_no_manifest_can_mean(tmp_path: Path, lines: list[Any], message: st
 def test_the_field_that_is_meant_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as error:
         jobs_of([{"source": "a", "num_head": 2}], Request(), "full")
-    assert "expected: did you mean num_heads?" in str(error.value)
+    assert "did you mean: num_heads\n" in str(error.value)
 
 
 def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_every_opcode_of_every_protocol_is_known():
         (b"X\5\0\0\0ab.", "5 bytes wanted at byte 5 of 8"),
         (b"\x8e" + b"\xff" * 8 + b".", f"{2**64 - 1} bytes wanted at byte 9 of 10"),
         (b"T\xff\xff\xff\xff.", "-1 bytes wanted at byte 5 of 6"),
-        (b"Ia\n.", "the integer b'a' at byte 3"),
+        (b"Ia\n.", 'the integer "a" at byte 3'),
         (b"I1.", "a text line without an end at byte 1"),
         (b"L" + b"1" * 1025 + b"L\n.", "an integer of 1025 digits at byte 1028"),
         (b"\x8b\1\4\0\0" + b"\1" * 1025 + b".", "an integer of 1025 bytes at byte 5"),

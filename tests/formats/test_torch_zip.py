@@ -73,7 +73,7 @@ def _message(data: bytes) -> str:
 
 def test_a_byte_order_that_is_none():
     records = {"a/data.pkl": one(), "a/data/0": VALUES.tobytes(), "a/byteorder": b"middle", "a/version": b"3\n"}
-    assert _message(zipped(records)) == unsound("a byte order b'middle'")
+    assert _message(zipped(records)) == unsound('a byte order "middle"')
 
 
 def test_a_missing_storage():

@@ -83,12 +83,12 @@ def test_a_classifier_over_the_cls_token_returns_from_timm(tmp_path: Path) -> No
     ("field", "value", "what"),
     [
         ("num_classes", 3, "config.json: num_classes is 3, expected 0"),
-        ("model_args", {}, "config.json: model_args is {}, expected {'img_size'"),
+        ("model_args", {}, 'config.json: model_args is {}, expected {"img_size"'),
         ("pretrained_cfg.crop_pct", 0.5, "config.json: pretrained_cfg.crop_pct is 0.5, expected 0.86"),
         (
             "pretrained_cfg.url",
             "https://x",
-            "config.json: pretrained_cfg.url is 'https://x', by which timm may open",
+            'config.json: pretrained_cfg.url is "https://x", by which timm may open',
         ),
     ],
 )

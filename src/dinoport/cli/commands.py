@@ -66,9 +66,7 @@ def inspect(given: Any) -> None:
     if given.as_json:
         print_json(found.to_dict())
         return
-    from dinoport.report.text import inspection_lines
-
-    print(as_options("\n".join(inspection_lines(found))))
+    print(as_options(str(found)))
 
 
 def verify(given: Any) -> int:
@@ -99,9 +97,7 @@ def _verify_alone(given: Any, request: Request, checks: Checks) -> int:
     if given.as_json:
         print_json(found.to_dict())
     else:
-        from dinoport.report.standing import standing_lines
-
-        print("\n".join(standing_lines(found)))
+        print(found)
     return NotProvenError.exit_code if found.changes else 0
 
 
@@ -118,14 +114,11 @@ def publish(given: Any) -> None:
     if given.as_json:
         print_json(done.to_dict())
         return
-    from dinoport.report.published import published_lines
-
-    print("\n".join(published_lines(done)))
+    print(done)
 
 
 def fleet(given: Any) -> int:
     from dinoport import api
-    from dinoport.report.fleet import fleet_lines
     from dinoport.work.fleets.jobs import expanded, read_manifest
 
     if bool(given.manifest) == bool(given.source):
@@ -147,7 +140,7 @@ def fleet(given: Any) -> int:
     if given.as_json:
         print_json(done.to_dict())
     else:
-        print(as_options("\n".join(fleet_lines(done))))
+        print(as_options(str(done)))
     return done.exit_code
 
 
@@ -173,9 +166,7 @@ def visualize(given: Any) -> None:
     if given.as_json:
         print_json(drawn.to_dict())
         return
-    from dinoport.report.text import visualization_lines
-
-    print("\n".join(visualization_lines(drawn)))
+    print(drawn)
 
 
 def demo(given: Any) -> None:

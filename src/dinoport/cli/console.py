@@ -133,7 +133,7 @@ def print_report(lines: Iterable[str], word: str) -> None:
     if plain or os.name == "nt":
         print("\n".join(lines))
         return
-    from dinoport.report.lines import LABEL
+    from dinoport.shown.lines import LABEL
 
     label = ""
     for line in lines:

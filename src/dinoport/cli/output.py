@@ -24,8 +24,8 @@ REPORT_ENDINGS = (".json", ".html", ".htm")
 
 def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
     """Print a report, and where it is `kept` beside."""
-    from dinoport.report.lines import entry
     from dinoport.report.text import plan_lines, report_lines
+    from dinoport.shown.lines import entry
 
     if as_json:
         print_json(report.to_dict())

@@ -72,7 +72,7 @@ def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> Us
     close = get_close_matches(name, list(known), n=1)
     return UsageError(
         f"{name} is not {kind} of {f'dinoport {command}'.rstrip()}",
-        expected=f"did you mean {close[0]}?" if close else None,
+        did_you_mean=close[0] if close else None,
         next_step=f"{f'dinoport {command}'.rstrip()} --help",
     )
 

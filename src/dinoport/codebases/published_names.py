@@ -89,6 +89,6 @@ def _unknown(name: str) -> UnknownModelError:
     close = _close(name)
     return UnknownModelError(
         f"{name} is neither a file nor a published name",
-        expected=f"did you mean {' or '.join(close)}?" if close else None,
+        did_you_mean=" or ".join(close) or None,
         next_step="dinoport models lists the published names",
     )

@@ -186,7 +186,8 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
         else f"{asked} is not a codebase that dinoport knows",
         expected=", ".join(names) or "a file under an original's names",
         found=f"`codebase={asked}`",
-        next_step=f"did you mean `codebase={close[0]!r}`?" if close else "leave `codebase` out",
+        did_you_mean=f"`codebase={close[0]!r}`" if close else None,
+        next_step="leave `codebase` out",
     )
 
 

@@ -204,7 +204,7 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     close = _close_names(path.name, folder) if is_beside else []
     return CheckpointError(
         f"{path} cannot be read: {error.strerror or error}",
-        expected=f"did you mean {' or '.join(str(path.with_name(name)) for name in close)}?" if close else None,
+        did_you_mean=" or ".join(str(path.with_name(name)) for name in close) or None,
         cause=None if is_beside else f"the folder {path.parent} does not exist",
         next_step=f"ls -l {as_word(path.parent if is_beside else folder)}",
     )

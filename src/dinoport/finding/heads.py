@@ -74,7 +74,8 @@ class HeadFile:
             f"{self.checkpoint.where} has {what} under the name {name!r}",
             expected="the name of one layer" if found else "one of its layers",
             found=listed + (" …" if len(found or self.layers) > MAX_LISTED else ""),
-            next_step=f"did you mean `head_name={close[0]!r}`?" if close and not found else "give `head_name` in full",
+            did_you_mean=f"`head_name={close[0]!r}`" if close and not found else None,
+            next_step="give `head_name` in full",
         )
 
     def _best(self) -> Head | None:

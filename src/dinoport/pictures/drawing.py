@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.pictures.images import Components, brightest, heat, png
 from dinoport.pictures.seeing import Seen, holding
+from dinoport.shown.lines import Printed, entry
 from dinoport.tensor import Array
 from dinoport.writing.commit import write_whole
 
@@ -36,7 +37,7 @@ NAMES = re.compile(r"(picture|pca|(attention|mask)-(mean|head-\d+))\.png")
 
 
 @dataclass(frozen=True)
-class Visualization:
+class Visualization(Printed):
     """The files that were written, by their names in `folder`, for a picture of (height, width) pixels."""
 
     folder: Path
@@ -45,6 +46,23 @@ class Visualization:
     heads: int
     mass: float
     notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        height, width = self.size
+        yield from entry("folder", str(self.folder))
+        yield from entry("", f"{len(self.files)} pictures of {width}×{height} pixels")
+        yield from entry("picture", "picture.png: what the model saw")
+        if self.heads:
+            yield from entry(
+                "attention", f"attention-mean.png, attention-head-… of {self.heads} heads: the CLS token's, last block"
+            )
+            yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {self.mass:.0%} of it")
+        if "pca.png" in self.files:
+            yield from entry(
+                "components", "pca.png: the three directions in which patches differ most, as red, green, blue"
+            )
+        for note in self.notes:
+            yield from entry("note", note)
 
     def to_dict(self) -> dict[str, object]:
         """As JSON-ready data."""

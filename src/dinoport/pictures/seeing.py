@@ -19,7 +19,7 @@ from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
 from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, value_text
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
         raise SettingError(
             f"{folder} holds no model of the DINO family",
             expected="one of " + ", ".join(OF_MODEL_TYPE),
-            found=f"model_type {config.get('model_type')!r}",
+            found=f"model_type {value_text(config.get('model_type'))}",
         )
     if OF_MODEL_TYPE[kind].hides_patches:
         raise SettingError(
@@ -167,7 +167,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
 def _patch_size(config: Mapping[str, Any]) -> int:
     size = config.get("patch_size", 16)
     if not isinstance(size, int) or size < 1:
-        raise SettingError("config.json has no patch size", expected="a whole number", found=repr(size))
+        raise SettingError("config.json has no patch size", expected="a whole number", found=value_text(size))
     return size
 
 
@@ -183,7 +183,7 @@ def statistics(folder: Path) -> tuple[Array, Array]:
                 f"{name} of the folder's processor cannot be used",
                 where=str(path),
                 expected=f"three {'positive ' if name == 'image_std' else ''}numbers, one for each colour",
-                found=repr(value),
+                found=value_text(value),
                 next_step="convert the checkpoint again, with `image_mean` and `image_std` if its own are others",
             )
         values.append(np.array(value, dtype=np.float64))

@@ -23,6 +23,7 @@ from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import value_text
 from dinoport.tensor import Array, TensorRef, TensorSpec
 
 SHOWN = 5
@@ -32,7 +33,7 @@ MAX_SHOWN = 80
 def refuse_foreign(where: object, config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> None:
     """Raise SettingError for a config that opens something, or whose sizes are not those of the folder's `tensors`."""
     if not is_known_class(config):
-        found = [f"a class of another family: {str(config.get('architectures'))[:MAX_SHOWN]}"]
+        found = [f"a class of another family: {value_text(config.get('architectures'), MAX_SHOWN)}"]
         raise _refusal(where, CONFIG, found)
     strange = [_shown(name, value) for name, value in strange_fields(class_name_of(config), config)]
     if problems := [*too_large(config, tensors), *strange]:
@@ -116,7 +117,7 @@ class _AsRead:
 
 
 def _shown(name: str, value: object) -> str:
-    return printable(f"{name} = {value!r}"[:MAX_SHOWN])
+    return printable(f"{name} = {value_text(value, MAX_SHOWN)}")
 
 
 def _refusal(folder: object, where: str, problems: list[str]) -> SettingError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dinoport.report.lines import entry
+from dinoport.shown.lines import Printed, entry
 from dinoport.shown.text import shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")
@@ -26,7 +26,7 @@ FEW = 6
 
 
 @dataclass(frozen=True)
-class Fleet:
+class Fleet(Printed):
     """`results` are those of the jobs, by target; docs/fleets.md names their fields."""
 
     out: str
@@ -42,6 +42,9 @@ class Fleet:
     def exit_code(self) -> int:
         """3 where something is not equal, else 1 where something is not done."""
         return 3 if NOT_EQUAL in self.counts else 1 if set(self.counts) - set(FINE) else 0
+
+    def lines(self) -> Iterator[str]:
+        return fleet_lines(self)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from dinoport.finding.listing import Part
 from dinoport.mapping.folding import fold_names
 from dinoport.report.report import Report, without_numbers
+from dinoport.shown.lines import Printed
 from dinoport.tensor import TensorRef, dtype_name, shape_text
 
 
@@ -22,7 +24,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(Printed):
     """`plan` is what a conversion would do; `refusal` why there would be none.
 
     `parts` are the places that hold a known model, and what else is in the file, by its first names.
@@ -35,6 +37,11 @@ class Inspection:
     branches: tuple[Branch, ...]
     plan: Report | None
     refusal: str | None
+
+    def lines(self) -> Iterator[str]:
+        from dinoport.report.text import inspection_lines
+
+        return inspection_lines(self)
 
     def to_dict(self) -> dict[str, object]:
         """The inspection as JSON-ready data."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
-from dinoport.report.lines import entries, entry, few, figure
+from dinoport.shown.lines import entries, entry, few, figure
 
 if TYPE_CHECKING:
     from dinoport.proofs.exported.findings import ExportedProof

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.lines import LABEL, entry
+from dinoport.shown.lines import LABEL, Printed, entry
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import shown
 from dinoport.tensor import size_text
@@ -21,7 +21,7 @@ class SentFile:
 
 
 @dataclass(frozen=True)
-class Published:
+class Published(Printed):
     """`commit` is where every file was read back and is what was proven. `is_new` says that this run made it.
 
     `pull_request` is the address of the one that proposes the files, `private` whether others may see them,
@@ -44,6 +44,9 @@ class Published:
     replaced: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        return published_lines(self)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""

@@ -15,6 +15,7 @@ from dinoport.mapping.plan import Dropped, Plan, Step
 from dinoport.model import AGREE, CLAIM, FIELDS
 from dinoport.proofs.verdict import Proofs, Verdict
 from dinoport.request import options_of
+from dinoport.shown.lines import Printed
 
 if TYPE_CHECKING:
     from dinoport.files.output_file import WrittenFile
@@ -90,7 +91,7 @@ class Accounting:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """What one conversion or verification did and showed.
 
     `ends` are what the names of source and target are called. `command` repeats it, without the options that only say
@@ -135,17 +136,13 @@ class Report:
         named = {FIELDS.get(setting.name) for setting in self.settings if setting.reason.startswith(CLAIM)}
         return options_of({name: self.request[name] for name in self.claimed if name not in named})
 
-    def __str__(self) -> str:
-        """What the command line prints."""
+    def lines(self) -> Iterator[str]:
         from dinoport.report.text import report_lines
 
-        return "\n".join(report_lines(self))
+        return report_lines(self)
 
-    def _repr_html_(self) -> str:
-        """The same in a notebook, with the verdict in front."""
-        from html import escape
-
-        return f"<details><summary>{escape(str(self.verdict))}</summary><pre>{escape(str(self))}</pre></details>"
+    def _summary(self) -> str:
+        return str(self.verdict)
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready data; docs/report.md names every field."""

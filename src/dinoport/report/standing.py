@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.report.lines import LABEL, entry
+from dinoport.shown.lines import LABEL, Printed, entry
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word, shown
 
 
 @dataclass(frozen=True)
-class Standing:
+class Standing(Printed):
     """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for; else None.
 
     `trusts` says whose hashes were taken, where they were not computed here; `commit` is that of a repository.
@@ -27,6 +27,9 @@ class Standing:
     @property
     def word(self) -> str:
         return "changed" if self.changes else "unchanged"
+
+    def lines(self) -> Iterator[str]:
+        return standing_lines(self)
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""

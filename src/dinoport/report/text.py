@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
-from dinoport.report.lines import LABEL, WIDTH, entries, entry, few, figure
 from dinoport.report.next_steps import is_command, next_steps
 from dinoport.report.proven import proof_lines
 from dinoport.report.tree import text_of, tree_of
+from dinoport.shown.lines import LABEL, WIDTH, entries, entry, few, figure
 from dinoport.shown.packages import needed_by
 from dinoport.shown.text import shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
-    from dinoport.pictures.drawing import Visualization
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
@@ -119,25 +118,6 @@ def _parts(found: Inspection) -> Iterator[str]:
             yield shown(f"{'':<{LABEL}}{branch.below}{part.command}")
         for words in (*part.needs, *filter(None, [part.refusal])) if part else ():
             yield shown(f"{'':<{LABEL}}{branch.below}{words}")
-
-
-def visualization_lines(drawn: Visualization) -> Iterator[str]:
-    """What was drawn, as text."""
-    height, width = drawn.size
-    yield from entry("folder", str(drawn.folder))
-    yield from entry("", f"{len(drawn.files)} pictures of {width}×{height} pixels")
-    yield from entry("picture", "picture.png: what the model saw")
-    if drawn.heads:
-        yield from entry(
-            "attention", f"attention-mean.png, attention-head-… of {drawn.heads} heads: the CLS token's, last block"
-        )
-        yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {drawn.mass:.0%} of it")
-    if "pca.png" in drawn.files:
-        yield from entry(
-            "components", "pca.png: the three directions in which patches differ most, as red, green, blue"
-        )
-    for note in drawn.notes:
-        yield from entry("note", note)
 
 
 def _heads(reading: HeadReading | None) -> Iterator[str]:

@@ -67,6 +67,19 @@ def python_text(text: str) -> str:
     return _escaped(json.dumps(text, ensure_ascii=False), _python_escape)
 
 
+def value_text(value: object, limit: int = 200) -> str:
+    """A value of a file as JSON has it: `true`, `"gelu"`, `[0.5, 0.5]`; `not set` for null. Bytes are shown as text."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return "a value too large or too deep to be shown"
+    return f"{text[:limit]} …" if len(text) > limit else text
+
+
 def as_word(name: object) -> str:
     """A name as one word of a shell's command, whatever is in it. A message escapes the rest."""
     return shlex.quote(str(name))

@@ -61,7 +61,9 @@ def hub_folder(address: str, on_progress: Progress) -> HubFolder:
     try:
         place = hub_file(address)
     except CheckpointError as error:  # of a source; here it is the command line that cannot be meant
-        parts = {name: getattr(error, name) for name in ("where", "expected", "found", "cause", "next_step")}
+        parts = {
+            name: getattr(error, name) for name in ("where", "expected", "found", "cause", "did_you_mean", "next_step")
+        }
         raise UsageError(error.what, **parts) from None
     if place is None or place.kind is not None:
         raise UsageError(
@@ -132,7 +134,7 @@ def _called(copy: Path, where: str) -> Iterator[None]:
     try:
         yield
     except DinoportError as error:
-        for part in ("what", "where", "expected", "found", "cause", "next_step"):
+        for part in ("what", "where", "expected", "found", "cause", "did_you_mean", "next_step"):
             text = getattr(error, part)
             if isinstance(text, str):
                 setattr(error, part, text.replace(str(copy), where))

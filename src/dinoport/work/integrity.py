@@ -18,11 +18,12 @@ from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, read_json
 from dinoport.report.report import Report
+from dinoport.shown.text import shown, value_text
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
-from dinoport.work.recorded import at, shown, source_files, without
+from dinoport.work.recorded import at, plain, source_files, without
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
                 yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         ours, theirs = (without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
-            yield Problem(f"{name}: {OURS} is {shown(theirs)}, expected {shown(ours)}", safe)
+            yield Problem(f"{name}: {OURS} is {value_text(theirs)}, expected {value_text(ours)}", safe)
     if not safe:
         yield from map(Problem, too_large(config, folder.tensors))
     for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
-        yield Problem(f"{shown(name, str)} is in the folder, and no conversion writes it there")
+        yield Problem(f"{shown(name, 200)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         broken = broken_hashes(path, folder.report, documents=False)
         yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
@@ -70,13 +71,15 @@ NAMES = {"transformers": "Transformers"}
 
 def _differs(finding: Finding, library: str) -> str:
     if finding.effect in ("none", "outputs"):
-        return f"is {shown(finding.theirs)}, expected {shown(finding.ours)}"
+        if finding.ours is None:
+            return f"is {'null' if finding.theirs is None else value_text(finding.theirs)}, and should not be set"
+        return f"is {value_text(finding.theirs)}, expected {value_text(finding.ours)}"
     by = (
         f"by which {NAMES.get(library, library)} may open something else"
         if finding.effect == "opens"
         else "in a field that no class knows"
     )
-    return f"is {shown(finding.theirs)}, {by}"
+    return f"is {value_text(finding.theirs)}, {by}"
 
 
 def _compared(folder: Checkpoint) -> frozenset[str]:
@@ -101,7 +104,7 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
         moved = "output" if name == CONFIG else "pixel"
         compared = conversion.writing.findings(conversion.target, name, expected, found)
         findings = [finding for finding in compared if finding.effect == "none"]
-        listed += [f"{name}: {each.field} is {shown(each.theirs)}, and moves no {moved}" for each in findings]
+        listed += [f"{name}: {each.field} is {value_text(each.theirs)}, and moves no {moved}" for each in findings]
         if OURS in expected and OURS not in found:
             listed.append(f"{name} has no field {OURS!r}, which no class reads; --to original needs it")
     broken = broken_hashes(path, folder.report, documents=False) if folder.report is not None else ()
@@ -116,7 +119,7 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
     changed = [f"{each.what}; no model is made of it" for each in broken_hashes(path, folder.report, documents=True)]
     if another:
         source, exact = fresh.source, fresh.proofs.exact
-        kind, size_bytes = (shown(at(folder.report, ("source", name)), str) for name in ("format", "size_bytes"))
+        kind, size_bytes = (plain(at(folder.report, ("source", name))) for name in ("format", "size_bytes"))
         changed.append(
             f"{source.where} ({source.format}, {source.size_bytes} bytes) is another file than the one that was "
             f"converted ({kind}, {size_bytes} bytes); its tensors are {'' if exact and exact.passed else 'not all '}"

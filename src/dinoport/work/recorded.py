@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dinoport.proofs.verdict import Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
 from dinoport.request import Request
+from dinoport.shown.text import shown, value_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import RESEALED, broken_hashes
@@ -39,16 +40,6 @@ COMPUTED_AGAIN = (
 better, are left to the file's own hash."""
 
 
-MAX_SHOWN = 200
-"""Characters of a value that a message quotes."""
-
-
-def shown(value: object, form: Callable[[object], str] = repr) -> str:
-    """A stranger's value, as far as a message needs it."""
-    text = form(value)
-    return f"{text[:MAX_SHOWN]} …" if len(text) > MAX_SHOWN else text
-
-
 def contradictions(
     path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = (), *, another: bool
 ) -> Iterator[str]:
@@ -66,14 +57,13 @@ def _contradictions(
     yield from broken_seal(path, recorded)
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
-        yield f"{REPORT}: format is {shown(found)}, expected {' or '.join(map(str, FORMATS))}"
+        yield f"{REPORT}: format is {value_text(found)}, expected {' or '.join(map(str, FORMATS))}"
     left_out = ("to", "head", "labels", "config", "base", *given, *(("dropped",) if another else ()))
     for keys in COMPUTED_AGAIN:
         if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
             continue  # the class of a way back is what the source was
         found, computed = (without(left_out, at(report, keys)) for report in (recorded, expected))
-        if not same_json(found, computed):
-            yield f"{REPORT}: {'.'.join(keys)} is {shown(found)}, the source gives {shown(computed)}"
+        yield from (f"{REPORT}: {differing}" for differing in _differing(".".join(keys), found, computed))
     settings, now = (_settings(report) for report in (recorded, expected))
     for name in sorted(settings.keys() | now.keys()):
         old, new = settings.get(name), now.get(name)
@@ -83,7 +73,7 @@ def _contradictions(
         if name == "codebase" and another and None in (old, new):
             continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
         if old != new and not (confirmed or unnamed):
-            yield f"{REPORT}: {name} is {shown(settings.get(name))}, the source gives {shown(now.get(name))}"
+            yield f"{REPORT}: {name} is {_setting_text(old)}, the source gives {_or_none(_setting_text(new))}"
     if not another:
         yield from _changed_source(recorded, fresh)
 
@@ -171,6 +161,32 @@ def _settings(report: Mapping[str, object]) -> dict[str, tuple[object, object]]:
         str(setting.get("name")): (setting.get("value"), given.get(str(setting.get("origin")), setting.get("origin")))
         for setting in found
     }
+
+
+def _differing(name: str, found: object, computed: object) -> Iterator[str]:
+    """What a field is and should be, in words; of an object each of its fields that differs."""
+    if isinstance(found, Mapping) and isinstance(computed, Mapping):
+        for key in sorted(found.keys() | computed.keys()):
+            yield from _differing(f"{name}.{key}", found.get(key), computed.get(key))
+    elif not same_json(found, computed):
+        yield f"{name} is {value_text(found)}, the source gives {_or_none(value_text(computed))}"
+
+
+def _or_none(text: str) -> str:
+    return "none" if text == value_text(None) else text
+
+
+def _setting_text(setting: tuple[object, object] | None) -> str:
+    """`2 (given)`: a setting's value, and where it came from."""
+    if setting is None:
+        return "not set"
+    value, origin = setting
+    return f"{plain(value)} ({plain(origin)})"
+
+
+def plain(value: object) -> str:
+    """A text of a report as it is, anything else as JSON has it."""
+    return shown(value, 200) if isinstance(value, str) else value_text(value)
 
 
 def at(data: object, keys: tuple[str, ...]) -> Any:

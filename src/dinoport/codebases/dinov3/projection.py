@@ -10,6 +10,7 @@ from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.mapping.constants import Seeded, zeros
 from dinoport.mapping.rule import Rule, make
+from dinoport.shown.text import value_text
 from dinoport.tensor import Shape, TensorRef
 
 HEADS = ("dino", "ibot")
@@ -89,7 +90,7 @@ def sizes_said(config: RunConfig | None, head: str) -> dict[str, int]:
                 f"{config.where if config else 'the config'} gives a projection head a size that it cannot have",
                 where=f"{head}.{name}",
                 expected="a whole number above 0",
-                found=repr(said)[:100],
+                found=value_text(said, 100),
                 next_step="mend the config, or leave `config` out for the code's default sizes",
             )
         sizes[name] = said

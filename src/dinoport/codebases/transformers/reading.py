@@ -24,7 +24,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
 from dinoport.request import DTYPES, Request
-from dinoport.shown.text import with_article
+from dinoport.shown.text import value_text, with_article
 from dinoport.tensor import TensorRef, dtype_name
 
 BEYOND = "no part of the features"
@@ -164,8 +164,8 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
         raise SettingError(
             f"the config.json of {where} asks for what {with_article(model.family.title)} does not compute",
             where="config.json",
-            expected=", ".join(f"{each.field} = {each.ours!r}" for each in findings),
-            found=", ".join(f"{each.field} = {each.theirs!r}" for each in findings),
+            expected=", ".join(f"{each.field} = {value_text(each.ours)}" for each in findings),
+            found=", ".join(f"{each.field} = {value_text(each.theirs)}" for each in findings),
             cause="a config of another model, or one that was changed",
             next_step="give the folder as it was converted or published",
         )

@@ -9,6 +9,7 @@ from math import ceil, isfinite, prod
 from dinoport.codebases.transformers.class_fields import FIELDS, KINDS, classifies
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.shown.text import value_text
 from dinoport.tensor import TensorRef
 
 SMALL = 1024
@@ -143,7 +144,7 @@ def unsized(where: str, field: str, expected: str, found: object) -> UnknownMode
         f"{where} cannot go back: its config.json does not say how large the model is",
         where=f"config.json: {field}",
         expected=expected,
-        found=repr(found)[:80],
+        found=value_text(found, 80),
         next_step="save the model again with save_pretrained",
     )
 

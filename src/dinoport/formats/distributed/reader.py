@@ -24,7 +24,7 @@ from dinoport.formats.distributed.split_values import Part, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, value_text
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
 ZIP_MAGIC = b"PK\3\4"
@@ -72,7 +72,7 @@ class SavedPart:
         source = ByteRange(self.file, where, self.piece.start, self.piece.length)
         start = source.read(0, len(ZIP_MAGIC))
         if start != ZIP_MAGIC:
-            raise _not_as_described(where, f"bytes that begin with {start!r}", "a part that torch.save wrote")
+            raise _not_as_described(where, f"bytes that begin with {value_text(start)}", "a part that torch.save wrote")
         tensor = read_torch_zip(source)
         expected = f"a tensor of dtype {dtype_name(self.dtype)} and shape {shape_text(shape)}"
         if not isinstance(tensor, TensorRef):

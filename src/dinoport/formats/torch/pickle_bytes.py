@@ -7,6 +7,7 @@ import re
 import struct
 
 from dinoport.errors import CheckpointError
+from dinoport.shown.text import value_text
 
 MAX_INTEGER_BYTES = 1024
 """Of one integer. Random states hold some long ones; Python's own parsing of decimal digits is quadratic."""
@@ -106,7 +107,7 @@ class PickleBytes:
         if len(text) > MAX_INTEGER_BYTES:
             raise self.broken(f"an integer of {len(text)} digits at byte {self.position}")
         if not DECIMAL.fullmatch(text):
-            raise self.broken(f"the integer {text[:40]!r} at byte {self.position}")
+            raise self.broken(f"the integer {value_text(text[:40])} at byte {self.position}")
         return int(text)
 
     def long_text(self) -> int:
@@ -128,7 +129,7 @@ class PickleBytes:
     def float_text(self) -> float:
         text = self.line(MAX_FLOAT_CHARACTERS)
         if not FLOAT.fullmatch(text):
-            raise self.broken(f"the number {text!r} at byte {self.position}")
+            raise self.broken(f"the number {value_text(text)} at byte {self.position}")
         return float(text)
 
     def float_bytes(self) -> float:

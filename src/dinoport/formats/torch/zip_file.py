@@ -12,7 +12,9 @@ from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
-from dinoport.formats.torch.zip_directory import Record, not_of_torch, read_directory
+from dinoport.formats.torch.zip_directory import not_of_torch, read_directory
+from dinoport.formats.torch.zip_record import Record
+from dinoport.shown.text import value_text
 
 MAX_PICKLE_BYTES = 16 * 1024 * 1024
 """Of data.pkl, which holds names and shapes: 2 MB for the training checkpoint of a 7B model."""
@@ -78,7 +80,7 @@ def _check_version(source: ByteSource, top: str, records: Mapping[str, Record]) 
     for name, sound in WORDS.items():
         record = records.get(f"{top}/{name}")
         if record is not None and not sound.fullmatch(found := _content(source, record, MAX_WORD_BYTES)):
-            raise _broken(source, f"a record {name} that says {found[:16]!r}")
+            raise _broken(source, f"a record {name} that says {value_text(found[:16])}")
     if not {f"{top}/.data/version", f"{top}/version"} & records.keys():
         raise _broken(source, "no record of the format's version")
 
@@ -87,7 +89,7 @@ def _is_big_endian(source: ByteSource, record: Record | None) -> bool:
     """Files of torch before 2.1 have no such record, and are little-endian unless their writer was not."""
     order = b"little" if record is None else _content(source, record, MAX_WORD_BYTES)
     if order not in (b"little", b"big"):
-        raise _broken(source, f"a byte order {order[:16]!r}")
+        raise _broken(source, f"a byte order {value_text(order[:16])}")
     return order == b"big"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dinoport.networks.heads.reading import ALLOWED, HeadReading
 from dinoport.networks.observing import EMBEDDING
 from dinoport.proofs.difference import Difference
-from dinoport.report.lines import figure
+from dinoport.shown.lines import figure
 
 HEIGHT = 300.0
 """Pixels of the plot, without the labels below it."""

@@ -15,12 +15,12 @@ from dinoport.pictures.images import Components, Picture, brightest, embedded, h
 from dinoport.proofs.outputs import OutputsProof
 from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import GATE, Proofs, Word
-from dinoport.report.lines import figure
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.proven import graph_lines
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, folded, headline
+from dinoport.shown.lines import figure
 from dinoport.shown.packages import missing
 from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text

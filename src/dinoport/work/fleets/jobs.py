@@ -21,6 +21,7 @@ from dinoport.formats.run_folder import checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of, shown_source
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import value_text
 from dinoport.work.fleets.results import LOG, PAGE
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
@@ -134,7 +135,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
         close = get_close_matches(unknown[0], known, n=1)
         raise UsageError(
             f"{line} has a field that is not known: {unknown[0]}",
-            expected=f"did you mean {close[0]}?" if close else None,
+            did_you_mean=close[0] if close else None,
             next_step=f"fields are {', '.join(known)}",
         )
     source, target = entry.get("source"), entry.get("target", "")
@@ -144,7 +145,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
         raise UsageError(
             f"{line} has a target that is not a name in OUT",
             expected=f"a name without slashes, such as run7-100000, and none of {LOG} and {PAGE}",
-            found=repr(target)[:200],
+            found=value_text(target),
             next_step="leave it out, or give a name",
         )
     try:
@@ -164,6 +165,7 @@ def _in_line(line: str, error: UsageError | TypeError) -> UsageError:
         expected=error.expected,
         found=error.found,
         cause=error.cause,
+        did_you_mean=error.did_you_mean,
         next_step=error.next_step or "mend the line",
     )
 

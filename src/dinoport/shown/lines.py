@@ -15,6 +15,26 @@ FEW = 5
 """How many problems or rules of one kind are shown; the JSON report has all of them."""
 
 
+class Printed:
+    """A result that `print` shows as the command line does; a notebook shows its first line, which opens the others."""
+
+    def lines(self) -> Iterator[str]:
+        """What the command line prints."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        text = str(self)
+        return f"<details><summary>{escape(self._summary())}</summary><pre>{escape(text)}</pre></details>"
+
+    def _summary(self) -> str:
+        return " ".join(next(self.lines()).split())
+
+
 def entry(label: str, text: str) -> Iterator[str]:
     """A label and wrapped words, shown as text. A name that is too long for a line is not broken: it can be copied."""
     first, text = f"{label:<{LABEL}}", shown(text)
