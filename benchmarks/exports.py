@@ -88,7 +88,7 @@ def two_passes(source: Path, folder: Path, size: int) -> Callable[[], None]:
     from dinoport.codebases.transformers.running import ClassRunner
     from dinoport.networks.observing import ignore
     from dinoport.proofs.weights import Weights, floats
-    from dinoport.work.conversion import prepare
+    from dinoport.work.prepare import prepare
 
     images = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 3, size, size)))
 

@@ -56,7 +56,7 @@ def inspect(
 def plan(source: Source, request: Request | None = None, *, on_progress: Progress = silent, **asked: Any) -> Report:
     """Plan a conversion. Raises DinoportError with everything that stands in the way; writes nothing."""
     request, _ = asked_for(request, None, asked)
-    from dinoport.work.conversion import prepare
+    from dinoport.work.prepare import prepare
     from dinoport.work.reporting import planned_report
 
     with prepare(given(source), request, on_progress, look=True) as conversion:

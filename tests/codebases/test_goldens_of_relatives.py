@@ -16,7 +16,8 @@ from dinoport.networks.interpolation import BILINEAR_ANTIALIASED, SCALE_WITH_OFF
 from dinoport.networks.vit import masking
 from dinoport.proofs.weights import Weights, floats
 from dinoport.request import Request
-from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.conversion import Conversion
+from dinoport.work.prepare import prepare
 from tests import formula
 from tests.codebases.relatives import by_formula, waves
 from tests.families.cases import tensors

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert, plan, verify
-from dinoport.codebases.dinov3 import vit
+from dinoport.codebases.dinov3 import hub
 from dinoport.proofs.verdict import Word
 from tests.families.cases import BY_NAME, dinov3
 from tests.models import V3
@@ -20,16 +20,16 @@ torch = pytest.importorskip("torch")
 UNTIED = dinov3("untied", replace(V3, local_cls_norm=True))
 
 
-@pytest.fixture(params=["dinov3_tiny", vit.WITH_THE_NORM])
+@pytest.fixture(params=["dinov3_tiny", hub.WITH_THE_NORM])
 def entry(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """An entry of a hubconf.py for tiny models: one whose models have no norm for local crops, and the one that has."""
     sizes = (V3.width, V3.depth, V3.heads, V3.mlp_hidden, "mlp", True)
-    monkeypatch.setattr(vit, "BACKBONES", {request.param: sizes})
+    monkeypatch.setattr(hub, "BACKBONES", {request.param: sizes})
     return str(request.param)
 
 
 def test_a_file_that_torch_hub_takes_bears_its_hash(entry: str, tmp_path: Path) -> None:
-    case = UNTIED if entry == vit.WITH_THE_NORM else BY_NAME["dinov3"]
+    case = UNTIED if entry == hub.WITH_THE_NORM else BY_NAME["dinov3"]
     source, _ = case.write(tmp_path)
     convert(source, tmp_path / "there", level="exact")
     report = convert(tmp_path / "there", tmp_path / "back", to="original", level="exact")

@@ -16,7 +16,7 @@ from dinoport.codebases.transform import transform_settings
 from dinoport.model import Origin
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUATION
 from dinoport.request import Request
-from dinoport.work.conversion import prepare
+from dinoport.work.prepare import prepare
 from tests.codebases import relatives
 from tests.families.cases import BY_NAME, CASES, Case
 

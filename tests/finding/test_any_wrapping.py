@@ -20,7 +20,8 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.request import Request
 from dinoport.tensor import ArrayValues, Shape, TensorRef
-from dinoport.work.conversion import Conversion, prepare_opened
+from dinoport.work.conversion import Conversion
+from dinoport.work.prepare import prepare_opened
 from tests import formula, models
 
 quick = settings(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 Bindings: TypeAlias = Mapping[str, int | str]
@@ -26,16 +27,16 @@ class Pattern:
     """One template. Equal templates are equal patterns."""
 
     template: str
-    _fields: tuple[tuple[str, int], ...] = field(init=False, repr=False, compare=False)
-    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        fields = tuple((name, int(offset or 0)) for name, offset in _PLACEHOLDER.findall(self.template))
+    @cached_property
+    def _fields(self) -> tuple[tuple[str, int], ...]:
+        return tuple((name, int(offset or 0)) for name, offset in _PLACEHOLDER.findall(self.template))
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
         literal = _PLACEHOLDER.split(self.template)[::3]
-        groups = [{"p": _WORD, "r": _REST}.get(name, _NUMBER) for name, _ in fields] + [""]
-        regex = "".join(re.escape(text) + group for text, group in zip(literal, groups, strict=True))
-        object.__setattr__(self, "_fields", fields)
-        object.__setattr__(self, "_regex", re.compile(regex))
+        groups = [{"p": _WORD, "r": _REST}.get(name, _NUMBER) for name, _ in self._fields] + [""]
+        return re.compile("".join(re.escape(text) + group for text, group in zip(literal, groups, strict=True)))
 
     def match(self, name: str) -> Bindings | None:
         """The placeholders' values if the whole `name` fits the template, else None."""

@@ -21,8 +21,9 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.tensor import is_matrix, size_text
-from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, write_card
+from dinoport.work.prepare import prepare
 from dinoport.work.reporting import report_of, with_hashes
 
 if TYPE_CHECKING:

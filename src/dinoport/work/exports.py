@@ -22,7 +22,8 @@ from dinoport.proofs.prove import Case, Side
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.report import Accounting, Line, Report
 from dinoport.request import Checks, Request
-from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.conversion import Conversion
+from dinoport.work.prepare import prepare
 from dinoport.work.proving import case_of, pinned_sources
 from dinoport.work.reporting import report_of, with_hashes
 

@@ -12,7 +12,7 @@ from dinoport.finding.sources import locate
 from dinoport.progress import Progress
 from dinoport.report.inspection import Inspection, branch_of
 from dinoport.request import Request
-from dinoport.work.conversion import prepare_opened
+from dinoport.work.prepare import prepare_opened
 from dinoport.work.reporting import planned_report
 from dinoport.work.taking import with_commands
 

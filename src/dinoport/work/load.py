@@ -18,9 +18,9 @@ from dinoport.formats.transformers_folder import PROCESSOR, read_json
 from dinoport.progress import Progress
 from dinoport.request import Checks, Request
 from dinoport.shown.packages import missing
-from dinoport.work.conversion import prepare
 from dinoport.work.convert import convert_place, not_proven
 from dinoport.work.folder import REPORT
+from dinoport.work.prepare import prepare
 from dinoport.work.verify import verify_place
 
 

@@ -12,7 +12,7 @@ from dinoport.finding.sources import Located
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.request import Request, option_of, options_of
 from dinoport.shown.packages import runnable
-from dinoport.work.conversion import prepare_opened
+from dinoport.work.prepare import prepare_opened
 
 UNKNOWN = {
     "num_heads": ("N", 1, "the number of attention heads, from the code or config that trained the model"),

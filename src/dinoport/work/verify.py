@@ -29,8 +29,9 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
 from dinoport.work import integrity, recorded
-from dinoport.work.conversion import Conversion, prepare
+from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
+from dinoport.work.prepare import prepare
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
 from dinoport.writing.place import is_of_a_model

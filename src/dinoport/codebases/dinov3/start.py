@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from dinoport.codebases.dinov3.hub import NORM_OF_LOCAL_CROPS, completed
+from dinoport.codebases.dinov3.periods import ROPE_BASE
 from dinoport.codebases.dinov3.projection import HEAD_SIZES, HEADS, head_of, made_heads, sizes_of, sizes_said
-from dinoport.codebases.dinov3.vit import BUILDERS, EPS, NORM_OF_LOCAL_CROPS, ROPE_BASE, completed
+from dinoport.codebases.dinov3.vit import BUILDERS, EPS
 from dinoport.codebases.start import (
     Key,
     Option,

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from dinoport.codebases.builder import believe, checked_heads
+from dinoport.codebases.builder import believe
 from dinoport.codebases.clues import Signs
-from dinoport.codebases.codebase import Evidence, HubEntry, Reading
+from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.dinov3.hub import RELEASED_REGISTERS
+from dinoport.codebases.dinov3.hub import completed as completed
+from dinoport.codebases.dinov3.hub import hub_entry as hub_entry
+from dinoport.codebases.dinov3.hub import hub_file as hub_file
+from dinoport.codebases.dinov3.periods import ROPE_BASE, base_setting, heads_setting, read_rope
 from dinoport.codebases.dinov3.projection import made_before as made_before
-from dinoport.codebases.dinov3.refusals import measured, refuse_what_no_class_computes
+from dinoport.codebases.dinov3.refusals import refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.heads import Weighed, head_reader, weighed
-from dinoport.codebases.run import Read, contradictions, input_size, number, said, text
+from dinoport.codebases.run import Read, contradictions, input_size, said, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, make
 from dinoport.model import Family, Origin, Setting, eps_setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
-from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
-from dinoport.shown.text import as_word
 from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
@@ -43,7 +44,6 @@ BUILDERS = {
 }
 """Width and heads of the builders in `dinov3/models/vision_transformer.py`, by a config's `student.arch`."""
 
-ROPE_BASE = "student.pos_embed_rope_base"
 
 EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 """By a config's `student.norm_layer`."""
@@ -56,9 +56,6 @@ SIGNS = Signs(files=("dinov3_",))
 BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
 """What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""
 
-RELEASED_REGISTERS = 4
-"""Of every released model. Upstream's default config trains without any, and with the other eps."""
-
 
 def read(evidence: Evidence) -> Reading:
     """The architecture of a DINOv3 ViT.
@@ -69,8 +66,8 @@ def read(evidence: Evidence) -> Reading:
     shapes = evidence.shapes
     sizes = read_sizes(shapes, evidence.where, table=False)
     refuse_what_no_class_computes(evidence, shapes)
-    rope = _rope(evidence)
-    held = _weighed(evidence, sizes, _heads(evidence, sizes))
+    rope = read_rope(evidence)
+    held = _weighed(evidence, sizes, heads_setting(evidence, sizes))
     heads = held.setting
     swiglu = "blocks.0.mlp.w1.weight" in shapes
     mlp = f"blocks.0.mlp.{'w1' if swiglu else 'fc1'}.weight"
@@ -107,7 +104,7 @@ def read(evidence: Evidence) -> Reading:
         heads,
         *sizes.settings(architecture.mlp_hidden, mlp),
         Setting("registers", registers, Origin.STORED, "storage_tokens" if registers else "no storage_tokens"),
-        _base(evidence, rope),
+        base_setting(evidence, rope),
         _coordinates(evidence),
         *fixed(FIXED, Origin.ASSUMED, "as in all released DINOv3 ViTs"),
         eps,
@@ -143,79 +140,6 @@ def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read
     if PERIODS not in evidence.declared and evidence.tensors[PERIODS].size > 1:
         shown[ROPE_BASE] = architecture.rope_theta
     return shown
-
-
-def _rope(evidence: Evidence) -> Rope:
-    tensor = evidence.tensors[PERIODS]
-    values = tensor.read().reshape(-1)
-    found = find_base(values) if tensor.is_float and values.size else None
-    base = evidence.wishes.rope_theta or number(evidence, ROPE_BASE)
-    if found is not None and found.rounded and base is not None and rounds_to(base, values):
-        return Rope(float(base), rounded=True)
-    if found is not None:
-        return found
-    shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
-    error = f"outputs would be off {measured(0.8)}"
-    cause = f"a model trained with min_period and max_period; if it were left out, {error}"
-    next_step = "keep this model in its own code"
-    if not values.any():
-        cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
-        next_step = "fetch the file again"
-    elif values.dtype == np.float16:
-        cause = "a model that was cast to float16, the periods too, which then follow no base any more"
-        next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
-    raise UnknownModelError(
-        f"no base gives the rotary periods of {evidence.where}, and Transformers stores a base alone",
-        where=PERIODS,
-        expected="base ** (2k / (head dimension / 2)) for one base",
-        found=f"{shown}{' …' if values.size > 4 else ''}",
-        cause=cause,
-        next_step=next_step,
-    )
-
-
-def _base(evidence: Evidence, rope: Rope) -> Setting[float]:
-    wishes = evidence.wishes
-    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
-    if PERIODS in evidence.declared:
-        return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
-    if evidence.wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {evidence.wishes.said_by}")
-    if not rope.rounded:
-        return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
-    if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:
-        return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.name}; {PERIODS} are rounded")
-    reason = f"the shortest number whose powers bfloat16 rounds to {PERIODS}"
-    return Setting("rope base", rope.theta, Origin.INFERRED, reason)
-
-
-def _heads(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
-    """As many as the width holds of four times the periods: each axis rotates half a head, in pairs."""
-    periods = evidence.tensors[PERIODS].size
-    given = evidence.wishes.num_heads
-    if sizes.width % (4 * periods):
-        raise SettingError(
-            f"the rotary periods of {evidence.where} do not fit its width",
-            where=PERIODS,
-            expected=f"a quarter of a head's width, and heads that fill {sizes.width}",
-            found=f"{periods} periods",
-            next_step=f"dinoport inspect {as_word(evidence.where)}",
-        )
-    heads = sizes.width // (4 * periods)
-    if given is not None and checked_heads(evidence.where, evidence.wishes, sizes.width, given) != heads:
-        raise SettingError(
-            f"{evidence.wishes.speaker('num_heads')} {given} contradicts the tensors of {evidence.where}",
-            where=PERIODS,
-            expected=f"{heads} heads: width {sizes.width} / (4 × {periods} periods)",
-            found=str(given),
-            next_step="leave `num_heads` out: DINOv3 stores the number of heads",
-        )
-    if PERIODS in evidence.declared:
-        if given:
-            return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
-        return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
-    return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
 
 
 def _weighed(evidence: Evidence, sizes: ViTSizes, heads: Setting[int]) -> Weighed:
@@ -315,69 +239,6 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
             next_step="leave `head` out",
         )
     return Classifier(features, shape[0])
-
-
-BACKBONES = {
-    "dinov3_vits16": (384, 12, 6, 1536, "mlp", True),
-    "dinov3_vits16plus": (384, 12, 6, 1536, "swiglu", True),
-    "dinov3_vitb16": (768, 12, 12, 3072, "mlp", True),
-    "dinov3_vitl16": (1024, 24, 16, 4096, "mlp", True),
-    "dinov3_vitl16plus": (1024, 24, 16, 4096, "swiglu", True),
-    "dinov3_vith16plus": (1280, 32, 20, 5120, "swiglu", True),
-    "dinov3_vit7b16": (4096, 40, 32, 8192, "swiglu", False),
-}
-"""Width, depth, heads, MLP width and kind, biases of queries, keys and values: from `dinov3/hub/backbones.py`."""
-
-
-def hub_entry(architecture: RotaryViT, image_size: int) -> HubEntry | None:
-    """The entry of DINOv3's hubconf.py that builds this model; None where none does."""
-    for name, (width, depth, heads, hidden, feed_forward, bias) in BACKBONES.items():
-        usual = RotaryViT(
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_hidden=hidden,
-            patch_size=16,
-            feed_forward="swiglu" if feed_forward == "swiglu" else "mlp",
-            registers=RELEASED_REGISTERS,
-            qkv_bias=bias,
-            key_bias_mask=bias,
-            local_cls_norm=architecture.local_cls_norm,
-            rope_rounded=architecture.rope_rounded,
-            image_size=architecture.image_size,
-            classifier=architecture.classifier,
-        )
-        if architecture == usual:
-            return HubEntry("facebookresearch/dinov3", name)
-    return None
-
-
-NORM_OF_LOCAL_CROPS = "local_cls_norm"
-"""What training norms the CLS tokens of local crops with. A folder of Transformers has no place for it."""
-
-WITH_THE_NORM = "dinov3_vit7b16"
-"""The one entry of the hubconf.py that wants this norm in whatever file it is given, and loads strictly."""
-
-
-def hub_file(architecture: RotaryViT) -> str | None:
-    """The entry of DINOv3's hubconf.py that takes a file of this model as its `weights`.
-
-    It loads strictly, after torch.hub has copied the file into its cache, by name: two files of one name are one to it.
-    """
-    entry = hub_entry(architecture, architecture.image_size)
-    fits = entry is not None and architecture.local_cls_norm == (entry.name == WITH_THE_NORM)
-    return entry.name if entry and fits else None
-
-
-def completed(architecture: RotaryViT, lost: Container[str], because: str) -> tuple[RotaryViT, tuple[Rule, ...]]:
-    """The model as its own code has it, and rules that make what a folder has `lost` of it, or never had."""
-    entry = hub_entry(architecture, architecture.image_size)
-    wanted = NORM_OF_LOCAL_CROPS in lost or (entry is not None and entry.name == WITH_THE_NORM)
-    if architecture.local_cls_norm or not wanted:
-        return architecture, ()
-    constants = {"weight": ones(architecture.width), "bias": zeros(architecture.width)}
-    rules = (make(f"{NORM_OF_LOCAL_CROPS}.{leaf}", each, f"{because}: {each}") for leaf, each in constants.items())
-    return replace(architecture, local_cls_norm=True), tuple(rules)
 
 
 FAMILY = Family(

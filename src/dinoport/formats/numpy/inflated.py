@@ -7,7 +7,7 @@ from threading import Lock
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, too_short
-from dinoport.formats.torch.zip_directory import Record
+from dinoport.formats.torch.zip_record import Record
 from dinoport.tensor import BLOCK_BYTES
 
 

@@ -18,7 +18,8 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.numpy.inflated import Inflated
 from dinoport.formats.storage import Storage
-from dinoport.formats.torch.zip_directory import DEFLATED, Record, read_directory
+from dinoport.formats.torch.zip_directory import read_directory
+from dinoport.formats.torch.zip_record import DEFLATED, Record
 from dinoport.formats.values import stored_tensor
 from dinoport.tensor import TensorRef
 

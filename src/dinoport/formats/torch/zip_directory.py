@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.archives import ZIP, unpacking
+from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
 from dinoport.shown.text import value_text
 
 MAX_RECORDS = 60_000
@@ -45,72 +46,8 @@ header offset."""
 FOLDER = 0x10
 """MS-DOS's attribute of a folder: torch reads nothing of a record that has it."""
 
-DESCRIPTORS = frozenset({0, 12, 16, 20, 24})
-"""Bytes behind a record: none, or its checksum and sizes with or without a signature. torch may count on them."""
-
-MAX_HEADER_BYTES = 2048
-"""Of a record of torch.save's: a hundred, with a name of MAX_NAME_BYTES at most."""
-
-LOCAL_HEADER = struct.Struct("<4s2x2H16x2H")
-"""Signature, flags, method, then the lengths of name and extra field."""
-
-STORED, DEFLATED = 0, 8
-"""Methods of a record."""
 
 ZIP64_EXTRA = 1
-ENCRYPTED = 0x2061
-"""Flags: encrypted, a patch, strongly encrypted, masked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record: its bytes lie somewhere behind its header, and end before `limit`. Some have no checksum.
-
-    `packed_bytes` is what they take in the file: less than `size_bytes` where they are deflated.
-    """
-
-    name: str
-    size_bytes: int
-    crc32: int | None
-    header_offset: int
-    limit: int
-    packed_bytes: int
-    method: int = STORED
-
-    def extent(self) -> tuple[int, int]:
-        """A span that holds the record with its header, and hardly more."""
-        return self.header_offset, min(self.limit, self.header_offset + MAX_HEADER_BYTES + self.packed_bytes)
-
-    def data_offset(self, source: ByteSource) -> int:
-        """Where the record's bytes begin. Raises CheckpointError where its header contradicts the directory."""
-        return self._data_offset(source, source.read(self.header_offset, self._header_bytes))
-
-    def content(self, source: ByteSource) -> bytes:
-        """All bytes of a stored record, which is small: read at once with its header."""
-        begin, end = self.extent()
-        data = source.read(begin, end - begin)
-        offset = self._data_offset(source, data) - begin
-        if offset + self.size_bytes > len(data):
-            return source.read(begin + offset, self.size_bytes)
-        return data[offset : offset + self.size_bytes]
-
-    @property
-    def _header_bytes(self) -> int:
-        return LOCAL_HEADER.size + len(self.name.encode())
-
-    def _data_offset(self, source: ByteSource, header: bytes) -> int:
-        signature, flags, method, name_bytes, extra_bytes = LOCAL_HEADER.unpack_from(header)
-        name = self.name.encode()
-        same = name_bytes == len(name) and header[LOCAL_HEADER.size : self._header_bytes] == name
-        if signature != b"PK\3\4" or not same or method != self.method or flags & ENCRYPTED:
-            raise _broken(source, f"{self.name} is not where the directory says")
-        offset = self.header_offset + self._header_bytes + extra_bytes
-        behind = self.limit - offset - self.packed_bytes
-        if behind < 0:
-            raise _broken(source, f"{self.name} reaches into what comes after it")
-        if behind not in DESCRIPTORS:
-            raise _broken(source, f"{behind} bytes behind {self.name} that belong to no record")
-        return int(offset)
 
 
 def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str, Record]:
@@ -122,7 +59,7 @@ def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str
     tail = source.read(tail_offset, source.size_bytes - tail_offset)
     count, offset, size = _end(source, tail)
     if count > MAX_RECORDS or size > MAX_DIRECTORY_BYTES:
-        raise _broken(source, f"a directory of {count} records in {size} bytes, where {MAX_RECORDS} are the limit")
+        raise broken(source, f"a directory of {count} records in {size} bytes, where {MAX_RECORDS} are the limit")
     data = tail[offset - tail_offset :][:size] if offset >= tail_offset else source.read(offset, size)
     entries = list(_entries(source, data, count))
     scripted = [entry.name for entry in entries if entry.name.endswith("/constants.pkl")]
@@ -140,10 +77,10 @@ def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str
     taken: set[str] = set()
     for entry in entries:
         if (lowered := entry.name.lower()) in taken:  # torch finds a record without regard to case
-            raise _broken(source, f"two records of one name: {entry.name}")
+            raise broken(source, f"two records of one name: {entry.name}")
         taken.add(lowered)
         if entry.is_folder and entry.size_bytes:
-            raise _broken(source, f"{entry.name} is marked as a folder, and holds {entry.size_bytes} bytes")
+            raise broken(source, f"{entry.name} is marked as a folder, and holds {entry.size_bytes} bytes")
         limit = limits[entry.header_offset]
         crc32 = entry.crc32 if has_checksums else None
         sizes = (entry.size_bytes, crc32, entry.header_offset, limit, entry.packed_bytes)
@@ -178,17 +115,17 @@ def _end(source: ByteSource, tail: bytes) -> tuple[int, int, int]:
         _, disk, end_offset, _ = LOCATOR64.unpack(before)
         at = source.size_bytes - END.size - LOCATOR64.size - END64.size
         if end_offset != at or at < 0:
-            raise _broken(source, "two directories that contradict each other")
+            raise broken(source, "two directories that contradict each other")
         signature, _, _, _, disk, directory_disk, *long = END64.unpack(source.read(at, END64.size))
         full = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
         same = all(a in (b, most) for a, b, most in zip(short, long, full, strict=True))
         if signature != b"PK\6\6" or not same:
-            raise _broken(source, "two directories that contradict each other")
+            raise broken(source, "two directories that contradict each other")
         here, count, size, offset = long
     if disk or directory_disk or here != count or comment_bytes:
-        raise _broken(source, "a zip file of several parts, or with a comment, as torch.save writes none")
+        raise broken(source, "a zip file of several parts, or with a comment, as torch.save writes none")
     if offset + size != end_offset:
-        raise _broken(source, f"a directory that ends at byte {offset + size}, where {end_offset} was expected")
+        raise broken(source, f"a directory that ends at byte {offset + size}, where {end_offset} was expected")
     return count, offset, size
 
 
@@ -196,7 +133,7 @@ def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[_Entry]:
     position = 0
     for _ in range(count):
         if position + ENTRY.size > len(data):
-            raise _broken(source, f"a directory that announces {count} records and holds fewer")
+            raise broken(source, f"a directory that announces {count} records and holds fewer")
         signature, _, flags, method, crc32, packed, size, *lengths, disk, attributes, offset = ENTRY.unpack_from(
             data, position
         )
@@ -204,17 +141,17 @@ def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[_Entry]:
         name_end = position + ENTRY.size + name_bytes
         name = _name(source, data[position + ENTRY.size : name_end], name_bytes)
         if signature != b"PK\1\2":
-            raise _broken(source, "a directory whose entries are damaged")
+            raise broken(source, "a directory whose entries are damaged")
         if flags & ENCRYPTED:
-            raise _broken(source, f"{name} is encrypted")
+            raise broken(source, f"{name} is encrypted")
         if disk:
-            raise _broken(source, f"{name} is on another disk")
+            raise broken(source, f"{name} is on another disk")
         extra = data[name_end : name_end + extra_bytes]
         size, packed, offset = _long_sizes(source, extra, (size, packed, offset))
         yield _Entry(name, method, crc32, packed, size, offset, name.endswith("/") or bool(attributes & FOLDER))
         position = name_end + extra_bytes + comment_bytes
     if position != len(data):
-        raise _broken(source, f"a directory that announces {count} records and holds more")
+        raise broken(source, f"a directory that announces {count} records and holds more")
 
 
 def _name(source: ByteSource, data: bytes, length: int) -> str:
@@ -225,9 +162,9 @@ def _name(source: ByteSource, data: bytes, length: int) -> str:
         name = ""
     parts = name.rstrip("/").split("/")
     if len(data) != length or length > MAX_NAME_BYTES or not name.isprintable() or "\\" in name or ":" in parts[0]:
-        raise _broken(source, f"a record with an impossible name: {value_text(data[:40])}")
+        raise broken(source, f"a record with an impossible name: {value_text(data[:40])}")
     if any(part in ("", ".", "..") for part in parts):
-        raise _broken(source, f"a record that reaches outside the archive: {name[:100]}")
+        raise broken(source, f"a record that reaches outside the archive: {name[:100]}")
     return name
 
 
@@ -238,7 +175,7 @@ def _long_sizes(source: ByteSource, extra: bytes, short: tuple[int, int, int]) -
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, position)
         if position + 4 + length > len(extra):
-            raise _broken(source, "a record whose extra field is cut off")
+            raise broken(source, "a record whose extra field is cut off")
         if kind == ZIP64_EXTRA:
             long = extra[position + 4 : position + 4 + length]
             break
@@ -250,7 +187,7 @@ def _long_sizes(source: ByteSource, extra: bytes, short: tuple[int, int, int]) -
             yield struct.unpack_from("<Q", long)[0]
             long = long[8:]
         else:
-            raise _broken(source, "a record whose size is missing")
+            raise broken(source, "a record whose size is missing")
 
 
 def _limits(source: ByteSource, entries: list[_Entry], directory_offset: int) -> dict[int, int]:
@@ -259,11 +196,11 @@ def _limits(source: ByteSource, entries: list[_Entry], directory_offset: int) ->
     limit = directory_offset
     for entry in sorted(entries, key=lambda entry: -entry.header_offset):
         if entry.header_offset + LOCAL_HEADER.size + len(entry.name.encode()) + entry.packed_bytes > limit:
-            raise _broken(source, f"{entry.name} overlaps what comes after it")
+            raise broken(source, f"{entry.name} overlaps what comes after it")
         limits[entry.header_offset] = limit
         limit = entry.header_offset
     if limit:
-        raise _broken(source, f"{limit} bytes before the first record")
+        raise broken(source, f"{limit} bytes before the first record")
     return limits
 
 
@@ -316,13 +253,4 @@ def _compressed(source: ByteSource, compressed: int, count: int, size_bytes: int
         found=f"{compressed} of {count} records are compressed, {size_bytes} bytes in all; none was unpacked",
         cause="the file was packed again by a zip program, or made to exhaust memory",
         next_step="fetch the original, or load it with torch.load and save it again with torch.save",
-    )
-
-
-def _broken(source: ByteSource, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound zip file",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
     )

@@ -12,7 +12,8 @@ from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
-from dinoport.formats.torch.zip_directory import Record, not_of_torch, read_directory
+from dinoport.formats.torch.zip_directory import not_of_torch, read_directory
+from dinoport.formats.torch.zip_record import Record
 from dinoport.shown.text import value_text
 
 MAX_PICKLE_BYTES = 16 * 1024 * 1024

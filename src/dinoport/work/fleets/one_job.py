@@ -202,7 +202,7 @@ def _needed(job: Mapping[str, Any], request: Request) -> int:
     """The memory that a conversion takes, in bytes, from its plan."""
     if job["level"] != "full":
         return EXACT_BYTES
-    from dinoport.work.conversion import prepare
+    from dinoport.work.prepare import prepare
 
     with prepare(job["source"], request, look=True) as conversion:
         return int(FULL_BYTES + FULL_PER_WEIGHT * conversion.plan.size_bytes)

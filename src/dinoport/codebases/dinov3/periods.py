@@ -1,0 +1,91 @@
+"""What the rotary periods of a DINOv3 ViT say: the base of their powers, and the number of heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dinoport.codebases.builder import checked_heads
+from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.dinov3.refusals import measured
+from dinoport.codebases.dinov3.signs import PERIODS
+from dinoport.codebases.run import number
+from dinoport.codebases.vit_sizes import ViTSizes
+from dinoport.errors import SettingError, UnknownModelError
+from dinoport.model import Origin, Setting
+from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
+from dinoport.shown.text import as_word
+
+ROPE_BASE = "student.pos_embed_rope_base"
+
+
+def read_rope(evidence: Evidence) -> Rope:
+    tensor = evidence.tensors[PERIODS]
+    values = tensor.read().reshape(-1)
+    found = find_base(values) if tensor.is_float and values.size else None
+    base = evidence.wishes.rope_theta or number(evidence, ROPE_BASE)
+    if found is not None and found.rounded and base is not None and rounds_to(base, values):
+        return Rope(float(base), rounded=True)
+    if found is not None:
+        return found
+    shown = ", ".join(f"{float(value):.4g}" for value in values[:4])
+    error = f"outputs would be off {measured(0.8)}"
+    cause = f"a model trained with min_period and max_period; if it were left out, {error}"
+    next_step = "keep this model in its own code"
+    if not values.any():
+        cause = "a file without its values: saved under torch.serialization.skip_data, or a copy that was not filled"
+        next_step = "fetch the file again"
+    elif values.dtype == np.float16:
+        cause = "a model that was cast to float16, the periods too, which then follow no base any more"
+        next_step = "give the weights as they were before the cast; `dtype='float16'` rounds them here"
+    raise UnknownModelError(
+        f"no base gives the rotary periods of {evidence.where}, and Transformers stores a base alone",
+        where=PERIODS,
+        expected="base ** (2k / (head dimension / 2)) for one base",
+        found=f"{shown}{' …' if values.size > 4 else ''}",
+        cause=cause,
+        next_step=next_step,
+    )
+
+
+def base_setting(evidence: Evidence, rope: Rope) -> Setting[float]:
+    wishes = evidence.wishes
+    if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
+        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
+    if PERIODS in evidence.declared:
+        return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
+    if evidence.wishes.rope_theta == rope.theta:
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"rope_theta in {evidence.wishes.said_by}")
+    if not rope.rounded:
+        return Setting("rope base", rope.theta, Origin.STORED, PERIODS)
+    if evidence.config is not None and number(evidence, ROPE_BASE) == rope.theta:
+        return Setting("rope base", rope.theta, Origin.INFERRED, f"{evidence.config.name}; {PERIODS} are rounded")
+    reason = f"the shortest number whose powers bfloat16 rounds to {PERIODS}"
+    return Setting("rope base", rope.theta, Origin.INFERRED, reason)
+
+
+def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
+    """As many as the width holds of four times the periods: each axis rotates half a head, in pairs."""
+    periods = evidence.tensors[PERIODS].size
+    given = evidence.wishes.num_heads
+    if sizes.width % (4 * periods):
+        raise SettingError(
+            f"the rotary periods of {evidence.where} do not fit its width",
+            where=PERIODS,
+            expected=f"a quarter of a head's width, and heads that fill {sizes.width}",
+            found=f"{periods} periods",
+            next_step=f"dinoport inspect {as_word(evidence.where)}",
+        )
+    heads = sizes.width // (4 * periods)
+    if given is not None and checked_heads(evidence.where, evidence.wishes, sizes.width, given) != heads:
+        raise SettingError(
+            f"{evidence.wishes.speaker('num_heads')} {given} contradicts the tensors of {evidence.where}",
+            where=PERIODS,
+            expected=f"{heads} heads: width {sizes.width} / (4 × {periods} periods)",
+            found=str(given),
+            next_step="leave `num_heads` out: DINOv3 stores the number of heads",
+        )
+    if PERIODS in evidence.declared:
+        if given:
+            return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
+        return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
+    return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
