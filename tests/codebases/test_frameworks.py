@@ -13,6 +13,7 @@ import torch
 
 from dinoport.api import convert
 from dinoport.codebases.frameworks import CONVENTIONS, said_in
+from dinoport.errors import PlanError
 from dinoport.model import Origin
 from tests import formula, models
 
@@ -139,8 +140,8 @@ def test_an_average_beside_the_live_model_is_taken_whatever_the_order(order: int
     assert any("the average of the run" in remark and "model_state_dict" in remark for remark in report.remarks)
 
 
-def test_a_damaged_copy_gives_way_to_a_whole_one(tmp_path) -> None:
+def test_a_damaged_teacher_does_not_give_way_in_silence(tmp_path) -> None:
     cut = {name: each for name, each in state("teacher.vit.").items() if not name.endswith("norm.weight")}
     torch.save({"weights": {**cut, **state("other.vit.", 1.0)}}, tmp_path / "run.ckpt")
-    report = convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1)
-    assert report.source.branch == "weights.other.vit"
+    with pytest.raises(PlanError, match=r"under weights.teacher.vit., but it is not whole\n  - norm.weight is missing"):
+        convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1)

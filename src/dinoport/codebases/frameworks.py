@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.model import Stated
 
 MAX_TEXT = 100_000
@@ -21,11 +22,12 @@ MAX_TEXT = 100_000
 @dataclass(frozen=True)
 class Said:
     """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
-    the family's, where it is.
+    the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
     other_head: str | None = None
+    users: HyperParameters | None = None
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,13 @@ def said_in(where: str, tree: object) -> Said:
     """
     if not isinstance(tree, dict):
         return Said()
-    stated: dict[str, Stated] = {}
-    for say in (_mmengine, _lightning, _lightly_task, _lightly_train):
+    own = _lightning(tree)
+    stated: dict[str, Stated] = dict(own.stated) if own else {}
+    stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
+    for say in (_mmengine, _lightly_task, _lightly_train):
         stated |= say(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree))
+    return Said(stated, _timm_head(tree), own)
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -190,28 +194,9 @@ def _lightly_task(tree: Mapping[str, Any]) -> dict[str, Stated]:
     return _statistics(_dict(tree.get("model_init_args")).get("image_normalize"), "image_normalize of LightlyTrain")
 
 
-def _lightning(tree: Mapping[str, Any]) -> dict[str, Stated]:
+def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
     """`save_hyperparameters()` keeps what the user's module was given, under the user's own names."""
-    if "pytorch-lightning_version" not in tree:
-        return {}
-    given = _dict(getattr(tree.get("hyper_parameters"), "state", None) or tree.get("hyper_parameters"))
-    where = "hyper_parameters of Lightning"
-    found = _statistics(
-        {"mean": given.get("image_mean", given.get("mean")), "std": given.get("image_std", given.get("std"))}, where
-    )
-    for field_name, names in SETTINGS.items():
-        for name in names:
-            if (value := _number(field_name, given.get(name))) is not None:
-                found.setdefault(field_name, Stated(value, f"{name} in {where}"))
-    return found
-
-
-SETTINGS = {
-    "num_heads": ("num_heads", "num_attention_heads", "n_heads"),
-    "layer_norm_eps": ("layer_norm_eps", "norm_eps"),
-    "lora_alpha": ("lora_alpha",),
-}
-"""What users call these."""
+    return hyper_parameters(tree.get("hyper_parameters")) if "pytorch-lightning_version" in tree else None
 
 
 def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
@@ -230,17 +215,6 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
         mean, std = (literal_eval(each[1]) for each in both if each)
         found |= _statistics({"mean": mean, "std": std}, f"mean and std in {where}")
     return found
-
-
-def _number(field_name: str, value: object) -> int | float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    fits = {
-        "num_heads": isinstance(value, int) and 0 < value <= 1024,
-        "layer_norm_eps": 0 < value < 0.1,
-        "lora_alpha": 0 < value < 1e6,
-    }
-    return value if fits[field_name] else None
 
 
 def _dict(value: object) -> Mapping[str, Any]:

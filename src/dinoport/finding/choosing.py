@@ -8,10 +8,20 @@ from dataclasses import dataclass, replace
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.strangers import refuse_stranger
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
-from dinoport.finding.nearly import refuse_without_one
-from dinoport.finding.places import RANKS, full_prefix, is_equal, naming_of_names, places, rank
+from dinoport.finding.nearly import faults, not_whole, refuse_without_one
+from dinoport.finding.places import (
+    RANKS,
+    by_preference,
+    each_place,
+    hurt_copies,
+    is_as_good,
+    is_equal,
+    naming_of_names,
+    places,
+    rank,
+)
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.packages import runnable
@@ -60,7 +70,7 @@ def choose(
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
         known += [state] if is_known else []
-    if known and known[0].branch:
+    if known and known[0].branch and not known[0].is_inner:
         preferred = next(
             (state for state in chosen if state.branch == "teacher" and known[0].why == BY_SHAPES), chosen[0]
         )
@@ -68,8 +78,8 @@ def choose(
             inner = _place_in(where, preferred, known[0])
             return _found(inner, [other for other in candidates if other is not preferred])
         return _found(known[0], [other for other in candidates if other is not known[0]])
-    if found := places(chosen, known):
-        return _preferred(where, found)
+    if every := each_place(chosen, known):
+        return _preferred(where, by_preference(every), every)
     for state in chosen:
         refuse_stranger(where, state.label, state.shapes, heads=True)
     refuse_without_one(where, chosen)
@@ -107,26 +117,38 @@ def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
     )
 
 
-def _preferred(where: str, found: Sequence[StateDict]) -> Found:
+def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict]) -> Found:
     """The first of several places; those that hold its values once more are copies of it.
 
-    Raises SettingError where another is as good.
+    Raises SettingError where another is as good, PlanError where a better one of `every` place is incomplete.
     """
     first, *others = found
-    alike = [each for each in others if not first.why and (rank(each), each.is_inner) == (rank(first), first.is_inner)]
+    hurt = list(hurt_copies(every, first))
+    if better := next((place for place, is_better in hurt if is_better), None):
+        raise _hurt(where, better, first)
+    first = replace(first, remarks=(*first.remarks, *(f"{_as_asked(place)} is not whole: {faults(place)[1][0]}"
+                                                      for place, _ in hurt if faults(place)[1])))  # fmt: skip
+    alike = [each for each in others if not first.why and is_as_good(each, first)]
     same = [each for each in alike if is_equal(first, each)]
     if len(same) < len(alike):
         raise SettingError(
             f"{where} holds several models, and nothing says which one is meant",
             expected="`prefix` with one of them",
-            found=", ".join(f"{place.path}." for place in found),
-            next_step=f"add `prefix={first.path + '.'!r}`",
+            found=", ".join(_as_asked(place) for place in found),
+            next_step=f"add `prefix={_as_asked(first)!r}`",
         )
-    copies = (*first.copies, *(f"{full_prefix(each)}." for each in same))
+    copies = (*first.copies, *map(_as_asked, same))
     why = first.why or RANKS[rank(first)]
     return _found(
         replace(first, copies=copies, why=why), [each for each in others if not any(each is one for one in same)]
     )
+
+
+def _hurt(where: str, place: StateDict, chosen: StateDict) -> PlanError:
+    naming = naming_of_names(place.tensors)
+    title = naming.code.FAMILY.title if naming else "model"
+    other = f"to take the copy that is whole: add `prefix={_as_asked(chosen)!r}`"
+    return not_whole(where, title, place.prefix, faults(place)[1], other)
 
 
 def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
@@ -139,10 +161,11 @@ def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
 def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     """The place that the user names, as the file's keys and parts of names joined by dots."""
     known = [state for state in candidates if naming_of_names(state.tensors) is not None]
-    found = {f"{full_prefix(place)}.".lstrip("."): place for place in (*known, *places(candidates))}
-    copies = {copy: place for place in found.values() for copy in place.copies}
-    asked = f"{prefix.rstrip('.')}.".lstrip(".")
-    place = found.get(asked, copies.get(asked))
+    every = {_as_asked(place): place for place in (*known, *each_place(candidates))}
+    found = {_as_asked(place): place for place in (*known, *places(candidates))}
+    copies = {copy: place for place in every.values() for copy in place.copies}
+    asked = f"{prefix.strip('.')}."
+    place = every.get(asked, copies.get(asked))
     if place is None:
         close = [f"`prefix={name!r}`" for name in _like(prefix, found)]
         raise SettingError(
@@ -153,6 +176,11 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             next_step=f"dinoport inspect {as_word(where)}",
         )
     return _found(replace(place, why="as asked"), [each for each in found.values() if each is not place])
+
+
+def _as_asked(place: StateDict) -> str:
+    """The prefix that asks for a place: a dot alone for bare names."""
+    return f"{place.prefix}."
 
 
 def _like(prefix: str, places: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from dinoport.codebases.strangers import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import DinoportError
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.places import full_prefix, naming_of_names, places
+from dinoport.finding.places import naming_of_names, places
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
@@ -124,7 +124,7 @@ def _model(state: StateDict) -> Part:
     naming = naming_of_names(state.tensors)
     if naming is None:
         raise ValueError(f"a place without known names: {state.path}")
-    prefix = f"{full_prefix(state)}.".lstrip(".")
+    prefix = f"{state.prefix}.".lstrip(".")
     own = _own(state)
     size_bytes = sum(tensor.size_bytes for tensor in own)
     names = "" if naming.family else f", under the names of {naming.codebase}"

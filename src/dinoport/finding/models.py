@@ -22,7 +22,6 @@ from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
-from dinoport.finding.places import full_prefix
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_wholes
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
@@ -30,7 +29,7 @@ from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.finding.whole import refuse_amounts
 from dinoport.finding.whose import whose
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Family, Model, Stated, Wishes
+from dinoport.model import Family, Model, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
@@ -140,7 +139,13 @@ def _model_in(
     elif state.head:
         beside_it, decoding = with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
-    reading = read(naming, replace(evidence, weigh_heads=weigh_heads))
+    users = said.users if request.num_heads is None else None
+    is_users = users is not None and wishes.stated.get("num_heads") is users.stated.get("num_heads")
+    reading = read(naming, replace(evidence, weigh_heads=weigh_heads or is_users))
+    if users and ("num_heads" not in wishes.stated or is_users):
+        shown = reading.heads.found if reading.heads else None
+        assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
+        users.refuse_unlike(checkpoint.where, reading.architecture, shown, assumed=assumed)
     whose_it_is = told.setting_beside(reading.settings)
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
@@ -163,6 +168,7 @@ def _model_in(
         *of_branches(found, request.checkpoint_key),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
+        *(said.users.remarks(reading.architecture) if said.users else ()),
     )
     others = {other.label: other.tensors for other in found.others}
     original: Family = getattr(naming.code, "original", family)
@@ -183,7 +189,7 @@ def _model_in(
         remarks=remarks,
         heads=reading.heads,
         warnings=(*of_gaps(checkpoint), *reading.warnings),
-    ), Provenance(state.label, state.notes, others, full_prefix(state))
+    ), Provenance(state.label, state.notes, others, state.prefix)
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
@@ -192,7 +198,7 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
     What is looked for inside a folder, or lies there under a prefix, may be a backbone of any class.
     """
     asked = request.checkpoint_key is not None or request.prefix is not None
-    whole = found.naming.codebase == "Transformers" and not full_prefix(found.state)
+    whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
     return bool(whole and not asked and name and name not in BACKBONES)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dinoport.errors import PlanError
-from dinoport.finding.places import NOT_PART, full_prefix, naming_of_names, problems_of
+from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.text import as_word, with_article
@@ -85,7 +85,7 @@ def _but_one(place: StateDict, *, with_more: bool = False) -> tuple[StateDict, l
     """A place with the one tensor that makes it whole, and its name; `with_more`, though it holds other tensors too."""
     for name, shape in _telling(place.shapes):
         own = TensorRef(name, np.dtype(np.float32), shape, ArrayValues(_stand_in(shape)))
-        whole = replace(place, tensors={**place.tensors, name: own}, originals={})
+        whole = replace(place, tensors={**place.tensors, name: own}, path=place.prefix, originals={})
         problems = problems_of(whole)
         if problems is None or any(what != NOT_PART or other == name for other, what in problems):
             continue
@@ -111,17 +111,17 @@ def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
 def _error(where: str, place: StateDict, lines: Sequence[str]) -> PlanError:
     naming = naming_of_names(place.tensors)
     title = naming.code.FAMILY.title if naming else "model"
-    return not_whole(where, title, full_prefix(place), lines)
+    return not_whole(where, title, place.prefix, lines)
 
 
-def not_whole(where: str, title: str, prefix: str, lines: Sequence[str]) -> PlanError:
-    """What is said of a place that is nearly a model of this title."""
+def not_whole(where: str, title: str, prefix: str, lines: Sequence[str], other: str | None = None) -> PlanError:
+    """What is said of a place that is nearly a model of this title. `other` says what to do in its place."""
     return PlanError(
         f"{where} holds {with_article(title)}{f' under {prefix}.' if prefix else ''}, but it is not whole",
         [*lines[:MAX_LINES], *([f"and {len(lines) - MAX_LINES} more"] if lines[MAX_LINES:] else [])],
         expected="every tensor of the model, each block like the others",
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
-        next_step=f"dinoport inspect {as_word(where)}",
+        next_step=other or f"dinoport inspect {as_word(where)}",
     )
 
 

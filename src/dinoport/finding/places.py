@@ -10,7 +10,8 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
 from dinoport.errors import DinoportError, PlanError, SettingError
-from dinoport.finding.unwrap import ANCHORS, INNER, StateDict
+from dinoport.finding.named import ANCHORS, INNER, STAGES
+from dinoport.finding.unwrap import StateDict
 from dinoport.formats.values import byte_ranges
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import decode
@@ -45,10 +46,15 @@ RANKS = {
 
 
 def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list[StateDict]:
-    """Every place below which the names of a known codebase begin, the preferred first; copies of one are one.
+    """Each place that holds a known model, the preferred first; those that are whole, if any is."""
+    return by_preference(each_place(states, known))
 
-    `known` are state dicts whose own names are known. A place that is incomplete gives way to one that is not. The
-    order in the file decides nothing: places of one rank are in the order of their prefixes.
+
+def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list[StateDict]:
+    """Every place below which the names of a known codebase begin, in order; copies of one are one.
+
+    `known` are state dicts whose own names are known. The order in the file decides nothing: places of one rank are in
+    the order of their prefixes.
     """
     below = [(each, list(_below(each))) for each in states if not any(each is other for other in known)]
     elsewhere = {name: tensor.renamed(name) for each, own in below if not own for name, tensor in _as_named(each)}
@@ -60,15 +66,39 @@ def places(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> list
         if first is None:
             kept.append(place)
         else:
-            kept[first] = replace(kept[first], copies=(*kept[first].copies, f"{full_prefix(place)}."))
-    if len(kept) < 2:
-        return kept
-    kept = [place for place in kept if is_complete(place)] or kept
-    prefixes = [full_prefix(place) for place in kept]
+            kept[first] = replace(kept[first], copies=(*kept[first].copies, f"{place.prefix}."))
+    return kept
+
+
+def by_preference(found: Sequence[StateDict]) -> list[StateDict]:
+    """Those that are complete, if any is, the preferred first."""
+    if len(found) < 2:
+        return list(found)
+    kept = [place for place in found if is_complete(place)] or list(found)
+    prefixes = [place.prefix for place in kept]
     whose = {own: convention(own, [other for other in prefixes if other != own]) for own in prefixes}
-    kept.sort(key=lambda place: whose[full_prefix(place)] is None)
-    alone = len(kept) == 1 or _order(kept[0])[:2] != _order(kept[1])[:2]
-    return [replace(place, why=whose[full_prefix(place)] or (RANKS[rank(place)] if alone else "")) for place in kept]
+    kept.sort(key=lambda place: whose[place.prefix] is None)
+    alone = not any(is_as_good(kept[0], other) for other in kept[1:])
+    return [replace(place, why=whose[place.prefix] or (RANKS[rank(place)] if alone else "")) for place in kept]
+
+
+def is_as_good(place: StateDict, other: StateDict) -> bool:
+    """Whether nothing but a framework's convention says which of two places is meant."""
+    return rank(place) == rank(other) and (place.is_inner == other.is_inner or place.path == other.path)
+
+
+def hurt_copies(found: Iterable[StateDict], chosen: StateDict) -> Iterator[tuple[StateDict, bool]]:
+    """Places that are nearly the chosen model once more, but incomplete; whether each would be preferred to it."""
+    for place in found:
+        alike = sum(place.shapes.get(name) == shape for name, shape in chosen.shapes.items())
+        if place.prefix == chosen.prefix or alike < MOST * len(chosen.shapes) or is_complete(place):
+            continue
+        said = convention(place.prefix, [chosen.prefix])
+        yield place, bool(said or (rank(place) < rank(chosen) and not convention(chosen.prefix, [place.prefix])))
+
+
+MOST = 0.8
+"""Of the names and shapes of a model that a damaged copy of it has."""
 
 
 def is_complete(place: StateDict) -> bool:
@@ -97,8 +127,10 @@ def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
 
 def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Problem]:
     family = naming.code.FAMILY
-    found = decode(place.tensors, naming.rules(place.shapes, wishes), family.drops)
     layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
+    if place.is_inner:  # where they are left aside
+        place = replace(place, tensors={name: each for name, each in place.tensors.items() if name not in layers})
+    found = decode(place.tensors, naming.rules(place.shapes, wishes), family.drops)
     if own := [each for each in found.problems if each.name not in place.beside and each.name not in layers]:
         return own
     evidence = Evidence(place.label, found.tensors, wishes=wishes, declared=frozenset(found.declared))
@@ -109,7 +141,7 @@ def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Prob
 
 
 def _order(place: StateDict) -> tuple[int, bool, str]:
-    return rank(place), place.is_inner, place.path
+    return rank(place), place.is_inner, place.prefix
 
 
 def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
@@ -119,17 +151,9 @@ def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
 
 def rank(place: StateDict) -> int:
     """How much a place is preferred, by what its prefix says: 0 is best."""
-    said = place.path.lower()
+    said = place.prefix.lower()
     ranks = [rank for word, rank in ROLES if word in said]
     return min([*ranks, *(WORDS[word] for word in re.split(r"[._\d]+", said) if word in WORDS)], default=UNNAMED)
-
-
-def full_prefix(state: StateDict) -> str:
-    """Keys of the file and parts of its names in front of a model, joined by dots."""
-    if not state.originals:
-        return state.path
-    lead = ".".join(state.lead)
-    return state.path if lead and state.path.endswith(lead) else ".".join(filter(None, (state.path, lead)))
 
 
 def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
@@ -149,7 +173,6 @@ def _below(state: StateDict) -> Iterator[StateDict]:
             continue
         tensors = {name: tensor.renamed(name) for name, tensor in own.items()}
         originals = {name: state.originals.get(prefix + name, prefix + name) for name in tensors}
-        path = ".".join(filter(None, (state.path, _full_prefix(prefix, originals).rstrip("."))))
         notes = (*state.notes, f"prefix {prefix!r} stripped from {len(tensors)} names")
         layer = naming.classifier_beside(prefix, state.tensors.keys(), whole=not state.path)
         head = {leaf: state.tensors[layer + leaf] for leaf in ("weight", "bias")} if layer else {}
@@ -157,21 +180,14 @@ def _below(state: StateDict) -> Iterator[StateDict]:
         outside = [name for name in state.tensors if not name.startswith(prefix) and name not in used]
         rest = {name: state.tensors[name] for name in outside}
         yield StateDict(
-            "", path, tensors, notes, originals, is_inner=True, outside=rest, head=head, remarks=state.remarks
+            "", state.path, tensors, notes, originals, is_inner=True, outside=rest, head=head, remarks=state.remarks
         )
 
 
 def _outside(prefix: str, names: Mapping[str, TensorRef]) -> str:
     """A prefix without the part that Transformers puts before the layers of a class alone, and not before its norm."""
-    outer = prefix.removesuffix(f"{INNER}.")
+    outer = prefix.removesuffix(f"{INNER}.") if f"{prefix}{STAGES}" in names else prefix
     return outer if f"{outer}layer_norm.weight" in names and f"{prefix}layer_norm.weight" not in names else prefix
-
-
-def _full_prefix(prefix: str, originals: Mapping[str, str]) -> str:
-    """A prefix as the file's own names have it: with the wrappers that were taken off in front."""
-    name = next((name for name in ANCHORS if name in originals), next(iter(originals)))
-    original = originals[name]
-    return original[: -len(name)] if original.endswith(name) else prefix
 
 
 def _is_one(place: StateDict, other: StateDict) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
-from dinoport.finding.places import full_prefix
 from dinoport.finding.whole import gaps
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
@@ -40,7 +39,7 @@ def of_branches(found: Found, key: str | None) -> list[str]:
         return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    own = found.state.label if found.state.branch else full_prefix(found.state) or found.state.label
+    own = found.state.label if found.state.branch else found.state.prefix or found.state.label
     return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
-from dinoport.finding.branches import BRANCHES, preference
+from dinoport.finding.apart import is_one, parted, told_apart
+from dinoport.finding.branches import preference
+from dinoport.finding.named import ANCHORS, INNER, LAYERS, Named, bare
 from dinoport.finding.whole import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
@@ -24,39 +26,11 @@ from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import Shape, TensorRef
 
-ANCHORS = (
-    "patch_embed.proj.weight",
-    "patch_embed.projection.weight",
-    "conv_proj.weight",
-    "layer1.0.conv3.weight",
-    "4.0.conv3.weight",
-    "downsample_layers.0.0.weight",
-    "stages.0.blocks.0.conv_dw.weight",
-    "embeddings.patch_embeddings.projection.weight",
-    "embeddings.patch_embeddings.weight",
-    "embedder.embedder.convolution.weight",
-    "layer_norm.weight",
-    "stages.0.downsample_layers.0.weight",
-)
-"""Names of which a model that is read here has one. What stands in front of it stands in front of all its names."""
-
 MAX_DEPTH = 16
 """Dicts in dicts: genuine checkpoints have three at most; deeper ones are made to exhaust something."""
 
 MAX_MODELS = 64
 """Of a list."""
-
-CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
-"""Leading names that only say that a model follows."""
-
-WRAPPERS = frozenset(
-    {"module", "backbone", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module"}
-)
-"""Names that a wrapper puts anywhere into a path: DistributedDataParallel, DINO's MultiCropWrapper, torch.compile,
-FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `backbone.` everywhere too."""
-
-INNER, LAYERS = "model", re.compile(r"layer\.\d+\.|stages\.\d+\.(downsample_)?layers\.")
-"""What Transformers puts in memory before the layers of DINOv3's classes alone: they stand beside nothing."""
 
 BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 """DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
@@ -69,10 +43,10 @@ CHUNKS_FLATTENED = "block chunks flattened"
 class StateDict:
     """One model's tensors under bare names.
 
-    `branch` is one of BRANCHES or empty; `path` is where in the file it was found; `notes` say what was stripped;
-    `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another framework's model,
-    whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the classifier beside
-    the backbone of a class that is known to have it there, as `weight` and `bias`. `copies` are other
+    `branch` is one of BRANCHES or empty; `path` are the keys of the file that lead to its dict; `notes` say what was
+    stripped; `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another
+    framework's model, whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the
+    classifier beside the backbone of a class that is known to have it there, as `weight` and `bias`. `copies` are other
     prefixes under which the very same tensors lie. `remarks` are for the report.
     """
 
@@ -90,7 +64,13 @@ class StateDict:
 
     @property
     def label(self) -> str:
-        return self.branch or self.path or "the file's own state dict"
+        own = self.prefix if self.is_inner else self.branch or self.path
+        return own or "the file's own state dict"
+
+    @property
+    def prefix(self) -> str:
+        """Keys of the file and parts of its names in front of the model, joined by dots: what `--prefix` takes."""
+        return ".".join(filter(None, (self.path, *self.lead)))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -106,7 +86,7 @@ class StateDict:
             if (lead := _lead(name, original)) != usual and not (lead == (*usual, INNER) and LAYERS.match(name))
         )
 
-    @property
+    @cached_property
     def lead(self) -> tuple[str, ...]:
         """What stood in front of most names."""
         anchored = [name for name in ANCHORS if name in self.originals][:1]
@@ -121,16 +101,6 @@ def _lead(name: str, original: str) -> tuple[str, ...]:
     return tuple(parts[: begins[-1]]) if begins else ()
 
 
-@dataclass(frozen=True)
-class _Named:
-    """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
-
-    full_name: str
-    name: str
-    removed: str
-    tensor: TensorRef
-
-
 def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     """Every state dict in a checkpoint, preferred branches first.
 
@@ -141,18 +111,18 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
         from dinoport.formats.distributed.rank_files import rank_file_error
 
         raise rank_file_error(checkpoint, sharded)
-    groups: dict[tuple[str, str], list[_Named]] = {}
+    groups: dict[tuple[str, str], list[Named]] = {}
     for path, tensors in _tensor_dicts(checkpoint):
         for full_name, tensor in tensors.items():
-            branch, name, removed = _bare(path, full_name)
+            branch, name, removed = bare(path, full_name)
             if branch is not None:
-                groups.setdefault((branch, ".".join(path)), []).append(_Named(full_name, name, removed, tensor))
+                groups.setdefault((branch, ".".join(path)), []).append(Named(full_name, name, removed, tensor))
     for named in groups.values():
         refuse_amounts(checkpoint, [each.tensor for each in named])
     for each in chain.from_iterable(groups.values()):
         if isinstance(each.tensor.values, StoredValues):
             each.tensor.values.storage.refuse_doubt()
-    found = [_state_dict(checkpoint.where, *key, names) for key, names in groups.items()]
+    found = [state for key, names in groups.items() for state in _models(checkpoint.where, *key, names)]
     if checkpoint.in_pieces:
         from dinoport.finding.pieces import shaped
 
@@ -231,23 +201,20 @@ def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
         raise unsound(where, str(error)) from error
 
 
-def _bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
-    """Branch, bare name and stripped prefix of one tensor; a branch of None where it belongs to no model."""
-    branch = next((part for part in reversed(path) if part in BRANCHES), "")
-    parts = full_name.split(".")
-    removed: list[str] = []
-    while len(parts) > 1 and (parts[0] in CONTAINERS or parts[0] in WRAPPERS or parts[0] in BRANCHES):
-        if parts[0] in BRANCHES:
-            branch = parts[0]
-        removed.append(parts.pop(0))
-    if parts[0] in SKIPPED:
-        return None, full_name, ""
-    kept = [part for part in parts[:-1] if part not in WRAPPERS]
-    removed += [part for part in parts[:-1] if part in WRAPPERS]
-    return branch, ".".join([*kept, parts[-1]]), "".join(f"{part}." for part in removed)
+def _models(where: str, branch: str, path: str, names: Sequence[Named]) -> Iterator[StateDict]:
+    """The models of one dict: one, but for two that have one name for each tensor once their wrappers are gone."""
+    for lead, own in parted(names):
+        state = _state_dict(where, branch, path, own)
+        if lead is None:
+            yield state
+            continue
+        inside = {each.full_name for each in own}
+        outside = {each.full_name: each.tensor.renamed(each.full_name) for each in names}
+        outside = {name: tensor for name, tensor in outside.items() if name not in inside}
+        yield replace(state, is_inner=True, outside=outside)
 
 
-def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> StateDict:
+def _state_dict(where: str, branch: str, path: str, names: Sequence[Named]) -> StateDict:
     """One model's tensors. Raises CheckpointError where two names have become one."""
     notes = [
         f"prefix {prefix!r} stripped from {_count(count)}"
@@ -261,9 +228,9 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
-    for named in names if chunked else _told_apart(names):
+    for named in names if chunked else told_apart(names):
         known = tensors.get(named.name)
-        if known is not None and _is_one(known, named.tensor.renamed(named.name)):
+        if known is not None and is_one(known, named.tensor.renamed(named.name)):
             continue
         if known is not None:
             raise CheckpointError(
@@ -278,38 +245,7 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[_Named]) -> 
     return StateDict(branch, path, tensors, tuple(notes), originals)
 
 
-def _told_apart(names: Sequence[_Named]) -> Sequence[_Named]:
-    """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
-
-    All stay as they are where two of one shape may be the backbone's own.
-    """
-    first: dict[str, _Named] = {}
-    twice = {
-        each.name
-        for each in names
-        if (other := first.setdefault(each.name, each)) is not each
-        and not _is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
-    }
-    bare = {each.removed for each in names if each.name in ANCHORS}
-    backbones = bare or {each.removed for each in names if each.name.endswith(ANCHORS)}
-    own = {each.name for each in names if each.name in twice and each.removed in backbones}
-    shapes = {(each.name, each.tensor.shape) for each in names if each.removed in backbones}
-    doubtful = any((each.name, each.tensor.shape) in shapes for each in names
-                   if each.name in own and each.removed not in backbones)  # fmt: skip
-    if not backbones or doubtful or (own and len(bare) != 1):
-        return names
-    if any(each.name in own and not each.removed for each in names):  # which has no longer name to be told by
-        return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
-    theirs = {id(each) for each in names if each.name in twice and not (each.name in own and each.removed in bare)}
-    return [replace(each, name=each.full_name) if id(each) in theirs else each for each in names]
-
-
-def _is_one(tensor: TensorRef, other: TensorRef) -> bool:
-    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
-    return isinstance(tensor.values, StoredValues) and tensor == other
-
-
-def _has_block_chunks(names: Sequence[_Named]) -> bool:
+def _has_block_chunks(names: Sequence[Named]) -> bool:
     """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
     return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
 

@@ -12,7 +12,7 @@ from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import record_of
 from dinoport.codebases.telling import Told, is_untold, tell
 from dinoport.finding.choosing import Found
-from dinoport.finding.places import full_prefix, naming_of_names
+from dinoport.finding.places import naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import decode
@@ -65,7 +65,7 @@ def clues_of(
     arch, own = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
     return Clues(
         tensors=state.tensors,
-        place=full_prefix(state),
+        place=state.prefix,
         keys=frozenset(key for key in tree if isinstance(key, str)),
         arguments={**training_arguments(checkpoint), **({"arch": arch} if isinstance(arch, str) else {})},
         file_name=PurePath(checkpoint.where).name,
@@ -90,7 +90,8 @@ def _preferred(found: Found, copies: tuple[str, ...], why: str) -> Found:
     states = (found.state, *found.others)
     for copy in copies:
         for state in states:
-            if copy in (state.branch, state.path.rpartition(".")[2]) and naming_of_names(state.tensors) is not None:
+            keys = (state.branch, *(where.rpartition(".")[2] for where in (state.path, state.prefix)))
+            if copy in keys and naming_of_names(state.tensors) is not None:
                 others = tuple(other for other in states if other is not state)
                 return replace(found, state=replace(state, why=why), others=others)
     return found

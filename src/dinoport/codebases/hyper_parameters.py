@@ -1,0 +1,209 @@
+"""What `save_hyperparameters()` of Lightning kept of a user's module: settings of a model, in whatever form they have.
+
+The names are the user's own, and may describe another model than the one that is read. So they are held against its
+tensors, and what may be another layer's is not taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dinoport.errors import SettingError
+from dinoport.model import Stated
+
+WHERE = "hyper_parameters of Lightning"
+
+MAX_DEPTH, MAX_PARTS = 6, 500
+
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "num_heads": ("num_heads", "num_attention_heads", "n_heads"),
+    "layer_norm_eps": ("layer_norm_eps", "norm_eps"),
+    "lora_alpha": ("lora_alpha",),
+}
+"""What users call these."""
+
+ONLY_OF_A_MODEL: Mapping[str, tuple[str, ...]] = {"num_heads": ("heads", "nhead"), "layer_norm_eps": ("eps",)}
+"""The same, where the part that has them says something else of a model, and nothing of an optimizer."""
+
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "width": ("embed_dim", "hidden_size", "d_model", "width"),
+    "depth": ("depth", "num_layers", "num_hidden_layers", "n_layers"),
+    "patch_size": ("patch_size",),
+    "image_size": ("image_size", "img_size"),
+}
+"""What the tensors show too, by the field of an architecture."""
+
+OF_PICTURES = ("image_size",)
+"""A size that a training's pictures may have, whatever the model's table is for."""
+
+OF_A_MODEL = frozenset(name for names in (SETTINGS["num_heads"], *SIZES.values()) for name in names)
+
+OF_AN_OPTIMIZER = frozenset({"lr", "learning_rate", "weight_decay", "betas", "momentum", "optimizer", "optim"})
+
+OF_OTHERS = re.compile(
+    r".*(optim|sched|loss|criterion|decoder|predictor|text|lang|llm|neck|head|project|augment|transform|data|train"
+    r"|callback|logger|adapter|probe|discriminator|fusion).*"
+)
+"""Parts whose values are not a backbone's."""
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """`stated` are settings by the field of a request; `several` what says two values of one field, in words. `sizes`
+    are those that the part says which states the heads, `others` those of the outermost part; `untaken` is for the
+    report.
+    """
+
+    stated: Mapping[str, Stated] = field(default_factory=dict)
+    several: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    others: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    untaken: tuple[str, ...] = ()
+
+    def refuse_unlike(self, where: str, architecture: object, read: int | None, *, assumed: bool) -> None:
+        """Raise SettingError where they say two numbers of heads, or describe another model than the tensors.
+
+        `read` is the number of heads that the weights show; `assumed` says that nothing else tells it.
+        """
+        heads = getattr(architecture, "heads", None)
+        if heads is None:
+            return
+        if assumed and (said := self.several.get("num_heads")):
+            raise _unlike(where, "say two numbers of heads", said, "one number for the backbone")
+        for name, (value, spelled) in self.sizes.items():
+            if name not in OF_PICTURES and (own := getattr(architecture, name, value)) != value:
+                raise _unlike(where, "describe another model", f"{spelled} {value}", f"{own}, as the tensors have it")
+        if "num_heads" in self.stated and read not in (None, heads):
+            said = f"{self.stated['num_heads'].reason.removesuffix(f' in {WHERE}')} {heads}"
+            raise _unlike(where, "say another number of heads than the weights show", said, f"{read} heads")
+
+    def remarks(self, architecture: object) -> tuple[str, ...]:
+        """What they say otherwise than the tensors, and other values that were not taken."""
+        found = {**self.others, **self.sizes}
+        unlike = (f"{spelled} {value} in {WHERE} is not this model's: its tensors have {own}"
+                  for name, (value, spelled) in found.items()
+                  if (own := getattr(architecture, name, value)) != value)  # fmt: skip
+        twice = (f"{WHERE} say two values, and neither was taken: {said}"
+                 for name, said in self.several.items() if name != "num_heads")  # fmt: skip
+        return (*unlike, *twice, *self.untaken)
+
+
+def _unlike(where: str, what: str, found: str, expected: str) -> SettingError:
+    return SettingError(
+        f"the {WHERE} in {where} {what}",
+        expected=expected,
+        found=found,
+        cause="they are the user's own, and may be another layer's or an earlier run's",
+        next_step="add `num_heads=N`, with N from the code that trained the model",
+        missing="num_heads",
+    )
+
+
+def hyper_parameters(given: object) -> HyperParameters:
+    """Read them, from a dict or from what stands for an object: a Namespace, a config of OmegaConf, a dataclass."""
+    found: dict[str, dict[object, str]] = {}
+    sizes: dict[str, tuple[int, str]] = {}
+    others: dict[str, tuple[int, str]] = {}
+    untaken: list[str] = []
+    for path, values in _parts(given):
+        said = list(_settings(values))
+        for name, (value, spelled) in said:
+            found.setdefault(name, {}).setdefault(value, f"{path}{spelled}")
+        own = {name: (value, f"{path}{spelled}") for name, (value, spelled) in _sizes(values).items()}
+        others = own if not path else others
+        sizes = own | sizes if any(name == "num_heads" for name, _ in said) else sizes
+        eps = _number("layer_norm_eps", values.get("eps"))
+        if eps and values.keys() & OF_AN_OPTIMIZER and all(name != "layer_norm_eps" for name, _ in said):
+            untaken.append(f"{path}eps {eps:g} in {WHERE} was not taken: it may be the optimizer's")
+    one = {name: next(iter(values.items())) for name, values in found.items() if len(values) == 1}
+    more = {name: values for name, values in found.items() if len(values) > 1}
+    return HyperParameters(
+        {name: Stated(value, f"{spelled} in {WHERE}") for name, (value, spelled) in one.items()},
+        {name: ", ".join(f"{each} {value}" for value, each in values.items()) for name, values in more.items()},
+        sizes if "num_heads" in one else {},
+        others,
+        tuple(untaken),
+    )
+
+
+def statistics_in(given: object) -> Mapping[str, Any]:
+    """The means and standard deviations of pixels, where the outermost part has them."""
+    own = _plain(given)
+    if not isinstance(own, Mapping):
+        return {}
+    return {each: _plain(own.get(f"image_{each}", own.get(each))) for each in ("mean", "std")}
+
+
+def _parts(given: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each part that may be the backbone's, with the keys that lead to it."""
+    pending: list[tuple[tuple[str, ...], object]] = [((), given)]
+    for _ in range(MAX_PARTS):
+        if not pending:
+            return
+        keys, node = pending.pop(0)
+        values = _plain(node)
+        if not isinstance(values, Mapping):
+            continue
+        own = {name: _plain(value) for name, value in values.items() if isinstance(name, str)}
+        yield "".join(f"{key}." for key in keys), own
+        if len(keys) < MAX_DEPTH:
+            pending += [((*keys, name), each) for name, each in own.items()
+                        if isinstance(each, Mapping) and not OF_OTHERS.fullmatch(name.lower())]  # fmt: skip
+
+
+def _plain(node: object) -> object:
+    """What an object holds: the values of a config of OmegaConf, of a Namespace, or of a dict of a user's class."""
+    for _ in range(MAX_DEPTH):
+        state = getattr(node, "state", None)
+        items = getattr(node, "items", None)
+        if (
+            not isinstance(node, Mapping)
+            and isinstance(items, list)
+            and items
+            and all(_is_pair(each) for each in items)
+        ):
+            return dict(items)
+        if not isinstance(state, Mapping) or "_parameters" in state:
+            return node
+        node = state.get("_content", state.get("_val", state.get("_fields", state)))
+    return node
+
+
+def _is_pair(each: object) -> bool:
+    return isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str)
+
+
+def _settings(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, str]]]:
+    """The settings of one part, and what they are called there."""
+    is_model = bool(values.keys() & OF_A_MODEL) and not values.keys() & OF_AN_OPTIMIZER
+    for name, names in SETTINGS.items():
+        more = ONLY_OF_A_MODEL.get(name, ()) if is_model else ()
+        for each in (*names, *more):
+            if (value := _number(name, values.get(each))) is not None:
+                yield name, (value, each)
+
+
+def _sizes(values: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    for name, names in SIZES.items():
+        for each in names:
+            value = values.get(each)
+            if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
+                value = value[0]
+            if type(value) is int and value > 0:
+                found.setdefault(name, (value, each))
+    return found
+
+
+def _number(name: str, value: object) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    fits = {
+        "num_heads": isinstance(value, int) and 0 < value <= 1024,
+        "layer_norm_eps": 0 < value < 0.1,
+        "lora_alpha": 0 < value < 1e6,
+    }
+    return value if fits[name] else None

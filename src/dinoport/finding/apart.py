@@ -1,0 +1,123 @@
+"""Names that would become one once their wrappers are gone: of two models in one dict, or of layers beside a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+from dinoport.finding.named import ANCHORS, INNER, STAGES, WRAPPERS, Named
+from dinoport.formats.values import StoredValues
+from dinoport.tensor import TensorRef
+
+Lead = tuple[str, ...]
+"""The parts of a name in front of a model."""
+
+
+def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
+    """The names of each model in a dict that holds two whose bare names are the same, and its lead; the rest last.
+
+    A dict without such models stays one, and has no lead. Two that are one in the file are two models as well: each is
+    asked for by its own prefix.
+    """
+    leads = _leads(names)
+    if len(leads) < 2:
+        return [(None, names)]
+    groups: dict[Lead | None, list[Named]] = {lead: [] for lead in sorted(leads)}
+    rest: list[Named] = []
+    for each in names:
+        parts = tuple(each.full_name.split("."))
+        lead = next((parts[:count] for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads), None)
+        if lead is None:
+            rest.append(each)
+        else:
+            groups[lead].append(_below(each, lead, parts[len(lead) :]))
+    return [*groups.items(), *([(None, rest)] if rest else [])]
+
+
+def _leads(names: Sequence[Named]) -> set[Lead]:
+    """What stands in front of each model that has another's bare names, or lies in the same part as another."""
+    anchored = [each for each in names if each.name.endswith(FIRST)]
+    found = {each.full_name: _lead(each.full_name.split(".")) for each in anchored}
+    if len(set(found.values())) < 2:
+        return set()
+    full = {each.full_name for each in names}
+    blocks = {tuple(each.full_name[: block.start()].split(".")[:-1]) for each in names
+              for block in BLOCK.finditer(each.full_name)}  # fmt: skip
+    bare: dict[str, set[Lead]] = {}
+    for each in anchored:
+        lead = _outside(found[each.full_name], full)
+        if any(block[: len(lead)] == lead for block in blocks):
+            bare.setdefault(each.name, set()).add(lead)
+    whole = {lead for leads in bare.values() for lead in leads}
+    within = {lead for lead in whole for other in whole if _is_nested(lead, other) or _is_nested(other, lead)}
+    stripped = {lead for name, leads in bare.items() if name in ANCHORS for lead in leads}
+    alike = [*bare.values(), stripped]
+    return within | {lead for leads in alike if len(leads) > 1 for lead in leads}
+
+
+def _is_nested(lead: Lead, other: Lead) -> bool:
+    return len(lead) < len(other) and other[: len(lead)] == lead
+
+
+BLOCK = re.compile(r"(?<![^.])(?:blocks|layers?|stages|downsample_layers|layer1|[4-7])\.0\.|encoder_layer_0\.")
+"""The first block of a model, without which it is none."""
+
+FIRST = tuple(anchor for anchor in ANCHORS if anchor != "layer_norm.weight")
+"""Of those by which a model is told, the ones that no layer beside it has."""
+
+
+def _lead(parts: Sequence[str]) -> Lead:
+    """The parts in front of the last ones that are a model's own."""
+    for count in range(len(parts) - 1, -1, -1):
+        own = [part for part in parts[count:] if part not in WRAPPERS]
+        if parts[count] not in WRAPPERS and ".".join(own) in ANCHORS:
+            return tuple(parts[:count])
+    return ()
+
+
+def _outside(lead: Lead, names: Container[str]) -> Lead:
+    """A lead without the part that Transformers puts before the layers of a class alone, and not before its norm."""
+    norm = "layer_norm.weight"
+    below, beside = (".".join((*each, norm)) in names for each in (lead, lead[:-1]))
+    is_inner = lead[-1:] == (INNER,) and ".".join((*lead, STAGES)) in names
+    return lead[:-1] if is_inner and beside and not below else lead
+
+
+def _below(each: Named, lead: Lead, parts: Sequence[str]) -> Named:
+    """A tensor by its name below a lead, without what wrappers put into that."""
+    begin = 1 if parts[0] == INNER and len(parts) > 1 else 0
+    own = [part for part in parts[begin:-1] if part not in WRAPPERS]
+    removed = [*lead, *parts[:begin], *(part for part in parts[begin:-1] if part in WRAPPERS)]
+    return replace(each, name=".".join([*own, parts[-1]]), removed="".join(f"{part}." for part in removed))
+
+
+def told_apart(names: Sequence[Named]) -> Sequence[Named]:
+    """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
+
+    All stay as they are where two of one shape may be the backbone's own.
+    """
+    first: dict[str, Named] = {}
+    twice = {
+        each.name
+        for each in names
+        if (other := first.setdefault(each.name, each)) is not each
+        and not is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
+    }
+    bare = {each.removed for each in names if each.name in ANCHORS}
+    backbones = bare or {each.removed for each in names if each.name.endswith(ANCHORS)}
+    own = {each.name for each in names if each.name in twice and each.removed in backbones}
+    shapes = {(each.name, each.tensor.shape) for each in names if each.removed in backbones}
+    doubtful = any((each.name, each.tensor.shape) in shapes for each in names
+                   if each.name in own and each.removed not in backbones)  # fmt: skip
+    if not backbones or doubtful or (own and len(bare) != 1):
+        return names
+    if any(each.name in own and not each.removed for each in names):  # which has no longer name to be told by
+        return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
+    theirs = {id(each) for each in names if each.name in twice and not (each.name in own and each.removed in bare)}
+    return [replace(each, name=each.full_name) if id(each) in theirs else each for each in names]
+
+
+def is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
+    return isinstance(tensor.values, StoredValues) and tensor == other

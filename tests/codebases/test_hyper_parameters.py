@@ -1,0 +1,127 @@
+"""What `save_hyperparameters()` of Lightning kept: taken as settings, and held against the tensors."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+# ruff: noqa: E402 (imports below need torch)
+
+from dinoport import plan
+from dinoport.codebases.hyper_parameters import hyper_parameters
+from dinoport.errors import SettingError
+from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.report.report import Report
+from tests.finding.test_places import state
+from tests.models import VIT
+
+HEADS = {"num_heads": 4}
+
+
+def planned(folder: Path, given: object, network: str = "vit", **asked: Any) -> Report:
+    tree = {"pytorch-lightning_version": "2.6.6", "epoch": 3, "state_dict": state(network, "encoder.")}
+    torch.save({**tree, "hyper_parameters": given}, folder / "last.ckpt")
+    return plan(folder / "last.ckpt", **asked)
+
+
+def omega(values: dict[str, Any]) -> Opaque:
+    """A config as OmegaConf pickles it: each value in a node of its own."""
+    nodes = {name: omega(each) if isinstance(each, dict) else Opaque("omegaconf.nodes.AnyNode", (), {"_val": each})
+             for name, each in values.items()}  # fmt: skip
+    return Opaque("omegaconf.dictconfig.DictConfig", (), {"_metadata": None, "_parent": None, "_content": nodes})
+
+
+@pytest.mark.parametrize(("given", "heads", "eps"), [
+    ({"num_heads": 4, "layer_norm_eps": 1e-5}, "num_heads", "layer_norm_eps"),
+    ({"model": {"num_heads": 4, "eps": 1e-5}, "lr": 0.1}, "model.num_heads", "model.eps"),
+    ({"cfg": {"backbone": {"heads": 4, "depth": 2, "norm_eps": 1e-5}}}, "cfg.backbone.heads", "cfg.backbone.norm_eps"),
+    (argparse.Namespace(num_attention_heads=4, norm_eps=1e-5), "num_attention_heads", "norm_eps"),
+    ({"args": argparse.Namespace(vit={"num_heads": 4, "eps": 1e-5})}, "args.vit.num_heads", "args.vit.eps"),
+])  # fmt: skip
+def test_heads_and_eps_in_any_form(given, heads, eps, tmp_path: Path) -> None:
+    found = {each.name: each for each in planned(tmp_path, given).settings}
+    assert (found["heads"].value, found["heads"].origin) == ("4", "stored")
+    assert found["heads"].reason == f"{heads} in hyper_parameters of Lightning"
+    assert (found["eps"].value, found["eps"].reason) == ("1e-05", f"{eps} in hyper_parameters of Lightning")
+
+
+def test_a_config_of_omegaconf() -> None:
+    found = hyper_parameters({"cfg": omega({"model": {"num_heads": 4, "eps": 1e-5, "patch_size": 16}})})
+    assert {name: each.value for name, each in found.stated.items()} == {"num_heads": 4, "layer_norm_eps": 1e-5}
+    assert found.sizes == {"patch_size": (16, "cfg.model.patch_size")}
+
+
+@pytest.mark.parametrize("given", [
+    {"heads": 4}, {"num_heads": True}, {"num_heads": "4"}, {"num_heads": 4.0}, {"decoder": HEADS},
+    {"text_model": HEADS}, {"neck": {"inner": HEADS}}, {"optimizer": {"eps": 1e-8, "num_heads": 4}},
+    [HEADS], None, "num_heads=4",
+])  # fmt: skip
+def test_what_may_be_another_s_is_not_taken(given, tmp_path: Path) -> None:
+    found = {each.name: each.origin for each in planned(tmp_path, given).settings}
+    assert (found["heads"], found["eps"]) == ("assumed", "assumed")
+
+
+def test_the_eps_of_an_optimizer_is_said(tmp_path: Path) -> None:
+    report = planned(tmp_path, {"num_heads": 4, "patch_size": 16, "lr": 0.1, "eps": 1e-8})
+    assert "eps 1e-08 in hyper_parameters of Lightning was not taken: it may be the optimizer's" in report.remarks
+    assert {each.name: each.value for each in report.settings}["eps"] == "1e-06"
+
+
+REFUSED = "the hyper_parameters of Lightning in {} {}\n  expected: {}\n  found: {}\n" \
+    "  likely cause: they are the user's own, and may be another layer's or an earlier run's\n" \
+    "  try: add `num_heads=N`, with N from the code that trained the model"  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "what", "expected", "found"), [
+    ({**HEADS, "patch_size": 8}, "describe another model", "16, as the tensors have it", "patch_size 8"),
+    ({**HEADS, "patch_size": (8, 8)}, "describe another model", "16, as the tensors have it", "patch_size 8"),
+    ({"vit": {**HEADS, "embed_dim": 384}}, "describe another model", "64, as the tensors have it", "vit.embed_dim 384"),
+    ({**HEADS, "depth": 12}, "describe another model", "2, as the tensors have it", "depth 12"),
+    ({**HEADS, "n_heads": 2}, "say two numbers of heads", "one number for the backbone", "num_heads 4, n_heads 2"),
+    ({"a": HEADS, "b": {"num_heads": 8}}, "say two numbers of heads", "one number for the backbone",
+     "a.num_heads 4, b.num_heads 8"),
+])  # fmt: skip
+def test_a_contradiction_is_refused(given, what, expected, found, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        planned(tmp_path, given)
+    assert str(caught.value) == REFUSED.format(tmp_path / "last.ckpt", what, expected, found)
+    assert caught.value.missing == "num_heads"
+    assert {each.name: each.value for each in planned(tmp_path, given, num_heads=2).settings}["heads"] == "2"
+
+
+def test_weights_that_show_other_heads() -> None:
+    own, architecture = hyper_parameters({"vit": HEADS}), replace(VIT, heads=4)
+    own.refuse_unlike("last.ckpt", architecture, 4, assumed=False)
+    own.refuse_unlike("last.ckpt", architecture, None, assumed=False)
+    with pytest.raises(SettingError) as caught:
+        own.refuse_unlike("last.ckpt", architecture, 8, assumed=False)
+    what = "say another number of heads than the weights show"
+    assert str(caught.value) == REFUSED.format("last.ckpt", what, "8 heads", "vit.num_heads 4")
+
+
+def test_the_weights_are_asked(tmp_path: Path) -> None:
+    assert planned(tmp_path, HEADS).heads
+    assert not planned(tmp_path, HEADS, num_heads=4).heads
+
+
+def test_a_size_that_nothing_is_taken_with_is_said(tmp_path: Path) -> None:
+    remarks = planned(tmp_path, {"patch_size": 256, "img_size": 224}).remarks
+    assert "patch_size 256 in hyper_parameters of Lightning is not this model's: its tensors have 16" in remarks
+    assert "img_size 224 in hyper_parameters of Lightning is not this model's: its tensors have 64" in remarks
+
+
+def test_two_values_of_eps_are_said(tmp_path: Path) -> None:
+    remarks = planned(tmp_path, {"layer_norm_eps": 1e-5, "norm_eps": 1e-12}).remarks
+    said = "say two values, and neither was taken: layer_norm_eps 1e-05, norm_eps 1e-12"
+    assert f"hyper_parameters of Lightning {said}" in remarks
+
+
+def test_two_numbers_of_heads_where_the_tensors_tell(tmp_path: Path) -> None:
+    report = planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "dinov3")
+    assert {each.name: each.value for each in report.settings}["heads"] == "2"
+    assert planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "convnext")

@@ -1,0 +1,133 @@
+"""Two models in one dict, one below the other's prefix, or under prefixes that differ by wrappers alone."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dinoport.api import convert, plan
+from dinoport.errors import DinoportError, PlanError, SettingError
+from dinoport.finding.listing import parts_of
+from dinoport.finding.places import each_place, is_complete, naming_of_names
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.opening import open_checkpoint
+from tests.finding.test_any_wrapping import opened, shapes_of
+from tests.finding.test_places import state, weights
+
+PAIRS = (
+    ("model.", "model.model."),
+    ("model.", "mod."),
+    ("", "model."),
+    ("", "module.backbone."),
+    ("", "enc."),
+    ("module.", "module.module."),
+    ("backbone.", "backbone.backbone."),
+    ("_orig_mod.", "module._orig_mod."),
+    ("net.backbone.", "net.module."),
+    ("teacher.backbone.", "teacher.module.backbone."),
+    ("ema.", "ema.module."),
+    ("enc.", "enc.enc."),
+    ("backbone.", "encoder."),
+)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("key", ["", "model", "state_dict"])
+def test_both_are_listed_and_each_is_asked_for(pair, key, tmp_path: Path) -> None:
+    tree = {**state("vit", pair[0]), **state("vit", pair[1], shift=1.0), "criterion_center": torch.ones(3)}
+    if not pair[0]:
+        del tree["criterion_center"]  # which would be the bare model's
+    path = tmp_path / "run.ckpt"
+    torch.save({key: tree} if key else tree, path)
+    asked = [f"{key}.{prefix}" if key else prefix or "." for prefix in pair]
+    with pytest.raises(SettingError, match="holds several models, and nothing says which one is meant") as caught:
+        plan(path, num_heads=1)
+    assert caught.value.found == ", ".join(asked)
+    with open_checkpoint(path) as checkpoint:
+        assert [part.prefix or "." for part in parts_of(checkpoint) if part.model] == asked
+    for place, (prefix, shift) in enumerate(zip(asked, (0.0, 1.0), strict=True)):
+        torch.save(state("vit", shift=shift), tmp_path / f"{place}.pth")
+        convert(tmp_path / f"{place}.pth", tmp_path / f"ours{place}", level="none", num_heads=1)
+        convert(path, tmp_path / f"theirs{place}", level="exact", num_heads=1, prefix=prefix)
+        assert weights(tmp_path / f"theirs{place}") == weights(tmp_path / f"ours{place}")
+
+
+def test_a_role_in_the_longer_prefix_decides(tmp_path: Path) -> None:
+    torch.save({**state("vit", "model."), **state("vit", "model.teacher_net.", shift=1.0)}, tmp_path / "run.ckpt")
+    assert "model.teacher_net was chosen" in " ".join(plan(tmp_path / "run.ckpt", num_heads=1).remarks)
+
+
+def test_one_module_under_two_names_is_one_model(tmp_path: Path) -> None:
+    own = state("vit")
+    path = tmp_path / "run.ckpt"
+    torch.save({f"{prefix}{key}": each for prefix in ("model.", "model.model.") for key, each in own.items()}, path)
+    assert "the same tensors also lie under model.model." in plan(path, num_heads=1).remarks
+    for prefix in ("model.", "model.model"):
+        assert plan(path, num_heads=1, prefix=prefix)
+
+
+def test_of_two_that_are_nested_the_damaged_one_is_named(tmp_path: Path) -> None:
+    hurt = state("vit", "model.teacher_net.", shift=1.0)
+    del hurt["model.teacher_net.norm.bias"]
+    path = tmp_path / "run.ckpt"
+    torch.save({**state("vit", "model."), **hurt}, path)
+    with pytest.raises(PlanError) as caught:
+        plan(path, num_heads=1)
+    assert str(caught.value) == (
+        f"{path} holds a DINO ViT under model.teacher_net., but it is not whole\n"
+        "  - norm.bias is missing\n"
+        "  expected: every tensor of the model, each block like the others\n"
+        "  likely cause: the file was cut, merged or renamed, or another code than upstream's wrote it\n"
+        "  try: to take the copy that is whole: add `prefix='model.'`"
+    )
+    assert plan(path, num_heads=1, prefix="model.")
+    with pytest.raises(PlanError, match=r"under model.teacher_net., but it is not whole"):
+        plan(path, num_heads=1, prefix="model.teacher_net.")
+
+
+@pytest.mark.parametrize(("better", "other"), [
+    ("teacher_backbone.vit.", "student_backbone.vit."), ("ema.net.", "net."), ("net.", "student.net."),
+    ("backbone.", "momentum_backbone."), ("teacher.vit.", "student.vit."),
+])  # fmt: skip
+def test_another_copy_never_stands_for_a_damaged_one_in_silence(better, other, tmp_path: Path) -> None:
+    hurt = state("vit", better)
+    del hurt[f"{better}blocks.1.mlp.fc1.bias"]
+    path = tmp_path / "run.ckpt"
+    torch.save({"state_dict": {**hurt, **state("vit", other, shift=1.0)}}, path)
+    with pytest.raises(DinoportError, match=r"not whole|does not fit|in student alone"):
+        plan(path, num_heads=1)
+    assert plan(path, num_heads=1, prefix=f"state_dict.{other}")
+
+
+def test_a_damaged_copy_that_would_not_be_preferred_is_said(tmp_path: Path) -> None:
+    hurt = state("vit", "student_backbone.vit.", shift=1.0)
+    del hurt["student_backbone.vit.norm.bias"]
+    torch.save({**state("vit", "teacher_backbone.vit."), **hurt}, tmp_path / "run.ckpt")
+    remarks = plan(tmp_path / "run.ckpt", num_heads=1).remarks
+    assert "student_backbone.vit. is not whole: norm.bias is missing" in remarks
+
+
+PARTS = st.sampled_from(("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "_fsdp_wrapped_module"))
+prefixes = st.lists(PARTS, max_size=3).map(lambda parts: "".join(f"{part}." for part in parts))
+pairs = st.tuples(prefixes, prefixes).filter(lambda pair: pair[0] != pair[1])
+networks = st.sampled_from([(network, codebase) for network in ("vit", "dinov2", "dinov3", "convnext", "resnet")
+                            for codebase in ("original", "transformers", "timm")])  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(first=networks, second=networks, pair=pairs, order=st.randoms(use_true_random=False))
+def test_no_place_is_out_of_reach(first, second, pair, order: random.Random) -> None:
+    shapes = [(f"{prefix}{name}", shape) for case, prefix in zip((first, second), pair, strict=True)
+              for name, shape in shapes_of(*case).items()]  # fmt: skip
+    order.shuffle(shapes)
+    if len(dict(shapes)) < len(shapes):
+        return  # of two codebases, with one name in both
+    states = state_dicts(opened(dict(shapes)))
+    known = [each for each in states if naming_of_names(each.tensors) is not None]
+    found = {f"{place.prefix}.".lstrip(".") for place in each_place(states, known) if is_complete(place)}
+    assert found == set(pair)
