@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.target import Target, sizes_lines
+from dinoport.codebases.card import sizes_lines
+from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import CLASSES
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.shown.text import python_text
