@@ -27,6 +27,17 @@ FOUND = (
     ("data2vec-vision", VIT_NAMES | BIASES | {"lm_head.weight": (64, 64)}, "lm_head.weight, which is square"),
     ("BEiT",            VIT_NAMES | BIASES | {"lm_head.weight": (99, 64)}, "blocks.0.attn.q_bias"),
     ("EVA-02",          VIT_NAMES | BIASES, "blocks.0.attn.q_bias"),
+    ("EVA-02",          VIT_NAMES | {"blocks.0.attn.q_proj.weight": (64, 64), "blocks.0.mlp.fc1_g.weight": (99, 64)},
+                        "blocks.0.mlp.fc1_g.weight"),
+    ("BEiT-3",          VIT_NAMES | {"blocks.0.attn.norm.weight": (64,)}, "blocks.0.attn.norm.weight"),
+    ("Sapiens 2",       VIT_NAMES | {"blocks.0.attn.q_norm.weight": (64,)}, "blocks.0.attn.q_norm.weight"),
+    ("RoPE-ViT",        VIT_NAMES | {"rope.freqs": (2, 12, 6, 32)}, "rope.freqs"),
+    ("RoPE-ViT",        {name: shape for name, shape in VIT_NAMES.items() if name != "pos_embed"}
+                        | {"blocks.0.gamma_1": (64,)}, "no position table"),
+    ("RADIO",           {name: shape for name, shape in VIT_NAMES.items() if not name.startswith("norm.")}
+                        | {"reg_token": (1, 7, 64), "blocks.0.ls1.gamma": (64,)}, "reg_token without a norm"),
+    ("gap",             {name: shape for name, shape in VIT_NAMES.items() if name != "cls_token"}
+                        | {"fc_norm.weight": (64,)}, "fc_norm.weight"),
     ("XCiT",            VIT_NAMES | {"blocks.0.attn.temperature": (1, 1, 1)}, "blocks.0.attn.temperature"),
     ("EsViT",           {"layers.0.blocks.0.attn.qkv.weight": (9, 3)}, "layers.0.blocks.0.attn.qkv.weight"),
     ("Hiera",           {"pos_embed_window": (1, 8, 8, 8)}, "pos_embed_window"),

@@ -5,14 +5,24 @@ One table, for whoever finds models. A sign is a part of a tensor's name, from i
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from dinoport.codebases.stranger_signs import (
+    Shapes,
+    is_beit,
+    is_data2vec,
+    is_eva02,
+    is_of_jax,
+    is_pixio,
+    is_radio,
+    is_timm_clip,
+    pools_patches,
+    rotates,
+    takes_video,
+)
 from dinoport.errors import UnknownModelError
-from dinoport.tensor import Shape, shape_text
-
-Shapes = Mapping[str, Shape]
+from dinoport.files.names import short_text
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
-    `kinds` are what a config.json of Transformers calls it.
+    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it.
     """
 
     title: str
@@ -29,54 +39,12 @@ class Stranger:
     signs: tuple[str, ...] = ()
     tells: Callable[[Shapes], str | None] = lambda shapes: None
     kinds: tuple[str, ...] = ()
+    builders: tuple[str, ...] = ()
 
     def told_by(self, shapes: Shapes) -> str | None:
         """What in these names says that they are this model's; None where nothing does."""
         found = (name for name in shapes for sign in self.signs if f".{sign}" in f".{name}")
         return next(found, None) or self.tells(shapes)
-
-
-def _named(shapes: Shapes, *endings: str) -> str | None:
-    """The first name with one of these endings."""
-    return next((name for name in shapes if name.endswith(endings)), None)
-
-
-def _is_pixio(shapes: Shapes) -> str | None:
-    cls = shapes.get("cls_token", ())
-    return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
-
-
-def _takes_video(shapes: Shapes) -> str | None:
-    name = _named(shapes, "patch_embed.proj.weight")
-    return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
-
-
-def _has_own_biases(shapes: Shapes) -> str | None:
-    """A bias for queries and one for values; timm's DINOv3 has them too, beside its registers."""
-    return None if "reg_token" in shapes else _named(shapes, "attn.q_bias")
-
-
-def _is_beit(shapes: Shapes) -> str | None:
-    scaled = _named(shapes, ".gamma_1", "lm_head.weight")
-    return _named(shapes, ".lambda_1") or (_has_own_biases(shapes) if scaled else None)
-
-
-def _is_data2vec(shapes: Shapes) -> str | None:
-    head = shapes.get("lm_head.weight", ())
-    return "lm_head.weight, which is square" if len(head) == 2 and head[0] == head[1] else None
-
-
-def _is_of_jax(shapes: Shapes) -> str | None:
-    """Two layers that are called kernels: torch has none."""
-    kernels = [
-        name for name, shape in shapes.items() if re.search(r"(?:^|[./])kernel(?::0)?$", name) and len(shape) > 1
-    ]
-    return kernels[0] if len(kernels) > 1 else None
-
-
-def _is_timm_clip(shapes: Shapes) -> str | None:
-    bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
-    return _named(shapes, "norm_pre.weight") if bare else None
 
 
 SIGLIP = "the image tower of a model that was trained with texts; it has no CLS token, and pools by attention"
@@ -96,7 +64,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "a model of JAX (Flax, big_vision) or Keras",
         "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
         "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
-        tells=_is_of_jax,
+        tells=is_of_jax,
     ),
     Stranger(
         "a model with parametrised weights (weight norm, spectral norm)",
@@ -122,8 +90,9 @@ STRANGERS: tuple[Stranger, ...] = (
         CLIP_GO,
         ("visual.class_embedding", "visual.transformer.resblocks.", "vision_model.embeddings.class_embedding",
          "transformer.resblocks."),
-        _is_timm_clip,
+        is_timm_clip,
         kinds=("clip", "clip_vision_model", "chinese_clip",),
+        builders=("quickgelu",),
     ),
     Stranger(
         "a SigLIP or SigLIP2",
@@ -131,6 +100,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "load it in timm (vit_*_siglip_*), or as SiglipVisionModel or Siglip2VisionModel of Transformers",
         ("attn_pool.", "vision_model.head.probe", "vision_model.head.attention."),
         kinds=("siglip", "siglip_vision_model", "siglip2", "siglip2_vision_model",),
+        builders=("_siglip_",),
     ),
     Stranger(
         "a Segment Anything (SAM)",
@@ -151,7 +121,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "a data2vec-vision",
         "a BEiT that learnt a teacher's features, whose attention has relative positions",
         "load it with its own code (fairseq/examples/data2vec), or as Data2VecVisionModel of Transformers",
-        tells=_is_data2vec,
+        tells=is_data2vec,
         kinds=("data2vec-vision",),
     ),
     Stranger(
@@ -159,14 +129,36 @@ STRANGERS: tuple[Stranger, ...] = (
         "its attention has biases for queries and values alone and, mostly, relative positions",
         "load it in timm (beit_*, beitv2_*), or as BeitModel or Data2VecVisionModel of Transformers",
         ("relative_position_bias_table", "attn.relative_position_bias_table", "rel_pos_bias."),
-        _is_beit,
+        is_beit,
     ),
     Stranger(
         "an EVA or EVA-02",
         "its attention has biases for queries and values alone, and EVA-02 rotary positions that no DINOv3 has",
         "load it in timm (eva_*, eva02_*); Transformers has no class for it",
         ("attn.inner_attn_ln.", "rope.freqs_cos"),
-        _has_own_biases,
+        is_eva02,
+    is_of_jax,
+    ),
+    Stranger(
+        "a BEiT-3 or EVA-02 with norms inside its blocks",
+        "its attention and its feed-forward layers have norms of their own, which no DINO has",
+        "load it in timm (beit3_*, eva02_*); Transformers has no class for it",
+        ("attn.norm.weight", "mlp.norm.weight"),
+    ),
+    Stranger(
+        "a ViT that norms its queries and keys (Sapiens 2, and others of timm with qk_norm)",
+        "its attention has norms for queries and keys, which no DINO has",
+        "load it in timm, or with its own code",
+        ("attn.q_norm.weight",),
+        builders=("_sapiens2",),
+    ),
+    Stranger(
+        "a RoPE-ViT, or another ViT of timm with rotary positions",
+        "its attention rotates queries and keys by position, which no tensor shows, and no DINOv3 rotates so",
+        "load it in timm (vit_*_rope_*, vit_pe_*)",
+        ("rope.freqs",),
+        rotates,
+        builders=("_rope_", "vit_pe_"),
     ),
     Stranger(
         "a ViT of lucidrains/vit-pytorch",
@@ -186,13 +178,15 @@ STRANGERS: tuple[Stranger, ...] = (
         "a ViT with cropped positions for any proportion, several CLS tokens, and other models as teachers",
         "load it from torch.hub (NVlabs/RADIO), or in timm (vit_*_radio_*)",
         ("radio_model.", "patch_generator.", "embeds.cls_token", "embeds.pos_embed"),
+        is_radio,
         kinds=("radio",),
+        builders=("_radio_",),
     ),
     Stranger(
         "a V-JEPA (1 or 2), or another model of video",
         "its patches are cubes of several frames",
         "V-JEPA 2 is VJEPA2Model of Transformers; V-JEPA is loaded with its own code",
-        tells=_takes_video,
+        tells=takes_video,
         kinds=("vjepa2",),
     ),
     Stranger(
@@ -205,8 +199,14 @@ STRANGERS: tuple[Stranger, ...] = (
         "a Pixio",
         "an MAE with several CLS tokens, whose class is in Transformers 5 alone",
         "load it as PixioModel of Transformers 5, or with its own code (facebookresearch/pixio)",
-        tells=_is_pixio,
+        tells=is_pixio,
         kinds=("pixio",),
+    ),
+    Stranger(
+        "a ViT of timm that pools its patches (gap)",
+        "it has no CLS token, and a norm or registers that no I-JEPA has",
+        "load it in timm (vit_*_gap_*)",
+        tells=pools_patches,
     ),
     Stranger(
         "a ViT with a convolutional stem (MoCo v3's vit_conv_*, MSN's, hybrids)",
@@ -251,6 +251,13 @@ def refuse_kind(where: str, kind: object) -> None:
     found = next((stranger for stranger in STRANGERS if kind in stranger.kinds), None)
     if found is not None:
         raise _unlike_dino(where, "config.json: model_type", found, str(kind))
+
+
+def refuse_builder(where: str, architecture: str) -> None:
+    """Raise UnknownModelError for a folder of timm that holds one of these models, by its builder's name."""
+    found = next((each for each in STRANGERS for part in each.builders if part in architecture), None)
+    if found is not None:
+        raise _unlike_dino(where, "config.json: architecture", found, short_text(architecture))
 
 
 def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False) -> None:

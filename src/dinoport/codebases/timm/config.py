@@ -4,36 +4,19 @@ evaluation; and what a conversion of ours has kept there of the original.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.strangers import refuse_builder
+from dinoport.codebases.timm.architectures import series_of
 from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-
-HEADS = {
-    "tiny": 3,
-    "small_plus": 6,
-    "small": 6,
-    "base": 12,
-    "large": 16,
-    "huge_plus": 20,
-    "huge": 16,
-    "so400m": 16,
-    "giant": 16,
-    "7b": 32,
-}
-"""Of timm's builders, by the size in an architecture's name, whatever width `model_args` gives."""
-
-GIANT_DINOV2 = 24
-
-DINOV2 = re.compile(r"vit_giant_patch\d+_\w*dinov2")
 
 MAX_THETA = 1e300
 """Of rotary positions: a whole number of JSON may be larger than any float."""
@@ -46,8 +29,6 @@ PRETRAINED = "pretrained_cfg in config.json"
 
 MAX_SIDE = 10_000
 """Pixels; a config is not trusted with more."""
-
-NAMED = re.compile(r"vit_([a-z0-9_]+?)_patch\d+")
 
 
 @dataclass(frozen=True)
@@ -106,6 +87,7 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
     architecture, arguments = config.get("architecture"), config.get("model_args", {})
     if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
         return None
+    refuse_builder(where, architecture)
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
     eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
@@ -134,7 +116,9 @@ def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[
     own = record_of(config).get("family")
     if isinstance(own, str):
         return own
-    return "dinov3" if "dinov3" in architecture or arguments.get("rope_type") == "dinov3" else None
+    found = series_of(architecture)
+    family = found[0].family if found else None
+    return family or ("dinov3" if arguments.get("rope_type") == "dinov3" else None)
 
 
 def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
@@ -146,18 +130,15 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
 
 def _eps(architecture: str) -> float | None:
     """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
-    if not architecture.startswith("vit_"):
-        return None
-    return 1e-5 if "dinov3" in architecture else 1e-6
+    found = series_of(architecture)
+    return found[0].eps if found else None
 
 
 def _heads(architecture: str, given: object) -> int | None:
     if type(given) is int:
         return given
-    named = NAMED.match(architecture)
-    if DINOV2.match(architecture):
-        return GIANT_DINOV2
-    return HEADS.get(named[1]) if named else None
+    found = series_of(architecture)
+    return found[1] if found else None
 
 
 def _preprocessing(found: Any) -> Preprocessing | str | None:

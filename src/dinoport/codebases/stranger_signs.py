@@ -1,0 +1,81 @@
+"""What tells a stranger where no single name does: each gives what it was told by, or None."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dinoport.tensor import Shape, shape_text
+
+Shapes = Mapping[str, Shape]
+
+
+def named(shapes: Shapes, *endings: str) -> str | None:
+    """The first name with one of these endings."""
+    return next((name for name in shapes if name.endswith(endings)), None)
+
+
+def is_pixio(shapes: Shapes) -> str | None:
+    cls = shapes.get("cls_token", ())
+    return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
+
+
+def takes_video(shapes: Shapes) -> str | None:
+    name = named(shapes, "patch_embed.proj.weight")
+    return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
+
+
+def has_own_biases(shapes: Shapes) -> str | None:
+    """A bias for queries and one for values; timm's DINOv3 has them too, beside its registers."""
+    return None if "reg_token" in shapes else named(shapes, "attn.q_bias")
+
+
+def is_beit(shapes: Shapes) -> str | None:
+    scaled = named(shapes, ".gamma_1", "lm_head.weight")
+    return named(shapes, ".lambda_1") or (has_own_biases(shapes) if scaled else None)
+
+
+def is_data2vec(shapes: Shapes) -> str | None:
+    head = shapes.get("lm_head.weight", ())
+    return "lm_head.weight, which is square" if len(head) == 2 and head[0] == head[1] else None
+
+
+def is_eva02(shapes: Shapes) -> str | None:
+    """A bias for queries and one for values; or a gate behind queries and keys of their own, without registers."""
+    gated = "reg_token" not in shapes and "blocks.0.attn.q_proj.weight" in shapes
+    return has_own_biases(shapes) or (named(shapes, "mlp.fc1_g.weight") if gated else None)
+
+
+def rotates(shapes: Shapes) -> str | None:
+    """Layer scales as in EVA without a table of positions, and without what a DINOv3 has in its place."""
+    without = not {"pos_embed", "rope_embed.periods"} & shapes.keys() and "patch_embed.proj.weight" in shapes
+    whole = {"cls_token", "reg_token"} <= shapes.keys()
+    return "no position table" if without and not whole and "blocks.0.gamma_1" in shapes else None
+
+
+def pools_patches(shapes: Shapes) -> str | None:
+    """No CLS token, and a part that an I-JEPA has not."""
+    patches = {"pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= shapes.keys()
+    if not patches or {"cls_token", "mask_token", "register_tokens"} & shapes.keys():
+        return None
+    return next((name for name in ("fc_norm.weight", "reg_token", "blocks.0.ls1.gamma") if name in shapes), None)
+
+
+def is_radio(shapes: Shapes) -> str | None:
+    """Registers and no norm behind the blocks."""
+    whole = {"cls_token", "reg_token", "pos_embed", "blocks.0.ls1.gamma"} <= shapes.keys()
+    return "reg_token without a norm" if whole and not {"norm.weight", "fc_norm.weight"} & shapes.keys() else None
+
+
+def is_of_jax(shapes: Shapes) -> str | None:
+    """Two layers that are called kernels: torch has none."""
+    kernels = [name for name, shape in shapes.items() if KERNEL.search(name) and len(shape) > 1]
+    return kernels[0] if len(kernels) > 1 else None
+
+
+KERNEL = re.compile(r"(?:^|[./])kernel(?::0)?$")
+
+
+def is_timm_clip(shapes: Shapes) -> str | None:
+    bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
+    return named(shapes, "norm_pre.weight") if bare else None
