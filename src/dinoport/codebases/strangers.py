@@ -137,7 +137,6 @@ STRANGERS: tuple[Stranger, ...] = (
         "load it in timm (eva_*, eva02_*); Transformers has no class for it",
         ("attn.inner_attn_ln.", "rope.freqs_cos"),
         is_eva02,
-    is_of_jax,
     ),
     Stranger(
         "a BEiT-3 or EVA-02 with norms inside its blocks",
