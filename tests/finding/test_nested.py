@@ -79,7 +79,7 @@ def test_of_two_that_are_nested_the_damaged_one_is_named(tmp_path: Path) -> None
     with pytest.raises(PlanError) as caught:
         plan(path, num_heads=1)
     assert str(caught.value) == (
-        f"{path} holds a DINO ViT under model.teacher_net., but it is not whole\n"
+        f"{path} holds a ViT (codebase not known) under model.teacher_net., but it is not whole\n"
         "  - norm.bias is missing\n"
         "  expected: every tensor of the model, each block like the others\n"
         "  likely cause: the file was cut, merged or renamed, or another code than upstream's wrote it\n"

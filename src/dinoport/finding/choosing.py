@@ -146,7 +146,7 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
 
 def _hurt(where: str, place: StateDict, chosen: StateDict) -> PlanError:
     naming = naming_of_names(place.tensors)
-    title = naming.code.FAMILY.title if naming else "model"
+    title = catalogue.family_by_names(naming).title if naming else "model"
     other = f"to take the copy that is whole: add `prefix={_as_asked(chosen)!r}`"
     return not_whole(where, title, place.prefix, faults(place)[1], other)
 
