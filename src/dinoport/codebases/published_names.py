@@ -77,8 +77,11 @@ def published_file(file_name: str) -> Published | None:
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 
 
-SIZES_AT_HUB = {"small": "vits14", "base": "vitb14", "large": "vitl14", "giant": "vitg14"}
-"""What the Hub calls DINOv2's sizes."""
+AT_HUB = {
+    f"dinov2_{size}": f"dinov2_{name}14"
+    for size, name in (("small", "vits"), ("base", "vitb"), ("large", "vitl"), ("giant", "vitg"))
+}
+"""What the Hub calls DINOv2's models."""
 
 
 def _close(name: str, cutoff: float = 0.75) -> list[str]:
@@ -87,9 +90,7 @@ def _close(name: str, cutoff: float = 0.75) -> list[str]:
     names = [model.name for model in PUBLISHED if model.refusal is None]
     # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16, dinov2-base.
     word = name.lower().replace("-", "_")
-    family, _, size = word.partition("_")
-    word = f"{family}_{SIZES_AT_HUB[size]}" if family == "dinov2" and size in SIZES_AT_HUB else word
-    return get_close_matches(word, names, n=3, cutoff=cutoff)
+    return get_close_matches(AT_HUB.get(word, word), names, n=3, cutoff=cutoff)
 
 
 def _unknown(name: str) -> UnknownModelError:
