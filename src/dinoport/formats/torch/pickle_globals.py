@@ -126,6 +126,11 @@ GETATTR = "builtins.getattr"
 
 WHOLE_OBJECT = "a whole object in the file, such as a DataLoader, or a file that attacks; nothing of it was run here"
 
+SAVE_IT_AGAIN = (
+    "if the file is your own: save model.state_dict() with torch.save, and give that file",
+    "if it is not: do not open it elsewhere; get the checkpoint from its author",
+)
+
 MADE_TO_RUN = "the file was made to run code on the machine that opens it; nothing of it was run here"
 
 
@@ -145,7 +150,7 @@ def unsafe(where: str, name: str) -> UnsafeCheckpointError:
         expected="tensors, numbers, text, and classes that hold data",
         found=f"a pickle that would have {name} called when it is loaded",
         cause=WHOLE_OBJECT if name == GETATTR else MADE_TO_RUN,
-        next_step="do not open it elsewhere; get the checkpoint from its author",
+        next_step=SAVE_IT_AGAIN if name == GETATTR else "do not open it elsewhere; get the checkpoint from its author",
     )
 
 
