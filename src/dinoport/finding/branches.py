@@ -40,7 +40,7 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
             return DISTILLED, BY_SHAPES
     if chosen == "teacher":
         return PREFERENCE, "which upstream evaluates and publishes"
-    return PREFERENCE, "the preferred one of those here"
+    return PREFERENCE, "which comes first among the copies here"
 
 
 def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:

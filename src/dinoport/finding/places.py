@@ -41,7 +41,7 @@ RANKS = {
     1: "the average of the run, which timm evaluates",
     2: "the copy without a role, which solo-learn and MoCo evaluate",
     3: "the only copy that is not a student's",
-    4: "the preferred one of those here",
+    4: "which comes first among the copies here",
 }
 
 
