@@ -63,7 +63,7 @@ OF_TEXT = re.compile(r"(?:^|[._])(?:text|lang\w*|llm|lm|decoder)(?:$|[._])", re.
 def refuse_unmerged(where: str, names: Iterable[str]) -> None:
     """Raise UnknownModelError for low-rank parts by names that are not known: the base alone would be left.
 
-    Those of a language model beside it are no part of it.
+    Those of a language model belong to that one.
     """
     found = [name for name in names if UNKNOWN.search(name) and not OF_TEXT.search(name)]
     if found:
