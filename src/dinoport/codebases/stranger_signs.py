@@ -15,7 +15,7 @@ def named(shapes: Shapes, *endings: str) -> str | None:
 
 
 def is_pixio(shapes: Shapes) -> str | None:
-    cls = shapes.get("cls_token", ())
+    cls = shapes.get("cls_token", ()) if "blocks.0.attn.qkv.weight" in shapes else ()
     return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
 
 
@@ -69,3 +69,15 @@ def is_radio(shapes: Shapes) -> str | None:
 def is_timm_clip(shapes: Shapes) -> str | None:
     bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
     return named(shapes, "norm_pre.weight") if bare else None
+
+
+def norms_patches(shapes: Shapes) -> str | None:
+    """A norm without a bias after the patches; those of hierarchical ViTs have one."""
+    bare = "patch_embed.norm.weight" in shapes and "patch_embed.norm.bias" not in shapes
+    return "patch_embed.norm.weight" if bare else None
+
+
+def biases_in_stages(shapes: Shapes) -> str | None:
+    """Relative positions in one of several stages: CoAtNet, MaxViT, GC ViT."""
+    found = (name for name in shapes if name.startswith("stages.") and "relative_position_bias_table" in name)
+    return next(found, None)
