@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from dinoport.api import convert, plan
-from dinoport.errors import DinoportError, PlanError, SettingError, UnknownModelError
+from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 from dinoport.tensor import Shape
 from tests import formula, tiny
-from tests.models import RESNET, dinov2
+from tests.models import dinov2
 from tests.writing.stub_tensors import tensor
 
 NARROW = ViT(width=96, depth=1, heads=2, mlp_hidden=12, patch_size=8, image_size=16)
@@ -146,12 +146,3 @@ def test_a_folder_that_has_no_way_back(tmp_path: Path, fields: dict[str, object]
     with pytest.raises(UnknownModelError) as refused:
         plan(folder, to="original")
     assert str(refused.value).startswith(message.replace("FOLDER", str(folder)))
-
-
-def test_a_deeper_resnet_is_no_resnet_50(tmp_path: Path) -> None:
-    """Of a ResNet-101 every tensor of a ResNet-50 is there, and 17 blocks more."""
-    shapes = RESNET.tensors()
-    deeper = {name.replace("3.5.", "3.6."): shape for name, shape in shapes.items() if name.startswith("layer3.5.")}
-    kind, text = refusal(save(tmp_path / "resnet.pth", {**shapes, **deeper}))
-    assert kind is PlanError
-    assert "layer3.6.conv1.weight is no part of a ResNet-50" in text
