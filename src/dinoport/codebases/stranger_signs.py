@@ -15,12 +15,13 @@ def named(shapes: Shapes, *endings: str) -> str | None:
 
 
 def is_pixio(shapes: Shapes) -> str | None:
-    cls = shapes.get("cls_token", ()) if "blocks.0.attn.qkv.weight" in shapes else ()
+    own = "blocks.0.attn.qkv.weight" in shapes
+    cls = shapes.get("cls_token", ()) if own else shapes.get("embeddings.cls_token", ())
     return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
 
 
 def takes_video(shapes: Shapes) -> str | None:
-    name = named(shapes, "patch_embed.proj.weight")
+    name = named(shapes, "patch_embed.proj.weight", "patch_embeddings.proj.weight", "embeddings.projection.weight")
     return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
 
 
