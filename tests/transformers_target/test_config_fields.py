@@ -191,6 +191,31 @@ def test_names_asked_and_defaults_are_as_recorded(genuine: Genuine) -> None:
 
 
 @live
+def test_a_field_that_takes_the_place_of_a_part_of_the_config_is_never_harmless(genuine: Genuine) -> None:
+    """A method, a property, a table: `attribute_map` makes one field read another, and the outputs move."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(genuine.folder)
+    parts = {*dir(config), *dir(type(config))} - {*FIELDS[genuine.class_name], *INERT, *config.to_dict()}
+    for name in parts - {"name_or_path", "torch_dtype", "use_return_dict", "num_labels"}:
+        for value in (1, "x", ["a"], {"layer_norm_eps": "initializer_range"}):
+            effects = {each.effect for each in compare_config(genuine.class_name, {}, {name: value})}
+            assert effects - {"none"}, (name, value)
+    assert "attribute_map" in parts
+    if {"layer_norm_eps", "initializer_range"} <= genuine.config.keys():
+        outcome = genuine.outcome({**genuine.config, "attribute_map": {"layer_norm_eps": "initializer_range"}})
+        assert outcome == ("same" if transformers.__version__.startswith("4.") else "moved")
+
+
+@pytest.mark.parametrize("index", ["a", "", "1.0", "²"])
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_labels_that_have_no_index_do_not_load(class_name: str, index: str) -> None:
+    config = {**config_of(class_name), "id2label": {index: "x"}}
+    assert dict(strange_fields(class_name, config)) == {"id2label": {index: "x"}}
+    assert "outputs" in {each.effect for each in compare_config(class_name, config_of(class_name), config)}
+
+
+@live
 def test_a_config_that_transformers_wrote_again_has_no_finding(genuine: Genuine, tmp_path: Path) -> None:
     import transformers
 
@@ -233,6 +258,10 @@ OPENED = {
     "head_dim": (8,),
     "rope_parameters": ({"rope_type": "yarn"},),
     "to_dict": (1,),
+    "attribute_map": ({"layer_norm_eps": "initializer_range"}, 1),
+    "per_layer_attributes": (["layer_norm_eps"],),
+    "__class__": ("x",),
+    "__dict__": (1,),
     "a_field_of_tomorrow": ("../elsewhere.json", "https://example.org/x", "module.Class", ["a/b"], {"a": "b--c.D"}),
 }
 

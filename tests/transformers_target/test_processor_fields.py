@@ -100,6 +100,21 @@ def test_a_field_that_moves_pixels_here_is_a_failure_and_one_that_does_not_is_no
     assert not wrong
 
 
+def test_a_field_that_takes_the_place_of_a_part_of_the_processor_is_never_harmless(genuine: GenuineProcessor) -> None:
+    from transformers import AutoImageProcessor
+
+    processor = AutoImageProcessor.from_pretrained(genuine.folder, local_files_only=True)
+    kind, checked = type(processor), 0
+    for name in (*dir(kind), *vars(processor)):
+        effects = {each.effect for each in compare_processor(genuine.config, {**genuine.config, name: "x"})}
+        if callable(getattr(kind, name, None)) or name.startswith("__"):
+            checked += 1
+            assert effects - {"none"}, name
+        elif effects <= {"none"}:
+            assert genuine.outcome({**genuine.config, name: "x"}) == "same", name
+    assert checked > 40
+
+
 def test_a_processor_that_transformers_wrote_again_has_no_finding_that_moves(
     genuine: GenuineProcessor, tmp_path: Path
 ) -> None:
@@ -128,6 +143,9 @@ def test_what_is_known_makes_the_same_pixels(genuine: GenuineProcessor) -> None:
         {"image_processor_type": ["BitImageProcessor"]},
         {"image_processor_type": None, "feature_extractor_type": "EvilFeatureExtractor"},
         {"custom_code": "evil.py"},
+        {"resize": 1},
+        {"preprocess": [1]},
+        {"__class__": "x"},
         {"size": {"shortest_edge": -1}},
         {"size": {"shortest_edge": 256, "longest_edge": 1}},
         {"crop_size": "224"},

@@ -37,3 +37,30 @@ ASKED = frozenset((
 ))
 # fmt: on
 """Names that Transformers asks a config for, and that no class here declares: what a value does is not known."""
+
+# fmt: off
+OF_THE_OBJECT = frozenset((
+    "_auto_class", "_check_received_keys", "_decode_special_floats", "_get_config_dict", "_get_files_timestamps",
+    "_get_generation_parameters", "_get_non_default_generation_parameters",
+    "_hasattr_without_heterogeneous_validation", "_set_token_in_kwargs", "_validate_axial_rope_parameters",
+    "_validate_default_rope_parameters", "_validate_dynamic_rope_parameters", "_validate_linear_rope_parameters",
+    "_validate_llama3_rope_parameters", "_validate_longrope_rope_parameters",
+    "_validate_proportional_rope_parameters", "_validate_yarn_rope_parameters",
+    "allow_global_per_layer_attribute_access", "attribute_map", "base_config_key", "convert_rope_params_to_dict",
+    "default_rope_type", "default_theta", "from_dict", "from_pretrained", "from_text_audio_configs",
+    "from_text_vision_configs", "get_config_dict", "ignore_keys_at_rope_validation",
+    "keys_to_ignore_at_inference", "nested_rope_parameter_keys", "per_layer_attributes", "register_for_auto_class",
+    "save_pretrained", "standardize_rope_params", "update", "update_from_string", "validate",
+    "validate_architecture", "validate_layer_type", "validate_output_attentions", "validate_rope",
+    "validate_token_ids", "_create_repo", "_dict_from_json_file", "_upload_modified_files", "extra_config_files",
+    "extra_files", "from_json_file", "get_mtp_config", "is_custom_code", "is_remote_code", "push_to_hub",
+    "serialize_explicit_per_layer_config", "to_json_file",
+))
+# fmt: on
+"""Methods and attributes of every config object. A field of such a name takes their place: `attribute_map` makes each
+field read another."""
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a field that no class declares has a name that Transformers makes nothing of."""
+    return name not in ASKED and name not in OF_THE_OBJECT and not name.startswith("__")

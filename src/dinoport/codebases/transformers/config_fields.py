@@ -24,7 +24,7 @@ from dinoport.codebases.transformers.class_fields import (
     is_count,
     is_pair,
 )
-from dinoport.codebases.transformers.common_fields import ASKED, INERT
+from dinoport.codebases.transformers.common_fields import INERT, is_plain_name
 
 
 def compare_config(class_name: str, expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:
@@ -76,7 +76,7 @@ def effect_of(class_name: str, name: str, value: object, config: Mapping[str, ob
         return "none" if isinstance(value, str) or is_plain(value) else "unknown"
     if opens(name, value):
         return "opens"
-    return "none" if name not in ASKED and is_plain(value) else "unknown"
+    return "none" if is_plain_name(name) and is_plain(value) else "unknown"
 
 
 def known_config(class_name: str, config: Mapping[str, object]) -> dict[str, object]:
@@ -164,6 +164,8 @@ def _is_sound(name: str, value: object) -> bool:
         return isinstance(value, int) and 0 <= value <= MAX_LABELS
     if value is None or not isinstance(value, dict):
         return value is None
+    if name == "id2label" and not all(str(index).isdecimal() for index in value):  # by index, or it does not load
+        return False
     return all(isinstance(one, str) and type(other) in (int, str) for one, other in value.items())
 
 

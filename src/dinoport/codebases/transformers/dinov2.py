@@ -85,20 +85,9 @@ OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
 """What the class has and a model may lack: the folder records it, and the way back leaves it out again."""
 
 
-def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
-    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
-    size = input_size(request, vit.image_size, vit.patch_size)
-    registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
-    base = "Dinov2WithRegisters" if registers else "Dinov2"
-    name = f"{base}ForImageClassification" if classes else f"{base}Model"
-    # facebookresearch/dinov2 evaluates at another size than its table's; others do not.
-    processed = processed_size(request, model.preprocessing) if vit.float32_table else size
-    of_cls = vit.classifier is not None and vit.classifier.features is Features.CLS
-    own = model.classifier if vit.is_plain or of_cls else None
-    config: dict[str, object] = {
-        "architectures": [name],
-        "model_type": "dinov2_with_registers" if registers else "dinov2",
+def encoder_fields(vit: ViT, size: int) -> dict[str, object]:
+    """What the configs of DINOv2's classes, and of those made after them, say alike."""
+    return {
         "hidden_size": vit.width,
         "num_hidden_layers": vit.depth,
         "num_attention_heads": vit.heads,
@@ -113,6 +102,24 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         "attention_probs_dropout_prob": 0.0,
         "drop_path_rate": 0.0,
         "initializer_range": 0.02,
+    }
+
+
+def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
+    """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
+    vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
+    size = input_size(request, vit.image_size, vit.patch_size)
+    registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
+    base = "Dinov2WithRegisters" if registers else "Dinov2"
+    name = f"{base}ForImageClassification" if classes else f"{base}Model"
+    # facebookresearch/dinov2 evaluates at another size than its table's; others do not.
+    processed = processed_size(request, model.preprocessing) if vit.float32_table else size
+    of_cls = vit.classifier is not None and vit.classifier.features is Features.CLS
+    own = model.classifier if vit.is_plain or of_cls else None
+    config: dict[str, object] = {
+        "architectures": [name],
+        "model_type": "dinov2_with_registers" if registers else "dinov2",
+        **encoder_fields(vit, size),
         "mlp_ratio": mlp_ratio(vit),
         "use_swiglu_ffn": vit.feed_forward == "swiglu",
         **({"num_register_tokens": vit.registers} if registers else {"use_mask_token": vit.mask_token}),

@@ -89,8 +89,19 @@ INERT = frozenset((
     "feature_extractor_type", "_valid_processor_keys", "crop_pct", "reduce_labels", "do_reduce_labels", "do_pad",
     "return_tensors", "input_data_format",
 ))
-# fmt: on
 """Fields that processors write or wrote, and that none of these reads for a picture."""
+
+OF_THE_OBJECT = frozenset((
+    "_compile_friendly_resize", "_create_repo", "_further_process_kwargs", "_fuse_mean_std_and_rescale_factor",
+    "_get_files_timestamps", "_prepare_image_like_inputs", "_prepare_images_structure", "_preprocess",
+    "_preprocess_image_like_inputs", "_set_attributes", "_set_processor_class", "_standardize_kwargs",
+    "_upload_modified_files", "_validate_preprocess_kwargs", "backend", "center_crop", "convert_to_rgb",
+    "fetch_images", "from_dict", "from_json_file", "from_pretrained", "get_image_processor_dict", "image_processor",
+    "is_fast", "normalize", "pad", "preprocess", "process_image", "push_to_hub", "register_for_auto_class", "rescale",
+    "rescale_and_normalize", "resize", "save_pretrained", "to_dict", "to_json_file", "to_json_string", "valid_kwargs",
+))
+# fmt: on
+"""Methods and attributes of every processor: a field of such a name takes their place, and no picture is read."""
 
 
 def processor_of(config: Mapping[str, object]) -> Processor | None:
@@ -138,6 +149,8 @@ def effect_of(name: str, value: object) -> Effect:
         return "none" if value in FIXED[name] else "outputs"
     if opens(name, value):
         return "opens"
+    if name in OF_THE_OBJECT or name.startswith("__"):
+        return "unknown"
     return "none" if is_plain(value) or (name in INERT and isinstance(value, str)) else "unknown"
 
 
