@@ -160,4 +160,4 @@ def test_a_deeper_resnet_is_no_resnet_50() -> None:
     tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in both.items()}
     problems = resnet.read(Evidence("weights.pth", tensors)).problems
     assert {problem.name for problem in problems} == deeper.keys()
-    assert {problem.what for problem in problems} == {"is no part of a ResNet-50"}
+    assert {problem.what for problem in problems} == {"belongs to no ResNet-50"}

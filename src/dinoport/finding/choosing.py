@@ -69,7 +69,7 @@ def choose(
     known: list[StateDict] = []
     for state in chosen:
         is_known = naming_of_names(state.tensors) is not None
-        if is_known and not known:
+        if is_known and not known and naming is None:
             refuse_stranger(where, state.label, state.shapes)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
