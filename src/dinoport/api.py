@@ -154,7 +154,7 @@ def verify(
         if request != Request() or checks != Checks():
             prove = runnable("dinoport verify SOURCE FOLDER")
             raise UsageError(
-                "a folder alone is held against its own report, which takes no options",
+                "a folder without its source is compared with its own report, which takes no options",
                 next_step=f"{prove}, to prove it; or leave the options out",
             )
         return standing_of(source, on_progress)

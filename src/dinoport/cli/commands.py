@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, as_options, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
-from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown
+from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
@@ -288,7 +288,7 @@ def dispatch(words: Sequence[str]) -> object:
         return 0
     command = next((command for command in COMMANDS if command.name == name), None)
     if command is None:
-        raise unknown("a command", name, [command.name for command in COMMANDS])
+        raise unknown_command(name, others, [command.name for command in COMMANDS])
     if any(word in HELP for word in others):
         print(help_of(command), end="")
         return 0

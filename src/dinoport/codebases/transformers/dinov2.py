@@ -73,8 +73,8 @@ CLASSIFIERS = {
 POSITIONS = "embeddings.position_embeddings"
 
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
-NO_BIAS = "the original has no such bias, and the class no way to leave it out: zeros change nothing"
-UNMASKED = "the original has no mask token, and the class no way to leave it out: it is used for training alone"
+NO_BIAS = "the class needs this bias, and the original has none: zeros change nothing"
+UNMASKED = "the class needs a mask token, and the original has none: only training uses it"
 NO_REGISTERS = "no registers: the class is taken for the way it resamples the position table"
 
 MAX_MLP_RATIO = 64
