@@ -8,10 +8,11 @@ VENV_REAL := .venv-real
 VENV_FUZZ := .venv-fuzz
 VENV_AUDIT := .venv-audit
 VENV_SITE := .venv-site
+VENV_NOTEBOOKS := .venv-notebooks
 VENV_PACKAGE := .venv-package
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real lint format types docs site package wheel compatibility bench fuzz fuzz-differential fuzz-differential-both audit clean
+.PHONY: setup demo test test-transformers-4 test-frameworks test-torchvision test-real test-notebooks lint format types docs site package wheel compatibility bench first-hour fuzz fuzz-differential fuzz-differential-both audit clean
 
 setup: $(VENV)/.ready
 
@@ -77,6 +78,26 @@ $(VENV_REAL)/.ready: pyproject.toml constraints.txt tests/real/requirements.txt
 	$(VENV_REAL)/bin/pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
 	$(VENV_REAL)/bin/pip install --quiet --no-deps --requirement tests/real/requirements.txt
 	touch $@
+
+# The notebooks of examples/ in a kernel of Jupyter.
+test-notebooks: $(VENV_NOTEBOOKS)/.ready
+	$(VENV_NOTEBOOKS)/bin/python -m pytest tests/notebooks
+
+$(VENV_NOTEBOOKS)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_NOTEBOOKS)
+	$(VENV_NOTEBOOKS)/bin/pip install --quiet --constraint constraints.txt torch
+	$(VENV_NOTEBOOKS)/bin/pip install --quiet --constraint constraints.txt --editable ".[all]" \
+	  pytest hypothesis nbclient ipykernel ipywidgets
+	touch $@
+
+# The times in docs/first-hour.md, in two new environments: one with all, one with the wheel alone (by hand).
+first-hour: setup package
+	rm -rf build/first-hour
+	$(PYTHON) -m venv build/first-hour/all && $(PYTHON) -m venv build/first-hour/bare
+	build/first-hour/all/bin/pip install --quiet --constraint constraints.txt torch
+	build/first-hour/all/bin/pip install --quiet "$$(echo dist/*.whl)[all]"
+	build/first-hour/bare/bin/pip install --quiet dist/*.whl
+	$(BIN)/python benchmarks/first_hour.py --bin build/first-hour/all/bin --bare build/first-hour/bare/bin --write docs/first-hour.md
 
 lint: setup
 	$(BIN)/ruff check
@@ -173,7 +194,7 @@ audit:
 	$(VENV_AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints-torchvision.txt
 
 clean:
-	rm -rf $(VENV) $(VENV4) $(VENV_FRAMEWORKS) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
+	rm -rf $(VENV) $(VENV4) $(VENV_FRAMEWORKS) $(VENV_TORCHVISION) $(VENV_REAL) $(VENV_FUZZ) .fuzz $(VENV_AUDIT) $(VENV_SITE) $(VENV_NOTEBOOKS) $(VENV_PACKAGE) build dist dinoport-demo dinoport-demo.html
 
 # Files that are read by us and by the genuine libraries: the same tensors, or refused by us. torch 2.14 counts too where
 # its environment is there (`make fuzz-differential-both` sets it up), and three versions of safetensors. One after the

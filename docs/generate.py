@@ -393,7 +393,7 @@ def _measured(family: Family) -> Iterator[str]:
     recorded = json.loads((FIXTURES / "goldens.json").read_text(encoding="utf-8"))
     own = {name: each["upstream"] for name, each in recorded.items() if each["family"] == family.name}
     if own:
-        words = "Heads, eps and positions are held against outputs of the genuine code (`tests/fixtures/relatives`)."
+        words = "Heads, eps and positions are compared with outputs of the genuine code (`tests/fixtures/relatives`)."
         yield from ["## Source", "", words, ""]
         yield from (f"- {upstream}: `{name}`" for name, upstream in own.items())
         yield ""

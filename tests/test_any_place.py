@@ -89,6 +89,6 @@ def test_a_file_that_was_verified_is_called_what_it_is(tmp_path: Path) -> None:
     report = verify(source, other, case.request)
     assert report.verdict.word is Word.EQUAL
     assert (report.proofs.loading.class_name, report.proofs.loading.library) == (report.ends[1], "dinoport")
-    assert f"of {source} and {other} nothing besides the tensors was looked at" in report.remarks
+    assert f"only the tensors of {source} and {other} were compared" in report.remarks
     assert (report.command, report.usage, report.files) == ("", (), ())
     assert {type(leaf) for leaf in leaves(report.to_dict())} <= {str, int, float, bool, type(None)}

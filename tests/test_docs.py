@@ -84,7 +84,7 @@ def console_lines() -> list[tuple[str, str]]:
     """Every command line that a page shows, with the page's name; comments and outputs are left out."""
     found = []
     for path, text in TEXT.items():
-        for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for block in re.findall(r"^```(?:console|bash)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             found += [(path.name, line.split(" #")[0].strip()) for line in block.splitlines() if line.strip()]
     return found
 

@@ -44,6 +44,13 @@ PATTERNS = {
     r"\bnothing tells whose it is\b": "its codebase is unknown",
     r"\bsays nothing of what\b": "does not say what",
     r"\b[Nn]obody vouches for it:": "the verb that shows it",
+    r"\b(cannot|can|could) be meant\b|\bcan mean\b": "a wrong …, one that the field takes",
+    r"\b(is|are) otherwise\b": "differs",
+    r"\b(for|but) who (does|means|wants|has)\b": "people who …",
+    r"\bstops? no other\b": "does not stop the others",
+    r"\bcomes? along\b": "ships with, is kept, is left out",
+    r"\bas (it|they) makes? (it|them)\b": "by the same rule",
+    r"\bWhatever (of|is|was|has|looks) [^.]{0,80} (is|are|was) ": "name the thing first",
 }
 
 FOUND_ONCE = {
@@ -57,6 +64,13 @@ FOUND_ONCE = {
     "what a file says beside its tensors": 15,
     "one that was closed is a no": 17,
     "of the args nothing is taken, as it is of another model": 18,
+    "Raises UsageError for jobs that cannot be meant": 22,
+    "what is otherwise in the folder": 23,
+    "It is there for who does not want to take it on trust": 24,
+    "One that fails stops no other": 25,
+    "local_cls_norm does not come along": 26,
+    "The sum is made as it makes it": 27,
+    "Whatever of the source is not compared is hashed": 28,
 }
 
 

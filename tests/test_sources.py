@@ -187,6 +187,7 @@ def test_other_entries_of_torch_hub_name_their_backbone(name: str, backbone: str
     [
         ("dino_vits61", "dino_vits16"),
         ("dinov2-vitb14", "dinov2_vitb14"),
+        ("dinov2-base", "dinov2_vitb14"),
         ("DINOv3_ViTS16", "dinov3_vits16"),
     ],
 )

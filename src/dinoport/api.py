@@ -43,8 +43,9 @@ def inspect(
 ) -> Inspection:
     """Say what a source is, what is in it, what it would become and what would be lost. Writes nothing.
 
-    `heads` reads the number of attention heads from the weights, which takes seconds where the model is large. Raises
-    CheckpointError where the source cannot be read at all, UsageError for a request of a folder of Transformers.
+    `heads=True` reads the number of attention heads from the weights, which takes seconds where the model is large.
+    Raises CheckpointError where the source cannot be read, and UsageError for options that do not fit a folder of
+    Transformers.
     """
     request, _ = asked_for(request, None, asked)
     from dinoport.work.inspect import inspect_place
@@ -74,14 +75,17 @@ def convert(
     on_progress: Progress = silent,
     **asked: Any,
 ) -> Report:
-    """Convert `source` into a folder, prove it, and publish it under the name `target`.
+    """Convert `source` into the folder `target`, and prove that they are equal.
 
-    `source` may be a state dict or a `torch.nn.Module`: it is read as it is at the call, and `verify` takes it again.
+    The folder gets its name only after the proof. `source` is a path, a published name, an address, a state dict or a
+    `torch.nn.Module`. A module is read as it is at the time of the call, and `verify` takes it too.
 
     Fields of `request` and `checks` may be given by their names: `convert(source, target, to="original",
-    level="exact")`. Raises NotProvenError, which carries the report, where a proof fails, and any other DinoportError
-    where the source cannot be converted; in both cases nothing stays under the target's name. `force` replaces an
-    existing folder whole; `merge` writes into it instead, file by file after the proof, and other files stay.
+    level="exact")`. `force` replaces an existing folder whole. `merge` writes into it, file by file after the proof,
+    and leaves its other files there.
+
+    Raises NotProvenError, which carries the report, where a proof fails. Raises another DinoportError where the source
+    cannot be converted. In both cases no folder is written.
     """
     request, checks = asked_for(request, checks, asked)
     source = given(source)
@@ -130,13 +134,13 @@ def verify(
 ) -> Report | Standing:
     """Prove an existing folder or file, here or in a repository of the Hub (`hf://owner/name`), against its source.
 
-    Of a folder alone, `verify(folder)`, it says whether its files are those that its `dinoport.json` lists: that is
-    what the folder claims of itself, and proves no model.
+    The folder's `dinoport.json` says how it was made. A value that only this file says becomes an assumption of the
+    verdict. A value in `request` replaces the folder's. Files of a head or of labels have to be given again. The
+    report's verdict says whether the two are equal. Raises NotProvenError, without a report, for a folder that is too
+    damaged to be compared.
 
-    The folder's `dinoport.json` says how it was made. A value that nothing else says becomes an assumption of the
-    verdict. A value in `request` replaces the folder's; the files of a head or of labels have to be given there.
-    The report's verdict says whether the two are equal. Raises NotProvenError, without a report, for a folder that is
-    too damaged to be compared.
+    `verify(folder)`, without a source, says whether the folder's files are still those that its `dinoport.json` lists.
+    That proves nothing about the model.
     """
     level = asked.get("level", checks.level if checks else "full")
     if level not in ("full", "exact"):
@@ -150,7 +154,7 @@ def verify(
         if request != Request() or checks != Checks():
             prove = runnable("dinoport verify SOURCE FOLDER")
             raise UsageError(
-                "a folder alone is held against its own report, which takes no options",
+                "a folder without its source is compared with its own report, which takes no options",
                 next_step=f"{prove}, to prove it; or leave the options out",
             )
         return standing_of(source, on_progress)
@@ -182,9 +186,9 @@ def publish(
 ) -> Published:
     """Send a converted folder to the Hub as `owner/name`, in one commit, and read it back from there.
 
-    Only what its `dinoport.json` lists is sent, without paths of this machine. A second run sends nothing twice.
-    `revision` is a branch, `create_pr` proposes the files to somebody else's repository. Raises NotProvenError, before
-    anything is sent, for a folder that is not as it was proven, and HubError for what the Hub refuses.
+    Only the files that its `dinoport.json` lists are sent, without paths of this machine. A second run sends nothing
+    twice. `revision` is a branch. `create_pr` proposes the files to somebody else's repository. Raises NotProvenError,
+    before anything is sent, for a folder that changed since its proof, and HubError where the Hub refuses.
     """
     from dinoport.work.parcel import Publication
     from dinoport.work.publish import publish_folder
@@ -210,13 +214,13 @@ def fleet(
     on_result: Told | None = None,
     **asked: Any,
 ) -> Fleet:
-    """Convert and prove many checkpoints, each into a folder in `out`; one that fails stops no other.
+    """Convert and prove many checkpoints, each into a folder in `out`. One that fails does not stop the others.
 
-    A job is a source, or the fields of a manifest's line (`source`, `target`, `verify`, and those of Request), or None
-    for a blank line.
-    `executor` is any engine with `submit`: concurrent.futures', Dask's `Client.get_executor()`, submitit's. Without
-    one, workers of this package do `at_once` jobs as far as `memory_bytes` allow. Call it below
-    `if __name__ == "__main__":`. Raises UsageError, before anything runs, for jobs that cannot be meant.
+    A job is a source, or a dict with the fields of a manifest's line (`source`, `target`, `verify`, and those of
+    Request), or None for a blank line. `executor` is any engine with `submit`: of concurrent.futures, Dask's
+    `Client.get_executor()`, submitit's. Without one, dinoport's own workers run `at_once` jobs at a time, as far as
+    `memory_bytes` allow. Call `fleet` below `if __name__ == "__main__":`. Raises UsageError, before anything runs, for
+    a job with a field or value that does not exist.
     """
     from dinoport.work.fleet import run_fleet, silent_fleet
     from dinoport.work.fleets.jobs import jobs_of, shard_of
@@ -256,7 +260,7 @@ def demo(
 ) -> Report:
     """Convert the small genuine training checkpoint that ships with the package.
 
-    Where packages of the full proof are missing, and no level is asked for, the exact proof is shown.
+    Where the packages of the full proof are missing and no level is given, the proof is the exact one.
     """
     from importlib import resources
 
@@ -277,13 +281,14 @@ def load(
     on_progress: Progress = silent,
     **asked: Any,
 ) -> Loaded:
-    """Convert a source into a cache, prove it, and give its model and image processor, ready to run.
+    """Convert a source into a cache, prove it, and return its model and image processor, ready to run.
 
-    `model, processor = dinoport.load("checkpoint.pth")`; `.report` has what was shown. The proof is the exact one
-    unless `level="full"` asks for more, and its verdict is printed to stderr. The second time the folder is there, and
-    only the model is loaded, unless the source, the request or this version is another. `recheck` compares every tensor
-    of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`. Raises what `convert`
-    raises, and NotProvenError where a folder of the cache was changed.
+    `model, processor = dinoport.load("checkpoint.pth")`. Keep the result to read its `.report`. The proof is the exact
+    one; `level="full"` asks for all four. The verdict is printed to stderr. The second call finds the folder in the
+    cache and only loads the model, unless the source, the request or dinoport's version changed. `recheck=True`
+    compares every tensor of the folder with the source again. The cache is `$DINOPORT_CACHE`, else `~/.cache/dinoport`.
+
+    Raises what `convert` raises, and NotProvenError where a folder of the cache was changed.
     """
     request, checks = asked_for(request, checks or Checks(level="exact"), asked)
     from dinoport.work.load import loaded
@@ -307,10 +312,12 @@ def visualize(
 ) -> Visualization:
     """Draw what a converted folder sees in a picture, as PNG files in the folder `out`.
 
-    Attention of the CLS token in the last block by head and on average, the fewest patches that hold the share `mass`
-    of it, and the principal components of the patch tokens; of a model without attention the components alone. `size`
-    is the picture's shorter side in pixels. Raises SettingError for a folder or picture that does
-    not fit, and FolderError for an `out` that cannot be written or holds files of others under names that are drawn.
+    The files are: the attention of the CLS token in the last block, by head and on average; masks of the fewest patches
+    that hold the share `mass` of it; and the principal components of the patch tokens. A model without attention gives
+    the components alone. `size` is the picture's shorter side in pixels.
+
+    Raises SettingError for a folder or picture that does not fit. Raises FolderError for an `out` that cannot be
+    written, or that holds other files under the same names.
     """
     if absent := missing(*PROOF, "matplotlib"):
         raise MissingPackageError(

@@ -78,13 +78,13 @@ class CheckpointError(DinoportError):
 
 
 class UnsafeCheckpointError(CheckpointError):
-    """A source that was made to do harm, or might have been: it names code that no checkpoint needs, or links to files
-    outside its folder. Nothing of it was run or read.
+    """A source that may have been made to do harm: it names code that no checkpoint needs, or links to files outside
+    its folder. None of this code was run, and none of these files was read.
     """
 
 
 class UnknownModelError(DinoportError):
-    """A readable checkpoint that no family recognises, or one that is known and not supported."""
+    """A readable checkpoint whose model is not known here, or is known and not supported."""
 
 
 class PlanError(DinoportError):
@@ -100,7 +100,7 @@ class PlanError(DinoportError):
 
 
 class SettingError(DinoportError):
-    """A value that the file does not hold and the user did not give, or gave in contradiction to the file.
+    """A value that neither the file nor the user gives, or that the user gives otherwise than the file.
 
     `missing` is the field of a request that has to be given, where it is one.
     """
@@ -123,7 +123,7 @@ class OutputError(DinoportError):
 
 
 class HubError(DinoportError):
-    """The Hub refuses, or cannot be reached. Nothing was published, or what was is found by the next try."""
+    """The Hub refuses, or cannot be reached. Nothing was published, or the next try finds what was."""
 
 
 class MissingPackageError(DinoportError):
@@ -131,15 +131,15 @@ class MissingPackageError(DinoportError):
 
 
 class UsageError(SettingError):
-    """A command line that cannot be meant: an option's value that it does not take, or two that exclude each other."""
+    """A wrong command: a value that its option does not take, or two options that exclude each other."""
 
     exit_code = 2
 
 
 class NotProvenError(DinoportError):
-    """A conversion that was not proven equal, of which no folder is written, or a folder too damaged to be verified.
+    """A conversion whose proof failed, so no folder is written; or a folder too damaged to be verified.
 
-    `report` says what was found; of a damaged folder there is none.
+    `report` says what was found. It is None for a damaged folder.
     """
 
     exit_code = 3

@@ -53,7 +53,8 @@ DEFAULT_MASS = 0.6
 class Request:
     """What the user asked for, beyond source and target. None means: as the source has it.
 
-    Raises UsageError for a value that no conversion can mean, wherever it came from.
+    Each field is an option of `dinoport convert`, which explains it: `num_heads` is `--num-heads`. Raises UsageError
+    for a value that the field does not take.
     """
 
     checkpoint_key: str | None = None
@@ -80,8 +81,7 @@ class Request:
     config: str | Path | None = None
     ranks: int = 1
     source_name: str | None = None
-    """What a report calls the source, where its path means nothing. It makes no other folder, so no folder records it
-    as asked for."""
+    """A name for the source in the report, in place of its path. It does not change the folder."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -120,10 +120,10 @@ class Request:
 class Checks:
     """What is asked of a proof.
 
-    `level` is full, exact (needs no torch) or none. `image` is a picture to compare on, `all_sizes` adds two sizes.
-    `reference` runs the original's own code for a second proof of the outputs: from a folder with a hubconf.py, or with
-    `hub` from where torch.hub downloads it. `processor` is the folder whose image processor goes before a graph that
-    others exported. `pictures` keeps what a page shows besides the figures.
+    `level` is `full`, `exact` (needs no torch) or `none`. `image` is a picture to compare on. `all_sizes` compares at
+    two more sizes. `reference` runs the original's own code for a second proof of the outputs: code in a folder with a
+    hubconf.py, or code that torch.hub downloads (`hub`). `processor` is for a graph that others exported: the folder
+    whose image processor prepares its pictures. `pictures` keeps what a page draws.
     """
 
     level: str = "full"
@@ -138,7 +138,7 @@ class Checks:
 
 
 def _check(asked: Request | Checks) -> None:
-    """Raise UsageError for the first field whose value cannot be meant."""
+    """Raise UsageError for the first field with a value that it does not take."""
     for field in fields(asked):
         value = getattr(asked, field.name)
         if value is not field.default:
@@ -146,7 +146,7 @@ def _check(asked: Request | Checks) -> None:
 
 
 def check_fits(name: str, value: object) -> None:
-    """Raise UsageError for a value that cannot be meant by the field, or argument, of this name."""
+    """Raise UsageError for a value that the field, or argument, of this name does not take."""
     fits, expected = _FITTING.get(name, (None, ""))
     if fits is None or fits(value):
         return
@@ -246,4 +246,4 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "mass": (lambda value: _is_number(0, 1)(value) and value not in (0, 1), "a number between 0 and 1, such as 0.6"),
     **{name: (names.__contains__, f"one of {', '.join(names)}") for name, names in CHOICES.items()},
 }
-"""For each field or argument that does not take everything: what can be meant by it, in code and in words."""
+"""For each field or argument that does not take every value: what it takes, in code and in words."""

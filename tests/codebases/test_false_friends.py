@@ -54,6 +54,18 @@ def test_a_sign_contradicts_the_option(name: str, other: str, tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize("name", BY_NAME)
+def test_what_lies_in_a_file_has_the_name_that_it_is_converted_by(name: str, tmp_path: Path) -> None:
+    """The list of a file's parts says of no place that it is a DINO where the command beside it says otherwise."""
+    case = BY_NAME[name]
+    seen = api.inspect(case.write(tmp_path), case.request)
+    models = [part for part in seen.parts if part.model]
+    assert models
+    for part in models:
+        planned = api.plan(tmp_path / case.file, replace(case.request, prefix=part.prefix or None))
+        assert part.what == planned.ends[0], part
+
+
 @pytest.mark.parametrize(("name", "other"), GUESSED)
 def test_a_guess_is_in_the_first_line_and_the_option_decides(name: str, other: str, tmp_path: Path) -> None:
     case = BY_NAME[name]

@@ -54,6 +54,7 @@ FOUND = (
     ("dino.txt",        {"block_list.0.norm1.weight": (8,)}, "block_list.0.norm1.weight"),
     ("stem",            {"patch_embed.proj.0.weight": (8, 3, 3, 3)}, "patch_embed.proj.0.weight"),
     ("quantised",       {"blocks.0.attn.qkv.weight.absmax": (8,)}, "blocks.0.attn.qkv.weight.absmax"),
+    ("JAX",             {"blocks_0.attn.kernel": (8, 8), "blocks_0.mlp.kernel": (8, 8)}, "blocks_0.attn.kernel"),
     ("parametrised",    {"blocks.0.mlp.fc1.parametrizations.weight.original0": (8, 1)},
                         "blocks.0.mlp.fc1.parametrizations.weight.original0"),
     ("depth",           {"conv_depth.0.weight": (8, 8, 3, 3)}, "conv_depth.0.weight"),

@@ -144,6 +144,16 @@ def test_where_no_convention_says_it_the_weights_do(weigh: bool) -> None:
     assert str(raised.value) == NOT_KNOWN
 
 
+def test_weights_beside_a_config_lead_to_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(SettingError) as raised:
+        heads_setting(str(tmp_path / "model.safetensors"), Wishes(), 160, NOBODY)
+    assert str(raised.value).endswith(
+        f"  try: give the whole folder, whose config.json may say it: {tmp_path}\n"
+        "       add `num_heads=N`, with N from the code or config that trained the model"
+    )
+
+
 LEVELS: tuple[Any, ...] = ("none", "exact", "full")
 
 

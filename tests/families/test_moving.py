@@ -158,7 +158,7 @@ def test_a_folders_verdict_names_what_its_pixels_rest_on(tmp_path: Path) -> None
     given = replace(request, image_std=(0.5, 0.6, 0.7), codebase="dino")
     report = convert(source, tmp_path / "out", given, level="exact")
     named = "codebase = DINO ViT (--codebase), heads = 1 (width / 64), pixel std = 0.5, 0.6, 0.7 (--image-std)"
-    said = f"assuming {named} and 7 as in facebookresearch/dino"
+    said = f"assuming {named} and 7 values as in facebookresearch/dino"
     assert str(report.verdict) == f"transported exactly (outputs not shown), {said}"
     assert (
         "pixel mean = 0.485, 0.456, 0.406 (as in facebookresearch/dino's eval transform)" in report.verdict.assumptions

@@ -55,7 +55,7 @@ def test_what_was_dropped_for_good_is_named(case: Case, lost: tuple[str, ...], t
 
 
 def test_a_masked_key_bias_returns_as_zeros_and_is_said(tmp_path: Path) -> None:
-    said = "part 2 of 3 of blocks.{0…1}.attn.qkv.bias returns as zeros: the mask beside it switches the keys' bias off"
+    said = "part 2 of 3 of blocks.{0…1}.attn.qkv.bias returns as zeros: a mask in the file switches the keys' bias off"
     assert any(remark.startswith(said) for remark in there_and_back(BY_NAME["dinov3"], tmp_path).remarks)
     live = there_and_back(BY_NAME["dinov3-live-key-bias"], tmp_path / "live").remarks
     assert not any("zeros" in remark for remark in live)
@@ -236,7 +236,7 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
 
 @pytest.mark.parametrize("level", ["exact", "full"])
 def test_any_two_places_are_verified(returned: Path, level: str) -> None:
-    """Files too, and a file against its folder. Of a file nothing besides the tensors is looked at, which is said."""
+    """Files too, and a file against its folder. Only the tensors of a file are compared, which is said."""
     if level == "full":
         pytest.importorskip("transformers")
     original, there, back = (returned / name for name in ("checkpoint.pth", "there", "back"))
@@ -250,7 +250,7 @@ def test_any_two_places_are_verified(returned: Path, level: str) -> None:
         assert not report.verdict.failed, str(report.verdict)
         assert report.proofs.exact is not None
         assert report.proofs.exact.found == len(BY_NAME["vit"].state())
-        told = f"of {source} and {place} nothing besides the tensors was looked at"
+        told = f"only the tensors of {source} and {place} were compared"
         assert (told in report.remarks) == place.is_file()
 
 

@@ -166,7 +166,7 @@ HURT = {
 
 TITLES = {
     "deep": "a DINOv2 ViT",
-    "vit": "a DINO ViT",
+    "vit": "a ViT (codebase not known)",
     "dinov2": "a DINOv2 ViT",
     "dinov3": "a DINOv3 ViT",
     "convnext": "a DINOv3 ConvNeXt",

@@ -109,4 +109,4 @@ def test_a_config_that_says_no_does_not_outweigh_the_shapes(tmp_path) -> None:
 def test_without_a_teacher_the_average_is_meant(tmp_path) -> None:
     found = states(tmp_path / "9", training(branches=("student", "model_ema")))
     assert [state.label for state in found] == ["model_ema", "student"]
-    assert found[0].why == "the preferred one of those here"
+    assert found[0].why == "which comes first among the copies here"

@@ -79,6 +79,14 @@ def test_what_is_no_checkpoint(tmp_path, name):
     )
 
 
+def test_a_config_that_is_given_alone_leads_to_its_folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path / "config.json")
+    assert str(caught.value).endswith(f"""  found: text: '{{"model_type": "vit"}}'
+  try: give the folder that it lies in: {tmp_path}""")
+
+
 def test_the_name_does_not_matter():
     for name in ("a.safetensors", "a.bin", "a", "a.pth.tar"):
         for format_name, target in (("torch zip file", "zip"), ("safetensors file", "safetensors")):

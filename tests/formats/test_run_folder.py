@@ -137,6 +137,19 @@ def test_the_trainer_s_folders_are_listed_the_latest_first(tmp_path) -> None:
     )
 
 
+def test_a_folder_of_timm_below_is_no_folder_of_transformers_already(tmp_path) -> None:
+    for name, config in (("theirs", '{"model_type": "vit"}'), ("timms", '{"architecture": "vit_base"}')):
+        (saved_by_a_trainer(tmp_path / name) / "config.json").write_text(config)
+    (saved_by_a_trainer(tmp_path / "unreadable") / "config.json").write_text("{")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value).split("try: ")[1].splitlines() == [
+        f"dinoport convert {tmp_path}/theirs FOLDER --to original",
+        f"       dinoport convert {tmp_path}/timms FOLDER",
+        f"       dinoport convert {tmp_path}/unreadable FOLDER --to original",
+    ]
+
+
 def trained(run: Path, **state: object) -> Path:
     for step in (500, 1000, 1500):
         saved_by_a_trainer(run / f"checkpoint-{step}")

@@ -56,11 +56,14 @@ def test_what_was_assumed_is_always_said(proofs: Proofs) -> None:
         ((), ""),
         (
             (EPS, replace(HEADS, doubted=True), SCALE, MEAN),
-            ", assuming heads = 6 (width / 64), pixel mean = 0.1, 0.2, 0.3 (--image-mean) and 2 as in a/b",
+            ", assuming heads = 6 (width / 64), pixel mean = 0.1, 0.2, 0.3 (--image-mean) and 2 values as in a/b",
         ),
-        ((EPS, INFERRED), ", assuming 1 value inferred and 1 as in a/b"),
-        ((MEAN, INFERRED, SCALE), ", assuming pixel mean = 0.1, 0.2, 0.3 (--image-mean), 1 inferred and 1 as in a/b"),
-        ((CLAIMED, SCALE), ", assuming eps = 1e-05 (the folder's dinoport.json says so) and 1 as in a/b"),
+        ((EPS, INFERRED), ", assuming 1 value inferred and 1 value as in a/b"),
+        (
+            (MEAN, INFERRED, SCALE),
+            ", assuming pixel mean = 0.1, 0.2, 0.3 (--image-mean), 1 value inferred and 1 value as in a/b",
+        ),
+        ((CLAIMED, SCALE), ", assuming eps = 1e-05 (the folder's dinoport.json says so) and 1 value as in a/b"),
     ],
 )
 def test_the_first_line_names_what_may_be_other_and_counts_the_rest(assumed: tuple[Setting, ...], text: str) -> None:
@@ -229,7 +232,7 @@ def test_a_checkpoint_with_assumed_heads_never_reads_plain_equal(tmp_path: Path)
     assert report.verdict.word is Word.EQUAL_EXCEPT
     assert str(report.verdict).startswith("equal at 16×16 pixels, except for ")
     assert INSTALLED or "except for the crop (a quarter of all sizes is " in str(report.verdict)
-    assert str(report.verdict).endswith("--codebase decides), heads = 2 (width / 64) and 8 as in DINO")
+    assert str(report.verdict).endswith("--codebase decides), heads = 2 (width / 64) and 8 values as in DINO")
     written = json.loads((tmp_path / "out" / "dinoport.json").read_text())["verdict"]
     assert said in written["text"]
     assert said in written["assumptions"]

@@ -262,7 +262,7 @@ def test_a_hostile_file_is_shown_as_it_is_called(tmp_path: Path) -> None:
 def test_without_torch_the_page_has_no_pictures(tmp_path: Path) -> None:
     report = api.convert(DEMO, tmp_path / "out", Request(num_heads=2), level="exact", pictures=True)
     words = words_of(render.page(report))
-    assert "Transported exactly (outputs not shown), assuming heads = 2 (--num-heads) and 8 as in" in words
+    assert "Transported exactly (outputs not shown), assuming heads = 2 (--num-heads) and 8 values as in" in words
     assert "Outputs not shown — was not tried Pixels not shown — was not tried" in words
     assert "Attention" not in words
 

@@ -56,15 +56,15 @@ def test_both_passes_are_those_of_the_class_loaded_in_their_dtype(folder: tuple[
     pixels = pixels_of(swept)
     images = torch.from_numpy(pixels)
     narrow, wide = swept.run_both(pixels)
-    assert_same(narrow, single._pass(images), torch.float32)
-    assert_same(wide, double._pass(images.double()), torch.float64)
+    assert_same(narrow, single.once(single.model, images), torch.float32)
+    assert_same(wide, double.once(double.model, images.double()), torch.float64)
     assert_same(single.run(images.double()), wide, torch.float64)
     assert not torch.equal(*(each.outputs[min(each.outputs)].double() for each in (narrow, wide)))
 
 
 def test_a_class_of_wider_weights_gives_both_passes_too(folder: tuple[Case, Path]) -> None:
     narrow, wide = loaded(folder, "float64").run_both(pixels := pixels_of(double := loaded(folder, "float64")))
-    assert_same(wide, double._pass(torch.from_numpy(pixels).double()), torch.float64)
+    assert_same(wide, double.once(double.model, torch.from_numpy(pixels).double()), torch.float64)
     assert {output.dtype for output in narrow.outputs.values()} == {torch.float32}
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, as_options, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
-from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown
+from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
@@ -187,8 +187,8 @@ def completion(given: Any) -> None:
 
 
 SOURCE = (
-    "A checkpoint file, a distributed checkpoint's or a run's folder, a folder of Transformers, a published name, "
-    "or an address (https://, hf://, s3:// …)."
+    "A checkpoint file, the folder of a run or of a distributed checkpoint, a folder of Transformers or timm, "
+    "a published name, or an address (https://, hf://, s3:// …)."
 )
 OF_SOURCE, WRITTEN, OF_PROOF, DRAWN, SENT, CREWED, LOOKED, SAID = (
     [option.field for option in options] for options in GROUPS.values()
@@ -220,7 +220,7 @@ COMMANDS = (
         {
             "source": SOURCE,
             "folder": "What was made from SOURCE: a folder, a file, an ONNX graph, or hf://owner/name[@revision]. "
-            "Without it, SOURCE is such a folder, and is held against its own dinoport.json: unchanged, or changed.",
+            "Without it, SOURCE is a converted folder: the answer is whether its files changed since.",
         },
         [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
         "FOLDER's dinoport.json says how it was made. Values that no file says are listed as\n"
@@ -230,11 +230,11 @@ COMMANDS = (
     ),
     Command(
         publish,
-        "Send a proven FOLDER to the Hub as REPOSITORY, and read it back.",
+        "Send a proven FOLDER to the Hugging Face Hub, and read it back.",
         {"folder": "A converted folder.", "repository": "owner/name"},
         [*SENT, "source_name", "as_json", "quiet"],
         "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
-        "machine. Run again, it sends nothing twice.",
+        "machine. A second run sends nothing twice.",
     ),
     Command(
         fleet,
@@ -244,8 +244,8 @@ COMMANDS = (
             "source": "Checkpoints, patterns, runs' folders with all their checkpoints, or addresses of folders.",
         },
         [*(name for name in (*OF_SOURCE, *WRITTEN) if name not in OF_ONE), "level", *CREWED, "as_json", "quiet"],
-        "What was done is found again, so a fleet that was stopped is started again by the same\n"
-        "command. Exit code 3: something is not equal; 1: something could not be converted.",
+        "To go on with a fleet that was stopped, run the same command again: what is done stays\n"
+        "done. Exit code 3: something is not equal; 1: something could not be converted.",
         optional={"source": []},
     ),
     Command(models, "List the published models that SOURCE can name.", {}, ["as_json"]),
@@ -288,7 +288,7 @@ def dispatch(words: Sequence[str]) -> object:
         return 0
     command = next((command for command in COMMANDS if command.name == name), None)
     if command is None:
-        raise unknown("a command", name, [command.name for command in COMMANDS])
+        raise unknown_command(name, others, [command.name for command in COMMANDS])
     if any(word in HELP for word in others):
         print(help_of(command), end="")
         return 0

@@ -63,7 +63,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "decoder_heads", "N", "Attention heads of an MAE's decoder: 16 in published ones, else asked for.", number
         ),
         Option("layer_norm_eps", "EPS", "LayerNorm epsilon, where it is not the original's default.", number),
-        choice("interpolation", "How the original resamples its position table, where that is not its default."),
+        choice("interpolation", "How the original resamples its position table, where it does not use its default."),
         Option("codebase", "NAME", "Whose model this is, where names and shapes do not tell: dino, moco_v3, mae …"),
         Option("lora_alpha", "N", "How strong LoRA adapters in the file are, where it does not say.", number),
         Option("base", "SOURCE", "The model that a PEFT adapter was trained on, if it is not in the adapter's folder."),
@@ -126,7 +126,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             lambda text: size_bytes(text, "memory_bytes"),
             "four fifths of the free memory",
         ),
-        Option("recheck", "", "Prove again what is there."),
+        Option("recheck", "", "Prove the folders again that are there already."),
         Option("shard", "I/N", "Do one of N parts of the list, as a scheduler's array does."),
         Option("fail_fast", "", "Stop at the first job that fails."),
     ),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dinoport.cli.options import GROUPS, Option
 from dinoport.errors import UsageError
 from dinoport.files.address import typed
 from dinoport.request import option_of
+from dinoport.shown.address import is_address
+from dinoport.shown.text import as_word
 
 MAX_WIDTH = 100
 """Columns of the help."""
@@ -60,7 +63,11 @@ def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
             raise _refused(command, argparse.ArgumentError(None, option_of(name)))
     if others:
         options = [option_of(option.field) for option in command.options]
-        raise unknown("an option" if others[0].startswith("-") else "an argument", others[0], options, command.name)
+        kind = "an option" if others[0].startswith("-") else "an argument"
+        refusal = unknown(kind, others[0], options, command.name)
+        if command.name == "convert" and kind == "an argument":
+            refusal.next_step = "one SOURCE and one FOLDER; for several checkpoints: dinoport fleet OUT SOURCE …"
+        raise refusal
     return given
 
 
@@ -75,6 +82,18 @@ def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> Us
         did_you_mean=close[0] if close else None,
         next_step=f"{f'dinoport {command}'.rstrip()} --help",
     )
+
+
+def unknown_command(name: str, others: Sequence[str], names: Sequence[str]) -> UsageError:
+    """The error for a first word that is not a command: often a file, or what other programs call their help."""
+    error = unknown("a command", name, names)
+    if is_address(name) or Path(name).exists():
+        error.next_step = f"dinoport inspect {as_word(name)}"
+    elif name == "help":
+        error.next_step = " ".join(["dinoport", *(word for word in others[:1] if word in names), "--help"])
+    elif name in ("version", "-V", "-v"):
+        error.did_you_mean, error.next_step = None, "dinoport --version"
+    return error
 
 
 def _refused(command: Command, error: argparse.ArgumentError) -> UsageError:

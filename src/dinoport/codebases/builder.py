@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.heads import UNSEEN, Weighed, read_from_weights, weighed
 from dinoport.errors import SettingError
+from dinoport.formats.transformers_folder import CONFIG, WEIGHTS
 from dinoport.model import Origin, Setting, Wishes
+from dinoport.shown.text import as_word
 
 if TYPE_CHECKING:
     from dinoport.codebases.codebase import Facts
@@ -100,9 +103,20 @@ def heads_setting(
         + ("; the weights cannot tell" if reading else "")
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
-        next_step="add `num_heads=N`, with N from the code or config that trained the model",
+        next_step=(
+            *_folder_that_says(where),
+            "add `num_heads=N`, with N from the code or config that trained the model",
+        ),
         missing="num_heads",
     )
+
+
+def _folder_that_says(where: str) -> tuple[str, ...]:
+    """Where weights were given without the config that lies in their folder."""
+    path = Path(where)
+    if path.name not in WEIGHTS or not path.with_name(CONFIG).is_file():
+        return ()
+    return (f"give the whole folder, whose config.json may say it: {as_word(path.parent)}",)
 
 
 def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:

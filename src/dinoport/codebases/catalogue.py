@@ -12,6 +12,7 @@ from dinoport.codebases.mmpretrain import signs as mmpretrain
 from dinoport.codebases.timm import signs as timm
 from dinoport.codebases.torchvision import signs as torchvision
 from dinoport.codebases.transformers import signs as transformers
+from dinoport.model import Family
 from dinoport.tensor import Shape
 
 
@@ -73,6 +74,13 @@ def naming_of(family: str) -> Naming | None:
     if family in UNKNOWN.values() or any(family in names for names in RELATIVES.values()):
         return _relative(family)
     return next((naming for naming in NAMINGS if naming.family == family), None)
+
+
+def family_by_names(naming: Naming) -> Family:
+    """The family of a model of which the names alone were looked at: of no known codebase, where several have them."""
+    unknown = naming_of(UNKNOWN[naming.family]) if naming.family in UNKNOWN else None
+    family: Family = (unknown or naming).code.FAMILY
+    return family
 
 
 def _relative(name: str) -> Naming:

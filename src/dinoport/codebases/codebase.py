@@ -38,7 +38,7 @@ class RunConfig(Protocol):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the models of a codebase compute with, and no tensor shows, where it is otherwise than in its relatives.
+    """What the models of a codebase compute with, and no tensor shows, where it differs from its relatives.
 
     `models` is what they are called. `heads` are by width and depth, where they are not width / 64. `interpolation` is
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,12 +32,16 @@ class Said:
 
 @dataclass(frozen=True)
 class Convention:
-    """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`."""
+    """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`.
+
+    One with a `sign` holds only in files of the framework that it tells.
+    """
 
     framework: str
     taken: str
     other: str
     reason: str
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ FRAMEWORKS = (
     ),
 )
 
+MMENGINE = "mmengine_version"
+
 CONVENTIONS = (
     Convention("Lightning", "state_dict", "current_model_state", "the average, which it validates"),
     Convention("LightlyTrain", "teacher_embedding_model", "student_embedding_model", "what it exports"),
@@ -122,18 +128,31 @@ CONVENTIONS = (
     Convention("solo-learn", "backbone", "momentum_backbone", "what its main_linear, main_knn and main_umap evaluate"),
     Convention("MMPretrain", "backbone", "momentum_encoder", "what its own tools take"),
     Convention("MMSelfSup", "backbone", "base_encoder", "the same encoder by its own name, which its tools take"),
+    Convention("MMEngine", "state_dict", "ema_state_dict", "the average; its hook swaps both as it saves", MMENGINE),
+    Convention("BYOL", "online_encoder", "target_encoder", "the trained encoder, which BYOL keeps"),
     Convention("VISSL", "trunk", "momentum_teacher", "what its conversion scripts take"),
 )
 """From how the genuine code evaluates, not from names alone."""
 
 
-def convention(taken: str, others: Iterable[str]) -> str | None:
-    """Whose convention prefers this place to one of the others, and why; None where it is nobody's own."""
+def convention(taken: str, others: Iterable[str], signs: Container[str] = ()) -> str | None:
+    """Whose convention prefers this place to one of the others, and why; None where it is nobody's own.
+
+    `signs` are the frameworks that the rest of the file tells.
+    """
     beside = [f".{other}." for other in others]
     for each in CONVENTIONS:
+        if each.sign and each.sign not in signs:
+            continue
         if f".{each.taken}." in f".{taken}." and any(f".{each.other}." in other for other in beside):
             return f"{each.reason} ({each.framework})"
     return None
+
+
+def signs_in(tree: object) -> frozenset[str]:
+    """The frameworks that a file tells by more than where its models lie."""
+    meta = _dict(_dict(tree).get("meta"))
+    return frozenset({MMENGINE} & meta.keys())
 
 
 def said_in(where: str, tree: object) -> Said:
@@ -208,8 +227,9 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
         return {}
     where = f"meta.{key} of {writer}"
     found = {}
-    if heads := re.search(r"['\"]?num_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text):
-        found["num_heads"] = Stated(int(heads[1]), f"num_heads in {where}")
+    heads = {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+    if len(heads) == 1:  # a decoder has its own
+        found["num_heads"] = Stated(heads.pop(), f"num_heads in {where}")
     both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
     if all(both):
         mean, std = (literal_eval(each[1]) for each in both if each)

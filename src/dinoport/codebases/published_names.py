@@ -77,12 +77,20 @@ def published_file(file_name: str) -> Published | None:
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 
 
+AT_HUB = {
+    f"dinov2_{size}": f"dinov2_{name}14"
+    for size, name in (("small", "vits"), ("base", "vitb"), ("large", "vitl"), ("giant", "vitg"))
+}
+"""What the Hub calls DINOv2's models."""
+
+
 def _close(name: str, cutoff: float = 0.75) -> list[str]:
     from difflib import get_close_matches
 
     names = [model.name for model in PUBLISHED if model.refusal is None]
-    # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16.
-    return get_close_matches(name.lower().replace("-", "_"), names, n=3, cutoff=cutoff)
+    # As the Hub writes them, too: dinov2-vits14, dino-vits16, DINOv3_ViTS16, dinov2-base.
+    word = name.lower().replace("-", "_")
+    return get_close_matches(AT_HUB.get(word, word), names, n=3, cutoff=cutoff)
 
 
 def _unknown(name: str) -> UnknownModelError:

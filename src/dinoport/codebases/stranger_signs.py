@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from dinoport.tensor import Shape, shape_text
@@ -64,6 +65,15 @@ def is_radio(shapes: Shapes) -> str | None:
     """Registers and no norm behind the blocks."""
     whole = {"cls_token", "reg_token", "pos_embed", "blocks.0.ls1.gamma"} <= shapes.keys()
     return "reg_token without a norm" if whole and not {"norm.weight", "fc_norm.weight"} & shapes.keys() else None
+
+
+def is_of_jax(shapes: Shapes) -> str | None:
+    """Two layers that are called kernels: torch has none."""
+    kernels = [name for name, shape in shapes.items() if KERNEL.search(name) and len(shape) > 1]
+    return kernels[0] if len(kernels) > 1 else None
+
+
+KERNEL = re.compile(r"(?:^|[./])kernel(?::0)?$")
 
 
 def is_timm_clip(shapes: Shapes) -> str | None:

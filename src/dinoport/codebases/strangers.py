@@ -13,6 +13,7 @@ from dinoport.codebases.stranger_signs import (
     is_beit,
     is_data2vec,
     is_eva02,
+    is_of_jax,
     is_pixio,
     is_radio,
     is_timm_clip,
@@ -58,6 +59,12 @@ STRANGERS: tuple[Stranger, ...] = (
             "qweight", "qzeros", "weight.absmax", "weight.quant_state", "weight.quant_map", "SCB", "weight_packed",
             "weight_scale", "_packed_params", "zero_point",
         ),
+    ),
+    Stranger(
+        "a model of JAX (Flax, big_vision) or Keras",
+        "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
+        "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
+        tells=is_of_jax,
     ),
     Stranger(
         "a model with parametrised weights (weight norm, spectral norm)",

@@ -7,13 +7,16 @@ widened while the block runs. A 7B model in float64 would take 54 GB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from threading import Condition, get_ident
 from typing import Any
 
 from dinoport.codebases.running import Pass
+from dinoport.tensor import Array
 
 NARROW, WIDE = 0, 1
 
@@ -32,6 +35,39 @@ def widened(model: Any, blocks: Sequence[Any]) -> Iterator[None]:
         for block in blocks:
             _widen_while_it_runs(block, hooks)
         yield
+
+
+class Swept(ABC):
+    """A model that a class of some library has loaded, and its passes: the part of a runner that no library differs in.
+
+    `model` is None until it is loaded.
+    """
+
+    model: Any = None
+
+    @abstractmethod
+    def blocks(self, model: Any) -> Mapping[str, Any]:
+        """Its blocks, by their canonical names and in order."""
+
+    @abstractmethod
+    def once(self, model: Any, images: Any) -> Pass:
+        """One forward pass as it stands."""
+
+    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
+        """In float32, as people run it, and in float64."""
+        import torch
+
+        images = torch.from_numpy(pixels)
+        if next(self.model.parameters()).dtype != torch.float32:  # wider weights are another model in float32
+            return self.once(copy.deepcopy(self.model).float(), images.float()), self.run(images.double())
+        return both_precisions(
+            self.model, [*self.blocks(self.model).values()], lambda given: self.once(self.model, given), images
+        )
+
+    def run(self, images: Any) -> Pass:
+        """In float64, whatever dtype holds the weights."""
+        with widened(self.model, [*self.blocks(self.model).values()]):
+            return self.once(self.model, images)
 
 
 def both_precisions(model: Any, blocks: Sequence[Any], run: Callable[[Any], Pass], images: Any) -> tuple[Pass, Pass]:

@@ -55,11 +55,3 @@ class Target:
     @property
     def model_type(self) -> str:
         return str(self.config["model_type"])
-
-
-def sizes_assumed(target: Target) -> str:
-    """A line for a card, of sizes that the original does not take."""
-    if target.baked_from:
-        sides = f"{target.baked_from} to {target.image_size}"
-        return f"- The position table was resampled once from {sides} pixels by an assumed rule: {target.rule}."
-    return f"- At other sizes than {target.image_size}×{target.image_size} pixels a rule is assumed: {target.rule}."

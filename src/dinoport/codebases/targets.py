@@ -58,7 +58,7 @@ class Writing(Protocol):
     def findings(
         self, target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
     ) -> tuple[Finding, ...]:
-        """What is otherwise in a document of a folder than in the one that a conversion writes, with what it does."""
+        """What differs between a document of a folder and the one that a conversion writes, with what it does."""
         ...
 
     def is_safe(

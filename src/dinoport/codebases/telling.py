@@ -97,7 +97,7 @@ def _is_trained(naming: Naming, clues: Clues) -> bool:
 
 
 def _rivals(naming: Naming, clues: Clues) -> str:
-    """Relatives that have the very names and shapes, each with what is otherwise in it; empty where nothing is."""
+    """Relatives that have the very names and shapes, each with what differs in it; empty where nothing does."""
     told = []
     for each in relatives(naming.family):
         differ = [] if each.code.always_told else [*_unlike(naming, each.code, clues, heads=True)]
@@ -143,7 +143,7 @@ def _title(naming: Naming) -> str:
 
 
 def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
-    """What moves outputs or pixels, and is otherwise in relatives that nothing excludes: `12 heads in MoCo v3`."""
+    """What moves outputs or pixels, and differs in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
     for naming in relatives(own.family):
         for what in () if naming.code.always_told else _unlike(own, naming.code, clues, heads=heads):
@@ -154,7 +154,7 @@ def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
 
 
 def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> Iterator[str]:
-    """What moves outputs or pixels, and is otherwise in a relative of a family than in the family's `own` models."""
+    """What moves outputs or pixels, and differs between a relative of a family and the family's `own` models."""
     width, _ = clues.size
     number = relative.facts.heads.get(clues.size, width // 64)
     if heads and number != width // 64:

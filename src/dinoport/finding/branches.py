@@ -40,19 +40,22 @@ def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | Non
             return DISTILLED, BY_SHAPES
     if chosen == "teacher":
         return PREFERENCE, "which upstream evaluates and publishes"
-    return PREFERENCE, "the preferred one of those here"
+    return PREFERENCE, "which comes first among the copies here"
 
 
 def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:
     """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter.
 
     Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused;
-    so is one without blocks or stages, whose names are not known.
+    so is one without blocks or stages, whose names are not known. A learner under other names has no depth to compare.
     """
     shared = [name for name in teacher if name in learner and not name.startswith(HEADS)]
     differing = sum(teacher[name].shape != learner[name].shape for name in shared)
     has_blocks = any(name.startswith(("blocks.", "stages.")) for name in teacher)
-    return (has_blocks and _depth(teacher) != _depth(learner)) or differing > len(shared) * ANOTHER_SIZE
+    depths = (_depth(teacher), _depth(learner))
+    return (has_blocks and depths[0] != depths[1] and bool(depths[1] or not depths[0])) or differing > len(
+        shared
+    ) * ANOTHER_SIZE
 
 
 def _depth(tensors: Mapping[str, TensorRef]) -> int:

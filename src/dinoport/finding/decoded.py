@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.refusal import refusal
 from dinoport.finding.choosing import Found
+from dinoport.finding.places import layers_beside
 from dinoport.finding.statistics import STATISTICS, is_buffer
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
@@ -62,6 +63,11 @@ def decoded(
         if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
         and not (whole and rule.source and rule.source.template.startswith(whole.names))
     ]
+    layers = layers_beside(naming, shapes, wishes) if not whole else set()
+    beside += [Dropped(each.name, each.dtype, each.shape, LAYER_BESIDE) for each in arranged.values()
+               if each.name in layers]  # fmt: skip
+    arranged = {name: tensor for name, tensor in arranged.items() if name not in layers}
+    shapes = {name: shape for name, shape in shapes.items() if name not in layers}
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
     kept = {name: each for name, each in decoding.beside.items() if name not in made}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dinoport.codebases.catalogue import family_by_names
 from dinoport.codebases.frameworks import Said
 from dinoport.codebases.strangers import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
@@ -52,7 +53,8 @@ MAX_LOOKED_AT = 500
 class Part:
     """A part of a file. `prefix` is what `--prefix` takes, `model` whether a known model lies there.
 
-    Of a model, `command` takes it, `needs` says what to put into the command first, and `refusal` why none takes it.
+    Of a model, `names` says whose its names are where its own codebase has others, `command` takes it, `needs` says
+    what to put into the command first, and `refusal` why none takes it.
     """
 
     prefix: str
@@ -60,6 +62,7 @@ class Part:
     count: int
     size_bytes: int
     model: bool = False
+    names: str | None = None
     command: str | None = None
     needs: tuple[str, ...] = ()
     refusal: str | None = None
@@ -127,8 +130,8 @@ def _model(state: StateDict) -> Part:
     prefix = f"{state.prefix}.".lstrip(".")
     own = _own(state)
     size_bytes = sum(tensor.size_bytes for tensor in own)
-    names = "" if naming.family else f", under the names of {naming.codebase}"
-    return Part(prefix, f"{naming.code.FAMILY}{names}", len(own), size_bytes, model=True)
+    names = None if naming.family else naming.codebase
+    return Part(prefix, str(family_by_names(naming)), len(own), size_bytes, model=True, names=names)
 
 
 def _own(state: StateDict) -> list[TensorRef]:

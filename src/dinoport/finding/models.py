@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, classifier_of
-from dinoport.codebases.frameworks import Said, said_in
+from dinoport.codebases.frameworks import Said, said_in, signs_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.telling import Told
@@ -22,7 +22,7 @@ from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
-from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_wholes
+from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
@@ -74,7 +74,8 @@ def read_model(
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
-        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
+        signs = signs_in(checkpoint.tree)
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named, signs)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(
@@ -166,6 +167,7 @@ def _model_in(
         *told.remarks,
         *words,
         *of_branches(found, request.checkpoint_key),
+        *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
         *(said.users.remarks(reading.architecture) if said.users else ()),

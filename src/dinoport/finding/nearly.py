@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dinoport.codebases.catalogue import family_by_names
 from dinoport.errors import PlanError
 from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
@@ -110,7 +111,7 @@ def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
 
 def _error(where: str, place: StateDict, lines: Sequence[str]) -> PlanError:
     naming = naming_of_names(place.tensors)
-    title = naming.code.FAMILY.title if naming else "model"
+    title = family_by_names(naming).title if naming else "model"
     return not_whole(where, title, place.prefix, lines)
 
 

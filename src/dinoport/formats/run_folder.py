@@ -14,7 +14,7 @@ from dinoport.formats.adapter_folder import is_adapter_folder
 from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
-from dinoport.formats.transformers_folder import is_transformers_folder
+from dinoport.formats.transformers_folder import is_timm_folder, is_transformers_folder
 from dinoport.request import option_of
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
@@ -114,7 +114,8 @@ def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
 
 def _asking(command: str, path: Path) -> str:
     """A command that reads a path, with what it has to ask for where that is a folder of Transformers already."""
-    is_theirs = path.is_dir() and is_transformers_folder(LocalFolder(path))
+    folder = LocalFolder(path)
+    is_theirs = path.is_dir() and is_transformers_folder(folder) and not is_timm_folder(folder)
     return runnable(f"{command} {option_of('to')} original" if is_theirs else command)
 
 

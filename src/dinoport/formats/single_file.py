@@ -9,6 +9,7 @@ from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
+from dinoport.shown.text import as_word
 
 START_BYTES = 512
 
@@ -84,6 +85,9 @@ def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:
         except CheckpointError:
             pass
     kind = "text: " + _excerpt(start) if _is_text(start) else "bytes of no known format"
+    folder, _, name = source.where.rpartition("/")
+    if name.endswith(".json"):
+        raise _not_a_checkpoint(source.where, kind, f"give the folder that it lies in: {as_word(folder or '.')}")
     raise _not_a_checkpoint(source.where, kind, "give the .pth, .safetensors or folder that the weights are in")
 
 

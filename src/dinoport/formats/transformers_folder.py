@@ -35,6 +35,8 @@ MAX_JSON_BYTES = 16 * 1024 * 1024
 READ_BESIDE = ("adapter_config.json", "processor_config.json")
 """Files that Transformers reads of its own accord, in place of what stands in the folder's configs."""
 
+OF_TIMM = "folder of timm"
+
 Files: TypeAlias = dict[str, bytes | ByteSource]
 
 MAX_SHARDS = 1000
@@ -42,7 +44,15 @@ MAX_SHARDS = 1000
 
 
 def is_transformers_folder(folder: Folder) -> bool:
+    """Whether there are a config and weights, as Transformers lays them, and timm after it."""
     return folder.read(CONFIG, MAX_JSON_BYTES) is not None and _first(folder) is not None
+
+
+def is_timm_folder(folder: Folder) -> bool:
+    """Whether such a folder's config.json, if it can be read, is timm's."""
+    with suppress(CheckpointError):
+        return is_transformers_folder(folder) and _kind(_object(folder, CONFIG, {})) == OF_TIMM
+    return False
 
 
 def read_transformers_folder(folder: Folder) -> Checkpoint:
@@ -83,7 +93,7 @@ def _processor(folder: Folder) -> Mapping[str, object] | None:
 def _kind(config: Mapping[str, object] | None) -> str:
     """Whose folder it is: timm's config.json names a builder, by its `architecture`."""
     named = isinstance((config or {}).get("architecture"), str)
-    return "folder of timm" if named else "folder of Transformers"
+    return OF_TIMM if named else "folder of Transformers"
 
 
 def refuse_listed(path: Path) -> None:

@@ -110,7 +110,7 @@ def drop(source: str, because: str, returns: Declared | None = None) -> Rule:
 
 def drop_alias(source: str, of: str) -> Rule:
     """Drop a second name for the tensor `of`."""
-    return Rule(Pattern(source), (), Rows(), f"a second name for {of}", alias=Pattern(of))
+    return Rule(Pattern(source), (), Rows(), f"a second name for {of.removesuffix('.{p}')}", alias=Pattern(of))
 
 
 def make(target: str, constant: Declared, because: str) -> Rule:

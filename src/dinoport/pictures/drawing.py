@@ -36,7 +36,7 @@ MARKED_WITHIN_BYTES = 256
 NAMES = re.compile(r"(picture|pca|(attention|mask)-(mean|head-\d+))\.png")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Visualization(Printed):
     """The files that were written, by their names in `folder`, for a picture of (height, width) pixels."""
 

@@ -84,7 +84,7 @@ def entry_of(model: Model, image_size: int, checks: Checks) -> HubEntry | None:
 
 
 def check_reference(where: str | None, level: str, to: str = "transformers") -> None:
-    """Raise UsageError or SettingError for a --reference that cannot be meant, before any work."""
+    """Raise UsageError or SettingError for a --reference that cannot be run, before any work."""
     if where is None:
         return
     if level != "full":

@@ -1,6 +1,6 @@
 """Work that goes on beside other work: imports, and a second forward pass.
 
-A thread of it is a daemon, and nobody waits for it but who wants its result: a request to stop must not.
+Its threads are daemons. Only the caller who wants a result waits for one; a request to stop does not.
 """
 
 from __future__ import annotations

@@ -103,10 +103,7 @@ class Verdict:
         """The assumptions in one line: the named ones, and how many others there are."""
         counts = {"inferred": self.inferred}
         counts[f"as in {self.upstream}"] = len(self.assumptions) - len(self.named) - self.inferred
-        counted = [f"{count} {words}" for words, count in counts.items() if count]
-        if counted and not self.named:
-            count, _, words = counted[0].partition(" ")
-            counted[0] = f"{count} {'value' if count == '1' else 'values'} {words}"
+        counted = [f"{count} value{'' if count == 1 else 's'} {words}" for words, count in counts.items() if count]
         *others, last = [*self.named, *counted] or [""]
         return f"assuming {', '.join(others)} and {last}" if others else f"assuming {last}" if last else ""
 

@@ -25,7 +25,7 @@ FEW = 6
 """How many targets of one cause are named."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fleet(Printed):
     """`results` are those of the jobs, by target; docs/fleets.md names their fields."""
 

@@ -23,7 +23,7 @@ class Branch:
     tensors: tuple[tuple[str, int, str, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection(Printed):
     """`plan` is what a conversion would do; `refusal` why there would be none.
 

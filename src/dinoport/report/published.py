@@ -20,7 +20,7 @@ class SentFile:
     hub_hash: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Published(Printed):
     """`commit` is where every file was read back and is what was proven. `is_new` says that this run made it.
 

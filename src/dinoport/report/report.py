@@ -90,7 +90,7 @@ class Accounting:
     synthesised: tuple[Line, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Printed):
     """What one conversion or verification did and showed.
 

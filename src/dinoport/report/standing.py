@@ -10,7 +10,7 @@ from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word, shown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Standing(Printed):
     """`claims` repeats the verdict that the folder's report gives itself, and nobody vouches for; else None.
 

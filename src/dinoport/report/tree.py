@@ -54,4 +54,5 @@ def _below(node: _Node, indent: str) -> Iterator[tuple[Branch, Part | None]]:
 
 def text_of(part: Part) -> str:
     """What a part is, how many tensors, and their size."""
-    return f": {part.what}, {part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
+    what = f"{part.what}, under the names of {part.names}" if part.names else part.what
+    return f": {what}, {part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"

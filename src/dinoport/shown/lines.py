@@ -25,6 +25,9 @@ class Printed:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._summary()}>"
+
     def _repr_html_(self) -> str:
         from html import escape
 

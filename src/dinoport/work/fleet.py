@@ -1,4 +1,4 @@
-"""`fleet`: many checkpoints, each converted and proven as if alone. One that fails stops no other."""
+"""`fleet`: many checkpoints, each converted and proven as if alone. One that fails does not stop the others."""
 
 from __future__ import annotations
 

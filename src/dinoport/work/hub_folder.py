@@ -60,7 +60,7 @@ def hub_folder(address: str, on_progress: Progress) -> HubFolder:
     """
     try:
         place = hub_file(address)
-    except CheckpointError as error:  # of a source; here it is the command line that cannot be meant
+    except CheckpointError as error:  # of a source; here the command line is wrong
         parts = {
             name: getattr(error, name) for name in ("where", "expected", "found", "cause", "did_you_mean", "next_step")
         }

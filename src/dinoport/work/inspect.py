@@ -23,14 +23,15 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
     located = locate(source, on_progress, look=True, head=request.head)
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
-        parts, own, chosen = parts_of(checkpoint), request, None
+        parts, own, chosen = parts_of(checkpoint), request, {}
         if checkpoint.config is not None:
             request = replace(request, to="original")
         try:
             opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
             with opened as conversion:
                 planned = planned_report(conversion)
-                chosen = conversion.provenance.prefix if request is own else None
+                if request is own:
+                    chosen[conversion.provenance.prefix] = conversion.model.family
         except UsageError:
             raise
         except DinoportError as error:

@@ -131,7 +131,7 @@ def warnings_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool)
 def remarks_of(path: Path, folder: Checkpoint, fresh: Report, *, another: bool) -> tuple[str, ...]:
     """What could not be looked at."""
     if path.is_file():
-        return (f"of {fresh.source.where} and {path} nothing besides the tensors was looked at",)
+        return (f"only the tensors of {fresh.source.where} and {path} were compared",)
     if folder.report is None:
         return (
             f"{path} has no {REPORT}: its README.md was not looked at, nor what the source holds besides its tensors",

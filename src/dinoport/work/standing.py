@@ -109,7 +109,7 @@ def _parsed(text: bytes) -> dict[str, object]:
 
 def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
-        f"{where} cannot be held against its own report: it {lacks}",
+        f"{where} cannot be verified without its source: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
         next_step=runnable(f"dinoport verify SOURCE {as_word(where)}"),
     )

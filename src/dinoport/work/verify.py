@@ -198,7 +198,7 @@ def _not_converted(folder: Path, found: str) -> SettingError:
 
 
 def _asked(place: Path, source: str | Path, target: Checkpoint) -> Request:
-    """What the folder's report says that it was made with. What no conversion can mean is damage."""
+    """What the folder's report says that it was made with. A value that no conversion takes is damage."""
     try:
         return request_of(target)
     except SettingError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.target import Target, sizes_assumed
+from dinoport.codebases.card import sizes_lines
+from dinoport.codebases.target import Target
 from dinoport.shown.text import python_text
 
 ON_DISK, AT_HUB = "local-dir:", "hf-hub:"
@@ -67,7 +68,7 @@ def cautions(target: Target) -> list[str]:
             "- timm's ConvNeXt norms the pooled vector alone: that is the original's CLS token. Patch tokens are "
             "`model.forward_features`, each place of the map normed by `model.head.norm`'s weights."
         )
-    lines += _sizes(target)
+    lines += sizes_lines(target, "timm", "transform", "--to timm --image-size N")
     preprocessing = target.preprocessing
     if preprocessing and preprocessing.crop is None and target.channels == 3:
         lines.append(
@@ -80,30 +81,3 @@ def cautions(target: Target) -> list[str]:
 
 
 CONVNEXT_NAMES = ("convnext_tiny", "convnext_small", "convnext_base", "convnext_large")
-
-
-def _sizes(target: Target) -> list[str]:
-    """At which input sizes outputs are the original's."""
-    if target.interpolation is None:
-        return []
-    if target.rule:
-        return [sizes_assumed(target)]
-    if target.baked_from:
-        return [
-            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
-            "original's own rule. At this size outputs are the original's; other sizes are resampled a second time."
-        ]
-    if target.resamples_alike:
-        return ["- The class computes as the original does at every size: timm resamples the position table alike."]
-    lines = [
-        f"- The class computes as the original does at {target.image_size}×{target.image_size} pixels. At other sizes "
-        f"timm resamples the position table by another rule than the original ({target.interpolation}); "
-        "`dinoport convert --to timm --image-size N` makes a folder for one other size."
-    ]
-    size = target.preprocessing.size if target.preprocessing else target.image_size
-    if size != target.image_size and target.channels == 3:
-        lines.append(
-            f"- The transform here makes {size}×{size} pixels, as the original's evaluation does, so this difference "
-            f"is there unless the folder is made with `--image-size {size}`."
-        )
-    return lines

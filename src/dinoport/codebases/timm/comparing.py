@@ -27,7 +27,7 @@ OURS = "dinoport"
 
 
 def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:
-    """What is otherwise in `found`, with what that does."""
+    """What differs in `found`, with what that does."""
     return tuple(_compared(expected, found))
 
 

@@ -6,7 +6,6 @@ and addresses of its own.
 
 from __future__ import annotations
 
-import copy
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.sweeping import both_precisions, widened
+from dinoport.codebases.sweeping import Swept
 from dinoport.codebases.transformers.running import of_this_thread
 from dinoport.networks.observing import EMBEDDING
 from dinoport.shown.packages import missing
-from dinoport.tensor import Array
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
 """The first timm that loads `local-dir:`."""
@@ -43,14 +41,13 @@ KNOWN_OF_PRETRAINED = (
 )
 
 
-class TimmRunner:
+class TimmRunner(Swept):
     """A class of timm's over a folder, from disk alone."""
 
     imports = ()
 
     def __init__(self, folder: Path, architecture: str) -> None:
         self.folder, self.architecture = folder, architecture
-        self.model: Any = None
 
     @property
     def absent(self) -> str | None:
@@ -94,30 +91,19 @@ class TimmRunner:
             unexpected=tuple(sorted(held - own)),
         )
 
-    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
-        import torch
-
-        images = torch.from_numpy(pixels)
-        if next(self.model.parameters()).dtype != torch.float32:  # wider weights are another model in float32
-            narrow = TimmRunner(self.folder, self.architecture)
-            narrow.model = copy.deepcopy(self.model).float()
-            return narrow._pass(images.float()), self.run(images.double())
-        return both_precisions(self.model, list(blocks_of(self.model).values()), self._pass, images)
-
-    def run(self, images: Any) -> Pass:
-        with widened(self.model, list(blocks_of(self.model).values())):
-            return self._pass(images)
-
     def attention(self, images: Any) -> tuple[Pass, Any]:
         """The same with the last block's attention computed step by step: a fused one keeps no rows."""
         with kept_attention(self.model) as rows:
             return self.run(images), rows[0] if rows else None
 
-    def _pass(self, images: Any) -> Pass:
+    def blocks(self, model: Any) -> Mapping[str, Any]:
+        return blocks_of(model)
+
+    def once(self, model: Any, images: Any) -> Pass:
         import torch
 
-        with torch.inference_mode(), _observed(self.model) as (blocks, rotations):
-            outputs = outputs_of(self.model, images)
+        with torch.inference_mode(), _observed(model) as (blocks, rotations):
+            outputs = outputs_of(model, images)
         return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
 
 

@@ -75,7 +75,7 @@ def write(
 def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
-    """What is otherwise in config.json, with what it does."""
+    """What differs in config.json, with what it does."""
     return compare_config(expected, found)
 
 

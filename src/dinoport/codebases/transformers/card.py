@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.target import Target, sizes_assumed
+from dinoport.codebases.card import sizes_lines
+from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import CLASSES
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.shown.text import python_text
@@ -78,7 +79,7 @@ def cautions(target: Target) -> list[str]:
                 "- The folder holds no pooler, as the original has none: load it with `add_pooling_layer=False`; "
                 "without it `pooler_output` is noise."
             )
-    lines += _sizes(target)
+    lines += sizes_lines(target, "Transformers", "image processor", "--image-size N")
     if target.preprocessing and target.preprocessing.crop is None and target.channels == 3:
         lines += _square(target.preprocessing)
     if target.channels != 3:
@@ -114,31 +115,3 @@ def _square(transform: Preprocessing) -> list[str]:
         "(bilinear); its classification evaluation makes the shortest side 256 (bicubic) and crops the centre of "
         "224×224. To repeat that evaluation's figures, preprocess as it does.",
     ]
-
-
-def _sizes(target: Target) -> list[str]:
-    """At which input sizes outputs are the original's."""
-    if target.interpolation is None:
-        return []
-    if target.rule:
-        return [sizes_assumed(target)]
-    if target.baked_from:
-        return [
-            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
-            "original's own rule. At this size outputs are the original's; other sizes, "
-            f"{target.baked_from} among them, are resampled a second time."
-        ]
-    if target.resamples_alike:
-        return ["- The class computes as the original does at every size: it resamples the position table alike."]
-    lines = [
-        f"- The class computes as the original does at {target.image_size}×{target.image_size} pixels. At other sizes "
-        f"Transformers resamples the position table by another rule than the original ({target.interpolation}); "
-        "`dinoport convert --image-size N` makes a folder for one other size."
-    ]
-    size = target.preprocessing.size if target.preprocessing else target.image_size
-    if size != target.image_size and target.channels == 3:
-        lines.append(
-            f"- The image processor here makes {size}×{size} pixels, as the original's evaluation does, so this "
-            f"difference is there unless the folder is made with `--image-size {size}`."
-        )
-    return lines

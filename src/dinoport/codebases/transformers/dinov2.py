@@ -73,8 +73,8 @@ CLASSIFIERS = {
 POSITIONS = "embeddings.position_embeddings"
 
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
-NO_BIAS = "the original has no such bias, and the class no way to leave it out: zeros change nothing"
-UNMASKED = "the original has no mask token, and the class no way to leave it out: it is used for training alone"
+NO_BIAS = "the class needs this bias, and the original has none: zeros change nothing"
+UNMASKED = "the class needs a mask token, and the original has none: only training uses it"
 NO_REGISTERS = "no registers: the class is taken for the way it resamples the position table"
 
 MAX_MLP_RATIO = 64
@@ -83,6 +83,26 @@ MAX_DEPTH = 1000
 
 OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
 """What the class has and a model may lack: the folder records it, and the way back leaves it out again."""
+
+
+def encoder_fields(vit: ViT, size: int) -> dict[str, object]:
+    """What the configs of DINOv2's classes, and of those made after them, say alike."""
+    return {
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": vit.layer_norm_eps,
+        "image_size": size,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "qkv_bias": vit.qkv_bias,
+        "layerscale_value": 1.0,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "drop_path_rate": 0.0,
+        "initializer_range": 0.02,
+    }
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -99,20 +119,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     config: dict[str, object] = {
         "architectures": [name],
         "model_type": "dinov2_with_registers" if registers else "dinov2",
-        "hidden_size": vit.width,
-        "num_hidden_layers": vit.depth,
-        "num_attention_heads": vit.heads,
-        "hidden_act": "gelu",
-        "layer_norm_eps": vit.layer_norm_eps,
-        "image_size": size,
-        "patch_size": vit.patch_size,
-        "num_channels": vit.channels,
-        "qkv_bias": vit.qkv_bias,
-        "layerscale_value": 1.0,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "drop_path_rate": 0.0,
-        "initializer_range": 0.02,
+        **encoder_fields(vit, size),
         "mlp_ratio": mlp_ratio(vit),
         "use_swiglu_ffn": vit.feed_forward == "swiglu",
         **({"num_register_tokens": vit.registers} if registers else {"use_mask_token": vit.mask_token}),

@@ -24,7 +24,7 @@ from dinoport.networks.rotary_vit.rope import powers
 from dinoport.request import Request
 from dinoport.tensor import BFLOAT16
 
-MASKED = "the mask beside it switches the keys' bias off; the class has no place for one"
+MASKED = "a mask in the file switches the keys' bias off, and the class has no place for it"
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -64,9 +64,9 @@ MAX_DEPTH = 1000
 """More than any model has; config.json is not trusted with more."""
 
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
-NO_REGISTERS = "the original has no storage tokens: an empty tensor keeps the class from missing them"
+NO_REGISTERS = "the original has no registers, and the class expects a tensor: an empty one"
 COMPUTED = "the class computes them from its base"
-IN_CONFIG = "the config says it: key_bias"
+IN_CONFIG = "config.json says the same by key_bias"
 UNUSED = "a norm for the local crops of training; evaluation never uses it"
 
 

@@ -231,7 +231,7 @@ def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> 
 def _unlike(
     architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
 ) -> Iterator[str]:
-    """What is otherwise than the original had it, as far as the folder tells: in words of ours, not in its own."""
+    """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
     if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
         yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
     if type(baked_from := record.get("baked_from")) is int:

@@ -7,7 +7,6 @@ list of a model's layers, or stage by stage.
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,21 +15,19 @@ from threading import get_ident
 from typing import Any
 
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.sweeping import both_precisions, widened
+from dinoport.codebases.sweeping import Swept
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
 from dinoport.networks.observing import EMBEDDING
-from dinoport.tensor import Array
 
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
 
 
-class ClassRunner:
+class ClassRunner(Swept):
     """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel."""
 
     def __init__(self, folder: Path, class_name: str, *, pooler: bool = True) -> None:
         self.folder, self.class_name, self._pooler = folder, class_name, pooler
-        self.model: Any = None
 
     absent = None
     imports = ("AutoImageProcessor",)
@@ -65,30 +62,19 @@ class ClassRunner:
             failure="; ".join(map(str, info.get("error_msgs") or ())) or None,
         )
 
-    def run_both(self, pixels: Array) -> tuple[Pass, Pass]:
-        import torch
-
-        images = torch.from_numpy(pixels)
-        if self.model.dtype != torch.float32:  # wider weights: what they are in float32 is a model of its own
-            narrow = ClassRunner(self.folder, self.class_name, pooler=self._pooler)
-            narrow.model = copy.deepcopy(self.model).float()
-            return narrow._pass(images.float()), self.run(images.double())
-        return both_precisions(self.model, list(blocks_of(self.model).values()), self._pass, images)
-
-    def run(self, images: Any) -> Pass:
-        with widened(self.model, list(blocks_of(self.model).values())):
-            return self._pass(images)
-
     def attention(self, images: Any) -> tuple[Pass, Any]:
         with kept_attention(self.model) as rows:
             found = self.run(images)
         return found, rows[-1] if rows else None
 
-    def _pass(self, images: Any) -> Pass:
+    def blocks(self, model: Any) -> Mapping[str, Any]:
+        return blocks_of(model)
+
+    def once(self, model: Any, images: Any) -> Pass:
         import torch
 
-        with torch.inference_mode(), observed_blocks(self.model) as blocks, kept_rotation(self.model) as rotations:
-            outputs = outputs_of(self.model, images)
+        with torch.inference_mode(), observed_blocks(model) as blocks, kept_rotation(model) as rotations:
+            outputs = outputs_of(model, images)
         return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
 
 

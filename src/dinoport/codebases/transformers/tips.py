@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.dinov2 import encoder_fields
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED
@@ -44,20 +45,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     config: dict[str, object] = {
         "architectures": [CLASS],
         "model_type": "tipsv2_vision_model",
-        "hidden_size": vit.width,
-        "num_hidden_layers": vit.depth,
-        "num_attention_heads": vit.heads,
-        "hidden_act": "gelu",
-        "layer_norm_eps": vit.layer_norm_eps,
-        "image_size": size,
-        "patch_size": vit.patch_size,
-        "num_channels": vit.channels,
-        "qkv_bias": vit.qkv_bias,
-        "layerscale_value": 1.0,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "drop_path_rate": 0.0,
-        "initializer_range": 0.02,
+        **encoder_fields(vit, size),
         # The class rounds the product down.
         "mlp_ratio": vit.mlp_hidden // vit.width if whole else (vit.mlp_hidden + 0.5) / vit.width,
         "use_swiglu_ffn": False,

@@ -61,7 +61,7 @@ def write(
 def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
-    """What is otherwise in a document of that name, with what it does."""
+    """What differs in a document of that name, with what it does."""
     from dinoport.codebases.transformers.config_fields import compare_config
     from dinoport.codebases.transformers.processor_fields import compare_processor
 

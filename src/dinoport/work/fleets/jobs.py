@@ -56,7 +56,7 @@ class Job:
 def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Request, level: str) -> list[Job]:
     """A job for each source, or entry: its `source`, and if it likes `target`, `verify` and fields of Request.
 
-    None stands for a blank line, which counts as one. Raises UsageError, which names the first that cannot be meant.
+    None stands for a blank line, which counts as one. Raises UsageError, which names the first wrong one.
     """
     if isinstance(given, str | Path | Mapping):
         raise UsageError(

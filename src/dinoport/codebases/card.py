@@ -1,0 +1,47 @@
+"""What cards say alike, whichever library a folder is for."""
+
+from __future__ import annotations
+
+from dinoport.codebases.target import Target
+
+
+def sizes_lines(target: Target, library: str, processor: str, options: str) -> list[str]:
+    """For a card: at which input sizes outputs are the original's, and the `options` that make a folder for another.
+
+    `processor` is what the `library` calls the transform that it makes for the folder.
+    """
+    if target.interpolation is None:
+        return []
+    if target.rule:
+        return [_sizes_assumed(target)]
+    size = f"{target.image_size}×{target.image_size} pixels"
+    if target.baked_from:
+        return [
+            f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
+            "original's own rule. At this size outputs are the original's; other sizes, "
+            f"{target.baked_from} among them, are resampled a second time."
+        ]
+    if target.resamples_alike:
+        return [
+            f"- The class computes as the original does at every size: {library} resamples the position table alike."
+        ]
+    lines = [
+        f"- The class computes as the original does at {size}. At other sizes {library} resamples the position table "
+        f"by another rule than the original ({target.interpolation}); `dinoport convert {options}` makes a folder for "
+        "one other size."
+    ]
+    own = target.preprocessing.size if target.preprocessing else target.image_size
+    if own != target.image_size and target.channels == 3:
+        lines.append(
+            f"- The {processor} here makes {own}×{own} pixels, as the original's evaluation does, so this difference "
+            f"is there unless the folder is made with `--image-size {own}`."
+        )
+    return lines
+
+
+def _sizes_assumed(target: Target) -> str:
+    """Of sizes that the original does not take."""
+    if target.baked_from:
+        sides = f"{target.baked_from} to {target.image_size}"
+        return f"- The position table was resampled once from {sides} pixels by an assumed rule: {target.rule}."
+    return f"- At other sizes than {target.image_size}×{target.image_size} pixels a rule is assumed: {target.rule}."
