@@ -262,9 +262,7 @@ def refuse_builder(where: str, architecture: str) -> None:
         raise _unlike_dino(where, "config.json: architecture", found, short_text(architecture))
 
 
-def refuse_stranger(
-    where: str, label: str | None, shapes: Shapes, *, heads: bool = False, named: bool = False
-) -> None:
+def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False, named: bool = False) -> None:
     """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie.
 
     `named` says that a config names the family.
