@@ -30,7 +30,8 @@ class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
-    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it.
+    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it. `by_lack` says
+    that it is told by what it lacks: that tells nothing of a folder whose config says whose model it is.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Stranger:
     tells: Callable[[Shapes], str | None] = lambda shapes: None
     kinds: tuple[str, ...] = ()
     builders: tuple[str, ...] = ()
+    by_lack: bool = False
 
     def told_by(self, shapes: Shapes) -> str | None:
         """What in these names says that they are this model's; None where nothing does."""
@@ -172,6 +174,7 @@ STRANGERS: tuple[Stranger, ...] = (
         ("rope.freqs",),
         rotates,
         builders=("_rope_", "vit_pe_"),
+        by_lack=True,
     ),
     Stranger(
         "a ViT of lucidrains/vit-pytorch",

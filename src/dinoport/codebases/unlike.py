@@ -43,10 +43,13 @@ def refuse_builder(where: str, architecture: str) -> None:
         raise _unlike_dino(where, "config.json: architecture", found, short_text(architecture))
 
 
-def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False) -> None:
-    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie."""
+def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False, named: bool = False) -> None:
+    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie.
+
+    `named` says that a config names the family.
+    """
     found = stranger_of(shapes, heads=heads)
-    if found is None:
+    if found is None or (named and found[0].by_lack and found[1] not in shapes):
         return
     raise _unlike_dino(where, label, *found)
 
