@@ -96,7 +96,7 @@ def is_untold(report: Mapping[str, Any]) -> bool:
 
 
 def _alike(naming: Naming, clues: Clues, asked: str | None) -> str:
-    """What else has the very tensors, and is no model that is known here; empty where nothing has, or it is given."""
+    """What else has the very tensors, and is not known here; empty where nothing has, or where the user names one."""
     code = naming.code
     found = code.alike(clues) if isinstance(code, Relative) and asked is None else None
     return f"nothing tells it from {found}; {option_of('codebase')} decides" if found else ""
