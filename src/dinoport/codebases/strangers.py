@@ -30,7 +30,8 @@ class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
-    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it.
+    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it. `by_lack` says
+    that it is told by what it lacks: that tells nothing of a folder whose config says whose model it is.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Stranger:
     tells: Callable[[Shapes], str | None] = lambda shapes: None
     kinds: tuple[str, ...] = ()
     builders: tuple[str, ...] = ()
+    by_lack: bool = False
 
     def told_by(self, shapes: Shapes) -> str | None:
         """What in these names says that they are this model's; None where nothing does."""
@@ -158,6 +160,7 @@ STRANGERS: tuple[Stranger, ...] = (
         ("rope.freqs",),
         rotates,
         builders=("_rope_", "vit_pe_"),
+        by_lack=True,
     ),
     Stranger(
         "a ViT of lucidrains/vit-pytorch",
@@ -259,10 +262,13 @@ def refuse_builder(where: str, architecture: str) -> None:
         raise _unlike_dino(where, "config.json: architecture", found, short_text(architecture))
 
 
-def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False) -> None:
-    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie."""
+def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False, named: bool = False) -> None:
+    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie.
+
+    `named` says that a config names the family.
+    """
     found = stranger_of(shapes, heads=heads)
-    if found is None:
+    if found is None or (named and found[0].by_lack and found[1] not in shapes):
         return
     raise _unlike_dino(where, label, *found)
 

@@ -67,7 +67,7 @@ def choose(
     for state in chosen:
         is_known = naming_of_names(state.tensors) is not None
         if is_known and not known:
-            refuse_stranger(where, state.label, state.shapes)
+            refuse_stranger(where, state.label, state.shapes, named=naming is not None)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
         known += [state] if is_known else []
