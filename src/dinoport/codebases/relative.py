@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dinoport.codebases.catalogue import naming_of
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, canonical_rules, classifier_of
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Wishes
@@ -29,7 +29,8 @@ class Relative:
     `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
     `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
     own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` is a sign
-    that no file of its lacks, in words. `wholes` are classes that hold more than features pass through.
+    that no file of its lacks, in words. `wholes` are classes that hold more than features pass through. `contradicts`
+    gives what of a file no model of its has, `alike` another model with the very tensors, which no class here computes.
     """
 
     family: Family
@@ -40,6 +41,8 @@ class Relative:
     why: str = ""
     remark: str = ""
     always_told: str = ""
+    alike: Callable[[Clues], str | None] = lambda clues: None
+    contradicts: Callable[[Clues], str | None] = lambda clues: None
     wholes: Mapping[str, Whole] = field(default_factory=dict)
     table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
     arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None
@@ -47,6 +50,10 @@ class Relative:
     @property
     def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
         return self.family
+
+    def under(self, family: str) -> Relative:
+        """The same for files with another family's names, where its table does not say how they are read."""
+        return self if self.table or self.like == family else replace(self, like=family)
 
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         classifier = classifier_of(shapes, self.family)

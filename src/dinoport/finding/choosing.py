@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.strangers import refuse_stranger, stranger_of
+from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.nearly import faults, not_whole, refuse_without_one
@@ -63,11 +63,15 @@ def choose(
             found=f"`checkpoint_key={key}`",
             next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
         )
+    for state in chosen:
+        refuse_changed(
+            where, state.label, {**state.shapes, **{name: each.shape for name, each in state.outside.items()}}
+        )
     known: list[StateDict] = []
     for state in chosen:
         is_known = naming_of_names(state.tensors) is not None
         if is_known and not known:
-            refuse_stranger(where, state.label, state.shapes)
+            refuse_stranger(where, state.label, state.shapes, named=naming is not None)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
         known += [state] if is_known else []

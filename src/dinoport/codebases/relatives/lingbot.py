@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.relative import Relative
@@ -32,5 +32,5 @@ RELATIVE = Relative(
     ),
     like="dinov3",
     facts=Facts("LingBot-Vision", preprocessing=SQUARE),
-    signs=Signs(files=("lingbot",), guesses=guesses),
+    signs=Signs(files=("lingbot",), guesses=guesses, tells=lambda clues: called(clues, "_lingbot")),
 )
