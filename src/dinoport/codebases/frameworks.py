@@ -10,7 +10,7 @@ import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.model import Stated
@@ -162,7 +162,7 @@ def said_in(where: str, tree: object) -> Said:
     """
     if not isinstance(tree, dict):
         return Said()
-    own = _lightning(tree)
+    own = _lightning(tree) or _config(tree) or _several_in_text(tree)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
     stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     for say in (_mmengine, _lightly_task, _lightly_train):
@@ -218,16 +218,56 @@ def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
     return hyper_parameters(tree.get("hyper_parameters")) if "pytorch-lightning_version" in tree else None
 
 
+def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
+    """What a user's own training kept beside its model, as a dict or an object, where it says heads or eps."""
+    found = {key: hyper_parameters(tree[key], f"{key} of the file") for key in CONFIGS if key in tree}
+    return next((own for own in found.values() if own.stated or own.several), None)
+
+
+CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
+
+
+def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:
+    """Several numbers of heads in a config that is text, where it does not say which is the backbone's."""
+    meta = _dict(tree.get("meta"))
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text) if _is_config(text) else set()
+        if len(heads) > 1:
+            said = ", ".join(f"num_heads {each}" for each in sorted(heads))
+            return HyperParameters(several={"num_heads": said}, where=f"meta.{key}")
+    return None
+
+
+def _is_config(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and len(text) <= MAX_TEXT
+
+
+def _heads_in(text: str) -> set[int]:
+    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+
+
+def _part_of(text: str, name: str) -> str:
+    """The dict of a name in a config that is text, up to where its brackets are closed."""
+    begin = re.search(rf"\b{name}['\"]?\s*[:=]\s*(?:dict\(|\{{)", text)
+    depth = 1
+    for end in range(begin.end(), len(text)) if begin else ():
+        depth += (text[end] in "({[") - (text[end] in ")}]")
+        if begin and not depth:
+            return text[begin.end() : end]
+    return ""
+
+
 def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
     """A config is kept as text, in Python's notation: literals of it are read, nothing is run."""
     meta = _dict(tree.get("meta"))
     key, writer = ("cfg", "mmengine") if "mmengine_version" in meta else ("config", "mmcv")
     text = meta.get(key)
-    if not isinstance(text, str) or len(text) > MAX_TEXT or f"{writer}_version" not in meta:
+    if not _is_config(text) or f"{writer}_version" not in meta:
         return {}
     where = f"meta.{key} of {writer}"
     found = {}
-    heads = {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+    heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text)
     if len(heads) == 1:  # a decoder has its own
         found["num_heads"] = Stated(heads.pop(), f"num_heads in {where}")
     both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.strangers import refuse_stranger, stranger_of
+from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.nearly import faults, not_whole, refuse_without_one
@@ -62,6 +62,10 @@ def choose(
             expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
             found=f"`checkpoint_key={key}`",
             next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
+        )
+    for state in chosen:
+        refuse_changed(
+            where, state.label, {**state.shapes, **{name: each.shape for name, each in state.outside.items()}}
         )
     known: list[StateDict] = []
     for state in chosen:

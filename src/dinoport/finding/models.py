@@ -141,7 +141,8 @@ def _model_in(
         beside_it, decoding = with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
     users = said.users if request.num_heads is None else None
-    is_users = users is not None and wishes.stated.get("num_heads") is users.stated.get("num_heads")
+    theirs = users.stated.get("num_heads") if users else None
+    is_users = theirs is not None and wishes.stated.get("num_heads") is theirs
     reading = read(naming, replace(evidence, weigh_heads=weigh_heads or is_users))
     if users and ("num_heads" not in wishes.stated or is_users):
         shown = reading.heads.found if reading.heads else None
