@@ -11,8 +11,11 @@ import pytest
 from dinoport import api
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.safetensors.writer import write_safetensors
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.report import Report
+from tests import formula
 from tests.codebases.relatives import BY_NAME
+from tests.models import V3
 from tests.writing.stub_tensors import tensor
 
 THROUGH_TIMM = ("ibot-layer-scale", "deit3", "tips", "franca", "webssl-dino", "eupe", "eupe-convnext", "lingbot")
@@ -69,3 +72,25 @@ def test_a_folder_of_timm_is_told_by_its_builder(
     assert report.family == family
     [reason] = [each.reason for each in report.settings if each.name == "codebase"]
     assert reason == f"config.json, {architecture}{'.' if tag else ''}{tag}"
+
+
+def test_a_dinov3_in_a_wrapper_is_told_like_any_other(tmp_path: Path) -> None:
+    """Under an original's names, Transformers' names and timm's: the first line says what nothing tells it from."""
+    torch = pytest.importorskip("torch")
+    source = saved(tmp_path / "original.pth", formula.state_dict(V3.tensors()))
+    for to in ("transformers", "timm"):
+        api.convert(source, tmp_path / to, to=to, level="none", codebase="dinov3")
+        with open_checkpoint(tmp_path / to) as checkpoint:
+            state = {f"model.net.{key}": torch.from_numpy(each.read()) for key, each in checkpoint.tensors.items()}
+        torch.save({"state_dict": state}, tmp_path / f"{to}.ckpt")
+    for path in (source, tmp_path / "transformers.ckpt", tmp_path / "timm.ckpt"):
+        report = api.convert(path, tmp_path / f"out-{path.stem}", level="exact")
+        assert (
+            "assuming codebase = DINOv3 ViT (nothing tells it from EUPE (256×256 pixels) and LingBot-Vision (512×512 "
+            "pixels); --codebase decides)" in str(report.verdict).splitlines()[0]
+        )
+
+
+def saved(path: Path, state: dict[str, formula.Array]) -> Path:
+    write_torch_file(path, [tensor(name, values) for name, values in state.items()])
+    return path

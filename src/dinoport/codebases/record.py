@@ -11,6 +11,7 @@ from typing import Any
 
 from dinoport.model import CLAIM, Origin, Stated
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import DTYPES, option_of
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:
@@ -130,3 +131,25 @@ def recorded(config: Mapping[str, object], field: str) -> list[object]:
     """A list of our own field."""
     found = record_of(config).get(field)
     return found if isinstance(found, list) else []
+
+
+def unlike_original(
+    architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
+) -> Iterator[str]:
+    """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
+    if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
+        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+    if type(baked_from := record.get("baked_from")) is int:
+        size = getattr(architecture, "image_size", None)
+        yield (
+            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
+            f"{baked_from}, is not in the folder"
+        )
+    if asked.get("dtype") in DTYPES:
+        option = option_of("dtype")
+        yield f"the folder was made with {option} {asked['dtype']}: weights return so, whatever the original stored"
+    if getattr(architecture, "rope_rounded", False):
+        yield (
+            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
+            "in which dtype the original stored them the folder does not say"
+        )

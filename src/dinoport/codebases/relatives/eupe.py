@@ -37,4 +37,9 @@ RELATIVE = Relative(
     like="dinov3",
     facts=Facts("EUPE", preprocessing=SQUARE),
     signs=replace(SIGNS, guesses=guesses),
+    sizes={
+        "EUPE-ViT-T": (192, 12, 3, 16),
+        "EUPE-ViT-S": (384, 12, 6, 16),
+        "EUPE-ViT-B": (768, 12, 12, 16),
+    },
 )

@@ -33,4 +33,10 @@ RELATIVE = Relative(
     like="dinov3",
     facts=Facts("LingBot-Vision", preprocessing=SQUARE),
     signs=Signs(files=("lingbot",), guesses=guesses, tells=lambda clues: called(clues, "_lingbot")),
+    sizes={
+        "lingbot-vision-vit-small": (384, 12, 6, 16),
+        "lingbot-vision-vit-base": (768, 12, 12, 16),
+        "lingbot-vision-vit-large": (1024, 24, 16, 16),
+        "lingbot-vision-vit-giant": (1536, 40, 24, 16),
+    },
 )
