@@ -36,7 +36,7 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
 
 
 def _leads(names: Sequence[Named]) -> set[Lead]:
-    """What stands in front of each model that has another's bare names, or lies in the same part as another."""
+    """What stands in front of each model, where one lies in another's part, or wears other wrappers than another."""
     anchored = [each for each in names if each.name.endswith(FIRST)]
     found = {each.full_name: _lead(each.full_name.split(".")) for each in anchored}
     if len(set(found.values())) < 2:
@@ -45,17 +45,17 @@ def _leads(names: Sequence[Named]) -> set[Lead]:
     blocks = {tuple(each.full_name[: block.start()].split(".")[:-1]) for each in names
               for block in BLOCK.finditer(each.full_name)}  # fmt: skip
     above = {block[:count] for block in blocks for count in range(len(block) + 1)}
-    bare: dict[str, set[Lead]] = {}
+    whole, removed, left = set(), set(), set()
     for each in anchored:
         lead = _outside(found[each.full_name], full)
         if lead in above:
-            bare.setdefault(each.name, set()).add(lead)
-    whole = {lead for leads in bare.values() for lead in leads}
+            whole.add(lead)
+            removed.add(each.removed)
+            left.add(next(each.name.removesuffix(anchor) for anchor in FIRST if each.name.endswith(anchor)))
+    if len(removed) > 1 or len(left) < len(whole):  # what is left of one's names may be the other's, or a part of it
+        return whole
     outer = {lead[:count] for lead in whole for count in range(len(lead))} & whole
-    within = {lead for lead in whole if lead in outer or any(lead[:count] in outer for count in range(len(lead)))}
-    stripped = {lead for name, leads in bare.items() if name in ANCHORS for lead in leads}
-    alike = [*bare.values(), stripped]
-    return within | {lead for leads in alike if len(leads) > 1 for lead in leads}
+    return {lead for lead in whole if lead in outer or any(lead[:count] in outer for count in range(len(lead)))}
 
 
 BLOCK = re.compile(r"(?<![^.])(?:blocks|layers?|stages|downsample_layers|layer1|[4-7])\.0\.|encoder_layer_0\.")
