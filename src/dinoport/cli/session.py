@@ -37,6 +37,9 @@ RETRY_SECONDS = 0.01
 PATIENCE_SECONDS = 0.3
 """How long an import, or steps that belong together, may go on after the request to stop."""
 
+LOCKING = tuple(("<frozen importlib._bootstrap>", name) for name in ("cb", "_get_module_lock"))
+"""Functions of Python's import that take its lock for all threads. What is raised in there leaves it taken for good."""
+
 CLEANED_UP = (str(Path("dinoport", "api.py")), str(Path("dinoport", "cli", "output.py")))
 """Where a command has written something, or says so: an import in there is waited for."""
 
@@ -118,7 +121,19 @@ class _Session:
         """
         self._asked_to_stop = True
         turn_deaf()  # what is cleaned up now must not be stopped halfway
+        sys.unraisablehook = self._again
         self._raise_soon(frame, time.monotonic() + PATIENCE_SECONDS)
+
+    def _again(self, lost: sys.UnraisableHookArgs) -> None:
+        """Ask once more where Python threw the request away, as it does with what a callback raises."""
+        if lost.exc_type is Interrupted and hasattr(signal, "setitimer"):
+            self._retry(time.monotonic())
+        else:
+            sys.__unraisablehook__(lost)
+
+    def _retry(self, until: float) -> None:
+        signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
     def _raise_soon(self, frame: FrameType | None, until: float) -> None:
         files = _files_on(frame)
@@ -126,9 +141,9 @@ class _Session:
         if is_importing and not any(file.endswith(CLEANED_UP) for file in files):
             os._exit(self._ended(StoppedError("interrupted")))  # no verb has begun, so there is nothing to clean up
         waits = is_importing or any(file.endswith(WAITED_FOR) for file in files)
-        if waits and hasattr(signal, "setitimer") and time.monotonic() < until:
-            signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
-            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+        holds_lock = frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) in LOCKING
+        if hasattr(signal, "setitimer") and (holds_lock or (waits and time.monotonic() < until)):
+            self._retry(until)
             return
         raise Interrupted
 
