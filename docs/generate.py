@@ -36,6 +36,7 @@ from dinoport.codebases.frameworks import CONVENTIONS, FRAMEWORKS
 from dinoport.codebases.published_names import PUBLISHED
 from dinoport.codebases.relative import Relative
 from dinoport.codebases.target import Target
+from dinoport.codebases.timm.architectures import SERIES
 from dinoport.codebases.transformers.forms import target_of
 from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave, DropClsRow, Kind, Operation, PadColumns, Rows
@@ -334,7 +335,9 @@ def relative_page(naming: Naming) -> Iterator[str]:
         )
     yield from _published_rows(family)
     yield from _size_rows(family)
-    yield from _measured(family)
+    yield from _sizes_by_name(relative)
+    yield from _builders_of_timm(family)
+    yield from _measured(family, relative)
     yield from ["## Tables", "", "`{i}` is a number, `{p}` a word such as `weight`, `{r}` all the rest of a name.", ""]
     yield from of_family(family)
 
@@ -366,7 +369,8 @@ def _builder_rows(family: Family) -> Iterator[str]:
     """Width and heads of the builders that a training may name, its own or those of the codebase that it changed."""
     naming = naming_of(family.name)
     code = naming.code if naming else None
-    first = naming_of(code.like) if isinstance(code, Relative) and code.facts.says_builder else None
+    asks = isinstance(code, Relative) and (code.facts.says_builder or code.like in ("dinov2", "dinov3"))
+    first = naming_of(code.like) if isinstance(code, Relative) and asks else None
     builders = getattr(first.code if first else code, "BUILDERS", None)
     if builders and family.name not in SIZES_OF:
         of = f"{first.code.FAMILY.title}'s builders" if first else "Builders"
@@ -388,7 +392,27 @@ def _size_rows(family: Family) -> Iterator[str]:
         yield from table(("builder", "width", "depth", "heads", "patch", "rows of the table"), rows)
 
 
-def _measured(family: Family) -> Iterator[str]:
+def _sizes_by_name(relative: Relative) -> Iterator[str]:
+    """Sizes that the authors publish, where none are recorded from their builders."""
+    if relative.sizes:
+        yield from ["## Sizes", "", f"By the READMEs and the code of {relative.family.upstream}.", ""]
+        rows = [(f"`{name}`", *map(str, size)) for name, size in relative.sizes.items()]
+        yield from table(("name", "width", "depth", "heads", "patch"), rows)
+
+
+def _builders_of_timm(family: Family) -> Iterator[str]:
+    """What timm's builders set in Python alone."""
+    if family.name == "timm_vit":
+        yield from ["## Builders", "", "Heads and eps of timm's builders, by the name in its config.json.", ""]
+        rows = [
+            (f"`{each.pattern.replace('SIZE', size)}`".replace("|", "\\|"), str(heads), f"{each.eps:g}")
+            for each in SERIES
+            for size, heads in each.heads.items()
+        ]
+        yield from table(("builder", "heads", "eps"), rows)
+
+
+def _measured(family: Family, relative: Relative) -> Iterator[str]:
     """The genuine code whose outputs the model is held against."""
     recorded = json.loads((FIXTURES / "goldens.json").read_text(encoding="utf-8"))
     own = {name: each["upstream"] for name, each in recorded.items() if each["family"] == family.name}
@@ -397,6 +421,11 @@ def _measured(family: Family) -> Iterator[str]:
         yield from ["## Source", "", words, ""]
         yield from (f"- {upstream}: `{name}`" for name, upstream in own.items())
         yield ""
+    elif family.upstream:
+        like = naming_of(relative.like)
+        network = like.code.FAMILY.title if like else ""
+        words = f"Names, heads and the transform are read in the code and READMEs of {family.upstream}."
+        yield from ["## Source", "", f"{words} Its network is that of {network}, whose outputs are compared.", ""]
 
 
 def rule_rows(rules: Iterable[Rule], classifier: str | None) -> Iterator[Sequence[str]]:

@@ -72,7 +72,7 @@ def test_no_file_that_a_report_names_is_opened(made, tmp_path, monkeypatch, name
     monkeypatch.chdir(tmp_path)
     Path("secret").write_text("the words of a secret file")
     forge(folder, {name: value})
-    monkeypatch.setattr("dinoport.work.conversion.locate_head", lambda *given: pytest.fail("a head was opened"))
+    monkeypatch.setattr("dinoport.work.prepare.locate_head", lambda *given: pytest.fail("a head was opened"))
     monkeypatch.setattr(
         "dinoport.codebases.transformers.labels.read_labels", lambda *given: pytest.fail("labels were opened")
     )

@@ -217,6 +217,11 @@ def asked(family: str) -> Request:
     return Request(codebase=family)
 
 
+LAYER_SCALES = (
+    "layer scales, and no position of the CLS token; nothing tells it from a RoPE-ViT with a table, whose attention "
+    "rotates too; --codebase decides"
+)
+
 # fmt: off
 CASES = (
     Case("ibot", "ibot", VIT, "ViTModel", ibot_run, told_by="head.last_layer2.weight_g"),
@@ -249,9 +254,9 @@ CASES = (
     Case("deit-distilled-backbone", "deit", replace(BOTH, classifier=None), "DeiTModel", published,
          told_by="dist_token"),
     Case("deit3", "deit3", classifying(replace(SCALED, interpolation=TO_SIZE), 5), "Dinov2ForImageClassification",
-         published, without_cls_row, classifier="head", told_by="layer scales, and no position of the CLS token"),
+         published, without_cls_row, classifier="head", told_by=LAYER_SCALES),
     Case("deit3-backbone", "deit3", replace(SCALED, interpolation=TO_SIZE), "Dinov2Model", published, without_cls_row,
-         told_by="layer scales, and no position of the CLS token"),
+         told_by=LAYER_SCALES),
     Case("ijepa", "ijepa", PATCHES, "IJepaModel", ijepa_run, of_columns),
     Case("simdino", "simdino", VIT, "ViTModel", simdino_run, told_by="a projection head without a last layer"),
     Case("simdinov2", "simdinov2", V2, "Dinov2Model", simdinov2_run,

@@ -101,6 +101,33 @@ def test_a_layer_may_have_a_scale_of_its_own(tmp_path) -> None:
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
 
 
+@pytest.mark.parametrize("pattern", ["o_proj", "1.attention.o_proj", "o.proj", "layer.1.attention.o_proj"])
+def test_a_pattern_is_looked_for_as_peft_does(pattern: str, tmp_path) -> None:
+    """Its dots stand for any character, and it begins where a part of the name does."""
+    source = adapter(tmp_path, alpha_pattern={pattern: 2, "proj": 7, "attention": 9})
+    own = merged(ALPHA / RANK)
+    own["blocks.1.attn.proj.weight"] = merged(2 / RANK)["blocks.1.attn.proj.weight"]
+    torch.save(own, tmp_path / "merged.pth")
+    convert(tmp_path / "merged.pth", tmp_path / "ours", level="none", num_heads=1)
+    convert(source, tmp_path / "theirs", level="exact")
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+
+
+def test_adapters_in_folders_of_their_own_names(tmp_path) -> None:
+    source = adapter(tmp_path)
+    other = source / "second"
+    other.mkdir()
+    for name in ("adapter_model.bin", "adapter_config.json"):
+        (other / name).write_bytes((source / name).read_bytes())
+    report = convert(source, tmp_path / "out", level="exact")
+    assert f"the adapter in {source} itself was taken; others there: second" in report.remarks
+    (source / "adapter_config.json").unlink()
+    (source / "adapter_model.bin").unlink()
+    with pytest.raises(DinoportError) as caught:
+        convert(source, tmp_path / "none", level="exact")
+    assert f"dinoport convert {other} FOLDER" in str(caught.value)
+
+
 def test_a_layer_that_was_trained_whole_takes_the_base_s_place(tmp_path) -> None:
     norm = {"base_model.model.layernorm.weight": state()["norm.weight"] + 0.5}
     source = adapter(tmp_path, more=norm)
@@ -159,6 +186,12 @@ def test_a_scale_that_is_wrong_by_a_hundredth_is_rejected(tmp_path, monkeypatch)
         ({"init_lora_weights": "pissa"}, "carries LoRA that begins by pissa, which changes the base"),
         ({"lora_alpha": None}, "carries LoRA without a scale"),
         ({"alpha_pattern": {"(a+)+$": 1}}, "carries LoRA with a pattern of layers that is not a name"),
+        (
+            {"alpha_pattern": {"attention.v_proj": 2, "v_proj": 3}},
+            "adapter_config.json: attention.v_proj 2 and v_proj 3, for encoder.layer.0.attention.v_proj",
+        ),
+        ({"lora_bias": True}, "carries LoRA with lora_bias"),
+        ({"target_parameters": ["fc1.weight"]}, "carries LoRA with target_parameters"),
         ({"layer_replication": [[0, 1]]}, "carries LoRA with layer_replication"),
     ],
 )

@@ -134,7 +134,13 @@ def test_parts_of_a_joint_layer_go_to_its_rows(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("lora_magnitude_vector.default.weight", "DoRA"), ("ia3_l.default", "IA3"), ("lokr_w1.default", "LoKr")],
+    [
+        ("lora_magnitude_vector.default.weight", "DoRA"),
+        ("ia3_l.default", "IA3"),
+        ("lora_B.default.bias", "LoRA with biases of its own (lora_bias)"),
+        ("lora_A.bias", "LoRA with biases of its own (lora_bias)"),
+        ("lokr_w1.default", "LoKr"),
+    ],
 )
 def test_another_kind_is_refused_by_its_name(name: str, kind: str, tmp_path) -> None:
     tree = {**wrapped("peft"), f"base_model.model.blocks.0.attn.qkv.{name}": torch.ones(3)}
@@ -142,6 +148,25 @@ def test_another_kind_is_refused_by_its_name(name: str, kind: str, tmp_path) -> 
     with pytest.raises(UnknownModelError) as caught:
         convert(tmp_path / "other.pth", tmp_path / "out", level="exact", num_heads=1, lora_alpha=ALPHA)
     assert f"carries {kind}, which is not merged here" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [
+    ("w_As.0.weight", "w_Bs.0.weight"),
+    ("lora_unet_blocks_0_attn_qkv.lora_down.weight", "lora_unet_blocks_0_attn_qkv.lora_up.weight"),
+    ("lora.down", "lora.up"),
+])  # fmt: skip
+def test_parts_under_unknown_names_are_never_left_out(names: tuple[str, str], tmp_path) -> None:
+    own = {f"enc.{name}": each for name, each in state().items()}
+    torch.save({**own, names[0]: torch.ones(RANK, 64), names[1]: torch.ones(64, RANK)}, tmp_path / "run.pth")
+    with pytest.raises(UnknownModelError, match="carries low-rank parts under names that are not known") as caught:
+        convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
+    assert names[0] in str(caught.value) or "lora.{down, up}" in str(caught.value)
+
+
+def test_those_of_a_language_model_are_not_the_backbone_s(tmp_path) -> None:
+    own = {f"enc.{name}": each for name, each in state().items()}
+    torch.save({**own, "llm.layers.0.q_lora.down": torch.ones(RANK, 64)}, tmp_path / "run.pth")
+    convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
 
 
 def test_several_adapters_are_refused(tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dinoport import api
 from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, SettingError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, CASES, Case
 from tests.models import CONVNEXT, RESNET, V2, V2_SWIGLU, V3, classifying
@@ -91,4 +91,27 @@ def test_the_walk_finds_rivals(tmp_path: Path) -> None:
     assert found["bare-dinov3-convnext"] == {"dinov3_convnext": [], "eupe_convnext": ["resize"]}
     assert found["bare-small"]["moco_v3"] == ["filter", "heads", "interpolation"]
     assert "pixel mean" in found["bare-classifying"]["timm_vit"]
-    assert found["bare-dinov2"].keys() == {"dinov2", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino"}
+    alike = {"dinov2", "simdinov2", "xray_dino", "cell_dino"}
+    assert found["bare-dinov2"].keys() == alike
+    assert found["bare-dinov2-swiglu"].keys() == alike | {"franca", "webssl_dino"}
+
+
+@pytest.mark.parametrize(
+    ("codebase", "title", "architecture", "found"),
+    [
+        ("franca", "Franca ViT", V2, "feed-forward layers without a gate"),
+        ("webssl_dino", "WebSSL-DINO ViT", replace(V2_SWIGLU, registers=4), "register_tokens"),
+        ("timm_vit", "timm ViT", V2, "mask_token"),
+    ],
+)
+def test_a_codebase_that_a_part_contradicts_is_refused(codebase, title, architecture, found, tmp_path: Path) -> None:
+    path = Case("bare", "dinov2", architecture, "Dinov2Model").write(tmp_path)
+    with pytest.raises(SettingError) as raised:
+        api.plan(path, codebase=codebase)
+    assert str(raised.value) == (
+        f"`codebase={codebase}` does not fit {path}\n"
+        f"  expected: what a {title} has\n"
+        f"  found: {found}\n"
+        "  likely cause: a model of another codebase under the same names\n"
+        "  try: leave `codebase` out"
+    )

@@ -125,3 +125,35 @@ def test_two_numbers_of_heads_where_the_tensors_tell(tmp_path: Path) -> None:
     report = planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "dinov3")
     assert {each.name: each.value for each in report.settings}["heads"] == "2"
     assert planned(tmp_path, {"a": HEADS, "b": {"num_heads": 8}}, "convnext")
+
+
+@pytest.mark.parametrize("key", ["config", "cfg", "hparams", "model_config"])
+def test_a_users_own_config_beside_the_model_is_read(key: str, tmp_path: Path) -> None:
+    """Width / 64 was assumed once, beside a file that says otherwise."""
+    torch.save({"model": state("vit"), key: {"vit": HEADS, "epochs": 3}}, tmp_path / "run.pth")
+    found = {each.name: each for each in plan(tmp_path / "run.pth").settings}
+    assert (found["heads"].value, found["heads"].reason) == ("4", f"vit.num_heads in {key} of the file")
+    torch.save({"model": state("vit"), key: {"a": HEADS, "b": {"num_heads": 8}}}, tmp_path / "run.pth")
+    with pytest.raises(SettingError, match=f"the {key} of the file in .* say two numbers of heads"):
+        plan(tmp_path / "run.pth")
+
+
+@pytest.mark.parametrize(("text", "heads"), [
+    ("model = dict(backbone=dict(type='ViT', num_heads=4), decode_head=dict(num_heads=8))", "4"),
+    ("model = dict(decode_head=dict(num_heads=8), backbone={'a': [1, (2,)], 'num_heads': 4})", "4"),
+    ("num_heads = 4", "4"),
+])  # fmt: skip
+def test_heads_of_the_backbone_in_a_config_that_is_text(text: str, heads: str, tmp_path: Path) -> None:
+    torch.save(
+        {"meta": {"mmengine_version": "1", "cfg": text}, "state_dict": state("vit", "backbone.")}, tmp_path / "f"
+    )
+    found = {each.name: each for each in plan(tmp_path / "f").settings}["heads"]
+    assert (found.value, found.reason) == (heads, "num_heads in meta.cfg of mmengine")
+
+
+def test_several_heads_in_a_config_that_is_text(tmp_path: Path) -> None:
+    meta = {"mmengine_version": "1", "cfg": "encoder=dict(num_heads=4)\ndecoder=dict(num_heads=8)"}
+    torch.save({"meta": meta, "state_dict": state("vit", "backbone.")}, tmp_path / "run.pth")
+    with pytest.raises(SettingError, match=r"the meta\.cfg in .* say two numbers of heads") as caught:
+        plan(tmp_path / "run.pth")
+    assert caught.value.found == "num_heads 4, num_heads 8"

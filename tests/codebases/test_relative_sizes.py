@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
+from dinoport.codebases.catalogue import RELATIVES, naming_of
 from dinoport.errors import UnknownModelError
 from dinoport.report.report import Report
 
@@ -93,3 +94,14 @@ def test_pixio_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_size_that_one_alone_published_names_it(name: str, tmp_path: Path) -> None:
     title = api.plan(hollow(tmp_path / "model.safetensors", SIZES[name])).ends[0]
     assert title.startswith({"webssl-d": "WebSSL-DINO", "webssl-m": "MAE", "tips-vit": "TIPS"}[name[:8]])
+
+
+def test_heads_of_published_sizes_follow_from_the_facts() -> None:
+    """Each relative's own table of sizes has the heads that a file of that size is given."""
+    seen = 0
+    for name in {each for names in RELATIVES.values() for each in names}:
+        relative = naming_of(name).code
+        for width, depth, heads, _ in relative.sizes.values():
+            assert heads == relative.facts.heads.get((width, depth), width // 64), name
+            seen += 1
+    assert seen == 15

@@ -255,3 +255,15 @@ def test_a_folder_becomes_one_of_another_class_that_computes_the_same(tmp_path: 
     assert not api.verify(source, tmp_path / "other", level="exact").verdict.failed
     with pytest.raises(SettingError, match="ViTModel does not compute this model"):
         api.convert(tmp_path / "out", tmp_path / "no", class_name="ViTModel", level="exact")
+
+
+def test_patches_alone_with_a_learnt_table_may_be_a_siglip(tmp_path: Path) -> None:
+    """A SigLIP without its pooling has the very tensors of an I-JEPA, whose table is fixed."""
+    case = Case("patches", "ijepa", BY_NAME["ijepa"].architecture, "IJepaModel")
+    report = api.convert(case.write(tmp_path), tmp_path / "out", level="exact")
+    assert "nothing tells it from a SigLIP without its pooling" in str(report.verdict).splitlines()[0]
+    asked = api.convert(tmp_path / case.file, tmp_path / "asked", level="exact", codebase="ijepa")
+    assert "SigLIP" not in str(asked.verdict)
+    fixed = replace(case, own=BY_NAME["ijepa"].own)
+    report = api.convert(fixed.write(tmp_path / "fixed"), tmp_path / "third", level="exact")
+    assert "SigLIP" not in str(report.verdict)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dinoport.codebases.codebase import Evidence
+from dinoport.codebases.dino import resnet
 from dinoport.codebases.dinov3 import vit as dinov3
 from dinoport.codebases.dinov3.vit import read
 from dinoport.codebases.transformers.forms import target_of
@@ -21,6 +22,7 @@ from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.request import Request
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
+from tests.models import RESNET
 
 MODEL = RotaryViT(width=64, depth=1, heads=1, mlp_hidden=256, patch_size=16)
 
@@ -148,3 +150,14 @@ def of_architecture(architecture: RotaryViT) -> Model:
     return Model(
         "weights.pth", "", family, architecture, Decoding({}), (), family.preprocessing, classifier="linear_head"
     )
+
+
+def test_a_deeper_resnet_is_no_resnet_50() -> None:
+    """Of a ResNet-101 every tensor of a ResNet-50 is there, and 17 blocks more."""
+    shapes = RESNET.tensors()
+    deeper = {name.replace("3.5.", "3.6."): shape for name, shape in shapes.items() if name.startswith("layer3.5.")}
+    both = {name: np.broadcast_to(np.float32(0), shape) for name, shape in {**shapes, **deeper}.items()}
+    tensors = {name: TensorRef(name, data.dtype, data.shape, ArrayValues(data)) for name, data in both.items()}
+    problems = resnet.read(Evidence("weights.pth", tensors)).problems
+    assert {problem.name for problem in problems} == deeper.keys()
+    assert {problem.what for problem in problems} == {"belongs to no ResNet-50"}

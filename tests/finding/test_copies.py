@@ -85,6 +85,13 @@ def test_a_preferred_copy_under_unknown_names(tmp_path: Path, kind: str, preferr
     assert "student" in str(plan(tmp_path / "run.pth", num_heads=1, checkpoint_key="student").source)
 
 
+@pytest.mark.parametrize("wrap", ["net.", "vit.encoder.", "tower.model."])
+def test_a_student_below_a_prefix_is_not_taken_for_a_teacher_of_another_size(tmp_path: Path, wrap: str) -> None:
+    """Its blocks were not counted, and it was taken in the teacher's place, in silence."""
+    report = planned(tmp_path / "run.pth", teacher=state(), student={f"{wrap}{k}": v for k, v in state(1).items()})
+    assert report.source.branch == "teacher"
+
+
 def test_a_preferred_copy_below_a_prefix(tmp_path: Path) -> None:
     copies = {"teacher": {f"tower.net.{name}": tensor for name, tensor in state().items()}, "student": state(1)}
     report = planned(tmp_path / "run.pth", **copies)

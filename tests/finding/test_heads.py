@@ -227,3 +227,52 @@ def test_a_name_without_a_head_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "`head_name` says which layer of the file that `head` gives\n  try: add `head=FILE`, or leave `head_name` out"
     )
+
+
+WIDTH = models.V2.width
+
+BEFORE: dict[str, dict[str, torch.Tensor]] = {
+    "a batch norm": {"head.0.running_mean": torch.ones(WIDTH), "head.0.running_var": torch.ones(WIDTH)},
+    "a layer norm": {"head.0.weight": torch.ones(WIDTH), "head.0.bias": torch.zeros(WIDTH)},
+    "another layer": {"head.0.weight": torch.ones(WIDTH, 9), "head.0.bias": torch.zeros(WIDTH)},
+    "a scale": {"head.temperature": torch.tensor(2.0)},
+    "statistics": {"head.mean": torch.ones(1, WIDTH)},
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE)
+def test_what_lies_around_a_layer_is_said(tmp_path: Path, kind: str) -> None:
+    """The layer that is asked for by its name is taken; a norm before it changes what its classifier computes."""
+    torch.save({**layer("head.1", WIDTH), **BEFORE[kind]}, tmp_path / "head.pth")
+    asked = {"head": tmp_path / "head.pth", "head_name": "1", "num_heads": 1}
+    report = convert(backbone(tmp_path, models.VIT), tmp_path / "out", level="exact", **asked)
+    listed = {"a batch norm": "head.0.running_mean, head.0.running_var", "another layer": "head.0"}
+    said = listed.get(kind, next(iter(BEFORE[kind])))
+    looks = "a classifier that looks through these computes something else"
+    assert f"not taken with the layer 1: {said}; {looks}" in report.remarks
+
+
+def test_nothing_is_said_of_other_classifiers_and_of_a_backbone(tmp_path: Path) -> None:
+    torch.save({**layer("a", WIDTH), **layer("b", WIDTH)}, tmp_path / "two.pth")
+    whole = torch.load(backbone(tmp_path, models.VIT))
+    torch.save({**whole, **layer("a", WIDTH)}, tmp_path / "whole.pth")
+    for name in ("two", "whole"):
+        asked = {"head": tmp_path / f"{name}.pth", "head_name": "a", "num_heads": 1}
+        report = convert(tmp_path / "backbone.pth", tmp_path / name, level="exact", **asked)
+        assert not any("not taken with the layer" in remark for remark in report.remarks)
+
+
+@pytest.mark.parametrize("names", [
+    ("head.0.running_mean", "head.1.weight"), ("head.0.weight", "head.2.weight"), ("fc.weight", "fc.bias"),
+    ("heads.a.weight", "heads.b.weight"), ("mlp_head.0.weight", "mlp_head.1.bias"),
+])  # fmt: skip
+@pytest.mark.parametrize("prefix", ["", "model.", "encoder."])
+def test_a_users_own_classifier_in_the_file_is_left_aside(tmp_path: Path, names, prefix) -> None:
+    """As MAE's linear probe writes one: a batch norm and a layer, which are no part of the features."""
+    own = {name: torch.ones(WIDTH) * (number + 2) for number, name in enumerate(names)}
+    state = torch.load(backbone(tmp_path, models.VIT))
+    torch.save({f"{prefix}{name}": each for name, each in {**state, **own}.items()}, tmp_path / "probe.pth")
+    report = convert(tmp_path / "probe.pth", tmp_path / "out", level="exact", num_heads=1)
+    assert report.class_name == "ViTModel"
+    dropped = {line.names: line.reason for line in report.accounting.dropped}
+    assert "a layer outside the backbone: what it looks at is not known" in dropped.values(), dropped

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dinoport.api import convert, plan
+from dinoport.api import convert, inspect, plan
 from dinoport.errors import DinoportError, PlanError, SettingError
 from dinoport.finding.listing import parts_of
 from dinoport.finding.places import each_place, is_complete, naming_of_names
@@ -50,11 +50,21 @@ def test_both_are_listed_and_each_is_asked_for(pair, key, tmp_path: Path) -> Non
     assert caught.value.found == ", ".join(asked)
     with open_checkpoint(path) as checkpoint:
         assert [part.prefix or "." for part in parts_of(checkpoint) if part.model] == asked
+    others = plan(path, num_heads=1, prefix=asked[1]).remarks
+    said = f"{asked[1].rstrip('.')} was chosen, as asked; also in the file: "
+    assert any(each.startswith(said) and asked[1].rstrip(".") not in each[len(said) :].split(" ") for each in others)
     for place, (prefix, shift) in enumerate(zip(asked, (0.0, 1.0), strict=True)):
         torch.save(state("vit", shift=shift), tmp_path / f"{place}.pth")
         convert(tmp_path / f"{place}.pth", tmp_path / f"ours{place}", level="none", num_heads=1)
         convert(path, tmp_path / f"theirs{place}", level="exact", num_heads=1, prefix=prefix)
         assert weights(tmp_path / f"theirs{place}") == weights(tmp_path / f"ours{place}")
+
+
+def test_inspect_prints_the_command_that_takes_bare_names(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    torch.save({**state("vit"), **state("vit", "enc.", shift=1.0)}, path)
+    commands = [part.command for part in inspect(path, num_heads=1).parts if part.model]
+    assert [command.partition("--prefix ")[2].split()[0] for command in commands] == [".", "enc."]
 
 
 def test_a_role_in_the_longer_prefix_decides(tmp_path: Path) -> None:

@@ -240,11 +240,29 @@ def test_a_forbidden_name_is_refused_by_name_wherever_it_stands(data):
         b"(cmodule\nname\nX\5\0\0\0Innert",
         b"(X\1\0\0\0aX\1\0\0\0At",
         b")",
+        b"(cmodule\nClass\n)\x81X\x07\0\0\0__dict_t",
+        b"(cmodule\nClass\n)\x81X\2\0\0\0ost",
+        b"(cmodule\nClass\n)\x81X\3\0\0\0a.bt",
+        b"(ctorch.utils.data.dataloader\nDataLoader\n)\x81X\1\0\0\0at",
+        b"(cfunctools\npartial\n)\x81X\4\0\0\0funct",
+        b"(cbuiltins\ngetattr\n(cmodule\nClass\n)\x81X\1\0\0\0atRX\1\0\0\0bt",
     ],
 )
-def test_getattr_looks_up_nested_classes_alone(args):
+def test_getattr_looks_up_nested_classes_and_methods_alone(args):
     with pytest.raises(UnsafeCheckpointError, match=r"file\.pth names builtins\.getattr, which no checkpoint needs"):
         load(b"cbuiltins\ngetattr\n" + args + b"R.")
+
+
+METHOD = b"cbuiltins\ngetattr\n(cmodule\nClass\n)\x81X\4\0\0\0keeptR"
+
+
+def test_a_method_that_is_kept_is_data_and_nobody_calls_it():
+    kept = load(METHOD + b".")
+    assert (kept.name, kept.args[0].name, kept.args[1]) == ("builtins.getattr", "module.Class", "keep")
+    with pytest.raises(UnsafeCheckpointError, match=r"names builtins\.getattr, which no checkpoint needs"):
+        load(METHOD + b")R.")
+    with pytest.raises(UnsafeCheckpointError, match=r"names builtins\.getattr, which no checkpoint needs"):
+        load(b"(" + METHOD + b"o.")
 
 
 def test_a_nested_class_is_named():

@@ -152,3 +152,13 @@ def test_a_file_that_is_cut_off():
 def test_empty_tensors_take_no_place():
     entries = {"a": A, "b": B, "none": {"dtype": "F64", "shape": [3, 0], "data_offsets": [32, 32]}}
     assert read_safetensors(Memory(file(entries)))["none"].read().shape == (3, 0)
+
+
+def test_a_length_that_reads_as_a_pickle_is_no_second_format(tmp_path):
+    """A header of 38280 bytes begins with the opcodes of true and of a frame, which would be longer than any file."""
+    header = b'{"norm.weight":{"dtype":"F32","shape":[100000],"data_offsets":[0,400000]}}'.ljust(0x9588)
+    values = np.arange(100_000, dtype="<f4")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + values.tobytes())
+    with open_checkpoint(path) as checkpoint:
+        assert np.array_equal(checkpoint.tensors["norm.weight"].read(), values)

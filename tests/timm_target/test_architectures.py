@@ -56,6 +56,7 @@ def test_nothing_is_known_of_a_strange_name() -> None:
     [
         ("vit_so400m_patch14_siglip_gap_224", "a SigLIP or SigLIP2"),
         ("vit_base_patch16_clip_quickgelu_224", "a CLIP"),
+        ("resnetblur50", "a ResNet with pooling of its own (resnetaa50, resnetblur50)"),
         ("vit_small_patch16_rope_ape_224", "a RoPE-ViT, or another ViT of timm with rotary positions"),
     ],
 )

@@ -159,3 +159,10 @@ def test_a_report_beside_another_file_is_not_believed(tmp_path: Path) -> None:
     file.write_bytes(source.read_bytes())
     with pytest.raises(SettingError, match="number of attention heads"):
         convert(tmp_path / "start", tmp_path / "out", level="none")
+
+
+def test_a_tensor_under_the_names_of_several_configs_is_not_lost_with_the_others(tmp_path: Path) -> None:
+    convert(write("dino", tmp_path / "weights.pth"), tmp_path / "start", to="training", level="none", num_heads=2)
+    report = convert(tmp_path / "start", tmp_path / "out", level="none")
+    assert report.lost == ()
+    assert "the same tensors also lie under teacher.module.backbone., student.module.backbone." in report.remarks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.dino import signs as dino
@@ -23,9 +24,9 @@ def _of_transformers(names: str, recognises: Callable[[Mapping[str, Shape]], boo
 
 NAMINGS: tuple[Naming, ...] = (
     # Names that are nearly an original's come first: theirs is the closer look.
-    Naming("timm", "dinoport.codebases.timm.dinov2", timm.is_dinov2),
-    Naming("timm", "dinoport.codebases.timm.dinov3_vit", timm.is_dinov3_vit),
-    Naming("timm", "dinoport.codebases.timm.dinov3_convnext", timm.is_convnext),
+    Naming("timm", "dinoport.codebases.timm.dinov2:NAMES", timm.is_dinov2),
+    Naming("timm", "dinoport.codebases.timm.dinov3_vit:NAMES", timm.is_dinov3_vit),
+    Naming("timm", "dinoport.codebases.timm.dinov3_convnext:NAMES", timm.is_convnext),
     Naming("torchvision", "dinoport.codebases.torchvision.vit:VIT", torchvision.is_vit),
     Naming("torchvision", "dinoport.codebases.torchvision.resnet:SEQUENTIAL", torchvision.is_sequential_resnet),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:VIT", mmpretrain.is_vit),
@@ -47,7 +48,7 @@ NAMINGS: tuple[Naming, ...] = (
 
 RELATIVES: dict[str, tuple[str, ...]] = {
     "dino": ("ibot", "simdino", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
-    "dinov2": ("tips", "deit3", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino"),
+    "dinov2": ("tips", "deit3", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino", "timm_vit"),
     "dinov3": ("eupe", "lingbot"),
     "dinov3_convnext": ("eupe_convnext",),
 }
@@ -60,13 +61,22 @@ UNKNOWN = {"dino": "vit", "dino_resnet": "resnet"}
 
 def relatives(family: str) -> Iterator[Naming]:
     """Whose a model with this family's names may be beside the family's own."""
-    return (_relative(name) for name in RELATIVES.get(family, ()))
+    for name in RELATIVES.get(family, ()):
+        naming = _relative(name)
+        yield replace(naming, given=naming.code.under(family))
 
 
 def naming_in(codebase: str, family: str) -> Naming | None:
-    """How a codebase names the models of another one's family: as that does, where it has no table of its own."""
-    own = (naming for naming in NAMINGS if naming.codebase == codebase and naming.code.FAMILY.name == family)
-    return next(own, None) or naming_of(family)
+    """How a codebase names the models of another one's family: as that does, where it has no table of its own.
+
+    A relative has the names that the family has whose names it has everywhere.
+    """
+    theirs = {naming.code.FAMILY.name: naming for naming in NAMINGS if naming.codebase == codebase}
+    original = naming_of(family)
+    like = next((each for each, names in RELATIVES.items() if family in names and each in theirs), None)
+    if family in theirs or like is None or original is None:
+        return theirs.get(family) or original
+    return replace(theirs[like], given=theirs[like].code.of(original.code))
 
 
 def naming_of(family: str) -> Naming | None:

@@ -40,12 +40,21 @@ class Clues:
         """Width and depth, as far as the names show them; 0 where they do not."""
         return self.shapes.get("patch_embed.proj.weight", (0,))[0], count_blocks(self.shapes)
 
+    @property
+    def patch_size(self) -> int:
+        return self.shapes.get("patch_embed.proj.weight", (0,))[-1]
+
     @cached_property
     def fixed_table(self) -> str | None:
         """What the first half of the position table's channels encodes, where it is made of sines and cosines."""
         from dinoport.codebases.fixed_table import encoded_first
 
         return encoded_first(self.tensors.get("pos_embed"))
+
+
+def called(clues: Clues, *parts: str) -> str | None:
+    """What timm's config.json calls a model, where one of these is a part of it."""
+    return f"config.json, {clues.architecture}" if any(part in clues.architecture for part in parts) else None
 
 
 @dataclass(frozen=True)

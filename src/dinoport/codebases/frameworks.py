@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.model import Stated
@@ -32,12 +32,16 @@ class Said:
 
 @dataclass(frozen=True)
 class Convention:
-    """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`."""
+    """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`.
+
+    One with a `sign` holds only in files of the framework that it tells.
+    """
 
     framework: str
     taken: str
     other: str
     reason: str
+    sign: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ FRAMEWORKS = (
     ),
 )
 
+MMENGINE = "mmengine_version"
+
 CONVENTIONS = (
     Convention("Lightning", "state_dict", "current_model_state", "the average, which it validates"),
     Convention("LightlyTrain", "teacher_embedding_model", "student_embedding_model", "what it exports"),
@@ -122,18 +128,31 @@ CONVENTIONS = (
     Convention("solo-learn", "backbone", "momentum_backbone", "what its main_linear, main_knn and main_umap evaluate"),
     Convention("MMPretrain", "backbone", "momentum_encoder", "what its own tools take"),
     Convention("MMSelfSup", "backbone", "base_encoder", "the same encoder by its own name, which its tools take"),
+    Convention("MMEngine", "state_dict", "ema_state_dict", "the average; its hook swaps both as it saves", MMENGINE),
+    Convention("BYOL", "online_encoder", "target_encoder", "the trained encoder, which BYOL keeps"),
     Convention("VISSL", "trunk", "momentum_teacher", "what its conversion scripts take"),
 )
 """From how the genuine code evaluates, not from names alone."""
 
 
-def convention(taken: str, others: Iterable[str]) -> str | None:
-    """Whose convention prefers this place to one of the others, and why; None where it is nobody's own."""
+def convention(taken: str, others: Iterable[str], signs: Container[str] = ()) -> str | None:
+    """Whose convention prefers this place to one of the others, and why; None where it is nobody's own.
+
+    `signs` are the frameworks that the rest of the file tells.
+    """
     beside = [f".{other}." for other in others]
     for each in CONVENTIONS:
+        if each.sign and each.sign not in signs:
+            continue
         if f".{each.taken}." in f".{taken}." and any(f".{each.other}." in other for other in beside):
             return f"{each.reason} ({each.framework})"
     return None
+
+
+def signs_in(tree: object) -> frozenset[str]:
+    """The frameworks that a file tells by more than where its models lie."""
+    meta = _dict(_dict(tree).get("meta"))
+    return frozenset({MMENGINE} & meta.keys())
 
 
 def said_in(where: str, tree: object) -> Said:
@@ -143,7 +162,7 @@ def said_in(where: str, tree: object) -> Said:
     """
     if not isinstance(tree, dict):
         return Said()
-    own = _lightning(tree)
+    own = _lightning(tree) or _config(tree) or _several_in_text(tree)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
     stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     for say in (_mmengine, _lightly_task, _lightly_train):
@@ -199,17 +218,58 @@ def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
     return hyper_parameters(tree.get("hyper_parameters")) if "pytorch-lightning_version" in tree else None
 
 
+def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
+    """What a user's own training kept beside its model, as a dict or an object, where it says heads or eps."""
+    found = {key: hyper_parameters(tree[key], f"{key} of the file") for key in CONFIGS if key in tree}
+    return next((own for own in found.values() if own.stated or own.several), None)
+
+
+CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
+
+
+def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:
+    """Several numbers of heads in a config that is text, where it does not say which is the backbone's."""
+    meta = _dict(tree.get("meta"))
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text) if _is_config(text) else set()
+        if len(heads) > 1:
+            said = ", ".join(f"num_heads {each}" for each in sorted(heads))
+            return HyperParameters(several={"num_heads": said}, where=f"meta.{key}")
+    return None
+
+
+def _is_config(text: object) -> TypeGuard[str]:
+    return isinstance(text, str) and len(text) <= MAX_TEXT
+
+
+def _heads_in(text: str) -> set[int]:
+    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+
+
+def _part_of(text: str, name: str) -> str:
+    """The dict of a name in a config that is text, up to where its brackets are closed."""
+    begin = re.search(rf"\b{name}['\"]?\s*[:=]\s*(?:dict\(|\{{)", text)
+    depth = 1
+    for end in range(begin.end(), len(text)) if begin else ():
+        depth += (text[end] in "({[") - (text[end] in ")}]")
+        if begin and not depth:
+            return text[begin.end() : end]
+    return ""
+
+
 def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
     """A config is kept as text, in Python's notation: literals of it are read, nothing is run."""
     meta = _dict(tree.get("meta"))
     key, writer = ("cfg", "mmengine") if "mmengine_version" in meta else ("config", "mmcv")
     text = meta.get(key)
-    if not isinstance(text, str) or len(text) > MAX_TEXT or f"{writer}_version" not in meta:
+    if not _is_config(text) or f"{writer}_version" not in meta:
         return {}
     where = f"meta.{key} of {writer}"
     found = {}
-    if heads := re.search(r"['\"]?num_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text):
-        found["num_heads"] = Stated(int(heads[1]), f"num_heads in {where}")
+    heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text)
+    if len(heads) == 1:  # a decoder has its own
+        found["num_heads"] = Stated(heads.pop(), f"num_heads in {where}")
     both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
     if all(both):
         mean, std = (literal_eval(each[1]) for each in both if each)

@@ -62,6 +62,7 @@ class HyperParameters:
     sizes: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     others: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     untaken: tuple[str, ...] = ()
+    where: str = WHERE
 
     def refuse_unlike(self, where: str, architecture: object, read: int | None, *, assumed: bool) -> None:
         """Raise SettingError where they say two numbers of heads, or describe another model than the tensors.
@@ -72,37 +73,38 @@ class HyperParameters:
         if heads is None:
             return
         if assumed and (said := self.several.get("num_heads")):
-            raise _unlike(where, "say two numbers of heads", said, "one number for the backbone")
+            raise self._unlike(where, "say two numbers of heads", said, "one number for the backbone")
         for name, (value, spelled) in self.sizes.items():
             if name not in OF_PICTURES and (own := getattr(architecture, name, value)) != value:
-                raise _unlike(where, "describe another model", f"{spelled} {value}", f"{own}, as the tensors have it")
+                raise self._unlike(
+                    where, "describe another model", f"{spelled} {value}", f"{own}, as the tensors have it"
+                )
         if "num_heads" in self.stated and read not in (None, heads):
-            said = f"{self.stated['num_heads'].reason.removesuffix(f' in {WHERE}')} {heads}"
-            raise _unlike(where, "say another number of heads than the weights show", said, f"{read} heads")
+            said = f"{self.stated['num_heads'].reason.removesuffix(f' in {self.where}')} {heads}"
+            raise self._unlike(where, "say another number of heads than the weights show", said, f"{read} heads")
 
     def remarks(self, architecture: object) -> tuple[str, ...]:
         """What they say otherwise than the tensors, and other values that were not taken."""
         found = {**self.others, **self.sizes}
-        unlike = (f"{spelled} {value} in {WHERE} is not this model's: its tensors have {own}"
+        unlike = (f"{spelled} {value} in {self.where} is not this model's: its tensors have {own}"
                   for name, (value, spelled) in found.items()
                   if (own := getattr(architecture, name, value)) != value)  # fmt: skip
-        twice = (f"{WHERE} say two values, and neither was taken: {said}"
+        twice = (f"{self.where} say two values, and neither was taken: {said}"
                  for name, said in self.several.items() if name != "num_heads")  # fmt: skip
         return (*unlike, *twice, *self.untaken)
 
+    def _unlike(self, where: str, what: str, found: str, expected: str) -> SettingError:
+        return SettingError(
+            f"the {self.where} in {where} {what}",
+            expected=expected,
+            found=found,
+            cause="they are the user's own, and may be another layer's or an earlier run's",
+            next_step="add `num_heads=N`, with N from the code that trained the model",
+            missing="num_heads",
+        )
 
-def _unlike(where: str, what: str, found: str, expected: str) -> SettingError:
-    return SettingError(
-        f"the {WHERE} in {where} {what}",
-        expected=expected,
-        found=found,
-        cause="they are the user's own, and may be another layer's or an earlier run's",
-        next_step="add `num_heads=N`, with N from the code that trained the model",
-        missing="num_heads",
-    )
 
-
-def hyper_parameters(given: object) -> HyperParameters:
+def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     """Read them, from a dict or from what stands for an object: a Namespace, a config of OmegaConf, a dataclass."""
     found: dict[str, dict[object, str]] = {}
     sizes: dict[str, tuple[int, str]] = {}
@@ -117,15 +119,16 @@ def hyper_parameters(given: object) -> HyperParameters:
         sizes = own | sizes if any(name == "num_heads" for name, _ in said) else sizes
         eps = _number("layer_norm_eps", values.get("eps"))
         if eps and values.keys() & OF_AN_OPTIMIZER and all(name != "layer_norm_eps" for name, _ in said):
-            untaken.append(f"{path}eps {eps:g} in {WHERE} was not taken: it may be the optimizer's")
+            untaken.append(f"{path}eps {eps:g} in {where} was not taken: it may be the optimizer's")
     one = {name: next(iter(values.items())) for name, values in found.items() if len(values) == 1}
     more = {name: values for name, values in found.items() if len(values) > 1}
     return HyperParameters(
-        {name: Stated(value, f"{spelled} in {WHERE}") for name, (value, spelled) in one.items()},
+        {name: Stated(value, f"{spelled} in {where}") for name, (value, spelled) in one.items()},
         {name: ", ".join(f"{each} {value}" for value, each in values.items()) for name, values in more.items()},
         sizes if "num_heads" in one else {},
         others,
         tuple(untaken),
+        where,
     )
 
 

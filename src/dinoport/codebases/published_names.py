@@ -16,7 +16,7 @@ from dinoport.errors import UnknownModelError
 PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINOV3_CONVNEXT, *RELATIVES)
 
 LIKE_A_NAME = re.compile(
-    r"(?:dino|mae_vit_|deit_|msn_vit|moco_v3_|ijepa_vit|franca_vit|webssl_|tips_v2_)[A-Za-z0-9_-]*", re.IGNORECASE
+    r"(?:dino|mae_vit_|deit_|msn_vit|moco_v3_|ijepa_vit|franca_vit|webssl_|tips_v[12]_)[A-Za-z0-9_-]*", re.IGNORECASE
 )
 """A source that can only have been meant as a published name, where no file is called so."""
 

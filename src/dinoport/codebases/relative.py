@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dinoport.codebases.catalogue import naming_of
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, canonical_rules, classifier_of
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Wishes
@@ -26,10 +26,12 @@ class Whole:
 class Relative:
     """One relative. `like` is the family whose names it has, `facts` are what no tensor shows.
 
-    `copies` are its copies of one model, the one that its authors evaluate first, by the keys that they lie under, and
-    `why` says so. `table` is one of its own, where its names are not the other family's: it is asked with canonical or
-    own names and what the classifier is called. `arrange` gives files of several layouts one. `always_told` is a sign
-    that no file of its lacks, in words. `wholes` are classes that hold more than features pass through.
+    `sizes` are what its authors publish, by name: width, depth, heads and patch size. `copies` are its copies of one
+    model, the one that its authors evaluate first, by the keys that they lie under, and `why` says so. `table` is one
+    of its own, where its names are not the other family's: it is asked with canonical or own names and what the
+    classifier is called. `arrange` gives files of several layouts one. `always_told` is a sign that no file of its
+    lacks, in words. `wholes` are classes that hold more than features pass through. `contradicts` gives what of a
+    file no model of its has, `alike` another model with the very tensors, which no class here computes.
     """
 
     family: Family
@@ -40,13 +42,20 @@ class Relative:
     why: str = ""
     remark: str = ""
     always_told: str = ""
+    alike: Callable[[Clues], str | None] = lambda clues: None
+    contradicts: Callable[[Clues], str | None] = lambda clues: None
     wholes: Mapping[str, Whole] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[int, int, int, int]] = field(default_factory=dict)
     table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
     arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None
 
     @property
     def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
         return self.family
+
+    def under(self, family: str) -> Relative:
+        """The same for files with another family's names, where its table does not say how they are read."""
+        return self if self.table or self.like == family else replace(self, like=family)
 
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         classifier = classifier_of(shapes, self.family)

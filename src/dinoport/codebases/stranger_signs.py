@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from dinoport.tensor import Shape, shape_text
@@ -15,12 +16,13 @@ def named(shapes: Shapes, *endings: str) -> str | None:
 
 
 def is_pixio(shapes: Shapes) -> str | None:
-    cls = shapes.get("cls_token", ())
+    own = "blocks.0.attn.qkv.weight" in shapes
+    cls = shapes.get("cls_token", ()) if own else shapes.get("embeddings.cls_token", ())
     return f"cls_token of {shape_text(cls)}" if len(cls) == 3 and cls[1] > 1 else None
 
 
 def takes_video(shapes: Shapes) -> str | None:
-    name = named(shapes, "patch_embed.proj.weight")
+    name = named(shapes, "patch_embed.proj.weight", "patch_embeddings.proj.weight", "embeddings.projection.weight")
     return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
 
 
@@ -66,6 +68,27 @@ def is_radio(shapes: Shapes) -> str | None:
     return "reg_token without a norm" if whole and not {"norm.weight", "fc_norm.weight"} & shapes.keys() else None
 
 
+def is_of_jax(shapes: Shapes) -> str | None:
+    """Two layers that are called kernels: torch has none."""
+    kernels = [name for name, shape in shapes.items() if KERNEL.search(name) and len(shape) > 1]
+    return kernels[0] if len(kernels) > 1 else None
+
+
+KERNEL = re.compile(r"(?:^|[./])kernel(?::0)?$")
+
+
 def is_timm_clip(shapes: Shapes) -> str | None:
     bare = "patch_embed.proj.weight" in shapes and "patch_embed.proj.bias" not in shapes
     return named(shapes, "norm_pre.weight") if bare else None
+
+
+def norms_patches(shapes: Shapes) -> str | None:
+    """A norm without a bias after the patches; those of hierarchical ViTs have one."""
+    bare = "patch_embed.norm.weight" in shapes and "patch_embed.norm.bias" not in shapes
+    return "patch_embed.norm.weight" if bare else None
+
+
+def biases_in_stages(shapes: Shapes) -> str | None:
+    """Relative positions in one of several stages: CoAtNet, MaxViT, GC ViT."""
+    found = (name for name in shapes if name.startswith("stages.") and "relative_position_bias_table" in name)
+    return next(found, None)

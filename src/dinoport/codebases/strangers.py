@@ -5,23 +5,24 @@ One table, for whoever finds models. A sign is a part of a tensor's name, from i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dinoport.codebases.stranger_signs import (
     Shapes,
+    biases_in_stages,
     is_beit,
     is_data2vec,
     is_eva02,
+    is_of_jax,
     is_pixio,
     is_radio,
     is_timm_clip,
+    norms_patches,
     pools_patches,
     rotates,
     takes_video,
 )
-from dinoport.errors import UnknownModelError
-from dinoport.files.names import short_text
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
-    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it.
+    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it. `by_lack` says
+    that it is told by what it lacks: that tells nothing of a folder whose config says whose model it is.
     """
 
     title: str
@@ -39,6 +41,7 @@ class Stranger:
     tells: Callable[[Shapes], str | None] = lambda shapes: None
     kinds: tuple[str, ...] = ()
     builders: tuple[str, ...] = ()
+    by_lack: bool = False
 
     def told_by(self, shapes: Shapes) -> str | None:
         """What in these names says that they are this model's; None where nothing does."""
@@ -58,6 +61,12 @@ STRANGERS: tuple[Stranger, ...] = (
             "qweight", "qzeros", "weight.absmax", "weight.quant_state", "weight.quant_map", "SCB", "weight_packed",
             "weight_scale", "_packed_params", "zero_point",
         ),
+    ),
+    Stranger(
+        "a model of JAX (Flax, big_vision) or Keras",
+        "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
+        "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
+        tells=is_of_jax,
     ),
     Stranger(
         "a model with parametrised weights (weight norm, spectral norm)",
@@ -82,7 +91,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "an image tower that was trained with texts, with a norm before its blocks and, mostly, quick GELU",
         CLIP_GO,
         ("visual.class_embedding", "visual.transformer.resblocks.", "vision_model.embeddings.class_embedding",
-         "transformer.resblocks."),
+         "transformer.resblocks.", "embeddings.class_embedding", "pre_layrnorm."),
         is_timm_clip,
         kinds=("clip", "clip_vision_model", "chinese_clip",),
         builders=("quickgelu",),
@@ -91,9 +100,31 @@ STRANGERS: tuple[Stranger, ...] = (
         "a SigLIP or SigLIP2",
         SIGLIP,
         "load it in timm (vit_*_siglip_*), or as SiglipVisionModel or Siglip2VisionModel of Transformers",
-        ("attn_pool.", "vision_model.head.probe", "vision_model.head.attention."),
+        ("attn_pool.", "head.probe", "head.attention.in_proj_weight"),
         kinds=("siglip", "siglip_vision_model", "siglip2", "siglip2_vision_model",),
         builders=("_siglip_",),
+    ),
+    Stranger(
+        "a CaiT",
+        "its last blocks are for the CLS token alone, which no class of Transformers computes",
+        "load it in timm (cait_*)",
+        ("blocks_token_only.",),
+    ),
+    Stranger(
+        "a ResNet with pooling of its own (resnetaa50, resnetblur50)",
+        "it averages or blurs where a ResNet-50 strides, which no tensor shows",
+        "load it in timm (resnetaa50, resnetblur50)",
+        builders=("resnetaa", "resnetblur", "seresnetaa"),
+    ),
+    Stranger(
+        "a hierarchical ViT (Swin, as EsViT trains it, CvT, PVT, MViT, Hiera)",
+        "its stages merge patches, so it is another network than a ViT",
+        "load it in timm or with its own code; Swin is SwinModel of Transformers, CvT is CvtModel, Hiera is HieraModel",
+        ("layers.0.blocks.0.", "layers.0.downsample.", "stage0.blocks.", "stage0.patch_embed.", "patch_embed1.proj.",
+         "pos_embed_window", "pos_embed_spatial", "head_dense.", "stages.0.blocks.0.attn.",
+         "encoder.stages.0.layers.0.attn.", "encoder.stages.0.embedding.", "encoder.patch_embeddings.0."),
+        biases_in_stages,
+        kinds=("swin", "swinv2", "cvt", "pvt", "pvt_v2", "hiera",),
     ),
     Stranger(
         "a Segment Anything (SAM)",
@@ -101,14 +132,6 @@ STRANGERS: tuple[Stranger, ...] = (
         "load it with segment_anything or sam2, or as SamModel or Sam2Model of Transformers",
         ("attn.rel_pos_h", "image_encoder.neck.", "prompt_encoder.", "memory_encoder."),
         kinds=("sam", "sam_vision_model", "sam2", "sam_hq",),
-    ),
-    Stranger(
-        "a hierarchical ViT (Swin, as EsViT trains it, CvT, PVT, MViT, Hiera)",
-        "its stages merge patches, so it is another network than a ViT",
-        "load it in timm or with its own code; Swin is SwinModel of Transformers, CvT is CvtModel, Hiera is HieraModel",
-        ("layers.0.blocks.0.", "layers.0.downsample.", "stage0.blocks.", "stage0.patch_embed.", "patch_embed1.proj.",
-         "pos_embed_window", "pos_embed_spatial", "head_dense."),
-        kinds=("swin", "swinv2", "cvt", "pvt", "pvt_v2", "hiera",),
     ),
     Stranger(
         "a data2vec-vision",
@@ -151,6 +174,7 @@ STRANGERS: tuple[Stranger, ...] = (
         ("rope.freqs",),
         rotates,
         builders=("_rope_", "vit_pe_"),
+        by_lack=True,
     ),
     Stranger(
         "a ViT of lucidrains/vit-pytorch",
@@ -162,11 +186,12 @@ STRANGERS: tuple[Stranger, ...] = (
         "an AIMv2",
         "an autoregressive ViT whose norms have no bias, with a norm after its patches",
         "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",
-        ("patch_embed.norm.weight", "patchifier.proj.", "embeddings.rms_norm.weight"),
+        ("patchifier.proj.", "embeddings.rms_norm.weight"),
+        norms_patches,
         kinds=("aimv2", "aimv2_vision_model",),
     ),
     Stranger(
-        "a RADIO",
+        "a RADIO, or a NaFlexViT of timm",
         "a ViT with cropped positions for any proportion, several CLS tokens, and other models as teachers",
         "load it from torch.hub (NVlabs/RADIO), or in timm (vit_*_radio_*)",
         ("radio_model.", "patch_generator.", "embeds.cls_token", "embeds.pos_embed"),
@@ -209,6 +234,17 @@ STRANGERS: tuple[Stranger, ...] = (
 )  # fmt: skip
 """Networks that no class here computes, the closer look first."""
 
+CHANGED: tuple[Stranger, ...] = (
+    Stranger(
+        "an RF-DETR or LW-DETR",
+        "its backbone has a DINOv2's names, and attends within windows in most blocks, which no tensor shows",
+        "load it with rfdetr, or as RfDetrModel of Transformers",
+        ("reference_point_embed.", "refpoint_embed."),
+        kinds=("rf_detr", "rf_detr_dinov2", "lw_detr"),
+    ),
+)
+"""What computes otherwise with a backbone of a DINO's names: no place in it is taken."""
+
 HEADS: tuple[Stranger, ...] = (
     Stranger(
         "a head for depth, without its backbone",
@@ -224,48 +260,3 @@ HEADS: tuple[Stranger, ...] = (
     ),
 )
 """What lies beside a backbone: it is named where a file holds nothing else that is known."""
-
-
-def stranger_of(shapes: Shapes, *, heads: bool = False) -> tuple[Stranger, str] | None:
-    """Whose these names are, if they are one of these, and what tells it; with `heads`, also where a backbone lacks."""
-    return next(_told(shapes, STRANGERS + HEADS if heads else STRANGERS), None)
-
-
-def _told(shapes: Shapes, among: tuple[Stranger, ...]) -> Iterator[tuple[Stranger, str]]:
-    for stranger in among:
-        sign = stranger.told_by(shapes)
-        if sign is not None:
-            yield stranger, sign
-
-
-def refuse_kind(where: str, kind: object) -> None:
-    """Raise UnknownModelError for a folder of Transformers that holds one of these models, by its name."""
-    found = next((stranger for stranger in STRANGERS if kind in stranger.kinds), None)
-    if found is not None:
-        raise _unlike_dino(where, "config.json: model_type", found, str(kind))
-
-
-def refuse_builder(where: str, architecture: str) -> None:
-    """Raise UnknownModelError for a folder of timm that holds one of these models, by its builder's name."""
-    found = next((each for each in STRANGERS for part in each.builders if part in architecture), None)
-    if found is not None:
-        raise _unlike_dino(where, "config.json: architecture", found, short_text(architecture))
-
-
-def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: bool = False) -> None:
-    """Raise UnknownModelError for names of another model, by its name. `label` is where in the file they lie."""
-    found = stranger_of(shapes, heads=heads)
-    if found is None:
-        return
-    raise _unlike_dino(where, label, *found)
-
-
-def _unlike_dino(where: str, label: str | None, stranger: Stranger, sign: str) -> UnknownModelError:
-    return UnknownModelError(
-        f"{where} is {stranger.title}, and no model of the DINO family",
-        where=label,
-        expected="a model that dinoport reads (dinoport models, docs/families)",
-        found=sign,
-        cause=stranger.what,
-        next_step=stranger.go,
-    )

@@ -48,7 +48,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
-    if asked is not None and asked not in {each.family for each in candidates}:
+    if asked is not None and asked not in {each.family or each.code.FAMILY.name for each in candidates}:
         raise _unfit(where, asked, candidates)
     unknown = naming_of(UNKNOWN[naming.family]) if naming.family in UNKNOWN else None
     if clues.untold and asked is None and unknown is not None:
@@ -60,10 +60,15 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
         raise _contradicted(where, asked, *signs[0])
+    if sure is not None and (alike := _alike(sure[0], clues, asked)):
+        reason = f"{sure[1]}; {alike}"
+        return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.ASSUMED, reason, doubted=True))
     if sure is not None:
         return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.STORED, sure[1]))
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
+        if isinstance(chosen.code, Relative) and (strange := chosen.code.contradicts(clues)):
+            raise _with_a_strange_part(where, chosen, strange)
         lacks = getattr(chosen.code, "always_told", "")
         if lacks and chosen.code.signs.likely(clues) is None:
             raise _without_its_sign(where, chosen, lacks)
@@ -79,7 +84,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     if unknown is not None:
         differ = _differences(naming, clues)
         return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, differ, doubted=True), clues)
-    rivals = "" if _is_trained(naming, clues) else _rivals(naming, clues)
+    rivals = "" if _is_trained(naming, clues) else _rivals(naming, clues) or _alike(naming, clues, asked)
     return Told(naming, Setting("codebase", _title(naming), Origin.ASSUMED, rivals, doubted=True) if rivals else None)
 
 
@@ -88,6 +93,13 @@ def is_untold(report: Mapping[str, Any]) -> bool:
     model = report.get("model")
     untold = {str(naming.code.FAMILY) for family in UNKNOWN.values() if (naming := naming_of(family))}
     return isinstance(model, dict) and model.get("family") in untold
+
+
+def _alike(naming: Naming, clues: Clues, asked: str | None) -> str:
+    """What else has the very tensors, and is not known here; empty where nothing has, or where the user names one."""
+    code = naming.code
+    found = code.alike(clues) if isinstance(code, Relative) and asked is None else None
+    return f"nothing tells it from {found}; {option_of('codebase')} decides" if found else ""
 
 
 def _is_trained(naming: Naming, clues: Clues) -> bool:
@@ -100,7 +112,8 @@ def _rivals(naming: Naming, clues: Clues) -> str:
     """Relatives that have the very names and shapes, each with what differs in it; empty where nothing does."""
     told = []
     for each in relatives(naming.family):
-        differ = [] if each.code.always_told else [*_unlike(naming, each.code, clues, heads=True)]
+        apart = each.code.always_told or each.code.contradicts(clues)
+        differ = [] if apart else [*_unlike(naming, each.code, clues, heads=True)]
         told += [f"{each.code.facts.models} ({', '.join(differ)})"] if differ else []
     *others, last = told or [""]
     named = f"{', '.join(others)} and {last}" if others else last
@@ -146,7 +159,8 @@ def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
     """What moves outputs or pixels, and differs in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
     for naming in relatives(own.family):
-        for what in () if naming.code.always_told else _unlike(own, naming.code, clues, heads=heads):
+        apart = naming.code.always_told or naming.code.contradicts(clues)
+        for what in () if apart else _unlike(own, naming.code, clues, heads=heads):
             differ.setdefault(what, []).append(naming.code.facts.models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
     otherwise = f"otherwise {'; '.join(told)}" if told else "nothing in the file tells whose it is"
@@ -187,6 +201,16 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
         expected=", ".join(names) or "a file under an original's names",
         found=f"`codebase={asked}`",
         did_you_mean=f"`codebase={close[0]!r}`" if close else None,
+        next_step="leave `codebase` out",
+    )
+
+
+def _with_a_strange_part(where: str, naming: Naming, found: str) -> SettingError:
+    return SettingError(
+        f"`codebase={naming.family}` does not fit {where}",
+        expected=f"what a {_title(naming)} has",
+        found=found,
+        cause="a model of another codebase under the same names",
         next_step="leave `codebase` out",
     )
 

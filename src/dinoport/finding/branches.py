@@ -47,12 +47,13 @@ def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) 
     """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter.
 
     Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused;
-    so is one without blocks or stages, whose names are not known.
+    so is one without blocks or stages, whose names are not known. Learners under other names have none to compare.
     """
     shared = [name for name in teacher if name in learner and not name.startswith(HEADS)]
     differing = sum(teacher[name].shape != learner[name].shape for name in shared)
     has_blocks = any(name.startswith(("blocks.", "stages.")) for name in teacher)
-    return (has_blocks and _depth(teacher) != _depth(learner)) or differing > len(shared) * ANOTHER_SIZE
+    deeper = bool(shared) and has_blocks and _depth(teacher) != _depth(learner)
+    return deeper or differing > len(shared) * ANOTHER_SIZE
 
 
 def _depth(tensors: Mapping[str, TensorRef]) -> int:

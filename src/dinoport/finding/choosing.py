@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.strangers import refuse_stranger
+from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.nearly import faults, not_whole, refuse_without_one
@@ -43,13 +43,14 @@ def choose(
     key: str | None,
     prefix: str | None = None,
     naming: Naming | None = None,
+    signs: frozenset[str] = frozenset(),
 ) -> Found:
     """Choose the state dict to convert: the one under `key` or `prefix`, else the preferred one whose names are known.
 
-    `naming` is whose names they are, where a config says so. Places below a prefix are looked at too; the framework's
-    own convention decides. Raises SettingError for a key or a
-    prefix that the file does not have, and where several places are alike preferred; UnknownModelError where no names
-    are known.
+    `naming` is whose names they are, where a config says so, `signs` are the frameworks that the file tells. Places
+    below a prefix are looked at too; the framework's own convention decides. Raises SettingError for a key or a prefix
+    that the file does not have, and where several places are alike preferred; UnknownModelError where no names are
+    known.
     """
     if prefix is not None:
         return _under(where, candidates, prefix)
@@ -62,11 +63,15 @@ def choose(
             found=f"`checkpoint_key={key}`",
             next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
         )
+    for state in chosen:
+        refuse_changed(
+            where, state.label, {**state.shapes, **{name: each.shape for name, each in state.outside.items()}}
+        )
     known: list[StateDict] = []
     for state in chosen:
         is_known = naming_of_names(state.tensors) is not None
         if is_known and not known:
-            refuse_stranger(where, state.label, state.shapes)
+            refuse_stranger(where, state.label, state.shapes, named=naming is not None)
         if naming is not None:
             return Found(naming, state, tuple(other for other in candidates if other is not state))
         known += [state] if is_known else []
@@ -78,8 +83,10 @@ def choose(
             inner = _place_in(where, preferred, known[0])
             return _found(inner, [other for other in candidates if other is not preferred])
         return _found(known[0], [other for other in candidates if other is not known[0]])
+    if known and _is_average(chosen[0], known):
+        _place_in(where, chosen[0], known[0])
     if every := each_place(chosen, known):
-        return _preferred(where, by_preference(every), every)
+        return _preferred(where, by_preference(every, signs), every, signs)
     for state in chosen:
         refuse_stranger(where, state.label, state.shapes, heads=True)
     refuse_without_one(where, chosen)
@@ -95,6 +102,12 @@ def choose(
     )
 
 
+def _is_average(first: StateDict, known: Sequence[StateDict]) -> bool:
+    """Whether a copy that goes before a run's live model has names that are not known: no other stands for it."""
+    is_known = any(first is state for state in known)
+    return not is_known and not known[0].branch and _may_be_meant(first, known[0]) and not stranger_of(first.shapes)
+
+
 def _may_be_meant(preferred: StateDict, known: StateDict) -> bool:
     """Whether a copy of a training run is large enough to be a model."""
     return bool(preferred.branch) and len(preferred.tensors) * 2 >= len(known.tensors)
@@ -107,23 +120,27 @@ def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
     """
     if found := places([preferred]):
         return found[0]
+    key = known.path or known.branch
+    own, other = known.label, f"checkpoint_key={key!r}"
+    if not key:
+        own, other = "live model", f"prefix={_as_asked(known)!r}"
     raise UnknownModelError(
-        f"{where} has its {known.label} under names that are known, but not its {preferred.label}",
+        f"{where} has its {own} under names that are known, but not its {preferred.label}",
         where=preferred.label,
         expected=f"names such as {', '.join(fold_names(list(known.tensors))[:3])}",
         found=", ".join(fold_names(list(preferred.tensors))[:3]),
         cause=f"{preferred.label} is another model, or its names were changed",
-        next_step=f"to take the other one: add `checkpoint_key={(known.path or known.branch)!r}`",
+        next_step=f"to take the other one: add `{other}`",
     )
 
 
-def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict]) -> Found:
+def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict], signs: frozenset[str]) -> Found:
     """The first of several places; those that hold its values once more are copies of it.
 
     Raises SettingError where another is as good, PlanError where a better one of `every` place is incomplete.
     """
     first, *others = found
-    hurt = list(hurt_copies(every, first))
+    hurt = list(hurt_copies(every, first, signs))
     if better := next((place for place, is_better in hurt if is_better), None):
         raise _hurt(where, better, first)
     first = replace(first, remarks=(*first.remarks, *(f"{_as_asked(place)} is not whole: {faults(place)[1][0]}"
@@ -175,7 +192,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             did_you_mean=" or ".join(close) or None,
             next_step=f"dinoport inspect {as_word(where)}",
         )
-    return _found(replace(place, why="as asked"), [each for each in found.values() if each is not place])
+    return _found(replace(place, why="as asked"), [each for each in found.values() if each.prefix != place.prefix])
 
 
 def _as_asked(place: StateDict) -> str:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.refusal import refusal
 from dinoport.finding.choosing import Found
+from dinoport.finding.places import layers_beside
 from dinoport.finding.statistics import STATISTICS, is_buffer
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.values import byte_ranges
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.plan import Dropped
@@ -61,6 +63,11 @@ def decoded(
         if not (timm and timm.classifier and claims_of_source("head.weight", [rule]))
         and not (whole and rule.source and rule.source.template.startswith(whole.names))
     ]
+    layers = layers_beside(naming, shapes, wishes) if not whole else set()
+    beside += [Dropped(each.name, each.dtype, each.shape, LAYER_BESIDE) for each in arranged.values()
+               if each.name in layers]  # fmt: skip
+    arranged = {name: tensor for name, tensor in arranged.items() if name not in layers}
+    shapes = {name: shape for name, shape in shapes.items() if name not in layers}
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
     kept = {name: each for name, each in decoding.beside.items() if name not in made}
@@ -108,5 +115,7 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
     tensors = {name: tensor for name, tensor in state.tensors.items() if name not in names}
     reasons = dict.fromkeys(layers, other_head or LAYER_BESIDE) | dict.fromkeys(kept, STATISTICS)
     beside = [(state.tensors[name], reasons.get(name, BESIDE)) for name in names]
-    beside += [(tensor, BESIDE) for tensor in state.outside.values()]
+    held = {frozenset(byte_ranges(each.values)) for each in state.tensors.values()} - {frozenset()}
+    # A start for training has one tensor under the names of several configs: nothing is lost with the other names.
+    beside += [(each, BESIDE) for each in state.outside.values() if frozenset(byte_ranges(each.values)) not in held]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]

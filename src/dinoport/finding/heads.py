@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
+from dinoport.finding.named import ANCHORS
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.folding import fold_names
-from dinoport.tensor import TensorRef, shape_text
+from dinoport.tensor import Shape, TensorRef, shape_text
 
 UNCOMPUTED = "which no class of Transformers or timm computes"
 
@@ -32,12 +33,17 @@ class Head:
 
 @dataclass(frozen=True)
 class HeadFile:
-    """The linear layers of a file, by name. `is_all` says that it holds nothing else; `name` is the one asked for."""
+    """The linear layers of a file, by name. `is_all` says that it holds nothing else; `name` is the one asked for.
+
+    `others` are its other tensors, and `is_model` says that it holds a whole model.
+    """
 
     checkpoint: Checkpoint
     layers: Mapping[str, Head]
     is_all: bool
     name: str | None = None
+    others: Mapping[str, Shape] = field(default_factory=dict)
+    is_model: bool = False
 
     def chosen(self, fits: Callable[[Head], object]) -> Head:
         """The head that is meant: the only one, the one asked for, or the best by the run's own results.
@@ -64,7 +70,7 @@ class HeadFile:
         exact = self.layers.get(name)
         found = [exact] if exact else [head for layer, head in self.layers.items() if f".{name}." in f".{layer}."]
         if len(found) == 1:
-            return found[0]
+            return self._with_neighbours(found[0])
         from difflib import get_close_matches
 
         close = get_close_matches(name, self.layers, n=1, cutoff=0.4)
@@ -77,6 +83,26 @@ class HeadFile:
             did_you_mean=f"`head_name={close[0]!r}`" if close and not found else None,
             next_step="give `head_name` in full",
         )
+
+    def _with_neighbours(self, head: Head) -> Head:
+        """The same, with a word on what stands before it or around it in its module: a norm, a scale, another layer.
+
+        What a whole model's file has there is the backbone's own.
+        """
+        around, _, own = head.layer.rpartition(".")
+        columns = head.tensors["weight"].shape[1]
+        names = [name for name, shape in self.others.items()
+                 if (_parent(name) and _parent(_parent(name)) == around and shape == (columns,))
+                 or (_parent(name) == around and shape in ((columns,), (1, columns), ()))]  # fmt: skip
+        names += [each.layer for each in self.layers.values() if each.layer != head.layer
+                  and _parent(each.layer) == around and each.tensors["weight"].shape[0] == columns]  # fmt: skip
+        if not names or self.is_model:
+            return head
+        listed = ", ".join(fold_names(names)[:MAX_LISTED])
+        said = (
+            f"not taken with the layer {own}: {listed}; a classifier that looks through these computes something else"
+        )
+        return Head(head.layer, head.tensors, (*head.remarks, said))
 
     def _best(self) -> Head | None:
         """The classifier that the evaluation beside the file found the best, with the words for it."""
@@ -129,6 +155,10 @@ class HeadFile:
         return next((part for part in parts if sum(f".{part}." in f".{each}." for each in self.layers) == 1), layer)
 
 
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _refusal(fits: Callable[[Head], object], head: Head) -> UnknownModelError | None:
     try:
         fits(head)
@@ -143,7 +173,7 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
     `remark` says where the file is from, if not its name.
     """
     layers: dict[str, Head] = {}
-    rest = 0
+    others: dict[str, Shape] = {}
     title = Path(checkpoint.where).name
     states = state_dicts(checkpoint)
     for state in states:
@@ -153,14 +183,15 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
             if leaf == "bias" and f"{layer}.weight".lstrip(".") in state.tensors:
                 continue
             if leaf != "weight" or bias is None or len(weight.shape) != 2 or bias.shape != weight.shape[:1]:
-                rest += 1
+                others[full_name] = weight.shape
                 continue
             own = layer if layer not in layers else f"{state.path}.{layer}"
             words = remark or f"classifier from {title}{f': {layer}' if layer else ''}"
             layers[own] = Head(layer, {"weight": weight, "bias": bias}, (words,))
     if not layers:
         raise _no_head(checkpoint, [full_name for state in states for full_name in state.tensors])
-    return HeadFile(checkpoint, layers, not rest, name)
+    names = [*others, *(f"{layer}.weight" for layer in layers)]
+    return HeadFile(checkpoint, layers, not others, name, others, any(each.endswith(ANCHORS) for each in names))
 
 
 def _no_head(checkpoint: Checkpoint, names: Sequence[str]) -> SettingError:

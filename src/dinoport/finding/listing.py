@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from dinoport.codebases.catalogue import family_by_names
 from dinoport.codebases.frameworks import Said
-from dinoport.codebases.strangers import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import DinoportError
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import naming_of_names, places

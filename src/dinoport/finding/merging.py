@@ -14,12 +14,14 @@ def without_adapters(where: str, state: StateDict, request: Request, said: Said)
 
     Raises UnknownModelError for adapters that are not merged here, SettingError where nothing says how strong they are.
     """
-    from dinoport.codebases.peft.within import carries_adapters, merge_within
+    from dinoport.codebases.peft.within import carries_adapters, merge_within, refuse_unmerged
 
     if not carries_adapters(state.tensors):
+        refuse_unmerged(where, state.tensors)
         return state
     alpha = request.lora_alpha or (said.stated["lora_alpha"].value if "lora_alpha" in said.stated else None)
     merging = merge_within(where, state.tensors, alpha)
+    refuse_unmerged(where, merging.tensors)
     tensors = {name: tensor.renamed(name) for name, tensor in merging.tensors.items()}
     originals = {
         name: state.originals.get(old, old) if name == old else _as_in(state, name, old)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, classifier_of
-from dinoport.codebases.frameworks import Said, said_in
-from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
+from dinoport.codebases.frameworks import Said, said_in, signs_in
+from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
@@ -22,7 +22,7 @@ from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.nearly import refuse_nearly
-from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_wholes
+from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
@@ -74,7 +74,8 @@ def read_model(
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
-        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named)
+        signs = signs_in(checkpoint.tree)
+        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named, signs)
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
             return _of_folder(
@@ -140,7 +141,8 @@ def _model_in(
         beside_it, decoding = with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
     users = said.users if request.num_heads is None else None
-    is_users = users is not None and wishes.stated.get("num_heads") is users.stated.get("num_heads")
+    theirs = users.stated.get("num_heads") if users else None
+    is_users = theirs is not None and wishes.stated.get("num_heads") is theirs
     reading = read(naming, replace(evidence, weigh_heads=weigh_heads or is_users))
     if users and ("num_heads" not in wishes.stated or is_users):
         shown = reading.heads.found if reading.heads else None
@@ -166,8 +168,10 @@ def _model_in(
         *told.remarks,
         *words,
         *of_branches(found, request.checkpoint_key),
+        *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
+        *(unlike_original(reading.architecture, timm.record, *_made(checkpoint)) if timm and timm.record else ()),
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
     others = {other.label: other.tensors for other in found.others}
@@ -260,15 +264,12 @@ def _of_folder(
 ) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
-    report = checkpoint.report or {}
-    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
     refuse_amounts(checkpoint, checkpoint.tensors.values())
     model = read_folder(
         checkpoint.where,
         checkpoint.config or {},
         checkpoint.tensors,
-        asked,
-        source.get("stripped"),
+        *_made(checkpoint),
         processor=checkpoint.processor,
         published=published,
         codebase=request.codebase,
@@ -277,6 +278,13 @@ def _of_folder(
         or request.to in ("timm", "training"),
     )
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
+
+
+def _made(checkpoint: Checkpoint) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore."""
+    report = checkpoint.report or {}
+    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    return asked, source.get("stripped")
 
 
 def _labels(

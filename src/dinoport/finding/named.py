@@ -28,6 +28,9 @@ ANCHORS = (
 )
 """Names of which a model that is read here has one. What stands in front of it stands in front of all its names."""
 
+HEADS = frozenset({"head", "heads", "fc", "classifier", "linear", "mlp_head", "cls_head"})
+"""How names of a user's own classifier begin. One that no table has lies beside the backbone: no feature passes it."""
+
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,13 +11,13 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
 from dinoport.errors import DinoportError, PlanError, SettingError
-from dinoport.finding.named import ANCHORS, INNER, STAGES
+from dinoport.finding.named import ANCHORS, HEADS, INNER, STAGES
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.values import byte_ranges
-from dinoport.mapping.claims import Problem
+from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target
 from dinoport.mapping.decoding import decode
 from dinoport.model import Wishes
-from dinoport.tensor import TensorRef
+from dinoport.tensor import Shape, TensorRef
 
 ROLES = (
     ("teacher", 0),
@@ -70,13 +71,13 @@ def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> 
     return kept
 
 
-def by_preference(found: Sequence[StateDict]) -> list[StateDict]:
-    """Those that are complete, if any is, the preferred first."""
+def by_preference(found: Sequence[StateDict], signs: frozenset[str] = frozenset()) -> list[StateDict]:
+    """Those that are complete, if any is, the preferred first; `signs` are the frameworks that the file tells."""
     if len(found) < 2:
         return list(found)
     kept = [place for place in found if is_complete(place)] or list(found)
     prefixes = [place.prefix for place in kept]
-    whose = {own: convention(own, [other for other in prefixes if other != own]) for own in prefixes}
+    whose = {own: convention(own, [other for other in prefixes if other != own], signs) for own in prefixes}
     kept.sort(key=lambda place: whose[place.prefix] is None)
     alone = not any(is_as_good(kept[0], other) for other in kept[1:])
     return [replace(place, why=whose[place.prefix] or (RANKS[rank(place)] if alone else "")) for place in kept]
@@ -87,14 +88,17 @@ def is_as_good(place: StateDict, other: StateDict) -> bool:
     return rank(place) == rank(other) and (place.is_inner == other.is_inner or place.path == other.path)
 
 
-def hurt_copies(found: Iterable[StateDict], chosen: StateDict) -> Iterator[tuple[StateDict, bool]]:
+def hurt_copies(
+    found: Iterable[StateDict], chosen: StateDict, signs: frozenset[str]
+) -> Iterator[tuple[StateDict, bool]]:
     """Places that are nearly the chosen model once more, but incomplete; whether each would be preferred to it."""
     for place in found:
         alike = sum(place.shapes.get(name) == shape for name, shape in chosen.shapes.items())
         if place.prefix == chosen.prefix or alike < MOST * len(chosen.shapes) or is_complete(place):
             continue
-        said = convention(place.prefix, [chosen.prefix])
-        yield place, bool(said or (rank(place) < rank(chosen) and not convention(chosen.prefix, [place.prefix])))
+        said = convention(place.prefix, [chosen.prefix], signs)
+        theirs = convention(chosen.prefix, [place.prefix], signs)
+        yield place, bool(said or (rank(place) < rank(chosen) and not theirs))
 
 
 MOST = 0.8
@@ -128,8 +132,8 @@ def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
 def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Problem]:
     family = naming.code.FAMILY
     layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
-    if place.is_inner:  # where they are left aside
-        place = replace(place, tensors={name: each for name, each in place.tensors.items() if name not in layers})
+    aside = layers_beside(naming, place.shapes, wishes) | (layers if place.is_inner else set())
+    place = replace(place, tensors={name: each for name, each in place.tensors.items() if name not in aside})
     found = decode(place.tensors, naming.rules(place.shapes, wishes), family.drops)
     if own := [each for each in found.problems if each.name not in place.beside and each.name not in layers]:
         return own
@@ -138,6 +142,16 @@ def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Prob
     more = found.tensors.keys() - reading.architecture.tensors().keys()
     named = [name for name in more if not name.startswith("classifier") and name not in {*place.beside, *layers}]
     return [*reading.problems, *(Problem(name, NOT_PART) for name in sorted(named))]
+
+
+def layers_beside(naming: Naming, shapes: Mapping[str, Shape], wishes: Wishes) -> set[str]:
+    """The names of a user's own classifier, which no table has: no feature passes it."""
+    family = naming.code.FAMILY
+    known = {f"{layer}.{leaf}" for layer in ("classifier", *family.classifiers) for leaf in ("weight", "bias")}
+    names = {name for name in shapes if name.partition(".")[0] in HEADS and name not in known}
+    names = {name for name in names if not claims_of_source(name, family.drops)}
+    rules = naming.rules({name: shape for name, shape in shapes.items() if name not in names}, wishes) if names else ()
+    return {name for name in names if not claims_of_target(name, rules)}
 
 
 def _order(place: StateDict) -> tuple[int, bool, str]:
@@ -162,12 +176,20 @@ def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
     return next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
 
 
+LAST = "\U0010ffff"
+"""What sorts behind whatever a name has below a prefix."""
+
+
 def _below(state: StateDict) -> Iterator[StateDict]:
     """The places in one state dict, deeper than its bare names."""
     prefixes = {name[: -len(anchor)] for name in state.tensors for anchor in ANCHORS if name.endswith(f".{anchor}")}
     prefixes = {_outside(prefix, state.tensors) for prefix in prefixes}
+    ordered = sorted(state.tensors) if prefixes else []
+    place_of = {name: place for place, name in enumerate(state.tensors)}
     for prefix in sorted(prefixes):
-        own = {name[len(prefix) :]: each for name, each in state.tensors.items() if name.startswith(prefix)}
+        begin, end = (bisect_left(ordered, prefix + last) for last in ("", LAST))
+        names = sorted(ordered[begin:end], key=place_of.__getitem__)
+        own = {name[len(prefix) :]: state.tensors[name] for name in names}
         naming = naming_of_names(own)
         if naming is None:
             continue

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
-from dinoport.finding.whole import gaps
+from dinoport.finding.whole import SKIPPED, gaps
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
 from dinoport.request import Request, option_of
+from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.relative import Whole
@@ -41,6 +42,23 @@ def of_branches(found: Found, key: str | None) -> list[str]:
     option = "`checkpoint_key`" if found.state.branch else "`prefix`"
     own = found.state.label if found.state.branch else found.state.prefix or found.state.label
     return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
+
+
+def of_unnamed(checkpoint: Checkpoint, found: Found) -> list[str]:
+    """Lists of as many tensors as the model has: an average that was kept without names may be what is meant."""
+    lists: list[str] = []
+    pending: list[tuple[str, object, int]] = [("", checkpoint.tree, 0)]
+    while pending:
+        path, node, depth = pending.pop()
+        if isinstance(node, list) and 2 * sum(isinstance(each, TensorRef) for each in node) >= len(found.state.tensors):
+            lists.append(f"{path} holds {len(node)} tensors without names, perhaps an average of the model: not taken")
+        elif isinstance(node, dict) and depth < DEPTH:
+            pending += [(f"{path}.{name}".lstrip("."), each, depth + 1) for name, each in node.items()
+                        if isinstance(name, str) and name not in SKIPPED]  # fmt: skip
+    return lists
+
+
+DEPTH = 3
 
 
 def of_gaps(checkpoint: Checkpoint) -> list[str]:

@@ -17,6 +17,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.finding.apart import is_one, parted, told_apart
 from dinoport.finding.branches import preference
+from dinoport.finding.joined import with_dots
 from dinoport.finding.named import ANCHORS, INNER, LAYERS, Named, bare
 from dinoport.finding.whole import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
 from dinoport.formats.checkpoint import Checkpoint
@@ -112,8 +113,11 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
 
         raise rank_file_error(checkpoint, sharded)
     groups: dict[tuple[str, str], list[Named]] = {}
+    spelled: dict[str, str] = {}
     for path, tensors in _tensor_dicts(checkpoint):
-        for full_name, tensor in tensors.items():
+        begins = any(name.endswith(ANCHORS) for name in tensors)
+        dotted, spelled[".".join(path)] = (tensors, "") if begins else with_dots(tensors)
+        for full_name, tensor in dotted.items():
             branch, name, removed = bare(path, full_name)
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(Named(full_name, name, removed, tensor))
@@ -127,6 +131,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
         from dinoport.finding.pieces import shaped
 
         found = [replace(each, tensors=shaped(checkpoint.where, each.tensors, checkpoint.run)) for each in found]
+    found = [replace(each, notes=(*filter(None, (spelled[each.path],)), *each.notes)) for each in found]
     if not found:
         raise CheckpointError(
             f"{checkpoint.where} holds no tensors that could be a model's",

@@ -39,15 +39,15 @@ def whose(
     return replace(found, naming=told.naming), told
 
 
-NAMED_ALIKE = ("dino", "dino_resnet", "dinov2")
+NAMED_ALIKE = ("dino", "dino_resnet", "dinov2", "dinov3", "dinov3_convnext")
 """Families whose relatives have their names, and so the same names in these codebases."""
 
-OTHERS = ("Transformers", "torchvision", "MMPretrain", "MMSegmentation")
+OTHERS = ("Transformers", "timm", "torchvision", "MMPretrain", "MMSegmentation")
 
 
 def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | None) -> Told:
     """Whose a model under the names of another codebase is: told by what its canonical tensors show."""
-    rules = naming.rules(clues.shapes, Wishes())
+    rules = naming.rules(clues.shapes, Wishes(num_heads=1))  # no clue depends on it, and any width has one
     canonical = decode(clues.tensors, rules, naming.code.FAMILY.drops).tensors
     own = naming_of(naming.code.FAMILY.name)
     if own is None:

@@ -34,7 +34,14 @@ def read_adapter_folder(path: Path) -> Checkpoint:
     except BaseException:
         source.close()
         raise
-    return Checkpoint(str(path), "folder of PEFT", tree, (source,), adapter=config)
+    others = ", ".join(each.name for each in adapters_below(path))
+    said = f"the adapter in {path} itself was taken; others there: {others}"
+    return Checkpoint(str(path), "folder of PEFT", tree, (source,), adapter=config, remarks=(said,) if others else ())
+
+
+def adapters_below(path: Path) -> list[Path]:
+    """The adapters that PEFT saved in folders of their own names: each but the one that is called `default`."""
+    return sorted(each for each in path.iterdir() if is_adapter_folder(each))
 
 
 def base_beside(path: Path, config: object) -> Path | None:

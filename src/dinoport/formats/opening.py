@@ -8,7 +8,7 @@ from pathlib import Path
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
-from dinoport.formats.adapter_folder import is_adapter_folder, read_adapter_folder
+from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
 from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
@@ -75,6 +75,12 @@ def holds_one_checkpoint(path: Path) -> bool:
     return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
 
 
+OTHER_WEIGHTS = {
+    "flax_model.msgpack": "Flax's (load them with from_flax=True, and save them as PyTorch's)",
+    "tf_model.h5": "TensorFlow's (load them with from_tf=True, and save them as PyTorch's)",
+}
+
+
 def _open_folder(path: Path) -> Checkpoint:
     if is_transformers_folder(folder := LocalFolder(path)):
         return read_transformers_folder(folder)
@@ -94,9 +100,12 @@ def _open_folder(path: Path) -> Checkpoint:
     if within:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
+    others = [whose for name, whose in OTHER_WEIGHTS.items() if name in names]
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,
+        cause=f"its weights are {' and '.join(others)} alone, whose layers lie transposed" if others else None,
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
-        next_step=commands_for(below(path)) or "give the file or the folder that the weights are in",
+        next_step=commands_for(adapters_below(path) or below(path))
+        or "give the file or the folder that the weights are in",
     )

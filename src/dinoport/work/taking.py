@@ -22,6 +22,9 @@ UNKNOWN = {
 }
 """What no file may say: a letter for it, a value with which the rest can be planned, and where it is found."""
 
+BARE = "."
+"""What asks for bare names beside other models."""
+
 MAX_PLANNED = 32
 """Places that are planned. A file with more holds no models that are taken one by one."""
 
@@ -37,15 +40,17 @@ def with_commands(
     if len(models) > MAX_PLANNED:
         return tuple(parts)
     return tuple(
-        _with_command(part, located, checkpoint, request, planned.get(part.prefix.rstrip("."))) if part.model else part
+        _with_command(part, located, checkpoint, request, planned.get(part.prefix.rstrip(".")), alone=len(models) == 1)
+        if part.model
+        else part
         for part in parts
     )
 
 
 def _with_command(
-    part: Part, located: Located, checkpoint: Checkpoint, request: Request, family: Family | None
+    part: Part, located: Located, checkpoint: Checkpoint, request: Request, family: Family | None, *, alone: bool
 ) -> Part:
-    asked = replace(request, checkpoint_key=None, prefix=part.prefix or None)
+    asked = replace(request, checkpoint_key=None, prefix=part.prefix or (None if alone else BARE))
     missing: list[str] = []
     try:
         while isinstance(found := family or _planned(located, checkpoint, asked), str):

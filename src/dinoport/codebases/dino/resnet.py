@@ -6,7 +6,7 @@ from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO
 from dinoport.codebases.shapes import required
-from dinoport.mapping.claims import compare_shapes
+from dinoport.mapping.claims import Problem, compare_shapes
 from dinoport.model import Family, Origin, Setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import EVALUATION
@@ -27,7 +27,9 @@ def read(evidence: Evidence) -> Reading:
         Setting("depths", "3-4-6-3", Origin.STORED, "numbered blocks"),
         *fixed(FIXED, Origin.ASSUMED, "as in torchvision's ResNet-50"),
     )
-    return Reading(architecture, settings, tuple(compare_shapes(shapes, architecture.tensors())))
+    own = architecture.tensors()
+    deeper = [Problem(name, "belongs to no ResNet-50") for name in shapes if name not in own]
+    return Reading(architecture, settings, (*compare_shapes(shapes, own), *deeper))
 
 
 def hub_entry(architecture: ResNet, image_size: int) -> HubEntry | None:

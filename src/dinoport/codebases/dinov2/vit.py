@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import isqrt
 
 from dinoport.codebases.builder import HEAD_DIM, believe, heads_setting, published_heads
+from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, RunConfig
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
@@ -34,6 +35,8 @@ FIXED = {"qk scale": "head_dim ** -0.5"}
 """What `dinov2/layers/attention.py` computes with, and no tensor shows."""
 
 FACTS = Facts("DINOv2")
+
+SIGNS = Signs(tells=lambda clues: called(clues, "_dinov2"))
 
 PUBLISHED_IMAGE_SIZE = 518
 """Pixels that every released model's position table was made for; all of them are evaluated at 224."""

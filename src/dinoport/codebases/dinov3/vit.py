@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from dinoport.codebases.builder import believe
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, Reading
 from dinoport.codebases.dinov3.hub import RELEASED_REGISTERS
 from dinoport.codebases.dinov3.hub import completed as completed
@@ -51,7 +51,10 @@ EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 FIXED = {"rope dtype": "float32", "qk scale": "head_dim ** -0.5"}
 """What `vision_transformer.py` and `attention.py` compute with, and no tensor shows. Training runs RoPE in bfloat16."""
 
-SIGNS = Signs(files=("dinov3_",))
+SIGNS = Signs(
+    files=("dinov3_",),
+    tells=lambda clues: None if ".eupe" in clues.architecture else called(clues, "_dinov3", ".dinov3"),
+)
 
 BESIDE = ("dino_head.", "ibot_head.", "local_cls_norm.")
 """What training keeps beside a backbone, and the norm of its local crops: relatives are published without these."""

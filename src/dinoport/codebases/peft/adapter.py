@@ -92,14 +92,22 @@ def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> floa
     """lora_alpha / r, or over the root of r; a layer's own alpha before the common one."""
     alpha: object = config.get("lora_alpha")
     patterns = config.get("alpha_pattern") or {}
+    fitting: dict[str, object] = {}
     for pattern, own in patterns.items() if isinstance(patterns, Mapping) else ():
         if not PLAIN.fullmatch(str(pattern)):
             raise not_merged(
                 where, "LoRA with a pattern of layers that is not a name", f"alpha_pattern in {CONFIG}: {pattern}"
             )
-        if f".{layer}".endswith(f".{pattern}"):
-            alpha = own
-            break
+        if re.fullmatch(rf"(.*\.)?({pattern})", layer):  # as PEFT looks for it: a dot stands for any character
+            fitting[str(pattern)] = own
+    if len({str(own) for own in fitting.values()}) > 1:
+        listed = " and ".join(f"{pattern} {own}" for pattern, own in fitting.items())
+        raise not_merged(
+            where,
+            "LoRA with two strengths for one layer, of which PEFT takes the first in an order that no file keeps",
+            f"alpha_pattern in {CONFIG}: {listed}, for {layer}",
+        )
+    alpha = next(iter(fitting.values()), alpha)
     if type(alpha) not in (int, float) or not rank:
         raise not_merged(where, "LoRA without a scale", f"lora_alpha in {CONFIG}")
     return float(alpha) / (sqrt(rank) if config.get("use_rslora") is True else rank)  # type: ignore[arg-type]  # checked above

@@ -8,7 +8,7 @@ SAMed's, for a joint layer: `qkv.qkv.weight` and `qkv.linear_{a,b}_{q,v}.weight`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dinoport.errors import SettingError, UnknownModelError
@@ -24,6 +24,8 @@ JOINT = re.compile(r"(.+)\.linear_([ab])_([qv])\.weight")
 SAVED = re.compile(r"(.+)\.modules_to_save\.(\w+)\.(.+)")
 
 ORIGINAL = re.compile(r"(.+)\.original_module\.(.+)")
+
+OWN_BIAS = re.compile(r"\.lora_[AB](\.\w+)?\.bias$")
 
 OTHERS = {
     "lora_magnitude_vector": "DoRA",
@@ -51,6 +53,21 @@ class Merging:
     renamed: Mapping[str, str]
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+
+UNKNOWN = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
+
+OF_TEXT = re.compile(r"(?:^|[._])(?:text|lang\w*|llm|lm|decoder)(?:$|[._])", re.IGNORECASE)
+
+
+def refuse_unmerged(where: str, names: Iterable[str]) -> None:
+    """Raise UnknownModelError for low-rank parts by names that are not known: the base alone would be left.
+
+    Those of a language model belong to that one.
+    """
+    found = [name for name in names if UNKNOWN.search(name) and not OF_TEXT.search(name)]
+    if found:
+        raise not_merged(where, "low-rank parts under names that are not known", ", ".join(fold_names(found)[:4]))
 
 
 def carries_adapters(tensors: Mapping[str, TensorRef]) -> bool:
@@ -127,6 +144,7 @@ def refuse_others(where: str, names: Mapping[str, object]) -> None:
     """Raise UnknownModelError for adapters that are not merged here, by their name."""
     for name in names:
         kind = next((OTHERS[part] for part in name.split(".") if part in OTHERS), None)
+        kind = "LoRA with biases of its own (lora_bias)" if OWN_BIAS.search(name) else kind
         if kind:
             raise not_merged(where, kind, name)
 

@@ -20,4 +20,10 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("Cell-DINO"),
     signs=Signs(files=("cell_dino", "channel_adaptive_dino")),
+    sizes={
+        "cell_dino_hpa_vitl16": (1024, 24, 16, 16),
+        "cell_dino_hpa_vitl14": (1024, 24, 16, 14),
+        "cell_dino_cp_vits8": (384, 12, 6, 8),
+        "channel_adaptive_dino_vitl16": (1024, 24, 16, 16),
+    },
 )

@@ -44,4 +44,9 @@ RELATIVE = Relative(
     copies=("model",),
     why="what its own main.py evaluates and publishes",
     table=table,
+    sizes={
+        "deit_tiny_patch16": (192, 12, 3, 16),
+        "deit_small_patch16": (384, 12, 6, 16),
+        "deit_base_patch16": (768, 12, 12, 16),
+    },
 )

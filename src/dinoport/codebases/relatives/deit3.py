@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import AVERAGED
 from dinoport.codebases.relative import Relative
-from dinoport.codebases.relatives.layer_scale import scaled
+from dinoport.codebases.relatives.layer_scale import own_scales, scaled
 from dinoport.codebases.shapes import square_side
 from dinoport.mapping.rule import Rule, drop_cls_row
 from dinoport.model import Family
@@ -26,15 +25,11 @@ def table(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...
 
 
 def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
-    """Layer scales under the names that timm has given them since: `deit3_*` in timm."""
-    own = {TIMM.sub(r".gamma_\1", name): tensor for name, tensor in tensors.items()}
-    renamed = own.keys() != tensors.keys()
-    return own, ("layer scales under timm's names (ls1.gamma); DeiT III calls them gamma_1",) if renamed else ()
+    """`deit3_*` in timm."""
+    return own_scales(tensors, "DeiT III")
 
 
 SCALED = "layer scales, and no position of the CLS token"
-
-TIMM = re.compile(r"\.ls([12])\.gamma$")
 
 
 def tells(clues: Clues) -> str | None:
@@ -43,6 +38,13 @@ def tells(clues: Clues) -> str | None:
     scaled = {"blocks.0.gamma_1", "blocks.0.ls1.gamma"} & clues.shapes.keys() and "cls_token" in clues.shapes
     bare = not {"mask_token", "register_tokens"} & clues.shapes.keys()
     return SCALED if scaled and bare and square_side(rows) else None
+
+
+def alike(clues: Clues) -> str | None:
+    """A RoPE-ViT with a table (naver-ai/rope-vit) is trained by this code, and turns queries and keys besides."""
+    named = clues.architecture or clues.arguments or clues.file_name.startswith("deit_3_")
+    renamed = "blocks.0.gamma_1" not in clues.shapes  # as timm names these, and no RoPE-ViT
+    return None if named or renamed else "a RoPE-ViT with a table, whose attention rotates too"
 
 
 RELATIVE = Relative(
@@ -62,10 +64,11 @@ RELATIVE = Relative(
         rule="DeiT III takes no other size; as Transformers resamples",
         takes_one_size=True,
     ),
-    signs=Signs(tells=tells, files=("deit_3_",)),
+    signs=Signs(builders=("deit3_",), tells=tells, files=("deit_3_",)),
     copies=("model",),
     why="what its own main.py evaluates and publishes",
     table=table,
     arrange=arranged,
     always_told=SCALED,
+    alike=alike,
 )

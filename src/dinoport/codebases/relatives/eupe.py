@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.relative import Relative
@@ -24,7 +24,7 @@ def guesses(clues: Clues) -> str | None:
     return "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
 
 
-SIGNS = Signs(names=("projectors.",), files=("EUPE-",))
+SIGNS = Signs(names=("projectors.",), files=("EUPE-",), tells=lambda clues: called(clues, ".eupe"))
 
 RELATIVE = Relative(
     family=Family(
@@ -37,4 +37,9 @@ RELATIVE = Relative(
     like="dinov3",
     facts=Facts("EUPE", preprocessing=SQUARE),
     signs=replace(SIGNS, guesses=guesses),
+    sizes={
+        "EUPE-ViT-T": (192, 12, 3, 16),
+        "EUPE-ViT-S": (384, 12, 6, 16),
+        "EUPE-ViT-B": (768, 12, 12, 16),
+    },
 )

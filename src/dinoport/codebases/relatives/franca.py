@@ -8,6 +8,7 @@ from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV2, PROJECTION_HEAD
 from dinoport.codebases.relative import Relative
+from dinoport.codebases.relatives.gated import without_gate_or_with_registers
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.preprocessing import EVALUATION
@@ -44,4 +45,5 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("Franca", preprocessing=EVALUATED),
     signs=Signs(names=("matryoshka_projections.",), files=("franca_",), guesses=guesses),
+    contradicts=without_gate_or_with_registers,
 )

@@ -8,7 +8,7 @@ from dinoport.codebases.clues import Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINO
 from dinoport.codebases.relative import Relative
-from dinoport.codebases.relatives.layer_scale import scaled
+from dinoport.codebases.relatives.layer_scale import own_scales, scaled
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
@@ -37,5 +37,6 @@ RELATIVE = Relative(
         keys=(frozenset({"ibot_loss"}),),
         arguments=("patch_out_dim", "pred_ratio"),
     ),
+    arrange=lambda tensors: own_scales(tensors, "iBOT"),
     table=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
 )

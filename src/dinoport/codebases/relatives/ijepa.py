@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import AVERAGED
 from dinoport.codebases.relative import Relative
 from dinoport.model import Family
 from dinoport.networks.interpolation import TO_SIZE
 from dinoport.networks.preprocessing import EVALUATION
+
+
+def alike(clues: Clues) -> str | None:
+    """Told by what its training writes, by its fixed table, or by a name."""
+    trained = "target_encoder" in clues.place or {"encoder", "predictor"} <= clues.keys
+    named = clues.architecture or clues.file_name.startswith(("IN1K-vit", "IN22K-vit"))
+    if trained or named or clues.fixed_table == "column":
+        return None
+    return "a SigLIP without its pooling, which has other pixel statistics and, mostly, another GELU"
+
 
 RELATIVE = Relative(
     family=Family(
@@ -33,5 +43,6 @@ RELATIVE = Relative(
     signs=Signs(),
     copies=("target_encoder", "encoder"),
     why="what its paper evaluates",
+    alike=alike,
     remark="Transformers' own converter and timm take the copy called encoder, and so do the folders on the Hub",
 )

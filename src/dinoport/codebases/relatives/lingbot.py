@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.relative import Relative
@@ -32,5 +32,11 @@ RELATIVE = Relative(
     ),
     like="dinov3",
     facts=Facts("LingBot-Vision", preprocessing=SQUARE),
-    signs=Signs(files=("lingbot",), guesses=guesses),
+    signs=Signs(files=("lingbot",), guesses=guesses, tells=lambda clues: called(clues, "_lingbot")),
+    sizes={
+        "lingbot-vision-vit-small": (384, 12, 6, 16),
+        "lingbot-vision-vit-base": (768, 12, 12, 16),
+        "lingbot-vision-vit-large": (1024, 24, 16, 16),
+        "lingbot-vision-vit-giant": (1536, 40, 24, 16),
+    },
 )

@@ -6,7 +6,7 @@ from dinoport.codebases.published import Published
 
 META = "https://dl.fbaipublicfiles.com"
 FRANCA = "https://github.com/valeoai/Franca/releases/download/v1.0.0"
-TIPS = "https://storage.googleapis.com/tips_data/v2_0/checkpoints/pytorch"
+TIPS = "https://storage.googleapis.com/tips_data"
 
 NON_COMMERCIAL = "cc-by-nc-4.0"
 
@@ -51,7 +51,14 @@ def _franca(name: str, parameters: int) -> Published:
 
 
 def _tips(size: str, parameters: int) -> Published:
-    return Published(f"tips_v2_{size}", "tips", f"{TIPS}/tips_v2_oss_{size}_vision.npz", parameters, "cc-by-4.0")
+    file = f"{TIPS}/v2_0/checkpoints/pytorch/tips_v2_oss_{size}_vision.npz"
+    return Published(f"tips_v2_{size}", "tips", file, parameters, "cc-by-4.0")
+
+
+def _tips_v1(size: str, file: str, parameters: int) -> Published:
+    """The table of `g14_lowres` is for 224 pixels, all others are for 448."""
+    address = f"{TIPS}/v1_0/checkpoints/pytorch/tips_oss_{file}_vision.npz"
+    return Published(f"tips_v1_{size}", "tips", address, parameters, "cc-by-4.0")
 
 
 # fmt: off
@@ -104,6 +111,12 @@ PUBLISHED = (
     _webssl("mae1b_full2b_224",    1_134_564_864),
     _webssl("mae2b_full2b_224",    2_084_019_840),
     _webssl("mae3b_full2b_224",    2_948_047_872),
+    _tips_v1("s14",        "s14_highres_distilled",                 21_924_480),
+    _tips_v1("b14",        "b14_highres_distilled",                 86_316_288),
+    _tips_v1("l14",        "l14_highres_distilled",                 304_016_384),
+    _tips_v1("so14",       "so400m14_highres_largetext_distilled",  413_393_904),
+    _tips_v1("g14",        "g14_highres",                           1_135_952_384),
+    _tips_v1("g14_lowres", "g14_lowres",                            1_134_772_736),
     _tips("b14",  86_316_288),
     _tips("l14",  304_016_384),
     _tips("so14", 413_393_904),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import AVERAGED
 from dinoport.codebases.relative import Relative
@@ -40,6 +40,11 @@ RELATIVE = Relative(
     ),
     like="dinov2",
     facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED, preprocessing=RAW),
-    signs=Signs(places=("vision_encoder",), files=("tips_",), guesses=guesses),
+    signs=Signs(
+        places=("vision_encoder",),
+        files=("tips_",),
+        guesses=guesses,
+        tells=lambda clues: called(clues, "_tips"),
+    ),
     always_told=ONE_REGISTER,
 )

@@ -23,6 +23,11 @@ RELATIVE = Relative(
         values="DINO",
     ),
     like="dino",
-    facts=Facts("DINO", heads={(1280, 32): 16}, interpolation=SCALE_WITH_OFFSET, says_builder=True),
+    facts=Facts(
+        "DINO",
+        heads={(1280, 32): 16, (1408, 40): 16, (1664, 48): 16},
+        interpolation=SCALE_WITH_OFFSET,
+        says_builder=True,
+    ),
     signs=Signs(),
 )

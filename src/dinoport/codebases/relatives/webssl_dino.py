@@ -8,6 +8,7 @@ from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.relative import Relative
+from dinoport.codebases.relatives.gated import without_gate_or_with_registers
 from dinoport.model import Family
 from dinoport.networks.preprocessing import EVALUATION
 
@@ -39,4 +40,5 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("WebSSL-DINO", heads=HEADS, preprocessing=EVALUATED),
     signs=Signs(files=("webssl_dino",), guesses=guesses),
+    contradicts=without_gate_or_with_registers,
 )

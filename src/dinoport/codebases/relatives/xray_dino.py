@@ -20,4 +20,7 @@ RELATIVE = Relative(
     like="dinov2",
     facts=Facts("XRay-DINO"),
     signs=Signs(files=("xray_dino",)),
+    sizes={
+        "xray_dino_vitl16": (1024, 24, 16, 16),
+    },
 )

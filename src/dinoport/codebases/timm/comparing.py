@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.codebases.fields import Effect, Finding, same_json
 
@@ -14,6 +14,14 @@ PIXELS = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
 
 LOADING = ("custom_load", "state_dict", "url", "file", "hf_hub_id", "hf_hub_filename", "source")
 """Fields of `pretrained_cfg` by which timm may load other weights."""
+
+FOR_PEOPLE = (
+    *("architecture", "tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"),
+    *("label_names", "label_descriptions", "num_classes", "classifier", "pool_size"),
+    *("test_input_size", "min_input_size", "test_crop_pct", "test_pool_size"),
+)
+"""Fields of `pretrained_cfg` that timm knows and that change nothing of a model built with `num_classes`. It loads no
+folder that has a field it does not know."""
 
 OURS = "dinoport"
 
@@ -32,13 +40,35 @@ def _compared(expected: Mapping[str, object], found: Mapping[str, object]) -> It
     if not isinstance(described, Mapping) or not isinstance(theirs, Mapping):
         yield Finding("pretrained_cfg", described, theirs, "outputs")
         return
+    arguments = found.get("model_args")
+    sized = isinstance(arguments, Mapping) and "img_size" in arguments
     for name in sorted(described.keys() | theirs.keys()):
-        if not same_json(described.get(name), theirs.get(name)):
-            yield Finding(f"pretrained_cfg.{name}", described.get(name), theirs.get(name), _effect(name))
+        ours, value = described.get(name), theirs.get(name)
+        if not same_json(ours, value) or (name not in described and name not in FIELDS):
+            yield Finding(f"pretrained_cfg.{name}", ours, value, _effect(name, value, sized=sized))
 
 
-def _effect(name: str) -> Effect:
-    return "outputs" if name in PIXELS else "opens" if name in LOADING else "none"
+ADAPTING: Mapping[str, Callable[[object], bool]] = {
+    "label_offset": lambda value: not value,
+    "first_conv": lambda value: value is None or isinstance(value, str) or is_words(value),
+    "fixed_input_size": lambda value: not value,
+}
+"""Fields of `pretrained_cfg` by which timm fits weights to another model, and what says that it does not."""
+
+FIELDS = frozenset({*PIXELS, *LOADING, *FOR_PEOPLE, *ADAPTING})
+
+
+def is_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _effect(name: str, value: object, *, sized: bool) -> Effect:
+    """What a field does; one that is `sized` is built for the size in `model_args`, and for no other."""
+    if name in LOADING:
+        return "opens"
+    if name in ADAPTING:
+        return "none" if ADAPTING[name](value) or (name == "fixed_input_size" and sized) else "outputs"
+    return "outputs" if name in PIXELS else "none" if name in FOR_PEOPLE else "unknown"
 
 
 def builds_alike(expected: Mapping[str, object], found: Mapping[str, object]) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.dinov2.vit import FAMILY, hub_entry, read
+from dinoport.codebases.dinov2 import vit
 from dinoport.codebases.shapes import square_side
 from dinoport.codebases.timm.biases import lacking, made
+from dinoport.codebases.timm.names import Names
 from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row, without_bias
 from dinoport.mapping.sums import added, without_rows
 from dinoport.model import Wishes
 from dinoport.tensor import Shape, TensorRef
-
-__all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -88,3 +87,6 @@ def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[
     """The table of a backbone; `positions` is the rule of its table where that is not a copy."""
     feed_forward = SWIGLU if gated else MLP
     return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))
+
+
+NAMES = Names(vit.FAMILY, vit, rules, arranged)

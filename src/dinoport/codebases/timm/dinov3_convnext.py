@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.dinov3.convnext import FAMILY, hub_entry, read
+from dinoport.codebases.dinov3 import convnext
 from dinoport.codebases.forming import input_size, prepared
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm.builders import CONVNEXT, chosen
+from dinoport.codebases.timm.names import Names
 from dinoport.codebases.timm.pretrained import folder_config
 from dinoport.mapping.rule import Rule, copy, drop_alias
 from dinoport.model import Model, Wishes
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.request import Request
 from dinoport.tensor import Shape
-
-__all__ = ["FAMILY", "hub_entry", "read", "rules", "target"]
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -60,3 +59,6 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         channels=network.channels,
         resamples_alike=True,
     )
+
+
+NAMES = Names(convnext.FAMILY, convnext, rules)

@@ -10,18 +10,17 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from dinoport.codebases.dinov3 import vit
 from dinoport.codebases.dinov3.heads import assumed_head_dim
-from dinoport.codebases.dinov3.vit import FAMILY, hub_entry, read
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, made
+from dinoport.codebases.timm.names import Names
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.mapping.constants import Listed, zeros
 from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
 from dinoport.model import Wishes
 from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
 from dinoport.tensor import BFLOAT16, Shape
-
-__all__ = ["FAMILY", "hub_entry", "read", "rules"]
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -86,3 +85,6 @@ def left_out(
     values_of_mask = Listed(tuple(value for value in thirds for _ in range(width)), f"thirds of {thirds}")
     for index in range(depth):
         yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=values_of_mask)
+
+
+NAMES = Names(vit.FAMILY, vit, rules)

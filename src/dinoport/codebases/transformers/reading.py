@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-from dinoport.codebases.catalogue import UNKNOWN, naming_of
+from dinoport.codebases.catalogue import UNKNOWN, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.record import losses, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
-from dinoport.codebases.strangers import refuse_kind, refuse_stranger
 from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, table_of, target_of
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
+from dinoport.codebases.unlike import refuse_kind, refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
-from dinoport.request import DTYPES, Request
+from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
 from dinoport.tensor import TensorRef, dtype_name
 
@@ -95,7 +95,7 @@ def read_folder(
     if reading.problems:
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
-    unlike = _unlike(reading.architecture, record, asked or {}, stripped)
+    unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
     own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
@@ -126,7 +126,7 @@ def _whose(
     """Whose the model is: what a folder of ours records, else what its names, its table and its own name tell."""
     recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
     if recorded is not None and asked in (None, recorded.family):
-        return Told(recorded)
+        return Told(next((each for each in relatives(usual) if each.family == recorded.family), recorded))
     if recorded is not None and recorded.family not in UNKNOWN.values():
         raise SettingError(
             f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
@@ -226,24 +226,3 @@ def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> 
     if said in HALVES and (wider := held - {*HALVES, "float8_e4m3fn", "float8_e5m2"}):
         weights = " and ".join(sorted(wider))
         yield f"config.json says {said}: Transformers 5 rounds the {weights} weights to it; here they stay as stored"
-
-
-def _unlike(
-    architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
-) -> Iterator[str]:
-    """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
-    if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
-        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
-    if type(baked_from := record.get("baked_from")) is int:
-        size = getattr(architecture, "image_size", None)
-        yield (
-            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
-            f"{baked_from}, is not in the folder"
-        )
-    if asked.get("dtype") in DTYPES:
-        yield f"the folder was made with --dtype {asked['dtype']}: weights return so, whatever the original stored"
-    if getattr(architecture, "rope_rounded", False):
-        yield (
-            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
-            "in which dtype the original stored them the folder does not say"
-        )

@@ -58,6 +58,11 @@ class InertUnpickler:
         return self._machine.bytes.position
 
     @property
+    def wanted(self) -> int:
+        """Where the bytes would have ended that were wanted last and not there."""
+        return self._machine.bytes.wanted
+
+    @property
     def unknown_steps(self) -> UnknownSteps:
         """Steps of what was read that are not understood, and the objects that they reach."""
         return self._machine.unknown_steps

@@ -51,7 +51,8 @@ def begins_torch_legacy(source: ByteSource) -> bool:
     try:
         return unpickler.load() == MAGIC_NUMBER
     except CheckpointError:
-        return unpickler.position >= len(data) - 16 and len(data) < source.size_bytes
+        goes_on = unpickler.position >= len(data) - 16 and len(data) < source.size_bytes
+        return goes_on and unpickler.wanted <= source.size_bytes  # lengths of another format may read as any number
 
 
 COUNT = struct.Struct("<q")

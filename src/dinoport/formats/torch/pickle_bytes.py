@@ -33,6 +33,8 @@ class PickleBytes:
         self._where = where
         self.position = position
         self.frame_end: int | None = None
+        self.wanted = 0
+        """Where the bytes would have ended that were wanted last and not there."""
 
     def broken(self, found: str) -> CheckpointError:
         return CheckpointError(
@@ -46,7 +48,7 @@ class PickleBytes:
         """Where the next `count` bytes end. Where there are fewer, the position is the end of all."""
         begin, end = self.position, self.position + count
         if count < 0 or end > len(self.data):
-            self.position = len(self.data)
+            self.position, self.wanted = len(self.data), end
             raise self.broken(f"{count} bytes wanted at byte {begin} of {len(self.data)}")
         return end
 

@@ -52,7 +52,8 @@ PLAIN = {
     "UserDict": "IterableUserDict UserDict",
 }
 """All that a pickle may mention of the standard library: classes that hold data, and what puts them together.
-`getattr` names a class within a class, for FSDP's sharded tensors; any other call of it is refused."""
+`getattr` names a class within a class, for FSDP's sharded tensors, and keeps a method of an object of a class that is
+not known here; any other call of it is refused."""
 
 SAME_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
@@ -121,7 +122,7 @@ def is_forbidden(module: str, name: str) -> bool:
 
 
 GETATTR = "builtins.getattr"
-"""LightlyTrain's `last.ckpt` of a task names it, for the DataLoader that is pickled in it; so do files that attack."""
+"""LightlyTrain's `last.ckpt` of a task names it, for methods that its DataLoader keeps; so do files that attack."""
 
 WHOLE_OBJECT = "a whole object in the file, such as a DataLoader, or a file that attacks; nothing of it was run here"
 
@@ -131,6 +132,15 @@ SAVE_IT_AGAIN = (
 )
 
 MADE_TO_RUN = "the file was made to run code on the machine that opens it; nothing of it was run here"
+
+
+def is_method(owner: str, name: str) -> bool:
+    """Whether an attribute of this name, of an object of the class `owner`, may be a method that is kept as data.
+
+    An object of Python's own, of torch's or NumPy's may have one that leads further, as a module among them would.
+    """
+    theirs = owner.partition(".")[0] not in STANDARD_LIBRARY | {"torch", "numpy"}
+    return theirs and not name.startswith("_") and name not in STANDARD_LIBRARY
 
 
 def unsafe(where: str, name: str) -> UnsafeCheckpointError:

@@ -17,11 +17,13 @@ from dinoport.errors import CheckpointError
 from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_globals import (
     FORMER_NAMES_PROTOCOL,
+    GETATTR,
     MAX_PROTOCOL,
     SAME_MODULES,
     dotted_name,
     is_class,
     is_forbidden,
+    is_method,
     is_torch_function,
     torch_function,
     unsafe,
@@ -130,12 +132,14 @@ class PickleMachine:
         if not isinstance(args, tuple):
             raise self.broken("arguments that are not a tuple")
         if isinstance(function, Opaque):
+            if function.name == GETATTR:
+                raise unsafe(self._where, GETATTR)
             return self._unknown(Opaque(function.name, args), function)
         if not isinstance(function, Global):
             raise self.broken(f"a call of a {type(function).__name__}")
         name = function.name
-        if name == "builtins.getattr":
-            return self._nested_class(name, args)
+        if name == GETATTR:
+            return self._attribute(args)
         if name == "copyreg._reconstructor":
             kind, base, state = args
             if (base, state) == (Global("builtins.object"), None):
@@ -174,13 +178,18 @@ class PickleMachine:
             self.unknown_steps.note(f"a call of {made.name[:200]}", made, *others)
         return made
 
-    def _nested_class(self, name: str, args: tuple[object, ...]) -> Global:
-        """What stands for `getattr(Outer, "Inner")`, the only attribute that old protocols have to look up."""
-        if len(args) == 2 and isinstance(args[0], Global) and isinstance(args[1], str):
-            outer = args[0].name.rpartition(".")[2]
-            if args[1].isidentifier() and outer[:1].isupper() and args[1][:1].isupper():
-                return Global(f"{args[0].name}.{args[1]}")
-        raise unsafe(self._where, name)
+    def _attribute(self, args: tuple[object, ...]) -> Global | Opaque:
+        """What stands for `getattr(Outer, "Inner")`, by which old protocols name a class, and for an object's method.
+
+        A method that is kept, as a DataLoader keeps those of its transforms, is data; one that is called is refused.
+        """
+        owner, name = args if len(args) == 2 else (None, None)
+        if isinstance(name, str) and name.isidentifier():
+            if isinstance(owner, Global) and owner.name.rpartition(".")[2][:1].isupper() and name[:1].isupper():
+                return Global(f"{owner.name}.{name}")
+            if isinstance(owner, Opaque) and is_method(owner.name, name):
+                return self._unknown(Opaque(GETATTR, args))
+        raise unsafe(self._where, GETATTR)
 
     def _build(self, state: object) -> None:
         """What stands for setting an object's state."""

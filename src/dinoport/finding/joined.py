@@ -1,0 +1,39 @@
+"""Names whose parts are joined by a slash or an underscore, as dicts of NumPy's and exports have them: with dots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dinoport.finding.named import ANCHORS
+from dinoport.tensor import TensorRef
+
+PART = re.compile(
+    r"(?:cls|mask|reg|dist|register|storage)_tokens?|(?:patch|pos|rope)_embed|bias_mask|[qv]_bias|fc_norm"
+    r"|downsample_layers|num_batches_tracked|running_(?:mean|var)|[^_]+"
+)
+"""Parts of the originals' names and timm's that have underscores of their own, and any other."""
+
+
+def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], str]:
+    """The tensors by names with dots, and a word on what was read so; as they are where these begin no known model.
+
+    The layouts stay as they are: names of JAX, whose kernels are transposed, begin none.
+    """
+    for joiner, spelled in (("/", _by_slash), ("_", _by_underscore)):
+        names = {name: spelled(name) for name in tensors}
+        begins = any(f".{name}".endswith(tuple(f".{anchor}" for anchor in ANCHORS)) for name in names.values())
+        is_so = joiner == "/" or not any("." in name for name in tensors)
+        if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
+            return {
+                names[name]: tensor for name, tensor in tensors.items()
+            }, f"names joined by {joiner!r} read with dots"
+    return dict(tensors), ""
+
+
+def _by_slash(name: str) -> str:
+    return name.replace("/", ".")
+
+
+def _by_underscore(name: str) -> str:
+    return ".".join(PART.findall(name))
