@@ -61,7 +61,7 @@ class Request:
     prefix: str | None = None
     head: str | Path | None = None
     head_name: str | None = None
-    labels: str | None = None
+    labels: str | Path | None = None
     dtype: str | None = None
     image_size: int | None = None
     num_heads: int | None = None
@@ -101,6 +101,8 @@ class Request:
             if name in ("head", "config", "base")
             else list(value)
             if isinstance(value, tuple)
+            else str(value)
+            if isinstance(value, Path)
             else value
             for name, value in asked.items()
             if value != getattr(Request, name) and name != "source_name"

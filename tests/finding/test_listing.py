@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -175,3 +176,21 @@ class _Sized:
 
     where = "file"
     size_bytes = 10**13
+
+
+def test_ten_thousand_layers_of_other_models_are_looked_at_once() -> None:
+    """Each was looked for below among all names, which took a minute."""
+    from dinoport.finding.places import each_place
+    from dinoport.finding.unwrap import StateDict
+
+    class Counted(dict[str, TensorRef]):
+        seen = 0
+
+        def items(self) -> Any:
+            Counted.seen += 1
+            return super().items()
+
+    own = TensorRef("", np.dtype(np.float32), (4,), ArrayValues(np.zeros(4, np.float32)))
+    names = [f"lm.layers.{number}.layer_norm.weight" for number in range(10_000)]
+    assert each_place([StateDict("", "", Counted.fromkeys(names, own))]) == []
+    assert Counted.seen < 10

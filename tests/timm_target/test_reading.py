@@ -107,3 +107,19 @@ def test_a_sum_of_zeros_keeps_its_sign() -> None:
     zero = np.array([-0.0, -0.0], np.float32)
     found = added(ref("one", zero), ref("other", np.array([-0.0, 0.0], np.float32))).read()
     assert list(np.signbit(found)) == [True, False]
+
+
+def test_what_the_original_had_otherwise_is_said_of_timms_folders_too(tmp_path: Path) -> None:
+    """As of Transformers': a table that was resampled, weights that were rounded."""
+    source = write("dino classifier", tmp_path / "weights.pth")
+    asked_for = {**asked("dino classifier"), "image_size": 48, "dtype": "float16"}
+    convert(source, tmp_path / "out", to="timm", level="none", **asked_for)
+    remarks = convert(tmp_path / "out", tmp_path / "back", to="original", level="none").remarks
+    assert (
+        "pos_embed returns as the folder has it, resampled for 48 pixels; the original's own table, for 32, is not in "
+        "the folder" in remarks
+    )
+    assert "the folder was made with --dtype float16: weights return so, whatever the original stored" in remarks
+    convert(source, tmp_path / "plain", to="timm", level="none", **asked("dino classifier"))
+    remarks = convert(tmp_path / "plain", tmp_path / "again", to="original", level="none").remarks
+    assert not [remark for remark in remarks if "returns as" in remark or "--dtype" in remark]

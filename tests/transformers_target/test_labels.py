@@ -8,6 +8,7 @@ import pytest
 from dinoport.codebases.transformers import labels
 from dinoport.codebases.transformers.labels import imagenet_1k, read_labels
 from dinoport.errors import SettingError
+from dinoport.request import Request
 
 SPOT_CHECKS = {
     0: "tench, Tinca tinca",
@@ -161,3 +162,12 @@ def test_imagenet_for_another_count() -> None:
 def test_imagenets_two_cranes_are_let_through_in_a_file_too(path: Path) -> None:
     path.write_text(json.dumps({"id2label": dict(enumerate(imagenet_1k()))}))
     assert read_labels(str(path), 1000) == dict(enumerate(imagenet_1k()))
+
+
+def test_a_file_of_names_may_be_given_as_a_path(tmp_path: Path) -> None:
+    """And is written into the report as the text that it is."""
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps(["one", "two", "three"]))
+    assert read_labels(path, 3) == read_labels(str(path), 3) == {0: "one", 1: "two", 2: "three"}
+    assert Request(labels=path).to_dict() == Request(labels=str(path)).to_dict() == {"labels": str(path)}
+    assert json.dumps(Request(labels=path, checkpoint_key="teacher").to_dict())

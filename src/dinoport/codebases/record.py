@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dinoport.model import CLAIM, Origin, Stated
+from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import DTYPES, option_of
 
 
 def original_fields(family: str, **facts: object) -> dict[str, object]:
@@ -36,7 +38,7 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     return record if isinstance(record, dict) else {}
 
 
-KEPT = {"heads": "num_heads", "eps": "layer_norm_eps"}
+KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
 TRUSTED = frozenset({"stored", "given", "claimed"})
@@ -51,13 +53,15 @@ def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
     for each in settings if isinstance(settings, list) else ():
         name = KEPT.get(str(each.get("name"))) if isinstance(each, dict) else None
         if name and each.get("origin") in TRUSTED:
-            value = _number(name, each.get("value"))
+            value = _value(name, each.get("value"))
             stated |= {name: Stated(value, CLAIM, Origin.CLAIMED)} if value is not None else {}
     return stated
 
 
-def _number(name: str, text: object) -> float | None:
-    """A whole number of heads, or an epsilon; None for anything else."""
+def _value(name: str, text: object) -> float | str | None:
+    """A whole number of heads, an epsilon, or the name of how a table is resampled; None for anything else."""
+    if name == "interpolation":
+        return next((known for known, each in INTERPOLATIONS.items() if str(each) == text), None)
     if not isinstance(text, str) or len(text) > 24 or not text.isascii():
         return None
     if name == "num_heads":
@@ -130,3 +134,25 @@ def recorded(config: Mapping[str, object], field: str) -> list[object]:
     """A list of our own field."""
     found = record_of(config).get(field)
     return found if isinstance(found, list) else []
+
+
+def unlike_original(
+    architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
+) -> Iterator[str]:
+    """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
+    if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
+        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+    if type(baked_from := record.get("baked_from")) is int:
+        size = getattr(architecture, "image_size", None)
+        yield (
+            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
+            f"{baked_from}, is not in the folder"
+        )
+    if asked.get("dtype") in DTYPES:
+        option = option_of("dtype")
+        yield f"the folder was made with {option} {asked['dtype']}: weights return so, whatever the original stored"
+    if getattr(architecture, "rope_rounded", False):
+        yield (
+            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
+            "in which dtype the original stored them the folder does not say"
+        )

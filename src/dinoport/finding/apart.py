@@ -44,20 +44,18 @@ def _leads(names: Sequence[Named]) -> set[Lead]:
     full = {each.full_name for each in names}
     blocks = {tuple(each.full_name[: block.start()].split(".")[:-1]) for each in names
               for block in BLOCK.finditer(each.full_name)}  # fmt: skip
+    above = {block[:count] for block in blocks for count in range(len(block) + 1)}
     bare: dict[str, set[Lead]] = {}
     for each in anchored:
         lead = _outside(found[each.full_name], full)
-        if any(block[: len(lead)] == lead for block in blocks):
+        if lead in above:
             bare.setdefault(each.name, set()).add(lead)
     whole = {lead for leads in bare.values() for lead in leads}
-    within = {lead for lead in whole for other in whole if _is_nested(lead, other) or _is_nested(other, lead)}
+    outer = {lead[:count] for lead in whole for count in range(len(lead))} & whole
+    within = {lead for lead in whole if lead in outer or any(lead[:count] in outer for count in range(len(lead)))}
     stripped = {lead for name, leads in bare.items() if name in ANCHORS for lead in leads}
     alike = [*bare.values(), stripped]
     return within | {lead for leads in alike if len(leads) > 1 for lead in leads}
-
-
-def _is_nested(lead: Lead, other: Lead) -> bool:
-    return len(lead) < len(other) and other[: len(lead)] == lead
 
 
 BLOCK = re.compile(r"(?<![^.])(?:blocks|layers?|stages|downsample_layers|layer1|[4-7])\.0\.|encoder_layer_0\.")

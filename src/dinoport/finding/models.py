@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
-from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report
+from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
@@ -171,6 +171,7 @@ def _model_in(
         *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
+        *(unlike_original(reading.architecture, timm.record, *_made(checkpoint)) if timm and timm.record else ()),
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
     others = {other.label: other.tensors for other in found.others}
@@ -263,15 +264,12 @@ def _of_folder(
 ) -> tuple[Model, Provenance]:
     from dinoport.codebases.transformers.reading import read_folder
 
-    report = checkpoint.report or {}
-    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
     refuse_amounts(checkpoint, checkpoint.tensors.values())
     model = read_folder(
         checkpoint.where,
         checkpoint.config or {},
         checkpoint.tensors,
-        asked,
-        source.get("stripped"),
+        *_made(checkpoint),
         processor=checkpoint.processor,
         published=published,
         codebase=request.codebase,
@@ -280,6 +278,13 @@ def _of_folder(
         or request.to in ("timm", "training"),
     )
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
+
+
+def _made(checkpoint: Checkpoint) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore."""
+    report = checkpoint.report or {}
+    asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
+    return asked, source.get("stripped")
 
 
 def _labels(

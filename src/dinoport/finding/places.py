@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -175,12 +176,20 @@ def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
     return next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
 
 
+LAST = "\U0010ffff"
+"""What sorts behind whatever a name has below a prefix."""
+
+
 def _below(state: StateDict) -> Iterator[StateDict]:
     """The places in one state dict, deeper than its bare names."""
     prefixes = {name[: -len(anchor)] for name in state.tensors for anchor in ANCHORS if name.endswith(f".{anchor}")}
     prefixes = {_outside(prefix, state.tensors) for prefix in prefixes}
+    ordered = sorted(state.tensors) if prefixes else []
+    place_of = {name: place for place, name in enumerate(state.tensors)}
     for prefix in sorted(prefixes):
-        own = {name[len(prefix) :]: each for name, each in state.tensors.items() if name.startswith(prefix)}
+        begin, end = (bisect_left(ordered, prefix + last) for last in ("", LAST))
+        names = sorted(ordered[begin:end], key=place_of.__getitem__)
+        own = {name[len(prefix) :]: state.tensors[name] for name in names}
         naming = naming_of_names(own)
         if naming is None:
             continue

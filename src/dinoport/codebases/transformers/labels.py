@@ -28,15 +28,16 @@ def imagenet_1k() -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
-def read_labels(name_or_path: str, classes: int) -> dict[int, str]:
+def read_labels(name_or_path: str | Path, classes: int) -> dict[int, str]:
     """Names by class index, for exactly `classes` classes, from `imagenet-1k` or a JSON file.
 
     A file holds a list of names, an object from index to name or from name to index, or a config with one of those
     as `id2label` or `label2id`. Raises SettingError for a file that cannot be read, and for anything but one name of
     its own for each class.
     """
-    pairs = enumerate(imagenet_1k()) if name_or_path == IMAGENET else _pairs(_read(name_or_path), name_or_path)
-    return _complete(list(pairs), name_or_path, classes)
+    path = str(name_or_path)
+    pairs = enumerate(imagenet_1k()) if path == IMAGENET else _pairs(_read(path), path)
+    return _complete(list(pairs), path, classes)
 
 
 def labels_of(value: object, classes: int) -> dict[int, str] | None:

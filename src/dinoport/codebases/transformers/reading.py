@@ -8,7 +8,7 @@ from pathlib import PurePath
 from dinoport.codebases.catalogue import UNKNOWN, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.record import losses, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.telling import Told, tell
@@ -23,7 +23,7 @@ from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
-from dinoport.request import DTYPES, Request
+from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
 from dinoport.tensor import TensorRef, dtype_name
 
@@ -95,7 +95,7 @@ def read_folder(
     if reading.problems:
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
-    unlike = _unlike(reading.architecture, record, asked or {}, stripped)
+    unlike = unlike_original(reading.architecture, record, asked or {}, stripped)
     own = reading.preprocessing or code.FAMILY.preprocessing
     return Model(
         where=where,
@@ -226,24 +226,3 @@ def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> 
     if said in HALVES and (wider := held - {*HALVES, "float8_e4m3fn", "float8_e5m2"}):
         weights = " and ".join(sorted(wider))
         yield f"config.json says {said}: Transformers 5 rounds the {weights} weights to it; here they stay as stored"
-
-
-def _unlike(
-    architecture: object, record: Mapping[str, object], asked: Mapping[str, object], stripped: object
-) -> Iterator[str]:
-    """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
-    if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
-        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
-    if type(baked_from := record.get("baked_from")) is int:
-        size = getattr(architecture, "image_size", None)
-        yield (
-            f"pos_embed returns as the folder has it, resampled for {size} pixels; the original's own table, for "
-            f"{baked_from}, is not in the folder"
-        )
-    if asked.get("dtype") in DTYPES:
-        yield f"the folder was made with --dtype {asked['dtype']}: weights return so, whatever the original stored"
-    if getattr(architecture, "rope_rounded", False):
-        yield (
-            "rope_embed.periods returns in float32, with the values that bfloat16 rounds: "
-            "in which dtype the original stored them the folder does not say"
-        )
