@@ -180,3 +180,23 @@ def test_a_conversion_tells_its_stages_in_their_order(tmp_path: Path) -> None:
     assert tuple(told)[7:] == (progress.PIXELS,)
     assert told[progress.WRITING][-1] == (331_520, 331_520)
     assert told[progress.BLOCKS][:5] == [(block, 4) for block in range(5)]
+
+
+STUCK = """
+import _imp, time
+from dinoport.cli.console import _Line
+
+_imp.acquire_lock()  # as an import leaves it that Ctrl-C broke off
+line = _Line()
+time.sleep(1)
+assert line._thread.is_alive()
+began = time.monotonic()
+line.end()
+print(time.monotonic() - began < 5)
+"""
+
+
+def test_bars_that_wait_for_an_import_do_not_keep_the_end_waiting() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert done.stderr.endswith("\x1b[?25h"), "the cursor is back"

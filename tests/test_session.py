@@ -304,3 +304,26 @@ def test_a_value_that_is_no_number_is_refused_shortly(run: Run, option: str, sai
     done = run("inspect", DEMO, option, "many")
     assert (done.code, done.out) == (2, "")
     assert done.err == f"error: {option} takes {said}\n  found: 'many'\n"
+
+
+LOST = """
+import os, signal, time, weakref
+from dinoport.cli.session import run
+
+class Thing: pass
+
+def command():
+    thing = Thing()
+    kept = weakref.ref(thing, lambda gone: (os.kill(os.getpid(), signal.SIGINT), time.sleep(0.01)))
+    del thing  # what a callback raises is printed by Python, and goes no further
+    for _ in range(1000):
+        time.sleep(0.02)
+
+run(command)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="asks again by a timer")
+def test_a_request_that_python_throws_away_is_asked_again() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -278,6 +278,8 @@ CASES = (
          told_by="the file's name; --codebase decides"),
     Case("lingbot", "lingbot", V3, "DINOv3ViTModel", file="lingbot-vision.pt",
          told_by="the file's name; --codebase decides"),
+    Case("timm-convnext", "timm_convnext", CONVNEXT, "DINOv3ConvNextModel", request=asked("timm_convnext"),
+         told_by="--codebase"),
     Case("timm", "timm_vit", classifying(VIT, 5), "ViTForImageClassification", classifier="head",
          request=asked("timm_vit"), told_by="--codebase"),
     Case("timm-run", "timm_vit", classifying(TIMM, 5), "ViTForImageClassification", timm_run, classifier="head",

@@ -78,7 +78,7 @@ def test_the_catalogue_is_walked_in_full() -> None:
     families = {naming.family for naming in NAMINGS if naming.family in RELATIVES}
     walked = {name for family in families for name in candidates(family)}
     assert walked == families | {name for names in RELATIVES.values() for name in names}
-    assert {case.family for case in FILES} >= walked - {"dino", "timm_vit"}
+    assert {case.family for case in FILES} >= walked - {"dino", "timm_vit", "timm_convnext"}
     assert all(map(naming_of, UNKNOWN.values()))
 
 
@@ -88,7 +88,11 @@ def test_the_walk_finds_rivals(tmp_path: Path) -> None:
     for case in BARE:
         found[case.name] = {name: sorted(differ) for name, differ in others(case.write(tmp_path / case.name), case)}
     assert found["bare-dinov3"]["lingbot"] == ["resize"]
-    assert found["bare-dinov3-convnext"] == {"dinov3_convnext": [], "eupe_convnext": ["resize"]}
+    assert found["bare-dinov3-convnext"] == {
+        "dinov3_convnext": [],
+        "eupe_convnext": ["resize"],
+        "timm_convnext": ["crop", "filter", "resize"],
+    }
     assert found["bare-small"]["moco_v3"] == ["filter", "heads", "interpolation"]
     assert "pixel mean" in found["bare-classifying"]["timm_vit"]
     alike = {"dinov2", "simdinov2", "xray_dino", "cell_dino"}

@@ -61,6 +61,8 @@ def as_timm_has_it(name: str, architecture: str, folder: Path, tag: str = "") ->
         ("lingbot", "vit_base_patch16_lingbot", "robbyant", "LingBot-Vision ViT (Robbyant/lingbot-vision)"),
         ("eupe", "vit_base_patch16_dinov3_qkvb", "eupe_lvd1689m", "EUPE ViT (facebookresearch/EUPE)"),
         ("lingbot", "vit_base_patch16_dinov3_qkvb", "lvd1689m", "DINOv3 ViT (facebookresearch/dinov3)"),
+        ("eupe-convnext", "convnext_tiny", "fb_in22k", "timm ConvNeXt (huggingface/pytorch-image-models)"),
+        ("eupe-convnext", "convnext_tiny", "dinov3_lvd1689m", "DINOv3 ConvNeXt (facebookresearch/dinov3)"),
         ("xray-dino", "vit_base_patch14_dinov2", "lvd142m", "DINOv2 ViT (facebookresearch/dinov2)"),
         ("xray-dino", "vit_small_patch16_36x1_224", "", "timm ViT (huggingface/pytorch-image-models)"),
     ],

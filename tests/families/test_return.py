@@ -294,3 +294,15 @@ def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path
     back = convert(returned / "there", tmp_path / "back", to="original", dtype="float16", level="exact")
     assert back.proofs.exact is not None
     assert back.proofs.exact.recomputed == len(BY_NAME["vit"].state())
+
+
+def test_a_class_with_a_place_for_registers_tells_how_its_table_is_resampled(tmp_path: Path) -> None:
+    """Of a model without any: it comes back as what its own class computes, and goes there again."""
+    source, request = BY_NAME["dinov2-resampling-sharply"].write(tmp_path)
+    convert(source, tmp_path / "there", request, level="none")
+    back = convert(tmp_path / "there", tmp_path / "back", Request(to="original"), level="none")
+    [found] = [each for each in back.settings if each.name == "interpolation"]
+    assert (found.reason, "with antialias" in found.value) == ("config.json", True)
+    convert(tmp_path / "back", tmp_path / "again", level="none")
+    files = ("config.json", "preprocessor_config.json", "model.safetensors")
+    assert all((tmp_path / "again" / name).read_bytes() == (tmp_path / "there" / name).read_bytes() for name in files)

@@ -45,6 +45,12 @@ def test_every_series_is_tried() -> None:
     assert all(series in tried for series in SERIES)
 
 
+def test_the_eps_of_a_single_builder() -> None:
+    found = timm_config("a folder", {"architecture": "convnext_xxlarge"})
+    assert found is not None
+    assert found.layer_norm_eps == 1e-5
+
+
 def test_nothing_is_known_of_a_strange_name() -> None:
     found = timm_config("a folder", {"architecture": "vit_base_patch16_of_2030"})
     assert found is not None

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 SHOW_AFTER_SECONDS = 0.3
 """Shorter work shows nothing."""
 
+END_WITHIN_SECONDS = 0.5
+"""How long the end of a command waits for its bars."""
+
+SHOW_CURSOR = "\r\x1b[2K\x1b[?25h"
+"""What bars that cannot be stopped would leave out: the line is emptied, and the cursor is back."""
+
 BOLD, DIM, RED, GREEN, YELLOW, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 VERDICT_COLOURS = {"equal": GREEN, "equal except": GREEN, "not equal": RED}
@@ -84,7 +90,12 @@ class _Line:
 
     def end(self) -> None:
         self._ended.set()
-        self._thread.join()  # which may be importing the bars
+        self._thread.join(END_WITHIN_SECONDS)  # it may be importing the bars
+        if (
+            self._thread.is_alive()
+        ):  # an import that was interrupted elsewhere keeps its lock, and this one waits for good
+            print(SHOW_CURSOR, end="", file=sys.stderr, flush=True)
+            return
         with self._lock:
             if self._bars is not None:
                 self._bars.stop()

@@ -32,10 +32,13 @@ UNHEARD = 141
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-RETRY_SECONDS = 0.01
+RETRY_SECONDS, WATCH_SECONDS = 0.01, 0.1
 
 PATIENCE_SECONDS = 0.3
 """How long an import, or steps that belong together, may go on after the request to stop."""
+
+LOCKING = tuple(("<frozen importlib._bootstrap>", name) for name in ("cb", "_get_module_lock"))
+"""Functions of Python's import that take its lock for all threads. What is raised in there leaves it taken for good."""
 
 CLEANED_UP = (str(Path("dinoport", "api.py")), str(Path("dinoport", "cli", "output.py")))
 """Where a command has written something, or says so: an import in there is waited for."""
@@ -101,7 +104,10 @@ class _Session:
             if self._asked_to_stop and not isinstance(error, DinoportError):
                 failure = StoppedError("interrupted")  # which some code in between made an error of its own of
         except Interrupted as stop:
+            _watch_no_more()
             failure = StoppedError(f"interrupted{stop}")
+        finally:
+            _watch_no_more()
         return self._ended(failure)
 
     def _ended(self, failure: DinoportError) -> int:
@@ -118,7 +124,25 @@ class _Session:
         """
         self._asked_to_stop = True
         turn_deaf()  # what is cleaned up now must not be stopped halfway
+        sys.unraisablehook = _unheard_of
         self._raise_soon(frame, time.monotonic() + PATIENCE_SECONDS)
+
+    def _watch(self) -> None:
+        """Look soon whether the request is still on its way out."""
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, self._ask_again)
+            signal.setitimer(signal.ITIMER_REAL, WATCH_SECONDS)
+
+    def _ask_again(self, number: int, frame: FrameType | None) -> None:
+        """Ask once more where native code or Python threw the request away, and the command just went on."""
+        if _is_request(sys.exc_info()[1]):  # cleaning up
+            self._watch()
+        else:
+            self._raise_soon(frame, time.monotonic())
+
+    def _retry(self, until: float) -> None:
+        signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
 
     def _raise_soon(self, frame: FrameType | None, until: float) -> None:
         files = _files_on(frame)
@@ -126,11 +150,30 @@ class _Session:
         if is_importing and not any(file.endswith(CLEANED_UP) for file in files):
             os._exit(self._ended(StoppedError("interrupted")))  # no verb has begun, so there is nothing to clean up
         waits = is_importing or any(file.endswith(WAITED_FOR) for file in files)
-        if waits and hasattr(signal, "setitimer") and time.monotonic() < until:
-            signal.signal(signal.SIGALRM, lambda number, frame: self._raise_soon(frame, until))
-            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+        holds_lock = frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) in LOCKING
+        if hasattr(signal, "setitimer") and (holds_lock or (waits and time.monotonic() < until)):
+            self._retry(until)
             return
+        self._watch()
         raise Interrupted
+
+
+def _watch_no_more() -> None:
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _is_request(error: BaseException | None) -> bool:
+    """Whether a request to stop is being handled, or what came of it."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
+
+
+def _unheard_of(lost: sys.UnraisableHookArgs) -> None:
+    """What Python prints of an error that it throws away; of a request to stop nothing, as it is asked again."""
+    if lost.exc_type is not Interrupted:
+        sys.__unraisablehook__(lost)
 
 
 def turn_deaf() -> None:

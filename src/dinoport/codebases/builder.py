@@ -103,20 +103,17 @@ def heads_setting(
         + ("; the weights cannot tell" if reading else "")
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
-        next_step=(
-            *_folder_that_says(where),
-            "add `num_heads=N`, with N from the code or config that trained the model",
-        ),
+        next_step=_next_step(where),
         missing="num_heads",
     )
 
 
-def _folder_that_says(where: str) -> tuple[str, ...]:
-    """Where weights were given without the config that lies in their folder."""
-    path = Path(where)
+def _next_step(where: str) -> str | tuple[str, ...]:
+    """Where weights were given without the config that lies in their folder, the folder comes first."""
+    path, add = Path(where), "add `num_heads=N`, with N from the code or config that trained the model"
     if path.name not in WEIGHTS or not path.with_name(CONFIG).is_file():
-        return ()
-    return (f"give the whole folder, whose config.json may say it: {as_word(path.parent)}",)
+        return add
+    return f"give the whole folder, whose config.json may say it: {as_word(path.parent)}", add
 
 
 def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:

@@ -50,7 +50,7 @@ RELATIVES: dict[str, tuple[str, ...]] = {
     "dino": ("ibot", "simdino", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
     "dinov2": ("tips", "deit3", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino", "timm_vit"),
     "dinov3": ("eupe", "lingbot"),
-    "dinov3_convnext": ("eupe_convnext",),
+    "dinov3_convnext": ("eupe_convnext", "timm_convnext"),
 }
 """Others' models under the names of a family, the closer look first: a relative is a module of its name in
 `relatives/`, and a word here. They are imported once a file has those names."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dinoport.model import CLAIM, Origin, Stated
+from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import DTYPES, option_of
 
@@ -37,7 +38,7 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     return record if isinstance(record, dict) else {}
 
 
-KEPT = {"heads": "num_heads", "eps": "layer_norm_eps"}
+KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
 TRUSTED = frozenset({"stored", "given", "claimed"})
@@ -52,13 +53,15 @@ def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
     for each in settings if isinstance(settings, list) else ():
         name = KEPT.get(str(each.get("name"))) if isinstance(each, dict) else None
         if name and each.get("origin") in TRUSTED:
-            value = _number(name, each.get("value"))
+            value = _value(name, each.get("value"))
             stated |= {name: Stated(value, CLAIM, Origin.CLAIMED)} if value is not None else {}
     return stated
 
 
-def _number(name: str, text: object) -> float | None:
-    """A whole number of heads, or an epsilon; None for anything else."""
+def _value(name: str, text: object) -> float | str | None:
+    """A whole number of heads, an epsilon, or the name of how a table is resampled; None for anything else."""
+    if name == "interpolation":
+        return next((known for known, each in INTERPOLATIONS.items() if str(each) == text), None)
     if not isinstance(text, str) or len(text) > 24 or not text.isascii():
         return None
     if name == "num_heads":

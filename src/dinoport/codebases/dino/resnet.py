@@ -28,7 +28,9 @@ def read(evidence: Evidence) -> Reading:
         *fixed(FIXED, Origin.ASSUMED, "as in torchvision's ResNet-50"),
     )
     own = architecture.tensors()
-    deeper = [Problem(name, "belongs to no ResNet-50") for name in shapes if name not in own]
+    deeper = [
+        Problem(name, "belongs to no ResNet-50") for name in shapes if name.startswith("layer") and name not in own
+    ]
     return Reading(architecture, settings, (*compare_shapes(shapes, own), *deeper))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.clues import Signs
+from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.projection import made_before as made_before
 from dinoport.codebases.drops import OF_DINOV3
@@ -17,7 +17,7 @@ from dinoport.networks.preprocessing import DINOV3_PROCESSOR
 
 STAGES = 4
 
-SIGNS = Signs(files=("dinov3_",))
+SIGNS = Signs(files=("dinov3_",), tells=lambda clues: called(clues, ".dinov3"))
 
 BESIDE = ("dino_head.", "ibot_head.")
 """What training keeps beside a backbone: relatives are published without."""

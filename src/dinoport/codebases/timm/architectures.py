@@ -55,6 +55,10 @@ SERIES = (
 """The closer look first. Whatever width `model_args` give, a builder keeps its heads."""
 
 
+EPS_OF = {"convnext_xxlarge": 1e-5}
+"""Of single builders."""
+
+
 def series_of(architecture: str) -> tuple[Series, int] | None:
     """The builders that one of this name belongs to, and its heads; None for a name that is not known."""
     name = architecture.partition(".")[0]

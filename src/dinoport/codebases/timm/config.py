@@ -10,7 +10,7 @@ from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
-from dinoport.codebases.timm.architectures import series_of
+from dinoport.codebases.timm.architectures import EPS_OF, series_of
 from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.codebases.unlike import refuse_builder
@@ -131,7 +131,7 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
 def _eps(architecture: str) -> float | None:
     """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
     found = series_of(architecture)
-    return found[0].eps if found else None
+    return found[0].eps if found else EPS_OF.get(architecture.partition(".")[0])
 
 
 def _heads(architecture: str, given: object) -> int | None:

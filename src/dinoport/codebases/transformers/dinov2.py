@@ -255,3 +255,9 @@ def mlp_ratio(vit: ViT) -> int:
 def swiglu_hidden(hidden: int) -> int:
     """Source: `SwiGLUFFNFused` in `dinov2/layers/swiglu_ffn.py`, and the classes of Transformers alike."""
     return (int(hidden * 2 / 3) + 7) // 8 * 8
+
+
+def wishes(config: Mapping[str, object]) -> dict[str, Any]:
+    """The class with a place for registers stands for a model without any that resamples as those with registers do."""
+    has_place = class_name_of(config).startswith("Dinov2WithRegisters")
+    return {"interpolation": "size-antialias"} if has_place and config.get("num_register_tokens") == 0 else {}
