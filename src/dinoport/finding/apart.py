@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from dinoport.finding.named import ANCHORS, INNER, STAGES, WRAPPERS, Named
+from dinoport.finding.named import ANCHORS, INNER, STAGES, WRAPPERS, Named, anchor_of
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
 
@@ -37,7 +37,7 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
 
 def _leads(names: Sequence[Named]) -> set[Lead]:
     """What stands in front of each model, where one lies in another's part, or wears other wrappers than another."""
-    anchored = [each for each in names if each.name.endswith(FIRST)]
+    anchored = [each for each in names if anchor_of(each.name) not in (None, OF_LAYERS)]
     found = {each.full_name: _lead(each.full_name.split(".")) for each in anchored}
     if len(set(found.values())) < 2:
         return set()
@@ -51,7 +51,7 @@ def _leads(names: Sequence[Named]) -> set[Lead]:
         if lead in above:
             whole.add(lead)
             removed.add(each.removed)
-            left.add(next(each.name.removesuffix(anchor) for anchor in FIRST if each.name.endswith(anchor)))
+            left.add(each.name.removesuffix(anchor_of(each.name) or ""))
     if len(removed) > 1 or len(left) < len(whole):  # what is left of one's names may be the other's, or a part of it
         return whole
     outer = {lead[:count] for lead in whole for count in range(len(lead))} & whole
@@ -61,8 +61,8 @@ def _leads(names: Sequence[Named]) -> set[Lead]:
 BLOCK = re.compile(r"(?<![^.])(?:blocks|layers?|stages|downsample_layers|layer1|[4-7])\.0\.|encoder_layer_0\.")
 """The first block of a model, without which it is none."""
 
-FIRST = tuple(anchor for anchor in ANCHORS if anchor != "layer_norm.weight")
-"""Of those by which a model is told, the ones that no layer beside it has."""
+OF_LAYERS = "layer_norm.weight"
+"""Of those by which a model is told, the one that a layer beside it may have too."""
 
 
 def _lead(parts: Sequence[str]) -> Lead:
@@ -103,7 +103,7 @@ def told_apart(names: Sequence[Named]) -> Sequence[Named]:
         and not is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
     }
     bare = {each.removed for each in names if each.name in ANCHORS}
-    backbones = bare or {each.removed for each in names if each.name.endswith(ANCHORS)}
+    backbones = bare or {each.removed for each in names if anchor_of(each.name)}
     own = {each.name for each in names if each.name in twice and each.removed in backbones}
     shapes = {(each.name, each.tensor.shape) for each in names if each.removed in backbones}
     doubtful = any((each.name, each.tensor.shape) in shapes for each in names

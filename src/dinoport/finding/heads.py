@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
-from dinoport.finding.named import ANCHORS
+from dinoport.finding.named import anchor_of
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.folding import fold_names
@@ -191,7 +191,7 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
     if not layers:
         raise _no_head(checkpoint, [full_name for state in states for full_name in state.tensors])
     names = [*others, *(f"{layer}.weight" for layer in layers)]
-    return HeadFile(checkpoint, layers, not others, name, others, any(each.endswith(ANCHORS) for each in names))
+    return HeadFile(checkpoint, layers, not others, name, others, any(map(anchor_of, names)))
 
 
 def _no_head(checkpoint: Checkpoint, names: Sequence[str]) -> SettingError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dinoport.finding.named import ANCHORS
+from dinoport.finding.named import anchor_of
 from dinoport.tensor import TensorRef
 
 PART = re.compile(
@@ -22,7 +22,7 @@ def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], s
     """
     for joiner, spelled in (("/", _by_slash), ("_", _by_underscore)):
         names = {name: spelled(name) for name in tensors}
-        begins = any(f".{name}".endswith(tuple(f".{anchor}" for anchor in ANCHORS)) for name in names.values())
+        begins = any(map(anchor_of, names.values()))
         is_so = joiner == "/" or not any("." in name for name in tensors)
         if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
             return {

@@ -28,6 +28,17 @@ ANCHORS = (
 )
 """Names of which a model that is read here has one. What stands in front of it stands in front of all its names."""
 
+
+def anchor_of(name: str) -> str | None:
+    """The one of them that a name is, or that it ends in below a lead."""
+    if not f".{name}".endswith(_DOTTED):
+        return None
+    return next(anchor for anchor, dotted in zip(ANCHORS, _DOTTED, strict=True) if f".{name}".endswith(dotted))
+
+
+_DOTTED = tuple(f".{anchor}" for anchor in ANCHORS)
+
+
 HEADS = frozenset({"head", "heads", "fc", "classifier", "linear", "mlp_head", "cls_head"})
 """How names of a user's own classifier begin. One that no table has lies beside the backbone: no feature passes it."""
 

@@ -18,7 +18,7 @@ from dinoport.files.names import is_name, short_text
 from dinoport.finding.apart import is_one, parted, told_apart
 from dinoport.finding.branches import preference
 from dinoport.finding.joined import with_dots
-from dinoport.finding.named import ANCHORS, INNER, LAYERS, Named, bare
+from dinoport.finding.named import ANCHORS, INNER, LAYERS, Named, anchor_of, bare
 from dinoport.finding.whole import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
@@ -115,7 +115,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     groups: dict[tuple[str, str], list[Named]] = {}
     spelled: dict[str, str] = {}
     for path, tensors in _tensor_dicts(checkpoint):
-        begins = any(name.endswith(ANCHORS) for name in tensors)
+        begins = any(map(anchor_of, tensors))
         dotted, spelled[".".join(path)] = (tensors, "") if begins else with_dots(tensors)
         for full_name, tensor in dotted.items():
             branch, name, removed = bare(path, full_name)
