@@ -4,7 +4,7 @@ evaluation; and what a conversion of ours has kept there of the original.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
@@ -100,12 +100,24 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         family=_family(architecture, arguments, config),
         labels=_labels(config),
         record=record_of(config),
-        remarks=(*losses(config), *([transform] if isinstance(transform, str) else [])),
+        remarks=(
+            *losses(config),
+            *([transform] if isinstance(transform, str) else []),
+            *_of_builder(architecture, config),
+        ),
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         arguments=arguments,
         other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
     )
+
+
+def _of_builder(architecture: str, config: Mapping[str, object]) -> Iterator[str]:
+    """A word on a builder that is not known here: a later version's, or one that a user registered."""
+    name = architecture.partition(".")[0]
+    is_known = name in BUILDERS or name in EPS_OF or name.startswith(("convnext", "resnet")) or series_of(name)
+    if not is_known and not record_of(config):
+        yield f"timm's {short_text(name)} is not known here: it may compute what no tensor shows"
 
 
 OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
