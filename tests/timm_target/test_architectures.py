@@ -56,7 +56,9 @@ def test_nothing_is_known_of_a_strange_name() -> None:
     found = timm_config("a folder", {"architecture": "vit_base_patch16_of_2030"})
     assert found is not None
     assert (found.num_heads, found.layer_norm_eps) == (None, None)
-    assert found.remarks == ("timm's vit_base_patch16_of_2030 is not known here: it may compute what no tensor shows",)
+    assert found.remarks == (
+        "timm's 'vit_base_patch16_of_2030' is not known here: it may compute what no tensor shows",
+    )
 
 
 @pytest.mark.parametrize(
