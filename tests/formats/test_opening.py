@@ -46,6 +46,11 @@ OTHERS = {
     "bytes": (bytes(range(200, 256)), "bytes of no known format", GIVE),
     "zeros": (bytes(1000), "bytes of no known format", GIVE),
     "an empty zip": (zipped({}), "an empty zip file", "fetch it again"),
+    "msgpack": (
+        b"\x83\xaaembeddings\x82\xa9cls_token",
+        "a file of msgpack, as Flax writes them",
+        "load it in Transformers 4 with from_flax=True, and save_pretrained",
+    ),
     "HDF5": (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them", GIVE_PYTORCH),
     "npy": (numpy_array(), "a NumPy array", GIVE_PYTORCH),
     "GGUF": (b"GGUF\3\0\0\0", "a GGUF file", GIVE_PYTORCH),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.archives import packed_as
@@ -27,6 +29,9 @@ KNOWN_OTHERS = (
     (b"\xff\xd8\xff", "a JPEG picture", GIVE_THE_CHECKPOINT),
 )
 """What people give by mistake, by how it begins, with what to do."""
+
+MSGPACK = re.compile(rb"([\x81-\x8f]|\xde..|\xdf....)[\xa1-\xbf\xd9]", re.DOTALL)
+"""A map whose first key is text."""
 
 WEB_PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
 
@@ -56,6 +61,9 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         cause = "a download that was refused, or an address of a page about the file"
         next_step = "open the address in a browser, log in or ask for access, and download again"
         raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
+    if MSGPACK.match(start):
+        next_step = "load it in Transformers 4 with from_flax=True, and save_pretrained"
+        raise _not_a_checkpoint(source.where, "a file of msgpack, as Flax writes them", next_step)
     if packed := packed_as(source, start):
         raise _not_a_checkpoint(source.where, *packed)
     if start[:1] == b"\x80":
