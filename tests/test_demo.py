@@ -37,8 +37,8 @@ def test_it_shows_a_report_that_reads_equal(demo) -> None:
     done, folder = demo
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(
-        "verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9 as\n"
-        f"            in facebookresearch/dino, with {4 + INSTALLED} exceptions\n"
+        "verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9\n"
+        f"            values as in facebookresearch/dino, with {4 + INSTALLED} exceptions\n"
         "except      at"
     )
     for proof in (

@@ -163,7 +163,7 @@ def test_what_is_no_model_of_the_family_is_refused(tmp_path: Path, folders: dict
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "bert" / "model.safetensors").write_bytes((folders["vit"] / "model.safetensors").read_bytes())
-    with pytest.raises(SettingError, match=r"bert holds no model of the DINO family\n.*\n  found: model_type 'bert'"):
+    with pytest.raises(SettingError, match=r'bert holds no model of the DINO family\n.*\n  found: model_type "bert"'):
         see(tmp_path / "bert", synthetic_picture(), 64)
     config = {"model_type": "vit", "num_channels": 4}
     (tmp_path / "bert" / "config.json").write_text(json.dumps(config))

@@ -23,8 +23,8 @@ pytest.importorskip("transformers")
 
 
 EQUAL = """\
-verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9 as
-            in facebookresearch/dino, with 4 exceptions
+verdict     equal at 224×224 pixels, assuming heads = 2 (--num-heads) and 9
+            values as in facebookresearch/dino, with 4 exceptions
 except      at 288×288 (4.9e-03: position tables are resampled by another rule)
             at 224×176 (8.1e-03: position tables are resampled by another rule)
             for the crop (a quarter of all sizes is cropped one pixel aside, by
