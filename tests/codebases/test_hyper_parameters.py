@@ -72,18 +72,18 @@ def test_the_eps_of_an_optimizer_is_said(tmp_path: Path) -> None:
     assert {each.name: each.value for each in report.settings}["eps"] == "1e-06"
 
 
-REFUSED = "the hyper_parameters of Lightning in {} {}\n  expected: {}\n  found: {}\n" \
-    "  likely cause: they are the user's own, and may be another layer's or an earlier run's\n" \
+REFUSED = "{} {} in its hyper_parameters of Lightning\n  expected: {}\n  found: {}\n" \
+    "  likely cause: values that are another layer's, or an earlier run's\n" \
     "  try: add `num_heads=N`, with N from the code that trained the model"  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "what", "expected", "found"), [
-    ({**HEADS, "patch_size": 8}, "describe another model", "16, as the tensors have it", "patch_size 8"),
-    ({**HEADS, "patch_size": (8, 8)}, "describe another model", "16, as the tensors have it", "patch_size 8"),
-    ({"vit": {**HEADS, "embed_dim": 384}}, "describe another model", "64, as the tensors have it", "vit.embed_dim 384"),
-    ({**HEADS, "depth": 12}, "describe another model", "2, as the tensors have it", "depth 12"),
-    ({**HEADS, "n_heads": 2}, "say two numbers of heads", "one number for the backbone", "num_heads 4, n_heads 2"),
-    ({"a": HEADS, "b": {"num_heads": 8}}, "say two numbers of heads", "one number for the backbone",
+    ({**HEADS, "patch_size": 8}, "describes another model", "16, as the tensors have it", "patch_size 8"),
+    ({**HEADS, "patch_size": (8, 8)}, "describes another model", "16, as the tensors have it", "patch_size 8"),
+    ({"vit": {**HEADS, "embed_dim": 32}}, "describes another model", "64, as the tensors have it", "vit.embed_dim 32"),
+    ({**HEADS, "depth": 12}, "describes another model", "2, as the tensors have it", "depth 12"),
+    ({**HEADS, "n_heads": 2}, "says two numbers of heads", "one number for the backbone", "num_heads 4, n_heads 2"),
+    ({"a": HEADS, "b": {"num_heads": 8}}, "says two numbers of heads", "one number for the backbone",
      "a.num_heads 4, b.num_heads 8"),
 ])  # fmt: skip
 def test_a_contradiction_is_refused(given, what, expected, found, tmp_path: Path) -> None:
@@ -94,13 +94,23 @@ def test_a_contradiction_is_refused(given, what, expected, found, tmp_path: Path
     assert {each.name: each.value for each in planned(tmp_path, given, num_heads=2).settings}["heads"] == "2"
 
 
+@pytest.mark.parametrize("part", [{"embed_dim": 384}, {"depth": 12}])
+def test_an_eps_of_another_model_is_refused(part: dict[str, int], tmp_path: Path) -> None:
+    given = {"vit": {**part, "norm_eps": 1e-5}}
+    with pytest.raises(SettingError, match="describes another model in its hyper_parameters of Lightning") as caught:
+        planned(tmp_path, given, num_heads=2)
+    assert caught.value.missing == "layer_norm_eps"
+    found = planned(tmp_path, given, num_heads=2, layer_norm_eps=1e-6)
+    assert {each.name: each.origin for each in found.settings}["eps"] == "given"
+
+
 def test_weights_that_show_other_heads() -> None:
     own, architecture = hyper_parameters({"vit": HEADS}), replace(VIT, heads=4)
     own.refuse_unlike("last.ckpt", architecture, 4, assumed=False)
     own.refuse_unlike("last.ckpt", architecture, None, assumed=False)
     with pytest.raises(SettingError) as caught:
         own.refuse_unlike("last.ckpt", architecture, 8, assumed=False)
-    what = "say another number of heads than the weights show"
+    what = "says another number of heads than the weights show"
     assert str(caught.value) == REFUSED.format("last.ckpt", what, "8 heads", "vit.num_heads 4")
 
 
@@ -117,8 +127,8 @@ def test_a_size_that_nothing_is_taken_with_is_said(tmp_path: Path) -> None:
 
 def test_two_values_of_eps_are_said(tmp_path: Path) -> None:
     remarks = planned(tmp_path, {"layer_norm_eps": 1e-5, "norm_eps": 1e-12}).remarks
-    said = "say two values, and neither was taken: layer_norm_eps 1e-05, norm_eps 1e-12"
-    assert f"hyper_parameters of Lightning {said}" in remarks
+    said = "and neither was taken: layer_norm_eps 1e-05, norm_eps 1e-12"
+    assert f"two values stand in hyper_parameters of Lightning, {said}" in remarks
 
 
 def test_two_numbers_of_heads_where_the_tensors_tell(tmp_path: Path) -> None:
@@ -132,10 +142,30 @@ def test_a_users_own_config_beside_the_model_is_read(key: str, tmp_path: Path) -
     """Width / 64 was assumed once, beside a file that says otherwise."""
     torch.save({"model": state("vit"), key: {"vit": HEADS, "epochs": 3}}, tmp_path / "run.pth")
     found = {each.name: each for each in plan(tmp_path / "run.pth").settings}
-    assert (found["heads"].value, found["heads"].reason) == ("4", f"vit.num_heads in {key} of the file")
+    assert (found["heads"].value, found["heads"].reason) == ("4", f"vit.num_heads in {key}")
     torch.save({"model": state("vit"), key: {"a": HEADS, "b": {"num_heads": 8}}}, tmp_path / "run.pth")
-    with pytest.raises(SettingError, match=f"the {key} of the file in .* say two numbers of heads"):
+    with pytest.raises(SettingError, match=f"says two numbers of heads in its {key}\n"):
         plan(tmp_path / "run.pth")
+
+
+def test_several_configs_are_read_as_one(tmp_path: Path) -> None:
+    def heads(**configs: object) -> tuple[str, str]:
+        torch.save({"model": state("vit"), **configs}, tmp_path / "run.pth")
+        found = {each.name: each for each in plan(tmp_path / "run.pth").settings}["heads"]
+        return found.value, found.reason
+
+    assert heads(config={"norm_eps": 1e-6}, model_config=HEADS) == ("4", "model_config.num_heads in configs")
+    with pytest.raises(SettingError, match="says two numbers of heads in its configs\n") as caught:
+        heads(config=HEADS, model_config={"num_heads": 8})
+    assert caught.value.found == "config.num_heads 4, model_config.num_heads 8"
+
+
+def test_a_decoders_heads_are_not_the_backbones(tmp_path: Path) -> None:
+    text = "model = dict(backbone=dict(type='ViT', arch='base'), decode_head=dict(num_heads=8))"
+    meta = {"mmengine_version": "1", "cfg": text}
+    torch.save({"meta": meta, "state_dict": state("vit", "backbone.")}, tmp_path / "run.pth")
+    found = {each.name: each.origin for each in plan(tmp_path / "run.pth").settings}
+    assert found["heads"] == "assumed"
 
 
 @pytest.mark.parametrize(("text", "heads"), [
@@ -154,6 +184,6 @@ def test_heads_of_the_backbone_in_a_config_that_is_text(text: str, heads: str, t
 def test_several_heads_in_a_config_that_is_text(tmp_path: Path) -> None:
     meta = {"mmengine_version": "1", "cfg": "encoder=dict(num_heads=4)\ndecoder=dict(num_heads=8)"}
     torch.save({"meta": meta, "state_dict": state("vit", "backbone.")}, tmp_path / "run.pth")
-    with pytest.raises(SettingError, match=r"the meta\.cfg in .* say two numbers of heads") as caught:
+    with pytest.raises(SettingError, match=r"says two numbers of heads in its meta\.cfg\n") as caught:
         plan(tmp_path / "run.pth")
     assert caught.value.found == "num_heads 4, num_heads 8"

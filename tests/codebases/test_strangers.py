@@ -158,8 +158,12 @@ def test_a_backbone_that_attends_within_windows_is_not_taken_from_what_holds_it(
     values = {**inner, "reference_point_embed.weight": formula.tensor("reference_point_embed.weight", (3, 4))}
     path = tmp_path / "model.pth"
     write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
-    with pytest.raises(UnknownModelError) as raised:
-        api.plan(path)
-    assert str(raised.value).startswith(f"{path} is an RF-DETR or LW-DETR, and no model of the DINO family\n")
-    assert "  found: reference_point_embed.weight\n" in str(raised.value)
-    assert api.plan(path, prefix="backbone.backbone.").family == "DINOv2 ViT (facebookresearch/dinov2)"
+    for prefix in (None, "backbone.backbone."):
+        with pytest.raises(UnknownModelError) as raised:
+            api.plan(path, prefix=prefix)
+        assert str(raised.value).startswith(f"{path} is an RF-DETR or LW-DETR, and no model of the DINO family\n")
+        assert "  found: reference_point_embed.weight\n" in str(raised.value)
+    (part,) = [part for part in api.inspect(path).parts if part.model]
+    assert part.command is None
+    assert part.refusal is not None
+    assert "an RF-DETR or LW-DETR" in part.refusal

@@ -74,11 +74,15 @@ def test_kernels_of_jax_are_named(joiner: str, tmp_path: Path) -> None:
     assert "its layers are kernels, which lie transposed" in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "words"), [("flax_model.msgpack", "Flax's"), ("tf_model.h5", "TensorFlow's")])
-def test_a_folder_of_their_weights_alone(name: str, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words", "option"),
+    [("flax_model.msgpack", "Flax's", "from_flax"), ("tf_model.h5", "TensorFlow's", "from_tf")],
+)
+def test_a_folder_of_their_weights_alone(name: str, words: str, option: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"weights")
-    with pytest.raises(CheckpointError, match=f"its weights are {words} .* alone, whose layers lie transposed"):
+    with pytest.raises(CheckpointError, match=f"{words} weights alone, whose layers lie transposed") as caught:
         plan(tmp_path)
+    assert str(caught.value).endswith(f"try: load it in Transformers 4 with {option}=True, and save_pretrained")
 
 
 def test_an_average_under_other_names_never_gives_way_in_silence(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_heads_and_eps_are_the_builders(name: str, heads: int, eps: float) -> No
     found = timm_config("a folder", {"architecture": name})
     assert found is not None
     assert (found.num_heads, found.layer_norm_eps) == (heads, eps)
-    assert not found.remarks
+    assert not found.warnings
 
 
 def test_every_series_is_tried() -> None:
@@ -56,7 +56,7 @@ def test_nothing_is_known_of_a_strange_name() -> None:
     found = timm_config("a folder", {"architecture": "vit_base_patch16_of_2030"})
     assert found is not None
     assert (found.num_heads, found.layer_norm_eps) == (None, None)
-    assert found.remarks == (
+    assert found.warnings == (
         "timm's 'vit_base_patch16_of_2030' is not known here: it may compute what no tensor shows",
     )
 

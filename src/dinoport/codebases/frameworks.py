@@ -220,8 +220,10 @@ def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     """What a user's own training kept beside its model, as a dict or an object, where it says heads or eps."""
-    found = {key: hyper_parameters(tree[key], f"{key} of the file") for key in CONFIGS if key in tree}
-    return next((own for own in found.values() if own.stated or own.several), None)
+    held = {key: tree[key] for key in CONFIGS if key in tree}
+    key = next(iter(held)) if len(held) == 1 else None
+    found = hyper_parameters(held[key], key) if key else hyper_parameters(held, "configs")
+    return found if found.stated or found.several else None
 
 
 CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
@@ -232,7 +234,7 @@ def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:
     meta = _dict(tree.get("meta"))
     for key in ("cfg", "config"):
         text = meta.get(key)
-        heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text) if _is_config(text) else set()
+        heads = _backbone_heads(text) if _is_config(text) else set()
         if len(heads) > 1:
             said = ", ".join(f"num_heads {each}" for each in sorted(heads))
             return HyperParameters(several={"num_heads": said}, where=f"meta.{key}")
@@ -241,6 +243,11 @@ def _several_in_text(tree: Mapping[str, Any]) -> HyperParameters | None:
 
 def _is_config(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and len(text) <= MAX_TEXT
+
+
+def _backbone_heads(text: str) -> set[int]:
+    """Of the part that is called the backbone, where there is one: a decoder has heads of its own."""
+    return _heads_in(_part_of(text, "backbone") or text)
 
 
 def _heads_in(text: str) -> set[int]:
@@ -267,8 +274,8 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
         return {}
     where = f"meta.{key} of {writer}"
     found = {}
-    heads = _heads_in(_part_of(text, "backbone")) or _heads_in(text)
-    if len(heads) == 1:  # a decoder has its own
+    heads = _backbone_heads(text)
+    if len(heads) == 1:
         found["num_heads"] = Stated(heads.pop(), f"num_heads in {where}")
     both = [re.search(rf"['\"]?{name}['\"]?\s*[:=]\s*(\[[0-9., ]{{5,200}}\])", text) for name in ("mean", "std")]
     if all(both):

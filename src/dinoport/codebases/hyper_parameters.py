@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dinoport.errors import SettingError
@@ -53,8 +53,7 @@ OF_OTHERS = re.compile(
 @dataclass(frozen=True)
 class HyperParameters:
     """`stated` are settings by the field of a request; `several` what says two values of one field, in words. `sizes`
-    are those that the part says which states the heads, `others` those of the outermost part; `untaken` is for the
-    report.
+    come from the parts that state a setting, `others` from the outermost part; `untaken` is for the report.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
@@ -63,6 +62,12 @@ class HyperParameters:
     others: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     untaken: tuple[str, ...] = ()
     where: str = WHERE
+
+    def taken(self, stated: Mapping[str, Stated]) -> HyperParameters:
+        """Only what is among the settings that are `stated` in the end, and what no other word has settled."""
+        own = {name: each for name, each in self.stated.items() if stated.get(name) is each}
+        several = {name: said for name, said in self.several.items() if name not in stated}
+        return replace(self, stated=own, several=several, sizes=self.sizes if own else {})
 
     def refuse_unlike(self, where: str, architecture: object, read: int | None, *, assumed: bool) -> None:
         """Raise SettingError where they say two numbers of heads, or describe another model than the tensors.
@@ -73,15 +78,15 @@ class HyperParameters:
         if heads is None:
             return
         if assumed and (said := self.several.get("num_heads")):
-            raise self._unlike(where, "say two numbers of heads", said, "one number for the backbone")
+            raise self._unlike(where, "says two numbers of heads", said, "one number for the backbone")
         for name, (value, spelled) in self.sizes.items():
             if name not in OF_PICTURES and (own := getattr(architecture, name, value)) != value:
                 raise self._unlike(
-                    where, "describe another model", f"{spelled} {value}", f"{own}, as the tensors have it"
+                    where, "describes another model", f"{spelled} {value}", f"{own}, as the tensors have it"
                 )
         if "num_heads" in self.stated and read not in (None, heads):
             said = f"{self.stated['num_heads'].reason.removesuffix(f' in {self.where}')} {heads}"
-            raise self._unlike(where, "say another number of heads than the weights show", said, f"{read} heads")
+            raise self._unlike(where, "says another number of heads than the weights show", said, f"{read} heads")
 
     def remarks(self, architecture: object) -> tuple[str, ...]:
         """What they say otherwise than the tensors, and other values that were not taken."""
@@ -89,18 +94,19 @@ class HyperParameters:
         unlike = (f"{spelled} {value} in {self.where} is not this model's: its tensors have {own}"
                   for name, (value, spelled) in found.items()
                   if (own := getattr(architecture, name, value)) != value)  # fmt: skip
-        twice = (f"{self.where} say two values, and neither was taken: {said}"
+        twice = (f"two values stand in {self.where}, and neither was taken: {said}"
                  for name, said in self.several.items() if name != "num_heads")  # fmt: skip
         return (*unlike, *twice, *self.untaken)
 
     def _unlike(self, where: str, what: str, found: str, expected: str) -> SettingError:
+        missing = next((name for name in SETTINGS if name in self.stated or name in self.several), "num_heads")
         return SettingError(
-            f"the {self.where} in {where} {what}",
+            f"{where} {what} in its {self.where}",
             expected=expected,
             found=found,
-            cause="they are the user's own, and may be another layer's or an earlier run's",
-            next_step="add `num_heads=N`, with N from the code that trained the model",
-            missing="num_heads",
+            cause="values that are another layer's, or an earlier run's",
+            next_step=f"add `{missing}=N`, with N from the code that trained the model",
+            missing=missing,
         )
 
 
@@ -116,7 +122,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
             found.setdefault(name, {}).setdefault(value, f"{path}{spelled}")
         own = {name: (value, f"{path}{spelled}") for name, (value, spelled) in _sizes(values).items()}
         others = own if not path else others
-        sizes = own | sizes if any(name == "num_heads" for name, _ in said) else sizes
+        sizes = own | sizes if said else sizes
         eps = _number("layer_norm_eps", values.get("eps"))
         if eps and values.keys() & OF_AN_OPTIMIZER and all(name != "layer_norm_eps" for name, _ in said):
             untaken.append(f"{path}eps {eps:g} in {where} was not taken: it may be the optimizer's")
@@ -125,7 +131,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     return HyperParameters(
         {name: Stated(value, f"{spelled} in {where}") for name, (value, spelled) in one.items()},
         {name: ", ".join(f"{each} {value}" for value, each in values.items()) for name, values in more.items()},
-        sizes if "num_heads" in one else {},
+        sizes if one else {},
         others,
         tuple(untaken),
         where,

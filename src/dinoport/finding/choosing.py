@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
+from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
@@ -53,6 +54,7 @@ def choose(
     known.
     """
     if prefix is not None:
+        _refuse_changed(where, candidates)
         return _under(where, candidates, prefix)
     chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
     if not chosen:
@@ -63,10 +65,7 @@ def choose(
             found=f"`checkpoint_key={key}`",
             next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
         )
-    for state in chosen:
-        refuse_changed(
-            where, state.label, {**state.shapes, **{name: each.shape for name, each in state.outside.items()}}
-        )
+    _refuse_changed(where, chosen)
     known: list[StateDict] = []
     for state in chosen:
         is_known = naming_of_names(state.tensors) is not None
@@ -100,6 +99,13 @@ def choose(
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )
+
+
+def _refuse_changed(where: str, states: Sequence[StateDict]) -> None:
+    """Raise UnknownModelError for a model that computes otherwise with a backbone whose names are known."""
+    for state in states:
+        outside = {name: each.shape for name, each in state.outside.items()}
+        refuse_changed(where, state.label, {**state.shapes, **outside})
 
 
 def _is_average(first: StateDict, known: Sequence[StateDict]) -> bool:
@@ -221,4 +227,7 @@ def _advice(where: str, names: Sequence[str]) -> str:
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
         command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)}")
         return f"give it as the head of its backbone: {command}"
+    if all(features_of(name.rpartition(".")[0]) for name in names):
+        command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)} --head-name NAME")
+        return f"give one of these heads to its backbone, by its NAME: {command}"
     return f"dinoport inspect {as_word(where)}"

@@ -140,11 +140,9 @@ def _model_in(
     elif state.head:
         beside_it, decoding = with_head(evidence, decoding, Head("classifier", state.head, ()))
         evidence = replace(beside_it, head=None)
-    users = said.users if request.num_heads is None else None
-    theirs = users.stated.get("num_heads") if users else None
-    is_users = theirs is not None and wishes.stated.get("num_heads") is theirs
-    reading = read(naming, replace(evidence, weigh_heads=weigh_heads or is_users))
-    if users and ("num_heads" not in wishes.stated or is_users):
+    users = said.users.taken(wishes.stated) if said.users else None
+    reading = read(naming, replace(evidence, weigh_heads=weigh_heads or bool(users and "num_heads" in users.stated)))
+    if users:
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
         users.refuse_unlike(checkpoint.where, reading.architecture, shown, assumed=assumed)
@@ -192,7 +190,7 @@ def _model_in(
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
-        warnings=(*of_gaps(checkpoint), *reading.warnings),
+        warnings=(*of_gaps(checkpoint), *(timm.warnings if timm else ()), *reading.warnings),
     ), Provenance(state.label, state.notes, others, state.prefix)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,10 +76,11 @@ def holds_one_checkpoint(path: Path) -> bool:
     return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
 
 
-OTHER_WEIGHTS = {
-    "flax_model.msgpack": "Flax's (load them with from_flax=True, and save them as PyTorch's)",
-    "tf_model.h5": "TensorFlow's (load them with from_tf=True, and save them as PyTorch's)",
+OTHER_WEIGHTS: Mapping[str, tuple[str, str]] = {
+    "flax_model.msgpack": ("Flax's weights", "from_flax"),
+    "tf_model.h5": ("TensorFlow's weights", "from_tf"),
 }
+"""Files of a folder of Transformers that hold no weights of PyTorch: whose they are, and what loads them."""
 
 
 def _open_folder(path: Path) -> Checkpoint:
@@ -100,12 +102,14 @@ def _open_folder(path: Path) -> Checkpoint:
     if within:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
-    others = [whose for name, whose in OTHER_WEIGHTS.items() if name in names]
+    others = [other for name, other in OTHER_WEIGHTS.items() if name in names]
+    loading = " or ".join(f"{option}=True" for _, option in others)
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,
-        cause=f"its weights are {' and '.join(others)} alone, whose layers lie transposed" if others else None,
+        cause=f"{' and '.join(whose for whose, _ in others)} alone, whose layers lie transposed" if others else None,
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
         next_step=commands_for(adapters_below(path) or below(path))
+        or (f"load it in Transformers 4 with {loading}, and save_pretrained" if others else None)
         or "give the file or the folder that the weights are in",
     )

@@ -75,7 +75,7 @@ def value_text(value: object, limit: int = 200) -> str:
         value = value.decode("latin-1")
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         return "a value too large or too deep to be shown"
     return f"{text[:limit]} …" if len(text) > limit else text
 

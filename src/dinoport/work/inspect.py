@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import DinoportError, UsageError
 from dinoport.finding.listing import parts_of
 from dinoport.finding.models import unwrapped
@@ -24,7 +25,7 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
     with located.open(on_progress) as checkpoint:
         states = unwrapped(checkpoint)
         parts, own, chosen = parts_of(checkpoint), request, {}
-        if checkpoint.config is not None:
+        if is_known_class(checkpoint.config or {}):  # which is the default target already
             request = replace(request, to="original")
         try:
             opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)

@@ -110,8 +110,8 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
     broken = broken_hashes(path, folder.report, documents=False) if folder.report is not None else ()
     for each in broken:
         if each.name in _compared(folder) and not (each.name in conversion.documents and each.missing):
-            compared = "the weights that are there were compared" if each.missing else "what it holds was compared"
-            listed.append(f"{each.what}; {compared}")
+            now = "the weights that are there were compared" if each.missing else "what it holds was compared"
+            listed.append(f"{each.what}; {now}")
     return tuple(map(printable, listed))
 
 

@@ -83,7 +83,7 @@ def _contradictions(
         if name == "codebase" and another and None in (old, new):
             continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
         if old != new and not (confirmed or unnamed):
-            yield f"{REPORT}: {name} is {_setting_text(old)}, the source gives {_or_none(_setting_text(new))}"
+            yield f"{REPORT}: {name} is {_setting_text(old)}, the source gives {_setting_text(new) if new else 'none'}"
 
 
 def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
@@ -207,13 +207,19 @@ def _differing(name: str, found: object, computed: object) -> Iterator[str]:
     """What a field is and should be, in words; of an object each of its fields that differs."""
     if isinstance(found, Mapping) and isinstance(computed, Mapping):
         for key in sorted(found.keys() | computed.keys()):
-            yield from _differing(f"{name}.{key}", found.get(key), computed.get(key))
-    elif not same_json(found, computed):
-        yield f"{name} is {value_text(found)}, the source gives {_or_none(value_text(computed))}"
+            yield from _differing(f"{name}.{key}", found.get(key, ABSENT), computed.get(key, ABSENT))
+    elif found is ABSENT or computed is ABSENT or not same_json(found, computed):
+        yield f"{name} is {_field_text(found, 'absent')}, the source gives {_field_text(computed, 'none')}"
 
 
-def _or_none(text: str) -> str:
-    return "none" if text == value_text(None) else text
+ABSENT = object()
+"""Stands for a field that one of two objects lacks, which null does not."""
+
+
+def _field_text(value: object, nothing: str) -> str:
+    if value is ABSENT or (value is None and nothing == "none"):
+        return nothing
+    return value_text(value)
 
 
 def _setting_text(setting: tuple[object, object] | None) -> str:

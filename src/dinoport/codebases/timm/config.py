@@ -48,6 +48,7 @@ class TimmConfig:
     labels: Mapping[int, str] | None = None
     record: Mapping[str, object] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     architecture: str = ""
     own: frozenset[str] = frozenset()
     other_head: str | None = None
@@ -103,8 +104,8 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         remarks=(
             *losses(config),
             *([transform] if isinstance(transform, str) else []),
-            *_of_builder(architecture, config),
         ),
+        warnings=tuple(_of_builder(architecture, config)),
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         arguments=arguments,
