@@ -186,6 +186,10 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             "error: --dtpye is not an option of dinoport convert\n  did you mean: --dtype\n",
         ),
         (("convert", "x", "y", "--num", "2"), "error: --num is not an option of dinoport convert\n  did you mean"),
+        (
+            ("convert", "x", "y", "--heads", "5"),
+            "error: --heads is not an option of dinoport convert\n  did you mean: --num-heads\n",
+        ),
         (("inspect", "x", "y"), "error: y is not an argument of dinoport inspect\n  try: dinoport inspect --help\n"),
         (("convert", "x", "y", "--dtype"), "error: --dtype needs a value\n  expected: dinoport convert SOURCE FOLDER"),
         (("convert", "x", "y", "--force=yes"), "error: --force takes no value\n  expected: dinoport convert SOURCE"),

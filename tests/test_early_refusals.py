@@ -191,6 +191,14 @@ def test_what_is_advised_is_of_use(run: Run, tmp_path: Path, monkeypatch: pytest
     assert tried(run, "convert", "head.safetensors", "out", *options) == (
         "give it as the head of its backbone: dinoport convert BACKBONE FOLDER --head head.safetensors\n"
     )
+    layers = [f"classifiers_dict.classifier_1_blocks_avgpool_{pooled}_lr_0_01000.linear" for pooled in (False, True)]
+    sizes = {name: 2 + place for place, name in enumerate(layers)}
+    weights = {f"{name}.weight": np.eye(2, size, dtype=np.float32) for name, size in sizes.items()}
+    save_file({**weights, **{f"{name}.bias": np.ones(2, np.float32) for name in sizes}}, "heads.safetensors")
+    assert tried(run, "convert", "heads.safetensors", "out", *options) == (
+        "give one of these heads to its backbone, by its NAME: "
+        "dinoport convert BACKBONE FOLDER --head heads.safetensors --head-name NAME\n"
+    )
     assert tried(run, "convert", DEMO, "model", *options) == "choose another name, or replace it with --force\n"
     Path("model/thesis.txt").write_text("mine")
     assert tried(run, "convert", DEMO, "model", *options) == "choose another name\n"

@@ -11,7 +11,9 @@ import pytest
 
 import dinoport
 from dinoport.files.json_file import json_bytes
+from dinoport.networks.vit.architecture import ViT
 from dinoport.report.as_json import sealed
+from tests import tiny
 from tests.command_line import DEMO, EXACT, HEADS, Run
 
 OTHERS = {
@@ -39,7 +41,35 @@ def test_what_differs_is_named(run: Run, folder: Path, name: str) -> None:
     said = " ".join(done.out.split())
     assert f"because the folder was made otherwise: {option} {value} was given, the conversion had {had}" in said
     assert "next leave these options out, to prove the folder as it was made or convert the source again" in said
-    assert "the source changed" not in said, "nothing changed: another question was asked"
+    for untrue in ("the source changed", "is not the file that was converted"):
+        assert untrue not in said, "nothing changed: another question was asked"
+
+
+@pytest.fixture(scope="module")
+def of_another(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A file that is converted without options, and its folder."""
+    place = tmp_path_factory.mktemp("another")
+    shape = ViT(width=64, depth=1, heads=1, mlp_hidden=12, patch_size=4, image_size=8)
+    source = tiny.write(place / "another.pth", shape)
+    dinoport.convert(source, place / "out", level="exact")
+    return source, place / "out"
+
+
+def test_another_file_is_named_first_and_no_option_is_to_be_left_out(run: Run, of_another: tuple[Path, Path]) -> None:
+    done = run("verify", DEMO, of_another[1], *HEADS, *EXACT)
+    said = " ".join(done.out.split())
+    assert done.code == 3
+    assert "next this is another file than the one that was converted: give that one or convert this one anew" in said
+    assert "leave these options out" not in said
+
+
+def test_another_file_that_asks_for_an_option_is_named_first(run: Run, of_another: tuple[Path, Path]) -> None:
+    source, folder = of_another
+    now, then = (path.stat().st_size for path in (DEMO, source))
+    done = run("verify", DEMO, folder, *EXACT)
+    first = f"this is another file ({now} bytes) than the one that was converted ({then} bytes): give that one"
+    assert done.code == 1
+    assert f"  try: {first}\n       add --num-heads N" in done.err
 
 
 def test_the_same_options_are_not_named(run: Run, folder: Path) -> None:

@@ -180,8 +180,9 @@ def test_several_adapters_are_refused(tmp_path) -> None:
 def test_an_adapter_alone_and_one_that_does_not_fit_are_refused(tmp_path) -> None:
     alone = {name: each for name, each in wrapped("peft").items() if "lora_" in name}
     torch.save(alone, tmp_path / "alone.pth")
-    with pytest.raises(UnknownModelError, match="holds an adapter without the layer that it is for"):
-        convert(tmp_path / "alone.pth", tmp_path / "out", level="exact", lora_alpha=ALPHA)
+    for alpha in (ALPHA, None):  # how strong it is does not matter without its base
+        with pytest.raises(UnknownModelError, match="holds an adapter without the layer that it is for"):
+            convert(tmp_path / "alone.pth", tmp_path / "out", level="exact", lora_alpha=alpha)
     unfit = wrapped("peft")
     unfit["base_model.model.blocks.0.attn.qkv.lora_B.default.weight"] = torch.ones(7, RANK)
     torch.save(unfit, tmp_path / "unfit.pth")

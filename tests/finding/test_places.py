@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinoport.api import convert
+from dinoport.api import convert, plan
 from dinoport.errors import PlanError, SettingError, UsageError
 from dinoport.formats.opening import open_checkpoint
 from tests import formula, models
+from tests.codebases import relatives
 
 MODELS = {"vit": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT}
 MODELS |= {"deep": replace(models.V2, depth=3)}
@@ -283,3 +284,12 @@ def test_of_two_pairs_of_statistics_none_is_taken(tmp_path) -> None:
     torch.save({**state("vit", "encoder.vit."), **pairs}, tmp_path / "run.pth")
     report = convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
     assert {each.name: each.origin for each in report.settings}["pixel mean"] == "assumed"
+
+
+@pytest.mark.parametrize("name", ["msn", "ijepa"])
+def test_the_other_copies_are_named_as_they_are_asked_for(name: str, tmp_path: Path) -> None:
+    case = relatives.BY_NAME[name]
+    source = case.write(tmp_path)
+    remark = next(each for each in plan(source, case.request, num_heads=1).remarks if "also in the file: " in each)
+    assert "also in the file: encoder.module (`prefix`)" in remark
+    assert plan(source, case.request, num_heads=1, prefix="encoder.module").source.branch == "encoder"

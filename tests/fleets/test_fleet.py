@@ -50,6 +50,19 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (path.name for path in checkpoints(tmp_path, 2))
+    monkeypatch.chdir(tmp_path)
+    before = Path(first).read_bytes()
+    done = run("fleet", first, second, "--num-heads", "2", "--verify", "exact")
+    assert (done.code, done.err) == (
+        2,
+        f"error: {first} is a file, and the first argument of fleet is OUT, the folder that it writes\n"
+        f"  expected: OUT, then every SOURCE\n  try: give a folder first: dinoport fleet OUT {first} …\n",
+    )
+    assert Path(first).read_bytes() == before
+
+
 def test_each_becomes_what_it_becomes_alone_and_is_found_again(tmp_path: Path, run: Run) -> None:
     sources, out = checkpoints(tmp_path / "run", 3), tmp_path / "out"
     (tmp_path / "run" / "hostile.pth").write_bytes(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00idq\x00\x85R.")

@@ -76,7 +76,9 @@ def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> Us
     from difflib import get_close_matches
 
     name = word.partition("=")[0]
-    close = get_close_matches(name, list(known), n=1)
+    options = list(known)
+    ends = [each for each in options if name.startswith("--") and each.endswith(name[1:])]
+    close = ends or get_close_matches(name, options, n=1)
     return UsageError(
         f"{name} is not {kind} of {f'dinoport {command}'.rstrip()}",
         did_you_mean=close[0] if close else None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
+from dinoport.finding.places import naming_of_names
 from dinoport.finding.whole import SKIPPED, gaps
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
@@ -34,13 +35,16 @@ def of_wholes(wholes: Mapping[str, Whole], decoding: Decoding, request: Request)
 
 def of_branches(found: Found, key: str | None) -> list[str]:
     least = len(found.state.tensors) / 2  # what is smaller is a head, or a counter
-    names = [state.label for state in found.others if len(state.tensors) >= least]
+    others = [state for state in found.others if len(state.tensors) >= least]
+    by_key = bool(found.state.branch) and not any(state.is_inner for state in others)
+    names = [state.label if by_key else state.prefix or "." for state in others
+             if by_key or naming_of_names(state.tensors)]  # fmt: skip
     same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
     if not names:
         return same
     chosen = "as asked" if key else found.state.why or "the first that a family recognises"
-    option = "`checkpoint_key`" if found.state.branch else "`prefix`"
-    own = found.state.label if found.state.branch else found.state.prefix or found.state.label
+    option = "`checkpoint_key`" if by_key else "`prefix`"
+    own = found.state.label if by_key else found.state.prefix or found.state.label
     return [f"{own} was chosen, {chosen}; also in the file: {', '.join(names)} ({option})", *same]
 
 

@@ -202,5 +202,6 @@ def _checksum_problem(storage: Storage) -> str | None:
     try:
         storage.check()
     except CheckpointError as error:
-        return str(error)
+        said = [error.where, error.expected and f"expected {error.expected}", error.found and f"found {error.found}"]
+        return f"{error.what} ({', '.join(filter(None, said))})"
     return None

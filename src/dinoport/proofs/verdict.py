@@ -38,6 +38,13 @@ class Word(str, Enum):
     PLANNED = "planned"
 
 
+class Blamed(Enum):
+    """Why the source, and not the folder, is likely at fault where the two are unequal."""
+
+    SOURCE_CHANGED = "the source is damaged, or was changed"
+    ANOTHER_SOURCE = "the source is another file than the one that was converted"
+
+
 RESAMPLED = "position tables are resampled by another rule"
 
 
@@ -86,6 +93,8 @@ class Verdict:
     """How many of the others come from elsewhere than the tensors, such as the config of the run."""
     otherwise: bool = False
     """Whether the first failures are options that the conversion had otherwise."""
+    blamed: Blamed | None = None
+    """Set where the source, and not the folder, is evidently at fault."""
 
     @property
     def failed(self) -> bool:

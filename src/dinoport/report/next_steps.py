@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dinoport.proofs.verdict import Blamed
+
 if TYPE_CHECKING:
     from dinoport.report.report import Report
 
@@ -21,9 +23,14 @@ def next_steps(report: Report) -> list[str]:
     proofs, found = report.proofs, report.proofs.diagnosis
     outputs = proofs.outputs
     steps = []
-    if report.verdict.otherwise:
+    if report.verdict.blamed is Blamed.ANOTHER_SOURCE:
+        steps.append("this is another file than the one that was converted: give that one")
+        steps.append("or convert this one anew, into another folder")
+    elif report.verdict.otherwise:
         steps.append("leave these options out, to prove the folder as it was made")
         steps.append(f"or {CONVERT_AGAIN}, with these options")
+    elif report.verdict.blamed is Blamed.SOURCE_CHANGED:
+        steps.append("the folder is as it was written: fetch the source again, or give the file that was converted")
     elif report.direction == "to onnx":
         steps.append("export the graph again, from this source")
     elif proofs.exact and not proofs.exact.passed:

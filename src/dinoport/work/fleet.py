@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dinoport import __version__
-from dinoport.errors import FolderError, printable
+from dinoport.errors import FolderError, UsageError, printable
 from dinoport.files.disk_errors import disk_errors
 from dinoport.report.fleet import Fleet, fleet_page
+from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
 from dinoport.work.fleets.one_job import run_job, there_already
@@ -66,6 +68,12 @@ def run_fleet(
 
     `on_result` is called with each result, how many there are, of how many, and what is being done.
     """
+    if out.is_file():
+        raise UsageError(
+            f"{out} is a file, and the first argument of fleet is OUT, the folder that it writes",
+            expected="OUT, then every SOURCE",
+            next_step=f"give a folder first: {runnable(f'dinoport fleet OUT {as_word(str(out))} …')}",
+        )
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     before = {str(result["target"]): result for result in last_of_each(out, FOUND)}

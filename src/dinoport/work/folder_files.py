@@ -58,6 +58,7 @@ class Broken:
 
     name: str
     what: str
+    missing: bool = False
 
 
 def broken_hashes(path: Path, report: Mapping[str, object], *, documents: bool) -> Iterator[Broken]:
@@ -81,7 +82,7 @@ def broken_entry(path: Path, entry: Mapping[str, Any] | None) -> Iterator[Broken
     try:
         refuse_leaving(path / name, path)
         if not (path / name).exists():
-            yield Broken(name, f"{name} is missing")
+            yield Broken(name, f"{name} is missing", missing=True)
             return
         size_bytes, sha256 = hash_file(path / name)
     except CheckpointError as error:

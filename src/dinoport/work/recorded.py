@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dinoport.codebases.fields import same_json
-from dinoport.errors import printable
+from dinoport.errors import SettingError, printable
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import FIELDS, Origin
-from dinoport.proofs.verdict import Proofs
+from dinoport.proofs.verdict import Blamed, Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
 from dinoport.report.report import Report
 from dinoport.request import Request
@@ -41,14 +42,23 @@ better, are left to the file's own hash."""
 
 
 def contradictions(
-    path: Path, recorded: Mapping[str, object], fresh: Report, given: Collection[str] = (), *, another: bool
+    path: Path,
+    recorded: Mapping[str, object],
+    fresh: Report,
+    given: Collection[str] = (),
+    *,
+    another: bool,
+    otherwise: bool = False,
 ) -> Iterator[str]:
     """What in a folder's dinoport.json is damaged, or is not what the source gives now.
 
     Of `another` file with the same tensors no more is asked than that it gives the same model. `given` are the fields
-    of the request that the verifier says: what they make of the folder is in its config.
+    of the request that the verifier says: what they make of the folder is in its config. `otherwise` says that some of
+    them ask for something else than the conversion did: of another branch other bytes are compared.
     """
     yield from map(printable, _contradictions(path, recorded, fresh, given, another))
+    if not another and not (otherwise and _is_another_branch(recorded, fresh)):
+        yield from map(printable, _changed_source(recorded, fresh, otherwise=otherwise))
 
 
 def _contradictions(
@@ -74,8 +84,6 @@ def _contradictions(
             continue  # of a folder of Transformers none is told: the family is in its config, and is compared as such
         if old != new and not (confirmed or unnamed):
             yield f"{REPORT}: {name} is {_setting_text(old)}, the source gives {_setting_text(new) if new else 'none'}"
-    if not another:
-        yield from _changed_source(recorded, fresh)
 
 
 def is_another_file(conversion: Conversion, folder: Checkpoint) -> bool:
@@ -115,6 +123,31 @@ def which_changed(path: Path, recorded: Mapping[str, object] | None, proofs: Pro
     )
 
 
+def blamed(
+    path: Path, recorded: Mapping[str, object] | None, fresh: Report, proofs: Proofs, *, another: bool
+) -> Blamed | None:
+    """What of the source is at fault where a proof of the tensors fails, or the file differs besides them."""
+    differs = proofs.exact is not None and not proofs.exact.passed
+    if another:
+        return Blamed.ANOTHER_SOURCE if differs else None
+    changed = recorded is not None and (differs or any(_changed_source(recorded, fresh)))
+    return Blamed.SOURCE_CHANGED if changed and is_as_written(path, recorded) else None
+
+
+@contextmanager
+def another_file_said(source: str | Path, recorded: Mapping[str, object] | None) -> Iterator[None]:
+    """Of a file that asks for more than the one that was converted did, say first that it is another."""
+    try:
+        yield
+    except SettingError as error:
+        then = at(recorded, ("source", "size_bytes"))
+        if type(then) is int and Path(source).is_file() and (size_bytes := Path(source).stat().st_size) != then:
+            steps = (error.next_step,) if isinstance(error.next_step, str) else error.next_step or ()
+            given = f"this is another file ({size_bytes} bytes) than the one that was converted ({then} bytes)"
+            error.next_step = (f"{given}: give that one", *steps)
+        raise
+
+
 def is_as_written(path: Path, recorded: Mapping[str, object] | None) -> bool:
     """Whether the files of a folder, and its report, are what they were when they were written."""
     if recorded is None:
@@ -140,11 +173,18 @@ def source_files(recorded: Mapping[str, object]) -> list[dict[str, Any]]:
     return [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
 
 
-def _changed_source(recorded: Mapping[str, object], fresh: Report) -> Iterator[str]:
-    """Bytes besides the tensors that were converted, which no proof compares."""
+def _changed_source(recorded: Mapping[str, object], fresh: Report, *, otherwise: bool = False) -> Iterator[str]:
+    """Bytes besides the tensors that were converted, which no proof compares. With `otherwise` they may be others."""
     for old, new in zip(source_files(recorded), fresh.source.files, strict=False):
-        if old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
-            yield f"{new.name} is not the file that was converted: it differs besides the tensors that were"
+        if otherwise and (then := old.get("other_bytes")) != new.other_bytes:
+            left = f"these options leave {new.other_bytes} bytes besides the tensors, the conversion's {plain(then)}"
+            yield f"{new.name}: {left}"
+        elif old.get("other_bytes") != new.other_bytes or _differ(old.get("other_sha256"), new.other_sha256):
+            yield f"{new.name} is not the file that was converted: what else it holds, besides the tensors, differs"
+
+
+def _is_another_branch(recorded: Mapping[str, object], fresh: Report) -> bool:
+    return bool(at(recorded, ("source", "branch")) != at(fresh.to_dict(), ("source", "branch")))
 
 
 def _differ(then: object, now: str | None) -> bool:

@@ -60,9 +60,11 @@ def verify_place(
         weigh = checks.level == "full"
         own = record_of(target.config or {}).get("family")
         family = own if isinstance(own, str) else None
-        with prepare(
-            source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
-        ) as conversion:
+        with ExitStack() as stack:
+            with recorded.another_file_said(source, target.report):
+                conversion = stack.enter_context(
+                    prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family)
+                )
             return _verified(conversion, place, target, given, checks, on_progress, otherwise)
 
 
@@ -111,7 +113,9 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += recorded.contradictions(place, target.report, fresh, given, another=another)
+        problems += recorded.contradictions(
+            place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
+        )
     with _told_apart("the source", conversion.checkpoint.where):
         conversion.check_unchanged()
     with _told_apart("the folder", place):
@@ -124,6 +128,7 @@ def _verified(
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures), otherwise=True)
     else:
         warnings += changed
+    verdict = replace(verdict, blamed=recorded.blamed(place, target.report, fresh, proofs, another=another))
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)

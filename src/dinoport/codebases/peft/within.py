@@ -104,6 +104,8 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
         for leaf in ("weight", "bias"):
             if (old := f"{layer}.{inner}.{leaf}") in base:
                 base[f"{layer}.{leaf}"], renamed[f"{layer}.{leaf}"] = base.pop(old), renamed.pop(old)
+    for layer in (*halves, *joint):
+        _weight(where, layer, base)
     if halves and alpha is None:
         raise SettingError(
             f"{where} carries LoRA adapters, and does not say how strong they are",
