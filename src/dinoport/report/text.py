@@ -83,7 +83,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     """What is in a source, branch by branch, and what would become of it."""
     yield from entry("source", found.where)
     yield from entry("", f"{found.format}, {size_text(found.size_bytes)}")
-    yield from _parts(found) if len(found.parts) > 1 else []
+    yield from _parts(found) if found.parts else []
     for branch in found.branches:
         yield ""
         tensors = f"{branch.count} tensor{'' if branch.count == 1 else 's'}"
