@@ -230,3 +230,12 @@ def test_the_state_of_a_loss_beside_the_models_of_one_dict_is_listed(tmp_path: P
         Part("model.ibot_patch_loss", "the state of a loss", 1, 36),
     )
     assert sum(part.count for part in parts) == len({**own, **losses})
+
+
+def test_tensors_without_names_are_listed(tmp_path: Path) -> None:
+    shadow = [torch.ones(3), torch.ones(4)]
+    tree = {"state_dict": state(models.V2, ""), "ema": {"shadow_params": shadow}, "loader": [{"rng": torch.ones(5)}]}
+    torch.save(tree, tmp_path / "last.ckpt")
+    with open_checkpoint(tmp_path / "last.ckpt") as checkpoint:
+        parts = parts_of(checkpoint)
+    assert parts[1:] == (Part("loader.0.rng", "not known", 1, 20), Part("ema.shadow_params", "not known", 2, 28))

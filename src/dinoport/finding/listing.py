@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dinoport.codebases.catalogue import family_by_names
@@ -94,7 +94,7 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
             whole = f"{state.path}.{state.originals.get(name, name)}".lstrip(".")
             if id(tensor.values) not in taken and not whole.startswith(tuple(copies)):
                 rest.setdefault(_part_of(whole, state.path, above), []).append(tensor)
-    rest |= _skipped(checkpoint.tree)
+    rest |= _skipped(checkpoint.tree, {id(each.values) for state in states for each in state.tensors.values()})
     same = (
         Part(copy, f"the same tensors as {model.prefix or 'the file itself'}", model.count, model.size_bytes)
         for copy, (model, _) in copies.items()
@@ -177,8 +177,8 @@ def _kind(part: str) -> str | None:
     return next((what for kind, what in KINDS if re.fullmatch(kind, part.lower())), None)
 
 
-def _skipped(tree: object) -> dict[str, list[TensorRef]]:
-    """What a training keeps beside its models, and no model is looked for in."""
+def _skipped(tree: object, listed: Set[int]) -> dict[str, list[TensorRef]]:
+    """What a training keeps beside its models, and no model is looked for in; `listed` are values of the others."""
     found: dict[str, list[TensorRef]] = {}
     pending: list[tuple[tuple[str, ...], object]] = [((), tree)]
     seen = {id(tree)}
@@ -191,8 +191,9 @@ def _skipped(tree: object) -> dict[str, list[TensorRef]]:
             if isinstance(child, TensorRef) and bare(path, name)[0] is None:
                 count = next(place for place, part in enumerate(parts, 1) if part in SKIPPED)
                 found.setdefault(".".join((*path, *parts[:count])), []).append(child)
-            elif name in SKIPPED and isinstance(child, Mapping | list):
-                tensors = [each for each in reached([child], set()) if isinstance(each, TensorRef)]
+            elif name in SKIPPED or isinstance(child, list | tuple):
+                tensors = [each for each in reached([child], set())
+                           if isinstance(each, TensorRef) and id(each.values) not in listed]  # fmt: skip
                 found |= {".".join((*path, name)): tensors} if tensors else {}
             elif isinstance(child, Mapping):
                 seen.add(id(child))
