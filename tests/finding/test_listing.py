@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from dinoport.api import convert, inspect, plan
 from dinoport.finding.listing import Part, parts_of
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.torch.stand_ins import reached
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.report.text import inspection_lines
 from dinoport.tensor import ArrayValues, TensorRef, size_text
 from tests import formula, models
+from tests.codebases import relatives
 
 V2 = "DINOv2 ViT (facebookresearch/dinov2)"
 
@@ -194,3 +198,22 @@ def test_ten_thousand_layers_of_other_models_are_looked_at_once() -> None:
     names = [f"lm.layers.{number}.layer_norm.weight" for number in range(10_000)]
     assert each_place([StateDict("", "", Counted.fromkeys(names, own))]) == []
     assert Counted.seen < 10
+
+
+@pytest.mark.parametrize("case", relatives.CASES, ids=lambda case: case.name)
+def test_every_tensor_of_a_file_is_in_exactly_one_part(case: relatives.Case, tmp_path: Path) -> None:
+    with open_checkpoint(case.write(tmp_path)) as checkpoint:
+        tensors = [each for each in reached([checkpoint.tree], set()) if isinstance(each, TensorRef)]
+        parts = parts_of(checkpoint)
+    assert sum(part.count for part in parts) == len({id(each.values) for each in tensors})
+    assert sum(part.size_bytes for part in parts) == sum(each.size_bytes for each in tensors)
+    assert len({part.prefix for part in parts}) == len(parts)
+
+
+def test_a_student_with_a_token_of_training_is_listed_with_its_command(tmp_path: Path) -> None:
+    source = relatives.BY_NAME["ibot"].write(tmp_path)
+    student = next(part for part in inspect(source, num_heads=2).parts if part.prefix.startswith("student"))
+    command = f"dinoport convert {source} FOLDER --prefix student.module.backbone. --num-heads 2"
+    count = len(models.VIT.tensors()) + 1
+    assert (student.model, student.count, student.command) == (True, count, command)
+    assert plan(source, num_heads=2, prefix=student.prefix).source.branch == "student"

@@ -12,7 +12,7 @@ from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import DinoportError
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.places import naming_of_names, places
+from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
@@ -75,10 +75,11 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
     states = state_dicts(checkpoint)
     plain = [_merged(checkpoint.where, state) for state in states]
     bare = [state for state in plain if naming_of_names(state.tensors) is not None]
-    found = places(plain, bare)
+    found = _apart(each_place(plain, bare))
     models = [_model(state) for state in found]
     copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}
-    taken = {id(tensor.values) for state in (*bare, *found) for tensor in _own(state)}
+    same_bare = (each for each in bare if f"{each.prefix}." in copies)
+    taken = {id(tensor.values) for state in (*found, *same_bare) for tensor in _own(state)}
     above = _above([*(model.prefix for model in models), *copies])
     rest: dict[str, list[TensorRef]] = {}
     homes = {each.path for each in bare} | {place.path for place in found}
@@ -98,6 +99,18 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         for copy, (model, _) in copies.items()
     )
     return (*models, *same, *strangers, *(_part(name, tensors) for name, tensors in rest.items()))
+
+
+def _apart(every: Sequence[StateDict]) -> list[StateDict]:
+    """The places that are whole, then each other one that shares no tensor with those before it."""
+    found = by_preference(every)
+    taken = {id(tensor.values) for state in found for tensor in _own(state)}
+    for place in every:
+        own = {id(tensor.values) for tensor in _own(place)}
+        if not own & taken:
+            found.append(place)
+            taken |= own
+    return found
 
 
 def _merged(where: str, state: StateDict) -> StateDict:
