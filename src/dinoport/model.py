@@ -5,7 +5,7 @@ Every value that decides what it computes is a setting, with where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -93,13 +93,18 @@ class Stated:
     doubted: bool = False
 
 
+OF_THE_MODEL = ("num_heads", "layer_norm_eps", "decoder_heads")
+"""Fields with which a model was trained: another value is another model's."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What is said about the original model besides its weights; `said_by` is who says so, if not the command line.
 
     `claimed` are the fields that only the folder says that is verified, `stated` those that the user does not give and
-    something besides the tensors does. Only a config says `rope_theta`, from which periods are made, `mask_ratio` and
-    `normed_loss`. `record` is what a folder of ours has kept of its original.
+    something besides the tensors does, `overruled` what that says of those that the user gives. Only a config says
+    `rope_theta`, from which periods are made, `mask_ratio` and `normed_loss`. `record` is what a folder of ours has
+    kept of its original.
     """
 
     num_heads: int | None = None
@@ -113,12 +118,24 @@ class Wishes:
     claimed: frozenset[str] = frozenset()
     record: Mapping[str, object] = field(default_factory=dict)
     stated: Mapping[str, Stated] = field(default_factory=dict)
+    overruled: Mapping[str, Stated] = field(default_factory=dict)
 
     def filled(self, stated: Mapping[str, Stated]) -> Wishes:
         """The same, with what is stated in the place of every field that is not given."""
         own = {name: each for name, each in stated.items() if getattr(self, name, True) is None}
         values: dict[str, Any] = {name: each.value for name, each in own.items()}
-        return replace(self, stated={**self.stated, **own}, **values)
+        others = {
+            name: each
+            for name, each in stated.items()
+            if name in OF_THE_MODEL and name not in {**own, **self.stated} and getattr(self, name) != each.value
+        }
+        return replace(self, stated={**self.stated, **own}, overruled={**others, **self.overruled}, **values)
+
+    def overruling(self) -> Iterator[tuple[str, str]]:
+        """Each field that is given and that the file states otherwise, with a word on it."""
+        for name, each in self.overruled.items():
+            given = f"{self.speaker(name)} {getattr(self, name)}"
+            yield name, f"{given} is followed, where the file has {each.value} ({each.reason})"
 
     def speaker(self, field: str) -> str:
         """Where a value comes from: a file, or the option that set it."""

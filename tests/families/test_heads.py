@@ -15,7 +15,7 @@ from dinoport.codebases.builder import Belief, Builder, Said, heads_setting
 from dinoport.codebases.heads import head_reader
 from dinoport.errors import SettingError
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.model import AGREE, CLAIM, Origin, Wishes
+from dinoport.model import AGREE, CLAIM, Origin, Stated, Wishes
 from dinoport.networks.heads.reading import HeadReading
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
@@ -85,6 +85,24 @@ def test_weights_that_cannot_tell_change_nothing(wishes: Wishes, belief: Belief,
     held = heads_setting("x.pth", wishes, WIDTH, belief, lambda: reading_of(None), weigh=True)
     assert (held.setting.value, held.setting.origin, held.setting.reason) == (3, origin, reason)
     assert held.warnings == ()
+
+
+def test_a_number_that_the_training_has_otherwise_is_followed_with_a_warning() -> None:
+    held = heads_setting("x.pth", Wishes(num_heads=6), WIDTH, BUILDER, lambda: reading_of(None), weigh=True)
+    said = "--num-heads 6 is followed, where vit_tiny, from the checkpoint's args, has 3"
+    assert (held.setting.value, held.warnings) == (6, (said,))
+    confirmed = heads_setting("x.pth", Wishes(num_heads=6), WIDTH, BUILDER, lambda: reading_of(6), weigh=True)
+    assert (confirmed.setting.value, confirmed.warnings) == (6, ())
+
+
+@pytest.mark.parametrize("field", ["num_heads", "layer_norm_eps", "decoder_heads"])
+def test_a_value_that_the_file_has_otherwise_is_overruled_with_a_word(field: str) -> None:
+    given, stated = {field: 6}, {field: Stated(3, "config.json"), "mask_ratio": Stated(0.5, "config.json")}
+    wishes = Wishes(**given).filled(stated)
+    said = f"--{field.replace('_', '-')} 6 is followed, where the file has 3 (config.json)"
+    assert [*wishes.overruling()] == [(field, said)]
+    assert not [*Wishes(**given).filled({field: Stated(6, "config.json")}).overruling()]
+    assert not [*Wishes().filled(stated).filled({field: Stated(9, "another")}).overruling()]
 
 
 @pytest.mark.parametrize("heads", [2, 6, 12])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,8 @@ def heads_setting(
     """
     setting = _said_or_assumed(where, wishes, width, belief, published)
     if setting is not None:
-        return weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
+        held = weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
+        return replace(held, warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
     chosen = read_from_weights(reading()) if reading else None
     if chosen is not None:
         return chosen
@@ -114,6 +115,14 @@ def _next_step(where: str) -> str | tuple[str, ...]:
     if path.name not in WEIGHTS or not path.with_name(CONFIG).is_file():
         return add
     return f"give the whole folder, whose config.json may say it: {as_word(path.parent)}", add
+
+
+def _overruled(wishes: Wishes, belief: Belief, heads: Setting[int]) -> Iterator[str]:
+    """That the user's word is followed where the training names a builder of another number, and no weights decide."""
+    builder, given = belief.builder, wishes.num_heads
+    if builder and given is not None and given != builder.heads and heads.origin is not Origin.READ:
+        speaker = wishes.speaker("num_heads")
+        yield f"{speaker} {given} is followed, where {builder.arch}, from {belief.said.speaker}, has {builder.heads}"
 
 
 def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:

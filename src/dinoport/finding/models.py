@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
-from dinoport.codebases.codebase import Evidence, classifier_of
+from dinoport.codebases.codebase import Evidence, Reading, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
@@ -190,8 +190,19 @@ def _model_in(
         record=timm.record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
-        warnings=(*of_gaps(checkpoint), *(timm.warnings if timm else ()), *reading.warnings),
+        warnings=(
+            *of_gaps(checkpoint),
+            *(timm.warnings if timm else ()),
+            *_overruled(wishes, reading),
+            *reading.warnings,
+        ),
     ), Provenance(state.label, state.notes, others, state.prefix)
+
+
+def _overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
+    """What the user says otherwise than the file, but for heads that the weights confirm."""
+    confirmed = any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
+    return (text for name, text in wishes.overruling() if not (confirmed and name == "num_heads"))
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
