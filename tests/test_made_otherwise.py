@@ -11,6 +11,7 @@ import pytest
 
 import dinoport
 from dinoport.files.json_file import json_bytes
+from dinoport.formats.opening import open_checkpoint
 from dinoport.networks.vit.architecture import ViT
 from dinoport.report.as_json import sealed
 from tests import tiny
@@ -70,6 +71,26 @@ def test_another_file_that_asks_for_an_option_is_named_first(run: Run, of_anothe
     first = f"this is another file ({now} bytes) than the one that was converted ({then} bytes): give that one"
     assert done.code == 1
     assert f"  try: {first}\n       add --num-heads N" in done.err
+
+
+def test_no_file_is_called_another_for_an_option_that_is_wrong(run: Run, of_another: tuple[Path, Path]) -> None:
+    source, folder = of_another
+    done = run("verify", source, folder, "--num-heads", "7", *EXACT)
+    assert done.code == 1
+    assert "  try: " in done.err
+    assert "another file" not in done.err
+
+
+def test_an_index_is_no_other_file_than_the_one_that_it_names(run: Run, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "in")
+    weights = tmp_path / "in" / "model.safetensors"
+    with open_checkpoint(weights) as checkpoint:
+        names = list(checkpoint.tensors)
+    index = tmp_path / "in" / "model.safetensors.index.json"
+    index.write_bytes(json_bytes({"metadata": {}, "weight_map": dict.fromkeys(names, weights.name)}))
+    dinoport.convert(index, tmp_path / "back", to="original", num_heads=2, level="exact")
+    done = run("verify", index, tmp_path / "back", "--num-heads", "7", *EXACT)
+    assert (done.code, "another file" in done.err) == (1, False), done.err
 
 
 def test_the_same_options_are_not_named(run: Run, folder: Path) -> None:

@@ -217,3 +217,25 @@ def test_a_student_with_a_token_of_training_is_listed_with_its_command(tmp_path:
     count = len(models.VIT.tensors()) + 1
     assert (student.model, student.count, student.command) == (True, count, command)
     assert plan(source, num_heads=2, prefix=student.prefix).source.branch == "student"
+
+
+def test_the_state_of_a_loss_beside_the_models_of_one_dict_is_listed(tmp_path: Path) -> None:
+    own = state(models.V2, "teacher.backbone.") | state(models.V2, "student.backbone.", 1.0)
+    losses = {"dino_loss.center": torch.ones(1, 7), "ibot_patch_loss.center": torch.ones(1, 1, 9)}
+    torch.save({"model": {**own, **losses}}, tmp_path / "model.pth")
+    with open_checkpoint(tmp_path / "model.pth") as checkpoint:
+        parts = parts_of(checkpoint)
+    assert parts[2:] == (
+        Part("model.dino_loss", "the state of a loss", 1, 28),
+        Part("model.ibot_patch_loss", "the state of a loss", 1, 36),
+    )
+    assert sum(part.count for part in parts) == len({**own, **losses})
+
+
+def test_tensors_without_names_are_listed(tmp_path: Path) -> None:
+    shadow = [torch.ones(3), torch.ones(4)]
+    tree = {"state_dict": state(models.V2, ""), "ema": {"shadow_params": shadow}, "loader": [{"rng": torch.ones(5)}]}
+    torch.save(tree, tmp_path / "last.ckpt")
+    with open_checkpoint(tmp_path / "last.ckpt") as checkpoint:
+        parts = parts_of(checkpoint)
+    assert parts[1:] == (Part("loader.0.rng", "not known", 1, 20), Part("ema.shadow_params", "not known", 2, 28))

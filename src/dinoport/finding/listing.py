@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dinoport.codebases.catalogue import family_by_names
@@ -12,6 +12,7 @@ from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import DinoportError
 from dinoport.finding.merging import without_adapters
+from dinoport.finding.named import bare
 from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.finding.whole import SKIPPED
@@ -74,15 +75,15 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         return ()
     states = state_dicts(checkpoint)
     plain = [_merged(checkpoint.where, state) for state in states]
-    bare = [state for state in plain if naming_of_names(state.tensors) is not None]
-    found = _apart(each_place(plain, bare))
+    known = [state for state in plain if naming_of_names(state.tensors) is not None]
+    found = _apart(each_place(plain, known))
     models = [_model(state) for state in found]
     copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}
-    same_bare = (each for each in bare if f"{each.prefix}." in copies)
-    taken = {id(tensor.values) for state in (*found, *same_bare) for tensor in _own(state)}
+    alike = (each for each in known if f"{each.prefix}." in copies)
+    taken = {id(tensor.values) for state in (*found, *alike) for tensor in _own(state)}
     above = _above([*(model.prefix for model in models), *copies])
     rest: dict[str, list[TensorRef]] = {}
-    homes = {each.path for each in bare} | {place.path for place in found}
+    homes = {each.path for each in known} | {place.path for place in found}
     others = [
         state for state in states if not any(f"{home}.".startswith(f"{state.path}.".lstrip(".")) for home in homes)
     ]
@@ -93,7 +94,7 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
             whole = f"{state.path}.{state.originals.get(name, name)}".lstrip(".")
             if id(tensor.values) not in taken and not whole.startswith(tuple(copies)):
                 rest.setdefault(_part_of(whole, state.path, above), []).append(tensor)
-    rest |= dict(_skipped(checkpoint.tree))
+    rest |= _skipped(checkpoint.tree, {id(each.values) for state in states for each in state.tensors.values()})
     same = (
         Part(copy, f"the same tensors as {model.prefix or 'the file itself'}", model.count, model.size_bytes)
         for copy, (model, _) in copies.items()
@@ -176,10 +177,25 @@ def _kind(part: str) -> str | None:
     return next((what for kind, what in KINDS if re.fullmatch(kind, part.lower())), None)
 
 
-def _skipped(tree: object) -> Iterator[tuple[str, list[TensorRef]]]:
-    """What a training keeps beside its models, and no model is looked for in."""
-    for name, node in tree.items() if isinstance(tree, Mapping) else ():
-        if name in SKIPPED and isinstance(node, Mapping | list):
-            tensors = [each for each in reached([node], set()) if isinstance(each, TensorRef)]
-            if tensors:
-                yield str(name), tensors
+def _skipped(tree: object, listed: Set[int]) -> dict[str, list[TensorRef]]:
+    """What a training keeps beside its models, and no model is looked for in; `listed` are values of the others."""
+    found: dict[str, list[TensorRef]] = {}
+    pending: list[tuple[tuple[str, ...], object]] = [((), tree)]
+    seen = {id(tree)}
+    while pending:
+        path, node = pending.pop()
+        for name, child in node.items() if isinstance(node, Mapping) else ():
+            if not isinstance(name, str) or id(child) in seen:
+                continue
+            parts = name.split(".")
+            if isinstance(child, TensorRef) and bare(path, name)[0] is None:
+                count = next(place for place, part in enumerate(parts, 1) if part in SKIPPED)
+                found.setdefault(".".join((*path, *parts[:count])), []).append(child)
+            elif name in SKIPPED or isinstance(child, list | tuple):
+                tensors = [each for each in reached([child], set())
+                           if isinstance(each, TensorRef) and id(each.values) not in listed]  # fmt: skip
+                found |= {".".join((*path, name)): tensors} if tensors else {}
+            elif isinstance(child, Mapping):
+                seen.add(id(child))
+                pending.append(((*path, name), child))
+    return found
