@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
@@ -227,6 +226,8 @@ def _advice(where: str, names: Sequence[str]) -> str:
     if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
         command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)}")
         return f"give it as the head of its backbone: {command}"
+    from dinoport.codebases.dinov2.linear import features_of
+
     if all(features_of(name.rpartition(".")[0]) for name in names):
         command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)} --head-name NAME")
         return f"give one of these heads to its backbone, by its NAME: {command}"
