@@ -153,11 +153,15 @@ def test_copies_are_listed_as_what_they_are(tmp_path: Path) -> None:
     assert (second.prefix, second.model, second.what) == ("right.", False, "the same tensors as left.")
 
 
-def test_a_file_that_is_one_model_has_no_list(tmp_path: Path) -> None:
+def test_a_file_that_is_one_model_has_the_command_that_takes_it(tmp_path: Path) -> None:
     torch.save(state(models.V2, ""), tmp_path / "bare.pth")
     found = inspect(tmp_path / "bare.pth")
     assert [part.prefix for part in found.parts] == [""]
-    assert not any(line.startswith("contains") for line in inspection_lines(found) if "bare.pth FOLDER" in line)
+    lines = list(inspection_lines(found))
+    place = next(
+        number for number, line in enumerate(lines) if line.startswith("contains    the file itself: DINOv2 ViT")
+    )
+    assert lines[place + 1].strip() == f"dinoport convert {tmp_path / 'bare.pth'} FOLDER"
 
 
 def test_a_large_model_among_ten_thousand_foreign_tensors_is_listed_at_once() -> None:
