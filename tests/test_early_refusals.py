@@ -13,9 +13,11 @@ from dinoport import api
 from dinoport.errors import SettingError, UsageError
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
+from dinoport.report.page import render
 from dinoport.request import Request
 from tests import tiny
 from tests.command_line import DEMO, Run
+from tests.report.test_page import words_of
 
 
 @pytest.fixture
@@ -91,9 +93,20 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
 
 def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
     request = Request(**{**tiny.REQUEST.to_dict(), "dtype": "bfloat16"})
-    verdict = api.convert(source, tmp_path / "out", request, level="exact").verdict
-    assert verdict.word is Word.TRANSPORTED
-    assert any("tensors computed anew (rounded, merged, or resampled" in text for text in verdict.exceptions)
+    report = api.convert(source, tmp_path / "out", request, level="exact")
+    count = report.proofs.exact.recomputed
+    told = "computed again from the source and equal (outputs not shown)"
+    anew = f"for {count} of {count} tensors, computed anew (rounded, merged, or resampled for another size)"
+    assert report.verdict.word is Word.RECOMPUTED
+    assert str(report.verdict).startswith(f"{told}, except {anew}, whose effect is not shown")
+    assert f"exact       passed: {count} computed again from the source, and equal" in str(report)
+    written = [(tmp_path / "out" / name).read_text() for name in ("dinoport.json", "README.md")]
+    for text in (str(report), words_of(render.page(report)).lower(), *written):
+        assert told in " ".join(text.split())
+        assert f"{count} computed again from the source, and equal" in " ".join(text.split()) or text in written
+        assert "bit for bit" not in text
+        assert "transported exactly" not in text
+    assert api.verify(source, tmp_path / "out", level="exact").verdict.word is Word.RECOMPUTED
 
 
 @pytest.mark.parametrize(
