@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
+from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
-from dinoport.finding.nearly import faults, not_whole, refuse_without_one
+from dinoport.finding.faults import faults, not_whole, refuse_without_one
 from dinoport.finding.places import (
     RANKS,
     by_preference,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from dinoport.codebases.catalogue import family_by_names
 from dinoport.codebases.frameworks import Said
+from dinoport.codebases.stranger_refusals import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import DinoportError
+from dinoport.finding.bare_names import bare
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.named import bare
 from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
-from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import reached
 from dinoport.mapping.merging import leaves

@@ -11,7 +11,7 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
 from dinoport.errors import DinoportError, PlanError, SettingError
-from dinoport.finding.named import ANCHORS, HEADS, INNER, STAGES
+from dinoport.finding.bare_names import ANCHORS, HEADS, INNER, STAGES
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.values import byte_ranges
 from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
-from dinoport.finding.named import ANCHORS, INNER, STAGES, WRAPPERS, Named, anchor_of
+from dinoport.finding.bare_names import ANCHORS, INNER, STAGES, WRAPPERS, NamedTensor, anchor_of
 from dinoport.formats.values import StoredValues
 from dinoport.tensor import TensorRef
 
@@ -14,7 +14,7 @@ Lead = tuple[str, ...]
 """The parts of a name in front of a model."""
 
 
-def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
+def parted(names: Sequence[NamedTensor]) -> list[tuple[Lead | None, Sequence[NamedTensor]]]:
     """The names of each model in a dict that holds two whose bare names are the same, and its lead; the rest last.
 
     A dict without such models stays one, and has no lead. Two that are one in the file are two models as well: each is
@@ -23,8 +23,8 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
     leads = _leads(names)
     if len(leads) < 2:
         return [(None, names)]
-    groups: dict[Lead | None, list[Named]] = {lead: [] for lead in sorted(leads)}
-    rest: list[Named] = []
+    groups: dict[Lead | None, list[NamedTensor]] = {lead: [] for lead in sorted(leads)}
+    rest: list[NamedTensor] = []
     for each in names:
         parts = tuple(each.full_name.split("."))
         lead = next((parts[:count] for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads), None)
@@ -35,7 +35,7 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
     return [*groups.items(), *([(None, rest)] if rest else [])]
 
 
-def _leads(names: Sequence[Named]) -> set[Lead]:
+def _leads(names: Sequence[NamedTensor]) -> set[Lead]:
     """What stands in front of each model, where one lies in another's part, or wears other wrappers than another."""
     anchored = [each for each in names if anchor_of(each.name) not in (None, OF_LAYERS)]
     found = {each.full_name: _lead(each.full_name.split(".")) for each in anchored}
@@ -82,7 +82,7 @@ def _outside(lead: Lead, names: Container[str]) -> Lead:
     return lead[:-1] if is_inner and beside and not below else lead
 
 
-def _below(each: Named, lead: Lead, parts: Sequence[str]) -> Named:
+def _below(each: NamedTensor, lead: Lead, parts: Sequence[str]) -> NamedTensor:
     """A tensor by its name below a lead, without what wrappers put into that."""
     begin = 1 if parts[0] == INNER and len(parts) > 1 else 0
     own = [part for part in parts[begin:-1] if part not in WRAPPERS]
@@ -90,12 +90,12 @@ def _below(each: Named, lead: Lead, parts: Sequence[str]) -> Named:
     return replace(each, name=".".join([*own, parts[-1]]), removed="".join(f"{part}." for part in removed))
 
 
-def told_apart(names: Sequence[Named]) -> Sequence[Named]:
+def told_apart(names: Sequence[NamedTensor]) -> Sequence[NamedTensor]:
     """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
 
     All stay as they are where two of one shape may be the backbone's own.
     """
-    first: dict[str, Named] = {}
+    first: dict[str, NamedTensor] = {}
     twice = {
         each.name
         for each in names

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from dinoport.finding.branches import BRANCHES
-from dinoport.finding.whole import SKIPPED
+from dinoport.finding.completeness import SKIPPED
 from dinoport.tensor import TensorRef
 
 STAGES = "stages.0.downsample_layers.0.weight"
@@ -56,7 +56,7 @@ INNER, LAYERS = "model", re.compile(r"layer\.\d+\.|stages\.\d+\.(downsample_)?la
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedTensor:
     """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
 
     full_name: str
