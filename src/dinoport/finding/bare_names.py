@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 from dinoport.finding.branches import BRANCHES
@@ -53,6 +54,17 @@ FSDP, activation checkpointing. Upstream's own loaders delete `module.` and `bac
 
 INNER, LAYERS = "model", re.compile(r"layer\.\d+\.|stages\.\d+\.(downsample_)?layers\.")
 """What Transformers puts in memory before the layers of DINOv3's classes alone: they stand beside nothing."""
+
+
+Lead = tuple[str, ...]
+"""The parts of a name in front of a model."""
+
+
+def without_inner(lead: Lead, names: Container[str]) -> Lead:
+    """A lead without the part that Transformers puts before the layers of a class alone, and not before its norm."""
+    below, beside = (".".join((*each, "layer_norm.weight")) in names for each in (lead, lead[:-1]))
+    is_inner = lead[-1:] == (INNER,) and ".".join((*lead, STAGES)) in names
+    return lead[:-1] if is_inner and beside and not below else lead
 
 
 @dataclass(frozen=True)
