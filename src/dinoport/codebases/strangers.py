@@ -23,6 +23,7 @@ from dinoport.codebases.stranger_signs import (
     rotates,
     takes_video,
 )
+from dinoport.shown.packages import saved_again
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ STRANGERS: tuple[Stranger, ...] = (
     Stranger(
         "a model of JAX (Flax, big_vision) or Keras",
         "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
-        "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
+        f"give PyTorch's weights: {saved_again('from_flax', 'from_tf')}",
         tells=is_of_jax,
     ),
     Stranger(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-from dinoport.codebases.catalogue import UNKNOWN, naming_of, relatives
+from dinoport.codebases.catalogue import UNTOLD, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.record import losses, record_of, unlike_original
@@ -127,7 +127,7 @@ def _whose(
     recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
     if recorded is not None and asked in (None, recorded.family):
         return Told(next((each for each in relatives(usual) if each.family == recorded.family), recorded))
-    if recorded is not None and recorded.family not in UNKNOWN.values():
+    if recorded is not None and recorded.family not in UNTOLD.values():
         raise SettingError(
             f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
             where="config.json: dinoport.family",
