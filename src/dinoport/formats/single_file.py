@@ -10,6 +10,7 @@ from dinoport.formats.archives import packed_as
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
+from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word
 
 START_BYTES = 512
@@ -63,8 +64,7 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         next_step = "open the address in a browser, log in or ask for access, and download again"
         raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
     if MSGPACK.match(start):
-        next_step = "load it in Transformers 4 with from_flax=True, and save_pretrained"
-        raise _not_a_checkpoint(source.where, "a file of msgpack, as Flax writes them", next_step)
+        raise _not_a_checkpoint(source.where, "a file of msgpack, as Flax writes them", saved_again("from_flax"))
     if packed := packed_as(source, start):
         raise _not_a_checkpoint(source.where, *packed)
     if start[:1] == b"\x80":
