@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from dinoport.codebases.peft.within import strength
+from dinoport.codebases.peft.low_rank_parts import strength
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.finding.models import Provenance
