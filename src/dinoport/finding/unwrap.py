@@ -232,11 +232,8 @@ def _models(where: str, branch: str, path: str, names: Sequence[NamedTensor]) ->
 
 def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]) -> StateDict:
     """One model's tensors. Raises CheckpointError where two names have become one."""
-    notes = [
-        f"prefix {prefix!r} stripped from {_count(count)}"
-        for prefix, count in Counter(named.removed for named in names).items()
-        if prefix
-    ]
+    removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
+    notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
     if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
@@ -259,6 +256,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
         tensors[named.name] = named.tensor.renamed(named.name)
         originals[named.name] = named.full_name
     return StateDict(branch, path, tensors, tuple(notes), originals)
+
+
+def _stripped(removed: str, count: int, *, leading: bool) -> str:
+    """What names wore: a prefix, or parts that do not stand together at their beginning."""
+    if leading:
+        return f"prefix {removed!r} stripped from {_count(count)}"
+    parts = dict.fromkeys(removed.rstrip(".").split("."))
+    return f"{', '.join(map(repr, parts))} left out of {_count(count)}"
 
 
 def _has_block_chunks(names: Sequence[NamedTensor]) -> bool:
