@@ -168,19 +168,25 @@ def test_no_code_is_announced_that_will_not_run(run: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("folder", "found"),
-    [("empty", "empty is a folder, but not one that holds a checkpoint"), ("missing", "nothing under this name")],
+    [
+        ("empty", "empty is a folder, but not one that holds a checkpoint"),
+        ("missing", "nothing under this name"),
+        ("link", "a link to gone, which is not there"),
+    ],
 )
 def test_a_folder_to_verify_that_is_none_is_called_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, found: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
+    Path("link").symlink_to("gone")
+    makes = "; dinoport convert SOURCE missing makes one" if folder == "missing" else ""
     done = run("verify", DEMO, folder, "--verify", "exact")
     assert (done.code, done.err) == (
         1,
         f"error: {folder}, given as FOLDER, is not a folder that was converted\n"
         f"  expected: config.json and weights, or what --to original wrote\n  found: {found}\n"
-        "  try: give the source first, then the folder: dinoport verify SOURCE FOLDER\n",
+        f"  try: give the source first, then the folder: dinoport verify SOURCE FOLDER{makes}\n",
     )
 
 
