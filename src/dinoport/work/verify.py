@@ -28,6 +28,7 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
