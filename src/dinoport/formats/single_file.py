@@ -6,6 +6,7 @@ import re
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import damaged
 from dinoport.formats.archives import packed_as
 from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
@@ -46,7 +47,9 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if not start:
         raise _not_a_checkpoint(source.where, "an empty file", "fetch it again", "a download that did not begin")
     if looks_like_safetensors(start) and (start.startswith(b"PK\3\4") or begins_torch_legacy(source)):
-        raise _two_formats(source.where, "a safetensors file and a torch file")
+        what = f"{source.where} can be read in two ways, as files of two formats"
+        found = "a safetensors file and a torch file"
+        raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
         if is_npz(start):
             return "NumPy .npz file", read_npz(source)
@@ -71,16 +74,6 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if source.where.endswith(".safetensors"):  # only to say what is wrong with it
         return "safetensors file", read_safetensors(source)
     return _read_text(source, start)
-
-
-def _two_formats(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} can be read in two ways, as files of two formats",
-        expected="a file of one format",
-        found=found,
-        cause="a file that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:
