@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
@@ -102,12 +103,22 @@ def _lead(name: str, original: str) -> tuple[str, ...]:
     return tuple(parts[: begins[-1]]) if begins else ()
 
 
-def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
+_UNWRAPPED: WeakKeyDictionary[Checkpoint, tuple[StateDict, ...]] = WeakKeyDictionary()
+"""What was found in the checkpoints that are open: a file is planned once for each model in it."""
+
+
+def state_dicts(checkpoint: Checkpoint) -> tuple[StateDict, ...]:
     """Every state dict in a checkpoint, preferred branches first.
 
     Raises CheckpointError where there is none, where two names become one once their prefixes are gone, and for the
     file of one rank of several.
     """
+    if checkpoint not in _UNWRAPPED:
+        _UNWRAPPED[checkpoint] = tuple(_state_dicts(checkpoint))
+    return _UNWRAPPED[checkpoint]
+
+
+def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     if sharded := list(sharded_names(checkpoint.tree)):
         from dinoport.formats.distributed.rank_files import rank_file_error
 

@@ -8,7 +8,6 @@ from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import damaged
 from dinoport.formats.archives import packed_as
-from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
@@ -51,7 +50,9 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         found = "a safetensors file and a torch file"
         raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
-        if is_npz(start):
+        if _first_member(start).endswith(b".npy"):
+            from dinoport.formats.numpy.npz import read_npz
+
             return "NumPy .npz file", read_npz(source)
         return "torch zip file", read_torch_zip(source)
     if start.startswith(b"PK\5\6"):
@@ -74,6 +75,12 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if source.where.endswith(".safetensors"):  # only to say what is wrong with it
         return "safetensors file", read_safetensors(source)
     return _read_text(source, start)
+
+
+def _first_member(start: bytes) -> bytes:
+    """The name of the first member of a zip file that begins so."""
+    name_bytes = int.from_bytes(start[26:28], "little")
+    return start[30 : 30 + name_bytes]
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:
