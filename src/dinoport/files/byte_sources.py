@@ -194,9 +194,7 @@ def not_regular(path: Path) -> CheckpointError:
         step += " > checkpoint.pth"
     else:
         found, step = "a socket or a device, which has no size", "give the file itself"
-    return CheckpointError(
-        f"{path} is not a regular file", expected="a file, or a folder", found=found, next_step=step
-    )
+    return CheckpointError(f"{path} is not a regular file", expected="a file, or a folder", found=found, next_step=step)
 
 
 def leads_nowhere(path: Path) -> bool:

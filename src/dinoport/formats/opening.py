@@ -25,8 +25,8 @@ from dinoport.formats.transformers_folder import (
     refuse_listed,
     written_with,
 )
-from dinoport.shown.packages import saved_again
 from dinoport.shown.lines import few
+from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word
 
 
