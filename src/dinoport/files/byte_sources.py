@@ -206,7 +206,7 @@ def unreadable(path: Path, error: OSError) -> CheckpointError:
     if isinstance(error, FileNotFoundError) and leads_nowhere(path):
         return CheckpointError(
             f"{path} is a symbolic link that leads nowhere",
-            found=f"a link to {os.readlink(path)}",
+            found=f"a link to {path.readlink()}",
             cause="the file was moved or deleted, or lies on a disk that is not mounted",
             next_step="give the file itself",
         )
