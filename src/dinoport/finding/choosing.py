@@ -188,7 +188,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
 
 
 def _no_key(where: str, candidates: Sequence[StateDict], key: str) -> SettingError:
-    """A word on a key that is none of the file's, and on the models whose prefix has it: `student_backbone.`."""
+    """A word on a key that the file does not have, and on the models whose prefix has it: `student_backbone.`."""
     keys = [repr(state.label) for state in candidates if state.branch or state.path]
     known = [state for state in candidates if naming_of_names(state.tensors) is not None]
     asked = [_as_asked(place) for place in (*known, *each_place(candidates))]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dinoport.codebases.timm.signs import is_timm_config
 from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
@@ -133,7 +134,7 @@ def holding(attention: Array, mass: float) -> Array:
 
 def checked_config(folder: Path) -> Mapping[str, Any]:
     config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else None
-    if config is None or ("model_type" not in config and "architecture" in config):
+    if config is None or is_timm_config(config):
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
