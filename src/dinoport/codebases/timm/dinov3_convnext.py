@@ -9,15 +9,14 @@ from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import convnext
 from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.names import Names
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm.builders import CONVNEXT, chosen
-from dinoport.codebases.timm.names import Names
 from dinoport.codebases.timm.pretrained import folder_config
 from dinoport.mapping.rule import Rule, copy, drop_alias
-from dinoport.model import Model, Wishes
+from dinoport.model import Model
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.request import Request
-from dinoport.tensor import Shape
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -31,10 +30,6 @@ RULES: tuple[Rule, ...] = (
     drop_alias("norms.3.{p}",             of="norm.{p}"),
 )
 # fmt: on
-
-
-def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    return RULES
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -61,4 +56,4 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     )
 
 
-NAMES = Names(convnext.FAMILY, convnext, rules)
+NAMES = Names(convnext, RULES)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
-
-from dinoport.codebases.codebase import Evidence, Reading
 from dinoport.codebases.dino import resnet as dino
+from dinoport.codebases.names import Names
 from dinoport.mapping.rule import Rule, copy
-from dinoport.model import Family
 
 # fmt: off
 TABLE: tuple[Rule, ...] = (
@@ -22,22 +18,4 @@ TABLE: tuple[Rule, ...] = (
 )
 # fmt: on
 
-
-@dataclass(frozen=True)
-class Names:
-    """The names of a sequence, in place of a module's."""
-
-    FAMILY: Family = dino.FAMILY
-    code: Any = dino
-    RULES: tuple[Rule, ...] = TABLE
-
-    def of(self, code: Any) -> Names:
-        """The same names for the models of another codebase, which computes with this network too."""
-        return replace(self, FAMILY=code.FAMILY, code=code)
-
-    def read(self, evidence: Evidence) -> Reading:
-        reading: Reading = self.code.read(evidence)
-        return reading
-
-
-SEQUENTIAL = Names()
+SEQUENTIAL = Names(dino, TABLE)

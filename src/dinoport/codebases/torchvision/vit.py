@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dinoport.codebases.dino import vit as dino
-from dinoport.codebases.mmpretrain.vit import Names
+from dinoport.codebases.names import Names
 from dinoport.mapping.rule import Rule, copy
 
 # fmt: off
@@ -26,4 +26,4 @@ TABLE: tuple[Rule, ...] = (
 CLASSIFIER = "heads.head"
 """Looks at the CLS token. Where another framework trains the network inside of it, nothing says that it was trained."""
 
-VIT = Names(dino.FAMILY, dino, TABLE, None, CLASSIFIER).of(dino)
+VIT = Names(dino, TABLE, classifier=CLASSIFIER)
