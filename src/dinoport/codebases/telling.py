@@ -59,7 +59,12 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     signs = _signs(candidates, clues)
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
-        raise _contradicted(where, asked, *signs[0])
+        naming, sign = signs[0]
+        raise _refused(
+            f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
+            f"`codebase={naming.family!r}`",
+            sign,
+        )
     if sure is not None and (alike := _alike(sure[0], clues, asked)):
         reason = f"{sure[1]}; {alike}"
         return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.ASSUMED, reason, doubted=True))
@@ -68,10 +73,12 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
         if isinstance(chosen.code, Relative) and (strange := chosen.code.contradicts(clues)):
-            raise _with_a_strange_part(where, chosen, strange)
+            cause = "a model of another codebase under the same names"
+            raise _refused(f"`codebase={asked}` does not fit {where}", f"what a {_title(chosen)} has", strange, cause)
         lacks = getattr(chosen.code, "always_told", "")
         if lacks and chosen.code.signs.likely(clues) is None:
-            raise _without_its_sign(where, chosen, lacks)
+            expected = f"{lacks}, as in every file of {_title(chosen)}"
+            raise _refused(f"`codebase={asked}` does not fit {where}", expected, "none")
         return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
     guess = _guess(candidates, clues)
     doubtful = candidates if unknown is not None else candidates[1:]
@@ -194,40 +201,25 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
     ]
     names = [each.family for each in candidates if each.family]
     close = get_close_matches(asked, names, n=1)
-    return SettingError(
+    return _refused(
         f"{where} has no model with the names of {asked}"
         if asked in known
         else f"{asked} is not a codebase that dinoport knows",
-        expected=", ".join(names) or "a file under an original's names",
-        found=f"`codebase={asked}`",
+        ", ".join(names) or "a file under an original's names",
+        f"`codebase={asked}`",
         did_you_mean=f"`codebase={close[0]!r}`" if close else None,
-        next_step="leave `codebase` out",
     )
 
 
-def _with_a_strange_part(where: str, naming: Naming, found: str) -> SettingError:
+def _refused(
+    what: str, expected: str, found: str, cause: str | None = None, did_you_mean: str | None = None
+) -> SettingError:
+    """The error for a user's word that the file does not bear."""
     return SettingError(
-        f"`codebase={naming.family}` does not fit {where}",
-        expected=f"what a {_title(naming)} has",
+        what,
+        expected=expected,
         found=found,
-        cause="a model of another codebase under the same names",
-        next_step="leave `codebase` out",
-    )
-
-
-def _without_its_sign(where: str, naming: Naming, sign: str) -> SettingError:
-    return SettingError(
-        f"`codebase={naming.family}` does not fit {where}",
-        expected=f"{sign}, as in every file of {_title(naming)}",
-        found="none",
-        next_step="leave `codebase` out",
-    )
-
-
-def _contradicted(where: str, asked: str, naming: Naming, sign: str) -> SettingError:
-    return SettingError(
-        f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
-        expected=f"`codebase={naming.family!r}`",
-        found=sign,
+        cause=cause,
+        did_you_mean=did_you_mean,
         next_step="leave `codebase` out",
     )
