@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
@@ -17,23 +17,8 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import Shape, TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.formats.run_config import RunConfig
     from dinoport.networks.heads.reading import HeadReading
-
-
-class RunConfig(Protocol):
-    """A training run's config. Values are asked for by dotted names; None where there is none of that type."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def where(self) -> str: ...
-
-    def text(self, name: str) -> str | None: ...
-
-    def number(self, name: str) -> float | None: ...
-
-    def flag(self, name: str) -> bool | None: ...
 
 
 @dataclass(frozen=True)

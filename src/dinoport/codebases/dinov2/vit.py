@@ -7,7 +7,7 @@ from math import isqrt
 
 from dinoport.codebases.builder import HEAD_DIM, believe, heads_setting, published_heads
 from dinoport.codebases.clues import Signs, called
-from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, RunConfig
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
 from dinoport.codebases.heads import head_reader
@@ -15,6 +15,7 @@ from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import PATCHES, read_sizes
 from dinoport.errors import UnknownModelError
+from dinoport.formats.run_config import RunConfig
 from dinoport.mapping.claims import compare_shapes
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
