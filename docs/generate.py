@@ -82,7 +82,7 @@ class Example(NamedTuple):
 
 RELATIVES = tuple(
     naming
-    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", *catalogue.UNKNOWN.values()))
+    for name in dict.fromkeys((*chain(*catalogue.RELATIVES.values()), "ijepa", *catalogue.UNTOLD.values()))
     if (naming := naming_of(name))
 )
 """Relatives of these families: a page of theirs is made as a whole."""

@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 
 from dinoport.proofs.pixels import PixelClass, Status
-from dinoport.report.proven import ALIKE, pixel_classes_text
+from dinoport.report.proof_lines import ALIKE, pixel_classes_text
 from tests.command_line import DEMO
 from tests.with_torchvision import INSTALLED
 

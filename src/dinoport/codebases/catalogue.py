@@ -63,7 +63,7 @@ WRITTEN_IN: dict[str, tuple[str, ...]] = {
 }
 """The modules in `relatives/`: each has its relatives by their names, in capitals."""
 
-UNKNOWN = {"dino": "vit", "dino_resnet": "resnet"}
+UNTOLD = {"dino": "vit", "dino_resnet": "resnet"}
 """The family of a model whose codebase is unknown, by that whose names it has."""
 
 
@@ -89,14 +89,14 @@ def naming_in(codebase: str, family: str) -> Naming | None:
 
 def naming_of(family: str) -> Naming | None:
     """The codebase whose own models a family is; None for a name that is not known."""
-    if family in UNKNOWN.values() or any(family in names for names in RELATIVES.values()):
+    if family in UNTOLD.values() or any(family in names for names in RELATIVES.values()):
         return _relative(family)
     return next((naming for naming in NAMINGS if naming.family == family), None)
 
 
 def family_by_names(naming: Naming) -> Family:
     """The family of a model of which the names alone were looked at: of no known codebase, where several have them."""
-    unknown = naming_of(UNKNOWN[naming.family]) if naming.family in UNKNOWN else None
+    unknown = naming_of(UNTOLD[naming.family]) if naming.family in UNTOLD else None
     family: Family = (unknown or naming).code.FAMILY
     return family
 

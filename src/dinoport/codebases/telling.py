@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of, relatives
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_of, relatives
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts, Naming
 from dinoport.codebases.relative import Relative
@@ -50,7 +50,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family or each.code.FAMILY.name for each in candidates}:
         raise _unfit(where, asked, candidates)
-    unknown = naming_of(UNKNOWN[naming.family]) if naming.family in UNKNOWN else None
+    unknown = naming_of(UNTOLD[naming.family]) if naming.family in UNTOLD else None
     if clues.untold and asked is None and unknown is not None:
         return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
     fetched = next((each for each in candidates if each.family == clues.published), None)
@@ -98,7 +98,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
 def is_untold(report: Mapping[str, Any]) -> bool:
     """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
     model = report.get("model")
-    untold = {str(naming.code.FAMILY) for family in UNKNOWN.values() if (naming := naming_of(family))}
+    untold = {str(naming.code.FAMILY) for family in UNTOLD.values() if (naming := naming_of(family))}
     return isinstance(model, dict) and model.get("family") in untold
 
 
@@ -134,7 +134,7 @@ def _signs(candidates: Sequence[Naming], clues: Clues) -> list[tuple[Naming, str
     """The candidates that something tells beyond doubt, the closer look first."""
     own, *others = candidates
     found = [(each, FETCHED) for each in candidates if each.family == clues.published]
-    sign = _own_signs(own).sure(clues) if others or own.family in UNKNOWN else None
+    sign = _own_signs(own).sure(clues) if others or own.family in UNTOLD else None
     # What tells the family itself, those of its relatives that stand on its training write too, and more. With others'
     # signs it is a training of the family's that was changed.
     found += [
@@ -149,7 +149,7 @@ def _guess(candidates: Sequence[Naming], clues: Clues) -> tuple[Naming, str] | N
     own, *others = candidates
     found = ((each, each.code.signs.likely(clues)) for each in others)
     guess = next(((each, sign) for each, sign in found if sign), None)
-    sign = _own_signs(own).likely(clues) if guess is None and (others or own.family in UNKNOWN) else None
+    sign = _own_signs(own).likely(clues) if guess is None and (others or own.family in UNTOLD) else None
     return guess or ((own, sign) if sign else None)
 
 

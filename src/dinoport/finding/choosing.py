@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
-from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
-from dinoport.finding.nearly import faults, not_whole, refuse_without_one
+from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
     RANKS,
     by_preference,
@@ -78,11 +78,13 @@ def choose(
             (state for state in chosen if state.branch == "teacher" and known[0].why == BY_SHAPES), chosen[0]
         )
         if not any(preferred is state for state in known) and _may_be_meant(preferred, known[0]):
-            inner = _place_in(where, preferred, known[0])
-            return _found(inner, [other for other in candidates if other is not preferred])
+            inner = places([preferred])
+            if not inner:
+                raise _of_unknown_names(where, preferred, known[0])
+            return _found(inner[0], [other for other in candidates if other is not preferred])
         return _found(known[0], [other for other in candidates if other is not known[0]])
-    if known and _is_average(chosen[0], known):
-        _place_in(where, chosen[0], known[0])
+    if known and _is_average(chosen[0], known) and not places(chosen[:1]):
+        raise _of_unknown_names(where, chosen[0], known[0])
     if every := each_place(chosen, known):
         return _preferred(where, by_preference(every, signs), every, signs)
     for state in chosen:
@@ -118,18 +120,13 @@ def _may_be_meant(preferred: StateDict, known: StateDict) -> bool:
     return bool(preferred.branch) and len(preferred.tensors) * 2 >= len(known.tensors)
 
 
-def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
-    """The model below a prefix of the preferred copy, whose own names are not known.
-
-    Raises UnknownModelError where there is none: another copy of a run never stands for it in silence.
-    """
-    if found := places([preferred]):
-        return found[0]
+def _of_unknown_names(where: str, preferred: StateDict, known: StateDict) -> UnknownModelError:
+    """What is said of a preferred copy whose names are not known: another one never stands for it in silence."""
     key = known.path or known.branch
     own, other = known.label, f"checkpoint_key={key!r}"
     if not key:
         own, other = "live model", f"prefix={_as_asked(known)!r}"
-    raise UnknownModelError(
+    return UnknownModelError(
         f"{where} has its {own} under names that are known, but not its {preferred.label}",
         where=preferred.label,
         expected=f"names such as {', '.join(fold_names(list(known.tensors))[:3])}",
@@ -147,9 +144,11 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
     first, *others = found
     hurt = list(hurt_copies(every, first, signs))
     if better := next((place for place, is_better in hurt if is_better), None):
-        raise _hurt(where, better, first)
-    first = replace(first, remarks=(*first.remarks, *(f"{_as_asked(place)} is not whole: {faults(place)[1][0]}"
-                                                      for place, _ in hurt if faults(place)[1])))  # fmt: skip
+        other = f"to take the copy that is whole: add `prefix={_as_asked(first)!r}`"
+        raise incomplete(where, *faults(better), other)
+    lacks = [(place, lines[0]) for place, _ in hurt if (lines := faults(place)[1])]
+    remarks = [f"{_as_asked(place)} is not whole: {line}" for place, line in lacks]
+    first = replace(first, remarks=(*first.remarks, *remarks))
     alike = [each for each in others if not first.why and is_as_good(each, first)]
     same = [each for each in alike if is_equal(first, each)]
     if len(same) < len(alike):
@@ -164,13 +163,6 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
     return _found(
         replace(first, copies=copies, why=why), [each for each in others if not any(each is one for one in same)]
     )
-
-
-def _hurt(where: str, place: StateDict, chosen: StateDict) -> PlanError:
-    naming = naming_of_names(place.tensors)
-    title = catalogue.family_by_names(naming).title if naming else "model"
-    other = f"to take the copy that is whole: add `prefix={_as_asked(chosen)!r}`"
-    return not_whole(where, title, place.prefix, faults(place)[1], other)
 
 
 def _found(state: StateDict, others: Sequence[StateDict]) -> Found:

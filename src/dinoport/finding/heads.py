@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
-from dinoport.finding.named import anchor_of
+from dinoport.finding.bare_names import anchor_of
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.folding import fold_names

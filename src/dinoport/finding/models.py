@@ -16,18 +16,18 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
+from dinoport.finding.completeness import refuse_amounts
 from dinoport.finding.decoded import decoded
 from dinoport.finding.evidence import read, under_own_names, with_head
+from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.nearly import refuse_nearly
+from dinoport.finding.origin import whose
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
-from dinoport.finding.whole import refuse_amounts
-from dinoport.finding.whose import whose
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Stated, Wishes
 from dinoport.networks.network import Classifier

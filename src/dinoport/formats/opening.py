@@ -25,6 +25,7 @@ from dinoport.formats.transformers_folder import (
     refuse_listed,
     written_with,
 )
+from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word
 
 
@@ -103,13 +104,12 @@ def _open_folder(path: Path) -> Checkpoint:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     others = [other for name, other in OTHER_WEIGHTS.items() if name in names]
-    loading = " or ".join(f"{option}=True" for _, option in others)
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,
         cause=f"{' and '.join(whose for whose, _ in others)} alone, whose layers lie transposed" if others else None,
         found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
         next_step=commands_for(adapters_below(path) or below(path))
-        or (f"load it in Transformers 4 with {loading}, and save_pretrained" if others else None)
+        or (saved_again(*(option for _, option in others)) if others else None)
         or "give the file or the folder that the weights are in",
     )

@@ -147,6 +147,17 @@ def extents(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
     return iter(()) if own is None else own()
 
 
+def view_of(tensor: TensorRef) -> StoredValues | None:
+    """What a tensor shows of which storage; None where it is not stored. Where the storage begins is not looked up."""
+    return tensor.values if isinstance(tensor.values, StoredValues) else None
+
+
+def is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of a file, read in one way."""
+    view = view_of(tensor)
+    return view is not None and view == view_of(other)
+
+
 def announce(tensors: Iterable[TensorRef]) -> None:
     """Tell remote sources that these tensors will be read, in this order, so that they fetch ahead of the reader."""
     spans: dict[int, tuple[ReadsAhead, list[tuple[int, int]]]] = {}

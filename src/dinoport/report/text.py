@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
-from dinoport.report.proven import proof_lines
+from dinoport.report.proof_lines import proof_lines
 from dinoport.report.tree import text_of, tree_of
 from dinoport.shown.lines import LABEL, WIDTH, entries, entry, few, figure
 from dinoport.shown.packages import needed_by

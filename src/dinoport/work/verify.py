@@ -28,7 +28,7 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
-from dinoport.work import integrity, recorded
+from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.prepare import prepare
@@ -52,7 +52,7 @@ def verify_place(
         refuse_to_guess(target, request)
         to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
-        otherwise = recorded.made_otherwise(asked, request) if target.report is not None else ()
+        otherwise = past_report.made_otherwise(asked, request) if target.report is not None else ()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
             asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
@@ -61,7 +61,7 @@ def verify_place(
         own = record_of(target.config or {}).get("family")
         family = own if isinstance(own, str) else None
         with ExitStack() as stack:
-            with recorded.another_file_said(source, target.report):
+            with past_report.another_file_said(source, target.report):
                 conversion = stack.enter_context(
                     prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family)
                 )
@@ -93,7 +93,7 @@ def _verified(
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
         pinned = stack.enter_context(pinned_sources(conversion))
-        another = recorded.is_another_file(conversion, target)
+        another = past_report.is_another_file(conversion, target)
         found = [*integrity.problems_of(conversion, place, target, another=another)]
         problems = list(dict.fromkeys(problem.what for problem in found))
         if checks.level == "full" and not all(problem.harmless for problem in found):
@@ -113,7 +113,7 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += recorded.contradictions(
+        problems += past_report.contradictions(
             place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
         )
     with _told_apart("the source", conversion.checkpoint.where):
@@ -123,12 +123,12 @@ def _verified(
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    changed = () if another else recorded.which_changed(place, target.report, proofs)
-    if verdict.failed and otherwise and (not changed or recorded.is_as_written(place, target.report)):
+    changed = () if another else past_report.which_changed(place, target.report, proofs)
+    if verdict.failed and otherwise and (not changed or past_report.is_as_written(place, target.report)):
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures), otherwise=True)
     else:
         warnings += changed
-    verdict = replace(verdict, blamed=recorded.blamed(place, target.report, fresh, proofs, another=another))
+    verdict = replace(verdict, blamed=past_report.blamed(place, target.report, fresh, proofs, another=another))
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)

@@ -10,10 +10,10 @@ from math import floor
 from typing import Any
 
 from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.stranger_refusals import refuse_builder
 from dinoport.codebases.timm.architectures import EPS_OF, series_of
 from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
-from dinoport.codebases.unlike import refuse_builder
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

@@ -46,12 +46,6 @@ DTYPE = re.compile(r"[<>=|]([fiuc](?:1|2|4|8|16)|b1)")
 """Of numbers. `O` is pickled objects, `V` bytes without a dtype."""
 
 
-def is_npz(start: bytes) -> bool:
-    """Whether a zip file that begins with these bytes begins with an array."""
-    name_bytes = int.from_bytes(start[26:28], "little")
-    return start[30 : 30 + name_bytes].endswith(SUFFIX.encode())
-
-
 def read_npz(source: ByteSource) -> dict[str, TensorRef]:
     """The arrays of an archive by name. Reads the directory and the headers of arrays; raises CheckpointError."""
     records = read_directory(source, deflated=True)

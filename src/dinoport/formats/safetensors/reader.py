@@ -16,6 +16,7 @@ from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
 from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
 from dinoport.formats.values import MAX_AXES, are_sizes, stored_tensor
+from dinoport.shown.packages import saved_again
 from dinoport.tensor import TensorRef, dtype_name, shape_text
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -124,7 +125,7 @@ def _other_layout(source: ByteSource, name: str) -> CheckpointError:
         expected="weights that PyTorch saved",
         found=f"format {name} in its metadata",
         cause=f"{OTHER_LAYOUTS[name]} keeps the axes of weights in another order, and Transformers turns them",
-        next_step="load it in Transformers 4.57, and save the model again with save_pretrained",
+        next_step=saved_again(),
     )
 
 

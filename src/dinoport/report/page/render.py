@@ -17,7 +17,7 @@ from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import GATE, Proofs, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
-from dinoport.report.proven import graph_lines
+from dinoport.report.proof_lines import graph_lines
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, folded, headline
 from dinoport.shown.lines import figure

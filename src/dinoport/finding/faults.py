@@ -54,7 +54,7 @@ def refuse_nearly(where: str, place: StateDict) -> None:
     else:
         whole, lines = _but_one(place, with_more=True) if _is_unreadable(place) else (place, [])
     if lines:
-        raise _error(where, whole, lines)
+        raise incomplete(where, whole, lines)
 
 
 def refuse_without_one(where: str, states: Iterable[StateDict]) -> None:
@@ -62,7 +62,7 @@ def refuse_without_one(where: str, states: Iterable[StateDict]) -> None:
     for place in (place for state in states for place in _beginnings(state)):
         whole, lines = _but_one(place)
         if lines:
-            raise _error(where, whole, lines)
+            raise incomplete(where, whole, lines)
 
 
 def faults(place: StateDict) -> tuple[StateDict, list[str]]:
@@ -109,10 +109,11 @@ def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{name} {what}".strip() for what, names in by_what.items() for name in fold_names(names)]
 
 
-def _error(where: str, place: StateDict, lines: Sequence[str]) -> PlanError:
+def incomplete(where: str, place: StateDict, lines: Sequence[str], other: str | None = None) -> PlanError:
+    """What is said of a place with these faults. `other` says what to do in its place."""
     naming = naming_of_names(place.tensors)
     title = family_by_names(naming).title if naming else "model"
-    return not_whole(where, title, place.prefix, lines)
+    return not_whole(where, title, place.prefix, lines, other)
 
 
 def not_whole(where: str, title: str, prefix: str, lines: Sequence[str], other: str | None = None) -> PlanError:

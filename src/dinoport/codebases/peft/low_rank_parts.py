@@ -55,7 +55,7 @@ class Merging:
     remarks: tuple[str, ...] = ()
 
 
-UNKNOWN = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
+UNKNOWN_PARTS = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
 
 OF_TEXT = re.compile(r"(?:^|[._])(?:text|lang\w*|llm|lm|decoder)(?:$|[._])", re.IGNORECASE)
 
@@ -65,7 +65,7 @@ def refuse_unmerged(where: str, names: Iterable[str]) -> None:
 
     Those of a language model belong to that one.
     """
-    found = [name for name in names if UNKNOWN.search(name) and not OF_TEXT.search(name)]
+    found = [name for name in names if UNKNOWN_PARTS.search(name) and not OF_TEXT.search(name)]
     if found:
         raise not_merged(where, "low-rank parts under names that are not known", ", ".join(fold_names(found)[:4]))
 
