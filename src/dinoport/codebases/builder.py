@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dinoport.codebases.heads import UNSEEN, Weighed, read_from_weights, weighed
+from dinoport.codebases.heads import UNSEEN, Weighed, head_reader, read_from_weights, weighed
 from dinoport.errors import SettingError
 from dinoport.formats.transformers_folder import CONFIG, WEIGHTS
 from dinoport.model import Origin, Setting, Wishes
 from dinoport.shown.text import as_word
 
 if TYPE_CHECKING:
-    from dinoport.codebases.codebase import Facts
+    from dinoport.codebases.codebase import Evidence, Facts
+    from dinoport.codebases.vit_sizes import ViTSizes
     from dinoport.networks.heads.reading import HeadReading
 
 HEAD_DIM = 64
@@ -109,6 +110,19 @@ def heads_setting(
     )
 
 
+def heads_of(evidence: Evidence, sizes: ViTSizes, facts: Facts, belief: Belief) -> Weighed:
+    """The number of heads of a ViT with a table of positions, from all there is to go by."""
+    return heads_setting(
+        evidence.where,
+        evidence.wishes,
+        sizes.width,
+        belief,
+        head_reader(evidence.tensors, sizes.width),
+        weigh=evidence.weigh_heads,
+        published=_published_heads(facts, sizes.width, sizes.depth),
+    )
+
+
 def _next_step(where: str) -> str | tuple[str, ...]:
     """Where weights were given without the config that lies in their folder, the folder comes first."""
     path, add = Path(where), "add `num_heads=N`, with N from the code or config that trained the model"
@@ -125,7 +139,7 @@ def _overruled(wishes: Wishes, belief: Belief, heads: Setting[int]) -> Iterator[
         yield f"{speaker} {given} is followed, where {builder.arch}, from {belief.said.speaker}, has {builder.heads}"
 
 
-def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:
+def _published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:
     """The heads of a relative's models of this size, where width / 64 is wrong for them."""
     heads = facts.heads.get((width, depth))
     if heads is None:

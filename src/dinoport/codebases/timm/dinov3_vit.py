@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dinoport.codebases.dinov3 import vit
-from dinoport.codebases.dinov3.heads import assumed_head_dim
+from dinoport.codebases.dinov3.periods import assumed_head_dim
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, FIELDS, MODEL_TYPE, OUTPUTS
-from dinoport.codebases.transformers.spelling import spelled
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
@@ -148,6 +147,18 @@ def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> 
     code = CLASSES[class_name_of(config)].code
     family, rules = code.sketch(where, config)
     return family, spelled(rules, names, getattr(code, "SAVED", ()))
+
+
+def spelled(rules: Iterable[Rule], shapes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> tuple[Rule, ...]:
+    """The rules with those names in memory in the place of names on disk that a file has: versions write either."""
+    used = [(disk, memory) for disk, memory in pairs if any(f".{memory.lstrip('}.')}." in name for name in shapes)]
+
+    def change(template: str) -> str:
+        for disk, memory in used:
+            template = template.replace(disk, memory)
+        return template
+
+    return tuple(rule.spelled(change) for rule in rules)
 
 
 def is_known_class(config: Mapping[str, object]) -> bool:

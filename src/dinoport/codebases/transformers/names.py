@@ -16,8 +16,8 @@ from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
+from dinoport.codebases.transformers.forms import spelled
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
-from dinoport.codebases.transformers.spelling import spelled
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text

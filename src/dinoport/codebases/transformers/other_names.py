@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dinoport.codebases.dino import resnet as dino_resnet
 from dinoport.codebases.dinov3 import convnext as dinov3_convnext
 from dinoport.codebases.dinov3 import vit as dinov3
-from dinoport.codebases.dinov3.heads import assumed_head_dim
+from dinoport.codebases.dinov3.periods import assumed_head_dim
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov3_convnext as of_convnext
