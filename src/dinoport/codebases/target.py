@@ -21,13 +21,12 @@ class Target:
 
     `rules` lead from the canonical names to those of the form, `config` is the content of its config.json without the
     dtype. `image_size` is the one whose outputs are the original's, `baked_from` the one that a baked position table
-    was stored for, under the name `table`. `rule` says what other sizes rest on,
-    where the original takes no other one. `resamples_alike` says that the form resamples the table as the original
-    does, at every size. `others` are forms that hold the same, and `since` is the first library that has the form,
-    where an older one that is supported has not. `pooler` says that it was given one. `preprocessing` is None where the
-    form has no transform. `anew` are canonical tensors that the form has otherwise, though it computes the same:
-    computed from the model's. `start` is what else a start for training has, `hub_entry` what of torch.hub takes
-    a file of the form, `file` what that is called once it is written.
+    was stored for. `rule` says what other sizes rest on, where the original takes no other one. `resamples_alike` says
+    that the form resamples the table as the original does, at every size. `others` are forms that hold the same, and
+    `since` is the first library that has the form, where an older one that is supported has not. `pooler` says that it
+    was given one. `preprocessing` is None where the form has no transform. `anew` are canonical tensors that the form
+    has otherwise, though it computes the same: computed from the model's. `start` is what else a start for training
+    has, `hub_entry` what of torch.hub takes a file of the form, `file` what that is called once it is written.
     """
 
     form: str
@@ -38,7 +37,6 @@ class Target:
     config: Mapping[str, object] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     baked_from: int | None = None
-    table: str | None = None
     interpolation: Interpolation | None = None
     rule: str = ""
     resamples_alike: bool = False
