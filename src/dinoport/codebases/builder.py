@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.heads import UNSEEN, Weighed, head_reader, read_from_weights, weighed
 from dinoport.errors import SettingError
@@ -22,8 +22,7 @@ HEAD_DIM = 64
 """Width of one attention head in every ViT that the DINO codebases publish, DINOv3's 7B excepted."""
 
 
-@dataclass(frozen=True)
-class Builder:
+class Builder(NamedTuple):
     """A function of an original codebase that builds a model: its name, its width and its number of heads."""
 
     arch: str
@@ -31,8 +30,7 @@ class Builder:
     heads: int
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """What a training says besides its weights: who says it, and what."""
 
     speaker: str

@@ -10,7 +10,7 @@ import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.model import Stated
@@ -30,8 +30,7 @@ class Said:
     users: HyperParameters | None = None
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`.
 
     One with a `sign` holds only in files of the framework that it tells.
@@ -176,11 +175,8 @@ def _is_config(text: object) -> TypeGuard[str]:
 
 def _backbone_heads(text: str) -> set[int]:
     """Of the part that is called the backbone, where there is one: a decoder has heads of its own."""
-    return _heads_in(_part_of(text, "backbone") or text)
-
-
-def _heads_in(text: str) -> set[int]:
-    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+    own = _part_of(text, "backbone") or text
+    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", own)}
 
 
 def _part_of(text: str, name: str) -> str:

@@ -13,6 +13,10 @@ from typing import Any
 
 from dinoport import __version__
 from dinoport.codebases.forming import baked_from, input_size, position_rule
+from dinoport.codebases.original import HAS_CARD as HAS_CARD
+from dinoport.codebases.original import classes as classes
+from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
+from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
 from dinoport.codebases.target import Target
@@ -20,13 +24,11 @@ from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Step
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
 from dinoport.shown.text import with_article
-
-HAS_CARD = False
 
 TRAINERS = {
     "dino": "dinoport.codebases.dino.start",
@@ -111,11 +113,6 @@ def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule
             yield rule
 
 
-def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
-    """None in JSON: the config is YAML, as its trainer reads it."""
-    return {}
-
-
 def write(
     folder: Path,
     target: Target,
@@ -174,15 +171,6 @@ def _start_of(target: Target) -> Start:
     if target.start is None:
         raise ValueError("a target that is not a start for training")
     return target.start
-
-
-def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
-    """No class of a library runs it: the network's own forward pass does."""
-
-
-def classes(target: Target) -> tuple[str, ...]:
-    """None: see `runner`."""
-    return ()
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def read(evidence: Evidence) -> Reading:
     own = facts.preprocessing or DINOV2_EVALUATION
     preprocessing = own.for_image_size(own.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    doubts = belief.remarks + contradictions(evidence, _as_in_config(architecture))
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)))
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
 
 

@@ -76,7 +76,7 @@ def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
     """What differs in config.json, with what it does."""
-    return compare_config(expected, found)
+    return tuple(compare_config(expected, found))
 
 
 def is_safe(

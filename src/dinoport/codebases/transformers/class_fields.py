@@ -7,9 +7,8 @@ every effect here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 from dinoport.codebases.fields import is_plain
 
@@ -29,8 +28,7 @@ NOTHING: Role = "nothing"
 MAX_WORD = 40
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """`default` is what the class takes where config.json leaves the field out."""
 
     default: object

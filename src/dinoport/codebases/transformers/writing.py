@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.record import with_losses
 from dinoport.codebases.target import Target
+from dinoport.codebases.transformers.card import auto_class
+from dinoport.codebases.transformers.card import cautions as cautions
+from dinoport.codebases.transformers.card import example as example
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
@@ -108,8 +111,6 @@ def tag(target: Target) -> str:
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
     """Three lines of Python that load the folder; two where no image processor fits the model."""
-    from dinoport.codebases.transformers.card import auto_class
-
     auto, name = auto_class(target), json.dumps(folder, ensure_ascii=False)
     model = f"model = {auto}.from_pretrained({name}{', add_pooling_layer=False' if target.pooler is False else ''})"
     if target.channels != 3:
@@ -118,17 +119,3 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     if target.preprocessing and target.preprocessing.official:
         processor += "  # needs torchvision: pip install torchvision"
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
-
-
-def example(target: Target, folder: str) -> list[str]:
-    """Python for a card, that loads the folder and runs it on a picture."""
-    from dinoport.codebases.transformers import card
-
-    return card.example(target, folder)
-
-
-def cautions(target: Target) -> list[str]:
-    """Lines of Markdown for a card: what may be otherwise than expected."""
-    from dinoport.codebases.transformers import card
-
-    return card.cautions(target)
