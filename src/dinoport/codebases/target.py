@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
+from dinoport.mapping.plan import Step
 from dinoport.mapping.rule import Rule
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
@@ -13,6 +15,17 @@ from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.start import Start
+
+
+class Order(NamedTuple):
+    """Where a form is written, and of what; `on_shard` is called with each of several weight files that is whole."""
+
+    folder: Path
+    steps: Sequence[Step]
+    documents: Mapping[str, Mapping[str, object]]
+    max_shard_bytes: int
+    on_bytes: Callable[[int], None]
+    on_shard: Callable[[Path], None]
 
 
 @dataclass(frozen=True)

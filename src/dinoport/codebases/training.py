@@ -5,7 +5,7 @@ Whose trainer it is follows from the family of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -19,12 +19,11 @@ from dinoport.codebases.original import documents as documents  # the config is 
 from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Order, Target
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.plan import Step
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
@@ -113,27 +112,19 @@ def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule
             yield rule
 
 
-def write(
-    folder: Path,
-    target: Target,
-    steps: Sequence[Step],
-    contents: Mapping[str, Mapping[str, object]],
-    max_shard_bytes: int,
-    on_bytes: Callable[[int], None],
-    on_shard: Callable[[Path], None],
-) -> list[WrittenFile]:
+def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write the file, and the config where the trainer has one. Raises FolderError where the disk refuses."""
     from dinoport.files.json_file import write_text
 
     start = _start_of(target)
     if start.file:
-        weights = [write_torch_file(folder / start.file, steps, keys=start.keys, on_bytes=on_bytes)]
+        weights = [write_torch_file(order.folder / start.file, order.steps, keys=start.keys, on_bytes=order.on_bytes)]
     else:
         from dinoport.formats.distributed.writer import write_distributed
 
         names = {name: keys[0][0] for name, keys in start.keys.items()}
-        weights = write_distributed(folder, steps, names, on_bytes=on_bytes)
-    return [*weights, *([write_text(folder / START, config_text(start))] if start.config else [])]
+        weights = write_distributed(order.folder, order.steps, names, on_bytes=order.on_bytes)
+    return [*weights, *([write_text(order.folder / START, config_text(start))] if start.config else [])]
 
 
 def config_text(start: Start) -> str:
