@@ -151,7 +151,7 @@ def _said_or_assumed(
 ) -> Setting[int] | None:
     if wishes.num_heads is not None:
         heads = checked_heads(where, wishes, width, wishes.num_heads)
-        return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
+        return Setting("heads", heads, *wishes.said("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)

@@ -50,7 +50,7 @@ def read_rope(evidence: Evidence) -> Rope:
 def base_setting(evidence: Evidence, rope: Rope) -> Setting[float]:
     wishes = evidence.wishes
     if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
+        return Setting("rope base", rope.theta, *wishes.said("rope_theta"))
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     if evidence.wishes.rope_theta == rope.theta:
@@ -86,7 +86,7 @@ def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
         )
     if PERIODS in evidence.declared:
         if given:
-            return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
+            return Setting("heads", heads, *evidence.wishes.said("num_heads"))
         return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
     return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
 
