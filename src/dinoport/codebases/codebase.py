@@ -29,7 +29,7 @@ class Facts:
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
     whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
     `decoder_heads` are those of a decoder, by its own width and depth. One that `takes_one_size` resamples no table in
-    its own code: `rule` says what is done in its place.
+    its own code: `rule` says what is done in its place. `preprocessing` is that of the relative's family.
     """
 
     models: str

@@ -75,5 +75,6 @@ class Relative:
         naming = naming_of(self.like)
         if naming is None:
             raise ValueError(f"no family is called {self.like}")
-        reading: Reading = naming.code.read(replace(evidence, facts=self.facts))
+        facts = replace(self.facts, preprocessing=self.family.preprocessing)
+        reading: Reading = naming.code.read(replace(evidence, facts=facts))
         return replace(reading, remarks=(*reading.remarks, self.remark)) if self.remark else reading

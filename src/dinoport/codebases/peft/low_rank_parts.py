@@ -44,6 +44,8 @@ OTHERS = {
 }
 """Adapters that are not merged here, by a part of the names that they alone have."""
 
+MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder"
+
 
 @dataclass(frozen=True)
 class Merging:
@@ -157,7 +159,7 @@ def not_merged(where: str, kind: str, found: str) -> UnknownModelError:
         expected="LoRA of linear layers: W + scale · B @ A",
         found=found,
         cause="an adapter of PEFT's of another kind",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )
 
 
@@ -217,5 +219,5 @@ def _low_rank(
         expected=f"(rows, rank) and (rank, columns) for {shape_text(weight.shape)}",
         found=" and ".join(shapes),
         cause="an adapter of another kind, or a file that was cut",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )

@@ -83,7 +83,7 @@ BY_FRANCA = replace(EVALUATION, reason="as in Franca's eval transform")
 FRANCA = Relative(
     Family("franca", "Franca ViT", "valeoai/Franca", (*OF_DINOV2, *OF_FRANCA), BY_FRANCA),
     like="dinov2",
-    facts=Facts("Franca", preprocessing=BY_FRANCA),
+    facts=Facts("Franca"),
     signs=Signs(names=("matryoshka_projections.",), files=("franca_",), guesses=_is_base_and_gated),
     contradicts=_ungated,
 )
@@ -108,7 +108,7 @@ BY_WEBSSL = replace(EVALUATION, reason="as in WebSSL's README")
 WEBSSL_DINO = Relative(
     Family("webssl_dino", "WebSSL-DINO ViT", "facebookresearch/webssl", OF_DINOV2, BY_WEBSSL),
     like="dinov2",
-    facts=Facts("WebSSL-DINO", heads=WEB_HEADS, preprocessing=BY_WEBSSL),
+    facts=Facts("WebSSL-DINO", heads=WEB_HEADS),
     signs=Signs(files=("webssl_dino",), guesses=_has_web_size),
     contradicts=_ungated,
 )
@@ -136,7 +136,7 @@ def _one_register(clues: Clues) -> str | None:
 TIPS = Relative(
     Family("tips", "TIPS ViT", "google-deepmind/tips", (AVERAGED,), RAW),
     like="dinov2",
-    facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED, preprocessing=RAW),
+    facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED),
     signs=Signs(
         places=("vision_encoder",),
         files=("tips_",),

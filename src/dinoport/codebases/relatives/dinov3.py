@@ -27,7 +27,7 @@ def _is_tiny(clues: Clues) -> str | None:
 EUPE_CONVNEXT = Relative(
     Family("eupe_convnext", "EUPE ConvNeXt", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
     like="dinov3_convnext",
-    facts=Facts("EUPE", preprocessing=BY_EUPE),
+    facts=Facts("EUPE"),
     signs=Signs(names=("projectors.",), files=("EUPE-",), tells=lambda clues: called(clues, ".eupe")),
 )
 """Learnt from several teachers, as EUPE's ViTs are."""
@@ -58,7 +58,7 @@ def _is_plain_giant(clues: Clues) -> str | None:
 LINGBOT = Relative(
     Family("lingbot", "LingBot-Vision ViT", "Robbyant/lingbot-vision", OF_DINOV3, BY_LINGBOT),
     like="dinov3",
-    facts=Facts("LingBot-Vision", preprocessing=BY_LINGBOT),
+    facts=Facts("LingBot-Vision"),
     signs=Signs(files=("lingbot",), guesses=_is_plain_giant, tells=lambda clues: called(clues, "_lingbot")),
     sizes={
         "lingbot-vision-vit-small": (384, 12, 6, 16),

@@ -133,7 +133,6 @@ TIMM_VIT = Relative(
         heads={(1280, 32): 16, (1408, 40): 16, (1664, 48): 16},
         interpolation=TO_SIZE_ANTIALIASED,
         rule="as timm resamples when it loads",
-        preprocessing=AUGREG,
     ),
     signs=Signs(tells=_named_by_timm, guesses=_filed_as_augreg),
     contradicts=_strange_part,
@@ -151,7 +150,7 @@ BY_TIMM = replace(EVALUATION, reason="as timm evaluates its ConvNeXts")
 TIMM_CONVNEXT = Relative(
     Family("timm_convnext", "timm ConvNeXt", "huggingface/pytorch-image-models", (AVERAGED,), BY_TIMM),
     like="dinov3_convnext",
-    facts=Facts("timm", preprocessing=BY_TIMM),
+    facts=Facts("timm"),
     signs=Signs(tells=_convnext_of_timm),
 )
 """Without their classifier: the names and shapes of timm's DINOv3 ConvNeXts."""
