@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,8 +37,7 @@ class Said(NamedTuple):
     patch_size: object = None
 
 
-@dataclass(frozen=True)
-class Belief:
+class Belief(NamedTuple):
     """A builder that is followed, or a remark on why the named one is not."""
 
     said: Said
@@ -92,7 +90,7 @@ def heads_setting(
     setting = _said_or_assumed(where, wishes, width, belief, published)
     if setting is not None:
         held = weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
-        return replace(held, warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
+        return held._replace(warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
     chosen = read_from_weights(reading()) if reading else None
     if chosen is not None:
         return chosen

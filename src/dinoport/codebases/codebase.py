@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
@@ -97,13 +97,12 @@ class Reading:
     doubts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class HubEntry:
+class HubEntry(NamedTuple):
     """`torch.hub.load(repo, name, **arguments)`, beside `pretrained=False`."""
 
     repo: str
     name: str
-    arguments: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.errors import SettingError
 from dinoport.model import AGREE, Origin, Setting
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 UNSEEN = "no tensor's shape shows the head count, and a wrong one loads without an error"
 
 
-@dataclass(frozen=True)
-class Weighed:
+class Weighed(NamedTuple):
     """A number of heads, what the weights say of it, and a warning where they contradict whoever said it."""
 
     setting: Setting[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.codebases.refusal import unfit
 from dinoport.codebases.shapes import count_blocks, required, square_side
@@ -16,8 +16,7 @@ MAX_DEPTH = 1000
 PATCHES = "patch_embed.proj.weight"
 
 
-@dataclass(frozen=True)
-class ViTSizes:
+class ViTSizes(NamedTuple):
     """Read off the shapes. `grid` is the patches along one side of the position table, 0 for a model without one."""
 
     width: int

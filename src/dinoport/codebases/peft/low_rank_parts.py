@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.folding import fold_names
@@ -47,8 +47,7 @@ OTHERS = {
 MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder"
 
 
-@dataclass(frozen=True)
-class Merging:
+class Merging(NamedTuple):
     """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done."""
 
     tensors: Mapping[str, TensorRef]

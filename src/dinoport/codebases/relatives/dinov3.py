@@ -36,7 +36,7 @@ EUPE = Relative(
     Family("eupe", "EUPE ViT", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
     like="dinov3",
     facts=EUPE_CONVNEXT.facts,
-    signs=replace(EUPE_CONVNEXT.signs, guesses=_is_tiny),
+    signs=EUPE_CONVNEXT.signs._replace(guesses=_is_tiny),
     sizes={
         "EUPE-ViT-T": (192, 12, 3, 16),
         "EUPE-ViT-S": (384, 12, 6, 16),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.target import Target
@@ -19,8 +19,7 @@ from dinoport.request import Request
 from dinoport.shown.text import with_article
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """A class and its relatives, by what a config calls their models: their `model_types`.
 
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
@@ -46,7 +45,7 @@ class Form:
     family: str = ""
     hides_patches: bool = False
     auto: str = "AutoModel"
-    results: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, str] = {}
     interpolation: Interpolation = TO_SIZE
 
     @property

@@ -7,8 +7,8 @@ Names on disk are those of ViTModel for all of them, the same in transformers 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule
 from dinoport.codebases.record import original_fields
@@ -63,8 +63,7 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
     One without a class that classifies as originals do has none.
 
@@ -76,7 +75,7 @@ class Kind:
     classifying: str
     rules: tuple[Rule, ...]
     classifiers: tuple[Rule, ...] = CLASSIFIER
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = {}
     poolers: bool = False
 
 
