@@ -206,7 +206,8 @@ COMMANDS = (
         [*OF_SOURCE, *WRITTEN, *PROVEN, *SAID],
         "FOLDER is written only if the proof holds. The first line of the output is the verdict:\n"
         "equal (exceptions and assumptions are listed below it), transported exactly (every tensor\n"
-        "is equal, and the model was not run), or not equal (exit code 3; the report says why).",
+        "is equal, and the model was not run; computed again, where it was rounded or merged), or\n"
+        "not equal (exit code 3; the report says why).",
     ),
     Command(
         inspect,

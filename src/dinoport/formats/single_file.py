@@ -6,6 +6,7 @@ import re
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import damaged
 from dinoport.formats.archives import packed_as
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
@@ -45,7 +46,9 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if not start:
         raise _not_a_checkpoint(source.where, "an empty file", "fetch it again", "a download that did not begin")
     if looks_like_safetensors(start) and (start.startswith(b"PK\3\4") or begins_torch_legacy(source)):
-        raise _two_formats(source.where, "a safetensors file and a torch file")
+        what = f"{source.where} can be read in two ways, as files of two formats"
+        found = "a safetensors file and a torch file"
+        raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
         if _first_member(start).endswith(b".npy"):
             from dinoport.formats.numpy.npz import read_npz
@@ -78,16 +81,6 @@ def _first_member(start: bytes) -> bytes:
     """The name of the first member of a zip file that begins so."""
     name_bytes = int.from_bytes(start[26:28], "little")
     return start[30 : 30 + name_bytes]
-
-
-def _two_formats(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} can be read in two ways, as files of two formats",
-        expected="a file of one format",
-        found=found,
-        cause="a file that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:

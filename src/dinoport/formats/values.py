@@ -12,6 +12,7 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteRange, ByteSource, ReadsAhead
+from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.tensor import BLOCK_BYTES, Array, Shape, TensorRef, Values, shape_text
@@ -200,11 +201,5 @@ def stored_tensor(
 
 
 def _impossible(storage: Storage, found: str, expected: str) -> CheckpointError:
-    return CheckpointError(
-        f"{storage.source.where} declares a tensor that its data cannot hold",
-        where=storage.label,
-        expected=expected,
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+    what = f"{storage.source.where} declares a tensor that its data cannot hold"
+    return damaged(what, found, expected, where=storage.label)

@@ -31,7 +31,9 @@ from dinoport.request import Checks
 from dinoport.tensor import Array, TensorRef
 
 if TYPE_CHECKING:
-    from dinoport.proofs import outputs
+    from PIL.Image import Image
+
+    from dinoport.proofs import outputs, pixels
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
     importing(()).result()
     import torch
 
-    from dinoport.proofs import genuine, outputs, pixels
+    from dinoport.proofs import genuine, outputs
     from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
     from dinoport.proofs.running import NetworkRunner
 
@@ -156,6 +158,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
+        shown = _pixels(case, picture, name, on_progress) if loaded.passed else None
         own.wait()
     if loaded.absent:
         return replace(proofs, unrun=loaded.absent)
@@ -172,18 +175,18 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes, own.result())
     cause = proofs.diagnosis if not computed.differs else diagnosed(case, comparison, values, computed, proofs)
-    load = case.target.load_processor
-    shown = pixels.PixelsProof("not shown", reason=_unprocessed(case))
-    if case.target.processor and case.preprocessing:
-        on_progress(PIXELS, 0, 0)
-        shown = pixels.prove(case.target.processor, case.preprocessing, picture, name, architecture.channels, load)
     taken = None
     if checks.pictures:
         from dinoport.proofs.pictures import take_pictures
 
         shows = case.preprocessing and case.target.processor and rgb
         taken = take_pictures(
-            comparison, values, case.target.processor, picture if shows else None, case.preprocessing, load
+            comparison,
+            values,
+            case.target.processor,
+            picture if shows else None,
+            case.preprocessing,
+            case.target.load_processor,
         )
     return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken)
 
@@ -201,12 +204,20 @@ def _counted(architecture: Architecture, on_progress: Progress) -> Callable[[str
     return tell
 
 
-def _unprocessed(case: Case) -> str:
-    """Why there is no image processor to prove."""
+def _pixels(case: Case, picture: Image, name: str, on_progress: Progress) -> pixels.PixelsProof:
+    """What the target's image processor makes of the picture of this name, if there is one."""
+    from dinoport.proofs import pixels
+
     channels = case.source.model.architecture.channels
+    if case.target.processor and case.preprocessing:
+        on_progress(PIXELS, 0, 0)
+        load = case.target.load_processor
+        return pixels.prove(case.target.processor, case.preprocessing, picture, name, channels, load)
     if case.target.runner and channels != 3:
-        return f"no image processor is written for a model of {channels} channels"
-    return "a file of the original's has no image processor"
+        return pixels.PixelsProof(
+            "not shown", reason=f"no image processor is written for a model of {channels} channels"
+        )
+    return pixels.PixelsProof("not shown", reason="a file of the original's has no image processor")
 
 
 def _is_beside(case: Case, name: str) -> bool:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
@@ -177,7 +178,8 @@ def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
         text = f"at {found.block}, the first whose tensors differ{same}"
     else:
         text = f"at {found.block}, the first that differs"
-        text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
+        compared = fold_names(outputs.blocks) if outputs and found.block in outputs.blocks else ()
+        text += f" of {', '.join(few(compared))}" if compared else ""
         text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
     yield from entry("begins", text)
     yield from entry("cause", cause_text(found))

@@ -25,7 +25,7 @@ from dinoport.progress import Progress, silent
 from dinoport.request import Request
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.work.conversion import Conversion
-from dinoport.work.refusals import refuse_done, refuse_unused
+from dinoport.work.refusals import refuse_done, refuse_partless, refuse_unused
 
 
 def prepare(
@@ -99,6 +99,7 @@ def prepare_opened(
                 published=published,
                 recorded=recorded,
             )
+        refuse_partless(model, provenance, request, claimed)
         _refuse_folder(checkpoint if base is None else base, located.path if base is None else Path(base.where))
         if base is None and is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike

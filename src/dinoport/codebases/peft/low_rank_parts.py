@@ -131,9 +131,14 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
         ]
         base[f"{layer}.weight"] = merged(weight, *lows)
     count = len(halves) + len(joint)
-    scale = f"lora_alpha {alpha:g}" if halves and alpha is not None else "without a scale"
+    scale = strength(alpha) if halves and alpha is not None else "without a scale"
     notes = (f"low-rank parts of {count} layers merged ({scale})",) if count else ()
     return Merging(base, renamed, notes, remarks(count, scale) if count else ())
+
+
+def strength(alpha: float) -> str:
+    """How notes name the strength that adapters were merged with."""
+    return f"lora_alpha {alpha:g}"
 
 
 def remarks(count: int, scale: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import COMPARE_SIZES, MADE_TO_MISLEAD, damaged, too_short
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
 from dinoport.formats.safetensors.dtypes import DTYPES
@@ -86,13 +87,8 @@ def _check_ranges(source: ByteSource, entries: Mapping[str, _Entry], data_bytes:
             raise _broken(source, f"{name} begins at byte {entry.start}", f"byte {end}: neither a gap nor an overlap")
         end = entry.stop
     if end > data_bytes:
-        raise CheckpointError(
-            f"{source.where} ends too early",
-            expected=f"{end} bytes of tensors, as its header says",
-            found=f"{data_bytes}",
-            cause="a download or a copy that broke off, or a header that was made to mislead",
-            next_step="fetch the file again and compare its size with the original's",
-        )
+        cause = "a download or a copy that broke off, or a header that was made to mislead"
+        raise too_short(source.where, f"{end} bytes of tensors, as its header says", f"{data_bytes}", cause=cause)
     if end != data_bytes:
         raise _broken(source, f"{data_bytes} bytes of tensors", f"{end}, as the header says")
 
@@ -130,10 +126,6 @@ def _other_layout(source: ByteSource, name: str) -> CheckpointError:
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound safetensors file",
-        expected=expected,
-        found=found,
-        cause="a download that broke off, a damaged file, or one that was made to mislead",
-        next_step="fetch the file again and compare its size with the original's",
-    )
+    cause = f"a download that broke off, {MADE_TO_MISLEAD}"
+    what = f"{source.where} is not a sound safetensors file"
+    return damaged(what, found, expected, cause=cause, next_step=COMPARE_SIZES)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import BROKE_OFF, COMPARE_SIZES, damaged
 from dinoport.formats.archives import ZIP, unpacking
 from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
 from dinoport.shown.text import value_text
@@ -208,13 +209,8 @@ def _cut_off(source: ByteSource, tail: bytes) -> CheckpointError:
     at = tail.rfind(b"PK\5\6")
     behind = len(tail) - at - END.size
     found = f"{source.size_bytes} bytes without one" if at < 0 or behind < 0 else f"{behind} bytes behind its end"
-    return CheckpointError(
-        f"{source.where} is cut off or damaged: it begins as a torch file and has no sound directory",
-        expected="a zip directory at the end of the file",
-        found=found,
-        cause="a download or a copy that broke off",
-        next_step="fetch the file again and compare its size with the original's",
-    )
+    what = f"{source.where} is cut off or damaged: it begins as a torch file and has no sound directory"
+    return damaged(what, found, "a zip directory at the end of the file", cause=BROKE_OFF, next_step=COMPARE_SIZES)
 
 
 def _torchscript(source: ByteSource, name: str) -> CheckpointError:
