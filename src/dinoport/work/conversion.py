@@ -111,7 +111,8 @@ class Conversion:
     @property
     def transform(self) -> tuple[Setting[object], ...]:
         """How pictures become the target's input."""
-        return transform_settings(self.target.preprocessing, self.target.channels, self.request, self.claimed)
+        target = self.target
+        return tuple(transform_settings(target.preprocessing, target.channels, self.request, self.claimed))
 
     @property
     def settings(self) -> tuple[Setting[object], ...]:
