@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dinoport.codebases.target import Target
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule, bake, copy
@@ -64,6 +67,35 @@ def prepared(preprocessing: Preprocessing, size: int, request: Request, channels
                 next_step=f"`{field}={','.join(['0.5'] * channels)}`, with the values that the model was trained with",
             )
     return preprocessing.for_image_size(size).with_statistics(request.image_mean, request.image_std)
+
+
+def form_of(
+    model: Model,
+    request: Request,
+    form: str,
+    config: Mapping[str, object],
+    rules: tuple[Rule, ...],
+    size: int,
+    *,
+    processed: int | None = None,
+) -> Target:
+    """A form for one input size, with what follows from the model; `processed` is what its transform makes, if another.
+
+    Raises SettingError where statistics do not fit the model's channels.
+    """
+    network = model.architecture
+    return Target(
+        form=form,
+        title=form,
+        config=config,
+        rules=rules,
+        preprocessing=prepared(model.preprocessing, processed or size, request, network.channels),
+        image_size=size,
+        channels=network.channels,
+        baked_from=baked_from(size, network.image_size) if network.positions else None,
+        interpolation=getattr(network, "interpolation", None),
+        classifies=network.classifier is not None,
+    )
 
 
 def processed_size(request: Request, preprocessing: Preprocessing) -> int:

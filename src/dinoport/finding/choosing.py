@@ -26,7 +26,7 @@ from dinoport.finding.places import (
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def choose(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,
         expected="; ".join(families),
-        found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
+        found=f"{len(names)} tensors: {listed(fold_names(names), 8)}",
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )

@@ -27,7 +27,7 @@ from dinoport.formats.transformers_folder import (
 )
 from dinoport.shown.lines import few
 from dinoport.shown.packages import saved_again
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -117,7 +117,7 @@ def _open_folder(path: Path) -> Checkpoint:
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,
         cause=f"{' and '.join(whose for whose, _ in others)} alone, whose layers lie transposed" if others else None,
-        found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
+        found=listed(names, 6) or "nothing",
         next_step=commands_for(adapters_below(path) or below(path))
         or (saved_again(*(option for _, option in others)) if others else None)
         or "give the file or the folder that the weights are in",

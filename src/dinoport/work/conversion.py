@@ -25,6 +25,7 @@ from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
+from dinoport.shown.text import counted
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
 
@@ -118,7 +119,8 @@ class Conversion:
     @property
     def transform(self) -> tuple[Setting[object], ...]:
         """How pictures become the target's input."""
-        return transform_settings(self.target.preprocessing, self.target.channels, self.request, self.claimed)
+        target = self.target
+        return tuple(transform_settings(target.preprocessing, target.channels, self.request, self.claimed))
 
     @property
     def settings(self) -> tuple[Setting[object], ...]:
@@ -161,9 +163,9 @@ def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]
 def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
-    count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
+    channels = counted(target.channels, "channel")
     return [
-        f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"
+        f"the model takes {channels}, and gets no image processor, because the one that fits its training is not known"
     ]
 
 

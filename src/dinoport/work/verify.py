@@ -232,11 +232,5 @@ def _told_apart(which: str, where: object) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{which} changed while it was verified: {printable(str(where))}",
-            where=error.what,
-            expected=error.expected,
-            found=error.found,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from error
+        what = f"{which} changed while it was verified: {printable(str(where))}"
+        raise CheckpointError(what, **{**error.parts, "where": error.what}) from error
