@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,19 @@ import pytest
 from safetensors.numpy import save_file
 
 from dinoport import api
+from dinoport.codebases.forming import input_size
 from dinoport.errors import SettingError, UsageError
+from dinoport.files.json_file import json_bytes
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
+from dinoport.report.as_json import sealed
+from dinoport.report.page import render
 from dinoport.request import Request
-from tests import tiny
+from tests import formula, models, tiny
 from tests.command_line import DEMO, Run
+from tests.report.test_page import words_of
+from tests.writing.stub_tensors import tensor
 
 
 @pytest.fixture
@@ -91,9 +99,20 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
 
 def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
     request = Request(**{**tiny.REQUEST.to_dict(), "dtype": "bfloat16"})
-    verdict = api.convert(source, tmp_path / "out", request, level="exact").verdict
-    assert verdict.word is Word.TRANSPORTED
-    assert any("tensors computed anew (rounded, merged, or resampled" in text for text in verdict.exceptions)
+    report = api.convert(source, tmp_path / "out", request, level="exact")
+    count = report.proofs.exact.recomputed
+    told = "computed again from the source and equal (outputs not shown)"
+    anew = f"for {count} of {count} tensors, computed anew (rounded, merged, or resampled for another size)"
+    assert report.verdict.word is Word.RECOMPUTED
+    assert str(report.verdict).startswith(f"{told}, except {anew}, whose effect is not shown")
+    assert f"exact       passed: {count} computed again from the source, and equal" in str(report)
+    written = [(tmp_path / "out" / name).read_text() for name in ("dinoport.json", "README.md")]
+    for text in (str(report), words_of(render.page(report)).lower(), *written):
+        assert told in " ".join(text.split())
+        assert f"{count} computed again from the source, and equal" in " ".join(text.split()) or text in written
+        assert "bit for bit" not in text
+        assert "transported exactly" not in text
+    assert api.verify(source, tmp_path / "out", level="exact").verdict.word is Word.RECOMPUTED
 
 
 @pytest.mark.parametrize(
@@ -149,19 +168,25 @@ def test_no_code_is_announced_that_will_not_run(run: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("folder", "found"),
-    [("empty", "empty is a folder, but not one that holds a checkpoint"), ("missing", "nothing under this name")],
+    [
+        ("empty", "empty is a folder, but not one that holds a checkpoint"),
+        ("missing", "nothing under this name"),
+        ("link", "a link to gone, which is not there"),
+    ],
 )
 def test_a_folder_to_verify_that_is_none_is_called_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, found: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
+    Path("link").symlink_to("gone")
+    makes = "; dinoport convert SOURCE missing makes one" if folder == "missing" else ""
     done = run("verify", DEMO, folder, "--verify", "exact")
     assert (done.code, done.err) == (
         1,
         f"error: {folder}, given as FOLDER, is not a folder that was converted\n"
         f"  expected: config.json and weights, or what --to original wrote\n  found: {found}\n"
-        "  try: give the source first, then the folder: dinoport verify SOURCE FOLDER\n",
+        f"  try: give the source first, then the folder: dinoport verify SOURCE FOLDER{makes}\n",
     )
 
 
@@ -202,3 +227,58 @@ def test_what_is_advised_is_of_use(run: Run, tmp_path: Path, monkeypatch: pytest
     assert tried(run, "convert", DEMO, "model", *options) == "choose another name, or replace it with --force\n"
     Path("model/thesis.txt").write_text("mine")
     assert tried(run, "convert", DEMO, "model", *options) == "choose another name\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "given", "part"),
+    [
+        ("num_heads", models.CONVNEXT, 2, "attention heads"),
+        ("num_heads", models.RESNET, 2, "attention heads"),
+        ("decoder_heads", models.VIT, 2, "a decoder in the class that is written"),
+        ("layer_norm_eps", models.RESNET, 1e-5, "a LayerNorm"),
+        ("interpolation", models.V3, "size", "a table of positions that could be resampled"),
+        ("lora_alpha", models.V2, 8.0, "LoRA adapters in a state dict that does not say how strong they are"),
+    ],
+)
+def test_an_option_about_a_part_that_the_model_does_not_have(
+    name: str, architecture: Any, given: object, part: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "checkpoint.pth"
+    state = formula.state_dict(architecture.tensors())
+    write_torch_file(source, [tensor(each, values, block=1 << 20) for each, values in state.items()])
+    heads = {"num_heads": 1} if name in ("decoder_heads", "lora_alpha") else {}
+    with pytest.raises(SettingError) as error:
+        api.plan(source, Request(**{**heads, name: given}))
+    what, expected, found, step = str(error.value).split("\n")
+    assert what == f"`{name}` is of no use for {source}"
+    assert expected == f"  expected: {part}"
+    assert found.startswith("  found: a ")
+    assert step == f"  try: leave `{name}` out"
+
+
+def test_such_an_option_that_the_folder_alone_claims_does_not_stop_a_verification(source: Path, tmp_path: Path) -> None:
+    """0.1 took and recorded it."""
+    api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact")
+    report = tmp_path / "out" / "dinoport.json"
+    said = json.loads(report.read_text())
+    report.write_bytes(json_bytes(sealed(said | {"request": {**said["request"], "decoder_heads": 2}})))
+    verdict = api.verify(source, tmp_path / "out", level="exact").verdict
+    assert verdict.word is Word.TRANSPORTED, str(verdict)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 4095])
+def test_an_input_size_that_patches_do_not_fill(size: int, source: Path) -> None:
+    with pytest.raises(SettingError) as error:
+        api.plan(source, Request(num_heads=2, image_size=size))
+    what, expected, found, step = str(error.value).split("\n")
+    assert (what, found) == (f"`image_size={size}` does not fit this model", f"  found: {size}")
+    assert expected == "  expected: a multiple of its patch size, 4, up to 4096"
+    assert api.plan(source, Request(num_heads=2, image_size=int(step.strip("`").rpartition("=")[2])))
+
+
+def test_the_largest_input_size_is_the_same_whoever_says_it() -> None:
+    with pytest.raises(UsageError, match=r"`image_size` takes a whole number of pixels from 1 to 4096\n  found: 4097"):
+        Request(image_size=4097)
+    assert input_size(Request(image_size=4096), 8, 4) == 4096
+    with pytest.raises(SettingError, match="up to 4000\n  found: 4096\n  try: `image_size=4000`"):
+        input_size(Request(image_size=4096), 8, 1000)

@@ -25,7 +25,7 @@ from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import SEAL, seal
 from dinoport.report.text import headline
 from dinoport.request import Request
-from dinoport.work.recorded import COMPUTED_AGAIN
+from dinoport.work.past_report import COMPUTED_AGAIN
 from tests import formula, tiny
 from tests.writing.stub_tensors import tensor
 

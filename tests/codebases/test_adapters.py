@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dinoport.api import convert, verify
-from dinoport.codebases.peft.within import merge_within
+from dinoport.codebases.peft.low_rank_parts import merge_within
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.proofs.verdict import Word

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
-from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN, naming_of
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_of
 from dinoport.errors import DinoportError, SettingError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, CASES, Case
@@ -79,7 +79,7 @@ def test_the_catalogue_is_walked_in_full() -> None:
     walked = {name for family in families for name in candidates(family)}
     assert walked == families | {name for names in RELATIVES.values() for name in names}
     assert {case.family for case in FILES} >= walked - {"dino", "timm_vit", "timm_convnext"}
-    assert all(map(naming_of, UNKNOWN.values()))
+    assert all(map(naming_of, UNTOLD.values()))
 
 
 def test_the_walk_finds_rivals(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from dinoport import api
 from dinoport.codebases.catalogue import NAMINGS
+from dinoport.codebases.stranger_refusals import refuse_stranger, stranger_of
 from dinoport.codebases.strangers import HEADS, STRANGERS
-from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import UnknownModelError
 from dinoport.formats.torch.writer import write_torch_file
 from tests import formula, goldens
@@ -80,6 +80,26 @@ def test_each_is_told_by_its_own_name(title, shapes, sign) -> None:
     stranger, told_by = stranger_of(shapes, heads=True)
     assert title in stranger.title
     assert told_by == sign
+
+
+WITHOUT_TABLE = {name: shape for name, shape in VIT_NAMES.items() if name != "pos_embed"} | {"blocks.0.gamma_1": (64,)}
+
+
+def test_a_lack_tells_nothing_where_a_config_names_the_family() -> None:
+    assert "RoPE-ViT" in stranger_of(WITHOUT_TABLE)[0].title
+    assert stranger_of(WITHOUT_TABLE, named=True) is None
+    assert stranger_of({**WITHOUT_TABLE, "rope.freqs": (2, 12, 6, 32)}, named=True)[1] == "rope.freqs"
+
+
+def test_the_search_goes_on_behind_a_stranger_that_only_lacks_something() -> None:
+    """RADIO stands behind it in the table."""
+    both = {**WITHOUT_TABLE, "radio_model.model.norm.weight": (64,)}
+    assert "RoPE-ViT" in stranger_of(both)[0].title
+    stranger, told_by = stranger_of(both, named=True)
+    assert "RADIO" in stranger.title
+    assert told_by == "radio_model.model.norm.weight"
+    with pytest.raises(UnknownModelError, match="is a RADIO, or a NaFlexViT of timm, and no model of the DINO family"):
+        refuse_stranger("model.pth", None, both, named=True)
 
 
 def wrapped(shapes, wrap: str) -> dict:

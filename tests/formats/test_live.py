@@ -13,7 +13,7 @@ import torch
 
 from dinoport.api import convert, inspect, verify
 from dinoport.errors import CheckpointError, UsageError
-from dinoport.formats.live import Live
+from dinoport.formats.live import Live, LiveBytes
 from tests import formula, models
 
 TENSORS = {
@@ -66,6 +66,15 @@ def test_the_digest_is_that_of_the_file_that_it_would_be(tmp_path: Path) -> None
     read = load(data)
     assert torch.equal(read["transposed"], TENSORS["transposed"])
     assert read.keys() == TENSORS.keys()
+
+
+def test_no_bytes_behind_the_last_tensor_are_made_up() -> None:
+    source = LiveBytes("state dict", TENSORS)
+    assert len(source.read(0, source.size_bytes)) == source.size_bytes
+    with pytest.raises(CheckpointError, match="ends too early") as caught:
+        source.read(source.size_bytes - 2, 3)
+    assert caught.value.expected == f"3 bytes at offset {source.size_bytes - 2}"
+    assert caught.value.found == f"a file of {source.size_bytes} bytes"
 
 
 def test_a_tensor_that_changes_meanwhile_is_told() -> None:

@@ -127,7 +127,7 @@ def test_weights_that_transformers_turns_as_it_loads_them(name, codebase):
         "  expected: weights that PyTorch saved\n"
         f"  found: format {name} in its metadata\n"
         f"  likely cause: {codebase} keeps the axes of weights in another order, and Transformers turns them\n"
-        "  try: load it in Transformers 4.57, and save the model again with save_pretrained"
+        "  try: load it in Transformers 4, and save_pretrained"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dinoport.errors import CheckpointError
-from dinoport.finding import whole
+from dinoport.finding import completeness
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import Opaque
@@ -261,5 +261,5 @@ def test_one_tensor_under_many_names_is_no_way_to_fill_a_disk():
 
 
 def test_more_tensors_than_any_model_has(monkeypatch):
-    monkeypatch.setattr(whole, "MAX_TENSORS", 2)
+    monkeypatch.setattr(completeness, "MAX_TENSORS", 2)
     assert "3 tensors of 24 bytes" in refused({name: tensor() for name in "abc"})

@@ -10,8 +10,8 @@ from dinoport.formats import values as reader
 from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.dtypes import STORAGE_DTYPES, TORCH_DTYPES
-from dinoport.formats.values import are_sizes, stored_tensor
-from dinoport.tensor import Shape, TensorRef
+from dinoport.formats.values import are_sizes, is_one, stored_tensor, view_of
+from dinoport.tensor import ArrayValues, Shape, TensorRef
 from tests.formats.memory import Memory
 
 NUMBERS = np.arange(1, 121)
@@ -144,3 +144,33 @@ def test_an_empty_tensor_has_a_limit_too(shape: tuple[int, ...]) -> None:
         over(np.float32, shape, (1,) * len(shape))
     small = tuple(min(size, 8) for size in shape)
     assert over(np.float32, small, (1,) * len(shape)).read().shape == small
+
+
+def test_two_names_of_one_view_are_one() -> None:
+    """As tied weights lie in a file: also where they are not contiguous, and where nothing is held."""
+    for shape, strides in (((4, 5), (5, 1)), ((5, 4), (1, 5)), ((0, 4), (4, 1))):
+        tensor = over("f4", shape, strides)
+        storage = tensor.values.storage
+        again = stored_tensor("b", storage, tensor.dtype, 0, shape, strides)
+        assert is_one(tensor, again)
+        assert view_of(tensor) == view_of(again)
+
+
+def test_other_views_of_one_storage_are_not_one() -> None:
+    tensor = over("f4", (4, 5), (5, 1))
+    storage = tensor.values.storage
+    others = [
+        stored_tensor("b", storage, np.dtype("i4"), 0, (4, 5), (5, 1)),
+        stored_tensor("b", storage, tensor.dtype, 1, (4, 5), (5, 1)),
+        stored_tensor("b", storage, tensor.dtype, 0, (5, 4), (4, 1)),
+        stored_tensor("b", storage, tensor.dtype, 0, (4, 5), (1, 4)),
+        stored_tensor("b", storage, tensor.dtype, 0, (4, 5), (5, 1), big_endian=True),
+        over("f4", (4, 5), (5, 1)),
+    ]
+    assert not any(is_one(tensor, other) for other in others)
+
+
+def test_what_is_not_stored_is_one_with_nothing() -> None:
+    array = TensorRef("a", np.dtype("f4"), (2,), ArrayValues(np.arange(2, dtype="f4")))
+    assert view_of(array) is None
+    assert not is_one(array, array)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNKNOWN
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD
 from dinoport.codebases.transformers.forms import CLASSES
 from dinoport.mapping.encoding import encode
 from tests.fixtures.mapping.cases import CASES, FOLDER, Case
@@ -30,7 +30,7 @@ def test_every_list_has_a_case_and_every_class_a_list() -> None:
 def test_every_family_and_every_relative_has_a_list() -> None:
     own = {naming.family for naming in NAMINGS if naming.family}
     relatives = {name for names in RELATIVES.values() for name in names}
-    assert {family for _, family in SHARED} == own | relatives | {*UNKNOWN.values()}
+    assert {family for _, family in SHARED} == own | relatives | {*UNTOLD.values()}
 
 
 @every_owner

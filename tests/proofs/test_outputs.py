@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,9 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.codebases.running import Pass
+from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.comparison import noise_input
+from dinoport.proofs.comparison import Comparison, noise_input
 from dinoport.proofs.dependence import compare_blocks
 from dinoport.proofs.difference import Difference
 from dinoport.proofs.verdict import GATE, Word
@@ -170,3 +174,46 @@ def test_a_model_of_four_channels_is_compared_on_noise(tmp_path: Path) -> None:
     assert report.proofs.outputs.picture == "noise of 4 channels"
     assert report.proofs.outputs.worst < 1e-12
     np.testing.assert_array_equal(noise_input(4, 8), noise_input(4, 8))
+
+
+class Counted(Mapping[str, torch.Tensor]):
+    """A state that counts how often each tensor is read."""
+
+    def __init__(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.state, self.reads = state, Counter[str]()
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self.reads[name] += 1
+        return self.state[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+def test_rounded_rotations_read_each_weight_once_and_give_what_a_pass_by_itself_gives() -> None:
+    model = RotaryViT(64, 2, 2, 96, 8, image_size=32, registers=1, rope_rounded=True)
+    periods = torch.tensor(100.0) ** (torch.arange(8) / 8)
+    state = {name: torch.from_numpy(values).double() for name, values in formula.state_dict(model.tensors()).items()}
+    state |= {"rope_embed.periods": periods.bfloat16().double()}
+    images = torch.from_numpy(np.random.default_rng(1).standard_normal((2, 3, 32, 32)))
+    forward = model.network.code.forward
+    exact = model.network.rotation_code.rotation_of(model, 4, 4)
+    counted, case = Counted(state), Comparison(model, {}, None, 32)  # type: ignore[arg-type]  # nothing else runs
+
+    ours, rounded = case.forward_rotated(counted, images, {"rotation": exact})
+
+    bfloat16 = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
+    alone = [forward(state, model, images, **options) for options in ({"rotation": exact}, {}, bfloat16)]
+    assert max(counted.reads[name] for name in model.tensors() if name != "rope_embed.periods") == 1
+    for found, expected in zip((ours.outputs, *rounded), alone, strict=True):
+        assert found.keys() == expected.keys()
+        assert max(float((found[name] - expected[name]).abs().max()) for name in found) < 1e-11
+    assert all(len(output) == len(images) for output in ours.blocks.values())
+    apart = [float((one["tokens"] - other["tokens"]).abs().max()) for one, other in pairwise(alone)]
+    assert min(apart) > 1e-6

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import gc
 import threading
 
 import pytest
 
-from dinoport.proofs.side_by_side import side_by_side
+from dinoport.proofs.side_by_side import importing, side_by_side
 
 torch = pytest.importorskip("torch")
 
@@ -39,3 +40,13 @@ def test_an_error_of_either_comes_through_and_the_threads_are_given_back(failing
     with pytest.raises(ValueError, match="a layer failed"):
         side_by_side(*both)
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_imports_leave_the_look_for_garbage_as_it_was(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+    try:
+        importing(()).result()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()

@@ -88,6 +88,20 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         (Proofs(), "not verified"),
         (Proofs(EXACT), "transported exactly (outputs not shown)"),
         (
+            Proofs(ExactProof(found=62, recomputed=1)),
+            "transported exactly (outputs not shown), except for 1 of 63 tensors, computed anew (rounded, merged, or "
+            "resampled for another size), whose effect is not shown",
+        ),
+        (
+            Proofs(ExactProof(found=1, recomputed=62)),
+            "computed again from the source and equal (outputs not shown), except for 62 of 63 tensors, computed anew "
+            "(rounded, merged, or resampled for another size), whose effect is not shown",
+        ),
+        (
+            replace(WHOLE, exact=ExactProof(recomputed=63), outputs=replace(COMPUTED, undefined=4)),
+            "computed again from the source and equal (outputs not shown: the original's own are not finite)",
+        ),
+        (
             Proofs(replace(EXACT, nonfinite={"a": 2, "b": 1})),
             "transported exactly (outputs not shown), except that 3 values are not finite, as in the original",
         ),

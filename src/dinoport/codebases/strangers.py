@@ -23,15 +23,16 @@ from dinoport.codebases.stranger_signs import (
     rotates,
     takes_video,
 )
+from dinoport.shown.packages import saved_again
 
 
 @dataclass(frozen=True)
 class Stranger:
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
-    Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by.
-    `kinds` are what a config.json of Transformers calls it, `builders` are parts of what timm calls it. `by_lack` says
-    that it is told by what it lacks: that tells nothing of a folder whose config says whose model it is.
+    Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by. `lacks`
+    does so for what is missing, which tells nothing of a folder whose config says whose model it is. `kinds` are what a
+    config.json of Transformers calls it, `builders` are parts of what timm calls it.
     """
 
     title: str
@@ -39,14 +40,17 @@ class Stranger:
     go: str
     signs: tuple[str, ...] = ()
     tells: Callable[[Shapes], str | None] = lambda shapes: None
+    lacks: Callable[[Shapes], str | None] = lambda shapes: None
     kinds: tuple[str, ...] = ()
     builders: tuple[str, ...] = ()
-    by_lack: bool = False
 
-    def told_by(self, shapes: Shapes) -> str | None:
-        """What in these names says that they are this model's; None where nothing does."""
+    def told_by(self, shapes: Shapes, *, named: bool = False) -> str | None:
+        """What in these names says that they are this model's; None where nothing does.
+
+        `named` says that a config names the family.
+        """
         found = (name for name in shapes for sign in self.signs if f".{sign}" in f".{name}")
-        return next(found, None) or self.tells(shapes)
+        return next(found, None) or self.tells(shapes) or (None if named else self.lacks(shapes))
 
 
 SIGLIP = "the image tower of a model that was trained with texts; it has no CLS token, and pools by attention"
@@ -65,7 +69,7 @@ STRANGERS: tuple[Stranger, ...] = (
     Stranger(
         "a model of JAX (Flax, big_vision) or Keras",
         "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
-        "give PyTorch's weights: load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained",
+        f"give PyTorch's weights: {saved_again('from_flax', 'from_tf')}",
         tells=is_of_jax,
     ),
     Stranger(
@@ -172,9 +176,8 @@ STRANGERS: tuple[Stranger, ...] = (
         "its attention rotates queries and keys by position, which no tensor shows, and no DINOv3 rotates so",
         "load it in timm (vit_*_rope_*, vit_pe_*)",
         ("rope.freqs",),
-        rotates,
+        lacks=rotates,
         builders=("_rope_", "vit_pe_"),
-        by_lack=True,
     ),
     Stranger(
         "a ViT of lucidrains/vit-pytorch",

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.errors import CheckpointError, UnsafeCheckpointError
-from dinoport.exports.wire import Run, Wire
+from dinoport.errors import UnsafeCheckpointError
+from dinoport.exports.wire import EXPORT_AGAIN, Run, Wire
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import too_short
 from dinoport.files.folders import LocalFolder
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.storage import Storage
@@ -147,14 +148,8 @@ class Tensors:
     def _stored(self, name: str, dtype: np.dtype[Any], shape: list[int], source: ByteSource, offset: int) -> TensorRef:
         size_bytes = prod(shape) * dtype.itemsize
         if offset + size_bytes > source.size_bytes:
-            raise CheckpointError(
-                f"{source.where} ends too early",
-                where=name,
-                expected=f"{size_bytes} bytes at offset {offset}",
-                found=f"a file of {source.size_bytes} bytes",
-                cause="a download or a copy that broke off",
-                next_step="fetch or export the file again",
-            )
+            expected, found = f"{size_bytes} bytes at offset {offset}", f"a file of {source.size_bytes} bytes"
+            raise too_short(source.where, expected, found, where=name, next_step=EXPORT_AGAIN)
         storage = Storage(source, name, size_bytes, lambda: offset)
         strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
         return stored_tensor(name, storage, dtype, 0, shape, strides)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import MADE_TO_MISLEAD, damaged
 
 MAX_FIELDS = 4_000_000
 """In one file. A graph of a thousand nodes has some twenty thousand; four million take seconds to walk."""
@@ -20,6 +21,8 @@ MAX_TEXT_BYTES = 4096
 """Of one text: a name, or the place of a file."""
 
 WINDOW_BYTES = 64 * 1024
+
+EXPORT_AGAIN = "fetch or export the file again"
 
 VARINT, EIGHT, RUN, FOUR = 0, 1, 2, 5
 """The four kinds of values."""
@@ -117,10 +120,6 @@ class Wire:
             raise self.broken(f"more than {MAX_FIELDS} fields", "a graph of some thousand nodes")
 
     def broken(self, found: str, expected: str) -> CheckpointError:
-        return CheckpointError(
-            f"{self.source.where} is not a sound ONNX file",
-            expected=expected,
-            found=found,
-            cause="a download that broke off, a damaged file, or one that was made to mislead",
-            next_step="fetch or export the file again",
-        )
+        cause = f"a download that broke off, {MADE_TO_MISLEAD}"
+        what = f"{self.source.where} is not a sound ONNX file"
+        return damaged(what, found, expected, cause=cause, next_step=EXPORT_AGAIN)

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from dinoport.errors import CheckpointError
+from dinoport.files.damage import too_short
 from dinoport.shown.text import as_word
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -62,7 +63,27 @@ class ReadsAhead(Protocol):
     def will_read(self, spans: Iterable[tuple[int, int]]) -> None: ...
 
 
-class LocalFile:
+class Readable:
+    """What all sources share: bytes of their own are read into a buffer that is asked for, no larger than they are."""
+
+    where: str
+    size_bytes: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        if offset < 0 or size > max(self.size_bytes - offset, 0):
+            raise self.too_short(offset, size)
+        buffer = bytearray(size)
+        self.readinto(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        raise NotImplementedError
+
+    def too_short(self, offset: int, size: int) -> CheckpointError:
+        return too_short(self.where, f"{size} bytes at offset {offset}", f"a file of {self.size_bytes} bytes")
+
+
+class LocalFile(Readable):
     """A file on disk, never mapped: reading a mapped file that shrinks kills the process."""
 
     def __init__(self, path: Path) -> None:
@@ -79,19 +100,12 @@ class LocalFile:
         self.size_bytes = self.stat.st_size
         self._lock = Lock()
 
-    def read(self, offset: int, size: int) -> bytes:
-        if size > max(self.size_bytes - offset, 0):
-            raise self._too_short(offset, size)
-        buffer = bytearray(size)
-        self.readinto(offset, memoryview(buffer))
-        return bytes(buffer)
-
     def readinto(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
             count = self._readinto_once(offset + done, buffer[done:])
             if not count:
-                raise self._too_short(offset, len(buffer))
+                raise self.too_short(offset, len(buffer))
             done += count
 
     def _readinto_once(self, offset: int, buffer: memoryview) -> int:
@@ -109,9 +123,6 @@ class LocalFile:
 
     def close(self) -> None:
         self._file.close()
-
-    def _too_short(self, offset: int, size: int) -> CheckpointError:
-        return too_short(self.where, offset, size, f"a file of {self.size_bytes} bytes")
 
 
 @dataclass(frozen=True)
@@ -149,7 +160,7 @@ class ByteRange:
 
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise too_short(self.where, offset, size, f"a range of {self.size_bytes} bytes")
+            raise too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
 
 
 def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
@@ -162,16 +173,6 @@ def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:
             cause="a training run or a download is still writing it",
             next_step="wait until it is complete, or copy it first",
         )
-
-
-def too_short(where: str, offset: int, size: int, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} ends too early",
-        expected=f"{size} bytes at offset {offset}",
-        found=found,
-        cause="a download or a copy that broke off",
-        next_step="fetch the file again and compare its size with the original's",
-    )
 
 
 def ends_of(sources: Iterable[ByteSource]) -> str:
@@ -188,15 +189,27 @@ def ends_of(sources: Iterable[ByteSource]) -> str:
 
 
 def not_regular(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a regular file",
-        expected="a file, or a folder",
-        found="a pipe, a socket or a device, which has no size and is read once",
-        next_step=f"copy its content into a file: cat {path} > checkpoint.pth",
-    )
+    if path.is_fifo():
+        found, step = "a pipe, which has no size and is read once", f"copy its content into a file: cat {as_word(path)}"
+        step += " > checkpoint.pth"
+    else:
+        found, step = "a socket or a device, which has no size", "give the file itself"
+    return CheckpointError(f"{path} is not a regular file", expected="a file, or a folder", found=found, next_step=step)
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether a path is a symbolic link, and what it leads to is gone."""
+    return path.is_symlink() and not path.exists()
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:
+    if isinstance(error, FileNotFoundError) and leads_nowhere(path):
+        return CheckpointError(
+            f"{path} is a symbolic link that leads nowhere",
+            found=f"a link to {path.readlink()}",
+            cause="the file was moved or deleted, or lies on a disk that is not mounted",
+            next_step="give the file itself",
+        )
     if not isinstance(error, FileNotFoundError):
         return CheckpointError(f"{path} cannot be read: {error.strerror or error}", next_step=f"ls -l {as_word(path)}")
     folder = next((above for above in path.absolute().parents if above.is_dir()), path.parent)

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
 
-from dinoport.files.byte_sources import LocalFile, check_same, not_regular, too_short, unreadable
+from dinoport.files.byte_sources import LocalFile, Readable, check_same, not_regular, unreadable
 
 MAX_OPEN_FILES = 64
 """Of one pool. A run of a thousand ranks writes a thousand files, and many systems allow a process 256."""
@@ -50,7 +50,7 @@ class FilePool:
                 self._idle.popitem()[1].close()
 
 
-class PooledFile:
+class PooledFile(Readable):
     """A file on disk, one of more than a process may hold open at once. One that is replaced is noticed."""
 
     def __init__(self, path: Path, pool: FilePool) -> None:
@@ -61,13 +61,6 @@ class PooledFile:
         if not S_ISREG(self._stat.st_mode):
             raise not_regular(path)
         self.size_bytes = self._stat.st_size
-
-    def read(self, offset: int, size: int) -> bytes:
-        if size > max(self.size_bytes - offset, 0):
-            raise too_short(self.where, offset, size, f"a file of {self.size_bytes} bytes")
-        buffer = bytearray(size)
-        self.readinto(offset, memoryview(buffer))
-        return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         with self._pool.borrow(self.path) as file:

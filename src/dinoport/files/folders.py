@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile
+from dinoport.files.damage import damaged
 from dinoport.files.file_pool import FilePool, PooledFile
 from dinoport.files.links import refuse_leaving
 
@@ -87,9 +88,5 @@ def _exists(path: Path) -> bool:
 
 
 def unsound(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} is not sound",
-        found=found,
-        cause="a download that broke off, or a file that was edited",
-        next_step="fetch the folder again",
-    )
+    cause = "a download that broke off, or a file that was edited"
+    return damaged(f"{where} is not sound", found, cause=cause, next_step="fetch the folder again")

@@ -8,10 +8,9 @@ from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.modules import deciding, is_module, module_state_dict, named_modules
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.values import byte_ranges
+from dinoport.formats.values import view_of
 from dinoport.model import Stated
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
-from dinoport.tensor import TensorRef
 
 Attributes = Mapping[str, Mapping[str, object]]
 """Plain attributes by the path of the module that has them."""
@@ -29,25 +28,18 @@ def attributes_of(checkpoint: Checkpoint, state: StateDict) -> Attributes:
     """
     if checkpoint.attributes:
         return checkpoint.attributes
-    modules = [*_pickled(checkpoint.tree)]
-    if not modules:  # where a tensor lies costs a request each, at a server
-        return {}
-    own = {place: state.originals.get(name, name) for name, tensor in state.tensors.items() if name not in state.beside
-           for place in _places(tensor)}  # fmt: skip
+    own = {view: state.originals.get(name, name) for name, tensor in state.tensors.items()
+           if name not in state.beside and (view := view_of(tensor))}  # fmt: skip
     found: dict[str, dict[str, object]] = {}
-    for module in modules:
-        held = [(name, place) for name, tensor in module_state_dict(module).items() for place in _places(tensor)]
-        if own and own.keys() <= {place for _, place in held}:
+    for module in _pickled(checkpoint.tree):
+        held = [(name, view_of(tensor)) for name, tensor in module_state_dict(module).items()]
+        if own and own.keys() <= {view for _, view in held}:
             nodes = dict(named_modules(module))
-            paths = {pair for name, place in held if place in own for pair in _upwards(name, own[place])}
+            paths = {pair for name, view in held if view in own for pair in _upwards(name, own[view])}
             for theirs, ours in paths:
                 said, known = _attributes(nodes[theirs]), found.setdefault(ours, {})
                 known |= {name: value if known.get(name, value) == value else None for name, value in said.items()}
     return found
-
-
-def _places(tensor: TensorRef) -> Iterator[tuple[int, int, int]]:
-    return ((id(source), start, stop) for source, start, stop in byte_ranges(tensor.values))
 
 
 def _pickled(tree: object) -> Iterator[Opaque]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
-from dinoport.codebases.unlike import refuse_changed, refuse_stranger, stranger_of
-from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
-from dinoport.finding.nearly import faults, not_whole, refuse_without_one
+from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
     RANKS,
     by_preference,
@@ -25,7 +26,7 @@ from dinoport.finding.places import (
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,7 @@ def choose(
         return _under(where, candidates, prefix)
     chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
     if not chosen:
-        keys = [repr(state.label) for state in candidates if state.branch or state.path]
-        raise SettingError(
-            f"{where} has nothing under the key {key!r}",
-            expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
-            found=f"`checkpoint_key={key}`",
-            next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
-        )
+        raise _no_key(where, candidates, key or "")
     _refuse_changed(where, chosen)
     known: list[StateDict] = []
     for state in chosen:
@@ -78,11 +73,13 @@ def choose(
             (state for state in chosen if state.branch == "teacher" and known[0].why == BY_SHAPES), chosen[0]
         )
         if not any(preferred is state for state in known) and _may_be_meant(preferred, known[0]):
-            inner = _place_in(where, preferred, known[0])
-            return _found(inner, [other for other in candidates if other is not preferred])
+            inner = places([preferred])
+            if not inner:
+                raise _of_unknown_names(where, preferred, known[0])
+            return _found(inner[0], [other for other in candidates if other is not preferred])
         return _found(known[0], [other for other in candidates if other is not known[0]])
-    if known and _is_average(chosen[0], known):
-        _place_in(where, chosen[0], known[0])
+    if known and _is_average(chosen[0], known) and not places(chosen[:1]):
+        raise _of_unknown_names(where, chosen[0], known[0])
     if every := each_place(chosen, known):
         return _preferred(where, by_preference(every, signs), every, signs)
     for state in chosen:
@@ -94,7 +91,7 @@ def choose(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,
         expected="; ".join(families),
-        found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
+        found=f"{len(names)} tensors: {listed(fold_names(names), 8)}",
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )
@@ -118,18 +115,13 @@ def _may_be_meant(preferred: StateDict, known: StateDict) -> bool:
     return bool(preferred.branch) and len(preferred.tensors) * 2 >= len(known.tensors)
 
 
-def _place_in(where: str, preferred: StateDict, known: StateDict) -> StateDict:
-    """The model below a prefix of the preferred copy, whose own names are not known.
-
-    Raises UnknownModelError where there is none: another copy of a run never stands for it in silence.
-    """
-    if found := places([preferred]):
-        return found[0]
+def _of_unknown_names(where: str, preferred: StateDict, known: StateDict) -> UnknownModelError:
+    """What is said of a preferred copy whose names are not known: another one never stands for it in silence."""
     key = known.path or known.branch
     own, other = known.label, f"checkpoint_key={key!r}"
     if not key:
         own, other = "live model", f"prefix={_as_asked(known)!r}"
-    raise UnknownModelError(
+    return UnknownModelError(
         f"{where} has its {own} under names that are known, but not its {preferred.label}",
         where=preferred.label,
         expected=f"names such as {', '.join(fold_names(list(known.tensors))[:3])}",
@@ -147,9 +139,11 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
     first, *others = found
     hurt = list(hurt_copies(every, first, signs))
     if better := next((place for place, is_better in hurt if is_better), None):
-        raise _hurt(where, better, first)
-    first = replace(first, remarks=(*first.remarks, *(f"{_as_asked(place)} is not whole: {faults(place)[1][0]}"
-                                                      for place, _ in hurt if faults(place)[1])))  # fmt: skip
+        other = f"to take the copy that is whole: add `prefix={_as_asked(first)!r}`"
+        raise incomplete(where, *faults(better), other)
+    lacks = [(place, lines[0]) for place, _ in hurt if (lines := faults(place)[1])]
+    remarks = [f"{_as_asked(place)} is not whole: {line}" for place, line in lacks]
+    first = replace(first, remarks=(*first.remarks, *remarks))
     alike = [each for each in others if not first.why and is_as_good(each, first)]
     same = [each for each in alike if is_equal(first, each)]
     if len(same) < len(alike):
@@ -164,13 +158,6 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
     return _found(
         replace(first, copies=copies, why=why), [each for each in others if not any(each is one for one in same)]
     )
-
-
-def _hurt(where: str, place: StateDict, chosen: StateDict) -> PlanError:
-    naming = naming_of_names(place.tensors)
-    title = catalogue.family_by_names(naming).title if naming else "model"
-    other = f"to take the copy that is whole: add `prefix={_as_asked(chosen)!r}`"
-    return not_whole(where, title, place.prefix, faults(place)[1], other)
 
 
 def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
@@ -198,6 +185,21 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             next_step=f"dinoport inspect {as_word(where)}",
         )
     return _found(replace(place, why="as asked"), [each for each in found.values() if each.prefix != place.prefix])
+
+
+def _no_key(where: str, candidates: Sequence[StateDict], key: str) -> SettingError:
+    """A word on a key that the file does not have, and on the models whose prefix has it: `student_backbone.`."""
+    keys = [repr(state.label) for state in candidates if state.branch or state.path]
+    known = [state for state in candidates if naming_of_names(state.tensors) is not None]
+    asked = [_as_asked(place) for place in (*known, *each_place(candidates))]
+    called = [prefix for prefix in asked if key in re.split(r"[._]", prefix)]
+    step = f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out"
+    return SettingError(
+        f"{where} has nothing under the key {key!r}",
+        expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
+        found=f"`checkpoint_key={key}`",
+        next_step=f"give `prefix={called[0]!r}` in the place of `checkpoint_key`" if called else step,
+    )
 
 
 def _as_asked(place: StateDict) -> str:

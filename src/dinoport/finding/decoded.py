@@ -12,7 +12,7 @@ from dinoport.finding.places import layers_beside
 from dinoport.finding.statistics import STATISTICS, is_buffer
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.values import StoredValues
+from dinoport.formats.values import view_of
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.plan import Dropped
@@ -116,14 +116,6 @@ def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[d
     reasons = dict.fromkeys(layers, other_head or LAYER_BESIDE) | dict.fromkeys(kept, STATISTICS)
     beside = [(state.tensors[name], reasons.get(name, BESIDE)) for name in names]
     # A start for training has one tensor under the names of several configs: nothing is lost with the other names.
-    held = {view for each in state.tensors.values() if (view := _view(each))} if state.outside else set()
-    beside += [(each, BESIDE) for each in state.outside.values() if _view(each) not in held]
+    held = {view for each in state.tensors.values() if (view := view_of(each))} if state.outside else set()
+    beside += [(each, BESIDE) for each in state.outside.values() if view_of(each) not in held]
     return tensors, [Dropped(each.name, each.dtype, each.shape, reason) for each, reason in beside]
-
-
-def _view(tensor: TensorRef) -> tuple[object, ...] | None:
-    """What it shows of which storage; None where it is not stored. Where the storage begins is not looked up."""
-    values = tensor.values
-    if not isinstance(values, StoredValues):
-        return None
-    return id(values.storage), values.dtype, values.first, values.shape, values.strides

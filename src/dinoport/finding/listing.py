@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from dinoport.codebases.catalogue import family_by_names
 from dinoport.codebases.frameworks import Said
+from dinoport.codebases.stranger_refusals import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.codebases.unlike import stranger_of
 from dinoport.errors import DinoportError
+from dinoport.finding.bare_names import bare
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.named import bare
 from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
-from dinoport.finding.whole import SKIPPED
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import reached
 from dinoport.mapping.merging import leaves
@@ -44,7 +44,7 @@ KINDS = (
 )  # fmt: skip
 """What a part is called by its first names, the closer look first. It says what a part is for, and takes nothing."""
 
-UNKNOWN = "not known"
+NOT_KNOWN = "not known"
 
 MAX_LOOKED_AT = 500
 """Tensors of a part by which another model is told: its blocks have the same names."""
@@ -157,7 +157,7 @@ def _own(state: StateDict) -> list[TensorRef]:
 def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
     size_bytes = sum(tensor.size_bytes for tensor in tensors)
     told = stranger_of({tensor.name: tensor.shape for tensor in tensors[:MAX_LOOKED_AT]})
-    what = told[0].title if told else next(filter(None, map(_kind, reversed(name.split(".")))), UNKNOWN)
+    what = told[0].title if told else next(filter(None, map(_kind, reversed(name.split(".")))), NOT_KNOWN)
     if what == HEAD and any(part in tensor.name.split(".") for tensor in tensors for part in OF_TRAINING):
         what = TRAINING
     return Part(name, what, len(tensors), size_bytes)
@@ -166,11 +166,8 @@ def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
 def _strangers(state: StateDict) -> Iterator[Part]:
     """A state dict without a known model that is another's as a whole, by its name."""
     if told := stranger_of(state.shapes):
-        yield Part(state.path, told[0].title, len(state.tensors), sum(map(_size, state.tensors.values())))
-
-
-def _size(tensor: TensorRef) -> int:
-    return tensor.size_bytes
+        size_bytes = sum(tensor.size_bytes for tensor in state.tensors.values())
+        yield Part(state.path, told[0].title, len(state.tensors), size_bytes)
 
 
 def _kind(part: str) -> str | None:

@@ -14,7 +14,7 @@ def without_adapters(where: str, state: StateDict, request: Request, said: Said)
 
     Raises UnknownModelError for adapters that are not merged here, SettingError where nothing says how strong they are.
     """
-    from dinoport.codebases.peft.within import carries_adapters, merge_within, refuse_unmerged
+    from dinoport.codebases.peft.low_rank_parts import carries_adapters, merge_within, refuse_unmerged
 
     if not carries_adapters(state.tensors):
         refuse_unmerged(where, state.tensors)

@@ -11,9 +11,9 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
 from dinoport.errors import DinoportError, PlanError, SettingError
-from dinoport.finding.named import ANCHORS, HEADS, INNER, STAGES
+from dinoport.finding.bare_names import ANCHORS, HEADS, without_inner
 from dinoport.finding.unwrap import StateDict
-from dinoport.formats.values import byte_ranges
+from dinoport.formats.values import is_one
 from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target
 from dinoport.mapping.decoding import decode
 from dinoport.model import Wishes
@@ -63,7 +63,7 @@ def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> 
     inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own] + beside
     kept: list[StateDict] = []
     for place in sorted([*known, *inner], key=_order):
-        first = next((index for index, other in enumerate(kept) if _is_one(place, other)), None)
+        first = next((index for index, other in enumerate(kept) if _is_one_place(place, other)), None)
         if first is None:
             kept.append(place)
         else:
@@ -183,7 +183,8 @@ LAST = "\U0010ffff"
 def _below(state: StateDict) -> Iterator[StateDict]:
     """The places in one state dict, deeper than its bare names."""
     prefixes = {name[: -len(anchor)] for name in state.tensors for anchor in ANCHORS if name.endswith(f".{anchor}")}
-    prefixes = {_outside(prefix, state.tensors) for prefix in prefixes}
+    leads = {without_inner(tuple(prefix.split(".")[:-1]), state.tensors) for prefix in prefixes}
+    prefixes = {"".join(f"{part}." for part in lead) for lead in leads}
     ordered = sorted(state.tensors) if prefixes else []
     place_of = {name: place for place, name in enumerate(state.tensors)}
     for prefix in sorted(prefixes):
@@ -206,22 +207,11 @@ def _below(state: StateDict) -> Iterator[StateDict]:
         )
 
 
-def _outside(prefix: str, names: Mapping[str, TensorRef]) -> str:
-    """A prefix without the part that Transformers puts before the layers of a class alone, and not before its norm."""
-    outer = prefix.removesuffix(f"{INNER}.") if f"{prefix}{STAGES}" in names else prefix
-    return outer if f"{outer}layer_norm.weight" in names and f"{prefix}layer_norm.weight" not in names else prefix
-
-
-def _is_one(place: StateDict, other: StateDict) -> bool:
+def _is_one_place(place: StateDict, other: StateDict) -> bool:
     """Whether two places hold the very same bytes of a file."""
     if place.tensors.keys() != other.tensors.keys():
         return False
-    pairs = ((tensor, other.tensors[name]) for name, tensor in place.tensors.items())
-    return all(_bytes(one) == _bytes(two) != [] for one, two in pairs)
-
-
-def _bytes(tensor: TensorRef) -> list[tuple[int, int, int]]:
-    return [(id(source), start, stop) for source, start, stop in byte_ranges(tensor.values)]
+    return all(is_one(tensor, other.tensors[name]) for name, tensor in place.tensors.items())
 
 
 def is_equal(place: StateDict, other: StateDict) -> bool:

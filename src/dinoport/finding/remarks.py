@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
+from dinoport.finding.completeness import SKIPPED, gaps
 from dinoport.finding.places import naming_of_names
-from dinoport.finding.whole import SKIPPED, gaps
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import Decoding
 from dinoport.request import Request, option_of

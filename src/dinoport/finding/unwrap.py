@@ -12,19 +12,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
-from dinoport.finding.apart import is_one, parted, told_apart
+from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, anchor_of, bare
 from dinoport.finding.branches import preference
-from dinoport.finding.joined import with_dots
-from dinoport.finding.named import ANCHORS, INNER, LAYERS, Named, anchor_of, bare
-from dinoport.finding.whole import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
+from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
+from dinoport.finding.namesakes import parted, told_apart
+from dinoport.finding.spellings import with_dots
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.values import StoredValues
+from dinoport.formats.values import StoredValues, is_one
+from dinoport.shown.text import counted
 from dinoport.tensor import Shape, TensorRef
 
 MAX_DEPTH = 16
@@ -102,17 +104,27 @@ def _lead(name: str, original: str) -> tuple[str, ...]:
     return tuple(parts[: begins[-1]]) if begins else ()
 
 
-def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
+_UNWRAPPED: WeakKeyDictionary[Checkpoint, tuple[StateDict, ...]] = WeakKeyDictionary()
+"""What was found in the checkpoints that are open: a file is planned once for each model in it."""
+
+
+def state_dicts(checkpoint: Checkpoint) -> tuple[StateDict, ...]:
     """Every state dict in a checkpoint, preferred branches first.
 
     Raises CheckpointError where there is none, where two names become one once their prefixes are gone, and for the
     file of one rank of several.
     """
+    if checkpoint not in _UNWRAPPED:
+        _UNWRAPPED[checkpoint] = tuple(_state_dicts(checkpoint))
+    return _UNWRAPPED[checkpoint]
+
+
+def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     if sharded := list(sharded_names(checkpoint.tree)):
         from dinoport.formats.distributed.rank_files import rank_file_error
 
         raise rank_file_error(checkpoint, sharded)
-    groups: dict[tuple[str, str], list[Named]] = {}
+    groups: dict[tuple[str, str], list[NamedTensor]] = {}
     spelled: dict[str, str] = {}
     for path, tensors in _tensor_dicts(checkpoint):
         begins = any(map(anchor_of, tensors))
@@ -120,7 +132,7 @@ def state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
         for full_name, tensor in dotted.items():
             branch, name, removed = bare(path, full_name)
             if branch is not None:
-                groups.setdefault((branch, ".".join(path)), []).append(Named(full_name, name, removed, tensor))
+                groups.setdefault((branch, ".".join(path)), []).append(NamedTensor(full_name, name, removed, tensor))
     for named in groups.values():
         refuse_amounts(checkpoint, [each.tensor for each in named])
     for each in chain.from_iterable(groups.values()):
@@ -206,7 +218,7 @@ def _module(where: str, node: Opaque) -> Mapping[str, TensorRef]:
         raise unsound(where, str(error)) from error
 
 
-def _models(where: str, branch: str, path: str, names: Sequence[Named]) -> Iterator[StateDict]:
+def _models(where: str, branch: str, path: str, names: Sequence[NamedTensor]) -> Iterator[StateDict]:
     """The models of one dict: one, but for two that have one name for each tensor once their wrappers are gone."""
     for lead, own in parted(names):
         state = _state_dict(where, branch, path, own)
@@ -219,23 +231,22 @@ def _models(where: str, branch: str, path: str, names: Sequence[Named]) -> Itera
         yield replace(state, is_inner=True, outside=outside)
 
 
-def _state_dict(where: str, branch: str, path: str, names: Sequence[Named]) -> StateDict:
+def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]) -> StateDict:
     """One model's tensors. Raises CheckpointError where two names have become one."""
-    notes = [
-        f"prefix {prefix!r} stripped from {_count(count)}"
-        for prefix, count in Counter(named.removed for named in names).items()
-        if prefix
-    ]
+    removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
+    notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
     if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
-        notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
+        notes.append(
+            f"{CHUNKS_FLATTENED} in {counted(changed, 'name')}: blocks.{{chunk}}.{{block}} became blocks.{{block}}"
+        )
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
     for named in names if chunked else told_apart(names):
         known = tensors.get(named.name)
-        if known is not None and is_one(known, named.tensor.renamed(named.name)):
+        if known is not None and is_one(known, named.tensor):  # a start for training has the names of several configs
             continue
         if known is not None:
             raise CheckpointError(
@@ -250,13 +261,17 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[Named]) -> S
     return StateDict(branch, path, tensors, tuple(notes), originals)
 
 
-def _has_block_chunks(names: Sequence[Named]) -> bool:
+def _stripped(removed: str, count: int, *, leading: bool) -> str:
+    """What names wore: a prefix, or parts that do not stand together at their beginning."""
+    if leading:
+        return f"prefix {removed!r} stripped from {counted(count, 'name')}"
+    parts = dict.fromkeys(removed.rstrip(".").split("."))
+    return f"{', '.join(map(repr, parts))} left out of {counted(count, 'name')}"
+
+
+def _has_block_chunks(names: Sequence[NamedTensor]) -> bool:
     """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
     return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
-
-
-def _count(names: int) -> str:
-    return f"{names} {'name' if names == 1 else 'names'}"
 
 
 def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:

@@ -13,7 +13,7 @@ from dinoport.formats.torch.modules import unread_parts
 from dinoport.tensor import TensorRef
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """`tree` is plain data whose leaves may be TensorRefs; they can be read until the checkpoint is closed.
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError, UsageError
+from dinoport.files.byte_sources import Readable
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.dtypes import NAMES
@@ -73,7 +74,7 @@ def _attributes(given: object) -> Iterator[tuple[str, Mapping[str, object]]]:
             yield path, own
 
 
-class LiveBytes:
+class LiveBytes(Readable):
     """The bytes of the safetensors file that a state dict would be. Safe to read from several threads."""
 
     def __init__(self, where: str, state: Mapping[str, Any]) -> None:
@@ -93,11 +94,6 @@ class LiveBytes:
     def sha256(self) -> str:
         """Of the whole file, as it was when this was asked for first."""
         return self._sha256()
-
-    def read(self, offset: int, size: int) -> bytes:
-        buffer = bytearray(size)
-        self.readinto(offset, memoryview(buffer))
-        return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         stop = offset + len(buffer)

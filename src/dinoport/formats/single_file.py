@@ -6,11 +6,12 @@ import re
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import damaged
 from dinoport.formats.archives import packed_as
-from dinoport.formats.numpy.npz import is_npz, read_npz
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
+from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word
 
 START_BYTES = 512
@@ -45,9 +46,13 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     if not start:
         raise _not_a_checkpoint(source.where, "an empty file", "fetch it again", "a download that did not begin")
     if looks_like_safetensors(start) and (start.startswith(b"PK\3\4") or begins_torch_legacy(source)):
-        raise _two_formats(source.where, "a safetensors file and a torch file")
+        what = f"{source.where} can be read in two ways, as files of two formats"
+        found = "a safetensors file and a torch file"
+        raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
-        if is_npz(start):
+        if _first_member(start).endswith(b".npy"):
+            from dinoport.formats.numpy.npz import read_npz
+
             return "NumPy .npz file", read_npz(source)
         return "torch zip file", read_torch_zip(source)
     if start.startswith(b"PK\5\6"):
@@ -62,8 +67,7 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         next_step = "open the address in a browser, log in or ask for access, and download again"
         raise _not_a_checkpoint(source.where, "a web page: " + _excerpt(start), next_step, cause)
     if MSGPACK.match(start):
-        next_step = "load it in Transformers 4 with from_flax=True, and save_pretrained"
-        raise _not_a_checkpoint(source.where, "a file of msgpack, as Flax writes them", next_step)
+        raise _not_a_checkpoint(source.where, "a file of msgpack, as Flax writes them", saved_again("from_flax"))
     if packed := packed_as(source, start):
         raise _not_a_checkpoint(source.where, *packed)
     if start[:1] == b"\x80":
@@ -73,14 +77,10 @@ def read_file(source: ByteSource) -> tuple[str, object]:
     return _read_text(source, start)
 
 
-def _two_formats(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} can be read in two ways, as files of two formats",
-        expected="a file of one format",
-        found=found,
-        cause="a file that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+def _first_member(start: bytes) -> bytes:
+    """The name of the first member of a zip file that begins so."""
+    name_bytes = int.from_bytes(start[26:28], "little")
+    return start[30 : 30 + name_bytes]
 
 
 def _read_text(source: ByteSource, start: bytes) -> tuple[str, object]:

@@ -13,6 +13,7 @@ import numpy as np
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.checksums import crc32
+from dinoport.files.damage import too_short
 from dinoport.tensor import BLOCK_BYTES, TensorRef, Values
 
 
@@ -40,14 +41,8 @@ class Storage:
         self.refuse_doubt()
         offset = self.locate()
         if offset + self.size_bytes > self.source.size_bytes:
-            raise CheckpointError(
-                f"{self.source.where} ends too early",
-                where=self.label,
-                expected=f"{self.size_bytes} bytes at offset {offset}",
-                found=f"a file of {self.source.size_bytes} bytes",
-                cause="a download or a copy that broke off",
-                next_step="fetch the file again and compare its size with the original's",
-            )
+            expected, found = f"{self.size_bytes} bytes at offset {offset}", f"a file of {self.source.size_bytes} bytes"
+            raise too_short(self.source.where, expected, found, where=self.label)
         return offset
 
     def refuse_doubt(self) -> None:

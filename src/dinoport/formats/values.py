@@ -12,6 +12,7 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteRange, ByteSource, ReadsAhead
+from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.tensor import BLOCK_BYTES, Array, Shape, TensorRef, Values, shape_text
@@ -147,6 +148,17 @@ def extents(values: Values) -> Iterator[tuple[ByteSource, int, int]]:
     return iter(()) if own is None else own()
 
 
+def view_of(tensor: TensorRef) -> StoredValues | None:
+    """What a tensor shows of which storage; None where it is not stored. Where the storage begins is not looked up."""
+    return tensor.values if isinstance(tensor.values, StoredValues) else None
+
+
+def is_one(tensor: TensorRef, other: TensorRef) -> bool:
+    """Whether two names lead to one place of a file, read in one way."""
+    view = view_of(tensor)
+    return view is not None and view == view_of(other)
+
+
 def announce(tensors: Iterable[TensorRef]) -> None:
     """Tell remote sources that these tensors will be read, in this order, so that they fetch ahead of the reader."""
     spans: dict[int, tuple[ReadsAhead, list[tuple[int, int]]]] = {}
@@ -189,11 +201,5 @@ def stored_tensor(
 
 
 def _impossible(storage: Storage, found: str, expected: str) -> CheckpointError:
-    return CheckpointError(
-        f"{storage.source.where} declares a tensor that its data cannot hold",
-        where=storage.label,
-        expected=expected,
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+    what = f"{storage.source.where} declares a tensor that its data cannot hold"
+    return damaged(what, found, expected, where=storage.label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,16 +43,33 @@ class Comparison:
     kept: frozenset[str] = frozenset()
     on_block: Callable[[str], None] = lambda name: None
 
+    @property
+    def needs_tables(self) -> bool:
+        """Whether the network's own pass waits for the other side's sines and cosines, or its position table."""
+        return bool(self.architecture.network.rotation) or self.has_tables
+
     def forward(self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any] | None = None) -> Pass:
         """One pass of the network's own; `shared` is what the other side's pass gives it."""
         blocks: dict[str, Any] = {}
 
         def observe(name: str, output: Any) -> None:
-            blocks[name] = output
+            blocks[name] = output[: len(images)]
             self.on_block(name)
 
         outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))
         return Pass(outputs, blocks, shared or {})
+
+    def forward_rotated(
+        self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any]
+    ) -> tuple[Pass, list[dict[str, Any]]]:
+        """The same, and the outputs with each rounded rotation, in one sweep over the weights: they may be large."""
+        rotation = self.architecture.network.rotation_code
+        size = images.shape[-2:]
+        others = rotation.rounded_rotations(state, self.architecture, size) if "rotation" in shared else ()
+        found = self.forward(state, images, {**shared, "others": others} if others else shared)
+        parts = zip(*(each.split(len(images)) for each in found.outputs.values()), strict=True)
+        first, *rest = (dict(zip(found.outputs, part, strict=True)) for part in parts)
+        return replace(found, outputs=first, shared=shared), rest
 
     def shared(self, theirs: Pass, architecture: Any = None) -> Mapping[str, Any]:
         """What the other side's pass gives the network's own: sines and cosines that fit its heads, and its table."""
@@ -66,7 +83,7 @@ def own_pass(case: Comparison, pixels: Array) -> Pass | None:
     """The network's own pass by itself; None for one that needs the other side's tables."""
     import torch
 
-    if case.architecture.network.rotation or case.has_tables:
+    if case.needs_tables:
         return None
     with torch.inference_mode():
         return case.forward(state_as_written(case), torch.from_numpy(pixels).double())

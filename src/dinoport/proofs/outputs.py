@@ -7,7 +7,7 @@ of it rounding where the models are equal, is reported and not judged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,10 +126,15 @@ def prove(
             if distance > ROUNDINGS[case.baked.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels).double()
+        rounded: Sequence[Mapping[str, Any]] = ()
         if own:
             ours, (narrow, theirs) = own, case.runner.run_both(pixels)
+        elif case.needs_tables:
+            narrow, theirs = case.runner.run_both(pixels)
+            ours, rounded = case.forward_rotated(state, images, case.shared(theirs))
         else:
-            ours, narrow, theirs = _both(case, state, pixels)
+            both = side_by_side(lambda: case.forward(state, images), lambda: case.runner.run_both(pixels))
+            ours, (narrow, theirs) = both
         blocks, drowned, failure = compare_blocks(ours, theirs)
         given = given_table_distance(case, state, theirs, (height, width))
         if given is not None and given > case.table_limit:
@@ -144,7 +149,7 @@ def prove(
             },
             drowned=drowned,
             failure=failure,
-            rotation=_rotation(case, state, images, theirs),
+            rotation=_rotation(case, (height, width), theirs, rounded),
             table=proof.table if given is None else given,
             undefined=sum(int((~output.isfinite()).sum()) for output in ours.outputs.values()),
             blind=is_blind(case, images, theirs),
@@ -202,32 +207,15 @@ def _step(tensor: TensorRef) -> float:
     return ROUNDINGS[tensor.dtype.name]
 
 
-def _both(case: Comparison, state: Mapping[str, Any], pixels: Array) -> tuple[Pass, Pass, Pass]:
-    """The network's own pass, and the other side's in float32 and in float64."""
-    import torch
-
-    images = torch.from_numpy(pixels).double()
-    if case.architecture.network.rotation or case.has_tables:  # needs the other side's tables
-        narrow, theirs = case.runner.run_both(pixels)
-        return case.forward(state, images, case.shared(theirs)), narrow, theirs
-    ours, (narrow, theirs) = side_by_side(lambda: case.forward(state, images), lambda: case.runner.run_both(pixels))
-    return ours, narrow, theirs
-
-
 def _between(ours: Pass, theirs: Pass, name: str) -> Difference:
     return Difference.between(ours.blocks[name], theirs.blocks[name])
 
 
-def _rotation(case: Comparison, state: Mapping[str, Any], images: Any, theirs: Pass) -> Any:
+def _rotation(case: Comparison, size: tuple[int, int], theirs: Pass, rounded: Sequence[Mapping[str, Any]]) -> Any:
     """The rotary positions by themselves; None without any."""
     shared, code = case.shared(theirs), case.architecture.network.rotation_code
     if code is None or not shared:
         return None
-    found = code.proof_of(
-        state,
-        case.architecture,
-        images,
-        shared["rotation"],
-        lambda outputs: largest(compare(outputs, theirs.outputs)).relative,
-    )
+    moved = [largest(compare(outputs, theirs.outputs)).relative for outputs in rounded]
+    found = code.proof_of(case.architecture, size, shared["rotation"], moved)
     return replace(found, limit=max(found.limit, case.table_limit))

@@ -34,6 +34,9 @@ class Word(str, Enum):
     NOT_EQUAL = "not equal"
     TRANSPORTED = "transported exactly"
     """Every tensor is where the rules say; what the class computes with them was not looked at."""
+    RECOMPUTED = "computed again"
+    """As TRANSPORTED, of a target that holds mostly other values than the source, as rounded ones are: they are equal
+    to what was computed again from the source."""
     NOT_VERIFIED = "not verified"
     PLANNED = "planned"
 
@@ -138,16 +141,30 @@ def _judged(proofs: Proofs, assumptions: tuple[str, ...], problems: Sequence[str
         return Verdict(Word.NOT_VERIFIED, assumptions=assumptions, not_shown=("anything",))
     exceptions, not_shown = _exceptions(proofs)
     if proofs.loading is None or proofs.outputs is None:
-        shown = f"(outputs not shown: {proofs.unrun})" if proofs.unrun else "(outputs not shown)"
         not_shown = (*(() if proofs.loading else ("loading",)), "outputs", "pixels")
-        return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), not_shown)
+        return _of_tensors(proofs.exact, proofs.unrun, exceptions, assumptions, not_shown)
     if proofs.outputs.unshown:
-        shown = f"(outputs not shown: {proofs.outputs.unshown})"
-        return Verdict(Word.TRANSPORTED, shown, exceptions, assumptions, (), ("outputs", *not_shown))
+        not_shown = ("outputs", *not_shown)
+        return _of_tensors(proofs.exact, proofs.outputs.unshown, exceptions, assumptions, not_shown)
     word = Word.EQUAL_EXCEPT if exceptions else Word.EQUAL
     equal = [size for size, difference in proofs.outputs.other_sizes.items() if difference.relative <= GATE]
     sizes = [f"{height}×{width}" for height, width in (proofs.outputs.size, *equal)]
     shown = f"at {', '.join(sizes[:-1])} and {sizes[-1]} pixels" if sizes[1:] else f"at {sizes[0]} pixels"
+    return Verdict(word, shown, exceptions, assumptions, (), not_shown)
+
+
+def _of_tensors(
+    exact: ExactProof,
+    unshown: str | None,
+    exceptions: tuple[str, ...],
+    assumptions: tuple[str, ...],
+    not_shown: tuple[str, ...],
+) -> Verdict:
+    """The verdict where nothing is known of outputs: `unshown` says why."""
+    shown = f"(outputs not shown: {unshown})" if unshown else "(outputs not shown)"
+    word = Word.TRANSPORTED
+    if exact.recomputed > exact.found:
+        word, shown = Word.RECOMPUTED, f"from the source and equal {shown}"
     return Verdict(word, shown, exceptions, assumptions, (), not_shown)
 
 
@@ -190,8 +207,9 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
         exceptions.append(f"that {share} are zero throughout, as in the original")
     if proofs.exact and proofs.exact.recomputed and outputs is None:
-        anew = f"{proofs.exact.recomputed} tensors computed anew (rounded, merged, or resampled for another size)"
-        exceptions.append(f"for {anew}, whose effect is not shown")
+        share = f"{proofs.exact.recomputed} of {proofs.exact.recomputed + proofs.exact.found} tensors"
+        anew = "computed anew (rounded, merged, or resampled for another size), whose effect is not shown"
+        exceptions.append(f"for {share}, {anew}")
     rounded = "rope periods (stored as bfloat16 rounds them, computed in float32 here"
     if outputs and outputs.rotation and outputs.rotation.stored is not None:
         moved = f"outputs move by {outputs.rotation.stored:.1e}"

@@ -9,14 +9,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
-from dinoport.report.proven import proof_lines
+from dinoport.report.proof_lines import proof_lines
 from dinoport.report.tree import text_of, tree_of
 from dinoport.shown.lines import LABEL, WIDTH, entries, entry, few, figure
 from dinoport.shown.packages import needed_by
-from dinoport.shown.text import shown
+from dinoport.shown.text import counted, shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     yield from _parts(found) if found.parts else []
     for branch in found.branches:
         yield ""
-        tensors = f"{branch.count} tensor{'' if branch.count == 1 else 's'}"
+        tensors = counted(branch.count, "tensor")
         yield from entry("holds", f"{branch.label}: {tensors}, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
             yield from entry("", note)
@@ -177,7 +178,8 @@ def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
         text = f"at {found.block}, the first whose tensors differ{same}"
     else:
         text = f"at {found.block}, the first that differs"
-        text += f" of {len(outputs.blocks)} compared" if outputs and found.block in outputs.blocks else ""
+        compared = fold_names(outputs.blocks) if outputs and found.block in outputs.blocks else ()
+        text += f" of {', '.join(few(compared))}" if compared else ""
         text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
     yield from entry("begins", text)
     yield from entry("cause", cause_text(found))

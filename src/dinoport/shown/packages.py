@@ -28,6 +28,12 @@ def runnable(command: str) -> str:
     return f"{command} --verify exact" if missing(*PROOF) else command
 
 
+def saved_again(*options: str) -> str:
+    """How weights of another framework become PyTorch's; Transformers 5 loads them no more."""
+    loaded = " or ".join(f"{option}=True" for option in options)
+    return f"load it in Transformers 4{f' with {loaded}' if loaded else ''}, and save_pretrained"
+
+
 def needed_by(lines: Iterable[str]) -> list[str]:
     """What lines of Python import and is not installed."""
     found = [match[1] for line in lines if (match := IMPORTED.match(line))]

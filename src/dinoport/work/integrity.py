@@ -23,7 +23,7 @@ from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
-from dinoport.work.recorded import at, plain, source_files, without
+from dinoport.work.past_report import at, plain, source_files, without
 
 
 @dataclass(frozen=True)

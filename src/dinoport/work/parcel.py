@@ -22,7 +22,7 @@ from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_mo
 from dinoport.writing.ownership import CARD
 from dinoport.writing.published_card import published_card, read_card, verdict_line
 
-PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.value})
+PROVEN = frozenset({Word.EQUAL.value, Word.EQUAL_EXCEPT.value, Word.TRANSPORTED.value, Word.RECOMPUTED.value})
 
 AS_IT_IS = "the words of your card went up as they are: they were searched for home folders alone"
 

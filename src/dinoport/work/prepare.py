@@ -11,11 +11,9 @@ from dinoport.codebases.refusal import refusal
 from dinoport.codebases.targets import writing_of
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError
-from dinoport.finding.adapted import read_adapted
-from dinoport.finding.bases import open_base
+from dinoport.finding.faults import not_whole, uneven
 from dinoport.finding.heads import HeadFile, head_file
 from dinoport.finding.models import read_model
-from dinoport.finding.nearly import not_whole, uneven
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
@@ -27,7 +25,7 @@ from dinoport.progress import Progress, silent
 from dinoport.request import Request
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.work.conversion import Conversion
-from dinoport.work.refusals import refuse_done, refuse_unused
+from dinoport.work.refusals import refuse_done, refuse_partless, refuse_unused
 
 
 def prepare(
@@ -85,6 +83,9 @@ def prepare_opened(
         published = located.published.family if located.published and located.fetched else None
         base = None
         if checkpoint.adapter is not None:
+            from dinoport.finding.adapted_model import read_adapted
+            from dinoport.finding.bases import open_base
+
             base = files.enter_context(open_base(checkpoint, request, on_progress))
             model, provenance = read_adapted(checkpoint, base, request, claimed, weigh_heads=weigh_heads)
             checkpoint = replace(checkpoint, sources=(*checkpoint.sources, *base.sources))
@@ -98,6 +99,7 @@ def prepare_opened(
                 published=published,
                 recorded=recorded,
             )
+        refuse_partless(model, provenance, request, claimed)
         _refuse_folder(checkpoint if base is None else base, located.path if base is None else Path(base.where))
         if base is None and is_known_class(checkpoint.config or {}):
             from dinoport.codebases.transformers.reading import refuse_unlike

@@ -28,9 +28,10 @@ from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
 from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.case import Case, Side
 from dinoport.proofs.exact import compare_whole
 from dinoport.proofs.genuine import entry_of
-from dinoport.proofs.prove import Case, Side, prove
+from dinoport.proofs.prove import prove
 from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks

@@ -17,7 +17,7 @@ from dinoport.files.remote.hub_errors import AGAIN
 from dinoport.files.remote.repository import Commit, Head, Listed, PullRequest, Repository
 from dinoport.progress import READING, Progress
 from dinoport.report.published import Published, SentFile
-from dinoport.work.edited import edited_there, refuse_to_replace_a_card
+from dinoport.work.edited_files import edited_there, refuse_to_replace_a_card
 from dinoport.work.parcel import Parcel, Publication, packed
 
 MAIN = "main"

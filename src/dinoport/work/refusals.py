@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from dinoport.codebases.peft.low_rank_parts import strength
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.finding.models import Provenance
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Model
+from dinoport.model import FIELDS, Model
 from dinoport.request import Request
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
@@ -29,6 +30,16 @@ OF_TRANSFORMERS = {
     "class_name": "it names a class of Transformers",
 }
 """Options that no other target has a use for, and why."""
+
+
+PARTS = {
+    "num_heads": "attention heads",
+    "decoder_heads": "a decoder in the class that is written",
+    "layer_norm_eps": "a LayerNorm",
+    "interpolation": "a table of positions that could be resampled",
+    "lora_alpha": "LoRA adapters in a state dict that does not say how strong they are",
+}
+"""Options that are about a part of the model, and that part."""
 
 
 def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[str] = ()) -> None:
@@ -81,6 +92,21 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
             found=", ".join(f"`{name}`" for name in unused),
             next_step="leave them out; convert the original again for another folder",
         )
+
+
+def refuse_partless(model: Model, provenance: Provenance, request: Request, claimed: Collection[str] = ()) -> None:
+    """Raise SettingError for an option about a part that the model does not have."""
+    settled = {FIELDS.get(setting.name) for setting in model.settings}
+    if request.lora_alpha is not None and any(strength(request.lora_alpha) in note for note in provenance.notes):
+        settled.add("lora_alpha")
+    for name, part in PARTS.items():
+        if getattr(request, name) is not None and name not in settled and name not in claimed:
+            raise SettingError(
+                f"`{name}` is of no use for {model.where}",
+                expected=part,
+                found=f"a {model.title}",
+                next_step=f"leave `{name}` out",
+            )
 
 
 def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, request: Request) -> None:

@@ -28,7 +28,8 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
-from dinoport.work import integrity, recorded
+from dinoport.shown.text import as_word
+from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
 from dinoport.work.prepare import prepare
@@ -52,7 +53,7 @@ def verify_place(
         refuse_to_guess(target, request)
         to = _kind(target, asked)
         given = (request or Request()).to_dict().keys()
-        otherwise = recorded.made_otherwise(asked, request) if target.report is not None else ()
+        otherwise = past_report.made_otherwise(asked, request) if target.report is not None else ()
         asked = replace(asked.updated(request), to=to)
         if to == "training" and asked.config is None and (place / START).is_file():
             asked = replace(asked, config=place / START)  # it has all that a conversion takes from a config
@@ -61,7 +62,7 @@ def verify_place(
         own = record_of(target.config or {}).get("family")
         family = own if isinstance(own, str) else None
         with ExitStack() as stack:
-            with recorded.another_file_said(source, target.report):
+            with past_report.another_file_said(source, target.report):
                 conversion = stack.enter_context(
                     prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family)
                 )
@@ -93,7 +94,7 @@ def _verified(
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
         pinned = stack.enter_context(pinned_sources(conversion))
-        another = recorded.is_another_file(conversion, target)
+        another = past_report.is_another_file(conversion, target)
         found = [*integrity.problems_of(conversion, place, target, another=another)]
         problems = list(dict.fromkeys(problem.what for problem in found))
         if checks.level == "full" and not all(problem.harmless for problem in found):
@@ -113,7 +114,7 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += recorded.contradictions(
+        problems += past_report.contradictions(
             place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
         )
     with _told_apart("the source", conversion.checkpoint.where):
@@ -123,12 +124,12 @@ def _verified(
     upstream = conversion.model.family.whose
     verdict = judge(proofs, conversion.assumed(resampled=proofs.at_other_sizes), problems, upstream)
     warnings = (*conversion.warnings, *integrity.warnings_of(place, target, fresh, another=another))
-    changed = () if another else recorded.which_changed(place, target.report, proofs)
-    if verdict.failed and otherwise and (not changed or recorded.is_as_written(place, target.report)):
+    changed = () if another else past_report.which_changed(place, target.report, proofs)
+    if verdict.failed and otherwise and (not changed or past_report.is_as_written(place, target.report)):
         verdict = replace(verdict, failures=(*otherwise, *verdict.failures), otherwise=True)
     else:
         warnings += changed
-    verdict = replace(verdict, blamed=recorded.blamed(place, target.report, fresh, proofs, another=another))
+    verdict = replace(verdict, blamed=past_report.blamed(place, target.report, fresh, proofs, another=another))
     verdict = replace(verdict, warnings=(*warnings, *integrity.listed_of(conversion, place, target)))
     remarks = (*fresh.remarks, *withheld, *integrity.remarks_of(place, target, fresh, another=another))
     report = replace(fresh, verdict=verdict, remarks=remarks)
@@ -183,7 +184,9 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
         if not refused and place.is_dir() and not is_of_a_model(place):
             raise _not_converted(place, error.what) from error
         if not place.exists():
-            raise _not_converted(place, "nothing under this name") from error
+            link = place.is_symlink()
+            found = f"a link to {place.readlink()}, which is not there" if link else "nothing under this name"
+            raise _not_converted(place, found, makes=not link) from error
         if refused or not is_of_a_model(place):
             raise
         raise _damaged(place, source, error) from error
@@ -193,12 +196,14 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
         yield checkpoint
 
 
-def _not_converted(folder: Path, found: str) -> SettingError:
+def _not_converted(folder: Path, found: str, *, makes: bool = False) -> SettingError:
+    order = runnable("dinoport verify SOURCE FOLDER")
+    make = runnable(f"dinoport convert SOURCE {as_word(folder)}")
     return SettingError(
         f"{folder}, given as FOLDER, is not a folder that was converted",
         expected="config.json and weights, or what `to='original'` wrote",
         found=found,
-        next_step=f"give the source first, then the folder: {runnable('dinoport verify SOURCE FOLDER')}",
+        next_step=f"give the source first, then the folder: {order}" + (f"; {make} makes one" if makes else ""),
     )
 
 
@@ -227,11 +232,5 @@ def _told_apart(which: str, where: object) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{which} changed while it was verified: {printable(str(where))}",
-            where=error.what,
-            expected=error.expected,
-            found=error.found,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from error
+        what = f"{which} changed while it was verified: {printable(str(where))}"
+        raise CheckpointError(what, **{**error.parts, "where": error.what}) from error

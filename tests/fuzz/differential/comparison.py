@@ -17,8 +17,8 @@ from typing import Any
 from unittest.mock import patch
 
 from dinoport.errors import DinoportError
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.unwrap import state_dicts
-from dinoport.finding.whole import SKIPPED
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.modules import is_module, module_state_dict
 from dinoport.formats.torch.rebuilding import NoValues

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from dinoport.codebases.peft.within import LORA, not_merged, refuse_others, remarks
+from dinoport.codebases.peft.low_rank_parts import LORA, not_merged, refuse_others, remarks
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Claim, claims_of_target
 from dinoport.mapping.decoding import Decoding

@@ -7,12 +7,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from dinoport.codebases.catalogue import UNKNOWN, naming_of, relatives
+from dinoport.codebases.catalogue import UNTOLD, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.record import losses, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
+from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
 from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
@@ -21,7 +22,6 @@ from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
 from dinoport.codebases.transformers.vit import POOLER as IDENTITY_POOLER
-from dinoport.codebases.unlike import refuse_kind, refuse_stranger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
@@ -135,7 +135,7 @@ def _whose(
     recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
     if recorded is not None and asked in (None, recorded.family):
         return Told(next((each for each in relatives(usual) if each.family == recorded.family), recorded))
-    if recorded is not None and recorded.family not in UNKNOWN.values():
+    if recorded is not None and recorded.family not in UNTOLD.values():
         raise SettingError(
             f"{where} came from {with_article(recorded.code.FAMILY.title)}, as it says itself",
             where="config.json: dinoport.family",

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from dinoport.errors import CheckpointError
+from dinoport.files.byte_sources import Readable
+from dinoport.files.damage import too_short
 from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.coalesce import REQUEST_BYTES, Span, coalesce
 from dinoport.files.remote.fetching import Fetching
@@ -56,7 +58,7 @@ class _Piece:
     done: int = 0
 
 
-class RemoteFile:
+class RemoteFile(Readable):
     """A ByteSource over ranges."""
 
     def __init__(self, ranges: Ranges, beginning: bytes = b"", fetching: Fetching | None = None) -> None:
@@ -79,17 +81,10 @@ class RemoteFile:
             (piece,) = self._claim(0, len(beginning))
             self._store(piece, beginning)
 
-    def read(self, offset: int, size: int) -> bytes:
-        if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise self._too_short(offset, size)
-        buffer = bytearray(size)
-        self.readinto(offset, memoryview(buffer))
-        return bytes(buffer)
-
     def readinto(self, offset: int, buffer: memoryview) -> None:
         stop = offset + len(buffer)
         if offset < 0 or stop > self.size_bytes:
-            raise self._too_short(offset, len(buffer))
+            raise self.too_short(offset, len(buffer))
         for piece in self._claim(*self._window(offset, stop)):
             self._fetch(piece)
         with self._changed:
@@ -207,11 +202,11 @@ class RemoteFile:
     def _was_closed(self) -> CheckpointError:
         return CheckpointError(f"{self.where} was closed while it was read")
 
-    def _too_short(self, offset: int, size: int) -> CheckpointError:
-        return CheckpointError(
-            f"{self.where} ends too early",
-            expected=f"{size} bytes at offset {offset}",
-            found=f"a file of {self.size_bytes} bytes",
+    def too_short(self, offset: int, size: int) -> CheckpointError:
+        return too_short(
+            self.where,
+            f"{size} bytes at offset {offset}",
+            f"a file of {self.size_bytes} bytes",
             cause="an upload that broke off",
             next_step="compare the size with the original's",
         )

@@ -14,7 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dinoport.errors import CheckpointError
+from dinoport.files.damage import damaged
 from dinoport.files.names import is_name, short_text
+from dinoport.formats.distributed.signs import COPY_AGAIN
 from dinoport.formats.distributed.split_values import Box, tiling_problem
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
@@ -198,13 +200,8 @@ class _Reader:
         return node.state
 
     def _broken(self, found: str, expected: str | None = None) -> CheckpointError:
-        return CheckpointError(
-            f"{self._where} is not sound metadata of a distributed checkpoint",
-            expected=expected,
-            found=found,
-            cause="a damaged file, or one that was made to mislead",
-            next_step="copy the folder again from where the training wrote it",
-        )
+        what = f"{self._where} is not sound metadata of a distributed checkpoint"
+        return damaged(what, found, expected, next_step=COPY_AGAIN)
 
 
 def _is_properties(state: object) -> bool:

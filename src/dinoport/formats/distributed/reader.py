@@ -16,15 +16,16 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteRange, ByteSource
+from dinoport.files.damage import too_short
 from dinoport.files.folders import Folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
-from dinoport.formats.distributed.signs import METADATA
+from dinoport.formats.distributed.signs import COPY_AGAIN, METADATA
 from dinoport.formats.distributed.split_values import Part, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
-from dinoport.shown.text import as_word, value_text
+from dinoport.shown.text import as_word, counted, listed, value_text
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
 ZIP_MAGIC = b"PK\3\4"
@@ -101,7 +102,7 @@ def _not_as_described(where: str, found: str, expected: str) -> CheckpointError:
         expected=expected,
         found=found,
         cause="files of two checkpoints in one folder, or a damaged file",
-        next_step="copy the folder again from where the training wrote it",
+        next_step=COPY_AGAIN,
     )
 
 
@@ -115,13 +116,13 @@ def _reference(tensor: SplitTensor, files: dict[str, ByteSource]) -> TensorRef:
 
 def _saved_part(tensor: SplitTensor, piece: Piece, file: ByteSource) -> SavedPart:
     if piece.start + piece.length > file.size_bytes:
-        raise CheckpointError(
-            f"{file.where} ends too early",
+        raise too_short(
+            file.where,
+            f"{piece.length} bytes at offset {piece.start}, as {METADATA} says",
+            f"a file of {file.size_bytes} bytes",
             where=tensor.name,
-            expected=f"{piece.length} bytes at offset {piece.start}, as {METADATA} says",
-            found=f"a file of {file.size_bytes} bytes",
             cause="a copy that broke off, or a file of another checkpoint",
-            next_step="copy the folder again from where the training wrote it",
+            next_step=COPY_AGAIN,
         )
     size_bytes = piece.box.size * tensor.dtype.itemsize
     if piece.length < size_bytes + ZIP_OVERHEAD_BYTES:
@@ -141,9 +142,8 @@ def _files(folder: Folder, tensors: list[SplitTensor]) -> dict[str, ByteSource]:
     missing = folder.missing(names)
     if missing:
         raise CheckpointError(
-            f"{folder.where} is incomplete: {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''} "
-            f"{'is' if len(missing) == 1 else 'are'} missing",
-            expected=f"the {len(names)} {'file' if len(names) == 1 else 'files'} that {METADATA} names",
+            f"{folder.where} is incomplete: {listed(missing, 4)} {'is' if len(missing) == 1 else 'are'} missing",
+            expected=f"the {counted(len(names), 'file')} that {METADATA} names",
             found=f"{len(names) - len(missing)} of them",
             cause="a copy that broke off, or ranks that wrote to disks of their own",
             next_step="copy the files of all ranks into one folder",

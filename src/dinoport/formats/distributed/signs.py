@@ -9,6 +9,8 @@ from dinoport.errors import CheckpointError
 from dinoport.formats.torch.stand_ins import Opaque, reached
 
 METADATA = ".metadata"
+
+COPY_AGAIN = "copy the folder again from where the training wrote it"
 SUFFIX = ".distcp"
 
 SHARDED_CLASSES = ("ShardedTensor", "DTensor")

@@ -6,7 +6,8 @@ import zlib
 from threading import Lock
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, too_short
+from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import damaged, too_short
 from dinoport.formats.torch.zip_record import Record
 from dinoport.tensor import BLOCK_BYTES
 
@@ -25,7 +26,9 @@ class Inflated:
         buffer = bytearray(min(size, max(self.size_bytes - offset, 0)))
         self.readinto(offset, memoryview(buffer))
         if len(buffer) < size:
-            raise too_short(self.where, offset, size, f"{self._record.name}, of {self.size_bytes} bytes")
+            raise too_short(
+                self.where, f"{size} bytes at offset {offset}", f"{self._record.name}, of {self.size_bytes} bytes"
+            )
         return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
@@ -68,10 +71,9 @@ class Inflated:
         return found
 
     def _damaged(self, found: str) -> CheckpointError:
-        return CheckpointError(
+        return damaged(
             f"{self.where} is damaged: a record cannot be unpacked",
+            found,
             where=self._record.name,
-            found=found,
             cause="a download or a copy that broke off, or a flipped bit",
-            next_step="fetch the file again from where it came",
         )

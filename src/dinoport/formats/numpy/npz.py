@@ -15,6 +15,7 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import MADE_TO_MISLEAD, damaged
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.numpy.inflated import Inflated
 from dinoport.formats.storage import Storage
@@ -44,12 +45,6 @@ HEADER = re.compile(
 
 DTYPE = re.compile(r"[<>=|]([fiuc](?:1|2|4|8|16)|b1)")
 """Of numbers. `O` is pickled objects, `V` bytes without a dtype."""
-
-
-def is_npz(start: bytes) -> bool:
-    """Whether a zip file that begins with these bytes begins with an array."""
-    name_bytes = int.from_bytes(start[26:28], "little")
-    return start[30 : 30 + name_bytes].endswith(SUFFIX.encode())
 
 
 def read_npz(source: ByteSource) -> dict[str, TensorRef]:
@@ -133,10 +128,6 @@ def _unreadable(source: ByteSource, name: str, dtype: str) -> CheckpointError:
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound .npz file",
-        expected=expected,
-        found=found,
-        cause="an archive that another program wrote, a damaged file, or one that was made to mislead",
-        next_step="save the arrays again: numpy.savez(FILE, **{name: array})",
-    )
+    cause = f"an archive that another program wrote, {MADE_TO_MISLEAD}"
+    next_step = "save the arrays again: numpy.savez(FILE, **{name: array})"
+    return damaged(f"{source.where} is not a sound .npz file", found, expected, cause=cause, next_step=next_step)

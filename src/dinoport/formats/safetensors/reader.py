@@ -11,11 +11,13 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import COMPARE_SIZES, MADE_TO_MISLEAD, damaged, too_short
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
 from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
 from dinoport.formats.values import MAX_AXES, are_sizes, stored_tensor
+from dinoport.shown.packages import saved_again
 from dinoport.tensor import TensorRef, dtype_name, shape_text
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -85,13 +87,8 @@ def _check_ranges(source: ByteSource, entries: Mapping[str, _Entry], data_bytes:
             raise _broken(source, f"{name} begins at byte {entry.start}", f"byte {end}: neither a gap nor an overlap")
         end = entry.stop
     if end > data_bytes:
-        raise CheckpointError(
-            f"{source.where} ends too early",
-            expected=f"{end} bytes of tensors, as its header says",
-            found=f"{data_bytes}",
-            cause="a download or a copy that broke off, or a header that was made to mislead",
-            next_step="fetch the file again and compare its size with the original's",
-        )
+        cause = "a download or a copy that broke off, or a header that was made to mislead"
+        raise too_short(source.where, f"{end} bytes of tensors, as its header says", f"{data_bytes}", cause=cause)
     if end != data_bytes:
         raise _broken(source, f"{data_bytes} bytes of tensors", f"{end}, as the header says")
 
@@ -124,15 +121,11 @@ def _other_layout(source: ByteSource, name: str) -> CheckpointError:
         expected="weights that PyTorch saved",
         found=f"format {name} in its metadata",
         cause=f"{OTHER_LAYOUTS[name]} keeps the axes of weights in another order, and Transformers turns them",
-        next_step="load it in Transformers 4.57, and save the model again with save_pretrained",
+        next_step=saved_again(),
     )
 
 
 def _broken(source: ByteSource, found: str, expected: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound safetensors file",
-        expected=expected,
-        found=found,
-        cause="a download that broke off, a damaged file, or one that was made to mislead",
-        next_step="fetch the file again and compare its size with the original's",
-    )
+    cause = f"a download that broke off, {MADE_TO_MISLEAD}"
+    what = f"{source.where} is not a sound safetensors file"
+    return damaged(what, found, expected, cause=cause, next_step=COMPARE_SIZES)

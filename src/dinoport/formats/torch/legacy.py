@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.damage import damaged, too_short
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.builders import builders
@@ -159,13 +160,7 @@ def _locate_all(
             raise _broken(source, f"storage {key} holds {count} elements, where its tensors say otherwise")
         offsets[key] = end
     if position > source.size_bytes:
-        raise CheckpointError(
-            f"{source.where} ends too early",
-            expected=f"{position} bytes",
-            found=f"{source.size_bytes} bytes",
-            cause="a download or a copy that broke off",
-            next_step="fetch the file again and compare its size with the original's",
-        )
+        raise too_short(source.where, f"{position} bytes", f"{source.size_bytes} bytes")
 
 
 def _extent(locate: Callable[[], int], size_bytes: int) -> Callable[[], tuple[int, int]]:
@@ -177,9 +172,4 @@ def _locator(offsets: dict[str, int], name: str) -> Callable[[], int]:
 
 
 def _broken(source: ByteSource, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound torch file of the legacy format",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+    return damaged(f"{source.where} is not a sound torch file of the legacy format", found)

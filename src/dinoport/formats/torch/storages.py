@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError
+from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.dtypes import STORAGE_DTYPES, UNTYPED
@@ -102,9 +103,4 @@ class Doubts:
 
 
 def broken(where: str, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{where} is not a sound torch file",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+    return damaged(f"{where} is not a sound torch file", found)

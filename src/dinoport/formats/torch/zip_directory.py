@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import BROKE_OFF, COMPARE_SIZES, damaged
 from dinoport.formats.archives import ZIP, unpacking
 from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
-from dinoport.shown.text import value_text
+from dinoport.shown.text import listed, value_text
 
 MAX_RECORDS = 60_000
 """A training checkpoint of a 7B model holds some five thousand; an entry takes half a kilobyte of memory here."""
@@ -208,13 +209,8 @@ def _cut_off(source: ByteSource, tail: bytes) -> CheckpointError:
     at = tail.rfind(b"PK\5\6")
     behind = len(tail) - at - END.size
     found = f"{source.size_bytes} bytes without one" if at < 0 or behind < 0 else f"{behind} bytes behind its end"
-    return CheckpointError(
-        f"{source.where} is cut off or damaged: it begins as a torch file and has no sound directory",
-        expected="a zip directory at the end of the file",
-        found=found,
-        cause="a download or a copy that broke off",
-        next_step="fetch the file again and compare its size with the original's",
-    )
+    what = f"{source.where} is cut off or damaged: it begins as a torch file and has no sound directory"
+    return damaged(what, found, "a zip directory at the end of the file", cause=BROKE_OFF, next_step=COMPARE_SIZES)
 
 
 def _torchscript(source: ByteSource, name: str) -> CheckpointError:
@@ -240,7 +236,7 @@ def not_of_torch(source: ByteSource, names: Sequence[str]) -> CheckpointError:
     return CheckpointError(
         f"{source.where} is a zip file, but not one that torch.save wrote",
         expected="one folder in it, with a record data.pkl",
-        found=", ".join(names[:4]) + (" …" if len(names) > 4 else "") or "no records",
+        found=listed(names, 4) or "no records",
         cause="a packed folder, or an archive of another kind (.docx, .npz)",
         next_step=unpacking(source.where, ZIP),
     )

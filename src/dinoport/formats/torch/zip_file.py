@@ -11,7 +11,7 @@ from dinoport.files.checksums import crc32
 from dinoport.formats.storage import Storage, checksum_error
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
-from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
+from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage, broken
 from dinoport.formats.torch.zip_directory import not_of_torch, read_directory
 from dinoport.formats.torch.zip_record import Record
 from dinoport.shown.text import value_text
@@ -50,10 +50,10 @@ def read_torch_zip(source: ByteSource) -> object:
         if wanted.name not in storages:
             record = records.get(f"{top}/data/{wanted.name}")
             if record is None:
-                raise _broken(source, f"no record {top}/data/{wanted.name}, which a tensor lies in")
+                raise broken(source.where, f"no record {top}/data/{wanted.name}, which a tensor lies in")
             if record.size_bytes != wanted.size_bytes:
                 found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
-                raise _broken(source, f"{record.name}: {found}")
+                raise broken(source.where, f"{record.name}: {found}")
             locate = _locator(source, record)
             doubt = doubts.of(wanted.name)
             storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent, doubt)
@@ -80,16 +80,16 @@ def _check_version(source: ByteSource, top: str, records: Mapping[str, Record]) 
     for name, sound in WORDS.items():
         record = records.get(f"{top}/{name}")
         if record is not None and not sound.fullmatch(found := _content(source, record, MAX_WORD_BYTES)):
-            raise _broken(source, f"a record {name} that says {value_text(found[:16])}")
+            raise broken(source.where, f"a record {name} that says {value_text(found[:16])}")
     if not {f"{top}/.data/version", f"{top}/version"} & records.keys():
-        raise _broken(source, "no record of the format's version")
+        raise broken(source.where, "no record of the format's version")
 
 
 def _is_big_endian(source: ByteSource, record: Record | None) -> bool:
     """Files of torch before 2.1 have no such record, and are little-endian unless their writer was not."""
     order = b"little" if record is None else _content(source, record, MAX_WORD_BYTES)
     if order not in (b"little", b"big"):
-        raise _broken(source, f"a byte order {value_text(order[:16])}")
+        raise broken(source.where, f"a byte order {value_text(order[:16])}")
     return order == b"big"
 
 
@@ -111,12 +111,3 @@ def _content(source: ByteSource, record: Record, limit: int) -> bytes:
 
 def _locator(source: ByteSource, record: Record) -> Callable[[], int]:
     return lambda: record.data_offset(source)
-
-
-def _broken(source: ByteSource, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound torch file",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )

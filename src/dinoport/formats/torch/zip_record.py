@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
+from dinoport.files.damage import damaged
 
 DESCRIPTORS = frozenset({0, 12, 16, 20, 24})
 """Bytes behind a record: none, or its checksum and sizes with or without a signature. torch may count on them."""
@@ -76,9 +77,4 @@ class Record:
 
 
 def broken(source: ByteSource, found: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source.where} is not a sound zip file",
-        found=found,
-        cause="a damaged file, or one that was made to mislead",
-        next_step="fetch the file again from where it came",
-    )
+    return damaged(f"{source.where} is not a sound zip file", found)

@@ -5,7 +5,7 @@ Written anew; imported only to verify.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import pi
 from typing import TypeAlias
 
@@ -42,6 +42,7 @@ def forward(
     rope_dtype: torch.dtype = torch.float32,
     rotation_dtype: torch.dtype | None = None,
     rotation: Rotation | None = None,
+    others: Sequence[Rotation] = (),
 ) -> dict[str, torch.Tensor]:
     """`tokens` (batch, 1 + registers + patches, width), after the final norm, and `logits` (batch, classes).
 
@@ -51,16 +52,18 @@ def forward(
     Rotary angles come from `rope_embed.periods`, or from the architecture's `rope_theta` if the state has none, and
     are computed in `rope_dtype`. Queries and keys are rotated in `rotation_dtype`, by default their own, as
     Transformers does; upstream rotates in `rope_dtype`, which makes a difference where that is bfloat16. `rotation`
-    takes the place of all that.
+    takes the place of all that. With each of the `others` the same pictures are computed once more, in one sweep over
+    the weights: they follow in the batch of all outputs, and of what is observed.
     """
     patches = patch_map(state, pixels, architecture.patch_size)
     rotation = rotation or _rotation(_periods(state, architecture, rope_dtype), *patches.shape[-2:])
     rotation_dtype = rotation_dtype or pixels.dtype
     sines, cosines = (angles.to(rotation_dtype) for angles in rotation)
-    tokens = _embed(state, architecture, as_tokens(patches))
+    rotations = ((sines, cosines), *others)
+    tokens = _embed(state, architecture, as_tokens(patches)).repeat(len(rotations), 1, 1)
     observe(EMBEDDING, tokens)
     for index in range(architecture.depth):
-        tokens = _block(state, architecture, f"blocks.{index}", tokens, (sines, cosines))
+        tokens = _block(state, architecture, f"blocks.{index}", tokens, rotations)
         observe(f"blocks.{index}", tokens)
     tokens = layer_norm(state, "norm", tokens, architecture.layer_norm_eps)
     return {"tokens": tokens, **logits_of(state, architecture, tokens)}
@@ -73,7 +76,7 @@ def last_attention(
     name = f"blocks.{architecture.depth - 1}"
     entering = blocks[f"blocks.{architecture.depth - 2}" if architecture.depth > 1 else EMBEDDING]
     normed = layer_norm(state, f"{name}.norm1", entering, architecture.layer_norm_eps)
-    queries, keys, _ = queries_keys_values(state, architecture.heads, f"{name}.attn", normed, rotation)
+    queries, keys, _ = _queries_keys_values(state, architecture.heads, f"{name}.attn", normed, [rotation])
     return cls_attention(queries, keys)
 
 
@@ -115,31 +118,43 @@ def _rotation(periods: torch.Tensor, rows: int, columns: int) -> Rotation:
     return angles.sin(), angles.cos()
 
 
-def _block(state: State, architecture: RotaryViT, name: str, tokens: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+def _block(
+    state: State, architecture: RotaryViT, name: str, tokens: torch.Tensor, rotations: Sequence[Rotation]
+) -> torch.Tensor:
     eps = architecture.layer_norm_eps
     normed = layer_norm(state, f"{name}.norm1", tokens, eps)
-    attended = _attention(state, architecture.heads, f"{name}.attn", normed, rotation)
+    attended = _attention(state, architecture.heads, f"{name}.attn", normed, rotations)
     tokens = tokens + layer_scale(state, f"{name}.ls1", attended)
     feed_forward = mlp if architecture.feed_forward == "mlp" else _swiglu
     mixed = feed_forward(state, f"{name}.mlp", layer_norm(state, f"{name}.norm2", tokens, eps))
     return tokens + layer_scale(state, f"{name}.ls2", mixed)
 
 
-def _attention(state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    queries, keys, values = queries_keys_values(state, heads, name, inputs, rotation)
+def _attention(
+    state: State, heads: int, name: str, inputs: torch.Tensor, rotations: Sequence[Rotation]
+) -> torch.Tensor:
+    queries, keys, values = _queries_keys_values(state, heads, name, inputs, rotations)
     attended = functional.scaled_dot_product_attention(queries, keys, values)
     return linear(state, f"{name}.proj", merge_heads(attended))
 
 
-def queries_keys_values(
-    state: State, heads: int, name: str, inputs: torch.Tensor, rotation: Rotation
+def _queries_keys_values(
+    state: State, heads: int, name: str, inputs: torch.Tensor, rotations: Sequence[Rotation]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What attention is computed of, each (batch, heads, tokens, head dimension), rotated where it is."""
+    """What attention is computed of, each (batch, heads, tokens, head dimension), rotated where it is.
+
+    The batch is parted evenly among the rotations.
+    """
     bias, mask = state.get(f"{name}.qkv.bias"), state.get(f"{name}.qkv.bias_mask")
     if bias is not None and mask is not None:
         bias = bias * mask.to(bias.dtype)
     queries, keys, values = split_heads(functional.linear(inputs, state[f"{name}.qkv.weight"], bias), heads)
-    return _rotate(queries, rotation), _rotate(keys, rotation), values
+    return _rotate_each(queries, rotations), _rotate_each(keys, rotations), values
+
+
+def _rotate_each(vectors: torch.Tensor, rotations: Sequence[Rotation]) -> torch.Tensor:
+    parts = vectors.chunk(len(rotations))
+    return torch.cat([_rotate(part, rotation) for part, rotation in zip(parts, rotations, strict=True)])
 
 
 def _rotate(vectors: torch.Tensor, rotation: Rotation) -> torch.Tensor:

@@ -8,8 +8,8 @@ sides, which leaves float64's precision to all the rest, and the sines and cosin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dinoport.networks.network import ROTATION_GATE
@@ -39,27 +39,28 @@ class RotationProof:
         return self.difference <= self.limit
 
 
-def proof_of(
-    state: Mapping[str, Any],
-    architecture: RotaryViT,
-    images: Any,
-    theirs: Rotation,
-    moved: Callable[[Mapping[str, Any]], float],
-) -> RotationProof:
-    """The rotary positions by themselves, and what the stored periods would change.
+def rounded_rotations(state: Mapping[str, Any], architecture: RotaryViT, size: tuple[int, int]) -> tuple[Rotation, ...]:
+    """What the stored periods give for a picture of (height, width) pixels, where bfloat16 has rounded them.
 
-    `moved` says how far outputs are from those of the class, relative to the largest.
+    First with all else as in the class, then in bfloat16, as in training.
     """
-    found = RotationProof(difference(theirs, architecture, images.shape[-2:]))
     if not architecture.rope_rounded:
-        return found
+        return ()
     import torch
 
-    from dinoport.networks.rotary_vit.forward import forward
+    from dinoport.networks.rotary_vit.forward import rotation_of_state
 
-    low: dict[str, Any] = {"rope_dtype": torch.bfloat16, "rotation_dtype": torch.bfloat16}
-    stored, trained = (moved(forward(state, architecture, images, **dtypes)) for dtypes in (dict[str, Any](), low))
-    return replace(found, stored=stored, in_bfloat16=trained)
+    rows, columns = (side // architecture.patch_size for side in size)
+    stored = rotation_of_state(state, architecture, rows, columns, torch.float32)
+    trained = rotation_of_state(state, architecture, rows, columns, torch.bfloat16)
+    return (stored[0].double(), stored[1].double()), trained
+
+
+def proof_of(
+    architecture: RotaryViT, size: tuple[int, int], theirs: Rotation, moved: Sequence[float] = ()
+) -> RotationProof:
+    """The rotary positions by themselves. `moved` is how far outputs move with each of the rounded rotations."""
+    return RotationProof(difference(theirs, architecture, size), *moved)
 
 
 def rotation_of(architecture: RotaryViT, rows: int, columns: int) -> Rotation:

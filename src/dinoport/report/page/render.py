@@ -17,7 +17,7 @@ from dinoport.proofs.pictures import Pair, Pictures
 from dinoport.proofs.verdict import GATE, Proofs, Word
 from dinoport.report.next_steps import next_steps
 from dinoport.report.page.chart import block_chart, head_chart, size_rows
-from dinoport.report.proven import graph_lines
+from dinoport.report.proof_lines import counted_text, graph_lines
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, folded, headline
 from dinoport.shown.lines import figure
@@ -116,7 +116,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     tiles = [Tile("Exact", "not shown", "—", "was not tried")]
     if exact := proofs.exact:
         compared = f"{exact.found + exact.recomputed} tensors"
-        tiles = [Tile("Exact", "passed", compared, "found again bit for bit, or recomputed alike")]
+        tiles = [Tile("Exact", "passed", compared, counted_text(exact))]
         if not exact.passed:
             count = f"{len(exact.problems)} problem{'s' if exact.problems[1:] else ''}"
             tiles = [Tile("Exact", "failed", count, f"among {compared} that were compared")]

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from dinoport import convert, plan
 from dinoport.errors import CheckpointError
+from dinoport.finding.completeness import TENSOR_NAME
 from dinoport.finding.unwrap import state_dicts
-from dinoport.finding.whole import TENSOR_NAME
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.stand_ins import Opaque
@@ -180,7 +180,7 @@ class Loop:
 
 
 @pytest.mark.parametrize(("key", "warnings"), [
-    ("loops", (f"{ABSENT}loops is not read: an object of the class tests.finding.test_whole.Loop with tensors in it",)),
+    ("loops", (f"{ABSENT}loops is not read: an object of the class {__name__}.Loop with tensors in it",)),
     ("optimizer", ()),
 ])  # fmt: skip
 def test_parts_with_tensors_that_are_not_read_are_told(tmp_path, key, warnings):

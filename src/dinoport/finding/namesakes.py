@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from dinoport.finding.named import ANCHORS, INNER, STAGES, WRAPPERS, Named, anchor_of
-from dinoport.formats.values import StoredValues
-from dinoport.tensor import TensorRef
-
-Lead = tuple[str, ...]
-"""The parts of a name in front of a model."""
+from dinoport.finding.bare_names import ANCHORS, INNER, WRAPPERS, Lead, NamedTensor, anchor_of, without_inner
+from dinoport.formats.values import is_one
 
 
-def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
+def parted(names: Sequence[NamedTensor]) -> list[tuple[Lead | None, Sequence[NamedTensor]]]:
     """The names of each model in a dict that holds two whose bare names are the same, and its lead; the rest last.
 
     A dict without such models stays one, and has no lead. Two that are one in the file are two models as well: each is
@@ -23,8 +19,8 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
     leads = _leads(names)
     if len(leads) < 2:
         return [(None, names)]
-    groups: dict[Lead | None, list[Named]] = {lead: [] for lead in sorted(leads)}
-    rest: list[Named] = []
+    groups: dict[Lead | None, list[NamedTensor]] = {lead: [] for lead in sorted(leads)}
+    rest: list[NamedTensor] = []
     for each in names:
         parts = tuple(each.full_name.split("."))
         lead = next((parts[:count] for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads), None)
@@ -35,7 +31,7 @@ def parted(names: Sequence[Named]) -> list[tuple[Lead | None, Sequence[Named]]]:
     return [*groups.items(), *([(None, rest)] if rest else [])]
 
 
-def _leads(names: Sequence[Named]) -> set[Lead]:
+def _leads(names: Sequence[NamedTensor]) -> set[Lead]:
     """What stands in front of each model, where one lies in another's part, or wears other wrappers than another."""
     anchored = [each for each in names if anchor_of(each.name) not in (None, OF_LAYERS)]
     found = {each.full_name: _lead(each.full_name.split(".")) for each in anchored}
@@ -47,7 +43,7 @@ def _leads(names: Sequence[Named]) -> set[Lead]:
     above = {block[:count] for block in blocks for count in range(len(block) + 1)}
     whole, removed, left = set(), set(), set()
     for each in anchored:
-        lead = _outside(found[each.full_name], full)
+        lead = without_inner(found[each.full_name], full)
         if lead in above:
             whole.add(lead)
             removed.add(each.removed)
@@ -74,15 +70,7 @@ def _lead(parts: Sequence[str]) -> Lead:
     return ()
 
 
-def _outside(lead: Lead, names: Container[str]) -> Lead:
-    """A lead without the part that Transformers puts before the layers of a class alone, and not before its norm."""
-    norm = "layer_norm.weight"
-    below, beside = (".".join((*each, norm)) in names for each in (lead, lead[:-1]))
-    is_inner = lead[-1:] == (INNER,) and ".".join((*lead, STAGES)) in names
-    return lead[:-1] if is_inner and beside and not below else lead
-
-
-def _below(each: Named, lead: Lead, parts: Sequence[str]) -> Named:
+def _below(each: NamedTensor, lead: Lead, parts: Sequence[str]) -> NamedTensor:
     """A tensor by its name below a lead, without what wrappers put into that."""
     begin = 1 if parts[0] == INNER and len(parts) > 1 else 0
     own = [part for part in parts[begin:-1] if part not in WRAPPERS]
@@ -90,17 +78,16 @@ def _below(each: Named, lead: Lead, parts: Sequence[str]) -> Named:
     return replace(each, name=".".join([*own, parts[-1]]), removed="".join(f"{part}." for part in removed))
 
 
-def told_apart(names: Sequence[Named]) -> Sequence[Named]:
+def told_apart(names: Sequence[NamedTensor]) -> Sequence[NamedTensor]:
     """Layers of one name that lie beside a backbone keep their whole names, and its own its bare ones.
 
     All stay as they are where two of one shape may be the backbone's own.
     """
-    first: dict[str, Named] = {}
+    first: dict[str, NamedTensor] = {}
     twice = {
         each.name
         for each in names
-        if (other := first.setdefault(each.name, each)) is not each
-        and not is_one(other.tensor.renamed(each.name), each.tensor.renamed(each.name))
+        if (other := first.setdefault(each.name, each)) is not each and not is_one(other.tensor, each.tensor)
     }
     bare = {each.removed for each in names if each.name in ANCHORS}
     backbones = bare or {each.removed for each in names if anchor_of(each.name)}
@@ -114,8 +101,3 @@ def told_apart(names: Sequence[Named]) -> Sequence[Named]:
         return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
     theirs = {id(each) for each in names if each.name in twice and not (each.name in own and each.removed in bare)}
     return [replace(each, name=each.full_name) if id(each) in theirs else each for each in names]
-
-
-def is_one(tensor: TensorRef, other: TensorRef) -> bool:
-    """Whether two names lead to one place of the file: a start for training has the names of several configs."""
-    return isinstance(tensor.values, StoredValues) and tensor == other

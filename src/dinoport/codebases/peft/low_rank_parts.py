@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.folding import fold_names
@@ -44,9 +44,10 @@ OTHERS = {
 }
 """Adapters that are not merged here, by a part of the names that they alone have."""
 
+MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder"
 
-@dataclass(frozen=True)
-class Merging:
+
+class Merging(NamedTuple):
     """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done."""
 
     tensors: Mapping[str, TensorRef]
@@ -55,7 +56,7 @@ class Merging:
     remarks: tuple[str, ...] = ()
 
 
-UNKNOWN = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
+UNKNOWN_PARTS = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
 
 OF_TEXT = re.compile(r"(?:^|[._])(?:text|lang\w*|llm|lm|decoder)(?:$|[._])", re.IGNORECASE)
 
@@ -65,7 +66,7 @@ def refuse_unmerged(where: str, names: Iterable[str]) -> None:
 
     Those of a language model belong to that one.
     """
-    found = [name for name in names if UNKNOWN.search(name) and not OF_TEXT.search(name)]
+    found = [name for name in names if UNKNOWN_PARTS.search(name) and not OF_TEXT.search(name)]
     if found:
         raise not_merged(where, "low-rank parts under names that are not known", ", ".join(fold_names(found)[:4]))
 
@@ -130,9 +131,14 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
         ]
         base[f"{layer}.weight"] = merged(weight, *lows)
     count = len(halves) + len(joint)
-    scale = f"lora_alpha {alpha:g}" if halves and alpha is not None else "without a scale"
+    scale = strength(alpha) if halves and alpha is not None else "without a scale"
     notes = (f"low-rank parts of {count} layers merged ({scale})",) if count else ()
     return Merging(base, renamed, notes, remarks(count, scale) if count else ())
+
+
+def strength(alpha: float) -> str:
+    """How notes name the strength that adapters were merged with."""
+    return f"lora_alpha {alpha:g}"
 
 
 def remarks(count: int, scale: str) -> tuple[str, ...]:
@@ -157,7 +163,7 @@ def not_merged(where: str, kind: str, found: str) -> UnknownModelError:
         expected="LoRA of linear layers: W + scale · B @ A",
         found=found,
         cause="an adapter of PEFT's of another kind",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )
 
 
@@ -217,5 +223,5 @@ def _low_rank(
         expected=f"(rows, rank) and (rank, columns) for {shape_text(weight.shape)}",
         found=" and ".join(shapes),
         cause="an adapter of another kind, or a file that was cut",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )

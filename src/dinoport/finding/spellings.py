@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from dinoport.finding.named import anchor_of
+from dinoport.finding.bare_names import anchor_of
 from dinoport.tensor import TensorRef
 
 PART = re.compile(

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dinoport.codebases.stranger_signs import Shapes
 from dinoport.codebases.strangers import CHANGED, HEADS, STRANGERS, Stranger
 from dinoport.errors import UnknownModelError
 from dinoport.files.names import short_text
 
 
-def stranger_of(shapes: Shapes, *, heads: bool = False) -> tuple[Stranger, str] | None:
-    """Whose these names are, if they are one of these, and what tells it; with `heads`, also where a backbone lacks."""
-    return next(_told(shapes, STRANGERS + HEADS if heads else STRANGERS), None)
+def stranger_of(shapes: Shapes, *, heads: bool = False, named: bool = False) -> tuple[Stranger, str] | None:
+    """Whose these names are, if they are one of these, and what tells it; with `heads`, also where a backbone lacks.
+
+    `named` says that a config names the family.
+    """
+    return _told(shapes, STRANGERS + HEADS if heads else STRANGERS, named=named)
 
 
-def _told(shapes: Shapes, among: tuple[Stranger, ...]) -> Iterator[tuple[Stranger, str]]:
-    for stranger in among:
-        sign = stranger.told_by(shapes)
-        if sign is not None:
-            yield stranger, sign
+def _told(shapes: Shapes, among: tuple[Stranger, ...], *, named: bool = False) -> tuple[Stranger, str] | None:
+    told = ((stranger, stranger.told_by(shapes, named=named)) for stranger in among)
+    return next(((stranger, sign) for stranger, sign in told if sign is not None), None)
 
 
 def refuse_kind(where: str, kind: object) -> None:
@@ -31,7 +30,7 @@ def refuse_kind(where: str, kind: object) -> None:
 
 def refuse_changed(where: str, label: str | None, shapes: Shapes) -> None:
     """Raise UnknownModelError for a model whose backbone only has the names of one that is known."""
-    found = next(_told(shapes, CHANGED), None)
+    found = _told(shapes, CHANGED)
     if found is not None:
         raise _unlike_dino(where, label, *found)
 
@@ -48,10 +47,9 @@ def refuse_stranger(where: str, label: str | None, shapes: Shapes, *, heads: boo
 
     `named` says that a config names the family.
     """
-    found = stranger_of(shapes, heads=heads)
-    if found is None or (named and found[0].by_lack and found[1] not in shapes):
-        return
-    raise _unlike_dino(where, label, *found)
+    found = stranger_of(shapes, heads=heads, named=named)
+    if found is not None:
+        raise _unlike_dino(where, label, *found)
 
 
 def _unlike_dino(where: str, label: str | None, stranger: Stranger, sign: str) -> UnknownModelError:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
+from dinoport.mapping.operations import Kind
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
 from dinoport.shown.lines import entries, entry, few, figure
 
 if TYPE_CHECKING:
+    from dinoport.proofs.exact import ExactProof
     from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
@@ -33,8 +35,10 @@ def proof_lines(report: Report) -> Iterator[str]:
     proofs = report.proofs
     if proofs.exact:
         exact = proofs.exact
-        text = f"{exact.found} tensors found again bit for bit"
-        text += f", {exact.recomputed} recomputed alike" if exact.recomputed else ""
+        counts = report.accounting.counts
+        written = counts.get(Kind.BIJECTIVE.value, 0) + counts.get(Kind.RECOMPUTED.value, 0)
+        text = counted_text(exact)
+        text += f", written as {written}" if written != exact.found + exact.recomputed else ""
         text += f"; {exact.checksums} checksums of the source hold" if exact.checksums else ""
         yield from entry("exact", _judged(exact.passed, text, exact.problems))
         if exact.zero_matrices:
@@ -65,6 +69,13 @@ def proof_lines(report: Report) -> Iterator[str]:
             yield from entry("", pixel_classes_text(pixels.classes))
 
 
+def counted_text(exact: ExactProof) -> str:
+    """How many tensors were found again, and how many are others: equal to what was computed again from the source."""
+    texts = [f"{exact.found} tensors found again bit for bit"] if exact.found or not exact.recomputed else []
+    texts += [f"{exact.recomputed} computed again from the source, and equal"] if exact.recomputed else []
+    return ", ".join(texts)
+
+
 def pixel_classes_text(classes: Sequence[PixelClass]) -> str:
     """How many pictures that stand for all others are prepared as the original does it, and what the rest are."""
     sizes = sum(one.share is not None for one in classes)
@@ -90,7 +101,8 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         lines.append(f"{text}; {figure(single.relative)} in float32" if single else text)
     if proof.blocks:
         name, (difference, _) = max(proof.blocks.items(), key=lambda block: block[1][0].relative)
-        lines.append(f"{len(proof.blocks)} blocks differ by {figure(difference.relative)} at most ({name})")
+        compared = ", ".join(few(fold_names(proof.blocks)))
+        lines.append(f"{compared} differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
         difference_text = f"{figure(proof.rotation.difference)}, limit {proof.rotation.limit:.0e}"

@@ -58,7 +58,7 @@ def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
     own = model.family.name
     whose = next((family for family, names in catalogue.RELATIVES.items() if own in names), own)
     whose = next(
-        (named for named, unknown in catalogue.UNKNOWN.items() if unknown == whose), whose
+        (named for named, unknown in catalogue.UNTOLD.items() if unknown == whose), whose
     )  # whose names it has
     for naming in catalogue.NAMINGS:
         if naming.codebase == "Transformers" and naming.code.FAMILY.name in (own, whose):

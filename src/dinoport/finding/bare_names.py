@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 
 from dinoport.finding.branches import BRANCHES
-from dinoport.finding.whole import SKIPPED
+from dinoport.finding.completeness import SKIPPED
 from dinoport.tensor import TensorRef
 
 STAGES = "stages.0.downsample_layers.0.weight"
@@ -55,8 +56,19 @@ INNER, LAYERS = "model", re.compile(r"layer\.\d+\.|stages\.\d+\.(downsample_)?la
 """What Transformers puts in memory before the layers of DINOv3's classes alone: they stand beside nothing."""
 
 
+Lead = tuple[str, ...]
+"""The parts of a name in front of a model."""
+
+
+def without_inner(lead: Lead, names: Container[str]) -> Lead:
+    """A lead without the part that Transformers puts before the layers of a class alone, and not before its norm."""
+    below, beside = (".".join((*each, "layer_norm.weight")) in names for each in (lead, lead[:-1]))
+    is_inner = lead[-1:] == (INNER,) and ".".join((*lead, STAGES)) in names
+    return lead[:-1] if is_inner and beside and not below else lead
+
+
 @dataclass(frozen=True)
-class Named:
+class NamedTensor:
     """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
 
     full_name: str

@@ -10,7 +10,7 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.errors import CheckpointError, DinoportError, UnknownModelError
-from dinoport.finding.joined import with_dots
+from dinoport.finding.spellings import with_dots
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, models
 from tests.finding.test_places import MODELS, state, weights

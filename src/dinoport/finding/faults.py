@@ -14,6 +14,7 @@ from dinoport.errors import PlanError
 from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.lines import few
 from dinoport.shown.text import as_word, with_article
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
@@ -54,7 +55,7 @@ def refuse_nearly(where: str, place: StateDict) -> None:
     else:
         whole, lines = _but_one(place, with_more=True) if _is_unreadable(place) else (place, [])
     if lines:
-        raise _error(where, whole, lines)
+        raise incomplete(where, whole, lines)
 
 
 def refuse_without_one(where: str, states: Iterable[StateDict]) -> None:
@@ -62,7 +63,7 @@ def refuse_without_one(where: str, states: Iterable[StateDict]) -> None:
     for place in (place for state in states for place in _beginnings(state)):
         whole, lines = _but_one(place)
         if lines:
-            raise _error(where, whole, lines)
+            raise incomplete(where, whole, lines)
 
 
 def faults(place: StateDict) -> tuple[StateDict, list[str]]:
@@ -109,17 +110,18 @@ def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{name} {what}".strip() for what, names in by_what.items() for name in fold_names(names)]
 
 
-def _error(where: str, place: StateDict, lines: Sequence[str]) -> PlanError:
+def incomplete(where: str, place: StateDict, lines: Sequence[str], other: str | None = None) -> PlanError:
+    """What is said of a place with these faults. `other` says what to do in its place."""
     naming = naming_of_names(place.tensors)
     title = family_by_names(naming).title if naming else "model"
-    return not_whole(where, title, place.prefix, lines)
+    return not_whole(where, title, place.prefix, lines, other)
 
 
 def not_whole(where: str, title: str, prefix: str, lines: Sequence[str], other: str | None = None) -> PlanError:
     """What is said of a place that is nearly a model of this title. `other` says what to do in its place."""
     return PlanError(
         f"{where} holds {with_article(title)}{f' under {prefix}.' if prefix else ''}, but it is not whole",
-        [*lines[:MAX_LINES], *([f"and {len(lines) - MAX_LINES} more"] if lines[MAX_LINES:] else [])],
+        few(lines, MAX_LINES),
         expected="every tensor of the model, each block like the others",
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
         next_step=other or f"dinoport inspect {as_word(where)}",
