@@ -1,4 +1,4 @@
-"""What a class of Transformers holds beside the backbone, and what a target has no place for: its outputs count no more."""
+"""What a class of Transformers holds beside the backbone, where a target has no place for it: its outputs do not count."""
 
 from __future__ import annotations
 

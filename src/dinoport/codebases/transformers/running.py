@@ -25,7 +25,8 @@ KEEPING = "dinoport_keeps_attention"
 
 class ClassRunner(Swept):
     """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel,
-    `without` are outputs that are not asked for."""
+    `without` are outputs that are not asked for.
+    """
 
     def __init__(self, folder: Path, class_name: str, *, pooler: bool = True, without: Collection[str] = ()) -> None:
         self.folder, self.class_name, self._pooler, self._without = folder, class_name, pooler, without
