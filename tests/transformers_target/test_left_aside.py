@@ -1,4 +1,4 @@
-"""What a class of Transformers holds beside the backbone, where a target has no place for it: its outputs do not count."""
+"""What a class of Transformers holds beside the backbone, and a target has no place for: it is left out of outputs."""
 
 from __future__ import annotations
 
