@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -117,6 +118,19 @@ class LocalFile(Readable):
                 return self._file.readinto(buffer) or 0
         except OSError as error:
             raise unreadable(self.path, error) from error
+
+    def expect(self, begin: int, end: int) -> None:
+        """Let the disk fetch these bytes meanwhile: they are read next."""
+        self._advise(begin, end, "POSIX_FADV_WILLNEED")
+
+    def forget(self, begin: int, end: int) -> None:
+        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
+        self._advise(begin, end, "POSIX_FADV_DONTNEED")
+
+    def _advise(self, begin: int, end: int, advice: str) -> None:
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self._file.fileno(), begin, end - begin, getattr(os, advice))
 
     def check_unchanged(self) -> None:
         check_same(self.where, self.stat, os.fstat(self._file.fileno()))
