@@ -32,7 +32,7 @@ from dinoport.cli.session import INTERRUPTED, UNHEARD
 from dinoport.codebases import catalogue
 from dinoport.codebases.catalogue import NAMINGS, naming_of
 from dinoport.codebases.codebase import Evidence, Naming
-from dinoport.codebases.frameworks import CONVENTIONS, FRAMEWORKS
+from dinoport.codebases.frameworks import CONVENTIONS
 from dinoport.codebases.published_names import PUBLISHED
 from dinoport.codebases.relative import Relative
 from dinoport.codebases.target import Target
@@ -503,25 +503,6 @@ def whose_names() -> Iterator[str]:
     yield from table(["names of", "models"], ([codebase, ", ".join(models)] for codebase, models in named.items()))
 
 
-def frameworks() -> Iterator[str]:
-    """What each framework writes, what is found in it, which copy, and what it does not say."""
-    taken = {each.framework: [] for each in CONVENTIONS}
-    for each in CONVENTIONS:
-        taken[each.framework].append(f"`{each.taken}`")
-    taken["timm"] = ["`state_dict_ema`"]
-    rows = (
-        [
-            each.name,
-            each.writes,
-            each.read,
-            ", ".join(dict.fromkeys(taken.get(each.name, ["the only one"]))),
-            each.silent,
-        ]
-        for each in FRAMEWORKS
-    )
-    yield from table(["framework", "what it writes", "what is found", "which copy", "what it does not say"], rows)
-
-
 def conventions() -> Iterator[str]:
     """Which of two copies each framework means."""
     rows = ([each.framework, f"`{each.taken}`", f"`{each.other}`", each.reason] for each in CONVENTIONS)
@@ -530,7 +511,7 @@ def conventions() -> Iterator[str]:
 
 REGIONS: dict[Path, dict[str, Callable[[], Iterable[str]]]] = {
     DOCS.parent / "README.md": {"conversions": conversions},
-    DOCS / "sources.md": {"frameworks": frameworks, "whose-names": whose_names, "conventions": conventions},
+    DOCS / "sources.md": {"whose-names": whose_names, "conventions": conventions},
     DOCS / "cli.md": {"commands": commands, "exit codes": exit_codes},
     **{DOCS / "families" / f"{f.name}.md": {"tables": lambda f=f: of_family(f)} for f in OWN},
 }

@@ -143,25 +143,21 @@ class Wishes:
             return CLAIMANT
         return self.stated[field].reason if field in self.stated else self.said_by or option_of(field)
 
-    def origin(self, field: str) -> Origin:
+    def said(self, field: str) -> tuple[Origin, str]:
+        """How far a value can be trusted, and why: the last two parts of a setting."""
         if field in self.claimed:
-            return Origin.CLAIMED
-        return self.stated[field].origin if field in self.stated else Origin.GIVEN
+            return Origin.CLAIMED, CLAIM
+        return self.stated[field].origin if field in self.stated else Origin.GIVEN, self.speaker(field)
 
     def doubted(self, field: str) -> bool:
         return field in self.stated and self.stated[field].doubted
-
-    def reason(self, field: str) -> str:
-        """The same as `speaker`, as the reason for a setting."""
-        return CLAIM if field in self.claimed else self.speaker(field)
 
 
 def eps_setting(wishes: Wishes, otherwise: float, origin: Origin, reason: str) -> Setting[float]:
     """LayerNorm's epsilon: the user's word, else `otherwise` with what it rests on."""
     if wishes.layer_norm_eps is not None:
-        given = wishes.layer_norm_eps
-        said = wishes.origin("layer_norm_eps"), wishes.reason("layer_norm_eps")
-        return Setting("eps", given, *said, doubted=wishes.doubted("layer_norm_eps"))
+        said, doubted = wishes.said("layer_norm_eps"), wishes.doubted("layer_norm_eps")
+        return Setting("eps", wishes.layer_norm_eps, *said, doubted=doubted)
     return Setting("eps", otherwise, origin, reason)
 
 
@@ -170,8 +166,8 @@ def interpolation_setting(
 ) -> Setting[Interpolation]:
     """How the original resamples its position table: the user's word, else `otherwise` with what it rests on."""
     if wishes.interpolation is not None:
-        otherwise, origin = INTERPOLATIONS[wishes.interpolation], wishes.origin("interpolation")
-        reason = wishes.reason("interpolation")
+        otherwise = INTERPOLATIONS[wishes.interpolation]
+        origin, reason = wishes.said("interpolation")
     return Setting("interpolation", otherwise, origin, reason, resampling=True)
 
 

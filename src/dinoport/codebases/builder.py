@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dinoport.codebases.heads import UNSEEN, Weighed, read_from_weights, weighed
+from dinoport.codebases.heads import UNSEEN, Weighed, head_reader, read_from_weights, weighed
 from dinoport.errors import SettingError
 from dinoport.formats.transformers_folder import CONFIG, WEIGHTS
 from dinoport.model import Origin, Setting, Wishes
 from dinoport.shown.text import as_word
 
 if TYPE_CHECKING:
-    from dinoport.codebases.codebase import Facts
+    from dinoport.codebases.codebase import Evidence, Facts
+    from dinoport.codebases.vit_sizes import ViTSizes
     from dinoport.networks.heads.reading import HeadReading
 
 HEAD_DIM = 64
 """Width of one attention head in every ViT that the DINO codebases publish, DINOv3's 7B excepted."""
 
 
-@dataclass(frozen=True)
-class Builder:
+class Builder(NamedTuple):
     """A function of an original codebase that builds a model: its name, its width and its number of heads."""
 
     arch: str
@@ -30,8 +29,7 @@ class Builder:
     heads: int
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """What a training says besides its weights: who says it, and what."""
 
     speaker: str
@@ -39,8 +37,7 @@ class Said:
     patch_size: object = None
 
 
-@dataclass(frozen=True)
-class Belief:
+class Belief(NamedTuple):
     """A builder that is followed, or a remark on why the named one is not."""
 
     said: Said
@@ -93,7 +90,7 @@ def heads_setting(
     setting = _said_or_assumed(where, wishes, width, belief, published)
     if setting is not None:
         held = weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
-        return replace(held, warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
+        return held._replace(warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
     chosen = read_from_weights(reading()) if reading else None
     if chosen is not None:
         return chosen
@@ -106,6 +103,19 @@ def heads_setting(
         cause=UNSEEN,
         next_step=_next_step(where),
         missing="num_heads",
+    )
+
+
+def heads_of(evidence: Evidence, sizes: ViTSizes, facts: Facts, belief: Belief) -> Weighed:
+    """The number of heads of a ViT with a table of positions, from all there is to go by."""
+    return heads_setting(
+        evidence.where,
+        evidence.wishes,
+        sizes.width,
+        belief,
+        head_reader(evidence.tensors, sizes.width),
+        weigh=evidence.weigh_heads,
+        published=_published_heads(facts, sizes.width, sizes.depth),
     )
 
 
@@ -125,7 +135,7 @@ def _overruled(wishes: Wishes, belief: Belief, heads: Setting[int]) -> Iterator[
         yield f"{speaker} {given} is followed, where {builder.arch}, from {belief.said.speaker}, has {builder.heads}"
 
 
-def published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:
+def _published_heads(facts: Facts, width: int, depth: int) -> Setting[int] | None:
     """The heads of a relative's models of this size, where width / 64 is wrong for them."""
     heads = facts.heads.get((width, depth))
     if heads is None:
@@ -139,7 +149,7 @@ def _said_or_assumed(
 ) -> Setting[int] | None:
     if wishes.num_heads is not None:
         heads = checked_heads(where, wishes, width, wishes.num_heads)
-        return Setting("heads", heads, wishes.origin("num_heads"), wishes.reason("num_heads"))
+        return Setting("heads", heads, *wishes.said("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)

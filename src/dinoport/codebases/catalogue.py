@@ -27,8 +27,8 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("timm", "dinoport.codebases.timm.dinov2:NAMES", timm.is_dinov2),
     Naming("timm", "dinoport.codebases.timm.dinov3_vit:NAMES", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext:NAMES", timm.is_convnext),
-    Naming("torchvision", "dinoport.codebases.torchvision.vit:VIT", torchvision.is_vit),
-    Naming("torchvision", "dinoport.codebases.torchvision.resnet:SEQUENTIAL", torchvision.is_sequential_resnet),
+    Naming("torchvision", "dinoport.codebases.torchvision.names:VIT", torchvision.is_vit),
+    Naming("torchvision", "dinoport.codebases.torchvision.names:SEQUENTIAL", torchvision.is_sequential_resnet),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:VIT", mmpretrain.is_vit),
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:DINOV2", mmpretrain.is_dinov2),
     Naming("MMSegmentation", "dinoport.codebases.mmpretrain.vit:SEGMENTER", mmpretrain.is_segmenter),
@@ -38,7 +38,7 @@ NAMINGS: tuple[Naming, ...] = (
     _of_transformers("other_names:CONVNEXT", transformers.is_convnext),
     _of_transformers("other_names:RESNET", transformers.is_resnet),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.vit", dino.is_vit, "dino"),
-    Naming("facebookresearch/ijepa", "dinoport.codebases.relatives.ijepa:RELATIVE", dino.has_patches_alone, "ijepa"),
+    Naming("facebookresearch/ijepa", "dinoport.codebases.relatives.dino:IJEPA", dino.has_patches_alone, "ijepa"),
     Naming("facebookresearch/dino", "dinoport.codebases.dino.resnet", dino.is_resnet, "dino_resnet"),
     Naming("facebookresearch/dinov2", "dinoport.codebases.dinov2.vit", dinov2.is_vit, "dinov2"),
     Naming("facebookresearch/dinov3", "dinoport.codebases.dinov3.vit", dinov3.is_vit, "dinov3"),
@@ -52,8 +52,16 @@ RELATIVES: dict[str, tuple[str, ...]] = {
     "dinov3": ("eupe", "lingbot"),
     "dinov3_convnext": ("eupe_convnext", "timm_convnext"),
 }
-"""Others' models under the names of a family, the closer look first: a relative is a module of its name in
-`relatives/`, and a word here. They are imported once a file has those names."""
+"""Others' models under the names of a family, the closer look first. They are imported once a file has those names."""
+
+WRITTEN_IN: dict[str, tuple[str, ...]] = {
+    "dino": ("ibot", "simdino", "moco_v3", "mae", "msn"),
+    "dinov2": ("tips", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino"),
+    "dinov3": ("eupe", "eupe_convnext", "lingbot"),
+    "supervised": ("deit", "deit3", "timm_vit", "timm_convnext"),
+    "unknown": ("vit", "resnet"),
+}
+"""The modules in `relatives/`: each has its relatives by their names, in capitals."""
 
 UNTOLD = {"dino": "vit", "dino_resnet": "resnet"}
 """The family of a model whose codebase is unknown, by that whose names it has."""
@@ -94,4 +102,6 @@ def family_by_names(naming: Naming) -> Family:
 
 
 def _relative(name: str) -> Naming:
-    return Naming(name, f"dinoport.codebases.relatives.{name}:RELATIVE", lambda shapes: False, name)
+    module = next(module for module, names in WRITTEN_IN.items() if name in names)
+    place = f"dinoport.codebases.relatives.{module}:{name.upper()}"
+    return Naming(name, place, lambda shapes: False, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from dinoport.codebases.shapes import count_blocks
 from dinoport.tensor import Shape, TensorRef
@@ -57,8 +58,7 @@ def called(clues: Clues, *parts: str) -> str | None:
     return f"config.json, {clues.architecture}" if any(part in clues.architecture for part in parts) else None
 
 
-@dataclass(frozen=True)
-class Signs:
+class Signs(NamedTuple):
     """What tells a relative, each by itself: parts of `names` of tensors, of the `place`, top-level `keys` that stand
     together, names in the `arguments`, and beginnings of what they, or timm's config.json, call the model (`builders`).
 

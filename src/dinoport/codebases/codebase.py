@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
@@ -17,23 +17,8 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.tensor import Shape, TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.formats.run_config import RunConfig
     from dinoport.networks.heads.reading import HeadReading
-
-
-class RunConfig(Protocol):
-    """A training run's config. Values are asked for by dotted names; None where there is none of that type."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def where(self) -> str: ...
-
-    def text(self, name: str) -> str | None: ...
-
-    def number(self, name: str) -> float | None: ...
-
-    def flag(self, name: str) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class Facts:
     the rule that resamples the position table and `rule` says where it is from; None means that the code of the family
     whose names they have decides. `says_builder` tells that arguments name a builder of that family too.
     `decoder_heads` are those of a decoder, by its own width and depth. One that `takes_one_size` resamples no table in
-    its own code: `rule` says what is done in its place.
+    its own code: `rule` says what is done in its place. `preprocessing` is that of the relative's family.
     """
 
     models: str
@@ -112,13 +97,12 @@ class Reading:
     doubts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class HubEntry:
+class HubEntry(NamedTuple):
     """`torch.hub.load(repo, name, **arguments)`, beside `pretrained=False`."""
 
     repo: str
     name: str
-    arguments: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,7 @@ def _heads(evidence: Evidence, facts: Facts, width: int, depth: int) -> Setting[
     if wishes.decoder_heads:
         if width % wishes.decoder_heads:
             raise _unknown(evidence, width, f"{wishes.decoder_heads} ({wishes.speaker('decoder_heads')})")
-        return Setting(
-            "decoder heads", wishes.decoder_heads, wishes.origin("decoder_heads"), wishes.reason("decoder_heads")
-        )
+        return Setting("decoder heads", wishes.decoder_heads, *wishes.said("decoder_heads"))
     published = facts.decoder_heads.get((width, depth))
     if published is not None:
         reason = f"as in all {facts.models} decoders of width {width} and depth {depth}"
@@ -76,7 +74,7 @@ def _unknown(evidence: Evidence, width: int, found: str) -> SettingError:
 def _mask_ratio(evidence: Evidence, facts: Facts) -> Setting[float]:
     said = evidence.wishes.mask_ratio
     if said is not None:
-        return Setting("mask ratio", said, evidence.wishes.origin("mask_ratio"), evidence.wishes.reason("mask_ratio"))
+        return Setting("mask ratio", said, *evidence.wishes.said("mask_ratio"))
     argued = evidence.arguments.get("mask_ratio")
     if isinstance(argued, float) and 0 < argued < 1:
         return Setting("mask ratio", argued, Origin.INFERRED, "args.mask_ratio")

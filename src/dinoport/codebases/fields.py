@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Effect = Literal["none", "outputs", "opens", "unknown"]
 """Of a field on a class: none in evaluation; outputs or pixels move, or the class does not load; Transformers opens a
@@ -27,8 +26,7 @@ MAX_PLAIN = 10_000
 """Characters of a value as JSON: more is not a setting."""
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A field with the value that a conversion writes (or the class's default) and the one that was found."""
 
     field: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from dinoport.codebases.target import Target
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule, bake, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import Request
-
-MAX_IMAGE_SIZE = 8192
-"""Pixels: a table for more would be larger than the model."""
+from dinoport.request import MAX_IMAGE_SIZE, Request
 
 
 def input_size(request: Request, stored: int, patch_size: int) -> int:
@@ -19,12 +19,13 @@ def input_size(request: Request, stored: int, patch_size: int) -> int:
     size = request.image_size
     if size is None:
         return stored
-    if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
+    if size < patch_size or size % patch_size:
+        most = MAX_IMAGE_SIZE // patch_size
         raise SettingError(
             f"`image_size={size}` does not fit this model",
-            expected=f"a multiple of its patch size, {patch_size}, up to {MAX_IMAGE_SIZE}",
+            expected=f"a multiple of its patch size, {patch_size}, up to {most * patch_size}",
             found=str(size),
-            next_step=f"`image_size={max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}`",
+            next_step=f"`image_size={min(max(round(size / patch_size), 1), most) * patch_size}`",
         )
     return size
 
@@ -66,6 +67,35 @@ def prepared(preprocessing: Preprocessing, size: int, request: Request, channels
                 next_step=f"`{field}={','.join(['0.5'] * channels)}`, with the values that the model was trained with",
             )
     return preprocessing.for_image_size(size).with_statistics(request.image_mean, request.image_std)
+
+
+def form_of(
+    model: Model,
+    request: Request,
+    form: str,
+    config: Mapping[str, object],
+    rules: tuple[Rule, ...],
+    size: int,
+    *,
+    processed: int | None = None,
+) -> Target:
+    """A form for one input size, with what follows from the model; `processed` is what its transform makes, if another.
+
+    Raises SettingError where statistics do not fit the model's channels.
+    """
+    network = model.architecture
+    return Target(
+        form=form,
+        title=form,
+        config=config,
+        rules=rules,
+        preprocessing=prepared(model.preprocessing, processed or size, request, network.channels),
+        image_size=size,
+        channels=network.channels,
+        baked_from=baked_from(size, network.image_size) if network.positions else None,
+        interpolation=getattr(network, "interpolation", None),
+        classifies=network.classifier is not None,
+    )
 
 
 def processed_size(request: Request, preprocessing: Preprocessing) -> int:

@@ -10,7 +10,7 @@ import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
 from dinoport.model import Stated
@@ -30,8 +30,7 @@ class Said:
     users: HyperParameters | None = None
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """Which of two copies a framework evaluates or exports: the one with `taken` in its prefix, beside `other`.
 
     One with a `sign` holds only in files of the framework that it tells.
@@ -43,77 +42,6 @@ class Convention:
     reason: str
     sign: str = ""
 
-
-@dataclass(frozen=True)
-class Framework:
-    """What a framework writes, what is read of it, and what its files do not say: for docs/sources.md."""
-
-    name: str
-    writes: str
-    read: str
-    silent: str
-
-
-FRAMEWORKS = (
-    Framework(
-        "Lightning",
-        "`last.ckpt`: `state_dict`, and `hyper_parameters` after `save_hyperparameters()`",
-        "a model under any attribute; heads, eps and statistics of `hyper_parameters`",
-        "heads and eps, where no hyper-parameter has them",
-    ),
-    Framework(
-        "LightlyTrain",
-        "`last.ckpt` with pickled modules; `exported_last.pt`, bare; tasks: `train_model`",
-        "heads and eps of the modules; `normalize_args`, `image_normalize`",
-        "heads, in what it exports and in tasks",
-    ),
-    Framework(
-        "lightly",
-        "Lightning's file",
-        "ViTs of timm's, of torchvision's and of facebookresearch's; a ResNet-50, as a sequence too",
-        "heads, eps, statistics",
-    ),
-    Framework("solo-learn", "Lightning's file", "its ViTs of timm's", "heads, eps, statistics"),
-    Framework(
-        "timm",
-        "`config.json` and weights; train.py's `last.pth.tar`",
-        "heads by `model_args` or the builder, statistics, resize, pooling, names of classes",
-        "nothing, where the builder is known",
-    ),
-    Framework(
-        "Transformers",
-        "a folder; the Trainer's `checkpoint-N`; a bare file, in its names on disk or in memory",
-        "all of `config.json` and `preprocessor_config.json`; names of 4.57 and 5",
-        "heads and eps, in a bare file",
-    ),
-    Framework(
-        "PEFT",
-        "`adapter_config.json` and the adapter; or adapters in a state dict",
-        "LoRA, rank-stabilised too, layers and biases that were trained whole, merged into the base beside it, "
-        "or into one that is given",
-        "where its base is now; `lora_alpha`, in a state dict",
-    ),
-    Framework("VISSL", "`classy_state_dict`", "the trunk", "heads, eps, statistics"),
-    Framework(
-        "MMPretrain",
-        "`state_dict`, and `meta.cfg` as text",
-        "its names of a ViT; heads and statistics of `meta.cfg`",
-        "eps",
-    ),
-    Framework("MMSelfSup", "the same, or `meta.config`", "the names of MMPretrain; heads and statistics", "eps"),
-    Framework(
-        "MMSegmentation",
-        "the same",
-        "its own names of a ViT that has a last norm; heads and statistics",
-        "eps; a last norm, which its ViT has where `final_norm` asks for it",
-    ),
-    Framework(
-        "torchvision",
-        "a state dict",
-        "its ViT with its classifier, of which it is not said who trained it",
-        "heads, eps, statistics",
-    ),
-)
 
 MMENGINE = "mmengine_version"
 
@@ -247,11 +175,8 @@ def _is_config(text: object) -> TypeGuard[str]:
 
 def _backbone_heads(text: str) -> set[int]:
     """Of the part that is called the backbone, where there is one: a decoder has heads of its own."""
-    return _heads_in(_part_of(text, "backbone") or text)
-
-
-def _heads_in(text: str) -> set[int]:
-    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", text)}
+    own = _part_of(text, "backbone") or text
+    return {int(each) for each in re.findall(r"\bnum_heads['\"]?\s*[:=]\s*(\d{1,4})\b", own)}
 
 
 def _part_of(text: str, name: str) -> str:

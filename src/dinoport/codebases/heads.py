@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.errors import SettingError
 from dinoport.model import AGREE, Origin, Setting
 
 if TYPE_CHECKING:
-    from dinoport.networks.heads.reading import HeadReading, Score
+    from dinoport.networks.heads.reading import HeadReading
     from dinoport.tensor import TensorRef
 
 UNSEEN = "no tensor's shape shows the head count, and a wrong one loads without an error"
 
 
-@dataclass(frozen=True)
-class Weighed:
+class Weighed(NamedTuple):
     """A number of heads, what the weights say of it, and a warning where they contradict whoever said it."""
 
     setting: Setting[int]
@@ -79,14 +78,9 @@ def figures(reading: HeadReading, found: int, other: int | None = None) -> str:
     larger = [score for score in reading.scores if score.heads < found]
     own = next(score for score in reading.scores if score.heads == found)
     rivals = [score for score in larger if score.heads == other]
-    beside = (
-        f"{rivals[0].inside:.0f} inside {rivals[0].head_dim}" if rivals else f"{_weakest(larger):.0f} or more in more"
-    )
+    weakest = min((score.inside for score in larger), default=0)
+    beside = f"{rivals[0].inside:.0f} inside {rivals[0].head_dim}" if rivals else f"{weakest:.0f} or more in more"
     return f"boundaries of {own.inside:.1f} inside {own.head_dim} channels and {beside}; chance is 1"
-
-
-def _weakest(scores: Sequence[Score]) -> float:
-    return min(score.inside for score in scores)
 
 
 def _contradicted(where: str, setting: Setting[int], reading: HeadReading, found: int) -> SettingError:

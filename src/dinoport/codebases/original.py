@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Order, Target
 from dinoport.errors import SettingError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Plan
 from dinoport.mapping.rule import copy
 from dinoport.model import Model
 from dinoport.request import Request
@@ -59,25 +59,17 @@ def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | No
     return {}
 
 
-def write(
-    folder: Path,
-    target: Target,
-    steps: Sequence[Step],
-    contents: Mapping[str, Mapping[str, object]],
-    max_shard_bytes: int,
-    on_bytes: Callable[[int], None],
-    on_shard: Callable[[Path], None],
-) -> list[WrittenFile]:
+def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write the weights into one file, however large. Raises FolderError where the disk refuses.
 
     One that torch.hub takes has the beginning of its hash in its name, as torch.hub wants it.
     """
-    file = write_torch_file(folder / ORIGINAL_FILE, steps, on_bytes=on_bytes)
+    file = write_torch_file(order.folder / ORIGINAL_FILE, order.steps, on_bytes=order.on_bytes)
     if target.hub_entry is None:
         return [file]
     name = f"{target.hub_entry}-{file.sha256[:8]}.pth"
-    with disk_errors(folder / name):
-        (folder / ORIGINAL_FILE).rename(folder / name)
+    with disk_errors(order.folder / name):
+        (order.folder / ORIGINAL_FILE).rename(order.folder / name)
     return [replace(file, name=name)]
 
 

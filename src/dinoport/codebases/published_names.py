@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 
 from dinoport.codebases.dino.published import PUBLISHED as DINO
-from dinoport.codebases.dino.published_resnet import PUBLISHED as DINO_RESNET
 from dinoport.codebases.dinov2.published import PUBLISHED as DINOV2
 from dinoport.codebases.dinov3.published import PUBLISHED as DINOV3
-from dinoport.codebases.dinov3.published_convnext import PUBLISHED as DINOV3_CONVNEXT
 from dinoport.codebases.published import Published
 from dinoport.codebases.relatives.published import PUBLISHED as RELATIVES
 from dinoport.errors import UnknownModelError
 
-PUBLISHED: tuple[Published, ...] = (*DINO, *DINO_RESNET, *DINOV2, *DINOV3, *DINOV3_CONVNEXT, *RELATIVES)
+PUBLISHED: tuple[Published, ...] = (*DINO, *DINOV2, *DINOV3, *RELATIVES)
 
 LIKE_A_NAME = re.compile(
     r"(?:dino|mae_vit_|deit_|msn_vit|moco_v3_|ijepa_vit|franca_vit|webssl_|tips_v[12]_)[A-Za-z0-9_-]*", re.IGNORECASE

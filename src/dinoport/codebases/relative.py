@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.clues import Clues, Signs
@@ -14,8 +15,7 @@ from dinoport.networks.network import Architecture
 from dinoport.tensor import Shape, TensorRef
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """What a class holds beside what features pass through: beginnings of `names` of tensors, and `words` for it."""
 
     names: tuple[str, ...]
@@ -75,5 +75,6 @@ class Relative:
         naming = naming_of(self.like)
         if naming is None:
             raise ValueError(f"no family is called {self.like}")
-        reading: Reading = naming.code.read(replace(evidence, facts=self.facts))
+        facts = replace(self.facts, preprocessing=self.family.preprocessing)
+        reading: Reading = naming.code.read(replace(evidence, facts=facts))
         return replace(reading, remarks=(*reading.remarks, self.remark)) if self.remark else reading

@@ -50,15 +50,11 @@ MAX_CROP = 10_000
 """Pixels; a config is not trusted with more."""
 
 
-def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> tuple[str, ...]:
+def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:
     """A remark on each value that the run's config gives and the tensors contradict.
 
     `tensors` are what they show, by the config's dotted names. What the config does not say contradicts nothing.
     """
-    return tuple(_contradictions(evidence, tensors))
-
-
-def _contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:
     for name, read in tensors.items():
         own: bool | float | str | None
         if isinstance(read, bool):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Plan
 from dinoport.model import Model
 from dinoport.request import Request
 
 if TYPE_CHECKING:
     from dinoport.codebases.fields import Finding
     from dinoport.codebases.running import Runner
-    from dinoport.codebases.target import Target
+    from dinoport.codebases.target import Order, Target
     from dinoport.files.output_file import WrittenFile
     from dinoport.tensor import TensorRef
 
@@ -42,17 +42,8 @@ class Writing(Protocol):
         self, target: Target, plan: Plan, lost: Sequence[str], licence: str | None
     ) -> dict[str, dict[str, object]]: ...
 
-    def write(
-        self,
-        folder: Path,
-        target: Target,
-        steps: Sequence[Step],
-        contents: Mapping[str, Mapping[str, object]],
-        max_shard_bytes: int,
-        on_bytes: Callable[[int], None],
-        on_shard: Callable[[Path], None],
-    ) -> list[WrittenFile]:
-        """Write weights and documents; `on_shard` is called with each of several weight files that is whole."""
+    def write(self, target: Target, order: Order) -> list[WrittenFile]:
+        """Write weights and documents."""
         ...
 
     def findings(

@@ -55,37 +55,47 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
         return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
     fetched = next((each for each in candidates if each.family == clues.published), None)
     if fetched is not None and asked in (fetched.family, None):  # a closer look would read tensors
-        return Told(fetched, Setting("codebase", _title(fetched), Origin.STORED, FETCHED))
+        return _taken(fetched, Origin.STORED, FETCHED)
     signs = _signs(candidates, clues)
     sure = next(((each, sign) for each, sign in signs if asked in (each.family, None)), None)
     if asked is not None and sure is None and signs:
-        raise _contradicted(where, asked, *signs[0])
+        naming, sign = signs[0]
+        raise _refused(
+            f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
+            f"`codebase={naming.family!r}`",
+            sign,
+        )
     if sure is not None and (alike := _alike(sure[0], clues, asked)):
-        reason = f"{sure[1]}; {alike}"
-        return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.ASSUMED, reason, doubted=True))
+        return _taken(sure[0], Origin.ASSUMED, f"{sure[1]}; {alike}")
     if sure is not None:
-        return Told(sure[0], Setting("codebase", _title(sure[0]), Origin.STORED, sure[1]))
+        return _taken(sure[0], Origin.STORED, sure[1])
     chosen = next((each for each in candidates if each.family == asked), None)
     if chosen is not None:
         if isinstance(chosen.code, Relative) and (strange := chosen.code.contradicts(clues)):
-            raise _with_a_strange_part(where, chosen, strange)
+            cause = "a model of another codebase under the same names"
+            raise _refused(f"`codebase={asked}` does not fit {where}", f"what a {_title(chosen)} has", strange, cause)
         lacks = getattr(chosen.code, "always_told", "")
         if lacks and chosen.code.signs.likely(clues) is None:
-            raise _without_its_sign(where, chosen, lacks)
-        return Told(chosen, Setting("codebase", _title(chosen), Origin.GIVEN, option_of("codebase")))
+            expected = f"{lacks}, as in every file of {_title(chosen)}"
+            raise _refused(f"`codebase={asked}` does not fit {where}", expected, "none")
+        return _taken(chosen, Origin.GIVEN, option_of("codebase"))
     guess = _guess(candidates, clues)
     doubtful = candidates if unknown is not None else candidates[1:]
     recorded = next((each for each in doubtful if each.family == clues.recorded), None)
     if recorded is not None and (guess is None or guess[0].family != recorded.family):
-        return Told(recorded, Setting("codebase", _title(recorded), Origin.CLAIMED, CLAIM))
+        return _taken(recorded, Origin.CLAIMED, CLAIM)
     if guess is not None:
-        reason = f"{guess[1]}; {option_of('codebase')} decides"
-        return Told(guess[0], Setting("codebase", _title(guess[0]), Origin.ASSUMED, reason, doubted=True))
+        return _taken(guess[0], Origin.ASSUMED, f"{guess[1]}; {option_of('codebase')} decides")
     if unknown is not None:
         differ = _differences(naming, clues)
         return Told(unknown, Setting("codebase", "not known", Origin.ASSUMED, differ, doubted=True), clues)
     rivals = "" if _is_trained(naming, clues) else _rivals(naming, clues) or _alike(naming, clues, asked)
-    return Told(naming, Setting("codebase", _title(naming), Origin.ASSUMED, rivals, doubted=True) if rivals else None)
+    return _taken(naming, Origin.ASSUMED, rivals) if rivals else Told(naming)
+
+
+def _taken(naming: Naming, origin: Origin, reason: str) -> Told:
+    """A model that is taken for one of these; what is assumed is doubted."""
+    return Told(naming, Setting("codebase", _title(naming), origin, reason, doubted=origin is Origin.ASSUMED))
 
 
 def is_untold(report: Mapping[str, Any]) -> bool:
@@ -110,14 +120,17 @@ def _is_trained(naming: Naming, clues: Clues) -> bool:
 
 def _rivals(naming: Naming, clues: Clues) -> str:
     """Relatives that have the very names and shapes, each with what differs in it; empty where nothing does."""
-    told = []
-    for each in relatives(naming.family):
-        apart = each.code.always_told or each.code.contradicts(clues)
-        differ = [] if apart else [*_unlike(naming, each.code, clues, heads=True)]
-        told += [f"{each.code.facts.models} ({', '.join(differ)})"] if differ else []
+    told = [f"{models} ({', '.join(differ)})" for models, differ in _differing(naming, clues, heads=True) if differ]
     *others, last = told or [""]
     named = f"{', '.join(others)} and {last}" if others else last
     return f"nothing tells it from {named}; {option_of('codebase')} decides" if named else ""
+
+
+def _differing(own: Naming, clues: Clues, *, heads: bool) -> Iterator[tuple[str, list[str]]]:
+    """Each relative that nothing excludes, with what moves outputs or pixels and differs in it."""
+    for each in relatives(own.family):
+        if not (each.code.always_told or each.code.contradicts(clues)):
+            yield each.code.facts.models, [*_unlike(own, each.code, clues, heads=heads)]
 
 
 FETCHED = "where it was fetched from"
@@ -158,10 +171,9 @@ def _title(naming: Naming) -> str:
 def _differences(own: Naming, clues: Clues, *, heads: bool = True) -> str:
     """What moves outputs or pixels, and differs in relatives that nothing excludes: `12 heads in MoCo v3`."""
     differ: dict[str, list[str]] = {}
-    for naming in relatives(own.family):
-        apart = naming.code.always_told or naming.code.contradicts(clues)
-        for what in () if apart else _unlike(own, naming.code, clues, heads=heads):
-            differ.setdefault(what, []).append(naming.code.facts.models)
+    for models, unlike in _differing(own, clues, heads=heads):
+        for what in unlike:
+            differ.setdefault(what, []).append(models)
     told = [f"{what} in {', '.join(names)}" for what, names in differ.items()]
     otherwise = f"otherwise {'; '.join(told)}" if told else "nothing in the file tells whose it is"
     return f"as DINO; {otherwise}; {option_of('codebase')} decides"
@@ -194,40 +206,25 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
     ]
     names = [each.family for each in candidates if each.family]
     close = get_close_matches(asked, names, n=1)
-    return SettingError(
+    return _refused(
         f"{where} has no model with the names of {asked}"
         if asked in known
         else f"{asked} is not a codebase that dinoport knows",
-        expected=", ".join(names) or "a file under an original's names",
-        found=f"`codebase={asked}`",
+        ", ".join(names) or "a file under an original's names",
+        f"`codebase={asked}`",
         did_you_mean=f"`codebase={close[0]!r}`" if close else None,
-        next_step="leave `codebase` out",
     )
 
 
-def _with_a_strange_part(where: str, naming: Naming, found: str) -> SettingError:
+def _refused(
+    what: str, expected: str, found: str, cause: str | None = None, did_you_mean: str | None = None
+) -> SettingError:
+    """The error for a user's word that the file does not bear."""
     return SettingError(
-        f"`codebase={naming.family}` does not fit {where}",
-        expected=f"what a {_title(naming)} has",
+        what,
+        expected=expected,
         found=found,
-        cause="a model of another codebase under the same names",
-        next_step="leave `codebase` out",
-    )
-
-
-def _without_its_sign(where: str, naming: Naming, sign: str) -> SettingError:
-    return SettingError(
-        f"`codebase={naming.family}` does not fit {where}",
-        expected=f"{sign}, as in every file of {_title(naming)}",
-        found="none",
-        next_step="leave `codebase` out",
-    )
-
-
-def _contradicted(where: str, asked: str, naming: Naming, sign: str) -> SettingError:
-    return SettingError(
-        f"`codebase={asked}` contradicts {where}, which is of {_title(naming)}",
-        expected=f"`codebase={naming.family!r}`",
-        found=sign,
+        cause=cause,
+        did_you_mean=did_you_mean,
         next_step="leave `codebase` out",
     )

@@ -5,7 +5,7 @@ Whose trainer it is follows from the family of the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,20 +13,21 @@ from typing import Any
 
 from dinoport import __version__
 from dinoport.codebases.forming import baked_from, input_size, position_rule
+from dinoport.codebases.original import HAS_CARD as HAS_CARD
+from dinoport.codebases.original import classes as classes
+from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
+from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Order, Target
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.plan import Plan, Step
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
 from dinoport.shown.text import with_article
-
-HAS_CARD = False
 
 TRAINERS = {
     "dino": "dinoport.codebases.dino.start",
@@ -111,32 +112,19 @@ def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule
             yield rule
 
 
-def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | None) -> dict[str, dict[str, object]]:
-    """None in JSON: the config is YAML, as its trainer reads it."""
-    return {}
-
-
-def write(
-    folder: Path,
-    target: Target,
-    steps: Sequence[Step],
-    contents: Mapping[str, Mapping[str, object]],
-    max_shard_bytes: int,
-    on_bytes: Callable[[int], None],
-    on_shard: Callable[[Path], None],
-) -> list[WrittenFile]:
+def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write the file, and the config where the trainer has one. Raises FolderError where the disk refuses."""
     from dinoport.files.json_file import write_text
 
     start = _start_of(target)
     if start.file:
-        weights = [write_torch_file(folder / start.file, steps, keys=start.keys, on_bytes=on_bytes)]
+        weights = [write_torch_file(order.folder / start.file, order.steps, keys=start.keys, on_bytes=order.on_bytes)]
     else:
         from dinoport.formats.distributed.writer import write_distributed
 
         names = {name: keys[0][0] for name, keys in start.keys.items()}
-        weights = write_distributed(folder, steps, names, on_bytes=on_bytes)
-    return [*weights, *([write_text(folder / START, config_text(start))] if start.config else [])]
+        weights = write_distributed(order.folder, order.steps, names, on_bytes=order.on_bytes)
+    return [*weights, *([write_text(order.folder / START, config_text(start))] if start.config else [])]
 
 
 def config_text(start: Start) -> str:
@@ -174,15 +162,6 @@ def _start_of(target: Target) -> Start:
     if target.start is None:
         raise ValueError("a target that is not a start for training")
     return target.start
-
-
-def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
-    """No class of a library runs it: the network's own forward pass does."""
-
-
-def classes(target: Target) -> tuple[str, ...]:
-    """None: see `runner`."""
-    return ()
 
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:

@@ -11,23 +11,18 @@ from dinoport.request import Request
 
 def transform_settings(
     transform: Preprocessing | None, channels: int, request: Request, claimed: frozenset[str]
-) -> tuple[Setting[object], ...]:
+) -> Iterator[Setting[object]]:
     """Statistics, resize, crop and filter of what is written, each with its origin.
 
     Of other than three channels only what was given is known. `claimed` are the fields of the request that only a
     folder says.
     """
-    return tuple(_settings(transform, channels, request, Wishes(claimed=claimed)))
-
-
-def _settings(
-    transform: Preprocessing | None, channels: int, request: Request, wishes: Wishes
-) -> Iterator[Setting[object]]:
+    wishes = Wishes(claimed=claimed)
     known = transform if channels == 3 else None
     for name, field in (("pixel mean", "image_mean"), ("pixel std", "image_std")):
         given: tuple[float, ...] | None = getattr(request, field)
         if given is not None:
-            yield Setting(name, _text(given), wishes.origin(field), wishes.reason(field))
+            yield Setting(name, _text(given), *wishes.said(field))
         elif known is not None:
             own = field.removeprefix("image_")
             yield Setting(name, _text(known.mean if own == "mean" else known.std), *_said(known, own))

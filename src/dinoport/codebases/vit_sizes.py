@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from dinoport.codebases.refusal import unfit
 from dinoport.codebases.shapes import count_blocks, required, square_side
-from dinoport.errors import PlanError
 from dinoport.model import Origin, Setting
-from dinoport.shown.text import as_word
 from dinoport.tensor import Shape, shape_text
 
 MAX_DEPTH = 1000
@@ -17,8 +16,7 @@ MAX_DEPTH = 1000
 PATCHES = "patch_embed.proj.weight"
 
 
-@dataclass(frozen=True)
-class ViTSizes:
+class ViTSizes(NamedTuple):
     """Read off the shapes. `grid` is the patches along one side of the position table, 0 for a model without one."""
 
     width: int
@@ -67,10 +65,6 @@ def read_sizes(shapes: Mapping[str, Shape], where: str, *, table: bool) -> ViTSi
         what = f"blocks are numbered up to {depth - 1}, more than any model has" if depth else "there are no blocks"
         problems.append(what)
     if problems:
-        raise PlanError(
-            f"{where} cannot be converted",
-            problems,
-            cause="a model that was changed: no network that is known here computes it",
-            next_step=f"dinoport inspect {as_word(where)}",
-        )
+        cause = "a model that was changed: no network that is known here computes it"
+        raise unfit(where, "", problems, cause=cause)
     return ViTSizes(patch[0], depth, patch[2], patch[1], grid or 0)

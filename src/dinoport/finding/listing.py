@@ -17,7 +17,7 @@ from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.torch.stand_ins import reached
+from dinoport.formats.torch.stand_ins import Opaque, reached
 from dinoport.mapping.merging import leaves
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
@@ -166,11 +166,8 @@ def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
 def _strangers(state: StateDict) -> Iterator[Part]:
     """A state dict without a known model that is another's as a whole, by its name."""
     if told := stranger_of(state.shapes):
-        yield Part(state.path, told[0].title, len(state.tensors), sum(map(_size, state.tensors.values())))
-
-
-def _size(tensor: TensorRef) -> int:
-    return tensor.size_bytes
+        size_bytes = sum(tensor.size_bytes for tensor in state.tensors.values())
+        yield Part(state.path, told[0].title, len(state.tensors), size_bytes)
 
 
 def _kind(part: str) -> str | None:
@@ -191,7 +188,7 @@ def _skipped(tree: object, listed: Set[int]) -> dict[str, list[TensorRef]]:
             if isinstance(child, TensorRef) and bare(path, name)[0] is None:
                 count = next(place for place, part in enumerate(parts, 1) if part in SKIPPED)
                 found.setdefault(".".join((*path, *parts[:count])), []).append(child)
-            elif name in SKIPPED or isinstance(child, list | tuple):
+            elif name in SKIPPED or isinstance(child, list | tuple | Opaque):
                 tensors = [each for each in reached([child], set())
                            if isinstance(each, TensorRef) and id(each.values) not in listed]  # fmt: skip
                 found |= {".".join((*path, name)): tensors} if tensors else {}

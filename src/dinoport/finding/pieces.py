@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from dinoport.codebases import catalogue
-from dinoport.codebases.codebase import RunConfig
 from dinoport.errors import PlanError
+from dinoport.formats.run_config import RunConfig
 from dinoport.tensor import TensorRef, shape_text
 
 

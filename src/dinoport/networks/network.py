@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from dinoport.tensor import Shape
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """One way to compute. `title` is what people call it, `module` holds its forward pass.
 
     `rotation` is the module of rotary positions, for a network that has some: these are compared by themselves.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dinoport.codebases.timm.signs import is_timm_config
+from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE
 from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
 from dinoport.errors import SettingError
 from dinoport.files.folders import LocalFolder
@@ -70,7 +72,7 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
 
     with open_checkpoint(folder) as checkpoint, known_folder(folder, config, checkpoint.tensors) as known:
         on_progress(LOADING, 0, 0)
-        model = _load(known, form.model_types[kind], dtype, folder)
+        model = _load(known, CLASS_OF_TYPE[kind], dtype, folder)
     on_progress(RUNNING, 0, 0)
     images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
@@ -132,13 +134,14 @@ def holding(attention: Array, mass: float) -> Array:
 
 
 def checked_config(folder: Path) -> Mapping[str, Any]:
-    if not is_transformers_folder(LocalFolder(folder)):
+    config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else None
+    if config is None or is_timm_config(config):
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
+            found="a folder of timm" if config else None,
             next_step=f"dinoport convert {as_word(folder)} FOLDER, then visualize FOLDER",
         )
-    config = read_json(folder / "config.json")
     kind = str(config.get("model_type"))
     if kind not in OF_MODEL_TYPE:
         raise SettingError(
@@ -150,7 +153,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
         raise SettingError(
             f"{folder} hides patches of each picture from itself, at random",
             expected="a class that sees the whole picture",
-            found=OF_MODEL_TYPE[kind].model_types[kind],
+            found=CLASS_OF_TYPE[kind],
             next_step="convert the source again without `class`, and visualize that folder",
         )
     if config.get("num_channels", 3) != 3:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dinoport.codebases.target import Order
 from dinoport.errors import CheckpointError, NotProvenError
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
@@ -122,9 +123,8 @@ def _written(
     """Write weights and documents. Raises CheckpointError for weights that are zero, damaged or not finite."""
     steps, request = conversion.plan.steps, conversion.request
     bar = Bar(WRITING, conversion.plan.size_bytes, on_progress)
-    files = conversion.writing.write(
-        workspace, conversion.target, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard
-    )
+    order = Order(workspace, steps, conversion.documents, request.max_shard_bytes, bar.add, on_shard)
+    files = conversion.writing.write(conversion.target, order)
     _refuse_zeros(source, files, steps)  # before checksums: those of skip_data do not hold
     on_progress(CHECKSUMS, 0, 0)
     for storage in summed_storages(sources(steps).values()):

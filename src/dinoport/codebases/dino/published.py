@@ -15,6 +15,12 @@ FOUR_BLOCKS = (
 NO_XCIT = "Transformers has no class for XCiT; timm has one (xcit_small_12_p16_224.fb_dino and others)"
 
 
+RESNET = f"{BASE}/dino_resnet50_pretrain/dino_resnet50"
+
+RUNNING_STATISTICS = 53_120
+"""Of 53 batch norms of the ResNet-50: numbers in its file that are not parameters."""
+
+
 def _vit(name: str, folder: str, parameters: int, *, classifier: bool) -> Published:
     stem = f"{BASE}/{folder}_pretrain/{folder}"
     head_url = f"{stem}_linearweights.pth" if classifier else None
@@ -37,4 +43,12 @@ PUBLISHED = (
     _xcit("dino_xcit_small_12_p8", 25_828_032),
     _xcit("dino_xcit_medium_24_p16", 83_882_752),
     _xcit("dino_xcit_medium_24_p8", 83_810_624),
+    Published(
+        "dino_resnet50",
+        "dino_resnet",
+        f"{RESNET}_pretrain.pth",
+        23_508_032 + RUNNING_STATISTICS,
+        LICENCE,
+        head_url=f"{RESNET}_linearweights.pth",
+    ),
 )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_setting, published_heads
+from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_of
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.decoder import DECODER, read_decoder
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO
-from dinoport.codebases.heads import head_reader
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
@@ -40,16 +39,7 @@ def read(evidence: Evidence) -> Reading:
     hidden = required(shapes, MLP, 2, evidence.where)[0]
     said = _said(evidence)
     belief = believe(said, BUILDERS, sizes.width, sizes.patch_size) if facts.says_builder else Belief(said)
-    reader = head_reader(evidence.tensors, sizes.width)
-    held = heads_setting(
-        evidence.where,
-        evidence.wishes,
-        sizes.width,
-        belief,
-        reader,
-        weigh=evidence.weigh_heads,
-        published=published_heads(facts, sizes.width, sizes.depth),
-    )
+    held = heads_of(evidence, sizes, facts, belief)
     heads = held.setting
     from_code = belief.from_code(facts.as_in_all())
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)

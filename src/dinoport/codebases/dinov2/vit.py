@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isqrt
 
-from dinoport.codebases.builder import HEAD_DIM, believe, heads_setting, published_heads
+from dinoport.codebases.builder import HEAD_DIM, believe, heads_of
 from dinoport.codebases.clues import Signs, called
-from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, RunConfig
+from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
-from dinoport.codebases.heads import head_reader
 from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import PATCHES, read_sizes
 from dinoport.errors import UnknownModelError
+from dinoport.formats.run_config import RunConfig
 from dinoport.mapping.claims import compare_shapes
 from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed, interpolation_setting
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED, Interpolation
@@ -52,16 +52,7 @@ def read(evidence: Evidence) -> Reading:
     hidden = required(shapes, mlp, 2, evidence.where)[1 if swiglu else 0]
     registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
     belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
-    reader = head_reader(evidence.tensors, sizes.width)
-    held = heads_setting(
-        evidence.where,
-        evidence.wishes,
-        sizes.width,
-        belief,
-        reader,
-        weigh=evidence.weigh_heads,
-        published=published_heads(facts, sizes.width, sizes.depth),
-    )
+    held = heads_of(evidence, sizes, facts, belief)
     heads = held.setting
     from_code = belief.from_code(facts.as_in_all())
     eps = eps_setting(evidence.wishes, 1e-6, *from_code)
@@ -104,7 +95,7 @@ def read(evidence: Evidence) -> Reading:
     own = facts.preprocessing or DINOV2_EVALUATION
     preprocessing = own.for_image_size(own.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    doubts = belief.remarks + contradictions(evidence, _as_in_config(architecture))
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)))
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
 
 

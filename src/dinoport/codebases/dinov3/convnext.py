@@ -58,7 +58,7 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    doubts = contradictions(evidence, {"student.in_chans": architecture.channels})
+    doubts = tuple(contradictions(evidence, {"student.in_chans": architecture.channels}))
     return Reading(architecture, settings, problems, (), preprocessing, doubts=doubts)
 
 

@@ -1,4 +1,4 @@
-"""What the rotary periods of a DINOv3 ViT say: the base of their powers, and the number of heads."""
+"""What the rotary periods of a DINOv3 ViT say, and what is taken where they are left out: base and number of heads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.run import number
 from dinoport.codebases.vit_sizes import ViTSizes
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.model import Origin, Setting
+from dinoport.model import Origin, Setting, Wishes
 from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
 from dinoport.shown.text import as_word
 
@@ -50,7 +50,7 @@ def read_rope(evidence: Evidence) -> Rope:
 def base_setting(evidence: Evidence, rope: Rope) -> Setting[float]:
     wishes = evidence.wishes
     if "rope_theta" in wishes.stated and wishes.rope_theta == rope.theta:
-        return Setting("rope base", rope.theta, wishes.origin("rope_theta"), wishes.reason("rope_theta"))
+        return Setting("rope base", rope.theta, *wishes.said("rope_theta"))
     if PERIODS in evidence.declared:
         return Setting("rope base", rope.theta, Origin.ASSUMED, "as in all released DINOv3 ViTs")
     if evidence.wishes.rope_theta == rope.theta:
@@ -86,6 +86,27 @@ def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
         )
     if PERIODS in evidence.declared:
         if given:
-            return Setting("heads", heads, evidence.wishes.origin("num_heads"), evidence.wishes.reason("num_heads"))
+            return Setting("heads", heads, *evidence.wishes.said("num_heads"))
         return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
     return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
+
+
+HEAD_DIMS = {4096: 128}
+"""Width of one head by the model's width; 64 in all others that were published."""
+
+
+def assumed_head_dim(width: int, wishes: Wishes) -> int:
+    """Raises SettingError where nobody says the number of heads, and it does not follow from the width."""
+    head_dim = HEAD_DIMS.get(width, 64)
+    if wishes.num_heads and width % wishes.num_heads == 0:
+        head_dim = width // wishes.num_heads
+    if width and width % head_dim == 0 and head_dim % 4 == 0:
+        return head_dim
+    raise SettingError(
+        "the number of attention heads of this model is not known",
+        expected="a width that 64 divides, or `num_heads` that gives heads of a multiple of 4",
+        found=f"width {width}",
+        cause="these names leave out the rotary periods that tell it",
+        next_step="add `num_heads=N`, with N from the code or config that built the model",
+        missing="num_heads",
+    )

@@ -13,7 +13,7 @@ NOT_ON_THE_HUB = ("dinov3_vitl16plus",)
 NO_CLASS = "Transformers has no DINOv3 class that classifies images"
 
 
-def dinov3(name: str, family: str, parameters: int, file: str) -> Published:
+def _dinov3(name: str, family: str, parameters: int, file: str) -> Published:
     """`file` is `DATASET-HASH`, as the file's name ends."""
     entry = name.removesuffix("_sat493m")
     url = f"{BASE}/{entry}/{entry}_pretrain_{file}.pth"
@@ -23,7 +23,11 @@ def dinov3(name: str, family: str, parameters: int, file: str) -> Published:
 
 
 def _vit(name: str, parameters: int, file: str) -> Published:
-    return dinov3(name, "dinov3", parameters, file)
+    return _dinov3(name, "dinov3", parameters, file)
+
+
+def _convnext(size: str, parameters: int, suffix: str) -> Published:
+    return _dinov3(f"dinov3_convnext_{size}", "dinov3_convnext", parameters, f"lvd1689m-{suffix}")
 
 
 PUBLISHED = (
@@ -36,4 +40,8 @@ PUBLISHED = (
     _vit("dinov3_vith16plus", 840_633_600, "lvd1689m-7c1da9a5"),
     _vit("dinov3_vit7b16", 6_716_043_264, "lvd1689m-a955f4ea"),
     _vit("dinov3_vit7b16_sat493m", 6_716_043_264, "sat493m-a6675841"),
+    _convnext("tiny", 27_820_128, "21b726bb"),
+    _convnext("small", 49_454_688, "296db49d"),
+    _convnext("base", 87_566_464, "801f2ba9"),
+    _convnext("large", 196_230_336, "61fa432d"),
 )

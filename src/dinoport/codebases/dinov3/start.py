@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from dinoport.codebases.dinov3.convnext import BACKBONES
 from dinoport.codebases.dinov3.hub import NORM_OF_LOCAL_CROPS, completed
 from dinoport.codebases.dinov3.periods import ROPE_BASE
 from dinoport.codebases.dinov3.projection import HEAD_SIZES, HEADS, head_of, made_heads, sizes_of, sizes_said
@@ -47,13 +48,8 @@ SIZES = {
 }
 """Depth and MLP ratio of the builders in `dinov3/models/vision_transformer.py`; no option changes them."""
 
-CONVNEXTS = {
-    "convnext_tiny": ((3, 3, 9, 3), 96),
-    "convnext_small": ((3, 3, 27, 3), 96),
-    "convnext_base": ((3, 3, 27, 3), 128),
-    "convnext_large": ((3, 3, 27, 3), 192),
-}
-"""Depths and first width, by `convnext_sizes` in `dinov3/models/convnext.py`."""
+CONVNEXTS = {name.removeprefix("dinov3_"): sizes for name, sizes in BACKBONES.items()}
+"""First width and depths, by `convnext_sizes` in `dinov3/models/convnext.py`."""
 
 GATES = {"swiglu": 8, "swiglu32": 32, "swiglu64": 64, "swiglu128": 128}
 """To what each `student.ffn_layer` rounds the hidden width up (`dinov3/layers/ffn_layers.py`)."""
@@ -213,7 +209,7 @@ def _builder(vit: RotaryViT, layer: str) -> str | None:
 
 def _arch(architecture: Any) -> str | None:
     if isinstance(architecture, ConvNeXt):
-        known = ((name, depths, [first * 2**i for i in range(4)]) for name, (depths, first) in CONVNEXTS.items())
+        known = ((name, depths, [first * 2**i for i in range(4)]) for name, (first, depths) in CONVNEXTS.items())
         sizes = (architecture.depths, [*architecture.widths])
         return next((name for name, depths, widths in known if (depths, widths) == sizes), None)
     layers = ("mlp",) if architecture.feed_forward == "mlp" else tuple(GATES)

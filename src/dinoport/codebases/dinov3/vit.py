@@ -116,10 +116,8 @@ def read(evidence: Evidence) -> Reading:
         *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    doubts, remarks = (
-        belief.remarks + contradictions(evidence, _as_in_config(evidence, architecture)),
-        _eps_remarks(evidence),
-    )
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)))
+    remarks = _eps_remarks(evidence)
     return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
 
 

@@ -6,14 +6,12 @@ MMSelfSup builds its models of the same class. MMSegmentation has one of its own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
 
-from dinoport.codebases.codebase import Evidence, Reading
 from dinoport.codebases.dino import vit as dino
 from dinoport.codebases.dinov2 import vit as dinov2
+from dinoport.codebases.names import Names
 from dinoport.mapping.rule import Rule, copy
-from dinoport.model import Family, Origin, Stated
+from dinoport.model import Origin, Stated
 
 # fmt: off
 TABLE: tuple[Rule, ...] = (
@@ -39,43 +37,16 @@ OF_TORCH: Mapping[str, str] = {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Names:
-    """The same table, for the models of one codebase. `classifier` is its own name of that layer, where it has one."""
-
-    FAMILY: Family
-    code: Any
-    RULES: tuple[Rule, ...] = TABLE
-    resamples: str | None = "MMPretrain"
-    classifier: str | None = None
-    eps: Stated | None = None
-
-    def of(self, code: Any) -> Names:
-        """The same names for the models of another codebase, which computes with this network too."""
-        own = code.FAMILY if self.classifier is None else replace(code.FAMILY, classifiers=(self.classifier,))
-        return replace(self, FAMILY=own, code=code)
-
-    @property
-    def original(self) -> Family:
-        """The family as its own codebase has it, with its own names of a classifier."""
-        found: Family = self.code.FAMILY
-        return found
-
-    def read(self, evidence: Evidence) -> Reading:
-        """As the original's own, but for how positions are resampled, where it is known to be another way."""
-        stated = Stated("size", f"as {self.resamples} resamples", Origin.INFERRED)
-        own = {"interpolation": stated} if self.resamples else {}
-        wishes = evidence.wishes.filled(own | ({"layer_norm_eps": self.eps} if self.eps else {}))
-        reading: Reading = self.code.read(replace(evidence, wishes=wishes))
-        return reading
+def _resampled(by: str) -> dict[str, Stated]:
+    return {"interpolation": Stated("size", f"as {by} resamples", Origin.INFERRED)}
 
 
-VIT = Names(dino.FAMILY, dino)
-DINOV2 = Names(dinov2.FAMILY, dinov2)
+EPS = Stated(1e-6, "as configs of MMSegmentation set it; 1e-5 where they do not", Origin.ASSUMED, doubted=True)
+
+VIT = Names(dino, TABLE, stated=lambda evidence: _resampled("MMPretrain"))
+DINOV2 = Names(dinov2, TABLE, stated=lambda evidence: _resampled("MMPretrain"))
 SEGMENTER = Names(
-    dino.FAMILY,
     dino,
     tuple(rule.spelled(lambda template: OF_TORCH.get(template, template)) for rule in TABLE),
-    "MMSegmentation",
-    eps=Stated(1e-6, "as configs of MMSegmentation set it; 1e-5 where they do not", Origin.ASSUMED, doubted=True),
+    stated=lambda evidence: {**_resampled("MMSegmentation"), "layer_norm_eps": EPS},
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.folding import fold_names
@@ -44,9 +44,10 @@ OTHERS = {
 }
 """Adapters that are not merged here, by a part of the names that they alone have."""
 
+MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder"
 
-@dataclass(frozen=True)
-class Merging:
+
+class Merging(NamedTuple):
     """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done."""
 
     tensors: Mapping[str, TensorRef]
@@ -162,7 +163,7 @@ def not_merged(where: str, kind: str, found: str) -> UnknownModelError:
         expected="LoRA of linear layers: W + scale · B @ A",
         found=found,
         cause="an adapter of PEFT's of another kind",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )
 
 
@@ -222,5 +223,5 @@ def _low_rank(
         expected=f"(rows, rank) and (rank, columns) for {shape_text(weight.shape)}",
         found=" and ".join(shapes),
         cause="an adapter of another kind, or a file that was cut",
-        next_step="merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder",
+        next_step=MERGE,
     )

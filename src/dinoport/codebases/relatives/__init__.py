@@ -1,1 +1,1 @@
-"""Others whose models have the names of a network that is known: one file each."""
+"""Others whose models have the names of a network that is known, by whose names these are."""

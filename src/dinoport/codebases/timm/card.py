@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dinoport.codebases.card import sizes_lines
 from dinoport.codebases.target import Target
+from dinoport.codebases.timm.builders import CONVNEXT
 from dinoport.shown.text import python_text
 
 ON_DISK, AT_HUB = "local-dir:", "hf-hub:"
@@ -63,7 +64,7 @@ def cautions(target: Target) -> list[str]:
     arguments = target.config["model_args"]
     if isinstance(arguments, dict) and "global_pool" in arguments:
         lines[0] = lines[0].replace("1.0.16", "1.0.20")
-    if target.config["architecture"] in CONVNEXT_NAMES:
+    if target.config["architecture"] in {builder.name for builder in CONVNEXT}:
         lines.append(
             "- timm's ConvNeXt norms the pooled vector alone: that is the original's CLS token. Patch tokens are "
             "`model.forward_features`, each place of the map normed by `model.head.norm`'s weights."
@@ -78,6 +79,3 @@ def cautions(target: Target) -> list[str]:
     if target.channels != 3:
         lines.append(f"- No transform is known for {target.channels} channels: scale and normalise as in training.")
     return lines
-
-
-CONVNEXT_NAMES = ("convnext_tiny", "convnext_small", "convnext_base", "convnext_large")

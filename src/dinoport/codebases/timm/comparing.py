@@ -26,12 +26,8 @@ folder that has a field it does not know."""
 OURS = "dinoport"
 
 
-def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) -> tuple[Finding, ...]:
+def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Finding]:
     """What differs in `found`, with what that does."""
-    return tuple(_compared(expected, found))
-
-
-def _compared(expected: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Finding]:
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
         ours, theirs = expected.get(name), found.get(name)
         if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs):

@@ -91,14 +91,16 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
     refuse_builder(where, architecture)
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
-    eps = arguments.get("norm_eps", builder.eps if builder else _eps(architecture))
+    named, given = series_of(architecture), arguments.get("num_heads")
+    usual = named[0].eps if named else EPS_OF.get(architecture.partition(".")[0])
+    eps = arguments.get("norm_eps", builder.eps if builder else usual)
     transform = _preprocessing(config.get("pretrained_cfg"))
     return TimmConfig(
-        _heads(architecture, arguments.get("num_heads")),
+        given if type(given) is int else named[1] if named else None,
         transform if isinstance(transform, Preprocessing) else None,
         layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
-        family=_family(architecture, arguments, config),
+        family=_family(named[0].family if named else None, arguments, config),
         labels=_labels(config),
         record=record_of(config),
         remarks=(
@@ -125,13 +127,9 @@ OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "ro
 """Fields of a request that `model_args` may say, by their names there."""
 
 
-def _family(architecture: str, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
+def _family(named: str | None, arguments: Mapping[str, object], config: Mapping[str, object]) -> str | None:
     own = record_of(config).get("family")
-    if isinstance(own, str):
-        return own
-    found = series_of(architecture)
-    family = found[0].family if found else None
-    return family or ("dinov3" if arguments.get("rope_type") == "dinov3" else None)
+    return own if isinstance(own, str) else named or ("dinov3" if arguments.get("rope_type") == "dinov3" else None)
 
 
 def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
@@ -139,19 +137,6 @@ def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
     if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
         return None
     return dict(enumerate(found))
-
-
-def _eps(architecture: str) -> float | None:
-    """Of `partial(nn.LayerNorm, eps=…)` in the builders of ViTs that are not of a published size here."""
-    found = series_of(architecture)
-    return found[0].eps if found else EPS_OF.get(architecture.partition(".")[0])
-
-
-def _heads(architecture: str, given: object) -> int | None:
-    if type(given) is int:
-        return given
-    found = series_of(architecture)
-    return found[1] if found else None
 
 
 def _preprocessing(found: Any) -> Preprocessing | str | None:

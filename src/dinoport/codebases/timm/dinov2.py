@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov2 import vit
+from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import square_side
 from dinoport.codebases.timm.biases import lacking, made
-from dinoport.codebases.timm.names import Names
 from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row, without_bias
@@ -89,4 +89,4 @@ def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[
     return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))
 
 
-NAMES = Names(vit.FAMILY, vit, rules, arranged)
+NAMES = Names(vit, rules, arranged)

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import convnext
-from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.forming import input_size
+from dinoport.codebases.names import Names
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm.builders import CONVNEXT, chosen
-from dinoport.codebases.timm.names import Names
-from dinoport.codebases.timm.pretrained import folder_config
+from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.mapping.rule import Rule, copy, drop_alias
-from dinoport.model import Model, Wishes
+from dinoport.model import Model
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.request import Request
-from dinoport.tensor import Shape
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -33,15 +32,10 @@ RULES: tuple[Rule, ...] = (
 # fmt: on
 
 
-def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    return RULES
-
-
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """Timm's ConvNeXt for DINOv3's, which norms the pooled vector alone: that is the original's CLS token."""
     network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
     size = input_size(request, network.image_size, 1)
-    preprocessing = prepared(model.preprocessing, size, request, network.channels)
     wanted: dict[str, object] = {
         "depths": list(network.depths),
         "dims": list(network.widths),
@@ -49,16 +43,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         "ls_init_value": 1e-6 if network.layer_scale else None,
     }
     builder = chosen(CONVNEXT, wanted, CONVNEXT[0])
-    return Target(
-        form=builder.name,
-        title=f"timm's {builder.name}",
-        config=folder_config(model, builder, wanted, preprocessing, labels, ("stem.0", "head.fc")),
-        rules=RULES,
-        preprocessing=preprocessing,
-        image_size=size,
-        channels=network.channels,
-        resamples_alike=True,
-    )
+    return folder_of(model, request, labels, builder, wanted, RULES, size, ("stem.0", "head.fc"))
 
 
-NAMES = Names(convnext.FAMILY, convnext, rules)
+NAMES = Names(convnext, RULES)

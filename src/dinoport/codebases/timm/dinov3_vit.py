@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dinoport.codebases.dinov3 import vit
-from dinoport.codebases.dinov3.heads import assumed_head_dim
+from dinoport.codebases.dinov3.periods import assumed_head_dim
+from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.timm.biases import lacking, made
-from dinoport.codebases.timm.names import Names
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.mapping.constants import Listed, zeros
 from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
@@ -87,4 +87,4 @@ def left_out(
         yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=values_of_mask)
 
 
-NAMES = Names(vit.FAMILY, vit, rules)
+NAMES = Names(vit, rules)

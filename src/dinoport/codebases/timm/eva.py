@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.forming import input_size
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
 from dinoport.codebases.timm.biases import PARTS, made
 from dinoport.codebases.timm.builders import Builder, chosen, hidden_features, mlp_ratio
 from dinoport.codebases.timm.dinov3_vit import left_out, table
-from dinoport.codebases.timm.pretrained import folder_config
+from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
 from dinoport.mapping.rule import Rule, copy, drop, without_bias
 from dinoport.model import Model
@@ -36,30 +36,20 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     refuse_head(model)
     refuse_eps(model, vit.layer_norm_eps, (builders.DINOV3[0].eps, builders.EVA02.eps))
     size = input_size(request, vit.image_size, vit.patch_size)
-    preprocessing = prepared(model.preprocessing, size, request, vit.channels)
     wanted = _wanted(vit, size)
-    builder = _builder(vit, wanted)
-    return Target(
-        form=builder.name,
-        title=f"timm's {builder.name}",
-        config=folder_config(
-            model,
-            builder,
-            wanted,
-            preprocessing,
-            labels,
-            LAYERS,
-            classifier=model.classifier,
-            without=[name for name in PARTS if not getattr(vit, name)],
-            open_key_mask=vit.live_key_bias,
-            rounded_periods=vit.rope_rounded,
-        ),
-        rules=rules(vit),
-        preprocessing=preprocessing,
-        image_size=size,
-        channels=vit.channels,
-        resamples_alike=True,
-        classifies=vit.classifier is not None,
+    return folder_of(
+        model,
+        request,
+        labels,
+        _builder(vit, wanted),
+        wanted,
+        rules(vit),
+        size,
+        LAYERS,
+        classifier=model.classifier,
+        without=[name for name in PARTS if not getattr(vit, name)],
+        open_key_mask=vit.live_key_bias,
+        rounded_periods=vit.rope_rounded,
     )
 
 

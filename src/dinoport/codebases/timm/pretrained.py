@@ -6,33 +6,44 @@ Source: `save_config_for_hf` and `_parse_model_cfg` in `timm/models/_hub.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import floor
 
+from dinoport.codebases.forming import form_of, prepared
 from dinoport.codebases.record import original_fields
+from dinoport.codebases.target import Target
 from dinoport.codebases.timm.builders import Builder
+from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import Request
 
 
-def folder_config(
+def folder_of(
     model: Model,
+    request: Request,
+    labels: Mapping[int, str] | None,
     builder: Builder,
     wanted: Mapping[str, object],
-    preprocessing: Preprocessing,
-    labels: Mapping[int, str] | None,
+    rules: tuple[Rule, ...],
+    size: int,
     layers: tuple[str, str],
+    *,
+    processed: int | None = None,
     **record: object,
-) -> dict[str, object]:
-    """The content of config.json but for the licence.
+) -> Target:
+    """The folder of a builder, with the content of its config.json but for the licence.
 
     `wanted` is all that the builder is asked for, of which `model_args` keeps what it does not do anyway. `layers` are
-    timm's names for the first convolution and the classifier.
+    timm's names for the first convolution and the classifier. `processed` is the input size that its transform makes,
+    if another than that of its outputs.
     """
     architecture = model.architecture
     classes = architecture.classifier.classes if architecture.classifier else 0
     first, last = layers
-    return {
+    preprocessing = prepared(model.preprocessing, processed or size, request, architecture.channels)
+    config = {
         "architecture": builder.name,
         "num_classes": classes,
         **({"label_names": [labels[index] for index in range(classes)]} if labels and classes else {}),
@@ -46,6 +57,8 @@ def folder_config(
         },
         **original_fields(model.family.name, **record),
     }
+    made = form_of(model, request, builder.name, config, rules, size, processed=processed)
+    return replace(made, title=f"timm's {builder.name}")
 
 
 def transform_fields(preprocessing: Preprocessing, architecture: Architecture) -> dict[str, object]:

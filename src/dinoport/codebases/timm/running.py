@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from dinoport.codebases.hooks import observed, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.sweeping import Swept
-from dinoport.codebases.transformers.running import of_this_thread
 from dinoport.networks.observing import EMBEDDING
 from dinoport.shown.packages import missing
 
@@ -102,9 +102,10 @@ class TimmRunner(Swept):
     def once(self, model: Any, images: Any) -> Pass:
         import torch
 
-        with torch.inference_mode(), _observed(model) as (blocks, rotations):
+        blocks, entries = blocks_of(model), _entries(model)
+        with torch.inference_mode(), observed(blocks, entries) as seen, _kept_rotation(model) as rotations:
             outputs = outputs_of(model, images)
-        return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
+        return Pass(outputs, dict(seen), {"rotation": rotations[0]} if rotations else {})
 
 
 class TimmTransform:
@@ -223,38 +224,16 @@ def _entries(model: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _observed(model: Any) -> Iterator[tuple[Mapping[str, Any], list[tuple[Any, Any]]]]:
-    """Yield what a forward pass fills: what comes out of every block, and the sines and cosines that go into one."""
-    seen: dict[str, Any] = {}
-    rotations: list[tuple[Any, Any]] = []
+def _kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
+    """Yield a list that a forward pass adds the sines and cosines to that go into its first block."""
+    found: list[tuple[Any, Any]] = []
 
-    def keep_rotation(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
+    def keep(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
         if keywords.get("rope") is not None:
             sines, cosines = keywords["rope"].chunk(2, dim=-1)
-            rotations.append((sines, cosines))
+            found.append((sines, cosines))
 
     with ExitStack() as hooks:
-        entries, blocks = _entries(model), blocks_of(model)
-        for name, block in blocks.items():
-            hooks.callback(block.register_forward_hook(of_this_thread(_keep_output(seen, name))).remove)
-        for name, block in entries.items():
-            hook = block.register_forward_pre_hook(of_this_thread(_keep_input(seen, name)), with_kwargs=True)
-            hooks.callback(hook.remove)
-        for block in list(entries.values())[:1]:
-            hook = block.register_forward_pre_hook(of_this_thread(keep_rotation), with_kwargs=True)
-            hooks.callback(hook.remove)
-        yield seen, rotations
-
-
-def _keep_output(seen: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(module: Any, inputs: Any, output: Any) -> None:
-        seen[name] = output
-
-    return hook
-
-
-def _keep_input(seen: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        seen[name] = inputs[0]
-
-    return hook
+        for block in list(blocks_of(model).values())[:1]:
+            hooks.callback(block.register_forward_pre_hook(of_this_thread(keep), with_kwargs=True).remove)
+        yield found

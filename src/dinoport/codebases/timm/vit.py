@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
+from dinoport.codebases.forming import baked_from, input_size, position_rule, processed_size
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
 from dinoport.codebases.timm.biases import PARTS, made
 from dinoport.codebases.timm.builders import Builder, chosen, mlp_ratio
 from dinoport.codebases.timm.dinov2 import TRAINING, table
-from dinoport.codebases.timm.pretrained import folder_config
+from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head, refuse_tokens
 from dinoport.mapping.constants import zeros
 from dinoport.mapping.operations import BakeTable, DropClsRow, Kind
@@ -40,41 +41,24 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     refuse_tokens(model, usual=vit.cls_token and not (vit.distillation_token or vit.pooled_norm))
     refuse_head(model)
     size = input_size(request, vit.image_size, vit.patch_size)
-    preprocessing = prepared(
-        model.preprocessing,
-        size if vit.is_plain else processed_size(request, model.preprocessing),
+    made = folder_of(
+        model,
         request,
-        vit.channels,
+        labels,
+        _builder(model, vit, size),
+        _wanted(vit, size),
+        rules(vit, size),
+        size,
+        LAYERS,
+        processed=size if vit.is_plain else processed_size(request, model.preprocessing),
+        classifier=model.classifier,
+        without=_without(vit),
+        mask_token=vit.mask_token,
+        baked_from=baked_from(size, vit.image_size),
     )
-    wanted, builder = _wanted(vit, size), _builder(model, vit, size)
-    baked, anew = baked_from(size, vit.image_size), _anew(model, vit, size)
-    return Target(
-        form=builder.name,
-        title=f"timm's {builder.name}",
-        config=folder_config(
-            model,
-            builder,
-            wanted,
-            preprocessing,
-            labels,
-            LAYERS,
-            classifier=model.classifier,
-            without=_without(vit),
-            mask_token=vit.mask_token,
-            baked_from=baked,
-        ),
-        rules=rules(vit, size),
-        anew=anew,
-        remarks=(FOLDED,) if anew else (),
-        preprocessing=preprocessing,
-        image_size=size,
-        channels=vit.channels,
-        baked_from=baked,
-        table=POSITIONS,
-        interpolation=vit.interpolation,
-        resamples_alike=vit.interpolation == TO_SIZE_ANTIALIASED,
-        classifies=vit.classifier is not None,
-    )
+    anew = _anew(model, vit, size)
+    alike = vit.interpolation == TO_SIZE_ANTIALIASED
+    return replace(made, anew=anew, remarks=(FOLDED,) if anew else (), resamples_alike=alike)
 
 
 def rules(vit: ViT, size: int) -> tuple[Rule, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.fields import Finding
 from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.record import with_losses
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Order, Target
 from dinoport.codebases.timm.card import address
 from dinoport.codebases.timm.card import cautions as cautions
 from dinoport.codebases.timm.card import example as example
 from dinoport.codebases.timm.comparing import builds_alike, compare_config
 from dinoport.codebases.timm.refusals import refuse
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Plan
 from dinoport.model import Model
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
@@ -55,28 +55,20 @@ def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | No
     return {"config.json": config}
 
 
-def write(
-    folder: Path,
-    target: Target,
-    steps: Sequence[Step],
-    contents: Mapping[str, Mapping[str, object]],
-    max_shard_bytes: int,
-    on_bytes: Callable[[int], None],
-    on_shard: Callable[[Path], None],
-) -> list[WrittenFile]:
+def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write weights and documents; timm reads no index, so the weights are one file. Raises FolderError."""
     from dinoport.files.json_file import write_json
     from dinoport.formats.safetensors.writer import write_safetensors
 
-    weights = write_safetensors(folder / "model.safetensors", steps, on_bytes=on_bytes)
-    return [weights, *(write_json(folder / name, content) for name, content in contents.items())]
+    weights = write_safetensors(order.folder / "model.safetensors", order.steps, on_bytes=order.on_bytes)
+    return [weights, *(write_json(order.folder / name, content) for name, content in order.documents.items())]
 
 
 def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
     """What differs in config.json, with what it does."""
-    return compare_config(expected, found)
+    return tuple(compare_config(expected, found))
 
 
 def is_safe(

@@ -7,9 +7,8 @@ every effect here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 from dinoport.codebases.fields import is_plain
 
@@ -29,8 +28,7 @@ NOTHING: Role = "nothing"
 MAX_WORD = 40
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """`default` is what the class takes where config.json leaves the field out."""
 
     default: object
@@ -177,26 +175,33 @@ _RESNET = _BACKBONE | _fields(
 )
 # fmt: on
 
-FIELDS: Mapping[str, Mapping[str, Field]] = {
-    "ViTModel": _VIT_MODEL,
-    "ViTForImageClassification": _VIT,
-    "DeiTModel": _VIT_MODEL,
-    "DeiTForImageClassificationWithTeacher": _VIT,
-    "IJepaModel": _IJEPA,
-    "ViTMSNModel": _MSN,
-    "ViTMAEForPreTraining": _MAE,
-    "BeitModel": _BEIT,
-    "BeitForImageClassification": _BEIT,
-    "Dinov2Model": _DINOV2,
-    "Dinov2ForImageClassification": _DINOV2,
-    "Dinov2WithRegistersModel": _WITH_REGISTERS,
-    "Dinov2WithRegistersForImageClassification": _WITH_REGISTERS,
-    "Tipsv2VisionModel": _TIPS,
-    "DINOv3ViTModel": _DINOV3,
-    "DINOv3ConvNextModel": _CONVNEXT,
-    "ResNetModel": _RESNET,
-    "ResNetForImageClassification": _RESNET,
-}
+_CLASSES = (
+    ("ViTModel", "vit", _VIT_MODEL),
+    ("ViTForImageClassification", "vit", _VIT),
+    ("DeiTModel", "deit", _VIT_MODEL),
+    ("DeiTForImageClassificationWithTeacher", "deit", _VIT),
+    ("IJepaModel", "ijepa", _IJEPA),
+    ("ViTMSNModel", "vit_msn", _MSN),
+    ("ViTMAEForPreTraining", "vit_mae", _MAE),
+    ("BeitModel", "beit", _BEIT),
+    ("BeitForImageClassification", "beit", _BEIT),
+    ("Dinov2Model", "dinov2", _DINOV2),
+    ("Dinov2ForImageClassification", "dinov2", _DINOV2),
+    ("Dinov2WithRegistersModel", "dinov2_with_registers", _WITH_REGISTERS),
+    ("Dinov2WithRegistersForImageClassification", "dinov2_with_registers", _WITH_REGISTERS),
+    ("Tipsv2VisionModel", "tipsv2_vision_model", _TIPS),
+    ("DINOv3ViTModel", "dinov3_vit", _DINOV3),
+    ("DINOv3ConvNextModel", "dinov3_convnext", _CONVNEXT),
+    ("ResNetModel", "resnet", _RESNET),
+    ("ResNetForImageClassification", "resnet", _RESNET),
+)
+
+FIELDS: Mapping[str, Mapping[str, Field]] = {name: fields for name, _, fields in _CLASSES}
+
+MODEL_TYPE: Mapping[str, str] = {name: model_type for name, model_type, _ in _CLASSES}
+
+CLASS_OF_TYPE: Mapping[str, str] = {model_type: name for name, model_type, _ in reversed(_CLASSES)}
+"""The class of a config that names none: the first of its type."""
 
 ATTENTION = (None, "eager", "sdpa")
 """Two ways to compute the same attention; any other may be a kernel from elsewhere."""
@@ -228,27 +233,6 @@ OURS = "dinoport"
 IDENTITY = ("architectures", "model_type")
 LABELS = ("id2label", "label2id", "num_labels")
 PRECISION = ("dtype", "torch_dtype")
-
-MODEL_TYPE: Mapping[str, str] = {
-    "ViTModel": "vit",
-    "ViTForImageClassification": "vit",
-    "DeiTModel": "deit",
-    "DeiTForImageClassificationWithTeacher": "deit",
-    "IJepaModel": "ijepa",
-    "ViTMSNModel": "vit_msn",
-    "ViTMAEForPreTraining": "vit_mae",
-    "BeitModel": "beit",
-    "BeitForImageClassification": "beit",
-    "Dinov2Model": "dinov2",
-    "Dinov2ForImageClassification": "dinov2",
-    "Dinov2WithRegistersModel": "dinov2_with_registers",
-    "Dinov2WithRegistersForImageClassification": "dinov2_with_registers",
-    "Tipsv2VisionModel": "tipsv2_vision_model",
-    "DINOv3ViTModel": "dinov3_vit",
-    "DINOv3ConvNextModel": "dinov3_convnext",
-    "ResNetModel": "resnet",
-    "ResNetForImageClassification": "resnet",
-}
 
 
 def classifies(class_name: str) -> bool:

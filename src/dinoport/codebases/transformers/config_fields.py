@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dinoport.codebases.fields import Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import (
     ATTENTION,
+    CLASS_OF_TYPE,
     FIELDS,
     IDENTITY,
     KINDS,
@@ -114,7 +115,7 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     """Every field as the class takes it: with its defaults, one spelling for each thing."""
     fields = FIELDS[class_name]
     whole = {name: field.default for name, field in fields.items()} | dict(config)
-    whole["architectures"] = _first(config.get("architectures")) or class_name_without(config)
+    whole["architectures"] = _first(config.get("architectures")) or CLASS_OF_TYPE.get(str(config.get("model_type")), "")
     if "pooler_output_size" in fields and whole["pooler_output_size"] is None:
         whole["pooler_output_size"] = whole["hidden_size"]
     for name in ("image_size", "patch_size"):
@@ -131,11 +132,6 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
         derived = {"stage_names": stages, "out_features": stages[-1:], "out_indices": [depth]}
         whole |= {name: value for name, value in derived.items() if whole[name] is None}
     return {name: value for name, value in whole.items() if name != "torch_dtype"}
-
-
-def class_name_without(config: Mapping[str, object]) -> str:
-    """The class of a config that names none."""
-    return next((name for name, kind in MODEL_TYPE.items() if kind == config.get("model_type")), "")
 
 
 def _first(value: object) -> object:

@@ -8,9 +8,10 @@ own heads over CLS token and patch mean live here too: the backbone computes the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared, processed_size
+from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule, processed_size
 from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import class_name_of, label_fields
@@ -134,20 +135,9 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         ),
     }
     positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
-    prefix = _prefix(vit)
-    return Target(
-        form=name,
-        title=name,
-        config=config,
-        rules=rules(vit, positions),
-        preprocessing=prepared(model.preprocessing, processed, request, vit.channels),
-        image_size=size,
-        channels=vit.channels,
-        baked_from=baked_from(size, vit.image_size),
-        table=prefix + POSITIONS,
-        interpolation=vit.interpolation,
+    return replace(
+        form_of(model, request, name, config, rules(vit, positions), size, processed=processed),
         resamples_alike=vit.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
-        classifies=classes is not None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.forming import form_of, input_size
 from dinoport.codebases.record import original_fields, recorded
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, unsized
@@ -50,16 +50,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         "initializer_range": 0.02,
         **original_fields(model.family.name, without=[] if network.layer_scale else ["layer_scale"]),
     }
-    return Target(
-        form="DINOv3ConvNextModel",
-        title="DINOv3ConvNextModel",
-        config=config,
-        rules=rules(network),
-        preprocessing=prepared(model.preprocessing, size, request, network.channels),
-        image_size=size,
-        channels=network.channels,
-        resamples_alike=True,
-    )
+    return form_of(model, request, "DINOv3ConvNextModel", config, rules(network), size)
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:

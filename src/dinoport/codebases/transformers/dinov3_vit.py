@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from dinoport.codebases.dinov3.signs import PERIODS
-from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.forming import form_of, input_size
 from dinoport.codebases.record import original_fields, record_of, recorded
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, size_of, unsized
@@ -113,16 +113,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
             rounded_periods=vit.rope_rounded,
         ),
     }
-    return Target(
-        form="DINOv3ViTModel",
-        title="DINOv3ViTModel",
-        config=config,
-        rules=rules(vit),
-        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
-        image_size=size,
-        channels=vit.channels,
-        resamples_alike=True,
-    )
+    return form_of(model, request, "DINOv3ViTModel", config, rules(vit), size)
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.class_fields import FIELDS, OUTPUTS
-from dinoport.codebases.transformers.spelling import spelled
+from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, FIELDS, MODEL_TYPE, OUTPUTS
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
@@ -20,9 +19,8 @@ from dinoport.request import Request
 from dinoport.shown.text import with_article
 
 
-@dataclass(frozen=True)
-class Form:
-    """A class and its relatives. `model_types` leads from what a config calls a model to the class that it means.
+class Form(NamedTuple):
+    """A class and its relatives, by what a config calls their models: their `model_types`.
 
     `cell` are the pixels along a side of one place of the feature map, where there is one in the place of tokens;
     `has_table` says that there is a table of positions, which Transformers resamples for other sizes. `family` is the
@@ -40,15 +38,14 @@ class Form:
 
     network: str
     module: str
-    model_types: Mapping[str, str]
-    classes: tuple[str, ...]
+    model_types: tuple[str, ...]
     cell: int | None = None
     has_table: bool = False
     fits: Callable[[Any], bool] = lambda architecture: True
     family: str = ""
     hides_patches: bool = False
     auto: str = "AutoModel"
-    results: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, str] = {}
     interpolation: Interpolation = TO_SIZE
 
     @property
@@ -92,18 +89,11 @@ def _is_whole_mae(architecture: Any) -> bool:
 
 
 FORMS: tuple[Form, ...] = (
-    Form("vit", "vit", {"vit": "ViTModel"}, ("ViTModel", "ViTForImageClassification"), None, True, _is_plain),
+    Form("vit", "vit", ("vit",), None, True, _is_plain),
     Form(
         "vit",
         "vit",
-        {"deit": "DeiTModel", "ijepa": "IJepaModel", "beit": "BeitModel"},
-        (
-            "DeiTModel",
-            "DeiTForImageClassificationWithTeacher",
-            "IJepaModel",
-            "BeitModel",
-            "BeitForImageClassification",
-        ),
+        ("deit", "ijepa", "beit"),
         None,
         True,
         _has_other_tokens,
@@ -112,34 +102,13 @@ FORMS: tuple[Form, ...] = (
             "beit": "features = outputs.pooler_output  # the mean of all patches, normed",
         },
     ),
-    Form(
-        "vit",
-        "dinov2",
-        {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"},
-        (
-            "Dinov2Model",
-            "Dinov2ForImageClassification",
-            "Dinov2WithRegistersModel",
-            "Dinov2WithRegistersForImageClassification",
-        ),
-        has_table=True,
-        fits=_is_dinov2,
-    ),
-    Form(
-        "vit",
-        "tips",
-        {"tipsv2_vision_model": "Tipsv2VisionModel"},
-        ("Tipsv2VisionModel",),
-        has_table=True,
-        fits=_is_tips,
-        interpolation=BILINEAR_ANTIALIASED,
-    ),
-    Form("vit", "vit_msn", {"vit_msn": "ViTMSNModel"}, ("ViTMSNModel",), None, True, _is_plain, "msn"),
+    Form("vit", "dinov2", ("dinov2", "dinov2_with_registers"), None, True, _is_dinov2),
+    Form("vit", "tips", ("tipsv2_vision_model",), None, True, _is_tips, interpolation=BILINEAR_ANTIALIASED),
+    Form("vit", "vit_msn", ("vit_msn",), None, True, _is_plain, "msn"),
     Form(
         "vit",
         "vit_mae",
-        {"vit_mae": "ViTMAEForPreTraining"},
-        ("ViTMAEForPreTraining",),
+        ("vit_mae",),
         fits=_is_whole_mae,
         hides_patches=True,
         auto="AutoModelForPreTraining",
@@ -147,25 +116,21 @@ FORMS: tuple[Form, ...] = (
             "vit_mae": "drawn = outputs.logits  # the pixels of every patch; outputs.mask says which were hidden",
         },
     ),
-    Form("rotary_vit", "dinov3_vit", {"dinov3_vit": "DINOv3ViTModel"}, ("DINOv3ViTModel",)),
-    Form("convnext", "dinov3_convnext", {"dinov3_convnext": "DINOv3ConvNextModel"}, ("DINOv3ConvNextModel",), 32),
+    Form("rotary_vit", "dinov3_vit", ("dinov3_vit",)),
+    Form("convnext", "dinov3_convnext", ("dinov3_convnext",), 32),
     Form(
         "resnet",
         "resnet",
-        {"resnet": "ResNetModel"},
-        ("ResNetModel", "ResNetForImageClassification"),
+        ("resnet",),
         32,
         results={"resnet": "features = outputs.pooler_output.flatten(1)  # one vector a picture"},
     ),
 )
 """The first that fits is taken, where none is asked for by its class."""
 
-CLASSES = {name: form for form in FORMS for name in form.classes}
-
 OF_MODEL_TYPE = {model_type: form for form in FORMS for model_type in form.model_types}
 
-MODEL_TYPES = {model_type: name for form in FORMS for model_type, name in form.model_types.items()}
-"""The class of a config that names none."""
+CLASSES = {name: form for form in FORMS for name, model_type in MODEL_TYPE.items() if model_type in form.model_types}
 
 
 def class_name_of(config: Mapping[str, object]) -> str:
@@ -173,7 +138,7 @@ def class_name_of(config: Mapping[str, object]) -> str:
     architectures = config.get("architectures")
     if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
         return architectures[0]
-    return MODEL_TYPES.get(str(config.get("model_type")), "")
+    return CLASS_OF_TYPE.get(str(config.get("model_type")), "")
 
 
 def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> tuple[str, tuple[Rule, ...]]:
@@ -181,6 +146,18 @@ def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> 
     code = CLASSES[class_name_of(config)].code
     family, rules = code.sketch(where, config)
     return family, spelled(rules, names, getattr(code, "SAVED", ()))
+
+
+def spelled(rules: Iterable[Rule], shapes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> tuple[Rule, ...]:
+    """The rules with those names in memory in the place of names on disk that a file has: versions write either."""
+    used = [(disk, memory) for disk, memory in pairs if any(f".{memory.lstrip('}.')}." in name for name in shapes)]
+
+    def change(template: str) -> str:
+        for disk, memory in used:
+            template = template.replace(disk, memory)
+        return template
+
+    return tuple(rule.spelled(change) for rule in rules)
 
 
 def is_known_class(config: Mapping[str, object]) -> bool:
@@ -243,6 +220,11 @@ def has_pooler(class_name: str) -> bool:
     """Whether a class has a pooler that can be left out: what its config says of one moves outputs."""
     said = FIELDS[class_name].get("pooler_act")
     return said is not None and said.role == OUTPUTS
+
+
+def is_pooler(name: str) -> bool:
+    """Whether a tensor of a folder is a part of its pooler."""
+    return name.startswith("pooler.")
 
 
 def own_interpolation(class_name: str) -> Interpolation | None:

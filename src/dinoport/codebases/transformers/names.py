@@ -7,24 +7,24 @@ Names on disk are the same in versions 4 and 5. Version 5 has other names in mem
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.dino import vit as dino
 from dinoport.codebases.dinov2 import vit as dinov2
+from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
+from dinoport.codebases.transformers.forms import spelled
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
-from dinoport.codebases.transformers.spelling import spelled
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
 from dinoport.mapping.operations import DropClsRow
 from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
-from dinoport.model import Family, Origin, Stated, Wishes
+from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import MAX_EPS, MAX_HEADS, MIN_EPS
@@ -66,29 +66,6 @@ BESIDE: tuple[Rule, ...] = (
     drop("upscale_block.block.{k}.layernorm2d.{p}", because=EOMT),
 )
 # fmt: on
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a naming offers, for one network under the names of Transformers."""
-
-    FAMILY: Family
-    code: Any
-    table: Any
-    otherwise: Mapping[str, Stated]
-
-    def of(self, code: Any) -> Names:
-        """The same names for the models of another codebase, which computes with this network too."""
-        return replace(self, FAMILY=replace(code.FAMILY, drops=(*code.FAMILY.drops, *BESIDE, MASKED)), code=code)
-
-    def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-        rules: tuple[Rule, ...] = self.table(shapes, wishes.filled(self.otherwise))
-        return rules
-
-    def read(self, evidence: Evidence) -> Reading:
-        """As the original's own, with what the class says where nobody else does."""
-        reading: Reading = self.code.read(replace(evidence, wishes=evidence.wishes.filled(self.otherwise)))
-        return reading
 
 
 def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
@@ -170,30 +147,22 @@ def _resampled(name: str, by: str) -> Stated:
 
 MASKED = drop("embeddings.mask_token", because="the token of masked patches; it is used for training alone")
 
-VIT = Names(
-    replace(dino.FAMILY, drops=(*dino.FAMILY.drops, *BESIDE, MASKED)),
-    dino,
-    _vit,
-    {
-        "layer_norm_eps": Stated(1e-12, "the default of ViTConfig; DINO's own is 1e-6", Origin.ASSUMED, doubted=True),
-        "interpolation": _resampled("size", "ViTModel"),
-    },
-)
+VIT_SAYS = {
+    "layer_norm_eps": Stated(1e-12, "the default of ViTConfig; DINO's own is 1e-6", Origin.ASSUMED, doubted=True),
+    "interpolation": _resampled("size", "ViTModel"),
+}
+
+VIT = Names(dino, _vit, stated=lambda evidence: VIT_SAYS, drops=(*BESIDE, MASKED))
 
 
-class _Dinov2(Names):
+def _dinov2_says(evidence: Evidence) -> dict[str, Stated]:
     """With registers the class resamples with antialias."""
+    registers = "register_tokens" in evidence.tensors
+    name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
+    return {
+        "layer_norm_eps": Stated(1e-6, "the default of Dinov2Config", Origin.ASSUMED),
+        "interpolation": _resampled("size-antialias" if registers else "size", name),
+    }
 
-    def read(self, evidence: Evidence) -> Reading:
-        registers = "register_tokens" in evidence.tensors
-        name = "Dinov2WithRegistersModel" if registers else "Dinov2Model"
-        stated = {"interpolation": _resampled("size-antialias" if registers else "size", name)}
-        return super().read(replace(evidence, wishes=evidence.wishes.filled(stated)))
 
-
-DINOV2 = _Dinov2(
-    replace(dinov2.FAMILY, drops=(*dinov2.FAMILY.drops, *BESIDE)),
-    dinov2,
-    _dinov2,
-    {"layer_norm_eps": Stated(1e-6, "the default of Dinov2Config", Origin.ASSUMED)},
-)
+DINOV2 = Names(dinov2, _dinov2, stated=_dinov2_says, drops=BESIDE)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from dinoport.codebases.dino import resnet as dino_resnet
 from dinoport.codebases.dinov3 import convnext as dinov3_convnext
 from dinoport.codebases.dinov3 import vit as dinov3
-from dinoport.codebases.dinov3.heads import assumed_head_dim
+from dinoport.codebases.dinov3.periods import assumed_head_dim
+from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov3_convnext as of_convnext
 from dinoport.codebases.transformers import dinov3_vit as of_dinov3
 from dinoport.codebases.transformers import resnet as of_resnet
-from dinoport.codebases.transformers.names import BESIDE, Names
+from dinoport.codebases.transformers.names import BESIDE
 from dinoport.codebases.transformers.signs import INNER, ROTARY_PATCHES
 from dinoport.mapping.rule import Rule
 from dinoport.model import Origin, Stated, Wishes
@@ -61,17 +61,10 @@ def _convnext(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     return rules
 
 
-def _resnet(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    return of_resnet.RULES
+DINOV3_SAYS = {"layer_norm_eps": Stated(1e-5, "the default of DINOv3ViTConfig", Origin.ASSUMED)}
 
+DINOV3 = Names(dinov3, _dinov3, stated=lambda evidence: DINOV3_SAYS, drops=BESIDE)
 
-DINOV3 = Names(
-    replace(dinov3.FAMILY, drops=(*dinov3.FAMILY.drops, *BESIDE)),
-    dinov3,
-    _dinov3,
-    {"layer_norm_eps": Stated(1e-5, "the default of DINOv3ViTConfig", Origin.ASSUMED)},
-)
+CONVNEXT = Names(dinov3_convnext, _convnext)
 
-CONVNEXT = Names(dinov3_convnext.FAMILY, dinov3_convnext, _convnext, {})
-
-RESNET = Names(dino_resnet.FAMILY, dino_resnet, _resnet, {})
+RESNET = Names(dino_resnet, of_resnet.RULES)

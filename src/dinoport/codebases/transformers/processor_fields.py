@@ -6,8 +6,8 @@ Measured in both generations, with and without torchvision (`tests/fixtures/movi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite
+from typing import NamedTuple
 
 from dinoport.codebases.fields import ALWAYS, Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import is_count
@@ -30,8 +30,7 @@ NEEDED = {
 """Fields that have a meaning only where an option is on."""
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """A class, without its backend: `defaults` are what it takes where the file leaves a field out."""
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dinoport.codebases.forming import input_size, prepared
+from dinoport.codebases.forming import form_of, input_size
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import class_name_of, label_fields
@@ -46,16 +46,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         **original_fields(model.family.name, classifier=model.classifier),
         **(label_fields(classes, labels) if classes else {}),
     }
-    return Target(
-        form=name,
-        title=name,
-        config=config,
-        rules=CLASSIFYING if classes else RULES,
-        preprocessing=prepared(model.preprocessing, size, request, network.channels),
-        image_size=size,
-        channels=network.channels,
-        classifies=classes is not None,
-    )
+    return form_of(model, request, name, config, CLASSIFYING if classes else RULES, size)
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
+from dinoport.codebases.hooks import observed, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.sweeping import Swept
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
@@ -24,10 +24,12 @@ KEEPING = "dinoport_keeps_attention"
 
 
 class ClassRunner(Swept):
-    """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel."""
+    """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel,
+    `without` are outputs that are not asked for.
+    """
 
-    def __init__(self, folder: Path, class_name: str, *, pooler: bool = True) -> None:
-        self.folder, self.class_name, self._pooler = folder, class_name, pooler
+    def __init__(self, folder: Path, class_name: str, *, pooler: bool = True, without: Collection[str] = ()) -> None:
+        self.folder, self.class_name, self._pooler, self._without = folder, class_name, pooler, without
 
     absent = None
     imports = ("AutoImageProcessor",)
@@ -73,20 +75,11 @@ class ClassRunner(Swept):
     def once(self, model: Any, images: Any) -> Pass:
         import torch
 
-        with torch.inference_mode(), observed_blocks(model) as blocks, kept_rotation(model) as rotations:
+        blocks, entries = blocks_of(model), _entries(model)
+        with torch.inference_mode(), observed(blocks, entries) as seen, kept_rotation(model) as rotations:
             outputs = outputs_of(model, images)
-        return Pass(outputs, dict(blocks), {"rotation": rotations[0]} if rotations else {})
-
-
-def of_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook that sees the passes of this thread alone: two may go through one model in turn."""
-    own = get_ident()
-
-    def guarded(*arguments: Any) -> None:
-        if get_ident() == own:
-            hook(*arguments)
-
-    return guarded
+        outputs = {name: output for name, output in outputs.items() if name not in self._without}
+        return Pass(outputs, dict(seen), {"rotation": rotations[0]} if rotations else {})
 
 
 def attention_for(class_name: str) -> dict[str, object]:
@@ -131,22 +124,6 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
     return outputs | ({"logits": result.logits} if "logits" in result else {})
 
 
-@contextmanager
-def observed_blocks(model: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield a mapping that a forward pass of `model` fills: the embedding, and what comes out of every block.
-
-    It stays empty for a model whose blocks are not found.
-    """
-    seen: dict[str, Any] = {}
-    with ExitStack() as hooks:
-        for name, block in blocks_of(model).items():
-            hooks.callback(block.register_forward_hook(of_this_thread(_keep_output(seen, name))).remove)
-        for name, block in _entries(model).items():
-            hook = block.register_forward_pre_hook(of_this_thread(_keep_input(seen, name)), with_kwargs=True)
-            hooks.callback(hook.remove)
-        yield seen
-
-
 def blocks_of(model: Any) -> dict[str, Any]:
     """Every block by its canonical name."""
     kind = model.config.model_type
@@ -180,20 +157,6 @@ def _stages(model: Any) -> list[list[Any]]:
     """The blocks of a convolutional network, stage by stage."""
     stages = next((module for name, module in model.named_modules() if name.split(".")[-1] == "stages"), ())
     return [list(stage.layers) for stage in stages]
-
-
-def _keep_output(seen: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(module: Any, inputs: Any, output: Any) -> None:
-        seen[name] = output[0] if isinstance(output, tuple) else output
-
-    return hook
-
-
-def _keep_input(seen: dict[str, Any], name: str) -> Callable[..., None]:
-    def hook(module: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        seen[name] = inputs[0] if inputs else next(iter(keywords.values()))
-
-    return hook
 
 
 @contextmanager

@@ -6,8 +6,9 @@ It is a class of Transformers 5 alone. Names on disk are the original's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
+from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.dinov2 import encoder_fields
@@ -53,17 +54,8 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         **original_fields(model.family.name, baked_from=baked_from(size, vit.image_size)),
     }
     positions = position_rule(ViT.positions, size, vit.image_size, vit.patch_size, vit.interpolation)
-    return Target(
-        form=CLASS,
-        title=CLASS,
-        config=config,
-        rules=(positions, *RULES),
-        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
-        image_size=size,
-        channels=vit.channels,
-        baked_from=baked_from(size, vit.image_size),
-        table=ViT.positions,
-        interpolation=vit.interpolation,
+    return replace(
+        form_of(model, request, CLASS, config, (positions, *RULES), size),
         resamples_alike=vit.interpolation == BILINEAR_ANTIALIASED,
         since="Transformers 5",
     )

@@ -7,10 +7,10 @@ Names on disk are those of ViTModel for all of them, the same in transformers 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from dinoport.codebases.forming import baked_from, input_size, position_rule, prepared
+from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.class_fields import MODEL_TYPE
@@ -63,8 +63,7 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
     One without a class that classifies as originals do has none.
 
@@ -76,7 +75,7 @@ class Kind:
     classifying: str
     rules: tuple[Rule, ...]
     classifiers: tuple[Rule, ...] = CLASSIFIER
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object] = {}
     poolers: bool = False
 
 
@@ -150,20 +149,11 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
     first = vit.first_rows
     positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation, first)
     backbone = (positions, *kind.rules)
-    return Target(
-        form=class_name,
-        title=class_name,
-        config=config,
-        rules=classifying(kind, backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ())),
-        preprocessing=prepared(model.preprocessing, size, request, vit.channels),
-        image_size=size,
-        channels=vit.channels,
-        baked_from=baked_from(size, vit.image_size),
-        table=f"{kind.model_type}.{POSITIONS}" if classes else POSITIONS,
-        interpolation=vit.interpolation,
+    rules = classifying(kind, backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ()))
+    return replace(
+        form_of(model, request, class_name, config, rules, size),
         resamples_alike=vit.interpolation == TO_SIZE,
         pooler=pooler if kind.poolers and not classes else None,
-        classifies=classes is not None,
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.record import with_losses
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Order, Target
+from dinoport.codebases.transformers.card import auto_class
+from dinoport.codebases.transformers.card import cautions as cautions
+from dinoport.codebases.transformers.card import example as example
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.forms import target_of as target_of
 from dinoport.codebases.transformers.processor import processor_config
 from dinoport.formats.transformers_folder import CONFIG
-from dinoport.mapping.plan import Plan, Step
+from dinoport.mapping.plan import Plan
 from dinoport.tensor import FLOAT_DTYPES, TensorRef, dtype_name
 
 if TYPE_CHECKING:
@@ -41,21 +44,13 @@ def documents(target: Target, plan: Plan, lost: Sequence[str], licence: str | No
     return {**config, "preprocessor_config.json": processor_config(target.preprocessing)}
 
 
-def write(
-    folder: Path,
-    target: Target,
-    steps: Sequence[Step],
-    contents: Mapping[str, Mapping[str, object]],
-    max_shard_bytes: int,
-    on_bytes: Callable[[int], None],
-    on_shard: Callable[[Path], None],
-) -> list[WrittenFile]:
+def write(target: Target, order: Order) -> list[WrittenFile]:
     """Write weights and documents. Raises FolderError where the disk refuses."""
     from dinoport.files.json_file import write_json
     from dinoport.formats.safetensors.writer import write_sharded
 
-    weights = write_sharded(folder, steps, max_shard_bytes, on_bytes, on_shard)
-    return [*weights, *(write_json(folder / name, content) for name, content in contents.items())]
+    weights = write_sharded(order.folder, order.steps, order.max_shard_bytes, order.on_bytes, order.on_shard)
+    return [*weights, *(write_json(order.folder / name, content) for name, content in order.documents.items())]
 
 
 def findings(
@@ -108,8 +103,6 @@ def tag(target: Target) -> str:
 
 def usage(target: Target, folder: str) -> tuple[str, ...]:
     """Three lines of Python that load the folder; two where no image processor fits the model."""
-    from dinoport.codebases.transformers.card import auto_class
-
     auto, name = auto_class(target), json.dumps(folder, ensure_ascii=False)
     model = f"model = {auto}.from_pretrained({name}{', add_pooling_layer=False' if target.pooler is False else ''})"
     if target.channels != 3:
@@ -118,17 +111,3 @@ def usage(target: Target, folder: str) -> tuple[str, ...]:
     if target.preprocessing and target.preprocessing.official:
         processor += "  # needs torchvision: pip install torchvision"
     return f"from transformers import AutoImageProcessor, {auto}", processor, model
-
-
-def example(target: Target, folder: str) -> list[str]:
-    """Python for a card, that loads the folder and runs it on a picture."""
-    from dinoport.codebases.transformers import card
-
-    return card.example(target, folder)
-
-
-def cautions(target: Target) -> list[str]:
-    """Lines of Markdown for a card: what may be otherwise than expected."""
-    from dinoport.codebases.transformers import card
-
-    return card.cautions(target)

@@ -91,9 +91,6 @@ class HeadReading:
             return "cannot tell"
         return "confirm" if self.found == heads else "contradict"
 
-    def score(self, heads: int) -> Score | None:
-        return next((score for score in self.scores if score.heads == heads), None)
-
 
 def evenly_spaced(layers: Sequence[AttentionWeights]) -> list[AttentionWeights]:
     """The layers that are read."""

@@ -1,13 +1,15 @@
-"""A ViT under the names of torchvision (`models/vision_transformer.py`), which lightly's examples train too."""
+"""The names of torchvision: of its ViT (`models/vision_transformer.py`), which lightly's examples train too, and of a
+ResNet-50 as a sequence of its children, without the last one: so these examples cut it off.
+"""
 
 from __future__ import annotations
 
-from dinoport.codebases.dino import vit as dino
-from dinoport.codebases.mmpretrain.vit import Names
+from dinoport.codebases.dino import resnet, vit
+from dinoport.codebases.names import Names
 from dinoport.mapping.rule import Rule, copy
 
 # fmt: off
-TABLE: tuple[Rule, ...] = (
+OF_VIT: tuple[Rule, ...] = (
     copy("cls_token",                 "class_token"),
     copy("pos_embed",                 "encoder.pos_embedding"),
     copy("patch_embed.proj.{p}",      "conv_proj.{p}"),
@@ -21,9 +23,20 @@ TABLE: tuple[Rule, ...] = (
     copy("norm.{p}",                  "encoder.ln.{p}"),
     copy("classifier.{p}",            "heads.head.{p}"),
 )
+OF_CHILDREN: tuple[Rule, ...] = (
+    copy("conv1.{p}",                   "0.{p}"),
+    copy("bn1.{p}",                     "1.{p}"),
+    *(rule for stage, place in enumerate(range(4, 8), start=1) for rule in (
+        copy(f"layer{stage}.{{i}}.conv{{n}}.{{p}}",       f"{place}.{{i}}.conv{{n}}.{{p}}"),
+        copy(f"layer{stage}.{{i}}.bn{{n}}.{{p}}",         f"{place}.{{i}}.bn{{n}}.{{p}}"),
+        copy(f"layer{stage}.{{i}}.downsample.{{n}}.{{p}}", f"{place}.{{i}}.downsample.{{n}}.{{p}}"),
+    )),
+)
 # fmt: on
 
 CLASSIFIER = "heads.head"
 """Looks at the CLS token. Where another framework trains the network inside of it, nothing says that it was trained."""
 
-VIT = Names(dino.FAMILY, dino, TABLE, None, CLASSIFIER).of(dino)
+VIT = Names(vit, OF_VIT, classifier=CLASSIFIER)
+
+SEQUENTIAL = Names(resnet, OF_CHILDREN)

@@ -1,4 +1,4 @@
-"""A plain ViT of an unknown codebase: converted with DINO's values, claimed for nobody."""
+"""Plain models of an unknown codebase: converted with DINO's values, claimed for nobody."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ from dinoport.model import Family
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET
 from dinoport.networks.preprocessing import EVALUATION
 
-RELATIVE = Relative(
-    family=Family(
-        name="vit",
-        title="ViT (codebase not known)",
-        upstream="",
-        drops=OF_DINO,
-        preprocessing=replace(EVALUATION, reason="as in DINO"),
-        classifiers=("linear", "head"),
-        values="DINO",
-    ),
+AS_DINO = replace(EVALUATION, reason="as in DINO")
+
+VIT = Relative(
+    Family("vit", "ViT (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "head"), values="DINO"),
     like="dino",
     facts=Facts(
         "DINO",
@@ -29,5 +23,12 @@ RELATIVE = Relative(
         interpolation=SCALE_WITH_OFFSET,
         says_builder=True,
     ),
+    signs=Signs(),
+)
+
+RESNET = Relative(
+    Family("resnet", "ResNet-50 (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "fc"), values="DINO"),
+    like="dino_resnet",
+    facts=Facts("DINO"),
     signs=Signs(),
 )

@@ -1,0 +1,190 @@
+"""Others' models that were trained without labels, under the names of DINO's ViT."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dinoport.codebases.clues import Clues, Signs
+from dinoport.codebases.codebase import Facts
+from dinoport.codebases.drops import AVERAGED, OF_DINO
+from dinoport.codebases.relative import Relative, Whole
+from dinoport.codebases.relatives.layer_scale import own_scales, scaled
+from dinoport.mapping.rule import drop
+from dinoport.model import Family
+from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE
+from dinoport.networks.preprocessing import EVALUATION
+
+PATCHES = "the projection head for masked patches; no class has a place for it"
+
+OF_IBOT = (
+    drop("head.last_layer2.{p}", because=PATCHES),
+    drop("head.mlp2.{k}.{p}", because=PATCHES),
+    drop("masked_embed", because="the token of masked patches; it is used for training alone"),
+)
+BY_IBOT = replace(EVALUATION, reason="as in iBOT's eval transform")
+
+IBOT = Relative(
+    Family("ibot", "iBOT ViT", "bytedance/ibot", (*OF_DINO, *OF_IBOT), BY_IBOT),
+    like="dino",
+    facts=Facts("iBOT", interpolation=SCALE_WITH_OFFSET, says_builder=True),
+    signs=Signs(
+        names=("head.last_layer2.", "head.mlp2.", "masked_embed"),
+        keys=(frozenset({"ibot_loss"}),),
+        arguments=("patch_out_dim", "pred_ratio"),
+    ),
+    arrange=lambda tensors: own_scales(tensors, "iBOT"),
+    table=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
+)
+"""DINO's ViT and head, and a second head for masked patches; with layer scale where asked."""
+
+
+def _headless(clues: Clues) -> str | None:
+    """A projection head that ends in its bottleneck: its loss compares features, and no prototypes."""
+    own = "head.mlp.0.weight" in clues.shapes and not any(name.startswith("head.last_layer") for name in clues.shapes)
+    return "a projection head without a last layer" if own else None
+
+
+SIMDINO = Relative(
+    Family("simdino", "SimDINO ViT", "RobinWu218/SimDINO", OF_DINO, EVALUATION, ("linear", "head")),
+    like="dino",
+    facts=Facts("SimDINO", interpolation=SCALE_WITH_OFFSET, says_builder=True),
+    signs=Signs(arguments=("use_simdino", "expa_type"), tells=_headless, files=("simdino_", "SimDINO")),
+)
+
+OF_MSN = tuple(
+    drop(f"fc.{layer}{{k}}.{{p}}", because="the projector of training; no class has a place for it")
+    for layer in ("fc", "bn")
+)
+BY_MSN = replace(EVALUATION, resample="bilinear", reason="as in MSN's eval transform")
+
+MSN = Relative(
+    Family("msn", "MSN ViT", "facebookresearch/msn", (*OF_MSN, AVERAGED), BY_MSN),
+    like="dino",
+    facts=Facts("MSN", interpolation=TO_SIZE),
+    signs=Signs(
+        names=("fc.fc1.", "fc.bn1.", "fc.fc3."),
+        keys=(frozenset({"prototypes", "target_encoder"}),),
+        files=("vits16_800ep", "vitb16_600ep", "vitl16_600ep", "vitb4_300ep", "vitl7_200ep"),
+    ),
+    copies=("target_encoder", "encoder"),
+    why="what its own scripts evaluate",
+)
+"""DeiT's ViT, and prototypes beside it."""
+
+
+def _rows_first(clues: Clues) -> str | None:
+    """A table of sines and cosines, rows first; or `arch` beside `state_dict`, as `main_lincls.py` writes it.
+
+    timm's train.py writes `arch` too, beside `args`.
+    """
+    arch = clues.arguments.get("arch")
+    if isinstance(arch, str) and arch.startswith("vit_") and "state_dict" in clues.keys and "args" not in clues.keys:
+        return f"arch = {arch} beside state_dict"
+    return "a position table of sines and cosines, rows first" if clues.fixed_table == "row" else None
+
+
+OF_MOCO_V3 = drop("head.{k}.{p}", because="the projector of contrastive training; no class has a place for it")
+BY_MOCO_V3 = replace(EVALUATION, resample="bilinear", reason="as in MoCo v3's eval transform")
+
+MOCO_V3 = Relative(
+    Family("moco_v3", "MoCo v3 ViT", "facebookresearch/moco-v3", (OF_MOCO_V3, AVERAGED), BY_MOCO_V3, ("head",)),
+    like="dino",
+    facts=Facts(
+        "MoCo v3",
+        heads={(384, 12): 12},
+        interpolation=TO_SIZE,
+        rule="MoCo v3 takes no other size; as Transformers resamples",
+        takes_one_size=True,
+    ),
+    signs=Signs(places=("base_encoder", "momentum_encoder"), tells=_rows_first, files=("vit-s-300ep", "vit-b-300ep")),
+    copies=("base_encoder",),
+    why="what both of its own scripts evaluate",
+)
+"""A fixed position table, and 12 heads of 32 in its ViT-S."""
+
+
+def _like_a_siglip(clues: Clues) -> str | None:
+    """Told by what its training writes, by its fixed table, or by a name."""
+    trained = "target_encoder" in clues.place or {"encoder", "predictor"} <= clues.keys
+    named = clues.architecture or clues.file_name.startswith(("IN1K-vit", "IN22K-vit"))
+    if trained or named or clues.fixed_table == "column":
+        return None
+    return "a SigLIP without its pooling, which has other pixel statistics and, mostly, another GELU"
+
+
+BY_IJEPA = replace(
+    EVALUATION, reason="I-JEPA has no transform for evaluation; ImageNet's statistics, as in its training"
+)
+
+IJEPA = Relative(
+    Family("ijepa", "I-JEPA ViT", "facebookresearch/ijepa", (AVERAGED,), BY_IJEPA),
+    like="dino",
+    facts=Facts(
+        "I-JEPA",
+        heads={(1280, 32): 16, (1408, 40): 16},
+        interpolation=TO_SIZE,
+        rule="I-JEPA takes no other size; as Transformers resamples",
+        takes_one_size=True,
+    ),
+    signs=Signs(),
+    copies=("target_encoder", "encoder"),
+    why="what its paper evaluates",
+    alike=_like_a_siglip,
+    remark="Transformers' own converter and timm take the copy called encoder, and so do the folders on the Hub",
+)
+"""Without a CLS token, with a fixed position table."""
+
+DECODER = "the decoder of masked training, which features do not pass"
+
+PROBE = "a linear probe with a BatchNorm before it, which no class of Transformers computes"
+
+OF_MAE = (
+    *(drop(f"decoder_{part}.{{r}}", because=DECODER) for part in ("embed", "norm", "pred", "blocks")),
+    drop("decoder_pos_embed", because=DECODER),
+    drop("mask_token", because=DECODER),
+    *(drop(f"head.{layer}.{{p}}", because=PROBE) for layer in (0, 1)),
+)
+
+WEB_SIZES = {(2688, 24): 21, (3072, 26): 24}
+"""Heads of WebSSL-MAE 2B and 3B, by width and depth: no other plain ViT has been published in these sizes."""
+
+
+def _columns_first(clues: Clues) -> str | None:
+    """A position table of sines and cosines, columns first. Fine-tuned tables have moved."""
+    if clues.architecture.endswith(".mae"):
+        return f"config.json, {clues.architecture}"
+    return "a position table of sines and cosines, columns first" if clues.fixed_table == "column" else None
+
+
+def _like_an_mae(clues: Clues) -> str | None:
+    """A size that WebSSL-MAE alone has, or a norm of the patches' mean in place of the last one: timm has that too."""
+    if clues.size in WEB_SIZES:
+        return "the size of a WebSSL-MAE"
+    pooled = "fc_norm.weight" in clues.shapes and "norm.weight" not in clues.shapes
+    return "fc_norm in the place of norm, as MAE is fine-tuned" if pooled else None
+
+
+BY_MAE = replace(EVALUATION, crops_to=224, reason="as in MAE's eval transform")
+
+MAE = Relative(
+    Family("mae", "MAE ViT", "facebookresearch/mae", (*OF_MAE, AVERAGED), BY_MAE, ("head",)),
+    like="dino",
+    facts=Facts(
+        "MAE",
+        heads={(1280, 32): 16, **WEB_SIZES},
+        decoder_heads={(512, 8): 16},  # of all three in `models_mae.py`, dec512d8b
+        interpolation=TO_SIZE,
+    ),
+    signs=Signs(
+        names=("decoder_blocks.", "decoder_embed.", "decoder_pred."),
+        arguments=("mask_ratio", "norm_pix_loss", "global_pool"),
+        builders=("mae_vit_",),
+        tells=_columns_first,
+        files=("mae_pretrain_", "mae_finetuned_", "mae_visualize_", "webssl_mae"),
+        guesses=_like_an_mae,
+    ),
+    wholes={
+        "ViTMAEForPreTraining": Whole(("decoder_", "mask_token"), "the decoder too, and hides patches at random"),
+    },
+)
+"""MAE, and WebSSL-MAE (facebookresearch/webssl): an encoder with a fixed position table."""
