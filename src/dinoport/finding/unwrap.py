@@ -18,7 +18,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, anchor_of, bare
 from dinoport.finding.branches import preference
-from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
+from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unnamed, unsound
 from dinoport.finding.namesakes import parted, told_apart
 from dinoport.finding.spellings import with_dots
 from dinoport.formats.checkpoint import Checkpoint
@@ -149,6 +149,7 @@ def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             f"{checkpoint.where} holds no tensors that could be a model's",
             expected="a state dict: names and their tensors, bare or inside a training checkpoint",
             found=describe(checkpoint.tree),
+            cause=unnamed(checkpoint.tree),
             next_step="save model.state_dict() with torch.save, and give that file",
         )
     return _ranked(checkpoint, found)
@@ -233,11 +234,8 @@ def _models(where: str, branch: str, path: str, names: Sequence[NamedTensor]) ->
 
 def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]) -> StateDict:
     """One model's tensors. Raises CheckpointError where two names have become one."""
-    notes = [
-        f"prefix {prefix!r} stripped from {counted(count, 'name')}"
-        for prefix, count in Counter(named.removed for named in names).items()
-        if prefix
-    ]
+    removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
+    notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
     if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
@@ -262,6 +260,14 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
         tensors[named.name] = named.tensor.renamed(named.name)
         originals[named.name] = named.full_name
     return StateDict(branch, path, tensors, tuple(notes), originals)
+
+
+def _stripped(removed: str, count: int, *, leading: bool) -> str:
+    """What names wore: a prefix, or parts that do not stand together at their beginning."""
+    if leading:
+        return f"prefix {removed!r} stripped from {counted(count, 'name')}"
+    parts = dict.fromkeys(removed.rstrip(".").split("."))
+    return f"{', '.join(map(repr, parts))} left out of {counted(count, 'name')}"
 
 
 def _has_block_chunks(names: Sequence[NamedTensor]) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, unreadable
+from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, leads_nowhere, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
 from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
-from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
+from dinoport.formats.distributed.signs import SUFFIX, is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import below, checkpoint_within, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
@@ -25,6 +25,7 @@ from dinoport.formats.transformers_folder import (
     refuse_listed,
     written_with,
 )
+from dinoport.shown.lines import few
 from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word, listed
 
@@ -71,6 +72,15 @@ def holds_one_checkpoint(path: Path) -> bool:
     return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
 
 
+def _strays(path: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """A word on files of ranks that hold nothing of this checkpoint, such as those of an older one."""
+    read = {Path(source.where).name for source in checkpoint.sources}
+    others = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIX) and entry.name not in read)
+    if not others:
+        return ()
+    return (f"not read, as .metadata has no tensor in them: {', '.join(few(others))}",)
+
+
 OTHER_WEIGHTS: Mapping[str, tuple[str, str]] = {
     "flax_model.msgpack": ("Flax's weights", "from_flax"),
     "tf_model.h5": ("TensorFlow's weights", "from_tf"),
@@ -86,7 +96,9 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_distributed_folder(path):
         from dinoport.formats.distributed.reader import read_distributed
 
-        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path), written=written_with(path))
+        checkpoint = read_distributed(PooledFolder(path))
+        remarks = _strays(path, checkpoint)
+        return replace(checkpoint, run=find_run_config(path), written=written_with(path), remarks=remarks)
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
@@ -98,6 +110,14 @@ def _open_folder(path: Path) -> Checkpoint:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     others = [other for name, other in OTHER_WEIGHTS.items() if name in names]
+    broken = [name for name in names if leads_nowhere(path / name)]
+    if broken:
+        raise CheckpointError(
+            f"{path} holds no checkpoint, and links in it lead nowhere",
+            found=", ".join(few([f"{name}, a link to {(path / name).readlink()}" for name in broken])),
+            cause="the files were moved or deleted, or were never fetched, as by git-annex",
+            next_step="fetch the files that the links lead to, or give the folder that they are in",
+        )
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from dinoport.codebases.drops import HEAD_ANEW, PROJECTION_HEAD
+from dinoport.codebases.record import FLATTENED
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
 from dinoport.codebases.transform import transform_settings
@@ -76,7 +78,10 @@ class Conversion:
             Dropped(each.tensor.name, each.tensor.dtype, each.tensor.shape, f"{MADE} ({each.rule.reason})", True)
             for each in self.model.decoding.made
         )
-        return (*made, *self.plan.dropped, *self.model.decoding.aside)
+        dropped = (*made, *self.plan.dropped, *self.model.decoding.aside)
+        if self.target.start is None:
+            return dropped
+        return tuple(replace(each, reason=HEAD_ANEW) if each.reason == PROJECTION_HEAD else each for each in dropped)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -85,7 +90,10 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
+        of_model = self.model.remarks
+        if self.target.start:  # which has a name for every grouping
+            of_model = tuple(remark for remark in of_model if remark != FLATTENED)
+        own = (*self.located.remarks, *of_model, *self.target.remarks)
         remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target), *_of_classes(self.target))
         name = self.request.source_name
         return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -10,9 +11,8 @@ from pathlib import Path
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
 from dinoport.codebases.start import tensors_in
-from dinoport.codebases.targets import writing_of
 from dinoport.codebases.training import loads
-from dinoport.codebases.transformers.forms import is_known_class, table_of
+from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.output_file import WrittenFile
@@ -21,10 +21,11 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
+from dinoport.formats.values import forget
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.operations import Kind, Rows
-from dinoport.mapping.plan import Span, Step, carried_whole
+from dinoport.mapping.plan import Span, Step, carried_whole, sources
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
@@ -69,7 +70,23 @@ def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str,
         part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
         anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
         source, target = conversion.model.decoding, part.model.decoding
-        return compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        found = compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        if not _stays_in_memory(conversion):
+            for side in (source, target):
+                for tensor in sources([side.steps[name] for name in found]).values():
+                    forget(tensor)
+        return found
+
+
+def _stays_in_memory(conversion: Conversion) -> bool:
+    """Whether the system can keep both files, so that the passes find them there.
+
+    Where it cannot, bytes that were read twice keep those of the next file of weights from staying for a moment.
+    """
+    if not hasattr(os, "sysconf"):
+        return True
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 2 * conversion.checkpoint.size_bytes <= memory_bytes
 
 
 def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
@@ -104,13 +121,17 @@ class _SourceSide(ExitStack):
         changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
         if self._checks.level != "full" or not is_known_class(config) or changed:
             return Side(model)
+        from dinoport.codebases.transformers.running import ClassRunner
         from dinoport.formats.remote.copying import on_disk
         from dinoport.proofs.foreign import known_folder
 
         local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
         local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
-        pooler = any(name.startswith("pooler.") for name in model.decoding.stored)
-        return Side(model, writing_of("transformers").runner(local, model.title, pooler=pooler))
+        stored, aside = ([*filter(is_pooler, names)] for names in (model.decoding.stored, model.decoding.beside))
+        # Self-supervised training has no classifier, and no original a pooler: what they give has no other side.
+        without = {"logits"} if conversion.target.start else set()
+        without |= {"pooled"} if aside else set()
+        return Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
 
 
 def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
