@@ -119,7 +119,8 @@ def opened(shapes: Mapping[str, Shape], keys: tuple[str, ...] = ()) -> Checkpoin
 def planned(checkpoint: Checkpoint) -> Conversion:
     """Up to the plan, and no value read. Heads and eps are given, so that a refusal is about tensors."""
     tensors = str(checkpoint.tree)
-    asked = {} if "periods" in tensors or "gamma_1" in tensors or "rope" in tensors else {"num_heads": 2}
+    read = "periods" in tensors or "rope" in tensors or "att" not in tensors
+    asked = {} if read else {"num_heads": 2}
     return prepare_opened(Located("file"), checkpoint, Request(**asked))
 
 
