@@ -92,6 +92,21 @@ def test_a_key_that_the_file_does_not_have(run: Run, tmp_path) -> None:
         )
 
 
+def test_a_key_that_only_a_prefix_has(run: Run, tmp_path) -> None:
+    """As LightlySSL writes it: `student_backbone.` and `teacher_backbone.` in one state dict."""
+    both = [(f"{role}_backbone.{n}", shape) for role in ("student", "teacher") for n, shape in VIT.tensors().items()]
+    source = tmp_path / "dino.ckpt"
+    write_torch_file(source, [tensor(name, formula.tensor(name, shape)) for name, shape in both])
+    done = run("convert", source, tmp_path / "out", "--checkpoint-key", "student", *HEADS, *EXACT)
+    assert done.err == (
+        f"error: {source} has nothing under the key 'student'\n"
+        "  expected: no key: the file is a bare state dict\n"
+        "  found: --checkpoint-key student\n"
+        "  try: give --prefix student_backbone. in the place of --checkpoint-key\n"
+    )
+    assert run("convert", source, tmp_path / "out", "--prefix", "student_backbone.", *HEADS, *EXACT).code == 0
+
+
 def test_with_json_an_error_is_an_object_on_stdout_too(run: Run, tmp_path) -> None:
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
     plain = run("convert", tmp_path / "page.pth", tmp_path / "out", *EXACT)

@@ -97,6 +97,21 @@ def test_commands_and_options_in_the_docs_exist() -> None:
         assert {each for each in arguments if each.startswith("--")} <= known[name]
 
 
+def test_commands_of_a_page_run_one_after_the_other() -> None:
+    """None writes a folder that one above it on the same page has written, unless it may replace it."""
+    for path, text in TEXT.items():
+        lines = [line for name, line in console_lines() if name == path.name]
+        lines += dict.fromkeys(re.findall(r"`(dinoport demo[^`]*)`", text)) if path.name == "README.md" else []
+        commands = [shlex.split(each)[1:] for line in lines for each in line.split("&&") if "dinoport " in each]
+        written = [
+            folder
+            for words in commands
+            if words[0] in ("convert", "demo") and "--force" not in words
+            for folder in (words[2:3] if words[0] == "convert" else [*words, "the demo's own"][1:2])
+        ]
+        assert len(written) == len(set(written)), f"{path.name} writes one folder twice: {sorted(written)}"
+
+
 def test_options_named_in_prose_exist() -> None:
     options = {option_of(option.field) for command in COMMANDS for option in command.options} | {"--help", "--version"}
     for path, text in TEXT.items():
@@ -144,7 +159,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```$", TEXT[ROOT / "README.md"], re.MULTILINE | re.DOTALL)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102  # our own page
     assert capsys.readouterr().out.startswith("transported exactly (outputs not shown), assuming ")
-    assert (tmp_path / "my-model" / "dinoport.json").exists()
+    assert (tmp_path / "again" / "dinoport.json").exists()
 
 
 @pytest.mark.skipif(INSTALLED, reason="the page shows what is printed without torchvision")

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dinoport import api
+from dinoport.codebases.forming import input_size
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.torch.writer import write_torch_file
@@ -167,19 +168,25 @@ def test_no_code_is_announced_that_will_not_run(run: Run, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("folder", "found"),
-    [("empty", "empty is a folder, but not one that holds a checkpoint"), ("missing", "nothing under this name")],
+    [
+        ("empty", "empty is a folder, but not one that holds a checkpoint"),
+        ("missing", "nothing under this name"),
+        ("link", "a link to gone, which is not there"),
+    ],
 )
 def test_a_folder_to_verify_that_is_none_is_called_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, found: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
+    Path("link").symlink_to("gone")
+    makes = "; dinoport convert SOURCE missing makes one" if folder == "missing" else ""
     done = run("verify", DEMO, folder, "--verify", "exact")
     assert (done.code, done.err) == (
         1,
         f"error: {folder}, given as FOLDER, is not a folder that was converted\n"
         f"  expected: config.json and weights, or what --to original wrote\n  found: {found}\n"
-        "  try: give the source first, then the folder: dinoport verify SOURCE FOLDER\n",
+        f"  try: give the source first, then the folder: dinoport verify SOURCE FOLDER{makes}\n",
     )
 
 
@@ -257,3 +264,21 @@ def test_such_an_option_that_the_folder_alone_claims_does_not_stop_a_verificatio
     report.write_bytes(json_bytes(sealed(said | {"request": {**said["request"], "decoder_heads": 2}})))
     verdict = api.verify(source, tmp_path / "out", level="exact").verdict
     assert verdict.word is Word.TRANSPORTED, str(verdict)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 4095])
+def test_an_input_size_that_patches_do_not_fill(size: int, source: Path) -> None:
+    with pytest.raises(SettingError) as error:
+        api.plan(source, Request(num_heads=2, image_size=size))
+    what, expected, found, step = str(error.value).split("\n")
+    assert (what, found) == (f"`image_size={size}` does not fit this model", f"  found: {size}")
+    assert expected == "  expected: a multiple of its patch size, 4, up to 4096"
+    assert api.plan(source, Request(num_heads=2, image_size=int(step.strip("`").rpartition("=")[2])))
+
+
+def test_the_largest_input_size_is_the_same_whoever_says_it() -> None:
+    with pytest.raises(UsageError, match=r"`image_size` takes a whole number of pixels from 1 to 4096\n  found: 4097"):
+        Request(image_size=4097)
+    assert input_size(Request(image_size=4096), 8, 4) == 4096
+    with pytest.raises(SettingError, match="up to 4000\n  found: 4096\n  try: `image_size=4000`"):
+        input_size(Request(image_size=4096), 8, 1000)

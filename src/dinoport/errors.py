@@ -15,6 +15,10 @@ MAX_LINE_CHARACTERS = 1000
 """Of one line of a message. What a file says is quoted in it, and may be anything."""
 
 
+PARTS = ("where", "expected", "found", "cause", "did_you_mean", "next_step")
+"""What an error may say besides what is wrong."""
+
+
 def printable(text: str) -> str:
     """A line of a message: shown as text, and cut where it is long."""
     return shown(text, MAX_LINE_CHARACTERS)
@@ -62,10 +66,14 @@ class DinoportError(Exception):
             lines.append(f"{'       ' if number else '  try: '}{printable(step)}")
         return "\n".join(lines)
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that is said besides `what` is wrong, by the names under which another error takes it over."""
+        return {name: getattr(self, name) for name in PARTS}
+
     def to_dict(self) -> dict[str, object]:
         """What `--json` prints in the place of a result; docs/report.md names every field."""
-        names = ("what", "where", "expected", "found", "cause", "did_you_mean", "next_step")
-        parts = {name: getattr(self, name) for name in names}
+        parts = {"what": self.what, **self.parts}
         if isinstance(self.next_step, tuple):
             parts["next_step"] = "\n".join(self.next_step)
         problems = list(getattr(self, "problems", ()))

@@ -16,7 +16,7 @@ from dinoport.errors import DinoportError, UnknownModelError
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
 from tests import tiny
-from tests.families.cases import BY_NAME, Case
+from tests.families.cases import BY_NAME, Case, teacher_of_a_run
 from tests.models import V2
 
 torch = pytest.importorskip("torch")
@@ -93,6 +93,15 @@ def test_a_builder_of_ones_own_is_taken_from_the_config(tmp_path: Path) -> None:
     assert start(source, tmp_path / "start", config=mine).verdict.warnings == ()
     assert yaml.safe_load((tmp_path / "start" / "start.yaml").read_text())["student"]["arch"] == "vit_mine"
     assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
+
+
+def test_heads_that_start_anew_are_not_called_of_use_in_training_alone(tmp_path: Path) -> None:
+    case = replace(BY_NAME["dinov2"], wrap=teacher_of_a_run)
+    source, request = case.write(tmp_path)
+    (dropped,) = start(source, tmp_path / "start").accounting.dropped
+    assert dropped.reason == "a projection head of self-distillation, which this training starts anew"
+    (dropped,) = convert(source, tmp_path / "model", request, level="exact").accounting.dropped
+    assert dropped.reason == "a projection head of self-distillation, which only training uses"
 
 
 @pytest.mark.parametrize("chunks", [".nan", "-3", "1e99", "[1]", "many"])

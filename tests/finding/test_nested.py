@@ -149,3 +149,20 @@ def among_its_names(network: tuple[str, str], prefix: str, other: str) -> bool:
     """Whether the other model lies in a part of the names that Transformers gives its own: then none is taken."""
     place, own = (re.sub(r"\b(_orig_mod|module|backbone|_fsdp_wrapped_module)\.", "", each) for each in (other, prefix))
     return network[1] == "transformers" and place.startswith(f"{own}encoder.")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "note"),
+    [
+        ("module.backbone.", "prefix 'module.backbone.' stripped from 30 names"),
+        ("network.encoder.backbone.", "'network', 'backbone' left out of 30 names"),
+        ("encoder.module.", "'module' left out of 30 names"),
+        ("encoder.", None),
+    ],
+)
+def test_a_prefix_is_called_one_only_where_names_begin_with_it(prefix: str, note: str | None, tmp_path: Path) -> None:
+    torch.save(state("vit", prefix), tmp_path / "model.pt")
+    (branch,) = inspect(tmp_path / "model.pt").branches
+    assert branch.stripped == ((note,) if note else ())
+    if note and note.startswith("prefix"):
+        assert all(name.startswith(note.split("'")[1]) for name in state("vit", prefix))

@@ -115,12 +115,24 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, kind):
     for source in (LocalFile, pooled):
         text = refused(source, path)
         if kind != "socket":
+            found, step = "a socket or a device, which has no size", "give the file itself"
+            if kind != "device":
+                found = "a pipe, which has no size and is read once"
+                step = f"copy its content into a file: cat {path} > checkpoint.pth"
             assert text == (
-                f"{path} is not a regular file\n"
-                "  expected: a file, or a folder\n"
-                "  found: a pipe, a socket or a device, which has no size and is read once\n"
-                f"  try: copy its content into a file: cat {path} > checkpoint.pth"
+                f"{path} is not a regular file\n  expected: a file, or a folder\n  found: {found}\n  try: {step}"
             )
+
+
+def test_a_link_that_leads_nowhere_is_called_so(tmp_path):
+    (tmp_path / "link.pth").symlink_to("gone.pth")
+    for source in (LocalFile, pooled):
+        assert refused(source, tmp_path / "link.pth") == (
+            f"{tmp_path / 'link.pth'} is a symbolic link that leads nowhere\n"
+            "  found: a link to gone.pth\n"
+            "  likely cause: the file was moved or deleted, or lies on a disk that is not mounted\n"
+            "  try: give the file itself"
+        )
 
 
 def test_a_file_without_the_right_to_read_it(path):

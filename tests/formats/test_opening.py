@@ -122,6 +122,20 @@ def test_a_folder_of_something_else(tmp_path):
     )
 
 
+def test_a_folder_whose_weights_are_a_link_that_leads_nowhere(tmp_path):
+    """As of a cache whose blobs were deleted, and of git-annex before `get`."""
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    (tmp_path / "model.safetensors").symlink_to("../blobs/123")
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds no checkpoint, and links in it lead nowhere\n"
+        "  found: model.safetensors, a link to ../blobs/123\n"
+        "  likely cause: the files were moved or deleted, or were never fetched, as by git-annex\n"
+        "  try: fetch the files that the links lead to, or give the folder that they are in"
+    )
+
+
 def test_an_empty_folder(tmp_path):
     with pytest.raises(CheckpointError, match="found: nothing"):
         open_checkpoint(tmp_path)

@@ -16,7 +16,7 @@ from tests.fuzz.differential.comparison import Answer, GenuineReader, difference
 
 pytest.importorskip("torch")
 
-from dinoport.formats.torch import pickle_machine, rebuilding
+from dinoport.formats.torch import pickle_objects, rebuilding
 from tests.fuzz.differential import run
 
 FILES = {"torch": 400, "safetensors": 600, "distributed": 60}
@@ -53,7 +53,7 @@ def test_it_is_read_as_the_genuine_reader_reads_it_or_refused(form) -> None:
 
 def planted_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that is set on a tensor is skipped."""
-    monkeypatch.setattr(pickle_machine.PickleMachine, "_build", lambda self, state: None)
+    monkeypatch.setattr(pickle_objects.PickleObjects, "set_state", lambda self, target, state: None)
 
 
 def planted_attributes(monkeypatch: pytest.MonkeyPatch) -> None:

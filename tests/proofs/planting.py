@@ -27,11 +27,11 @@ from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.preprocessing import EVALUATION
 from dinoport.proofs import exact, outputs
+from dinoport.proofs.case import Case, Side
 from dinoport.proofs.comparison import Comparison
 from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.exact import ExactProof
 from dinoport.proofs.outputs import OutputsProof
-from dinoport.proofs.prove import Case, Side
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.request import Request

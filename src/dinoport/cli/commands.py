@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, as_options, asked_of
-from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show
+from dinoport.cli.options import GROUPS, asked_of
+from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show, show_result
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
@@ -63,10 +63,7 @@ def inspect(given: Any) -> None:
 
     with progress_bars(given.quiet) as on_progress:
         found = api.inspect(given.source, asked_of(Request, given), heads=bool(given.heads), on_progress=on_progress)
-    if given.as_json:
-        print_json(found.to_dict())
-        return
-    print(as_options(str(found)))
+    show_result(found, given.as_json)
 
 
 def verify(given: Any) -> int:
@@ -94,10 +91,7 @@ def _verify_alone(given: Any, request: Request, checks: Checks) -> int:
         )
     with progress_bars(given.quiet) as on_progress:
         found = api.verify(given.source, None, request, checks, on_progress=on_progress)
-    if given.as_json:
-        print_json(found.to_dict())
-    else:
-        print(found)
+    show_result(found, given.as_json)
     return NotProvenError.exit_code if found.changes else 0
 
 
@@ -111,10 +105,7 @@ def publish(given: Any) -> None:
     asked = {name: vars(given)[name] for name in names}
     with progress_bars(given.quiet) as on_progress:
         done = api.publish(given.folder, given.repository, **asked, on_progress=on_progress)
-    if given.as_json:
-        print_json(done.to_dict())
-        return
-    print(done)
+    show_result(done, given.as_json)
 
 
 def fleet(given: Any) -> int:
@@ -137,10 +128,7 @@ def fleet(given: Any) -> int:
             done = api.fleet(jobs, out, request, level=level, **asked, on_result=on_result)
     except Interrupted:
         raise Interrupted(f": what was done stays in {out}; the same command goes on") from None
-    if given.as_json:
-        print_json(done.to_dict())
-    else:
-        print(as_options(str(done)))
+    show_result(done, given.as_json)
     return done.exit_code
 
 
@@ -163,10 +151,7 @@ def visualize(given: Any) -> None:
     out = "visualization" if given.out is None else given.out
     with progress_bars(given.quiet) as on_progress:
         drawn = api.visualize(given.folder, given.image, out, **asked, on_progress=on_progress)
-    if given.as_json:
-        print_json(drawn.to_dict())
-        return
-    print(drawn)
+    show_result(drawn, given.as_json)
 
 
 def demo(given: Any) -> None:

@@ -12,7 +12,12 @@ from dinoport.errors import DinoportError, UsageError
 from dinoport.shown.text import shown
 
 if TYPE_CHECKING:
+    from dinoport.pictures.drawing import Visualization
+    from dinoport.report.fleet import Fleet
+    from dinoport.report.inspection import Inspection
+    from dinoport.report.published import Published
     from dinoport.report.report import Report
+    from dinoport.report.standing import Standing
     from dinoport.request import Checks
 
 PUBLISHED = "was written before, and is whole"
@@ -47,6 +52,14 @@ def keep_and_show(report: Report, as_json: bool, path: Path | None, published: P
     except DinoportError as error:
         error.what += f"; {published} {PUBLISHED}" if published else ""
         raise
+
+
+def show_result(found: Inspection | Standing | Published | Fleet | Visualization, as_json: bool) -> None:
+    """Print what a command found or did."""
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print(as_options(str(found)))
 
 
 def print_json(data: object, worded: Callable[[str], str] = str) -> None:

@@ -11,6 +11,9 @@ AVERAGED = drop(
 
 PROJECTION_HEAD = "a projection head of self-distillation, which only training uses"
 
+HEAD_ANEW = "a projection head of self-distillation, which this training starts anew"
+"""Of a start for training, where the trainer takes the backbone alone."""
+
 OF_DINO = (
     drop("head.mlp.{k}.{p}", because=PROJECTION_HEAD),
     drop("head.last_layer.{p}", because=PROJECTION_HEAD),

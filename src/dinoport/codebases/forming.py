@@ -11,10 +11,7 @@ from dinoport.mapping.rule import Rule, bake, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.request import Request
-
-MAX_IMAGE_SIZE = 8192
-"""Pixels: a table for more would be larger than the model."""
+from dinoport.request import MAX_IMAGE_SIZE, Request
 
 
 def input_size(request: Request, stored: int, patch_size: int) -> int:
@@ -22,12 +19,13 @@ def input_size(request: Request, stored: int, patch_size: int) -> int:
     size = request.image_size
     if size is None:
         return stored
-    if size < patch_size or size % patch_size or size > MAX_IMAGE_SIZE:
+    if size < patch_size or size % patch_size:
+        most = MAX_IMAGE_SIZE // patch_size
         raise SettingError(
             f"`image_size={size}` does not fit this model",
-            expected=f"a multiple of its patch size, {patch_size}, up to {MAX_IMAGE_SIZE}",
+            expected=f"a multiple of its patch size, {patch_size}, up to {most * patch_size}",
             found=str(size),
-            next_step=f"`image_size={max(round(min(size, MAX_IMAGE_SIZE) / patch_size), 1) * patch_size}`",
+            next_step=f"`image_size={min(max(round(size / patch_size), 1), most) * patch_size}`",
         )
     return size
 

@@ -113,6 +113,8 @@ def _are_statistics(values: Any) -> bool:
     return isinstance(values, list) and 0 < len(values) <= 64 and all(type(each) is float for each in values)
 
 
+FLATTENED = "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+
 LOSSES = {
     "local_cls_norm": "a norm for the local crops of training",
     "head": "the projection head of training",
@@ -141,7 +143,7 @@ def unlike_original(
 ) -> Iterator[str]:
     """What differs from the original, as far as the folder shows it: in words of ours, not in its own."""
     if isinstance(stripped, list) and any(str(note).startswith("block chunks flattened") for note in stripped):
-        yield "blocks return as blocks.{i}; in the original they were grouped, as blocks.{chunk}.{i} (block_chunks)"
+        yield FLATTENED
     if type(baked_from := record.get("baked_from")) is int:
         size = getattr(architecture, "image_size", None)
         yield (

@@ -189,15 +189,27 @@ def ends_of(sources: Iterable[ByteSource]) -> str:
 
 
 def not_regular(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a regular file",
-        expected="a file, or a folder",
-        found="a pipe, a socket or a device, which has no size and is read once",
-        next_step=f"copy its content into a file: cat {path} > checkpoint.pth",
-    )
+    if path.is_fifo():
+        found, step = "a pipe, which has no size and is read once", f"copy its content into a file: cat {as_word(path)}"
+        step += " > checkpoint.pth"
+    else:
+        found, step = "a socket or a device, which has no size", "give the file itself"
+    return CheckpointError(f"{path} is not a regular file", expected="a file, or a folder", found=found, next_step=step)
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether a path is a symbolic link, and what it leads to is gone."""
+    return path.is_symlink() and not path.exists()
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:
+    if isinstance(error, FileNotFoundError) and leads_nowhere(path):
+        return CheckpointError(
+            f"{path} is a symbolic link that leads nowhere",
+            found=f"a link to {path.readlink()}",
+            cause="the file was moved or deleted, or lies on a disk that is not mounted",
+            next_step="give the file itself",
+        )
     if not isinstance(error, FileNotFoundError):
         return CheckpointError(f"{path} cannot be read: {error.strerror or error}", next_step=f"ls -l {as_word(path)}")
     folder = next((above for above in path.absolute().parents if above.is_dir()), path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,7 @@ from dinoport.finding.places import (
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,7 @@ def choose(
         return _under(where, candidates, prefix)
     chosen = [state for state in candidates if key in (state.branch, state.path)] if key else list(candidates)
     if not chosen:
-        keys = [repr(state.label) for state in candidates if state.branch or state.path]
-        raise SettingError(
-            f"{where} has nothing under the key {key!r}",
-            expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
-            found=f"`checkpoint_key={key}`",
-            next_step=f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out",
-        )
+        raise _no_key(where, candidates, key or "")
     _refuse_changed(where, chosen)
     known: list[StateDict] = []
     for state in chosen:
@@ -96,7 +91,7 @@ def choose(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,
         expected="; ".join(families),
-        found=f"{len(names)} tensors: " + ", ".join(fold_names(names)[:8]) + (" …" if len(names) > 8 else ""),
+        found=f"{len(names)} tensors: {listed(fold_names(names), 8)}",
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )
@@ -190,6 +185,21 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             next_step=f"dinoport inspect {as_word(where)}",
         )
     return _found(replace(place, why="as asked"), [each for each in found.values() if each.prefix != place.prefix])
+
+
+def _no_key(where: str, candidates: Sequence[StateDict], key: str) -> SettingError:
+    """A word on a key that the file does not have, and on the models whose prefix has it: `student_backbone.`."""
+    keys = [repr(state.label) for state in candidates if state.branch or state.path]
+    known = [state for state in candidates if naming_of_names(state.tensors) is not None]
+    asked = [_as_asked(place) for place in (*known, *each_place(candidates))]
+    called = [prefix for prefix in asked if key in re.split(r"[._]", prefix)]
+    step = f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out"
+    return SettingError(
+        f"{where} has nothing under the key {key!r}",
+        expected=f"one of {', '.join(keys)}" if keys else "no key: the file is a bare state dict",
+        found=f"`checkpoint_key={key}`",
+        next_step=f"give `prefix={called[0]!r}` in the place of `checkpoint_key`" if called else step,
+    )
 
 
 def _as_asked(place: StateDict) -> str:

@@ -14,6 +14,7 @@ from dinoport.errors import PlanError
 from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.lines import few
 from dinoport.shown.text import as_word, with_article
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
@@ -120,7 +121,7 @@ def not_whole(where: str, title: str, prefix: str, lines: Sequence[str], other: 
     """What is said of a place that is nearly a model of this title. `other` says what to do in its place."""
     return PlanError(
         f"{where} holds {with_article(title)}{f' under {prefix}.' if prefix else ''}, but it is not whole",
-        [*lines[:MAX_LINES], *([f"and {len(lines) - MAX_LINES} more"] if lines[MAX_LINES:] else [])],
+        few(lines, MAX_LINES),
         expected="every tensor of the model, each block like the others",
         cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
         next_step=other or f"dinoport inspect {as_word(where)}",

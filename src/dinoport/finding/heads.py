@@ -12,6 +12,7 @@ from dinoport.finding.bare_names import anchor_of
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.folding import fold_names
+from dinoport.shown.text import listed
 from dinoport.tensor import Shape, TensorRef, shape_text
 
 UNCOMPUTED = "which no class of Transformers or timm computes"
@@ -74,12 +75,11 @@ class HeadFile:
         from difflib import get_close_matches
 
         close = get_close_matches(name, self.layers, n=1, cutoff=0.4)
-        listed = ", ".join(map(str, (found or list(self.layers.values()))[:MAX_LISTED]))
         what = f"{len(found)} linear layers" if found else "no linear layer"
         raise SettingError(
             f"{self.checkpoint.where} has {what} under the name {name!r}",
             expected="the name of one layer" if found else "one of its layers",
-            found=listed + (" …" if len(found or self.layers) > MAX_LISTED else ""),
+            found=listed(found or list(self.layers.values()), MAX_LISTED),
             did_you_mean=f"`head_name={close[0]!r}`" if close and not found else None,
             next_step="give `head_name` in full",
         )
@@ -98,10 +98,9 @@ class HeadFile:
                   and _parent(each.layer) == around and each.tensors["weight"].shape[0] == columns]  # fmt: skip
         if not names or self.is_model:
             return head
-        listed = ", ".join(fold_names(names)[:MAX_LISTED])
-        said = (
-            f"not taken with the layer {own}: {listed}; a classifier that looks through these computes something else"
-        )
+        around_it = ", ".join(fold_names(names)[:MAX_LISTED])
+        more = "a classifier that looks through these computes something else"
+        said = f"not taken with the layer {own}: {around_it}; {more}"
         return Head(head.layer, head.tensors, (*head.remarks, said))
 
     def _best(self) -> Head | None:
@@ -126,7 +125,6 @@ class HeadFile:
 
         where = self.checkpoint.where
         shorts = [self._short(head.layer) for head in fitting]
-        listed = ", ".join(shorts[:MAX_LISTED]) + (" …" if len(shorts) > MAX_LISTED else "")
         others = len(heads) - len(fitting)
         more = [f"{others} that take what no class of Transformers or timm computes"] if others else []
         more += [] if self.is_all else ["tensors that belong to no linear layer"]
@@ -137,7 +135,7 @@ class HeadFile:
             cause = f"the best one in {RESULTS} is {self._short(best.layer)}, {UNCOMPUTED}"
         count = f"{len(heads)} linear {'classifiers' if evaluated else 'layers'}, and nothing says which one is"
         what = f"{count} {'meant' if evaluated else 'the classifier'}"
-        expected = f"`head_name` with one that fits: {listed}"
+        expected = f"`head_name` with one that fits: {listed(shorts, MAX_LISTED)}"
         if len(heads) == 1:
             what = "a linear layer and other tensors, and nothing says that the layer is the classifier"
             expected = "a linear layer alone, or its name as `head_name`"

@@ -166,11 +166,8 @@ def _part(name: str, tensors: Sequence[TensorRef]) -> Part:
 def _strangers(state: StateDict) -> Iterator[Part]:
     """A state dict without a known model that is another's as a whole, by its name."""
     if told := stranger_of(state.shapes):
-        yield Part(state.path, told[0].title, len(state.tensors), sum(map(_size, state.tensors.values())))
-
-
-def _size(tensor: TensorRef) -> int:
-    return tensor.size_bytes
+        size_bytes = sum(tensor.size_bytes for tensor in state.tensors.values())
+        yield Part(state.path, told[0].title, len(state.tensors), size_bytes)
 
 
 def _kind(part: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.catalogue import naming_in
@@ -68,22 +69,21 @@ def read_model(
     weights; `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a
     folder says which is verified. Raises DinoportError where there is none, or where its settings are not known.
     """
+    as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
     if is_known_class(checkpoint.config or {}):
-        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
+        return as_folder()
     said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
-        signs = signs_in(checkpoint.tree)
-        found = choose(checkpoint.where, states, request.checkpoint_key, request.prefix, named, signs)
+        key, prefix = request.checkpoint_key, request.prefix
+        found = choose(checkpoint.where, states, key, prefix, named, signs_in(checkpoint.tree))
     except UnknownModelError:
         if class_name_of(checkpoint.config or {}):
-            return _of_folder(
-                checkpoint, request, published, weigh_heads=weigh_heads
-            )  # which says which class it holds
+            return as_folder()  # which says which class it holds
         raise
     if _is_another_class(checkpoint, found, request):
-        return _of_folder(checkpoint, request, published, weigh_heads=weigh_heads)
+        return as_folder()
     found, told = whose(checkpoint, found, request, published, recorded)
     try:
         return _model_in(checkpoint, request, found, told, said, timm, head_file, claimed, weigh_heads=weigh_heads)
@@ -114,13 +114,13 @@ def _model_in(
     decoding, shapes = place.decoding, place.shapes
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
     own = classifier or ("classifier" if state.head else None)
-    if head_file is not None and own is not None:
-        raise SettingError(
-            f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
-            found=f"{own}.weight",
-            next_step="leave `head` out",
-        )
     if head_file is not None:
+        if own is not None:
+            raise SettingError(
+                f"{checkpoint.where} has a classifier of its own, and `head` would put another in its place",
+                found=f"{own}.weight",
+                next_step="leave `head` out",
+            )
         classifier = family.classifiers[0] if family.classifiers else "head"
     elif state.head:
         classifier = family.classifiers[-1]
@@ -172,7 +172,7 @@ def _model_in(
         *(unlike_original(reading.architecture, timm.record, *_made(checkpoint)) if timm and timm.record else ()),
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
-    others = {other.label: other.tensors for other in found.others}
+    statistics = {**({} if timm or ours else buffered(state)), **said.stated}
     original: Family = getattr(naming.code, "original", family)
     return Model(
         where=checkpoint.where,
@@ -181,10 +181,7 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=_with_statistics(
-            _transform(timm, ours, reading.preprocessing or family.preprocessing),
-            {**({} if timm or ours else buffered(state)), **said.stated},
-        ),
+        preprocessing=_transform(timm, ours, reading.preprocessing or family.preprocessing, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=timm.record if timm else lost_by_report(ours),
@@ -196,7 +193,7 @@ def _model_in(
             *_overruled(wishes, reading),
             *reading.warnings,
         ),
-    ), Provenance(state.label, state.notes, others, state.prefix)
+    ), Provenance(state.label, state.notes, {other.label: other.tensors for other in found.others}, state.prefix)
 
 
 def _overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
@@ -229,19 +226,16 @@ def _stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stat
     return stated_in(checkpoint.config or {}, found.state.tensors)
 
 
-def _transform(timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing) -> Preprocessing:
-    """The transform that timm's config.json says, or the report beside an original's file, else the original's."""
-    if timm is not None:
-        return own.as_said(timm.preprocessing, ours=bool(timm.record)) if timm.preprocessing else own
-    said = transform_by_report(report)
-    return own.as_said(said, ours=True) if said else own
-
-
-def _with_statistics(transform: Preprocessing, stated: Mapping[str, Stated]) -> Preprocessing:
+def _transform(
+    timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing, stated: Mapping[str, Stated]
+) -> Preprocessing:
+    """What timm's config.json says, or the report beside an original's file, else the original's; `stated` is held."""
+    if said := timm.preprocessing if timm else transform_by_report(report):
+        own = own.as_said(said, ours=bool(timm.record) if timm else True)
     if "image_mean" not in stated:
-        return transform
+        return own
     mean, std = stated["image_mean"], stated["image_std"]
-    return transform.with_stored(mean.value, std.value, mean.reason)
+    return own.with_stored(mean.value, std.value, mean.reason)
 
 
 def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:

@@ -26,6 +26,7 @@ from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues, is_one
+from dinoport.shown.text import counted
 from dinoport.tensor import Shape, TensorRef
 
 MAX_DEPTH = 16
@@ -232,15 +233,14 @@ def _models(where: str, branch: str, path: str, names: Sequence[NamedTensor]) ->
 
 def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]) -> StateDict:
     """One model's tensors. Raises CheckpointError where two names have become one."""
-    notes = [
-        f"prefix {prefix!r} stripped from {_count(count)}"
-        for prefix, count in Counter(named.removed for named in names).items()
-        if prefix
-    ]
+    removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
+    notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
     if chunked := _has_block_chunks(names):
         flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
-        notes.append(f"{CHUNKS_FLATTENED} in {_count(changed)}: blocks.{{chunk}}.{{block}} became blocks.{{block}}")
+        notes.append(
+            f"{CHUNKS_FLATTENED} in {counted(changed, 'name')}: blocks.{{chunk}}.{{block}} became blocks.{{block}}"
+        )
         names = flat
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
@@ -261,13 +261,17 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
     return StateDict(branch, path, tensors, tuple(notes), originals)
 
 
+def _stripped(removed: str, count: int, *, leading: bool) -> str:
+    """What names wore: a prefix, or parts that do not stand together at their beginning."""
+    if leading:
+        return f"prefix {removed!r} stripped from {counted(count, 'name')}"
+    parts = dict.fromkeys(removed.rstrip(".").split("."))
+    return f"{', '.join(map(repr, parts))} left out of {counted(count, 'name')}"
+
+
 def _has_block_chunks(names: Sequence[NamedTensor]) -> bool:
     """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
     return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
-
-
-def _count(names: int) -> str:
-    return f"{names} {'name' if names == 1 else 'names'}"
 
 
 def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:

@@ -12,7 +12,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.folders import LocalFolder
 from dinoport.files.links import refuse_leaving
 from dinoport.files.names import short_text
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 LATEST = "latest"
 """The file that names the folder of the last save (`deepspeed/runtime/engine.py`); Lightning and accelerate keep it."""
@@ -81,7 +81,7 @@ def _split(where: Path, what: str, parts: list[str]) -> CheckpointError:
     return CheckpointError(
         f"{where} holds parts of a model that DeepSpeed split among its ranks ({what})",
         expected=f"whole tensors, as stages 0 to 2 save them in {MODULE}",
-        found=", ".join(parts[:3]) + (" …" if len(parts) > 3 else ""),
+        found=listed(parts, 3),
         cause="in stage 3 each rank saves a piece of every tensor" if gathered else "each rank saves its own layers",
         next_step=f"python {GATHER} . pytorch_model.bin, in the run's folder where DeepSpeed put it; give that file"
         if gathered

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, LocalFile, unreadable
+from dinoport.files.byte_sources import ByteSource, LocalFile, leads_nowhere, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
 from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
@@ -25,8 +25,9 @@ from dinoport.formats.transformers_folder import (
     refuse_listed,
     written_with,
 )
+from dinoport.shown.lines import few
 from dinoport.shown.packages import saved_again
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_word, listed
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -104,11 +105,19 @@ def _open_folder(path: Path) -> Checkpoint:
         checkpoint = open_checkpoint(within)
         return replace(checkpoint, remarks=(*remarks, *checkpoint.remarks))
     others = [other for name, other in OTHER_WEIGHTS.items() if name in names]
+    broken = [name for name in names if leads_nowhere(path / name)]
+    if broken:
+        raise CheckpointError(
+            f"{path} holds no checkpoint, and links in it lead nowhere",
+            found=", ".join(few([f"{name}, a link to {(path / name).readlink()}" for name in broken])),
+            cause="the files were moved or deleted, or were never fetched, as by git-annex",
+            next_step="fetch the files that the links lead to, or give the folder that they are in",
+        )
     raise CheckpointError(
         f"{path} is a folder, but not one that holds a checkpoint",
         expected=FOLDERS,
         cause=f"{' and '.join(whose for whose, _ in others)} alone, whose layers lie transposed" if others else None,
-        found=", ".join(names[:6]) + (" …" if len(names) > 6 else "") or "nothing",
+        found=listed(names, 6) or "nothing",
         next_step=commands_for(adapters_below(path) or below(path))
         or (saved_again(*(option for _, option in others)) if others else None)
         or "give the file or the folder that the weights are in",

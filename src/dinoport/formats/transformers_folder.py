@@ -15,6 +15,7 @@ from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.shards import left_out, lone_shard
 from dinoport.formats.single_file import read_file
+from dinoport.shown.text import listed
 from dinoport.tensor import TensorRef
 
 CONFIG, PROCESSOR, REPORT = "config.json", "preprocessor_config.json", "dinoport.json"
@@ -184,8 +185,8 @@ def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise unsound(where, "no weight_map from names to files")
     shards = list(dict.fromkeys(weight_map.values()))
-    if listed := left_out(shards):
-        raise unsound(where, listed)
+    if lacking := left_out(shards):
+        raise unsound(where, lacking)
     if len(shards) > MAX_SHARDS:
         raise unsound(where, f"{len(shards)} shards, where at most {MAX_SHARDS} are sound")
     tensors: dict[str, TensorRef] = {}
@@ -199,8 +200,7 @@ def _sharded(folder: Folder, index: str, files: Files) -> dict[str, TensorRef]:
         tensors |= held
     missing = [name for name in weight_map if name not in tensors]
     if missing:
-        listed = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
-        raise unsound(where, f"names without a tensor in any shard ({len(missing)}): {listed}")
+        raise unsound(where, f"names without a tensor in any shard ({len(missing)}): {listed(missing, 3)}")
     return tensors
 
 

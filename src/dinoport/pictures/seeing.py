@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dinoport.codebases.timm.signs import is_timm_config
 from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE
 from dinoport.codebases.transformers.forms import OF_MODEL_TYPE
 from dinoport.errors import SettingError
@@ -133,13 +134,14 @@ def holding(attention: Array, mass: float) -> Array:
 
 
 def checked_config(folder: Path) -> Mapping[str, Any]:
-    if not is_transformers_folder(LocalFolder(folder)):
+    config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else None
+    if config is None or is_timm_config(config):
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
+            found="a folder of timm" if config else None,
             next_step=f"dinoport convert {as_word(folder)} FOLDER, then visualize FOLDER",
         )
-    config = read_json(folder / "config.json")
     kind = str(config.get("model_type"))
     if kind not in OF_MODEL_TYPE:
         raise SettingError(

@@ -2,101 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dinoport.codebases.codebase import HubEntry
-from dinoport.codebases.running import LoadingProof, Runner
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.folding import numbered_module
-from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.observing import EMBEDDING
-from dinoport.networks.preprocessing import Preprocessing
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
 from dinoport.proofs import exact
-from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.case import Case
 from dinoport.proofs.comparison import Comparison, noise_input, own_pass, state_as_written
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.side_by_side import Aside, half_of_the_threads, importing
 from dinoport.proofs.verdict import GATE, Proofs
 from dinoport.request import Checks
-from dinoport.tensor import Array, TensorRef
+from dinoport.tensor import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from dinoport.proofs import outputs, pixels
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of two places that should hold the same model. `runner` runs it by a class of its own, if it has one.
-
-    `processor` is the folder whose image processor is to be proven, if there is one, `load_processor` what loads it
-    where that is not Transformers. `loads` says what becomes of it where something loads it by names and shapes alone.
-    """
-
-    model: Model
-    runner: Runner | None = None
-    processor: Path | None = None
-    load_processor: Callable[[Path], Any] | None = None
-    loads: Callable[[], LoadingProof] | None = None
-
-
-@dataclass(frozen=True)
-class Case:
-    """A source, and what was made of it.
-
-    `image_size` is what the target was made for, `preprocessing` the transform that a target with a processor should
-    have. `cast` is the dtype that weights were rounded to, `baked` the operation that resampled the position table.
-    `others` are the source's other copies of the model, by their labels: what a target may hold by mistake. `genuine`
-    is what builds the model in the original's own code, where a comparison with that is asked for. `known` is what was
-    compared while the target was written. `as_stored` are the source's own tensors where the target has others that
-    compute the same, and the source's model these.
-    """
-
-    source: Side
-    target: Side
-    image_size: int
-    preprocessing: Preprocessing | None = None
-    cast: np.dtype[np.generic] | None = None
-    baked: BakeTable | None = None
-    others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
-    genuine: HubEntry | None = None
-    known: Mapping[str, Compared] = field(default_factory=dict)
-    as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
-
-    @property
-    def ours(self) -> Side:
-        """The side that the network's own forward pass runs: the one that no class runs, if there is one."""
-        return self.source if self.target.runner or not self.source.runner else self.target
-
-    @property
-    def theirs(self) -> Side:
-        return self.target if self.ours is self.source else self.source
-
-    @property
-    def anew(self) -> Mapping[str, BakeTable]:
-        """The operations without an inverse, by canonical name."""
-        positions = self.source.model.architecture.positions
-        return {positions: self.baked} if self.baked and positions else {}
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """The table of the target, with what was resampled on the way."""
-        own = self.source.model.architecture.positions
-        return tuple(
-            replace(rule, operation=self.baked) if self.baked and rule.source and rule.source.template == own else rule
-            for rule in self.target.model.decoding.rules
-        )
 
 
 def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
@@ -246,7 +177,11 @@ def diagnosed(
     from dinoport.proofs.weights import Weights, floats
 
     architecture, by_content = case.source.model.architecture, proofs.diagnosis
-    originals = case.source.model.tensors
+
+    def completed(found: diagnosis.Diagnosis) -> diagnosis.Diagnosis:
+        rules = diagnosis.rules_of(found.block, case.source.model.tensors, case.rules)
+        return diagnosis.completed(found, by_content, rules)
+
     # Kept in memory: every mistake that is tried runs on them again.
     source, state = dict(Weights(floats(comparison.tensors))), dict(state_as_written(comparison))
     if computed.table is not None and computed.failure and comparison.baked is not None:
@@ -256,7 +191,7 @@ def diagnosed(
             architecture,
             outputs.ROUNDINGS[comparison.baked.dtype.name],
         )
-        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
+        return completed(found)
     images = torch.from_numpy(values).double()
     theirs = comparison.runner.run(images)
     shared = comparison.shared(theirs)
@@ -267,7 +202,7 @@ def diagnosed(
             architecture,
             comparison.table_limit,
         )
-        return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
+        return completed(found)
     if computed.worst <= GATE and shared and computed.failure is None:
         return diagnosis.of_rotation(shared["rotation"], architecture, values.shape[-2:])
     forward = architecture.network.code.forward
@@ -284,7 +219,7 @@ def diagnosed(
         own = {name: tensor for name, tensor in case.target.model.tensors.items() if name in state}
         held = by_content.cause or "the folder's weights are not the original's", {**state, **Weights(floats(own))}
     found = diagnosis.of_outputs(sides, state, comparison.architecture, others, held)
-    return diagnosis.completed(found, by_content, diagnosis.rules_of(found.block, originals, case.rules))
+    return completed(found)
 
 
 def _widest(model: Model) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dinoport.shown.lines import Printed, entry
-from dinoport.shown.text import shown
+from dinoport.shown.text import counted, first_few, shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")
 """The statuses, best first."""
@@ -59,8 +59,7 @@ def fleet_lines(fleet: Fleet) -> Iterator[str]:
     yield from entry("took", f"{fleet.seconds:.1f} seconds")
     for cause in causes_of(fleet.results, fleet.out):
         yield ""
-        more = f" and {len(cause.targets) - FEW} more" if cause.targets[FEW:] else ""
-        yield from entry(cause.status, ", ".join(cause.targets[:FEW]) + more)
+        yield from entry(cause.status, first_few(cause.targets, FEW))
         for line in cause.text.split("\n"):
             yield from entry("", line.strip())
     yield ""
@@ -155,7 +154,7 @@ def fleet_page(results: Sequence[Mapping[str, Any]], out: str) -> str:
             '<html lang="en"><head><meta charset="utf-8"><title>Fleet</title>',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<style>{STYLE}</style></head><body>",
-            f"<h1>{len(results)} checkpoint{'' if len(results) == 1 else 's'}</h1>",
+            f"<h1>{counted(len(results), 'checkpoint')}</h1>",
             f"<p>{escape(summary)}. Each name leads to that target's report, in JSON.</p>",
             '<ul class="causes">',
             *map(_item, causes_of(results, out)),
@@ -170,10 +169,9 @@ def fleet_page(results: Sequence[Mapping[str, Any]], out: str) -> str:
 
 def _item(cause: Cause) -> str:
     """A cause of several jobs, once."""
-    names = ", ".join(escape(shown(name)) for name in cause.targets[:FEW])
-    more = f" and {len(cause.targets) - FEW} more" if cause.targets[FEW:] else ""
+    names = first_few([escape(shown(name)) for name in cause.targets], FEW)
     kind = cause.status.replace(" ", "-")
-    return f'<li><b class="{kind}">{cause.status}</b>: {names}{more}<pre>{_lines(cause.text)}</pre></li>'
+    return f'<li><b class="{kind}">{cause.status}</b>: {names}<pre>{_lines(cause.text)}</pre></li>'
 
 
 def _lines(text: str) -> str:

@@ -17,7 +17,7 @@ from dinoport.report.proof_lines import proof_lines
 from dinoport.report.tree import text_of, tree_of
 from dinoport.shown.lines import LABEL, WIDTH, entries, entry, few, figure
 from dinoport.shown.packages import needed_by
-from dinoport.shown.text import shown
+from dinoport.shown.text import counted, shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     yield from _parts(found) if found.parts else []
     for branch in found.branches:
         yield ""
-        tensors = f"{branch.count} tensor{'' if branch.count == 1 else 's'}"
+        tensors = counted(branch.count, "tensor")
         yield from entry("holds", f"{branch.label}: {tensors}, {size_text(branch.size_bytes)}")
         for note in branch.stripped:
             yield from entry("", note)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dinoport.shown.text import counted
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -55,4 +56,4 @@ def _below(node: _Node, indent: str) -> Iterator[tuple[Branch, Part | None]]:
 def text_of(part: Part) -> str:
     """What a part is, how many tensors, and their size."""
     what = f"{part.what}, under the names of {part.names}" if part.names else part.what
-    return f": {what}, {part.count} tensor{'' if part.count == 1 else 's'}, {size_text(part.size_bytes)}"
+    return f": {what}, {counted(part.count, 'tensor')}, {size_text(part.size_bytes)}"

@@ -51,8 +51,8 @@ def entries(label: str, lines: Iterable[str]) -> Iterator[str]:
         yield from entry("" if number else label, line)
 
 
-def few(lines: Sequence[str]) -> list[str]:
-    return [*lines[:FEW], f"and {len(lines) - FEW} more"] if len(lines) > FEW else [*lines]
+def few(lines: Sequence[str], most: int = FEW) -> list[str]:
+    return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else [*lines]
 
 
 def figure(difference: float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from unicodedata import category
 
 RANGES = (
@@ -83,6 +83,22 @@ def value_text(value: object, limit: int = 200) -> str:
 def as_word(name: object) -> str:
     """A name as one word of a shell's command, whatever is in it. A message escapes the rest."""
     return shlex.quote(str(name))
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first of many names, with an ellipsis for the rest."""
+    return ", ".join(map(str, names[:most])) + (" …" if len(names) > most else "")
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def counted(number: int, word: str) -> str:
+    """`1 tensor`, `2 tensors`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _escaped(text: str, form: Callable[[str], str], kept: str = "") -> str:

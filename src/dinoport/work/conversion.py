@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from dinoport.codebases.drops import HEAD_ANEW, PROJECTION_HEAD
+from dinoport.codebases.record import FLATTENED
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
 from dinoport.codebases.transform import transform_settings
@@ -23,6 +25,7 @@ from dinoport.mapping.plan import Dropped, Plan
 from dinoport.model import CLAIM, Model, Origin, Setting
 from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
+from dinoport.shown.text import counted
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 
 
@@ -75,7 +78,10 @@ class Conversion:
             Dropped(each.tensor.name, each.tensor.dtype, each.tensor.shape, f"{MADE} ({each.rule.reason})", True)
             for each in self.model.decoding.made
         )
-        return (*made, *self.plan.dropped, *self.model.decoding.aside)
+        dropped = (*made, *self.plan.dropped, *self.model.decoding.aside)
+        if self.target.start is None:
+            return dropped
+        return tuple(replace(each, reason=HEAD_ANEW) if each.reason == PROJECTION_HEAD else each for each in dropped)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -84,7 +90,10 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
+        of_model = self.model.remarks
+        if self.target.start:  # which has a name for every grouping
+            of_model = tuple(remark for remark in of_model if remark != FLATTENED)
+        own = (*self.located.remarks, *of_model, *self.target.remarks)
         remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target), *_of_classes(self.target))
         name = self.request.source_name
         return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks
@@ -154,9 +163,9 @@ def _said(request: Request, claimed: frozenset[str]) -> Iterator[Setting[object]
 def _of_channels(target: Target) -> list[str]:
     if target.channels == 3 or not target.config:
         return []
-    count = f"{target.channels} channel{'' if target.channels == 1 else 's'}"
+    channels = counted(target.channels, "channel")
     return [
-        f"the model takes {count}, and gets no image processor, because the one that fits its training is not known"
+        f"the model takes {channels}, and gets no image processor, because the one that fits its training is not known"
     ]
 
 

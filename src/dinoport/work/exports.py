@@ -16,9 +16,9 @@ from dinoport.mapping.operations import Kind
 from dinoport.mapping.plan import sources
 from dinoport.model import Model
 from dinoport.progress import COMPARING, Progress
+from dinoport.proofs.case import Case, Side
 from dinoport.proofs.exported.lookup import Known
 from dinoport.proofs.exported.prove import Exported, all_constants, prove
-from dinoport.proofs.prove import Case, Side
 from dinoport.proofs.verdict import Proofs, Verdict, Word, judge
 from dinoport.report.report import Accounting, Line, Report
 from dinoport.request import Checks, Request

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dinoport.errors import CheckpointError, DinoportError, UsageError
+from dinoport.errors import PARTS, CheckpointError, DinoportError, UsageError
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.fetching import Fetching
@@ -61,10 +61,7 @@ def hub_folder(address: str, on_progress: Progress) -> HubFolder:
     try:
         place = hub_file(address)
     except CheckpointError as error:  # of a source; here the command line is wrong
-        parts = {
-            name: getattr(error, name) for name in ("where", "expected", "found", "cause", "did_you_mean", "next_step")
-        }
-        raise UsageError(error.what, **parts) from None
+        raise UsageError(error.what, **error.parts) from None
     if place is None or place.kind is not None:
         raise UsageError(
             f"{address} is not a repository of models",
@@ -134,7 +131,7 @@ def _called(copy: Path, where: str) -> Iterator[None]:
     try:
         yield
     except DinoportError as error:
-        for part in ("what", "where", "expected", "found", "cause", "did_you_mean", "next_step"):
+        for part in ("what", *PARTS):
             text = getattr(error, part)
             if isinstance(text, str):
                 setattr(error, part, text.replace(str(copy), where))

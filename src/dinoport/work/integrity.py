@@ -54,7 +54,9 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
                 yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
-        ours, theirs = (without(("lost",) if another else (), config.get(OURS)) for config in (expected, found))
+        # Without a report, as with another source, nothing says that this is the file that was converted.
+        untold = another or folder.report is None
+        ours, theirs = (without(("lost",) if untold else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Problem(f"{name}: {OURS} is {value_text(theirs)}, expected {value_text(ours)}", safe)
     if not safe:

@@ -10,9 +10,8 @@ from pathlib import Path
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
 from dinoport.codebases.start import tensors_in
-from dinoport.codebases.targets import writing_of
 from dinoport.codebases.training import loads
-from dinoport.codebases.transformers.forms import is_known_class, table_of
+from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.output_file import WrittenFile
@@ -29,9 +28,10 @@ from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
 from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.case import Case, Side
 from dinoport.proofs.exact import compare_whole
 from dinoport.proofs.genuine import entry_of
-from dinoport.proofs.prove import Case, Side, prove
+from dinoport.proofs.prove import prove
 from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
@@ -103,13 +103,17 @@ class _SourceSide(ExitStack):
         changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
         if self._checks.level != "full" or not is_known_class(config) or changed:
             return Side(model)
+        from dinoport.codebases.transformers.running import ClassRunner
         from dinoport.formats.remote.copying import on_disk
         from dinoport.proofs.foreign import known_folder
 
         local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
         local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
-        pooler = any(name.startswith("pooler.") for name in model.decoding.stored)
-        return Side(model, writing_of("transformers").runner(local, model.title, pooler=pooler))
+        stored, aside = ([*filter(is_pooler, names)] for names in (model.decoding.stored, model.decoding.beside))
+        # Self-supervised training has no classifier, and no original a pooler: what they give has no other side.
+        without = {"logits"} if conversion.target.start else set()
+        without |= {"pooled"} if aside else set()
+        return Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
 
 
 def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:

@@ -28,6 +28,7 @@ from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import REPORT, refuse_to_guess, request_of
@@ -183,7 +184,9 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
         if not refused and place.is_dir() and not is_of_a_model(place):
             raise _not_converted(place, error.what) from error
         if not place.exists():
-            raise _not_converted(place, "nothing under this name") from error
+            link = place.is_symlink()
+            found = f"a link to {place.readlink()}, which is not there" if link else "nothing under this name"
+            raise _not_converted(place, found, makes=not link) from error
         if refused or not is_of_a_model(place):
             raise
         raise _damaged(place, source, error) from error
@@ -193,12 +196,14 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
         yield checkpoint
 
 
-def _not_converted(folder: Path, found: str) -> SettingError:
+def _not_converted(folder: Path, found: str, *, makes: bool = False) -> SettingError:
+    order = runnable("dinoport verify SOURCE FOLDER")
+    make = runnable(f"dinoport convert SOURCE {as_word(folder)}")
     return SettingError(
         f"{folder}, given as FOLDER, is not a folder that was converted",
         expected="config.json and weights, or what `to='original'` wrote",
         found=found,
-        next_step=f"give the source first, then the folder: {runnable('dinoport verify SOURCE FOLDER')}",
+        next_step=f"give the source first, then the folder: {order}" + (f"; {make} makes one" if makes else ""),
     )
 
 
@@ -227,11 +232,5 @@ def _told_apart(which: str, where: object) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{which} changed while it was verified: {printable(str(where))}",
-            where=error.what,
-            expected=error.expected,
-            found=error.found,
-            cause=error.cause,
-            next_step=error.next_step,
-        ) from error
+        what = f"{which} changed while it was verified: {printable(str(where))}"
+        raise CheckpointError(what, **{**error.parts, "where": error.what}) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
+from dinoport.shown.text import first_few
 from dinoport.writing.ownership import foreign
 
 OTHER_NAME = "choose another name"
@@ -115,12 +116,11 @@ class Place:
         with disk_errors(self.path):
             names = [*foreign(self.path).values()]
         if names:
-            more = f" and {len(names) - FEW} more" if names[FEW:] else ""
             raise FolderError(
                 f"{self.shown} holds what neither dinoport nor Transformers wrote, and `force` would delete it",
                 where=str(self.path),
                 expected="an empty folder, or the files of a model as they were written and nothing else",
-                found=", ".join(names[:FEW]) + more,
+                found=first_few(names, FEW),
                 next_step="choose another name, or move or delete what is in there yourself",
             )
 

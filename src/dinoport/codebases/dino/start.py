@@ -150,8 +150,8 @@ def _warnings(model: Model, head: Mapping[str, Shape], image_size: int) -> Itera
     last = head.get("head.last_layer.weight_v")
     if last and (last[1] != BOTTLENECK or head.get("head.mlp.0.weight", (HIDDEN,))[0] != HIDDEN):
         yield (
-            f"the projection head has {head.get('head.mlp.0.weight', ('?',))[0]} hidden and {last[1]} output features, "
-            f"where {TRAINER} builds {HIDDEN} and {BOTTLENECK}: it stops unless its DINOHead is changed"
+            f"the projection head has {head.get('head.mlp.0.weight', ('?',))[0]} hidden and {last[1]} bottleneck "
+            f"features, where {TRAINER} builds {HIDDEN} and {BOTTLENECK}: it stops unless its DINOHead is changed"
         )
 
 

@@ -222,6 +222,11 @@ def has_pooler(class_name: str) -> bool:
     return said is not None and said.role == OUTPUTS
 
 
+def is_pooler(name: str) -> bool:
+    """Whether a tensor of a folder is a part of its pooler."""
+    return name.startswith("pooler.")
+
+
 def own_interpolation(class_name: str) -> Interpolation | None:
     """How a class resamples its position table, whatever the original did; None where it has none."""
     form = CLASSES.get(class_name)

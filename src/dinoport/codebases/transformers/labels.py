@@ -12,6 +12,7 @@ from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.json_text import refuse_many_values
 from dinoport.files.names import is_name
+from dinoport.shown.text import listed
 
 IMAGENET = "imagenet-1k"
 
@@ -109,16 +110,16 @@ def _complete(pairs: list[tuple[int, str]], where: str, classes: int) -> dict[in
         raise _unfit(where, expected, f"{len(pairs)} names")
     twice = [index for index, count in Counter(index for index, _ in pairs).items() if count > 1]
     if twice:
-        raise _unfit(where, expected, f"class {_few(twice)} more than once")
+        raise _unfit(where, expected, f"class {listed(twice, 5)} more than once")
     labels = dict(sorted(pairs))
     missing = [index for index in range(classes) if index not in labels]
     if missing:
         beside = [index for index in labels if index >= classes]
-        raise _unfit(where, expected, f"no name for class {_few(missing)}, but one for class {_few(beside)}")
+        raise _unfit(where, expected, f"no name for class {listed(missing, 5)}, but one for class {listed(beside, 5)}")
     shared = [name for name, count in Counter(labels.values()).items() if count > 1]
     # ImageNet has two cranes, and Transformers' own models with them.
     if shared and tuple(labels.values()) != imagenet_1k():
-        raise _unfit(where, "a name of its own for each class", f"more than one class named {_few(shared)}")
+        raise _unfit(where, "a name of its own for each class", f"more than one class named {listed(shared, 5)}")
     return labels
 
 
@@ -127,10 +128,6 @@ def _index(value: object) -> int | None:
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _few(values: list[int] | list[str]) -> str:
-    return ", ".join(map(str, values[:5])) + (" …" if values[5:] else "")
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
+import numpy as np
+
 from dinoport.codebases.catalogue import UNTOLD, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
@@ -15,9 +17,11 @@ from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
 from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, table_of, target_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, table_of, target_of
+from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
+from dinoport.codebases.transformers.vit import POOLER as IDENTITY_POOLER
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
@@ -65,11 +69,15 @@ def read_folder(
         )
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
+    poolers = [rule for rule in rules if rule.source is None and rule.reason == IDENTITY_POOLER]
+    trained = has_pooler(name) and _is_trained(config, tensors, poolers)
+    rules = tuple(rule for rule in rules if not trained or rule not in poolers)
     told = _whose(where, config, tensors, usual, rules, published, codebase)
     code = told.naming.code
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(each.template, because=BEYOND) for rule in beyond for each in rule.targets if each]
+    drops += [drop(each.template, because=POOLER) for rule in poolers if trained for each in rule.targets if each]
     decoding = decode(tensors, [rule for rule in rules if rule not in beyond], drops)
     if decoding.problems:
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
@@ -169,6 +177,19 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
             cause="a config of another model, or one that was changed",
             next_step="give the folder as it was converted or published",
         )
+
+
+def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], poolers: Sequence[Rule]) -> bool:
+    """Whether a pooler computes something of its own: it is not the identity that a conversion makes."""
+    declared = {each.template: rule.constant for rule in poolers for each in rule.targets if each}
+    held = {name: tensors[name] for name in declared if name in tensors}
+    if not held or config.get("pooler_act") != "linear":
+        return bool(held)
+    made = {name: constant.tensor(name, held[name].dtype) for name, constant in declared.items() if constant}
+    return any(
+        made[name].shape != tensor.shape or not np.array_equal(made[name].read(), tensor.read())
+        for name, tensor in held.items()
+    )
 
 
 def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ KEEPING = "dinoport_keeps_attention"
 
 
 class ClassRunner(Swept):
-    """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel."""
+    """A class of Transformers over a folder, from disk alone. `pooler=False` leaves out the pooler of a ViTModel,
+    `without` are outputs that are not asked for.
+    """
 
-    def __init__(self, folder: Path, class_name: str, *, pooler: bool = True) -> None:
-        self.folder, self.class_name, self._pooler = folder, class_name, pooler
+    def __init__(self, folder: Path, class_name: str, *, pooler: bool = True, without: Collection[str] = ()) -> None:
+        self.folder, self.class_name, self._pooler, self._without = folder, class_name, pooler, without
 
     absent = None
     imports = ("AutoImageProcessor",)
@@ -76,6 +78,7 @@ class ClassRunner(Swept):
         blocks, entries = blocks_of(model), _entries(model)
         with torch.inference_mode(), observed(blocks, entries) as seen, kept_rotation(model) as rotations:
             outputs = outputs_of(model, images)
+        outputs = {name: output for name, output in outputs.items() if name not in self._without}
         return Pass(outputs, dict(seen), {"rotation": rotations[0]} if rotations else {})
 
 

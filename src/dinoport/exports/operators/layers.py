@@ -34,16 +34,16 @@ def _gemm(call: Call) -> Tensor:
     return result + (added if beta == 1 else beta * added)
 
 
-def window(call: Call, rank: int, kernel: list[int], sizes: list[int]) -> tuple[list[int], list[int], list[int]]:
+def window(call: Call, tensor: Tensor) -> tuple[list[int], list[int], list[int]]:
     """Strides, dilations and pads (before each axis, then after) of what slides over a picture."""
-    strides, dilations = call.wholes("strides") or [1] * rank, call.wholes("dilations") or [1] * rank
-    pads = call.wholes("pads") or [0] * (2 * rank)
+    strides, dilations = call.wholes("strides") or [1, 1], call.wholes("dilations") or [1, 1]
+    pads = call.wholes("pads") or [0, 0, 0, 0]
     mode = call.text("auto_pad", "NOTSET")
     if mode not in ("NOTSET", "VALID", ""):
         raise UnknownOperatorError(f"{call.node.title} with auto_pad = {mode}")
-    if len(pads) != 2 * rank or min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
+    if len(pads) != 4 or min(strides) < 1 or min(dilations) < 1 or min(pads) < 0:
         raise UncomputableError(f"strides {strides}, dilations {dilations}, pads {pads}")
-    fitting([size + pads[axis] + pads[axis + rank] for axis, size in enumerate(sizes)])
+    fitting([size + pads[axis] + pads[axis + 2] for axis, size in enumerate(tensor.shape[2:])])
     return strides, dilations, pads
 
 
@@ -56,7 +56,7 @@ def _padded(tensor: Tensor, pads: list[int], value: float = 0.0) -> Tensor:
 def convolve(call: Call, tensor: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if tensor.dim() != 4 or weight.dim() != 4:
         raise UnknownOperatorError(f"{call.node.title} over {tensor.dim()} axes")
-    strides, dilations, pads = window(call, 2, list(weight.shape[2:]), list(tensor.shape[2:]))
+    strides, dilations, pads = window(call, tensor)
     rows, columns = ((tensor.shape[2 + axis] + pads[axis] + pads[axis + 2]) // strides[axis] + 1 for axis in range(2))
     places = prod(fitting([tensor.shape[0], weight.shape[0], rows, columns]))
     groups = call.whole("group", 1)
@@ -86,20 +86,24 @@ def _batch_norm(call: Call) -> Tensor:
     return functional.batch_norm(tensor, mean, variance, weight, bias, eps=call.number("epsilon", 1e-5))
 
 
-def _max_pool(call: Call) -> Tensor:
+def _pooled(call: Call) -> tuple[Tensor, list[int]]:
+    """What is pooled, and the kernel."""
     tensor, kernel = call.tensor(0), call.wholes("kernel_shape") or []
     if tensor.dim() != 4 or len(kernel) != 2:
-        raise UnknownOperatorError(f"MaxPool over {tensor.dim()} axes")
-    strides, dilations, pads = window(call, 2, kernel, list(tensor.shape[2:]))
+        raise UnknownOperatorError(f"{call.node.title} over {tensor.dim()} axes")
+    return tensor, kernel
+
+
+def _max_pool(call: Call) -> Tensor:
+    tensor, kernel = _pooled(call)
+    strides, dilations, pads = window(call, tensor)
     padded = _padded(tensor, pads, float("-inf"))
     return functional.max_pool2d(padded, kernel, strides, 0, dilations, bool(call.whole("ceil_mode", 0)))
 
 
 def _average_pool(call: Call) -> Tensor:
-    tensor, kernel = call.tensor(0), call.wholes("kernel_shape") or []
-    if tensor.dim() != 4 or len(kernel) != 2:
-        raise UnknownOperatorError(f"AveragePool over {tensor.dim()} axes")
-    strides, _, pads = window(call, 2, kernel, list(tensor.shape[2:]))
+    tensor, kernel = _pooled(call)
+    strides, _, pads = window(call, tensor)
     call.only("dilations", None, None)
     call.only("ceil_mode", 0, 0)
     if any(pads) and not call.whole("count_include_pad", 0):

@@ -23,6 +23,7 @@ from dinoport.formats.distributed.split_values import Box, Part, SplitValues
 from dinoport.formats.run_folder import iterations
 from dinoport.formats.shards import RANK_FILE
 from dinoport.formats.single_file import read_file
+from dinoport.shown.text import listed
 from dinoport.tensor import TensorRef, dtype_name
 
 MAX_LISTED = 3
@@ -141,8 +142,7 @@ def _missing(checkpoint: Checkpoint, path: Path) -> str:
     beside = _ranks_beside(path, match)
     world = _ranks(checkpoint, beside)
     missing = [str(rank) for rank in range(world) if rank not in beside]
-    listed = ", ".join(missing[:MAX_LISTED]) + (" …" if len(missing) > MAX_LISTED else "")
-    return f"; of {world} ranks, the file of rank {listed} is missing"
+    return f"; of {world} ranks, the file of rank {listed(missing, MAX_LISTED)} is missing"
 
 
 def _instead(path: Path) -> str:

@@ -25,7 +25,7 @@ from dinoport.formats.distributed.split_values import Part, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
-from dinoport.shown.text import as_word, value_text
+from dinoport.shown.text import as_word, counted, listed, value_text
 from dinoport.tensor import Array, TensorRef, Values, dtype_name, shape_text
 
 ZIP_MAGIC = b"PK\3\4"
@@ -142,9 +142,8 @@ def _files(folder: Folder, tensors: list[SplitTensor]) -> dict[str, ByteSource]:
     missing = folder.missing(names)
     if missing:
         raise CheckpointError(
-            f"{folder.where} is incomplete: {', '.join(missing[:4])}{' …' if len(missing) > 4 else ''} "
-            f"{'is' if len(missing) == 1 else 'are'} missing",
-            expected=f"the {len(names)} {'file' if len(names) == 1 else 'files'} that {METADATA} names",
+            f"{folder.where} is incomplete: {listed(missing, 4)} {'is' if len(missing) == 1 else 'are'} missing",
+            expected=f"the {counted(len(names), 'file')} that {METADATA} names",
             found=f"{len(names) - len(missing)} of them",
             cause="a copy that broke off, or ranks that wrote to disks of their own",
             next_step="copy the files of all ranks into one folder",

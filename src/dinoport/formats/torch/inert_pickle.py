@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from dinoport.formats.torch.pickle_bytes import PickleBytes
-from dinoport.formats.torch.pickle_machine import Builder, PickleMachine
+from dinoport.formats.torch.pickle_machine import PickleMachine
+from dinoport.formats.torch.pickle_objects import Builder
 from dinoport.formats.torch.unknown_steps import UnknownSteps
 
 MAX_OPCODES = 2_000_000
@@ -70,30 +71,30 @@ class InertUnpickler:
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
         machine = self._machine
-        unread, stack = machine.bytes, machine.stack
+        unread, stack, limits = machine.bytes, machine.stack, machine.limits
         data = unread.data
         try:
             for _ in range(self._max_opcodes):
                 try:
                     opcode = data[unread.position]
                 except IndexError:
-                    raise machine.broken("an end within a pickle,") from None
+                    raise limits.broken("an end within a pickle,") from None
                 unread.position += 1
                 if opcode == STOP:
                     unread.check_frame(stopped=True)
                     return machine.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
-                    raise machine.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
+                    raise limits.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
                 handler(machine)
                 if unread.frame_end is not None:
                     unread.check_frame()
                 if opcode in _MAKING:
-                    machine.count(1)
+                    limits.count(1)
                 if self._counts_memory and opcode in _PUSHING:
-                    machine.take(OBJECT_BYTES + stack[-1].__sizeof__())
+                    limits.take(OBJECT_BYTES + stack[-1].__sizeof__())
                 if len(stack) > MAX_STACK:
-                    raise machine.broken(f"more than {MAX_STACK} objects at once")
+                    raise limits.broken(f"more than {MAX_STACK} objects at once")
         except (
             IndexError,
             KeyError,
@@ -104,8 +105,8 @@ class InertUnpickler:
             UnicodeError,
             struct.error,
         ) as error:
-            raise machine.broken(f"an instruction that does not fit its arguments ({type(error).__name__})") from error
-        raise machine.broken(f"more than {self._max_opcodes} opcodes")
+            raise limits.broken(f"an instruction that does not fit its arguments ({type(error).__name__})") from error
+        raise limits.broken(f"more than {self._max_opcodes} opcodes")
 
 
 STOP = 0x2E

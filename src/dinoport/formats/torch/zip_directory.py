@@ -17,7 +17,7 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import BROKE_OFF, COMPARE_SIZES, damaged
 from dinoport.formats.archives import ZIP, unpacking
 from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
-from dinoport.shown.text import value_text
+from dinoport.shown.text import listed, value_text
 
 MAX_RECORDS = 60_000
 """A training checkpoint of a 7B model holds some five thousand; an entry takes half a kilobyte of memory here."""
@@ -236,7 +236,7 @@ def not_of_torch(source: ByteSource, names: Sequence[str]) -> CheckpointError:
     return CheckpointError(
         f"{source.where} is a zip file, but not one that torch.save wrote",
         expected="one folder in it, with a record data.pkl",
-        found=", ".join(names[:4]) + (" …" if len(names) > 4 else "") or "no records",
+        found=listed(names, 4) or "no records",
         cause="a packed folder, or an archive of another kind (.docx, .npz)",
         next_step=unpacking(source.where, ZIP),
     )

@@ -106,8 +106,7 @@ def of_outputs(
     state: Mapping[str, Any],
     architecture: Any,
     others: Mapping[str, Mapping[str, Any]],
-    held: tuple[str, Mapping[str, Any]] | None = None,
-    budget_seconds: float = BUDGET_SECONDS,
+    held: tuple[str, Mapping[str, Any]] | None,
 ) -> Diagnosis:
     """Run the original as it is, then with one usual mistake after another, until both sides are equal.
 
@@ -118,7 +117,7 @@ def of_outputs(
 
     from dinoport.proofs.diagnosis.trial import Trial
 
-    search = _Search(sides, others, time.monotonic() + budget_seconds)
+    search = _Search(sides, others, time.monotonic() + BUDGET_SECONDS)
     with torch.inference_mode():
         first, relative = _parting(sides, Trial(state, architecture))
         found = Diagnosis(first or AFTER, relative)

@@ -29,8 +29,8 @@ from dinoport.request import Checks
 from dinoport.tensor import FLOAT_DTYPES, Array, TensorRef
 
 if TYPE_CHECKING:
+    from dinoport.proofs.case import Case
     from dinoport.proofs.outputs import OutputsProof
-    from dinoport.proofs.prove import Case
 
 MAX_HEADS = 64
 

@@ -160,14 +160,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
 def _in_line(line: str, error: UsageError | TypeError) -> UsageError:
     if not isinstance(error, UsageError):
         return UsageError(f"{line}: {error}", next_step="mend the line")
-    return UsageError(
-        f"{line}: {error.what}",
-        expected=error.expected,
-        found=error.found,
-        cause=error.cause,
-        did_you_mean=error.did_you_mean,
-        next_step=error.next_step or "mend the line",
-    )
+    return UsageError(f"{line}: {error.what}", **{**error.parts, "next_step": error.next_step or "mend the line"})
 
 
 def _placed(name: str, value: Any, base: Path) -> Any:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
 from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
 from dinoport.files.byte_sources import ends_of
+from dinoport.formats.run_config import NAME, START, run_places
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
 from dinoport.report.as_json import is_sealed
-from dinoport.request import Checks, Request
+from dinoport.request import FILES, Checks, Request
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, KEPT, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
@@ -87,7 +90,7 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
             return _rechecked(job, request, target, report)
         return {"status": THERE, **_verdict(report), **_kept(job)}
     admit(_needed(job, request))
-    seen = _seen(job["source"])
+    seen = _seen(job)
     made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
     return {"status": DONE, **_verdict(made.to_dict()), **seen}
 
@@ -143,9 +146,10 @@ def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, A
             found = (target / file["name"]).stat()
             if found.st_size != file["size_bytes"] or found.st_mtime_ns > made:
                 return False
-        if not Path(job["source"]).exists():
-            return bool(before.get("ends")) and _seen(job["source"])["ends"] == before["ends"]
-        return _is_unchanged(Path(job["source"]), report["source"], made)
+        if not before.get("ends") or _seen(job)["ends"] != before["ends"]:
+            return False
+        source = Path(job["source"])
+        return not source.exists() or _is_unchanged(source, report["source"], made)
     except (OSError, KeyError, TypeError, AttributeError, ValueError):
         return False
 
@@ -167,14 +171,14 @@ def _kept(job: Mapping[str, Any]) -> dict[str, Any]:
     return {name: job.get("before", {}).get(name) for name in KEPT}
 
 
-def _seen(source: str) -> dict[str, Any]:
-    """What tells a source that is looked at now from a later one: the time, or the ends of files that lie elsewhere.
+def _seen(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a source that is looked at now from a later one, and from another in its place.
 
-    A commit of the Hub is part of where its files lie.
+    That is the time, and of files that lie elsewhere their ends. A commit of the Hub is part of where its files lie.
     """
-    now = {"proven_ns": time.time_ns(), "ends": None}
+    source, now = job["source"], {"proven_ns": time.time_ns(), "ends": None}
     if Path(source).exists():
-        return now
+        return {**now, "ends": _places(job)}
     from dinoport.finding.sources import locate
 
     with locate(source, look=True).open() as checkpoint:
@@ -182,11 +186,30 @@ def _seen(source: str) -> dict[str, Any]:
         return {**now, "ends": [*places, ends_of(checkpoint.sources)]}
 
 
+def _places(job: Mapping[str, Any]) -> str:
+    """A hash of all that a job reads on this machine: where each file lies, with its size and time.
+
+    Beside the source that is what its request names, and what is read of its own accord: checkpoints of two runs have
+    one name and one size, a link may lead to another today, and a config may be edited.
+    """
+    source = Path(job["source"]).resolve()
+    named = [Path(str(job["request"][name])) for name in FILES if name in job["request"]]
+    runs = [folder / NAME for folder in run_places(source, is_folder=source.is_dir())]
+    beside = [source.parent / START, source.parent / REPORT] if source.is_file() else []
+    found: list[list[object]] = []
+    for path in [source, *named, *runs, *beside]:
+        with suppress(OSError):  # what is not there is not read
+            files = sorted(path.rglob("*")) if path.is_dir() else [path]
+            status = [(each.resolve(), each.stat()) for each in files if each.is_file()]
+            found += [[str(each), seen.st_size, seen.st_mtime_ns] for each, seen in status]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
 
-    seen = _seen(job["source"])
+    seen = _seen(job)
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(

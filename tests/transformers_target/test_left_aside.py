@@ -1,0 +1,41 @@
+"""What a class of Transformers holds beside the backbone, and a target has no place for: it is left out of outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import dinoport
+from tests.transformers_target.genuine_classes import Genuine
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+POOLED = ("ViTModel", "DeiTModel")
+CLASSIFYING = ("ViTForImageClassification", "Dinov2ForImageClassification", "Dinov2WithRegistersForImageClassification")
+
+
+@pytest.mark.parametrize("act", ["tanh", "linear"])
+@pytest.mark.parametrize("class_name", POOLED)
+def test_a_pooler_with_weights_of_its_own_is_left_aside(class_name: str, act: str, tmp_path: Path) -> None:
+    """As `save_pretrained` writes it after a fine-tuning, and after any load of a folder that has none."""
+    genuine = Genuine.make(class_name, tmp_path / "folder")
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**genuine.config, "pooler_act": act}))
+    report = dinoport.convert(tmp_path / "folder", tmp_path / "out", to="original")
+    assert str(report.verdict).startswith("equal at 12×12 pixels")
+    [dropped] = [line for line in report.accounting.dropped if "pooler" in line.names]
+    assert dropped.reason == "Transformers' pooler, a layer on top of the CLS token: no part of the backbone"
+    verdict = dinoport.verify(tmp_path / "folder", tmp_path / "out").verdict
+    assert str(verdict).startswith("equal at 12×12 pixels")
+
+
+@pytest.mark.parametrize("class_name", CLASSIFYING)
+def test_training_starts_without_the_classifier(class_name: str, tmp_path: Path) -> None:
+    Genuine.make(class_name, tmp_path / "folder")
+    report = dinoport.convert(tmp_path / "folder", tmp_path / "start", to="training")
+    assert str(report.verdict).startswith("equal at 12×12 pixels")
+    assert any(line.reason == "self-supervised training has no classifier" for line in report.accounting.dropped)
+    verdict = dinoport.verify(tmp_path / "folder", tmp_path / "start").verdict
+    assert str(verdict).startswith("equal at 12×12 pixels")
