@@ -1,6 +1,6 @@
 """Run every benchmark one after the other and write what they print into `docs/performance.md`.
 
-`python benchmarks/all.py [--quick] [--rounds N] [--write FILE]`; without `--write` the page goes to stdout.
+`python benchmarks/all.py [--quick] [--largest] [--rounds N] [--write FILE]`; without `--write` the page goes to stdout.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--write", type=Path, metavar="FILE")
     arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--largest", action="store_true", help="the 7B model too, which takes 54 GB of disk")
     arguments.add_argument("--rounds", help="in place of each script's own number")
     options = arguments.parse_args()
     sections = [HEAD.format(machine=timing.machine())]
-    for name in SCRIPTS:
+    for name in (*SCRIPTS, *(["largest"] if options.largest else [])):
         script = HERE / f"{name}.py"
         print(f"{script.name} …", file=sys.stderr)
         command = [sys.executable, str(script), *(["--quick"] if options.quick else [])]

@@ -84,7 +84,7 @@ def made(architecture: RotaryViT, folder: Path) -> Path:
 def watched(command: list[str]) -> tuple[float, int, int]:
     """Seconds, bytes read from the disk, and anonymous bytes at most, of a command that succeeds."""
     begun, read_bytes, anonymous_bytes = time.perf_counter(), 0, 0
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     proc = Path("/proc", str(process.pid))
     while process.poll() is None:
         try:

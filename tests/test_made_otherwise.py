@@ -123,6 +123,9 @@ CHANGED = {
         {"name": "taste", "value": "good", "origin": "given"}
     ),
     'source.branch is not set, the source gives "teacher"': lambda report: report["source"].pop("branch"),
+    "model.transform.resize is 999, the source gives 256": lambda report: report["model"]["transform"].update(
+        resize=999
+    ),
     "accounting.tensors.dropped is 9, the source gives 8": lambda report: report["accounting"]["tensors"].update(
         dropped=9
     ),

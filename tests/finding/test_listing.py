@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from dinoport.api import convert, inspect, plan
+from dinoport.errors import CheckpointError
 from dinoport.finding.listing import Part, parts_of
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
@@ -243,3 +244,34 @@ def test_tensors_without_names_are_listed(tmp_path: Path) -> None:
     with open_checkpoint(tmp_path / "last.ckpt") as checkpoint:
         parts = parts_of(checkpoint)
     assert parts[1:] == (Part("loader.0.rng", "not known", 1, 20), Part("ema.shadow_params", "not known", 2, 28))
+
+
+class Holder:
+    """Of a user's own code: what its attributes mean nobody knows."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+
+def test_tensors_that_only_an_object_holds_are_a_part_of_the_file(tmp_path: Path) -> None:
+    tree = {"model": state(models.VIT, ""), "callbacks": Holder([torch.ones(7)]), "mine": Holder(torch.ones(5))}
+    torch.save(tree, tmp_path / "a.pth")
+    found = {part.prefix: (part.count, part.size_bytes) for part in inspect(tmp_path / "a.pth").parts if not part.model}
+    assert found == {"callbacks": (1, 28), "mine": (1, 20)}
+
+
+@pytest.mark.parametrize(
+    ("tree", "cause"),
+    [
+        ({0: torch.ones(2), 1: torch.zeros(3)}, "its keys are numbers"),
+        ({0: {"weight": torch.ones(2)}}, "its keys are numbers"),
+        ({"ema": {"model": Holder({"weight": torch.ones(2)})}}, "its tensors lie in an object of class "),
+        ({"epoch": 3}, None),
+    ],
+)
+def test_why_tensors_are_no_model_is_said(tree: object, cause: str | None, tmp_path: Path) -> None:
+    torch.save(tree, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="holds no tensors that could be a model's") as caught:
+        inspect(tmp_path / "a.pth")
+    assert (caught.value.cause or "").startswith(cause or "")
+    assert bool(caught.value.cause) == bool(cause)

@@ -335,3 +335,12 @@ def test_bytes_flipped_anywhere_in_the_metadata_end_in_a_message_or_a_reading(tm
         except CheckpointError as error:
             outcomes.add(type(error).__name__)
     assert {"read", "CheckpointError"} <= outcomes
+
+
+def test_files_of_ranks_that_hold_nothing_of_the_checkpoint_are_named(tmp_path) -> None:
+    folder = write_folder(tmp_path / "folder", tensors())
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.remarks == ()
+    shutil.copy(folder / "__0_0.distcp", folder / "__7_0.distcp")
+    with open_checkpoint(folder) as checkpoint:
+        assert checkpoint.remarks == ("not read, as .metadata has no tensor in them: __7_0.distcp",)

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from dinoport.files.byte_sources import LocalFile
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.values import byte_ranges
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import BFLOAT16, Array, ArrayValues, TensorRef
+from tests import tiny
 
 torch = pytest.importorskip("torch")
 
@@ -55,3 +59,18 @@ def test_nothing_is_read_that_no_layer_asks_for() -> None:
 def test_counters_are_no_weights() -> None:
     tensors = {"bn1.weight": ref("bn1.weight", VALUES), "bn1.num_batches_tracked": ref("n", np.array(3))}
     assert floats(tensors).keys() == {"bn1.weight"}
+
+
+def test_while_a_large_tensor_is_used_the_next_large_one_is_fetched(tmp_path, monkeypatch) -> None:
+    expected: list[tuple[int, int]] = []
+    monkeypatch.setattr("dinoport.proofs.weights.LARGE_BYTES", 300)
+    monkeypatch.setattr(LocalFile, "expect", lambda file, begin, end: expected.append((begin, end)))
+    with open_checkpoint(tiny.write(tmp_path / "source.pth")) as checkpoint:
+        tensors = checkpoint.tensors
+        large = [name for name, tensor in tensors.items() if tensor.size_bytes >= 300]
+        assert 2 < len(large) < len(tensors)
+        weights = Weights(tensors)
+        for name in tensors:
+            _ = weights[name]
+        spans = [next(iter(byte_ranges(tensors[name].values))) for name in large]
+    assert expected == [(begin, end) for _, begin, end in spans[1:]]

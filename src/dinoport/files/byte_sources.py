@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -118,6 +119,19 @@ class LocalFile(Readable):
         except OSError as error:
             raise unreadable(self.path, error) from error
 
+    def expect(self, begin: int, end: int) -> None:
+        """Let the disk fetch these bytes meanwhile: they are read next."""
+        self._advise(begin, end, "POSIX_FADV_WILLNEED")
+
+    def forget(self, begin: int, end: int) -> None:
+        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
+        self._advise(begin, end, "POSIX_FADV_DONTNEED")
+
+    def _advise(self, begin: int, end: int, advice: str) -> None:
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self._file.fileno(), begin, end - begin, getattr(os, advice))
+
     def check_unchanged(self) -> None:
         check_same(self.where, self.stat, os.fstat(self._file.fileno()))
 
@@ -161,6 +175,16 @@ class ByteRange:
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size > max(self.size_bytes - offset, 0):
             raise too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
+
+
+@contextmanager
+def closed_on_error(close: Callable[[], None]) -> Iterator[None]:
+    """Close what was opened before, where the block fails; else whoever gets it does."""
+    try:
+        yield
+    except BaseException:
+        close()
+        raise
 
 
 def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:

@@ -10,7 +10,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.rebuilding import MAX_TENSORS
-from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.stand_ins import Opaque, reached
 from dinoport.tensor import TensorRef
 
 MAX_SHARING = 8
@@ -91,6 +91,24 @@ def refuse_amounts(checkpoint: Checkpoint, tensors: Collection[TensorRef]) -> No
     if len(tensors) > MAX_TENSORS or announced > MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES:
         found = f"{len(tensors)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
         raise unsound(checkpoint.where, found)
+
+
+def unnamed(tree: object) -> str | None:
+    """Why a tree that holds tensors holds no model: they have no names, or lie in an object of an unknown class."""
+    nodes = [node for node in reached([tree], set()) if isinstance(node, dict | list | tuple | Opaque)]
+    for node in nodes:
+        if isinstance(node, dict) and any(type(key) is int and _holds(child) for key, child in node.items()):
+            return "its keys are numbers, as of an optimiser's state or of a list: nothing tells which tensor is which"
+    seen: set[int] = set()  # of all objects together, so that each is looked at once
+    for node in nodes:
+        if isinstance(node, Opaque) and any(isinstance(each, TensorRef) for each in reached([node], seen)):
+            return f"its tensors lie in an object of class {short_text(node.name)}, of which no attribute is looked up"
+    return None
+
+
+def _holds(child: object) -> bool:
+    own = child.values() if isinstance(child, dict) else [child]
+    return any(isinstance(each, TensorRef) for each in own)
 
 
 def describe(tree: object) -> str:

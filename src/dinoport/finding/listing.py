@@ -17,7 +17,7 @@ from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import by_preference, each_place, naming_of_names
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.torch.stand_ins import reached
+from dinoport.formats.torch.stand_ins import Opaque, reached
 from dinoport.mapping.merging import leaves
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
@@ -188,7 +188,7 @@ def _skipped(tree: object, listed: Set[int]) -> dict[str, list[TensorRef]]:
             if isinstance(child, TensorRef) and bare(path, name)[0] is None:
                 count = next(place for place, part in enumerate(parts, 1) if part in SKIPPED)
                 found.setdefault(".".join((*path, *parts[:count])), []).append(child)
-            elif name in SKIPPED or isinstance(child, list | tuple):
+            elif name in SKIPPED or isinstance(child, list | tuple | Opaque):
                 tensors = [each for each in reached([child], set())
                            if isinstance(each, TensorRef) and id(each.values) not in listed]  # fmt: skip
                 found |= {".".join((*path, name)): tensors} if tensors else {}

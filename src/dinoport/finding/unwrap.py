@@ -18,7 +18,7 @@ from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
 from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, anchor_of, bare
 from dinoport.finding.branches import preference
-from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unsound
+from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unnamed, unsound
 from dinoport.finding.namesakes import parted, told_apart
 from dinoport.finding.spellings import with_dots
 from dinoport.formats.checkpoint import Checkpoint
@@ -149,6 +149,7 @@ def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
             f"{checkpoint.where} holds no tensors that could be a model's",
             expected="a state dict: names and their tensors, bare or inside a training checkpoint",
             found=describe(checkpoint.tree),
+            cause=unnamed(checkpoint.tree),
             next_step="save model.state_dict() with torch.save, and give that file",
         )
     return _ranked(checkpoint, found)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, LocalFile, leads_nowhere, unreadable
+from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, leads_nowhere, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
 from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.deepspeed import refuse_lone_part
-from dinoport.formats.distributed.signs import is_distributed_folder, refuse_lone_file, refuse_other_layouts
+from dinoport.formats.distributed.signs import SUFFIX, is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config
 from dinoport.formats.run_folder import below, checkpoint_within, commands_for
 from dinoport.formats.shards import RANK_FILE, gaps_of, refuse_lone_shard
@@ -55,27 +55,30 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def open_file(source: ByteSource) -> Checkpoint:
     """Open a file that was given alone, which one shard of several cannot be. Otherwise as `open_bytes`."""
-    try:
+    with closed_on_error(source.close):
         refuse_lone_shard(source.where)
-    except CheckpointError:
-        source.close()
-        raise
     return open_bytes(source)
 
 
 def open_bytes(source: ByteSource) -> Checkpoint:
     """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
-    try:
+    with closed_on_error(source.close):
         format_name, tree = read_file(source)
-    except BaseException:
-        source.close()
-        raise
     return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 
 def holds_one_checkpoint(path: Path) -> bool:
     """Whether a folder is itself a checkpoint: one of Transformers, or a distributed one."""
     return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
+
+
+def _strays(path: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """A word on files of ranks that hold nothing of this checkpoint, such as those of an older one."""
+    read = {Path(source.where).name for source in checkpoint.sources}
+    others = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIX) and entry.name not in read)
+    if not others:
+        return ()
+    return (f"not read, as .metadata has no tensor in them: {', '.join(few(others))}",)
 
 
 OTHER_WEIGHTS: Mapping[str, tuple[str, str]] = {
@@ -93,7 +96,9 @@ def _open_folder(path: Path) -> Checkpoint:
     if is_distributed_folder(path):
         from dinoport.formats.distributed.reader import read_distributed
 
-        return replace(read_distributed(PooledFolder(path)), run=find_run_config(path), written=written_with(path))
+        checkpoint = read_distributed(PooledFolder(path))
+        remarks = _strays(path, checkpoint)
+        return replace(checkpoint, run=find_run_config(path), written=written_with(path), remarks=remarks)
     try:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError as error:

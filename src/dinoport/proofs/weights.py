@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from dinoport.formats.values import expect
 from dinoport.tensor import BFLOAT16, TensorRef
+
+LARGE_BYTES = 2**24
+"""Of a tensor that takes a disk longer than it takes to ask for it."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,16 @@ class Weights(Mapping[str, Any]):
         import torch
 
         tensor = self.tensors[name]
+        if name in self._next:
+            expect(self.tensors[self._next[name]])
         if self.cast is None or name in self.kept:
             return torch.from_numpy(tensor.read(np.dtype(np.float64)))
         return torch_tensor(tensor).to(getattr(torch, self.cast.name)).to(torch.float64)
+
+    @cached_property
+    def _next(self) -> Mapping[str, str]:
+        """The large tensor after each large one: layers ask for them in the order in which they are written."""
+        return dict(pairwise(name for name, tensor in self.tensors.items() if tensor.size_bytes >= LARGE_BYTES))
 
     def __contains__(self, name: object) -> bool:
         return name in self.tensors

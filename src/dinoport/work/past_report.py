@@ -29,11 +29,15 @@ FORMATS = (1, FORMAT)
 """Layouts that a folder's report can have: 1 is that of 0.1, whose request does not say what `direction` says."""
 
 
+TRANSFORM = ("model", "transform")
+"""What a way back says of pictures, and nothing else in its folder."""
+
 COMPUTED_AGAIN = (
     ("direction",),
     *OF_THE_FILE,
     ("model", "family"),
     ("model", "class"),
+    TRANSFORM,
     ("request",),
     ("accounting", "tensors"),
     ("accounting", "size_bytes"),
@@ -73,6 +77,8 @@ def _contradictions(
     for keys in COMPUTED_AGAIN:
         if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
             continue  # the class of a way back is what the source was
+        if keys == TRANSFORM and (another or at(recorded, keys) is None):
+            continue  # 0.1 wrote none, and another file may lie beside another config
         found, computed = (without(left_out, at(report, keys)) for report in (recorded, expected))
         yield from (f"{REPORT}: {differing}" for differing in _differing(".".join(keys), found, computed))
     settings, now = (_settings(report) for report in (recorded, expected))

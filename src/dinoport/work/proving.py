@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -20,10 +21,11 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
+from dinoport.formats.values import forget
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.operations import Kind, Rows
-from dinoport.mapping.plan import Span, Step, carried_whole
+from dinoport.mapping.plan import Span, Step, carried_whole, sources
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
@@ -68,7 +70,23 @@ def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str,
         part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
         anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
         source, target = conversion.model.decoding, part.model.decoding
-        return compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        found = compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        if not _stays_in_memory(conversion):
+            for side in (source, target):
+                for tensor in sources([side.steps[name] for name in found]).values():
+                    forget(tensor)
+        return found
+
+
+def _stays_in_memory(conversion: Conversion) -> bool:
+    """Whether the system can keep both files, so that the passes find them there.
+
+    Where it cannot, bytes that were read twice keep those of the next file of weights from staying for a moment.
+    """
+    if not hasattr(os, "sysconf"):
+        return True
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 2 * conversion.checkpoint.size_bytes <= memory_bytes
 
 
 def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:
