@@ -79,7 +79,7 @@ def _content(report: Report) -> dict[str, object]:
         "model": {
             "family": report.family,
             "class": report.class_name,
-            "settings": [asdict(setting) for setting in report.settings],
+            "settings": [setting._asdict() for setting in report.settings],
             "heads": _heads(report.heads),
             "lost": list(report.lost),
             "transform": dict(report.transform),
@@ -114,7 +114,7 @@ def _content(report: Report) -> dict[str, object]:
 def _heads(reading: HeadReading | None) -> dict[str, object] | None:
     if reading is None:
         return None
-    scores = [asdict(score) for score in reading.scores]
+    scores = [score._asdict() for score in reading.scores]
     return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": scores}
 
 
