@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from dinoport import api
 from dinoport.errors import DinoportError, UsageError
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.report.fleet import causes_of, fleet_lines, fleet_page
+from dinoport.report.fleet import causes_of, fleet_page
 from dinoport.request import Request
 from dinoport.work import fleet as verb
 from dinoport.work.fleets import memory, one_job, workers
@@ -180,10 +180,10 @@ def test_a_cause_names_its_own_places_alone(tmp_path: Path, name: str) -> None:
     sources[0].parent.mkdir()
     for source in sources:
         source.write_bytes(b"what is no checkpoint")
-    both = "\n".join(fleet_lines(api.fleet(sources, tmp_path / "out", **HEADS)))
+    both = str(api.fleet(sources, tmp_path / "out", **HEADS))
     assert f"refused     {', '.join(sorted([name, 'other']))}\n" in both
     assert "\n            SOURCE is not a checkpoint\n" in both
-    alone = " ".join("\n".join(fleet_lines(api.fleet(sources[:1], tmp_path / "alone", **HEADS))).split())
+    alone = " ".join(str(api.fleet(sources[:1], tmp_path / "alone", **HEADS)).split())
     assert "SOURCE" not in alone
     assert "TARGET" not in alone + both
     for line in api.fleet(sources[:1], tmp_path / "alone", **HEADS).results[0]["error"]["text"].split("\n"):

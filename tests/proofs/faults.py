@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -169,6 +169,6 @@ def assert_named(report: Report, block: str, cause: str, limit: float = 1e-12) -
 
 def with_rules(rules: tuple[Rule, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every ViT written by another table, in this test."""
-    mistaken = replace(vit.VIT, rules=rules)
+    mistaken = vit.VIT._replace(rules=rules)
     monkeypatch.setattr(vit, "VIT", mistaken)
     monkeypatch.setitem(vit.KINDS, mistaken.model_type, mistaken)

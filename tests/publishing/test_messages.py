@@ -13,7 +13,7 @@ from dinoport import api
 from dinoport.errors import HubError, SettingError, UsageError
 from dinoport.files.remote.hub_errors import told
 from dinoport.files.remote.repository import Repository
-from dinoport.report.published import Published, published_lines
+from dinoport.report.published import Published
 from tests import tiny
 from tests.command_line import Run
 from tests.publishing.store import Fault, Hub
@@ -196,5 +196,5 @@ def test_what_the_network_says_is_told_without_secrets(hub: Hub) -> None:
 def test_the_command_that_proves_what_was_published_is_one_line() -> None:
     commit = "c" * 40
     done = Published("owner/name", "main", commit, "https://host/owner/name", "equal", True, False, ())
-    *_, last = published_lines(done)
+    *_, last = done.lines()
     assert last.startswith(f"prove it    dinoport verify SOURCE hf://owner/name@{commit}")

@@ -14,7 +14,7 @@ import numpy as np
 from dinoport.exports.graph import Attribute, Export, Graph, Input, Node
 from dinoport.exports.tensors import Tensors, packed, signed
 from dinoport.exports.wire import Run, Wire
-from dinoport.files.byte_sources import ByteSource, LocalFile
+from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error
 from dinoport.files.folders import LocalFolder
 from dinoport.files.names import is_name, short_text
 from dinoport.formats.checkpoint import Checkpoint
@@ -42,11 +42,8 @@ def read_export(path: Path) -> tuple[Export, Checkpoint]:
 def read_bytes(source: ByteSource, folder: Path) -> tuple[Export, Checkpoint]:
     """The same of bytes that are open, with the folder that other files may lie in. They are closed where it fails."""
     reader = _Reader(source, folder)
-    try:
+    with closed_on_error(reader.close):
         export = reader.export()
-    except BaseException:
-        reader.close()
-        raise
     tree = dict(export.graph.constants)
     return export, Checkpoint(source.where, "ONNX file", tree, (source, *reader.tensors.files.values()))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -175,6 +175,16 @@ class ByteRange:
     def _check(self, offset: int, size: int) -> None:
         if offset < 0 or size > max(self.size_bytes - offset, 0):
             raise too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
+
+
+@contextmanager
+def closed_on_error(close: Callable[[], None]) -> Iterator[None]:
+    """Close what was opened before, where the block fails; else whoever gets it does."""
+    try:
+        yield
+    except BaseException:
+        close()
+        raise
 
 
 def check_same(where: str, then: os.stat_result, now: os.stat_result) -> None:

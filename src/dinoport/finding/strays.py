@@ -24,7 +24,7 @@ def refuse_lost(where: str, found: Found, model: Architecture, wishes: Wishes) -
     own = found.state.tensors
     for other in found.others if found.state.branch else ():
         more = {name: tensor.shape for name, tensor in other.tensors.items() if name not in own}
-        if other.branch and own.keys() < other.tensors.keys() and _are_copies(found.state.shapes, other.shapes):
+        if other.branch and own.keys() < other.tensors.keys() and found.state.shapes.items() <= other.shapes.items():
             absent = optional_names(model) - {*TRAINING_ALONE}
             rules = found.naming.rules(other.shapes, wishes)
             lost = [name for name in more if any(claim.source in absent for claim in claims_of_target(name, rules))]
@@ -36,10 +36,6 @@ def refuse_lost(where: str, found: Found, model: Architecture, wishes: Wishes) -
                     cause="a damaged file, or two models of one run that differ",
                     next_step=f"to take the other one: add `checkpoint_key={(other.path or other.branch)!r}`",
                 )
-
-
-def _are_copies(own: Mapping[str, Shape], other: Mapping[str, Shape]) -> bool:
-    return all(other[name] == shape for name, shape in own.items())
 
 
 def refuse_strays(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dinoport.files.byte_sources import closed_on_error
 from dinoport.files.folders import LocalFolder, unsound
 from dinoport.files.json_text import parse_object
 from dinoport.formats.checkpoint import Checkpoint
@@ -29,11 +30,8 @@ def read_adapter_folder(path: Path) -> Checkpoint:
         raise unsound(folder.named(CONFIG), str(error)) from error
     name = next(name for name in WEIGHTS if (path / name).is_file())
     source = folder.open(name)
-    try:
+    with closed_on_error(source.close):
         tree = read_file(source)[1]
-    except BaseException:
-        source.close()
-        raise
     others = ", ".join(each.name for each in adapters_below(path))
     said = f"the adapter in {path} itself was taken; others there: {others}"
     return Checkpoint(str(path), "folder of PEFT", tree, (source,), adapter=config, remarks=(said,) if others else ())

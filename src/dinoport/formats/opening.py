@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, LocalFile, leads_nowhere, unreadable
+from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, leads_nowhere, unreadable
 from dinoport.files.folders import LocalFolder, PooledFolder
 from dinoport.formats.adapter_folder import adapters_below, is_adapter_folder, read_adapter_folder
 from dinoport.formats.checkpoint import Checkpoint
@@ -55,21 +55,15 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def open_file(source: ByteSource) -> Checkpoint:
     """Open a file that was given alone, which one shard of several cannot be. Otherwise as `open_bytes`."""
-    try:
+    with closed_on_error(source.close):
         refuse_lone_shard(source.where)
-    except CheckpointError:
-        source.close()
-        raise
     return open_bytes(source)
 
 
 def open_bytes(source: ByteSource) -> Checkpoint:
     """Open the one file behind `source`, which is closed with the checkpoint. Raises as `open_checkpoint` does."""
-    try:
+    with closed_on_error(source.close):
         format_name, tree = read_file(source)
-    except BaseException:
-        source.close()
-        raise
     return Checkpoint(source.where, format_name, tree, (source,), gaps=gaps_of(source.where))
 
 

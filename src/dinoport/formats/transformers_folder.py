@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource
+from dinoport.files.byte_sources import ByteSource, closed_on_error
 from dinoport.files.folders import Folder, LocalFolder, unsound
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import short_text
@@ -61,12 +61,8 @@ def read_transformers_folder(folder: Folder) -> Checkpoint:
     files: Files = {}
     config = _object(folder, CONFIG, files)
     report = _object(folder, REPORT, {})
-    try:
-        tree: object = _weights(folder, files)
-    except BaseException:
-        for source in _sources(files):
-            source.close()
-        raise
+    with closed_on_error(lambda: _close(files)):
+        tree = _weights(folder, files)
     beside = tuple(name for name in READ_BESIDE if folder.read(name, MAX_JSON_BYTES) is not None)
     return Checkpoint(
         folder.where,
@@ -112,12 +108,8 @@ def refuse_listed(path: Path) -> None:
 def read_indexed(folder: Folder, index: str) -> Checkpoint:
     """Open the weights in several files that an index tells of, without a config.json. Raises CheckpointError."""
     files: Files = {}
-    try:
+    with closed_on_error(lambda: _close(files)):
         tree = _sharded(folder, index, files)
-    except BaseException:
-        for source in _sources(files):
-            source.close()
-        raise
     return Checkpoint(folder.named(index), "weights in several files", tree, _sources(files))
 
 
@@ -217,6 +209,11 @@ def _tensors(folder: Folder, name: str, tree: object) -> dict[str, TensorRef]:
 def _read(folder: Folder, name: str, files: Files) -> object:
     files[name] = source = folder.open(name)
     return read_file(source)[1]
+
+
+def _close(files: Files) -> None:
+    for source in _sources(files):
+        source.close()
 
 
 def _sources(files: Files) -> tuple[ByteSource, ...]:

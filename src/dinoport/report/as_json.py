@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dinoport.files.json_file import json_bytes
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
     from dinoport.files.output_file import WrittenFile
     from dinoport.networks.heads.reading import HeadReading
+    from dinoport.networks.rotary_vit.rotation import RotationProof
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.difference import Difference
     from dinoport.proofs.exact import ExactProof
@@ -80,7 +81,7 @@ def _content(report: Report) -> dict[str, object]:
             "family": report.family,
             "class": report.class_name,
             "settings": [setting._asdict() for setting in report.settings],
-            "heads": _heads(report.heads),
+            "heads": _if_any(_heads, report.heads),
             "lost": list(report.lost),
             "transform": dict(report.transform),
         },
@@ -95,14 +96,14 @@ def _content(report: Report) -> dict[str, object]:
             "synthesised": [asdict(line) for line in report.accounting.synthesised],
         },
         "proofs": {
-            "exact": _exact(report.proofs.exact),
-            "loading": _loading(report.proofs.loading),
-            "outputs": _outputs(report.proofs.outputs),
+            "exact": _if_any(_exact, report.proofs.exact),
+            "loading": _if_any(_loading, report.proofs.loading),
+            "outputs": _if_any(_outputs, report.proofs.outputs),
             "pixels": _pixels(report.proofs.pixels),
-            "genuine": _genuine(report.proofs.genuine),
-            "exported": _exported(report.proofs.exported),
+            "genuine": _if_any(_genuine, report.proofs.genuine),
+            "exported": _if_any(_exported, report.proofs.exported),
         },
-        "diagnosis": _diagnosis(report.proofs.diagnosis),
+        "diagnosis": _if_any(_diagnosis, report.proofs.diagnosis),
         "files": _files(report.files),
         "remarks": list(report.remarks),
         "versions": dict(report.versions),
@@ -111,9 +112,15 @@ def _content(report: Report) -> dict[str, object]:
     }
 
 
-def _heads(reading: HeadReading | None) -> dict[str, object] | None:
-    if reading is None:
-        return None
+T = TypeVar("T")
+
+
+def _if_any(as_data: Callable[[T], dict[str, object]], value: T | None) -> dict[str, object] | None:
+    """What was found, as data; null where nothing was."""
+    return None if value is None else as_data(value)
+
+
+def _heads(reading: HeadReading) -> dict[str, object]:
     scores = [score._asdict() for score in reading.scores]
     return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": scores}
 
@@ -122,9 +129,7 @@ def _files(files: Sequence[WrittenFile]) -> list[dict[str, object]]:
     return [{"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256} for file in files]
 
 
-def _exact(proof: ExactProof | None) -> dict[str, object] | None:
-    if proof is None:
-        return None
+def _exact(proof: ExactProof) -> dict[str, object]:
     return {
         "passed": proof.passed,
         "tensors_found": proof.found,
@@ -139,9 +144,7 @@ def _exact(proof: ExactProof | None) -> dict[str, object] | None:
     }
 
 
-def _loading(proof: LoadingProof | None) -> dict[str, object] | None:
-    if proof is None:
-        return None
+def _loading(proof: LoadingProof) -> dict[str, object]:
     return {
         "passed": proof.passed,
         "class": proof.class_name,
@@ -154,9 +157,7 @@ def _loading(proof: LoadingProof | None) -> dict[str, object] | None:
     }
 
 
-def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
-    if proof is None:
-        return None
+def _genuine(proof: GenuineProof) -> dict[str, object]:
     return {
         "passed": proof.passed,
         "code": proof.code,
@@ -167,9 +168,7 @@ def _genuine(proof: GenuineProof | None) -> dict[str, object] | None:
     }
 
 
-def _exported(proof: ExportedProof | None) -> dict[str, object] | None:
-    if proof is None:
-        return None
+def _exported(proof: ExportedProof) -> dict[str, object]:
     return {
         "producer": proof.producer,
         "opset": proof.opset,
@@ -179,19 +178,17 @@ def _exported(proof: ExportedProof | None) -> dict[str, object] | None:
         "tables": list(proof.tables),
         "remaining": list(proof.remaining),
         "missing": list(proof.missing),
-        "as_written": _difference(proof.unhealed) if proof.unhealed else None,
+        "as_written": _if_any(_difference, proof.unhealed),
         "runtime": proof.runtime,
         "runtime_gate_relative": RUNTIME_GATE,
-        "runtime_difference": _difference(proof.runtime_difference) if proof.runtime_difference else None,
+        "runtime_difference": _if_any(_difference, proof.runtime_difference),
         "runtime_unshown": proof.runtime_unshown,
         "quantized": list(proof.quantized),
         "uncompared": list(proof.uncompared),
     }
 
 
-def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
-    if proof is None:
-        return None
+def _outputs(proof: OutputsProof) -> dict[str, object]:
     return {
         "passed": proof.passed,
         "size": list(proof.size),
@@ -201,19 +198,17 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
         "float64": _differences(proof.float64),
         "float32": _differences(proof.float32),
         "blocks": [
-            {"name": name, "float64": _difference(double), "float32": _difference(single) if single else None}
+            {"name": name, "float64": _difference(double), "float32": _if_any(_difference, single)}
             for name, (double, single) in proof.blocks.items()
         ],
         "other_sizes": [
             {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
         ],
-        "rounding": _difference(proof.rounding) if proof.rounding else None,
-        "summed": _difference(proof.summed) if proof.summed else None,
-        "merged": _difference(proof.merged) if proof.merged else None,
+        "rounding": _if_any(_difference, proof.rounding),
+        "summed": _if_any(_difference, proof.summed),
+        "merged": _if_any(_difference, proof.merged),
         "table_relative": _finite(proof.table),
-        "rotation": {name: _finite(value) for name, value in asdict(proof.rotation).items()}
-        if proof.rotation
-        else None,
+        "rotation": _if_any(_rotation, proof.rotation),
         "undefined": proof.undefined,
         "blind": proof.blind,
         "drowned": list(proof.drowned),
@@ -223,13 +218,15 @@ def _outputs(proof: OutputsProof | None) -> dict[str, object] | None:
     }
 
 
+def _rotation(proof: RotationProof) -> dict[str, object]:
+    return {name: _finite(value) for name, value in asdict(proof).items()}
+
+
 def _pixels(proof: PixelsProof | None) -> dict[str, Any] | None:
     return {**asdict(proof), "classes": [asdict(one) for one in proof.classes]} if proof else None
 
 
-def _diagnosis(found: Diagnosis | None) -> dict[str, object] | None:
-    if found is None:
-        return None
+def _diagnosis(found: Diagnosis) -> dict[str, object]:
     return {
         "block": found.block,
         "relative": _finite(found.relative),

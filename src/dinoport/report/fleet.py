@@ -44,26 +44,22 @@ class Fleet(Printed):
         return 3 if NOT_EQUAL in self.counts else 1 if set(self.counts) - set(FINE) else 0
 
     def lines(self) -> Iterator[str]:
-        return fleet_lines(self)
+        """The counts, and each cause of what is not done, once, with its targets."""
+        for status, count in self.counts.items():
+            yield from entry(status, f"{count} of {len(self.results)}")
+        yield from entry("took", f"{self.seconds:.1f} seconds")
+        for cause in causes_of(self.results, self.out):
+            yield ""
+            yield from entry(cause.status, first_few(cause.targets, FEW))
+            for line in cause.text.split("\n"):
+                yield from entry("", line.strip())
+        yield ""
+        yield from entry("index", f"{self.out}/fleet.html")
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""
         results = [dict(result) for result in self.results]
         return {"out": self.out, "counts": self.counts, "seconds": self.seconds, "results": results}
-
-
-def fleet_lines(fleet: Fleet) -> Iterator[str]:
-    """The counts, and each cause of what is not done, once, with its targets."""
-    for status, count in fleet.counts.items():
-        yield from entry(status, f"{count} of {len(fleet.results)}")
-    yield from entry("took", f"{fleet.seconds:.1f} seconds")
-    for cause in causes_of(fleet.results, fleet.out):
-        yield ""
-        yield from entry(cause.status, first_few(cause.targets, FEW))
-        for line in cause.text.split("\n"):
-            yield from entry("", line.strip())
-    yield ""
-    yield from entry("index", f"{fleet.out}/fleet.html")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,30 @@ class Published(Printed):
     remarks: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        return published_lines(self)
+        """The result as lines of text."""
+        yield from entry("published" if self.is_new else "is there", self.url)
+        yield from entry("", f"{'private' if self.private else 'public'}, commit {self.commit}")
+        if self.pull_request:
+            yield from entry("proposed", self.pull_request)
+        yield from entry("verdict", self.verdict)
+        yield from entry("files", "read back from there, and each is what was proven:")
+        for file in self.files:
+            yield from entry("", f"{file.name}, {size_text(file.size_bytes)}, {file.hub_hash[:16]}…")
+        for name in self.left_out:
+            yield from entry("not sent", f"{name}, which dinoport.json does not list")
+        for name in self.removed:
+            yield from entry("removed", f"{name}, which Transformers would have read there")
+        for name in self.replaced:
+            yield from entry("replaced", f"{name}, which somebody else wrote or edited: the commit before this has it")
+        for name in self.beside:
+            yield from entry("beside", f"{name} lies in the repository, and dinoport.json does not list it")
+        if self.beside:
+            yield from entry("", "dinoport verify says `changed` for that, until it is removed there")
+        for remark in self.remarks:
+            yield from entry("note", remark)
+        yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
+        command = runnable(f"dinoport verify SOURCE hf://{self.repository}@{self.commit}")
+        yield shown(f"{'prove it':<{LABEL}}{command}")  # one line, to be copied
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""
@@ -66,30 +89,3 @@ class Published(Printed):
             "beside": list(self.beside),
             "remarks": list(self.remarks),
         }
-
-
-def published_lines(done: Published) -> Iterator[str]:
-    """The result as lines of text."""
-    yield from entry("published" if done.is_new else "is there", done.url)
-    yield from entry("", f"{'private' if done.private else 'public'}, commit {done.commit}")
-    if done.pull_request:
-        yield from entry("proposed", done.pull_request)
-    yield from entry("verdict", done.verdict)
-    yield from entry("files", "read back from there, and each is what was proven:")
-    for file in done.files:
-        yield from entry("", f"{file.name}, {size_text(file.size_bytes)}, {file.hub_hash[:16]}…")
-    for name in done.left_out:
-        yield from entry("not sent", f"{name}, which dinoport.json does not list")
-    for name in done.removed:
-        yield from entry("removed", f"{name}, which Transformers would have read there")
-    for name in done.replaced:
-        yield from entry("replaced", f"{name}, which somebody else wrote or edited: the commit before this has it")
-    for name in done.beside:
-        yield from entry("beside", f"{name} lies in the repository, and dinoport.json does not list it")
-    if done.beside:
-        yield from entry("", "dinoport verify says `changed` for that, until it is removed there")
-    for remark in done.remarks:
-        yield from entry("note", remark)
-    yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
-    command = runnable(f"dinoport verify SOURCE hf://{done.repository}@{done.commit}")
-    yield shown(f"{'prove it':<{LABEL}}{command}")  # one line, to be copied

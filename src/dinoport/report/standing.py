@@ -29,7 +29,18 @@ class Standing(Printed):
         return "changed" if self.changes else "unchanged"
 
     def lines(self) -> Iterator[str]:
-        return standing_lines(self)
+        """The result as lines of text."""
+        yield from entry(self.word, self.where)
+        for change in self.changes:
+            yield from entry("because", change)
+        if not self.changes:
+            yield from entry("", f"all {len(self.files)} files are as dinoport.json lists them")
+        if self.trusts:
+            yield from entry("trusting", self.trusts)
+        yield from entry("claims", self.claims or "nothing: dinoport.json holds no verdict")
+        if self.claims:
+            yield from entry("", "dinoport.json says this of itself, and nobody vouches for it")
+        yield shown(f"{'prove it':<{LABEL}}{runnable(f'dinoport verify SOURCE {as_word(self.where)}')}")
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""
@@ -42,18 +53,3 @@ class Standing(Printed):
             "changes": list(self.changes),
             "trusts": self.trusts,
         }
-
-
-def standing_lines(found: Standing) -> Iterator[str]:
-    """The result as lines of text."""
-    yield from entry(found.word, found.where)
-    for change in found.changes:
-        yield from entry("because", change)
-    if not found.changes:
-        yield from entry("", f"all {len(found.files)} files are as dinoport.json lists them")
-    if found.trusts:
-        yield from entry("trusting", found.trusts)
-    yield from entry("claims", found.claims or "nothing: dinoport.json holds no verdict")
-    if found.claims:
-        yield from entry("", "dinoport.json says this of itself, and nobody vouches for it")
-    yield shown(f"{'prove it':<{LABEL}}{runnable(f'dinoport verify SOURCE {as_word(found.where)}')}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.address import Address
-from dinoport.files.byte_sources import LocalFile
+from dinoport.files.byte_sources import LocalFile, closed_on_error
 from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.download import download
 from dinoport.files.remote.fetching import Fetching
@@ -72,15 +72,12 @@ def _open_file(
 
 
 def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
-    try:
+    with closed_on_error(folder.close):
         if _is_transformers_folder(folder):
             found = read_transformers_folder(folder)
         else:
             found = _with_run(_read_distributed(folder), source)
         found = _with_doubts(found)
-    except BaseException:
-        folder.close()
-        raise
     if folder.commit is None or folder.commit in source:
         return found
     return replace(found, remarks=(*found.remarks, f"{folder.where} was read at its commit {folder.commit}"))
