@@ -60,13 +60,24 @@ def test_inspect_says_what_is_inside(run: Run) -> None:
     assert "becomes     DINO ViT (facebookresearch/dino) → ViTModel" in done.out
 
 
+def test_inspect_exits_with_0_for_whatever_it_can_read_and_says_so(run: Run, tmp_path) -> None:
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><title>Sign in</title>")
+    assert run("inspect", tmp_path / "page.pth").code == 1
+    for options, converts in (((), False), (HEADS, True)):
+        done = run("inspect", DEMO, *options, "--json")
+        assert done.code == 0
+        assert (json.loads(done.out)["refusal"] is None) == converts
+    assert "Exit code 0 says that SOURCE was read." in run("inspect", "--help").out
+
+
 def test_inspect_says_why_it_cannot_be_converted(run: Run, tmp_path) -> None:
     state = VIT.tensors()
     del state["blocks.0.norm1.weight"]
     write_torch_file(tmp_path / "cut.pth", [tensor(n, formula.tensor(n, shape)) for n, shape in state.items()])
     done = run("inspect", tmp_path / "cut.pth")
     assert done.code == 0
-    assert "cannot be converted as it is:" in done.out
+    answer, long = (done.out.index(text) for text in ("cannot be converted as it is:", "holds  "))
+    assert answer < long
     assert "blocks.0.norm1.weight is missing" in done.out
 
 
@@ -415,6 +426,7 @@ def test_the_command_of_a_way_back_too(run: Run, tmp_path: Path) -> None:
 
 def test_why_inspect_refuses_is_wrapped(run: Run) -> None:
     done = run("inspect", DEMO)
-    refused = done.out.partition("cannot be converted as it is:\n")[2].replace(str(DEMO), "DEMO")
+    refused = done.out.partition("cannot be converted as it is:\n")[2].partition("\n\nholds")[0]
+    refused = refused.replace(str(DEMO), "DEMO")
     assert refused.count("\n") > 5
     assert all(len(line) <= 80 for line in refused.splitlines())

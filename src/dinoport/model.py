@@ -223,7 +223,7 @@ class Model:
     `title` is what its names are called: a family's, or a class's. `classifier` is what the original calls that part,
     `record` what the folder that it was read from keeps of its original. `preprocessing` is the transform that it is
     evaluated with. `heads` is what the weights say of the number of heads, where they were asked; `warnings` are for
-    the verdict.
+    the verdict, and `contradicted` is what only the report of a folder says, and the source states otherwise.
     """
 
     where: str
@@ -239,6 +239,7 @@ class Model:
     remarks: tuple[str, ...] = ()
     heads: HeadReading | None = None
     warnings: tuple[str, ...] = ()
+    contradicted: tuple[str, ...] = ()
 
     @property
     def lost(self) -> tuple[str, ...]:

@@ -77,7 +77,13 @@ def weights(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("names", BOTH)
 @pytest.mark.parametrize(
     ("config", "scale"),
-    [({}, ALPHA / RANK), ({"use_rslora": True}, ALPHA / sqrt(RANK)), ({"lora_alpha": 5}, 2.5)],
+    [
+        ({}, ALPHA / RANK),
+        ({"use_rslora": True}, ALPHA / sqrt(RANK)),
+        ({"use_rslora": 1}, ALPHA / sqrt(RANK)),
+        ({"lora_alpha": 5}, 2.5),
+        ({"layers_to_transform": [0, 1], "exclude_modules": ["fc1"]}, ALPHA / RANK),
+    ],
 )
 def test_it_is_merged_with_its_base(names: str, config: dict[str, Any], scale: float, tmp_path) -> None:
     source = adapter(tmp_path, names, **config)
@@ -193,6 +199,12 @@ def test_a_scale_that_is_wrong_by_a_hundredth_is_rejected(tmp_path, monkeypatch)
         ({"lora_bias": True}, "carries LoRA with lora_bias"),
         ({"target_parameters": ["fc1.weight"]}, "carries LoRA with target_parameters"),
         ({"layer_replication": [[0, 1]]}, "carries LoRA with layer_replication"),
+        ({"alora_invocation_tokens": [1]}, "carries LoRA with alora_invocation_tokens"),
+        ({"kasa_config": {"beta": 1}}, "carries LoRA with kasa_config"),
+        ({"target_modules": ["fc1"]}, "v_proj, which its own target_modules leaves out"),
+        ({"exclude_modules": ["v_proj"]}, "v_proj, which its own exclude_modules leaves out"),
+        ({"layers_to_transform": [1]}, "layer.0.attention.v_proj, which its own layers_to_transform leaves out"),
+        ({"layers_to_transform": 7}, "which its own layers_to_transform leaves out"),
     ],
 )
 def test_another_kind_is_refused_by_its_name(config: dict[str, Any], words: str, tmp_path) -> None:
@@ -302,7 +314,8 @@ def test_a_pooler_of_the_base_stays_aside_where_a_classifier_was_trained(tmp_pat
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(CONFIG))
     report = convert(tmp_path / "adapter", tmp_path / "out", level="exact")
     assert report.class_name == "ViTForImageClassification"
-    assert [line.reason for line in report.accounting.dropped] == ["ViTForImageClassification has no pooler"]
+    [reason] = (line.reason for line in report.accounting.dropped)
+    assert reason == "Transformers' pooler, a layer on top of the CLS token: no part of the backbone"
 
 
 @pytest.mark.parametrize(("prefix", "columns"), [("net.", 128), ("dinov2.", 64), ("vit.", 128)])

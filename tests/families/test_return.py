@@ -141,7 +141,10 @@ def test_why_something_is_dropped_or_made_is_said_of_the_way_back(returned: Path
 def test_pixels_are_not_shown_for_a_reason(returned: Path) -> None:
     pytest.importorskip("transformers")
     verdict = verify(returned / "there", returned / "back").verdict
-    assert verdict.not_shown == ("pixels: a file of the original's has no image processor",)
+    others = "outputs at other input sizes (--all-sizes)"
+    assert verdict.not_shown == (others, "pixels: a file of the original's has no image processor")
+    whole = verify(returned / "there", returned / "back", all_sizes=True).verdict
+    assert whole.not_shown == ("pixels: a file of the original's has no image processor",)
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])

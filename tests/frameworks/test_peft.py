@@ -13,6 +13,10 @@ from transformers import (
     Dinov2Config,
     Dinov2ForImageClassification,
     Dinov2Model,
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     ViTConfig,
     ViTForImageClassification,
     ViTModel,
@@ -111,3 +115,46 @@ def test_a_classifier_beside_an_adapter_over_a_base_without_one(model: str, tmp_
     with torch.inference_mode():
         found = AutoModelForImageClassification.from_pretrained(out).eval()(pixels(28)).logits
         assert float((whole(pixels(28)).logits - found).abs().max()) < TOLERANCE
+
+
+FURTHER: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a pooler": (lambda: ViTModel(ViTConfig(**SIZES, intermediate_size=64)), {"target_modules": "all-linear"}),
+    "a pooler that was trained whole": (
+        lambda: ViTModel(ViTConfig(**SIZES, intermediate_size=64)),
+        {"target_modules": ["q_proj"], "modules_to_save": ["pooler"]},
+    ),
+    "a norm with two names": (
+        lambda: DINOv3ConvNextModel(DINOv3ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 2, 1])),
+        {"target_modules": ["pointwise_conv1"], "modules_to_save": ["layer_norm"]},
+    ),
+    "the patches of rotary positions": (
+        lambda: DINOv3ViTModel(DINOv3ViTConfig(**SIZES, intermediate_size=64, num_register_tokens=2)),
+        {"target_modules": ["patch_embeddings"]},
+    ),
+    "half of a gate": (
+        lambda: Dinov2Model(Dinov2Config(**SIZES, mlp_ratio=2, use_swiglu_ffn=True)),
+        {"target_modules": ["v_proj"], "modules_to_save": ["up_proj"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FURTHER)
+def test_what_adapters_reach_beyond_attention(case: str, tmp_path: Path, out: Path) -> None:
+    make, config = FURTHER[case]
+    base = shaken(make())
+    base.save_pretrained(tmp_path / "base")
+    base.name_or_path = str(tmp_path / "base")
+    whole = peft.get_peft_model(base, peft.LoraConfig(r=4, lora_alpha=8, **config))
+    chance = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for _, each in whole.named_parameters():
+            if each.requires_grad:
+                each.copy_(each + torch.randn(each.shape, generator=chance) * 0.05)
+    whole.save_pretrained(tmp_path / "adapter")
+    size = 64 if "two names" in case else 28
+    report = convert(tmp_path / "adapter", out, level="exact")
+    assert not report.verdict.failed, report
+    with torch.inference_mode():
+        theirs = whole.eval().base_model.model(pixels(size)).last_hidden_state
+        ours = type(base).from_pretrained(out).eval()(pixels(size)).last_hidden_state
+    assert float((theirs - ours).abs().max()) < TOLERANCE * max(1.0, float(theirs.abs().max()))

@@ -199,6 +199,8 @@ COMMANDS = (
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
         [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
+        "Exit code 0 says that SOURCE was read. Whether it can be converted stands in the output:\n"
+        "with --json, refusal is null where it can.",
     ),
     Command(
         verify,

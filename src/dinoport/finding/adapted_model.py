@@ -9,7 +9,7 @@ from typing import Any
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
-from dinoport.codebases.peft.classifier import with_classifier
+from dinoport.codebases.peft.classifier import with_classifier, without_pooler
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.finding.models import Provenance, read_model
@@ -40,7 +40,7 @@ def read_adapted(
     adapter = read_adapter(checkpoint.where, checkpoint.adapter or {}, checkpoint.tensors)
     model, provenance = read_model(base, request, None, claimed, weigh_heads=weigh_heads)
     own = model
-    model, adapter = with_classifier(model, adapter)
+    model, adapter = without_pooler(*with_classifier(model, adapter))
     if is_known_class(base.config or {}):
         plain = replace(own, decoding=replace(own.decoding, made=model.decoding.made))
         refuse_unlike(base.where, base.config or {}, plain)
@@ -54,7 +54,9 @@ def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
     architecture: Any = model.architecture
     sizes: dict[str, Shape] = {name: (getattr(architecture, "width", 1), 1) for name in (PATCHES, ROTARY_PATCHES)}
     names = [f"{layer}.weight" for layer in adapter.pairs] + list(adapter.saved)
-    shapes = sizes | {OUTSIDE.sub("", name, count=1): (1, 1) for name in names}
+    shapes = {OUTSIDE.sub("", name, count=1): (1, 1) for name in names} | sizes
+    if getattr(architecture, "feed_forward", None) == "swiglu" and not any("weights_in" in name for name in names):
+        shapes[".mlp.gate_proj.weight"] = (1, 1)  # the name that tells it, though the adapter may be for its sibling
     own = model.family.name
     whose = next((family for family, names in catalogue.RELATIVES.items() if own in names), own)
     whose = next(

@@ -193,13 +193,25 @@ def _model_in(
             *_overruled(wishes, reading),
             *reading.warnings,
         ),
+        contradicted=tuple(_contradicted(wishes, reading)),
     ), Provenance(state.label, state.notes, {other.label: other.tensors for other in found.others}, state.prefix)
 
 
 def _overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
     """What the user says otherwise than the file, but for heads that the weights confirm."""
-    confirmed = any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
-    return (text for name, text in wishes.overruling() if not (confirmed and name == "num_heads"))
+    return (text for name, text in wishes.overruling() if not (name == "num_heads" and _confirms_heads(reading)))
+
+
+def _contradicted(wishes: Wishes, reading: Reading) -> Iterator[str]:
+    """What only a folder's report says of the model, and the file itself states otherwise."""
+    for name, text in wishes.overruling():
+        stated = name in wishes.claimed and wishes.overruled[name].origin is not Origin.ASSUMED
+        if stated and not (name == "num_heads" and _confirms_heads(reading)):
+            yield text
+
+
+def _confirms_heads(reading: Reading) -> bool:
+    return any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:

@@ -96,13 +96,18 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
         step = _joined(source, claim, parts[source], problems)
         if step is not None:
             steps[source] = step
-    steps |= {alias.target.name: alias for rule in rules if rule.alias for alias in _aliases(rule, steps)}
+    steps |= second_names(rules, steps)
     common = common_dtype(step.target for step in steps.values())
     for rule in rules:
         if rule.source and rule.constant:
             step = declared_step(rule, rule.source.template, rule.constant.dtype or common)
             steps[rule.source.template] = replace(step, reason=f"{rule.constant} ({rule.reason})")
     return Decoding(steps, tuple(made), tuple(aside), tuple(problems), tuple(rules), beside)
+
+
+def second_names(rules: Sequence[Rule], steps: Mapping[str, Step]) -> dict[str, Step]:
+    """The steps of tensors that the canonical model has under two names, under the second."""
+    return {alias.target.name: alias for rule in rules if rule.alias for alias in _aliases(rule, steps)}
 
 
 def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:

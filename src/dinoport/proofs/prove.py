@@ -119,7 +119,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
             case.preprocessing,
             case.target.load_processor,
         )
-    return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken)
+    left = not checks.all_sizes and bool(_other_sizes(case))
+    return replace(proofs, outputs=computed, pixels=shown, diagnosis=cause, pictures=taken, sizes_left=left)
 
 
 def _counted(architecture: Architecture, on_progress: Progress) -> Callable[[str], None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Origin, Setting
+from dinoport.request import option_of
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -57,7 +58,8 @@ class Proofs:
 
     `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
     that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
-    `exported` is what else is known of a graph that others exported, `unrun` says why nothing could be run.
+    `exported` is what else is known of a graph that others exported, `unrun` says why nothing could be run,
+    `sizes_left` that the model takes other input sizes, at which nothing was compared.
     """
 
     exact: ExactProof | None = None
@@ -70,6 +72,7 @@ class Proofs:
     exported: ExportedProof | None = None
     rounded_periods: bool = False
     unrun: str | None = None
+    sizes_left: bool = False
 
     @property
     def at_other_sizes(self) -> bool:
@@ -234,6 +237,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for (height, width), why in outputs.uncomputed.items():
             exceptions.append(f"at {height}×{width}, which the file claims and cannot compute ({why})")
     exceptions += pixels.exceptions if pixels else ()
+    not_shown += [f"outputs at other input sizes ({option_of('all_sizes')})"] if proofs.sizes_left else []
     not_shown += proofs.exported.not_shown if proofs.exported else ()
     if pixels is None or pixels.status == "not shown":
         not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))

@@ -81,10 +81,14 @@ def plan_lines(report: Report) -> Iterator[str]:
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
-    """What is in a source, branch by branch, and what would become of it."""
+    """What is in a source, branch by branch, and what would become of it; why nothing would before the long list."""
     yield from entry("source", found.where)
     yield from entry("", f"{found.format}, {size_text(found.size_bytes)}")
     yield from _parts(found) if found.parts else []
+    if not found.plan:
+        yield ""
+        yield "cannot be converted as it is:"
+        yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
     for branch in found.branches:
         yield ""
         tensors = counted(branch.count, "tensor")
@@ -94,8 +98,8 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         for names, count, dtype, shape in branch.tensors:
             times = f" ×{count}" if count > 1 else ""
             yield from entry("", f"{names}{times}  {dtype} {shape}")
-    yield ""
     if found.plan:
+        yield ""
         yield from _model(found.plan, "becomes")
         yield ""
         yield from _accounting(found.plan)
@@ -103,9 +107,6 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield from _heads(found.plan.heads)
         for remark in found.plan.remarks:
             yield from entry("note", remark)
-    else:
-        yield "cannot be converted as it is:"
-        yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
 
 
 def _parts(found: Inspection) -> Iterator[str]:

@@ -117,6 +117,8 @@ def _verified(
         problems += past_report.contradictions(
             place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
         )
+    if another:  # of the very source it may be the user's word, which is followed
+        problems += conversion.model.contradicted
     with _told_apart("the source", conversion.checkpoint.where):
         conversion.check_unchanged()
     with _told_apart("the folder", place):

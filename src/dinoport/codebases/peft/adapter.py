@@ -15,7 +15,7 @@ from typing import Any
 from dinoport.codebases.peft.low_rank_parts import LORA, not_merged, refuse_others, remarks
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Claim, claims_of_target
-from dinoport.mapping.decoding import Decoding
+from dinoport.mapping.decoding import Decoding, second_names
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.merging import LowRank, merged
 from dinoport.mapping.operations import Kind, Rows
@@ -32,6 +32,11 @@ REFUSED = (
     "use_dora",
     "use_qalora",
     "use_bdlora",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "trainable_token_indices",
     "layer_replication",
     "target_parameters",
     "fan_in_fan_out",
@@ -73,6 +78,9 @@ def read_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, Te
     saved: dict[str, TensorRef] = {}
     for name, tensor in tensors.items():
         own = name.removeprefix(OUTER)
+        if ".original_module." in own:  # beside one that was trained whole; `bias="all"` keeps it too
+            continue
+        own = own.replace(".modules_to_save.", ".")
         if found := LORA.fullmatch(own):
             halves.setdefault(found[1], {})[found[2]] = tensor
         else:
@@ -82,10 +90,33 @@ def read_adapter(where: str, config: Mapping[str, Any], tensors: Mapping[str, Te
     for layer, pair in halves.items():
         if pair.keys() != {"A", "B"}:
             raise not_merged(where, "half of a LoRA", layer)
+        _refuse_untargeted(where, config, layer)
         scale = _scale(where, config, layer, pair["A"].shape[0])
         scales[scale] = scales.get(scale, 0) + 1
         pairs[layer] = (pair["B"], pair["A"], scale)
     return Adapter(where, pairs, saved, "scale " + ", ".join(f"{scale:g}" for scale in scales))
+
+
+def _refuse_untargeted(where: str, config: Mapping[str, Any], layer: str) -> None:
+    """Raise UnknownModelError for a layer that PEFT passes over, whose two matrices it then ignores.
+
+    Where a field is a pattern, and no list of names, it is not followed.
+    """
+    targets, excluded = config.get("target_modules"), config.get("exclude_modules")
+    numbers = config.get("layers_to_transform")
+    numbers = [numbers] if type(numbers) is int else numbers
+    counted = None if config.get("layers_pattern") else re.match(r".*\.[^.]*\.(\d{1,9})\.", layer)  # as PEFT counts
+    found = {
+        "target_modules": isinstance(targets, list) and not _is_named(layer, targets),
+        "exclude_modules": isinstance(excluded, list) and _is_named(layer, excluded),
+        "layers_to_transform": isinstance(numbers, list) and numbers and counted and int(counted[1]) not in numbers,
+    }
+    if field := next((name for name, is_passed_over in found.items() if is_passed_over), None):
+        raise not_merged(where, f"LoRA of {layer}, which its own {field} leaves out", f"{field} in {CONFIG}")
+
+
+def _is_named(layer: str, names: Sequence[object]) -> bool:
+    return any(layer == name or layer.endswith(f".{name}") for name in names)
 
 
 def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> float:
@@ -110,7 +141,7 @@ def _scale(where: str, config: Mapping[str, Any], layer: str, rank: int) -> floa
     alpha = next(iter(fitting.values()), alpha)
     if type(alpha) not in (int, float) or not rank:
         raise not_merged(where, "LoRA without a scale", f"lora_alpha in {CONFIG}")
-    return float(alpha) / (sqrt(rank) if config.get("use_rslora") is True else rank)  # type: ignore[arg-type]  # checked above
+    return float(alpha) / (sqrt(rank) if config.get("use_rslora") else rank)  # type: ignore[arg-type]  # checked above
 
 
 def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule]]) -> tuple[Decoding, tuple[str, ...]]:
@@ -137,6 +168,7 @@ def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule
     for name, lows in parts.items():
         steps[name] = _whole(merged(steps[name].tensor(), *lows))
     steps |= dict(_saved(steps, adapter, tables))
+    steps |= second_names(decoding.rules, steps)
     told = (
         [
             f"{len(adapter.saved)} tensors that were trained whole take the place of the base's: "

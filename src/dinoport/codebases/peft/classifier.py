@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dinoport.codebases.peft.adapter import Adapter
+from dinoport.codebases.transformers.names import POOLER
 from dinoport.mapping.decoding import decode
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
@@ -23,6 +24,8 @@ OVER: Mapping[str, tuple[str, Features, int]] = {
 
 LAYERS = ("classifier", "head", "fc", "linear", "heads", "score")
 """What a classifier is called in modules that have one beside their backbone."""
+
+DENSE = "pooler.dense"
 
 ASIDE = "trained whole beside the adapter; what it looks at is not known"
 
@@ -61,6 +64,17 @@ def with_classifier(model: Model, adapter: Adapter) -> tuple[Model, Adapter]:
         settings=(*model.settings, Setting("head columns", features.value, Origin.INFERRED, f"as {title} has them")),
         remarks=(*model.remarks, f"the classifier was trained beside the adapter, as that of {title}"),
     ), rest
+
+
+def without_pooler(model: Model, adapter: Adapter) -> tuple[Model, Adapter]:
+    """The adapter without what it does to Transformers' pooler, which is left aside as the base's own is."""
+    pairs = {layer: pair for layer, pair in adapter.pairs.items() if layer != DENSE}
+    saved = {name: each for name, each in adapter.saved.items() if not name.startswith(f"{DENSE}.")}
+    halves = [half for layer, pair in adapter.pairs.items() if layer not in pairs for half in pair[:2]]
+    gone = [*halves, *(each for name, each in adapter.saved.items() if name not in saved)]
+    aside = [Dropped(each.name, each.dtype, each.shape, POOLER) for each in gone]
+    decoding = replace(model.decoding, aside=(*model.decoding.aside, *aside))
+    return replace(model, decoding=decoding), replace(adapter, pairs=pairs, saved=saved)
 
 
 def _is_beside(name: str, model: Model, adapter: Adapter) -> bool:
