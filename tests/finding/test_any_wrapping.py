@@ -116,11 +116,14 @@ def opened(shapes: Mapping[str, Shape], keys: tuple[str, ...] = ()) -> Checkpoin
     return Checkpoint("file", "torch zip file", tree, (_Sized(),))  # type: ignore[arg-type]
 
 
+TAKES_NO_HEADS = ("periods", "gamma_1", "rope", "downsample_layers", "conv_dw", "conv3.weight", "layer.2.convolution")
+"""Parts of names of models that tell their heads, and of those that have none; a model's neighbours have no such."""
+
+
 def planned(checkpoint: Checkpoint) -> Conversion:
-    """Up to the plan, and no value read. Heads and eps are given, so that a refusal is about tensors."""
+    """Up to the plan, and no value read. Heads are given where none are told, so that a refusal is about tensors."""
     tensors = str(checkpoint.tree)
-    read = "periods" in tensors or "rope" in tensors or "att" not in tensors
-    asked = {} if read else {"num_heads": 2}
+    asked = {} if any(part in tensors for part in TAKES_NO_HEADS) else {"num_heads": 2}
     return prepare_opened(Located("file"), checkpoint, Request(**asked))
 
 
