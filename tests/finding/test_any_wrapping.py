@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dinoport.api import convert
-from dinoport.errors import DinoportError
+from dinoport.errors import DinoportError, SettingError
 from dinoport.finding.sources import Located
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_checkpoint
@@ -116,15 +116,16 @@ def opened(shapes: Mapping[str, Shape], keys: tuple[str, ...] = ()) -> Checkpoin
     return Checkpoint("file", "torch zip file", tree, (_Sized(),))  # type: ignore[arg-type]
 
 
-TAKES_NO_HEADS = ("periods", "gamma_1", "rope", "downsample_layers", "conv_dw", "conv3.weight", "layer.2.convolution")
-"""Parts of names of models that tell their heads, and of those that have none; a model's neighbours have no such."""
-
-
 def planned(checkpoint: Checkpoint) -> Conversion:
-    """Up to the plan, and no value read. Heads are given where none are told, so that a refusal is about tensors."""
+    """Up to the plan, and no value read. Heads and eps are given, so that a refusal is about tensors."""
     tensors = str(checkpoint.tree)
-    asked = {} if any(part in tensors for part in TAKES_NO_HEADS) else {"num_heads": 2}
-    return prepare_opened(Located("file"), checkpoint, Request(**asked))
+    asked = {} if "periods" in tensors or "gamma_1" in tensors or "rope" in tensors else {"num_heads": 2}
+    try:
+        return prepare_opened(Located("file"), checkpoint, Request(**asked))
+    except SettingError as error:
+        if not error.what.startswith("`num_heads` is of no use"):
+            raise
+    return prepare_opened(Located("file"), checkpoint, Request())
 
 
 def outcome(checkpoint: Checkpoint) -> object:
