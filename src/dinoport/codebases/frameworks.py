@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
@@ -19,13 +19,12 @@ MAX_TEXT = 100_000
 """Characters of a config that a file holds as text."""
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
     the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's.
     """
 
-    stated: Mapping[str, Stated] = field(default_factory=dict)
+    stated: Mapping[str, Stated] = {}
     other_head: str | None = None
     users: HyperParameters | None = None
 

@@ -6,7 +6,7 @@ One table, for whoever finds models. A sign is a part of a tensor's name, from i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.codebases.stranger_signs import (
     Shapes,
@@ -26,8 +26,7 @@ from dinoport.codebases.stranger_signs import (
 from dinoport.shown.packages import saved_again
 
 
-@dataclass(frozen=True)
-class Stranger:
+class Stranger(NamedTuple):
     """`title` with its article, `what` it is in one sentence, and where to `go` with it.
 
     Any of the `signs` tells it. `tells` looks closer where no single name does: it gives what it was told by. `lacks`
