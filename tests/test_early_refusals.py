@@ -105,11 +105,11 @@ def test_a_cast_is_no_plain_transport(source: Path, tmp_path: Path) -> None:
     anew = f"for {count} of {count} tensors, computed anew (rounded, merged, or resampled for another size)"
     assert report.verdict.word is Word.RECOMPUTED
     assert str(report.verdict).startswith(f"{told}, except {anew}, whose effect is not shown")
-    assert f"exact       passed: {count} computed again from the source, and equal" in str(report)
+    assert f"exact       passed: {count} tensors computed again from the source, and equal" in str(report)
     written = [(tmp_path / "out" / name).read_text() for name in ("dinoport.json", "README.md")]
     for text in (str(report), words_of(render.page(report)).lower(), *written):
         assert told in " ".join(text.split())
-        assert f"{count} computed again from the source, and equal" in " ".join(text.split()) or text in written
+        assert f"{count} tensors computed again from the source, and equal" in " ".join(text.split()) or text in written
         assert "bit for bit" not in text
         assert "transported exactly" not in text
     assert api.verify(source, tmp_path / "out", level="exact").verdict.word is Word.RECOMPUTED

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Reading, classifier_of
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(NamedTuple):
     """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels.
 
     `prefix` is what `--prefix` takes.

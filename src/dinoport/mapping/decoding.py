@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
 from dinoport.mapping.constants import zeros
@@ -20,8 +21,7 @@ from dinoport.mapping.rule import Rule, copy
 from dinoport.tensor import TensorRef, TensorSpec
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A tensor of the file that a codebase needs and no canonical one gives: it should hold what its rule declares."""
 
     rule: Rule

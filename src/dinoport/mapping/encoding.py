@@ -6,9 +6,9 @@ The result is total and unambiguous, or comes with everything that keeps it from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from dinoport.mapping.rule import Rule
 from dinoport.tensor import TensorRef, TensorSpec
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(NamedTuple):
     """The plan as far as it goes, and everything that is wrong with it."""
 
     plan: Plan

@@ -72,7 +72,8 @@ def proof_lines(report: Report) -> Iterator[str]:
 def counted_text(exact: ExactProof) -> str:
     """How many tensors were found again, and how many are others: equal to what was computed again from the source."""
     texts = [f"{exact.found} tensors found again bit for bit"] if exact.found or not exact.recomputed else []
-    texts += [f"{exact.recomputed} computed again from the source, and equal"] if exact.recomputed else []
+    anew = f"{exact.recomputed}{'' if texts else ' tensors'} computed again from the source, and equal"
+    texts += [anew] if exact.recomputed else []
     return ", ".join(texts)
 
 
