@@ -33,7 +33,7 @@ SIGNS = {f"dinoport.codebases.{name}.signs" for name in ("dino", "dinov2", "dino
 EXACT = {
     f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "difference", "outputs")
 }
-EXACT |= {f"dinoport.proofs.{name}" for name in ("difference", "weights", "side_by_side", "diagnosis.diagnosis")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("case", "weights", "side_by_side", "diagnosis.diagnosis")}
 EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "blockwise", "comparison")}
 
 

@@ -23,7 +23,21 @@ from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.page.render import page
 from dinoport.report.text import inspection_lines, plan_lines, report_lines
 from dinoport.request import Request
-from dinoport.shown.text import BLANK, MAX_MARKS, as_word, is_plain, python_text, shown, shown_json, shown_markdown
+from dinoport.shown.lines import few
+from dinoport.shown.packages import saved_again
+from dinoport.shown.text import (
+    BLANK,
+    MAX_MARKS,
+    as_word,
+    counted,
+    first_few,
+    is_plain,
+    listed,
+    python_text,
+    shown,
+    shown_json,
+    shown_markdown,
+)
 from tests import formula, tiny
 from tests.command_line import Run
 from tests.http_server import Site, serving, status
@@ -264,3 +278,20 @@ def test_a_report_that_is_made_in_python(hostile: str, run_folder: Path, tmp_pat
     planned = api.plan(run_folder, Request(num_heads=2))
     check_lines("\n".join(every(planned)))
     check_lines("\n".join(inspection_lines(api.inspect(run_folder, Request(num_heads=2)))))
+
+
+def test_of_many_names_the_first_are_shown() -> None:
+    assert (listed(["a", "b"], 2), listed(["a", "b", "c"], 2), listed([], 2)) == ("a, b", "a, b …", "")
+    assert (first_few(["a", "b"], 2), first_few(["a", "b", "c"], 2)) == ("a, b", "a, b and 1 more")
+    assert (few(["a", "b"], 2), few(["a", "b", "c", "d"], 2)) == (["a", "b"], ["a", "b", "and 2 more"])
+
+
+def test_a_count_has_the_number_of_its_word() -> None:
+    assert [counted(number, "tensor") for number in (0, 1, 2)] == ["0 tensors", "1 tensor", "2 tensors"]
+
+
+def test_the_way_of_other_frameworks_weights_to_pytorch() -> None:
+    assert saved_again() == "load it in Transformers 4, and save_pretrained"
+    assert saved_again("from_flax") == "load it in Transformers 4 with from_flax=True, and save_pretrained"
+    both = "load it in Transformers 4 with from_flax=True or from_tf=True, and save_pretrained"
+    assert saved_again("from_flax", "from_tf") == both

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteRange, LocalFile
+from dinoport.files.byte_sources import ByteRange, LocalFile, closed_on_error
 from dinoport.files.file_pool import FilePool, PooledFile
 
 CONTENT = bytes(range(100))
@@ -160,3 +160,22 @@ def test_a_range_of_another_source(path):
     assert "found: a range of 20 bytes" in refused(with_end.read, 15, 6)
     assert "part ends too early" in refused(with_end.read, -1, 1)
     with_end.source.close()
+
+
+def test_what_was_opened_is_closed_where_a_block_fails_and_only_there() -> None:
+    closed: list[str] = []
+    with closed_on_error(lambda: closed.append("sound")):
+        pass
+    with pytest.raises(KeyboardInterrupt), closed_on_error(lambda: closed.append("stopped")):
+        raise KeyboardInterrupt
+    assert closed == ["stopped"]
+
+
+@pytest.mark.parametrize("offset", [-1, 11])
+def test_nothing_is_read_outside_of_a_file(tmp_path: Path, offset: int) -> None:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    for source in (LocalFile(tmp_path / "file"), PooledFile(tmp_path / "file", FilePool())):
+        with pytest.raises(CheckpointError, match="ends too early") as caught:
+            source.read(offset, 1)
+        assert caught.value.expected == f"1 bytes at offset {offset}"
+        source.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,7 @@ from dinoport.networks.vit.architecture import ViT
 
 @dataclass(frozen=True)
 class RegistersLast(ViT):
-    network: ClassVar[Network] = replace(ViT.network, module=__name__)
+    network: ClassVar[Network] = ViT.network._replace(module=__name__)
 
     @classmethod
     def like(cls, model: ViT) -> RegistersLast:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
+from dinoport.errors import SettingError
 from tests.command_line import Run
 from tests.publishing.conftest import commits, contents, put
 from tests.publishing.store import Hub
@@ -94,6 +95,23 @@ def test_what_verify_will_say_is_said(hub: Hub, proven: Path, run: Run) -> None:
         assert "beside pytorch_model.bin lies in the repository, and dinoport.json does not list it" in told
         assert "dinoport verify says `changed` for that, until it is removed there" in told
         assert "\x1b" not in done.out
+
+
+@pytest.mark.parametrize("create_pr", [False, True])
+@pytest.mark.parametrize("name", ["adapter_config.json", "processor_config.json"])
+def test_nothing_is_sent_where_transformers_would_load_something_else(
+    hub: Hub, proven: Path, name: str, create_pr: bool
+) -> None:
+    put(hub, "owner/model", {name: b"{}"})
+    before = contents(hub)
+    with pytest.raises(SettingError) as refused:
+        api.publish(proven, "owner/model", create_pr=create_pr)
+    assert str(refused.value) == (
+        f"owner/model holds {name}, by which Transformers would load something else than what is sent; nothing was "
+        f"sent\n  where: {hub.url}/owner/model\n  found: {name}\n"
+        "  try: remove it there, or publish to another repository"
+    )
+    assert contents(hub) == before
 
 
 def test_nothing_is_made_where_others_may_see_what_they_should_not(hub: Hub, proven: Path, run: Run) -> None:

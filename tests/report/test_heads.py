@@ -20,7 +20,7 @@ CURVE = {16: 0.6, 32: 0.7, 48: 151.0, 64: 601.0, 96: 903.0, 384: 1513.0}
 """Of a sentence model with 12 heads."""
 
 TOLD = HeadReading(384, 8, tuple(Score(size, 384 // size, inside, 271.0) for size, inside in CURVE.items()))
-UNTOLD = replace(TOLD, scores=tuple(replace(score, inside=1.0, moved=0.0) for score in TOLD.scores))
+UNTOLD = TOLD._replace(scores=tuple(score._replace(inside=1.0, moved=0.0) for score in TOLD.scores))
 
 
 @pytest.fixture(scope="module")

@@ -209,15 +209,14 @@ def test_options_are_called_as_on_the_terminal(failed: Path, made: tuple[Report,
 
 
 def hostile(report: Report) -> Report:
-    accounting = replace(
-        report.accounting,
+    accounting = report.accounting._replace(
         groups=(Group(HOSTILE, 1, 1, 1),),
         steps=((HOSTILE, HOSTILE, 2),),
         dropped=(Line(HOSTILE, 1, HOSTILE),),
         synthesised=(Line(HOSTILE, 1, HOSTILE),),
     )
-    source = replace(report.source, where=HOSTILE, branch=HOSTILE, stripped=(HOSTILE,), others=(HOSTILE,))
-    settings = tuple(replace(setting, value=HOSTILE, reason=HOSTILE) for setting in report.settings)
+    source = report.source._replace(where=HOSTILE, branch=HOSTILE, stripped=(HOSTILE,), others=(HOSTILE,))
+    settings = tuple(setting._replace(value=HOSTILE, reason=HOSTILE) for setting in report.settings)
     diagnosis = Diagnosis(HOSTILE, 1.0, (HOSTILE,), HOSTILE, None, True, (HOSTILE,))
     verdict = replace(report.verdict, shown=HOSTILE, exceptions=(HOSTILE,), failures=(HOSTILE,), not_shown=(HOSTILE,))
     return replace(

@@ -58,3 +58,37 @@ def test_a_disk_that_refuses_is_an_error_in_words(tmp_path: Path, monkeypatch: p
     with pytest.raises(FolderError, match="out cannot be written: input/output error"):
         publish()
     assert names(tmp_path) == {"out"}
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "processor_config.json"])
+def test_what_transformers_would_load_instead_is_refused(tmp_path: Path, name: str) -> None:
+    """With an adapter's config `from_pretrained` takes the base that this names, and not the weights beside it."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("{}")
+
+    def publish(*names: str) -> None:
+        with publishing(out, merge=True) as workspace:
+            for each in names:
+                write(workspace.path / each, "new")
+
+    with pytest.raises(FolderError) as refused:
+        publish("config.json", "model.safetensors")
+    assert str(refused.value) == (
+        f"{out} holds {name}, by which Transformers would load something else than what is written there\n"
+        f"  where: {out / name}\n"
+        f"  found: {name}\n"
+        "  try: move it away, or choose another folder"
+    )
+    assert names(out) == {name}
+    publish("dinoport.json")
+    assert names(out) == {name, "dinoport.json"}
+
+
+def test_the_image_processor_of_another_model_does_not_stay(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "preprocessor_config.json").write_text('{"image_processor_type": "BitImageProcessor"}')
+    with publishing(out, merge=True) as workspace:
+        write(workspace.path / "config.json", "new")
+    assert names(out) == {"config.json"}

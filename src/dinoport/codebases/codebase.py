@@ -78,8 +78,7 @@ class Evidence:
         return {name: tensor.shape for name, tensor in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """The model that tensors are: its architecture, where each value came from, and what does not fit.
 
     `preprocessing` is None where it is the family's own. `doubts` are what a config or arguments say otherwise than the

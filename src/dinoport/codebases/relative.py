@@ -77,4 +77,4 @@ class Relative:
             raise ValueError(f"no family is called {self.like}")
         facts = replace(self.facts, preprocessing=self.family.preprocessing)
         reading: Reading = naming.code.read(replace(evidence, facts=facts))
-        return replace(reading, remarks=(*reading.remarks, self.remark)) if self.remark else reading
+        return reading._replace(remarks=(*reading.remarks, self.remark)) if self.remark else reading

@@ -6,8 +6,8 @@ A model is never called a DINO because nothing else was tried: where nothing tel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_of, relatives
 from dinoport.codebases.clues import Clues, Signs
@@ -19,8 +19,7 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """Whose a model is taken for, and by what; no setting where nothing else has such names."""
 
     naming: Naming

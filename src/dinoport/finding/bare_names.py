@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.finding.branches import BRANCHES
 from dinoport.finding.completeness import SKIPPED
@@ -67,8 +67,7 @@ def without_inner(lead: Lead, names: Container[str]) -> Lead:
     return lead[:-1] if is_inner and beside and not below else lead
 
 
-@dataclass(frozen=True)
-class NamedTensor:
+class NamedTensor(NamedTuple):
     """A tensor on its way to its bare name; `removed` is what was stripped from the front."""
 
     full_name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
@@ -29,8 +30,7 @@ from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word, listed
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """The state dict that will be converted, how its tensors are named, and the others of the file."""
 
     naming: Naming

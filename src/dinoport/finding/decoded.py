@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.refusal import refusal
 from dinoport.finding.choosing import Found
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """`shapes` are by the family's own names, `outside` those of what lies under another prefix.
 
     `wholes` are the classes that hold more than the features, by name.
@@ -71,7 +70,7 @@ def decoded(
     decoding = decode(arranged, naming.rules(shapes, wishes), drops)
     made = naming.made_before(decoding.beside)
     kept = {name: each for name, each in decoding.beside.items() if name not in made}
-    aside = [replace(each, reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
+    aside = [each._replace(reason=MADE_BEFORE, returns=True) if each.name in made else each for each in decoding.aside]
     decoding = replace(decoding, aside=(*aside, *beside), beside={**kept, **dict(_states(checkpoint, family))})
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)

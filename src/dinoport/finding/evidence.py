@@ -26,7 +26,7 @@ def read(naming: Naming, evidence: Evidence) -> Reading:
         (evidence.config.name,) if evidence.config else ("the checkpoint's args",) if evidence.arguments else ()
     )
     untaken = tuple(f"the rest of {speaker} was not taken: it describes another model" for speaker in speakers)
-    return replace(own, remarks=(*reading.doubts, *untaken, *own.remarks))
+    return own._replace(remarks=(*reading.doubts, *untaken, *own.remarks))
 
 
 def with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evidence, Decoding]:
@@ -39,4 +39,4 @@ def with_head(evidence: Evidence, decoding: Decoding, head: Head) -> tuple[Evide
 
 def under_own_names(problems: Sequence[Problem], classifier: str | None) -> list[Problem]:
     own = {f"classifier.{leaf}": f"{classifier}.{leaf}" for leaf in ("weight", "bias")}
-    return [replace(problem, name=own.get(problem.name, problem.name)) for problem in problems]
+    return [problem._replace(name=own.get(problem.name, problem.name)) for problem in problems]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
@@ -20,8 +21,7 @@ UNCOMPUTED = "which no class of Transformers or timm computes"
 MAX_LISTED = 6
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A linear layer: what its file calls it, its weight and its bias, and where it is from."""
 
     layer: str

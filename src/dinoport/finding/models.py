@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.catalogue import naming_in
-from dinoport.codebases.codebase import Evidence, Reading, classifier_of
+from dinoport.codebases.codebase import Evidence, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
@@ -26,13 +26,20 @@ from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
 from dinoport.finding.origin import whose
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
+from dinoport.finding.statements import (
+    contradicted,
+    overruled,
+    stated_by_config,
+    timm_config_of,
+    transform_of,
+    wishes_of,
+)
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Family, Model, Origin, Stated, Wishes
+from dinoport.model import Family, Model, Origin
 from dinoport.networks.network import Classifier
-from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
 
@@ -40,8 +47,7 @@ if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(NamedTuple):
     """The place in a checkpoint that a model was read from. `others` are the other copies there, by their labels.
 
     `prefix` is what `--prefix` takes.
@@ -72,7 +78,7 @@ def read_model(
     as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
     if is_known_class(checkpoint.config or {}):
         return as_folder()
-    said, timm = said_in(checkpoint.where, checkpoint.tree), _timm_config(checkpoint)
+    said, timm = said_in(checkpoint.where, checkpoint.tree), timm_config_of(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
@@ -106,8 +112,8 @@ def _model_in(
 ) -> tuple[Model, Provenance]:
     naming, state = found.naming, found.state
     ours = checkpoint.written or {}
-    wishes = _wishes(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
-    wishes = wishes.filled(_stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
+    wishes = wishes_of(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
+    wishes = wishes.filled(stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
     other_head = said.other_head or (timm.other_head if timm else None)
     place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
@@ -181,7 +187,7 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=_transform(timm, ours, reading.preprocessing or family.preprocessing, statistics),
+        preprocessing=transform_of(timm, ours, reading.preprocessing or family.preprocessing, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=timm.record if timm else lost_by_report(ours),
@@ -190,28 +196,11 @@ def _model_in(
         warnings=(
             *of_gaps(checkpoint),
             *(timm.warnings if timm else ()),
-            *_overruled(wishes, reading),
+            *overruled(wishes, reading),
             *reading.warnings,
         ),
-        contradicted=tuple(_contradicted(wishes, reading)),
+        contradicted=tuple(contradicted(wishes, reading)),
     ), Provenance(state.label, state.notes, {other.label: other.tensors for other in found.others}, state.prefix)
-
-
-def _overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
-    """What the user says otherwise than the file, but for heads that the weights confirm."""
-    return (text for name, text in wishes.overruling() if not (name == "num_heads" and _confirms_heads(reading)))
-
-
-def _contradicted(wishes: Wishes, reading: Reading) -> Iterator[str]:
-    """What only a folder's report says of the model, and the file itself states otherwise."""
-    for name, text in wishes.overruling():
-        stated = name in wishes.claimed and wishes.overruled[name].origin is not Origin.ASSUMED
-        if stated and not (name == "num_heads" and _confirms_heads(reading)):
-            yield text
-
-
-def _confirms_heads(reading: Reading) -> bool:
-    return any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:
@@ -227,44 +216,6 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
 
 BACKBONES = ("Dinov2Backbone", "Dinov2WithRegistersBackbone", "DINOv3ViTBackbone", "DINOv3ConvNextBackbone")
 """Classes that hold the same network as the model of the same name, and only hand out its layers otherwise."""
-
-
-def _stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
-    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
-    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
-        return {}
-    from dinoport.codebases.transformers.names import stated_in
-
-    return stated_in(checkpoint.config or {}, found.state.tensors)
-
-
-def _transform(
-    timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing, stated: Mapping[str, Stated]
-) -> Preprocessing:
-    """What timm's config.json says, or the report beside an original's file, else the original's; `stated` is held."""
-    if said := timm.preprocessing if timm else transform_by_report(report):
-        own = own.as_said(said, ours=bool(timm.record) if timm else True)
-    if "image_mean" not in stated:
-        return own
-    mean, std = stated["image_mean"], stated["image_std"]
-    return own.with_stored(mean.value, std.value, mean.reason)
-
-
-def _timm_config(checkpoint: Checkpoint) -> TimmConfig | None:
-    """What a config.json of timm's says; None without one."""
-    if checkpoint.config is None:
-        return None
-    from dinoport.codebases.timm.config import timm_config
-
-    return timm_config(checkpoint.where, checkpoint.config)
-
-
-def _wishes(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
-    """What the user says of the model; else, field by field, what a config or the file says."""
-    asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
-    record = timm.record if timm else {}
-    wishes = Wishes(*asked, decoder_heads=request.decoder_heads, claimed=claimed, record=record)
-    return wishes.filled({**(timm.stated if timm else {}), **said.stated})
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from dinoport.finding.bare_names import ANCHORS, INNER, WRAPPERS, Lead, NamedTensor, anchor_of, without_inner
 from dinoport.formats.values import is_one
@@ -75,7 +74,7 @@ def _below(each: NamedTensor, lead: Lead, parts: Sequence[str]) -> NamedTensor:
     begin = 1 if parts[0] == INNER and len(parts) > 1 else 0
     own = [part for part in parts[begin:-1] if part not in WRAPPERS]
     removed = [*lead, *parts[:begin], *(part for part in parts[begin:-1] if part in WRAPPERS)]
-    return replace(each, name=".".join([*own, parts[-1]]), removed="".join(f"{part}." for part in removed))
+    return each._replace(name=".".join([*own, parts[-1]]), removed="".join(f"{part}." for part in removed))
 
 
 def told_apart(names: Sequence[NamedTensor]) -> Sequence[NamedTensor]:
@@ -98,6 +97,6 @@ def told_apart(names: Sequence[NamedTensor]) -> Sequence[NamedTensor]:
     if not backbones or doubtful or (own and len(bare) != 1):
         return names
     if any(each.name in own and not each.removed for each in names):  # which has no longer name to be told by
-        return [replace(each, name=each.full_name) if each.removed in bare else each for each in names]
+        return [each._replace(name=each.full_name) if each.removed in bare else each for each in names]
     theirs = {id(each) for each in names if each.name in twice and not (each.name in own and each.removed in bare)}
-    return [replace(each, name=each.full_name) if id(each) in theirs else each for each in names]
+    return [each._replace(name=each.full_name) if id(each) in theirs else each for each in names]

@@ -32,11 +32,11 @@ def whose(
     clues = clues_of(checkpoint, found.state, published, recorded)
     if found.naming.code.FAMILY.name in NAMED_ALIKE and not found.naming.family and found.naming.codebase in OTHERS:
         told = _under_other_names(checkpoint.where, found.naming, clues, request.codebase)
-        return replace(found, naming=told.naming), told
+        return found._replace(naming=told.naming), told
     told = tell(checkpoint.where, found.naming, clues, request.codebase)
     if request.checkpoint_key is None and request.prefix is None and told.relative:
         found = _preferred(found, told.relative.copies, told.relative.why)
-    return replace(found, naming=told.naming), told
+    return found._replace(naming=told.naming), told
 
 
 NAMED_ALIKE = ("dino", "dino_resnet", "dinov2", "dinov3", "dinov3_convnext")
@@ -54,8 +54,8 @@ def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | No
         raise ValueError(f"no codebase has the family {naming.code.FAMILY.name}")
     told = tell(where, own, replace(clues, tensors=canonical), asked)
     if told.naming is own:
-        return replace(told, naming=naming)
-    return replace(told, naming=replace(naming, given=naming.code.of(told.naming.code)))
+        return told._replace(naming=naming)
+    return told._replace(naming=replace(naming, given=naming.code.of(told.naming.code)))
 
 
 def clues_of(
@@ -93,5 +93,5 @@ def _preferred(found: Found, copies: tuple[str, ...], why: str) -> Found:
             keys = (state.branch, *(where.rpartition(".")[2] for where in (state.path, state.prefix)))
             if copy in keys and naming_of_names(state.tensors) is not None:
                 others = tuple(other for other in states if other is not state)
-                return replace(found, state=replace(state, why=why), others=others)
+                return found._replace(state=replace(state, why=why), others=others)
     return found

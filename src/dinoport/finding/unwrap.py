@@ -237,7 +237,7 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
     removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
     notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
     if chunked := _has_block_chunks(names):
-        flat = [replace(named, name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
+        flat = [named._replace(name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
         changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
         notes.append(
             f"{CHUNKS_FLATTENED} in {counted(changed, 'name')}: blocks.{{chunk}}.{{block}} became blocks.{{block}}"

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.mapping.pattern import Bindings
 from dinoport.mapping.rule import Rule
 from dinoport.tensor import Shape
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One tensor that does not fit. Problems of one `what` are folded into one line."""
 
     name: str
     what: str
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A rule that a name fits: as its source, or as its target number `part`."""
 
     rule: Rule

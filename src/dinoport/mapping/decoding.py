@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from dinoport.mapping.claims import Claim, Problem, claims_of_source, claims_of_target, only_claim
 from dinoport.mapping.constants import zeros
@@ -20,8 +21,7 @@ from dinoport.mapping.rule import Rule, copy
 from dinoport.tensor import TensorRef, TensorSpec
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A tensor of the file that a codebase needs and no canonical one gives: it should hold what its rule declares."""
 
     rule: Rule
@@ -115,7 +115,7 @@ def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:
     for step in list(steps.values()):
         bindings = rule.alias.match(step.target.name) if rule.alias else None
         if bindings is not None and rule.source:
-            yield replace(step, target=replace(step.target, name=rule.source.fill(bindings)))
+            yield replace(step, target=step.target._replace(name=rule.source.fill(bindings)))
 
 
 def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems: list[Problem]) -> Step | None:

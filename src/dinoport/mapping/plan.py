@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The flattened elements `start` to `stop` of a tensor. One that is `declared` lies in no file."""
 
     tensor: TensorRef
@@ -146,14 +145,13 @@ def unrounded(tensor: TensorRef) -> TensorRef:
         return replace(tensor, dtype=wide, values=replace(values, dtype=wide))
     if isinstance(values, _StepValues):
         step = values.step
-        spans = tuple(replace(span, tensor=unrounded(span.tensor)) for span in step.spans)
-        step = replace(step, spans=spans, target=replace(step.target, dtype=wide))
+        spans = tuple(span._replace(tensor=unrounded(span.tensor)) for span in step.spans)
+        step = replace(step, spans=spans, target=step.target._replace(dtype=wide))
         return replace(tensor, dtype=wide, values=_StepValues(step))
     return tensor
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     """A tensor, or a part of one, that the output does not hold, and why.
 
     `returns` says that the way back makes it again: from its declaration, from a second name, or as zeros.

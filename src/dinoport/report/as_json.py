@@ -80,7 +80,7 @@ def _content(report: Report) -> dict[str, object]:
         "model": {
             "family": report.family,
             "class": report.class_name,
-            "settings": [asdict(setting) for setting in report.settings],
+            "settings": [setting._asdict() for setting in report.settings],
             "heads": _if_any(_heads, report.heads),
             "lost": list(report.lost),
             "transform": dict(report.transform),
@@ -121,7 +121,7 @@ def _if_any(as_data: Callable[[T], dict[str, object]], value: T | None) -> dict[
 
 
 def _heads(reading: HeadReading) -> dict[str, object]:
-    scores = [asdict(score) for score in reading.scores]
+    scores = [score._asdict() for score in reading.scores]
     return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": scores}
 
 

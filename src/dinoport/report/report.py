@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.mapping.folding import fold_names, numbered_module
 from dinoport.mapping.operations import Kind
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """What went in. `branch` is the copy of the model that was chosen, `stripped` what its names wore.
 
     `files` pin it where something was proven: see `dinoport.formats.pinning`. `hashes` are of whole files; a page
@@ -41,8 +40,7 @@ class Source:
     hashes: tuple[WrittenFile, ...] = ()
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A decision, as words: see `dinoport.codebases.setting`. One that is not `used` decided nothing that was done."""
 
     name: str
@@ -75,8 +73,7 @@ class Group:
         return self.names != OUTSIDE
 
 
-@dataclass(frozen=True)
-class Accounting:
+class Accounting(NamedTuple):
     """Every tensor's fate.
 
     `groups` are folded by the source's modules; `steps` are the plan's lines, folded: target, its source, how many.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.shown.text import counted
 from dinoport.tensor import size_text
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 FORK, LAST, BAR, BLANK = "├─ ", "└─ ", "│  ", "   "
 
 
-@dataclass(frozen=True)
-class Branch:
+class Branch(NamedTuple):
     """A line of the tree, and what stands below it in front of more of the same."""
 
     line: str

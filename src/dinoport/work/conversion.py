@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,7 +81,7 @@ class Conversion:
         dropped = (*made, *self.plan.dropped, *self.model.decoding.aside)
         if self.target.start is None:
             return dropped
-        return tuple(replace(each, reason=HEAD_ANEW) if each.reason == PROJECTION_HEAD else each for each in dropped)
+        return tuple(each._replace(reason=HEAD_ANEW) if each.reason == PROJECTION_HEAD else each for each in dropped)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.repository import Listed, Outgoing
-from dinoport.formats.transformers_folder import INDEXES, MAX_JSON_BYTES, PROCESSOR, WEIGHTS
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, MAX_JSON_BYTES, PROCESSOR, READ_BESIDE, WEIGHTS
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.shown.packages import runnable
@@ -72,6 +72,11 @@ class Parcel:
         """Files there for which `verify` says `changed`: the report does not list them, and they may be read."""
         names = {file.name for file in self.files}
         return [name for name in there if name not in names and may_be_read(name)]
+
+    def hidden_by(self, there: Mapping[str, Listed]) -> list[str]:
+        """Files there by which Transformers would load something else than these."""
+        own = any(file.name == CONFIG for file in self.files)
+        return [name for name in READ_BESIDE if own and name in there]
 
     def unlike(self, there: Mapping[str, Listed]) -> list[str]:
         """Files that are not there as they are here."""

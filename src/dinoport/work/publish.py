@@ -98,6 +98,7 @@ def _propose(sending: Sending) -> Published:
     repository, asked = sending.repository, sending.asked
     head = repository.head(asked.revision)
     before = Before(head, repository.files(head.commit))
+    _refuse_what_hides(sending, before.files)
     if sending.parcel.is_in(before.files):
         return _published(sending, before, Commit(head.commit, None), before.files)
     uploaded: list[Any] = []
@@ -114,6 +115,7 @@ def _propose(sending: Sending) -> Published:
 def _before(sending: Sending, head: Head) -> Before:
     """What lies at a commit. Raises SettingError for a card there that somebody else wrote, and would be lost."""
     there = sending.repository.files(head.commit)
+    _refuse_what_hides(sending, there)
     edited = edited_there(sending.repository, sending.parcel, head.commit, there)
     if sending.asked.card is None:
         refuse_to_replace_a_card(edited, sending.repository, head.commit)
@@ -126,6 +128,19 @@ def _sent_to(sending: Sending, before: Before, pull_request: str | None = None) 
         return _published(sending, before, Commit(before.head.commit, pull_request), before.files)
     commit = _committed(sending, before)
     return _read_back(sending, before, replace(commit, pull_request=pull_request))
+
+
+def _refuse_what_hides(sending: Sending, there: Mapping[str, Listed]) -> None:
+    """Raise SettingError where the verdict would not hold of what is loaded from the repository."""
+    repository = sending.repository
+    if hiding := sending.parcel.hidden_by(there):
+        raise SettingError(
+            f"{repository.name} holds {hiding[0]}, by which Transformers would load something else than what is sent; "
+            "nothing was sent",
+            where=repository.page,
+            found=", ".join(hiding),
+            next_step="remove it there, or publish to another repository",
+        )
 
 
 def _refuse_other_visibility(repository: Repository, head: Head, asked: Publication) -> None:

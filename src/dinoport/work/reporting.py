@@ -39,7 +39,7 @@ def report_of(
     return Report(
         verdict=verdict,
         direction=f"to {request.to}",
-        source=replace(source, files=tuple(pinned)),
+        source=source._replace(files=tuple(pinned)),
         family=str(model.family),
         class_name=conversion.target.form,
         ends=(model.title, conversion.target.title),
@@ -82,7 +82,7 @@ def _source(conversion: Conversion, branch: str, stripped: Sequence[str], others
 
 def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = None) -> Report:
     """The report with hashes of whole files, for people to compare: the source's, and an existing folder's."""
-    hashed = replace(report, source=replace(report.source, hashes=hashed_files(source)))
+    hashed = replace(report, source=report.source._replace(hashes=hashed_files(source)))
     return replace(hashed, files=hashed_files(folder)) if folder else hashed
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from dinoport.errors import FolderError, InUseError
 from dinoport.files.disk_errors import disk_errors
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, REPORT, WEIGHTS
-from dinoport.writing.ownership import CARD, replaced
+from dinoport.writing.ownership import CARD, refuse_what_hides, replaced
 from dinoport.writing.place import REPLACE, Place
 
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF}
@@ -104,8 +104,10 @@ def _merge(made: Path, folder: Path) -> None:
     """
     names = sorted(path.name for path in made.iterdir())
     hiding = [WEIGHTS[0]] if INDEXES[0] in names and WEIGHTS[0] not in names else []
+    hiding += [PROCESSOR] if CONFIG in names and PROCESSOR not in names else []
     _check_mergeable([*names, *hiding], folder)
-    for name in (CONFIG, *hiding):  # Transformers would take whole weights instead of the new shards
+    refuse_what_hides(names, folder)
+    for name in (CONFIG, *hiding):  # Transformers would take whole weights, and pixels of another model
         (folder / name).unlink(missing_ok=True)
     for name in sorted(names, key=lambda name: name == CONFIG):
         (made / name).replace(folder / name)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
-from dinoport.errors import CheckpointError
+from dinoport.errors import CheckpointError, FolderError
 from dinoport.files.checksums import hash_file
 from dinoport.formats.safetensors.reader import looks_like_safetensors
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, REPORT, WEIGHTS, read_json
+from dinoport.formats.transformers_folder import CONFIG, INDEXES, READ_BESIDE, REPORT, WEIGHTS, read_json
 from dinoport.writing.licence import LICENCES
 
 MAX_HASHED_BYTES = 64 * 1024**2
@@ -55,6 +55,18 @@ def replaced(folder: Path, names: Iterable[str]) -> list[str]:
     """
     contents = _Contents(folder)
     return [name for name in names if not contents.may_replace(name)]
+
+
+def refuse_what_hides(names: Collection[str], folder: Path) -> None:
+    """Raise FolderError where Transformers would load something else than `names`, by what lies there already."""
+    beside = [name for name in READ_BESIDE if CONFIG in names and os.path.lexists(folder / name)]
+    if beside:
+        raise FolderError(
+            f"{folder} holds {beside[0]}, by which Transformers would load something else than what is written there",
+            where=str(folder / beside[0]),
+            found=", ".join(beside),
+            next_step="move it away, or choose another folder",
+        )
 
 
 @dataclass(frozen=True)

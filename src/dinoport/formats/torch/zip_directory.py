@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
@@ -89,8 +89,7 @@ def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str
     return records
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     name: str
     method: int
     crc32: int

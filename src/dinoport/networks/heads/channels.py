@@ -6,8 +6,8 @@ Only these two matrices are read. No rotary embedding acts on them, and their ch
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import count, takewhile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ MAX_INPUTS = 256
 19 of 24 trained models are named; from 256 to all, boundaries grow by a tenth at 384 channels and the time doubles."""
 
 
-@dataclass(frozen=True)
-class AttentionWeights:
+class AttentionWeights(NamedTuple):
     """W_v as the rows of `values` from `first` on, and W_o as the columns of `projection`.
 
     `first` is 0 for a W_v of its own and twice the width for the fused weights of queries, keys and values.
@@ -42,8 +41,7 @@ def attention_weights(tensors: Mapping[str, TensorRef], width: int) -> tuple[Att
     )
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(NamedTuple):
     """One row for each channel: its direction among sampled features, in unit length, and its norm over all."""
 
     directions: Array

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +19,14 @@ MIN_PART = 3
 """Channels in the smallest part of a block. Two have one pair, whose mean says little."""
 
 
-@dataclass(frozen=True)
-class Blocks:
+class Blocks(NamedTuple):
     """Blocks of `size` channels, one of which starts at channel `offset`."""
 
     size: int
     offset: int = 0
 
 
-@dataclass(frozen=True)
-class Division:
+class Division(NamedTuple):
     """Whole blocks of one size within the channels from `start` to `stop`, and each way to split them into parts."""
 
     blocks: Blocks

@@ -10,8 +10,7 @@ the largest size that is not refuted, if all larger ones are, clearly, and its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -41,8 +40,7 @@ def refuting(layers: int) -> float:
     return 10.0 + 20.0 / max(layers, 1)
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """One size of head: how strong the boundaries are inside blocks of it, and inside the same blocks moved by half.
 
     The mean over layers and tables of z², of the split that shows most. Chance is about 1.
@@ -54,8 +52,7 @@ class Score:
     moved: float
 
 
-@dataclass(frozen=True)
-class HeadReading:
+class HeadReading(NamedTuple):
     """What the weights say. `scores` are by size, up to the whole width; `layers` is how many were read and told."""
 
     width: int

@@ -7,8 +7,8 @@ on the sums: an entry t_ij becomes t_ij + a_i + a_j, which is double centring th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,7 @@ ALIKE = 1e-4
 """Norms that differ by a smaller share of their mean are one norm, and their ranks are noise."""
 
 
-@dataclass(frozen=True)
-class BlockSums:
+class BlockSums(NamedTuple):
     """Of one table, without its diagonal, by kind of block and row: the sum over the row's part of the block.
 
     `squares` are sums of squares, of divided blocks alone; `rows` are sums over whole rows.

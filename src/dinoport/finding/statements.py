@@ -1,0 +1,74 @@
+"""What the user, a config or a report says of a model besides its tensors, and what of that the file contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from dinoport.codebases.codebase import Reading
+from dinoport.codebases.frameworks import Said
+from dinoport.codebases.record import transform_by_report
+from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.finding.choosing import Found
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.model import Origin, Stated, Wishes
+from dinoport.networks.preprocessing import Preprocessing
+from dinoport.request import Request
+
+if TYPE_CHECKING:
+    from dinoport.codebases.timm.config import TimmConfig
+
+
+def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, Stated]:
+    """What config.json says of a backbone that lies inside a class of Transformers which is not read here."""
+    if found.naming.codebase != "Transformers" or not class_name_of(checkpoint.config or {}):
+        return {}
+    from dinoport.codebases.transformers.names import stated_in
+
+    return stated_in(checkpoint.config or {}, found.state.tensors)
+
+
+def transform_of(
+    timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing, stated: Mapping[str, Stated]
+) -> Preprocessing:
+    """What timm's config.json says, or the report beside an original's file, else the original's; `stated` is held."""
+    if said := timm.preprocessing if timm else transform_by_report(report):
+        own = own.as_said(said, ours=bool(timm.record) if timm else True)
+    if "image_mean" not in stated:
+        return own
+    mean, std = stated["image_mean"], stated["image_std"]
+    return own.with_stored(mean.value, std.value, mean.reason)
+
+
+def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
+    """What a config.json of timm's says; None without one."""
+    if checkpoint.config is None:
+        return None
+    from dinoport.codebases.timm.config import timm_config
+
+    return timm_config(checkpoint.where, checkpoint.config)
+
+
+def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
+    """What the user says of the model; else, field by field, what a config or the file says."""
+    asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
+    record = timm.record if timm else {}
+    wishes = Wishes(*asked, decoder_heads=request.decoder_heads, claimed=claimed, record=record)
+    return wishes.filled({**(timm.stated if timm else {}), **said.stated})
+
+
+def overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
+    """What the user says otherwise than the file, but for heads that the weights confirm."""
+    return (text for name, text in wishes.overruling() if not (name == "num_heads" and _confirms_heads(reading)))
+
+
+def contradicted(wishes: Wishes, reading: Reading) -> Iterator[str]:
+    """What only a folder's report says of the model, and the file itself states otherwise."""
+    for name, text in wishes.overruling():
+        stated = name in wishes.claimed and wishes.overruled[name].origin is not Origin.ASSUMED
+        if stated and not (name == "num_heads" and _confirms_heads(reading)):
+            yield text
+
+
+def _confirms_heads(reading: Reading) -> bool:
+    return any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
