@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,11 @@ def test_every_room_exists_and_eight_files_lie_loose_at_most() -> None:
     assert {room_of(module) for module in MODULES} == set(ROOMS)
     loose = [path.name for path in PACKAGE.glob("*.py")]
     assert len(loose) <= 8, loose
+
+
+def test_no_two_classes_have_one_name() -> None:
+    found = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert [name for name, count in Counter(found).items() if count > 1 and not name.startswith("_")] == []
 
 
 def test_no_room_bears_the_name_of_a_public_function() -> None:

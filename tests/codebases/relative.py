@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.builder import Belief, Said, heads_setting
+from dinoport.codebases.builder import Belief, SaidInTraining, heads_setting
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
@@ -39,7 +39,7 @@ def recognises(shapes: Mapping[str, Shape]) -> bool:
 def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(evidence.shapes, evidence.where, table=True)
     hidden = required(evidence.shapes, "blocks.0.mlp.fc1.weight", 2, evidence.where)[0]
-    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, Belief(Said("nobody"))).setting
+    heads = heads_setting(evidence.where, evidence.wishes, sizes.width, Belief(SaidInTraining("nobody"))).setting
     eps = eps_setting(evidence.wishes, 1e-12, Origin.ASSUMED, "as in the lab's code")
     architecture = ViT(
         width=sizes.width,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dinoport import api
-from dinoport.codebases.builder import Belief, Builder, Said, heads_setting
+from dinoport.codebases.builder import Belief, Builder, SaidInTraining, heads_setting
 from dinoport.codebases.heads import head_reader
 from dinoport.errors import SettingError
 from dinoport.formats.torch.writer import write_torch_file
@@ -53,8 +53,8 @@ def reading_of(heads: int | None, width: int = WIDTH) -> HeadReading:
     return head_reader({name: reference(values) for name, values in state_of(model, heads).items()}, width)()
 
 
-NOBODY = Belief(Said("the checkpoint's args"))
-BUILDER = Belief(Said("the checkpoint's args"), Builder("vit_tiny", WIDTH, 3))
+NOBODY = Belief(SaidInTraining("the checkpoint's args"))
+BUILDER = Belief(SaidInTraining("the checkpoint's args"), Builder("vit_tiny", WIDTH, 3))
 GIVEN = Wishes(num_heads=3)
 CLAIMED = Wishes(num_heads=3, claimed=frozenset({"num_heads"}))
 CONFIG = Wishes(num_heads=3, said_by="config.json")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dinoport.formats.distributed.split_values import Box, Part, SplitValues, tiling_problem
+from dinoport.formats.distributed.split_values import Box, BoxedValues, SplitValues, tiling_problem
 from dinoport.tensor import ArrayValues, TensorRef
 
 
-def split(array: np.ndarray, cuts: list[list[int]]) -> list[Part]:
+def split(array: np.ndarray, cuts: list[list[int]]) -> list[BoxedValues]:
     """Parts of an array cut along each axis at the given places."""
     boxes = [Box((), ())]
     for length, along in zip(array.shape, cuts, strict=True):
@@ -19,7 +19,7 @@ def split(array: np.ndarray, cuts: list[list[int]]) -> list[Part]:
         boxes = [
             Box((*box.offsets, first), (*box.sizes, last - first)) for box in boxes for first, last in pairwise(edges)
         ]
-    return [Part(box, ArrayValues(array[_slices(box)])) for box in boxes]
+    return [BoxedValues(box, ArrayValues(array[_slices(box)])) for box in boxes]
 
 
 def _slices(box: Box) -> tuple[slice, ...]:
@@ -27,7 +27,7 @@ def _slices(box: Box) -> tuple[slice, ...]:
 
 
 @st.composite
-def splits(draw: st.DrawFn) -> tuple[np.ndarray, list[Part]]:
+def splits(draw: st.DrawFn) -> tuple[np.ndarray, list[BoxedValues]]:
     shape = draw(st.lists(st.integers(1, 6), min_size=0, max_size=4))
     cuts = [draw(st.lists(st.integers(1, length), max_size=3)) for length in shape]
     array = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
@@ -86,7 +86,7 @@ def test_a_block_is_all_that_is_held() -> None:
             assert stop - start <= 128
             return super().blocks(start, stop, limit)
 
-    parts = [Part(part.box, Counted(part.values.array)) for part in split(array, [[10, 40], [7, 30]])]
+    parts = [BoxedValues(part.box, Counted(part.values.array)) for part in split(array, [[10, 40], [7, 30]])]
     blocks = SplitValues(array.dtype, array.shape, parts).blocks(0, array.size, 128)
     assert np.array_equal(np.concatenate([block.copy() for block in blocks]), array.reshape(-1))
 

@@ -29,7 +29,7 @@ class Builder(NamedTuple):
     heads: int
 
 
-class Said(NamedTuple):
+class SaidInTraining(NamedTuple):
     """What a training says besides its weights: who says it, and what."""
 
     speaker: str
@@ -40,7 +40,7 @@ class Said(NamedTuple):
 class Belief(NamedTuple):
     """A builder that is followed, or a remark on why the named one is not."""
 
-    said: Said
+    said: SaidInTraining
     builder: Builder | None = None
     remark: str | None = None
 
@@ -55,7 +55,7 @@ class Belief(NamedTuple):
         return Origin.ASSUMED, otherwise
 
 
-def believe(said: Said, builders: Mapping[str, tuple[int, int]], width: int, patch_size: int) -> Belief:
+def believe(said: SaidInTraining, builders: Mapping[str, tuple[int, int]], width: int, patch_size: int) -> Belief:
     """Believe the builder that was named if its width and patch size are the tensors'. Unknown names say nothing."""
     found = builders.get(said.arch or "")
     if found is None or said.arch is None:

@@ -7,11 +7,11 @@ import re
 from dinoport.codebases.dino.published import PUBLISHED as DINO
 from dinoport.codebases.dinov2.published import PUBLISHED as DINOV2
 from dinoport.codebases.dinov3.published import PUBLISHED as DINOV3
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 from dinoport.codebases.relatives.published import PUBLISHED as RELATIVES
 from dinoport.errors import UnknownModelError
 
-PUBLISHED: tuple[Published, ...] = (*DINO, *DINOV2, *DINOV3, *RELATIVES)
+PUBLISHED: tuple[PublishedModel, ...] = (*DINO, *DINOV2, *DINOV3, *RELATIVES)
 
 LIKE_A_NAME = re.compile(
     r"(?:dino|mae_vit_|deit_|msn_vit|moco_v3_|ijepa_vit|franca_vit|webssl_|tips_v[12]_)[A-Za-z0-9_-]*", re.IGNORECASE
@@ -38,12 +38,12 @@ ADAPTERS = (
 """Entries of torch.hub that are a backbone with something on top, by how their names go on."""
 
 
-def model_named(name: str) -> Published | None:
+def model_named(name: str) -> PublishedModel | None:
     """The model of exactly that name."""
     return next((model for model in PUBLISHED if model.name == name), None)
 
 
-def published(name: str) -> Published | None:
+def published(name: str) -> PublishedModel | None:
     """The model of that name; None for a name that is nothing like one.
 
     Raises UnknownModelError for one that is known and cannot be converted, and for one that is nearly right.
@@ -70,7 +70,7 @@ def published(name: str) -> Published | None:
     return None
 
 
-def published_file(file_name: str) -> Published | None:
+def published_file(file_name: str) -> PublishedModel | None:
     """The model whose file is called so."""
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
-from dinoport.codebases.builder import Said
+from dinoport.codebases.builder import SaidInTraining
 from dinoport.codebases.codebase import Evidence
 from dinoport.formats.run_config import START
 from dinoport.model import Origin, Setting
@@ -14,12 +14,12 @@ Read: TypeAlias = bool | float | tuple[str, ...]
 """What tensors show of a setting: a flag, a number, or the texts that all go with them."""
 
 
-def said(evidence: Evidence) -> Said:
+def said(evidence: Evidence) -> SaidInTraining:
     """The builder that the run's config names, under `student`: teacher and student are built alike."""
     if evidence.config is None:
-        return Said("a config")
+        return SaidInTraining("a config")
     patch_size = number(evidence, "student.patch_size")
-    return Said(evidence.config.name, text(evidence, "student.arch"), patch_size)
+    return SaidInTraining(evidence.config.name, text(evidence, "student.arch"), patch_size)
 
 
 def text(evidence: Evidence, name: str) -> str | None:

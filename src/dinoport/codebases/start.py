@@ -29,7 +29,7 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Option:
+class StartOption:
     """An option that has to agree with the weights: what the code takes without it, and what comes of another value.
 
     `alike` are values that build the same.
@@ -130,7 +130,7 @@ def _leaves(node: object, path: Key = ()) -> Iterator[tuple[Key, TensorRef]]:
         yield from _leaves(child, (*path, str(name)))
 
 
-def disagreements(config: RunConfig, options: Options, table: Mapping[str, Option]) -> Iterator[str]:
+def disagreements(config: RunConfig, options: Options, table: Mapping[str, StartOption]) -> Iterator[str]:
     """What a run's config says, or leaves at the code's default, and the weights need otherwise."""
     for name, ours in options.items():
         option = table.get(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from dinoport.codebases.published import Published, file_name, sha256_prefix
+from dinoport.codebases.published import PublishedModel, file_name, sha256_prefix
 from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.address import Address, refuse_empty
 from dinoport.files.byte_sources import unreadable
@@ -65,13 +65,13 @@ class Located:
     shown: str
     path: Path | None = None
     url: str = ""
-    published: Published | None = None
+    published: PublishedModel | None = None
     remarks: tuple[str, ...] = ()
     fetched: bool = False
     looked_at: bool = False
     live: Live | None = None
 
-    def genuine(self, family: str) -> Published | None:
+    def genuine(self, family: str) -> PublishedModel | None:
         """The published model that this is beyond doubt: by where it came from. `family` is what its tensors say."""
         return self.published if self.fetched and self.published and self.published.family == family else None
 
@@ -173,7 +173,7 @@ def locate_head(head: str | Path, source: Located, on_progress: Progress = silen
     return _published("the classifier", _head_url(model), model, on_progress, look=source.looked_at)
 
 
-def _head_url(model: Published) -> str:
+def _head_url(model: PublishedModel) -> str:
     """Where a model's classifier is. Raises SettingError where there is none."""
     if model.head_url is None:
         raise SettingError(
@@ -184,7 +184,7 @@ def _head_url(model: Published) -> str:
     return model.head_url
 
 
-def _published(name: str, url: str, model: Published, on_progress: Progress, *, look: bool) -> Located:
+def _published(name: str, url: str, model: PublishedModel, on_progress: Progress, *, look: bool) -> Located:
     if look and not (torch_hub_checkpoints() / file_name(url)).exists():
         remark = f"{name} is {url}, looked at where it is"
         return Located(name, None, url, model, (remark,), fetched=True, looked_at=True)
@@ -194,7 +194,7 @@ def _published(name: str, url: str, model: Published, on_progress: Progress, *, 
     return Located(name, file, published=model, remarks=(remark,), fetched=fetched, looked_at=look)
 
 
-def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, bool]:
+def _fetch(url: str, model: PublishedModel, on_progress: Progress) -> tuple[Path, bool]:
     """The cached file of a published address, and whether this run fetched it. It has to have the hash in its name."""
     from dinoport.files.checksums import hash_file
     from dinoport.files.remote.download import download, wrong_hash
@@ -220,7 +220,7 @@ def _fetch(url: str, model: Published, on_progress: Progress) -> tuple[Path, boo
     return target, fetched
 
 
-def _check_size(cached: Path, model: Published) -> None:
+def _check_size(cached: Path, model: PublishedModel) -> None:
     """Raise CheckpointError for a file of the cache that cannot be the published one: it has another size.
 
     That of a training run holds more than the model.
@@ -241,7 +241,7 @@ def _check_size(cached: Path, model: Published) -> None:
 
 
 @contextmanager
-def _gating(model: Published | None) -> Iterator[None]:
+def _gating(model: PublishedModel | None) -> Iterator[None]:
     """Say of a gated model that is refused how to get it."""
     from dinoport.files.remote.http import RefusedError
 
@@ -263,7 +263,7 @@ def _taken_from_disk(path: Path) -> tuple[str, ...]:
     return (f"{path} was taken from disk, though a published model has the same name",) if hidden else ()
 
 
-def _published_file(name: str) -> Published | None:
+def _published_file(name: str) -> PublishedModel | None:
     """The model whose file is called so. The table of them is read for a name that may be in it alone."""
     if not name.startswith(BEGINNINGS):
         return None
@@ -272,12 +272,12 @@ def _published_file(name: str) -> Published | None:
     return published_file(name)
 
 
-def _called_like(name: str, model: Published | None) -> tuple[str, ...]:
+def _called_like(name: str, model: PublishedModel | None) -> tuple[str, ...]:
     """A word on a file that has a published one's name: what it is was not shown by that."""
     return (f"{name} is called like the file of {model.name}, and is not proven to be it",) if model else ()
 
 
-def _gated(model: Published, error: CheckpointError) -> CheckpointError:
+def _gated(model: PublishedModel, error: CheckpointError) -> CheckpointError:
     return CheckpointError(
         f"{model.name} is gated: {error.what}",
         found=error.found,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import wrap
 
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 from dinoport.codebases.published_names import ADAPTERS, PUBLISHED
 from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.tensor import size_text
@@ -64,7 +64,7 @@ def models_to_dict() -> dict[str, object]:
 def models_page() -> str:
     """`docs/models.md`."""
     lines = [
-        "# Published models",
+        "# PublishedModel models",
         "",
         "A SOURCE may be one of these names. The file is taken from torch.hub's cache, or downloaded into it.",
         "*head* is what `--head imagenet` adds. This page is written by `python -m dinoport.report.models`.",
@@ -80,7 +80,7 @@ def models_page() -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(model: Published) -> Sequence[str]:
+def _row(model: PublishedModel) -> Sequence[str]:
     head = "refused" if model.refusal else "imagenet" if model.head_url else "-"
     licence = f"{model.licence} (gated)" if model.gated else model.licence
     size = f"{size_text(model.size_bytes)}{'+' if model.holds_more else ''}"

@@ -40,8 +40,8 @@ class Source(NamedTuple):
     hashes: tuple[WrittenFile, ...] = ()
 
 
-class Setting(NamedTuple):
-    """A decision, as words: see `dinoport.codebases.setting`. One that is not `used` decided nothing that was done."""
+class Decision(NamedTuple):
+    """A decision, as words: see `dinoport.model.Setting`. One that is not `used` decided nothing that was done."""
 
     name: str
     value: str
@@ -106,7 +106,7 @@ class Report(Printed):
     ends: tuple[str, str]
     target: str
     request: Mapping[str, object]
-    settings: tuple[Setting, ...]
+    settings: tuple[Decision, ...]
     accounting: Accounting
     proofs: Proofs = field(default_factory=Proofs)
     files: tuple[WrittenFile, ...] = ()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.outputs import OutputsProof
     from dinoport.report.inspection import Inspection
-    from dinoport.report.report import Report, Setting
+    from dinoport.report.report import Decision, Report
 
 
 KINDS = {
@@ -220,7 +220,7 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
             yield from entry(label, ", ".join(f"{option} {value}" for option, value in options.items()) + ending)
 
 
-def _setting(setting: Setting) -> str:
+def _setting(setting: Decision) -> str:
     text = f"{setting.name} = {setting.value}"
     return text if setting.origin == Origin.STORED.value else f"{text} ({setting.reason})"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORK, LAST, BAR, BLANK = "├─ ", "└─ ", "│  ", "   "
 
 
-class Branch(NamedTuple):
+class TreeLine(NamedTuple):
     """A line of the tree, and what stands below it in front of more of the same."""
 
     line: str
@@ -28,7 +28,7 @@ class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
 
 
-def tree_of(parts: Sequence[Part]) -> Iterator[tuple[Branch, Part | None]]:
+def tree_of(parts: Sequence[Part]) -> Iterator[tuple[TreeLine, Part | None]]:
     """Every part with its line, and a line for what several of them lie in."""
     root = _Node()
     for part in parts:
@@ -37,18 +37,18 @@ def tree_of(parts: Sequence[Part]) -> Iterator[tuple[Branch, Part | None]]:
             node = node.children.setdefault(name, _Node())
         node.part = part
     if root.part:
-        yield Branch("the file itself", BAR if root.children else BLANK), root.part
+        yield TreeLine("the file itself", BAR if root.children else BLANK), root.part
     yield from _below(root, "")
 
 
-def _below(node: _Node, indent: str) -> Iterator[tuple[Branch, Part | None]]:
+def _below(node: _Node, indent: str) -> Iterator[tuple[TreeLine, Part | None]]:
     for place, (name, child) in enumerate(node.children.items(), 1):
         while child.part is None and len(child.children) == 1:  # a name in which nothing else lies
             ((inner, child),) = child.children.items()
             name = f"{name}.{inner}"
         is_last = place == len(node.children)
         below = indent + (BLANK if is_last else BAR)
-        yield Branch(f"{indent}{LAST if is_last else FORK}{name}", below), child.part
+        yield TreeLine(f"{indent}{LAST if is_last else FORK}{name}", below), child.part
         yield from _below(child, below)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from dinoport.errors import SettingError
 from dinoport.files.json_text import parse_object
-from dinoport.files.remote.repository import Listed, Repository
+from dinoport.files.remote.repository import ListedFile, Repository
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES
 from dinoport.work.folder import REPORT
 from dinoport.work.folder_files import entries_of
@@ -15,7 +15,9 @@ from dinoport.work.parcel import Parcel
 from dinoport.writing.ownership import CARD
 
 
-def edited_there(repository: Repository, parcel: Parcel, commit: str, there: Mapping[str, Listed]) -> tuple[str, ...]:
+def edited_there(
+    repository: Repository, parcel: Parcel, commit: str, there: Mapping[str, ListedFile]
+) -> tuple[str, ...]:
     """Those that the report there does not list as they are: what dinoport sent itself may be replaced."""
     replaced = [name for name in parcel.unlike(there) if name in there and name != REPORT]
     if not replaced:
@@ -29,7 +31,7 @@ def edited_there(repository: Repository, parcel: Parcel, commit: str, there: Map
     return tuple(edited)
 
 
-def _entries(repository: Repository, commit: str, there: Mapping[str, Listed]) -> dict[str, dict[str, object]]:
+def _entries(repository: Repository, commit: str, there: Mapping[str, ListedFile]) -> dict[str, dict[str, object]]:
     """The files that the report there lists; none where nothing there can be read."""
     text = _read(repository, commit, there[REPORT]) if REPORT in there else None
     try:
@@ -39,7 +41,7 @@ def _entries(repository: Repository, commit: str, there: Mapping[str, Listed]) -
     return {str(entry["name"]): entry for entry in entries_of(report) if entry}
 
 
-def _read(repository: Repository, commit: str, file: Listed) -> bytes | None:
+def _read(repository: Repository, commit: str, file: ListedFile) -> bytes | None:
     return repository.read(file.name, commit) if file.size_bytes <= MAX_JSON_BYTES else None
 
 

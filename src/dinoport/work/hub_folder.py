@@ -15,7 +15,7 @@ from dinoport.files.remote.caches import own_cache
 from dinoport.files.remote.fetching import Fetching
 from dinoport.files.remote.folder import RemoteFolder
 from dinoport.files.remote.hub import HubFile, hub_file
-from dinoport.files.remote.repository import Listed, Repository
+from dinoport.files.remote.repository import ListedFile, Repository
 from dinoport.formats.transformers_folder import MAX_JSON_BYTES
 from dinoport.progress import Progress
 from dinoport.report.report import Report
@@ -32,11 +32,11 @@ class HubFolder:
 
     place: HubFile
     commit: str
-    within: Mapping[str, Listed]
+    within: Mapping[str, ListedFile]
     remote: RemoteFolder
 
     @property
-    def files(self) -> dict[str, Listed]:
+    def files(self) -> dict[str, ListedFile]:
         """The files in the folder itself."""
         return {name: file for name, file in self.within.items() if is_file_name(name)}
 

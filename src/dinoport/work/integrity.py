@@ -27,7 +27,7 @@ from dinoport.work.past_report import at, plain, source_files, without
 
 
 @dataclass(frozen=True)
-class Problem:
+class Fault:
     """A fault of a folder, in words. One that is `harmless` still lets Transformers load the folder."""
 
     what: str
@@ -37,7 +37,7 @@ class Problem:
         object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
 
 
-def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Problem]:
+def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Fault]:
     """What in the two configs makes another model, files that nobody writes there, and hashes that do not hold.
 
     `another` says that the source is another file than the one that was converted.
@@ -48,24 +48,24 @@ def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, anoth
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
-            yield Problem(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
+            yield Fault(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
         for finding in writing.findings(conversion.target, name, expected, found):
             if finding.effect != "none":
                 harmless = safe and finding.effect == "outputs"
-                yield Problem(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
+                yield Fault(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         # Without a report, as with another source, nothing says that this is the file that was converted.
         untold = another or folder.report is None
         ours, theirs = (without(("lost",) if untold else (), config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
-            yield Problem(f"{name}: {OURS} is {value_text(theirs)}, expected {value_text(ours)}", safe)
+            yield Fault(f"{name}: {OURS} is {value_text(theirs)}, expected {value_text(ours)}", safe)
     if not safe:
-        yield from map(Problem, too_large(config, folder.tensors))
+        yield from map(Fault, too_large(config, folder.tensors))
     for name in strange_files(path, folder, conversion.documents.keys()) if conversion.documents else ():
-        yield Problem(f"{shown(name, 200)} is in the folder, and no conversion writes it there")
+        yield Fault(f"{shown(name, 200)} is in the folder, and no conversion writes it there")
     if folder.report is not None:
         broken = broken_hashes(path, folder.report, documents=False)
-        yield from (Problem(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
+        yield from (Fault(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
 
 
 NAMES = {"transformers": "Transformers"}

@@ -11,7 +11,7 @@ from dinoport.errors import NotProvenError, SettingError
 from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
-from dinoport.files.remote.repository import Listed, Outgoing
+from dinoport.files.remote.repository import ListedFile, Outgoing
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, MAX_JSON_BYTES, PROCESSOR, READ_BESIDE, WEIGHTS
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
@@ -57,10 +57,10 @@ class Parcel:
     line: str
     remarks: tuple[str, ...] = ()
 
-    def is_in(self, there: Mapping[str, Listed]) -> bool:
+    def is_in(self, there: Mapping[str, ListedFile]) -> bool:
         return not self.unlike(there) and not self.hiding(there)
 
-    def is_proposed(self, there: Mapping[str, Listed], base: Mapping[str, Listed]) -> bool:
+    def is_proposed(self, there: Mapping[str, ListedFile], base: Mapping[str, ListedFile]) -> bool:
         """Whether a revision adds these weights to `base`, or a report of them. Its card may be another."""
         weights = [file for file in self.files if is_model(file.name)]
         added = [file.name for file in weights if there.get(file.name) != base.get(file.name)]
@@ -68,21 +68,21 @@ class Parcel:
         holds = all(file.name in there and there[file.name].holds(file) for file in weights)
         return bool(weights and holds and (added or reported))
 
-    def beside(self, there: Mapping[str, Listed]) -> list[str]:
+    def beside(self, there: Mapping[str, ListedFile]) -> list[str]:
         """Files there for which `verify` says `changed`: the report does not list them, and they may be read."""
         names = {file.name for file in self.files}
         return [name for name in there if name not in names and may_be_read(name)]
 
-    def hidden_by(self, there: Mapping[str, Listed]) -> list[str]:
+    def hidden_by(self, there: Mapping[str, ListedFile]) -> list[str]:
         """Files there by which Transformers would load something else than these."""
         own = any(file.name == CONFIG for file in self.files)
         return [name for name in READ_BESIDE if own and name in there]
 
-    def unlike(self, there: Mapping[str, Listed]) -> list[str]:
+    def unlike(self, there: Mapping[str, ListedFile]) -> list[str]:
         """Files that are not there as they are here."""
         return [file.name for file in self.files if file.name not in there or not there[file.name].holds(file)]
 
-    def hiding(self, there: Mapping[str, Listed]) -> list[str]:
+    def hiding(self, there: Mapping[str, ListedFile]) -> list[str]:
         """What Transformers would read there beside these files, or in place of them."""
         names = {file.name for file in self.files}
         whole = [WEIGHTS[0]] if INDEXES[0] in names else []

@@ -14,7 +14,7 @@ from typing import Any
 
 from dinoport.errors import HubError, NotProvenError, SettingError, UsageError
 from dinoport.files.remote.hub_errors import AGAIN
-from dinoport.files.remote.repository import Commit, Head, Listed, PullRequest, Repository
+from dinoport.files.remote.repository import BranchHead, Commit, ListedFile, PullRequest, Repository
 from dinoport.progress import READING, Progress
 from dinoport.report.published import Published, SentFile
 from dinoport.work.edited_files import edited_there, refuse_to_replace_a_card
@@ -47,8 +47,8 @@ class Sending:
 class Before:
     """What lay there before: where it stood, its files, and which of those that are replaced somebody else wrote."""
 
-    head: Head
-    files: Mapping[str, Listed]
+    head: BranchHead
+    files: Mapping[str, ListedFile]
     edited: tuple[str, ...] = ()
 
 
@@ -112,7 +112,7 @@ def _propose(sending: Sending) -> Published:
     return _read_back(sending, before, _committed(sending, before, uploaded))
 
 
-def _before(sending: Sending, head: Head) -> Before:
+def _before(sending: Sending, head: BranchHead) -> Before:
     """What lies at a commit. Raises SettingError for a card there that somebody else wrote, and would be lost."""
     there = sending.repository.files(head.commit)
     _refuse_what_hides(sending, there)
@@ -130,7 +130,7 @@ def _sent_to(sending: Sending, before: Before, pull_request: str | None = None) 
     return _read_back(sending, before, replace(commit, pull_request=pull_request))
 
 
-def _refuse_what_hides(sending: Sending, there: Mapping[str, Listed]) -> None:
+def _refuse_what_hides(sending: Sending, there: Mapping[str, ListedFile]) -> None:
     """Raise SettingError where the verdict would not hold of what is loaded from the repository."""
     repository = sending.repository
     if hiding := sending.parcel.hidden_by(there):
@@ -143,7 +143,7 @@ def _refuse_what_hides(sending: Sending, there: Mapping[str, Listed]) -> None:
         )
 
 
-def _refuse_other_visibility(repository: Repository, head: Head, asked: Publication) -> None:
+def _refuse_other_visibility(repository: Repository, head: BranchHead, asked: Publication) -> None:
     if asked.private is None or asked.private == head.private:
         return
     is_, other = ("private", "public") if head.private else ("public", "private")
@@ -229,7 +229,7 @@ def _read_back(sending: Sending, before: Before, commit: Commit) -> Published:
     return _published(sending, before, commit, there)
 
 
-def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[str, Listed]) -> Published:
+def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[str, ListedFile]) -> Published:
     repository, parcel = sending.repository, sending.parcel
     is_new = commit.oid != before.head.commit
     return Published(
@@ -250,5 +250,5 @@ def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[
     )
 
 
-def _sent(file: Listed) -> SentFile:
+def _sent(file: ListedFile) -> SentFile:
     return SentFile(file.name, file.size_bytes, file.sha256 or file.git_sha1)

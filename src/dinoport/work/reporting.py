@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.record import transform_fields
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import NOT_SHOWN
-from dinoport.model import Setting as FamilySetting
+from dinoport.model import NOT_SHOWN, Setting
 from dinoport.proofs.verdict import Proofs, Verdict, Word
-from dinoport.report.report import Report, Setting, Source, account
+from dinoport.report.report import Decision, Report, Source, account
 from dinoport.request import Checks, options_of
 from dinoport.work.conversion import Conversion
 
@@ -95,12 +94,10 @@ def hashed_files(checkpoint: Checkpoint) -> tuple[WrittenFile, ...]:
     return tuple(WrittenFile(path.name, *hash_file(path)) for path in paths)
 
 
-def _settings(
-    settings: Sequence[FamilySetting[object]], assumed: Sequence[FamilySetting[object]]
-) -> tuple[Setting, ...]:
+def _settings(settings: Sequence[Setting[object]], assumed: Sequence[Setting[object]]) -> tuple[Decision, ...]:
     """The settings as words. What is `assumed` stands in the verdict; what could be, and is not, was of no use."""
     return tuple(
-        Setting(
+        Decision(
             setting.name,
             str(setting.value),
             setting.origin.value,

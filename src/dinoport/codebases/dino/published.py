@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dino"
 LICENCE = "apache-2.0"
@@ -21,17 +21,17 @@ RUNNING_STATISTICS = 53_120
 """Of 53 batch norms of the ResNet-50: numbers in its file that are not parameters."""
 
 
-def _vit(name: str, folder: str, parameters: int, *, classifier: bool) -> Published:
+def _vit(name: str, folder: str, parameters: int, *, classifier: bool) -> PublishedModel:
     stem = f"{BASE}/{folder}_pretrain/{folder}"
     head_url = f"{stem}_linearweights.pth" if classifier else None
     hub = f"facebook/{name.replace('_', '-')}"
     url = f"{stem}_pretrain.pth"
-    return Published(name, "dino", url, parameters, LICENCE, head_url=head_url, no_head=FOUR_BLOCKS, hub=hub)
+    return PublishedModel(name, "dino", url, parameters, LICENCE, head_url=head_url, no_head=FOUR_BLOCKS, hub=hub)
 
 
-def _xcit(name: str, parameters: int) -> Published:
+def _xcit(name: str, parameters: int) -> PublishedModel:
     url = f"{BASE}/{name}_pretrain/{name}_pretrain.pth"
-    return Published(name, "xcit", url, parameters, LICENCE, refusal=NO_XCIT)
+    return PublishedModel(name, "xcit", url, parameters, LICENCE, refusal=NO_XCIT)
 
 
 PUBLISHED = (
@@ -43,7 +43,7 @@ PUBLISHED = (
     _xcit("dino_xcit_small_12_p8", 25_828_032),
     _xcit("dino_xcit_medium_24_p16", 83_882_752),
     _xcit("dino_xcit_medium_24_p8", 83_810_624),
-    Published(
+    PublishedModel(
         "dino_resnet50",
         "dino_resnet",
         f"{RESNET}_pretrain.pth",

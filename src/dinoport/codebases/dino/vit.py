@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dinoport.codebases.builder import HEAD_DIM, Belief, Said, believe, heads_of
+from dinoport.codebases.builder import HEAD_DIM, Belief, SaidInTraining, believe, heads_of
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.decoder import DECODER, read_decoder
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
@@ -112,11 +112,11 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
     )
 
 
-def _said(evidence: Evidence) -> Said:
+def _said(evidence: Evidence) -> SaidInTraining:
     """What `main_dino.py` keeps besides its weights; it calls the DeiT builders by their old name too."""
     arguments = evidence.arguments
     arch = str(arguments.get("arch", "")).replace("deit", "vit")
-    return Said("the checkpoint's args", arch, arguments.get("patch_size"))
+    return SaidInTraining("the checkpoint's args", arch, arguments.get("patch_size"))
 
 
 def hub_entry(architecture: ViT, image_size: int) -> HubEntry | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dinov2"
 LICENCE = "apache-2.0"
@@ -16,10 +16,10 @@ SIZES = (
 )
 
 
-def _backbone(name: str, file: str, hub: str, parameters: int) -> Published:
+def _backbone(name: str, file: str, hub: str, parameters: int) -> PublishedModel:
     stem = f"{BASE}/{name.removesuffix('_reg')}/{file}"
     head_url = f"{stem}_linear_head.pth"  # over one block; `…_linear4_head.pth` has no class
-    return Published(name, "dinov2", f"{stem}_pretrain.pth", parameters, LICENCE, head_url=head_url, hub=hub)
+    return PublishedModel(name, "dinov2", f"{stem}_pretrain.pth", parameters, LICENCE, head_url=head_url, hub=hub)
 
 
 PUBLISHED = (

@@ -13,9 +13,9 @@ from dataclasses import replace
 from dinoport.codebases.dinov2.vit import BUILDERS
 from dinoport.codebases.start import (
     Key,
-    Option,
     Options,
     Start,
+    StartOption,
     both_or_neither,
     channels_warning,
     disagreements,
@@ -49,18 +49,18 @@ def _same_layer(ours: object, theirs: object) -> bool:
     return ours == theirs or (ours in GATED and theirs in GATED)
 
 
-OPTIONS: Mapping[str, Option] = {
-    "student.arch": Option("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in BUILDERS),
-    "student.patch_size": Option(16, STOPS),
-    "student.ffn_layer": Option("mlp", RANDOM, _same_layer),
-    "student.num_register_tokens": Option(0, RANDOM),
-    "student.layerscale": Option(1e-5, RANDOM, both_or_neither),
-    "student.qkv_bias": Option(True, RANDOM),
-    "student.proj_bias": Option(True, RANDOM),
-    "student.ffn_bias": Option(True, RANDOM),
-    "student.interpolate_antialias": Option(False, RESAMPLED),
-    "student.interpolate_offset": Option(0.1, RESAMPLED),
-    "crops.global_crops_size": Option(224, STOPS),
+OPTIONS: Mapping[str, StartOption] = {
+    "student.arch": StartOption("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in BUILDERS),
+    "student.patch_size": StartOption(16, STOPS),
+    "student.ffn_layer": StartOption("mlp", RANDOM, _same_layer),
+    "student.num_register_tokens": StartOption(0, RANDOM),
+    "student.layerscale": StartOption(1e-5, RANDOM, both_or_neither),
+    "student.qkv_bias": StartOption(True, RANDOM),
+    "student.proj_bias": StartOption(True, RANDOM),
+    "student.ffn_bias": StartOption(True, RANDOM),
+    "student.interpolate_antialias": StartOption(False, RESAMPLED),
+    "student.interpolate_offset": StartOption(0.1, RESAMPLED),
+    "crops.global_crops_size": StartOption(224, STOPS),
 }
 """Source of the defaults: `dinov2/configs/ssl_default_config.yaml`."""
 

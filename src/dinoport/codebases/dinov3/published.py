@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dinov3"
 LICENCE = "dinov3-license"
@@ -13,20 +13,20 @@ NOT_ON_THE_HUB = ("dinov3_vitl16plus",)
 NO_CLASS = "Transformers has no DINOv3 class that classifies images"
 
 
-def _dinov3(name: str, family: str, parameters: int, file: str) -> Published:
+def _dinov3(name: str, family: str, parameters: int, file: str) -> PublishedModel:
     """`file` is `DATASET-HASH`, as the file's name ends."""
     entry = name.removesuffix("_sat493m")
     url = f"{BASE}/{entry}/{entry}_pretrain_{file}.pth"
     dataset = file.partition("-")[0]
     hub = None if entry in NOT_ON_THE_HUB else f"facebook/{entry.replace('_', '-')}-pretrain-{dataset}"
-    return Published(name, family, url, parameters, LICENCE, gated=True, no_head=NO_CLASS, hub=hub)
+    return PublishedModel(name, family, url, parameters, LICENCE, gated=True, no_head=NO_CLASS, hub=hub)
 
 
-def _vit(name: str, parameters: int, file: str) -> Published:
+def _vit(name: str, parameters: int, file: str) -> PublishedModel:
     return _dinov3(name, "dinov3", parameters, file)
 
 
-def _convnext(size: str, parameters: int, suffix: str) -> Published:
+def _convnext(size: str, parameters: int, suffix: str) -> PublishedModel:
     return _dinov3(f"dinov3_convnext_{size}", "dinov3_convnext", parameters, f"lvd1689m-{suffix}")
 
 

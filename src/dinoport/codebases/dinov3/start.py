@@ -17,9 +17,9 @@ from dinoport.codebases.dinov3.projection import HEAD_SIZES, HEADS, head_of, mad
 from dinoport.codebases.dinov3.vit import BUILDERS, EPS
 from dinoport.codebases.start import (
     Key,
-    Option,
     Options,
     Start,
+    StartOption,
     both_or_neither,
     channels_warning,
     disagreements,
@@ -64,22 +64,22 @@ def _same_layer(ours: object, theirs: object) -> bool:
     return ours == theirs or (ours in GATES and theirs in GATES)
 
 
-OPTIONS: Mapping[str, Option] = {
-    "student.arch": Option("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in SIZES),
-    "student.patch_size": Option(16, STOPS),
-    "student.ffn_layer": Option("mlp", STOPS, _same_layer),
-    "student.n_storage_tokens": Option(0, STOPS),
-    "student.mask_k_bias": Option(False, STOPS),
-    "student.layerscale": Option(1e-5, STOPS, both_or_neither),
-    "student.norm_layer": Option("layernorm", SILENT),
-    "student.qkv_bias": Option(True, STOPS),
-    "student.proj_bias": Option(True, STOPS),
-    "student.ffn_bias": Option(True, STOPS),
-    "student.untie_cls_and_patch_norms": Option(False, STOPS),
-    "student.untie_global_and_local_cls_norm": Option(False, STOPS),
-    ROPE_BASE: Option(100.0, "none, as the file's periods are taken"),
-    "ibot.separate_head": Option(True, STOPS),
-    **{f"{head}.{name}": Option(size, STOPS) for head in HEADS for name, size in HEAD_SIZES.items()},
+OPTIONS: Mapping[str, StartOption] = {
+    "student.arch": StartOption("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in SIZES),
+    "student.patch_size": StartOption(16, STOPS),
+    "student.ffn_layer": StartOption("mlp", STOPS, _same_layer),
+    "student.n_storage_tokens": StartOption(0, STOPS),
+    "student.mask_k_bias": StartOption(False, STOPS),
+    "student.layerscale": StartOption(1e-5, STOPS, both_or_neither),
+    "student.norm_layer": StartOption("layernorm", SILENT),
+    "student.qkv_bias": StartOption(True, STOPS),
+    "student.proj_bias": StartOption(True, STOPS),
+    "student.ffn_bias": StartOption(True, STOPS),
+    "student.untie_cls_and_patch_norms": StartOption(False, STOPS),
+    "student.untie_global_and_local_cls_norm": StartOption(False, STOPS),
+    ROPE_BASE: StartOption(100.0, "none, as the file's periods are taken"),
+    "ibot.separate_head": StartOption(True, STOPS),
+    **{f"{head}.{name}": StartOption(size, STOPS) for head in HEADS for name, size in HEAD_SIZES.items()},
 }
 """Source of the defaults: `dinov3/configs/ssl_default_config.yaml`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dinoport.codebases.published import Published
+from dinoport.codebases.published import PublishedModel
 
 META = "https://dl.fbaipublicfiles.com"
 FRANCA = "https://github.com/valeoai/Franca/releases/download/v1.0.0"
@@ -11,54 +11,58 @@ TIPS = "https://storage.googleapis.com/tips_data"
 NON_COMMERCIAL = "cc-by-nc-4.0"
 
 
-def _mae(size: str, encoder: int, tuned: int, whole: int) -> tuple[Published, ...]:
+def _mae(size: str, encoder: int, tuned: int, whole: int) -> tuple[PublishedModel, ...]:
     name, mae, hub = f"mae_vit_{size}", f"{META}/mae", f"facebook/vit-mae-{size}"
     encoders = f"{mae}/pretrain/mae_pretrain_vit_{size}.pth"
     return (
-        Published(name, "mae", encoders, encoder, NON_COMMERCIAL),
-        Published(f"{name}_finetuned", "mae", f"{mae}/finetune/mae_finetuned_vit_{size}.pth", tuned, NON_COMMERCIAL),
-        Published(
+        PublishedModel(name, "mae", encoders, encoder, NON_COMMERCIAL),
+        PublishedModel(
+            f"{name}_finetuned", "mae", f"{mae}/finetune/mae_finetuned_vit_{size}.pth", tuned, NON_COMMERCIAL
+        ),
+        PublishedModel(
             f"{name}_whole", "mae", f"{mae}/visualize/mae_visualize_vit_{size}.pth", whole, NON_COMMERCIAL, hub=hub
         ),
     )
 
 
-def _deit(name: str, digits: str, parameters: int) -> Published:
-    return Published(name, "deit", f"{META}/deit/{name}-{digits}.pth", parameters, "apache-2.0")
+def _deit(name: str, digits: str, parameters: int) -> PublishedModel:
+    return PublishedModel(name, "deit", f"{META}/deit/{name}-{digits}.pth", parameters, "apache-2.0")
 
 
-def _deit3(size: str, pixels: int, parameters: int) -> tuple[Published, ...]:
+def _deit3(size: str, pixels: int, parameters: int) -> tuple[PublishedModel, ...]:
     """Trained on ImageNet-1k alone, and on ImageNet-21k first."""
     name, version = f"deit_3_{size}_{pixels}", "_v1" if size == "huge" else ""
     return tuple(
-        Published(f"{name}_{data}", "deit3", f"{META}/deit/{name}_{data}{end}.pth", parameters, "apache-2.0")
+        PublishedModel(f"{name}_{data}", "deit3", f"{META}/deit/{name}_{data}{end}.pth", parameters, "apache-2.0")
         for data, end in (("1k", ""), ("21k", version))
     )
 
 
-def _run(name: str, family: str, file: str, parameters: int) -> Published:
+def _run(name: str, family: str, file: str, parameters: int) -> PublishedModel:
     """A file of a training run, which holds more than the model."""
-    return Published(name, family, f"{META}/{file}.pth.tar", parameters, NON_COMMERCIAL, holds_more=True)
+    return PublishedModel(name, family, f"{META}/{file}.pth.tar", parameters, NON_COMMERCIAL, holds_more=True)
 
 
-def _webssl(name: str, parameters: int) -> Published:
+def _webssl(name: str, parameters: int) -> PublishedModel:
     family = "mae" if name.startswith("mae") else "webssl_dino"
-    return Published(f"webssl_{name}", family, f"{META}/webssl/webssl_{name}.pth", parameters, NON_COMMERCIAL)
+    return PublishedModel(f"webssl_{name}", family, f"{META}/webssl/webssl_{name}.pth", parameters, NON_COMMERCIAL)
 
 
-def _franca(name: str, parameters: int) -> Published:
-    return Published(f"franca_{name}", "franca", f"{FRANCA}/franca_{name}.pth", parameters, "franca", holds_more=True)
+def _franca(name: str, parameters: int) -> PublishedModel:
+    return PublishedModel(
+        f"franca_{name}", "franca", f"{FRANCA}/franca_{name}.pth", parameters, "franca", holds_more=True
+    )
 
 
-def _tips(size: str, parameters: int) -> Published:
+def _tips(size: str, parameters: int) -> PublishedModel:
     file = f"{TIPS}/v2_0/checkpoints/pytorch/tips_v2_oss_{size}_vision.npz"
-    return Published(f"tips_v2_{size}", "tips", file, parameters, "cc-by-4.0")
+    return PublishedModel(f"tips_v2_{size}", "tips", file, parameters, "cc-by-4.0")
 
 
-def _tips_v1(size: str, file: str, parameters: int) -> Published:
+def _tips_v1(size: str, file: str, parameters: int) -> PublishedModel:
     """The table of `g14_lowres` is for 224 pixels, all others are for 448."""
     address = f"{TIPS}/v1_0/checkpoints/pytorch/tips_oss_{file}_vision.npz"
-    return Published(f"tips_v1_{size}", "tips", address, parameters, "cc-by-4.0")
+    return PublishedModel(f"tips_v1_{size}", "tips", address, parameters, "cc-by-4.0")
 
 
 # fmt: off

@@ -32,7 +32,7 @@ SIZES = ("embed_dim", "depth", "num_heads", "patch_size", "swiglu_mlp", "qkv_bia
 
 
 @dataclass(frozen=True)
-class Builder:
+class TimmBuilder:
     """A function of timm's by its name. `eps` is its LayerNorm's."""
 
     name: str
@@ -65,7 +65,7 @@ def hidden_features(wanted: Mapping[str, Any]) -> int:
     return int(width * ratio)
 
 
-def chosen(builders: Iterable[Builder], wanted: Mapping[str, Any], otherwise: Builder) -> Builder:
+def chosen(builders: Iterable[TimmBuilder], wanted: Mapping[str, Any], otherwise: TimmBuilder) -> TimmBuilder:
     """The builder of the wanted size, which timm's own folders name; else the one that takes every size."""
     return next((builder for builder in builders if builder.fits(wanted)), otherwise)
 
@@ -76,9 +76,9 @@ def mlp_ratio(hidden: int, width: int) -> float:
     return ratio if int(width * ratio) == hidden else (hidden + 0.5) / width
 
 
-def _vit(name: str, width: int, depth: int, heads: int, patch: int, **others: object) -> Builder:
+def _vit(name: str, width: int, depth: int, heads: int, patch: int, **others: object) -> TimmBuilder:
     sizes = {"patch_size": patch, "embed_dim": width, "depth": depth, "num_heads": heads}
-    return Builder(name, 1e-6, {**sizes, **others})
+    return TimmBuilder(name, 1e-6, {**sizes, **others})
 
 
 PLAIN = (
@@ -88,7 +88,7 @@ PLAIN = (
     _vit("vit_base_patch8_224", 768, 12, 12, 8),
 )
 
-CLIP = Builder("vit_base_patch16_clip_224", 1e-5, {**PLAIN[2].arguments, "pre_norm": True})
+CLIP = TimmBuilder("vit_base_patch16_clip_224", 1e-5, {**PLAIN[2].arguments, "pre_norm": True})
 """The builder of a ViT whose LayerNorm has eps 1e-5."""
 
 SIZES_OF_DINOV2 = (("small", 384, 12, 6), ("base", 768, 12, 12), ("large", 1024, 24, 16))
@@ -101,19 +101,19 @@ DINOV2 = tuple(
 GATED = _vit("vit_giant_patch14_dinov2", 1536, 40, 24, 14, init_values=1e-5, mlp_ratio=2.66667 * 2)
 
 
-def _with_registers(builder: Builder) -> Builder:
+def _with_registers(builder: TimmBuilder) -> TimmBuilder:
     name = builder.name.replace("_dinov2", "_reg4_dinov2")
-    return Builder(name, builder.eps, {**builder.arguments, "reg_tokens": 4, "no_embed_class": True})
+    return TimmBuilder(name, builder.eps, {**builder.arguments, "reg_tokens": 4, "no_embed_class": True})
 
 
 WITH_REGISTERS = tuple(map(_with_registers, DINOV2))
 GATED_WITH_REGISTERS = _with_registers(GATED)
 
 
-def _dinov3(name: str, width: int, depth: int, heads: int, align_to: int = 0, **others: object) -> Builder:
+def _dinov3(name: str, width: int, depth: int, heads: int, align_to: int = 0, **others: object) -> TimmBuilder:
     sizes = {"patch_size": 16, "embed_dim": width, "depth": depth, "num_heads": heads, "qkv_bias": True}
     gate = {"swiglu_mlp": align_to > 0, "swiglu_align_to": align_to}
-    return Builder(name, 1e-5, {**sizes, **OF_DINOV3, **gate, **others})
+    return TimmBuilder(name, 1e-5, {**sizes, **OF_DINOV3, **gate, **others})
 
 
 ROTATION: Mapping[str, object] = {
@@ -141,7 +141,7 @@ DINOV3 = (
 )
 """Without `_qkvb` in its name the builder has no biases of queries and values: the 7B alone is published so."""
 
-EVA02 = Builder(
+EVA02 = TimmBuilder(
     "eva02_tiny_patch14_224",
     1e-6,
     {
@@ -159,8 +159,8 @@ EVA02 = Builder(
 """The builder of timm's with a rotary ViT whose LayerNorm has eps 1e-6: everything else can be asked of it."""
 
 
-def _convnext(name: str, depths: list[int], first: int) -> Builder:
-    return Builder(name, 1e-6, {"depths": depths, "dims": [first, 2 * first, 4 * first, 8 * first]})
+def _convnext(name: str, depths: list[int], first: int) -> TimmBuilder:
+    return TimmBuilder(name, 1e-6, {"depths": depths, "dims": [first, 2 * first, 4 * first, 8 * first]})
 
 
 CONVNEXT = (
@@ -170,7 +170,7 @@ CONVNEXT = (
     _convnext("convnext_large", [3, 3, 27, 3], 192),
 )
 
-RESNET = Builder("resnet50", 1e-5, {"layers": [3, 4, 6, 3]})
+RESNET = TimmBuilder("resnet50", 1e-5, {"layers": [3, 4, 6, 3]})
 
 BUILDERS = {
     builder.name: builder

@@ -12,7 +12,7 @@ from dinoport.codebases.forming import input_size
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
 from dinoport.codebases.timm.biases import PARTS, made
-from dinoport.codebases.timm.builders import Builder, chosen, hidden_features, mlp_ratio
+from dinoport.codebases.timm.builders import TimmBuilder, chosen, hidden_features, mlp_ratio
 from dinoport.codebases.timm.dinov3_vit import left_out, table
 from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
@@ -72,7 +72,7 @@ def _biases(vit: RotaryViT) -> dict[str, Shape]:
     return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
 
 
-def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> Builder:
+def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> TimmBuilder:
     if vit.layer_norm_eps == builders.EVA02.eps:
         return builders.EVA02
     return chosen(builders.DINOV3, wanted, builders.DINOV3[0])

@@ -12,7 +12,7 @@ from math import floor
 from dinoport.codebases.forming import form_of, prepared
 from dinoport.codebases.record import original_fields
 from dinoport.codebases.target import Target
-from dinoport.codebases.timm.builders import Builder
+from dinoport.codebases.timm.builders import TimmBuilder
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.network import Architecture
@@ -24,7 +24,7 @@ def folder_of(
     model: Model,
     request: Request,
     labels: Mapping[int, str] | None,
-    builder: Builder,
+    builder: TimmBuilder,
     wanted: Mapping[str, object],
     rules: tuple[Rule, ...],
     size: int,

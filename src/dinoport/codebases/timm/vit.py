@@ -9,7 +9,7 @@ from dinoport.codebases.forming import baked_from, input_size, position_rule, pr
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm import builders
 from dinoport.codebases.timm.biases import PARTS, made
-from dinoport.codebases.timm.builders import Builder, chosen, mlp_ratio
+from dinoport.codebases.timm.builders import TimmBuilder, chosen, mlp_ratio
 from dinoport.codebases.timm.dinov2 import TRAINING, table
 from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head, refuse_tokens
@@ -89,7 +89,7 @@ def _without(vit: ViT) -> list[str]:
     return ["ffn_bias" if vit.proj_bias else "proj_bias"]
 
 
-def _builder(model: Model, vit: ViT, size: int) -> Builder:
+def _builder(model: Model, vit: ViT, size: int) -> TimmBuilder:
     usual, candidates = _candidates(vit)
     if vit.layer_norm_eps == builders.CLIP.eps and vit.feed_forward == "mlp":
         return builders.CLIP
@@ -97,7 +97,7 @@ def _builder(model: Model, vit: ViT, size: int) -> Builder:
     return chosen(candidates, _wanted(vit, size), usual)
 
 
-def _candidates(vit: ViT) -> tuple[Builder, tuple[Builder, ...]]:
+def _candidates(vit: ViT) -> tuple[TimmBuilder, tuple[TimmBuilder, ...]]:
     """The builder that takes every size, and those of published sizes."""
     if vit.feed_forward == "swiglu":
         return (builders.GATED_WITH_REGISTERS if vit.registers else builders.GATED), ()

@@ -63,7 +63,7 @@ POSITIONS = "embeddings.position_embeddings"
 POOLER = "an identity pooler: AutoModel finds no key missing, and pooler_output is the CLS token"
 
 
-class Kind(NamedTuple):
+class ViTClasses(NamedTuple):
     """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
     One without a class that classifies as originals do has none.
 
@@ -91,8 +91,8 @@ BEIT = {
     "drop_path_rate": 0.0,
 }
 
-VIT = Kind("vit", "ViTModel", "ViTForImageClassification", (*RULES, *ATTENTION), poolers=True)
-DEIT = Kind(
+VIT = ViTClasses("vit", "ViTModel", "ViTForImageClassification", (*RULES, *ATTENTION), poolers=True)
+DEIT = ViTClasses(
     "deit",
     "DeiTModel",
     "DeiTForImageClassificationWithTeacher",
@@ -100,21 +100,21 @@ DEIT = Kind(
     CLASSIFIERS,
     poolers=True,
 )
-IJEPA = Kind("ijepa", "IJepaModel", "", (*WITHOUT_CLS, *ATTENTION))
-POOLED = Kind(
+IJEPA = ViTClasses("ijepa", "IJepaModel", "", (*WITHOUT_CLS, *ATTENTION))
+POOLED = ViTClasses(
     "beit", "BeitModel", "BeitForImageClassification", (*WITHOUT_NORM, *WITHOUT_KEY_BIAS, *POOLED_NORM), fields=BEIT
 )
 KINDS = {kind.model_type: kind for kind in (VIT, DEIT, IJEPA, POOLED)}
 
 
-def kind_of(vit: ViT) -> Kind:
+def kind_of(vit: ViT) -> ViTClasses:
     """The kind that computes what a model computes."""
     if not vit.cls_token:
         return IJEPA
     return DEIT if vit.distillation_token else POOLED if vit.pooled_norm else VIT
 
 
-def target(model: Model, request: Request, labels: Mapping[int, str] | None, kind: Kind | None = None) -> Target:
+def target(model: Model, request: Request, labels: Mapping[int, str] | None, kind: ViTClasses | None = None) -> Target:
     """The backbone's class, or the one with a classifier for a model that has one: of the kind that computes it, or of
     another that computes the same.
     """
@@ -175,7 +175,7 @@ def arguments(config: object, images: object) -> dict[str, Any]:
     return {"interpolate_pos_encoding": True}
 
 
-def classifying(kind: Kind, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
+def classifying(kind: ViTClasses, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
     """The rules of a class with a classifier."""
     return (*(rule.under(f"{kind.model_type}.") for rule in backbone), *kind.classifiers)
 

@@ -12,7 +12,7 @@ from dinoport.model import Model
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 
-KIND = of_vit.Kind("vit_msn", "ViTMSNModel", "", (*of_vit.RULES, *of_vit.ATTENTION))
+KIND = of_vit.ViTClasses("vit_msn", "ViTMSNModel", "", (*of_vit.RULES, *of_vit.ATTENTION))
 
 
 arguments = of_vit.arguments

@@ -120,14 +120,14 @@ def _refuse_encoded(response: Response, patience: Patience) -> None:
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeFile:
     """A small file. `commit` is that of the Hub's repository it is in."""
 
     data: bytes
     commit: str | None = None
 
 
-def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) -> Whole:
+def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) -> WholeFile:
     """A small file at once, from a server with ranges or without.
 
     Raises RefusedError where there is none, CheckpointError for one that is larger.
@@ -146,7 +146,7 @@ def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) 
             if len(data) > max_bytes:
                 raise unsound(address.shown, f"more than the {max_bytes} bytes that are sound")
             if length is None or len(data) == length:
-                return Whole(data, response.commit)
+                return WholeFile(data, response.commit)
         patience.failed("the connection broke off")
 
 

@@ -52,7 +52,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFile:
     """A file as the Hub lists it. A large one has its `sha256`; of a small one only `git_sha1` says what is in it."""
 
     name: str
@@ -76,7 +76,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Head:
+class BranchHead:
     """Where a branch stands."""
 
     commit: str
@@ -152,12 +152,12 @@ class Repository:
         with self._told():
             self._api.create_branch(self.name, branch=revision, revision=start, exist_ok=True)
 
-    def head(self, revision: str | None) -> Head:
+    def head(self, revision: str | None) -> BranchHead:
         with self._told(revision):
             found = self._api.model_info(self.name, revision=revision)
-            return Head(str(found.sha), bool(found.private))
+            return BranchHead(str(found.sha), bool(found.private))
 
-    def find(self, revision: str | None) -> Head | None:
+    def find(self, revision: str | None) -> BranchHead | None:
         """Where a branch stands; None for one that is not there."""
         return _unless_missing(lambda: self.head(revision))
 
@@ -167,13 +167,13 @@ class Repository:
             place = self._api.hf_hub_download(self.name, name, revision=commit, local_dir=folder)
             return Path(place).read_bytes()
 
-    def files(self, revision: str) -> dict[str, Listed]:
+    def files(self, revision: str) -> dict[str, ListedFile]:
         """All files of a commit or a branch, by their paths."""
         with self._told(revision):
             found = self._api.list_repo_tree(self.name, recursive=True, revision=revision)
             return {each.path: _listed(each) for each in found if hasattr(each, "blob_id")}
 
-    def proposed(self, opened: PullRequest) -> dict[str, Listed]:
+    def proposed(self, opened: PullRequest) -> dict[str, ListedFile]:
         """All files of a pull request; none where its owner has removed its files."""
         return _unless_missing(lambda: self.files(opened.revision)) or {}
 
@@ -252,8 +252,8 @@ def _unless_missing(ask: Callable[[], Found]) -> Found | None:
         raise
 
 
-def _listed(entry: Any) -> Listed:
-    return Listed(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
+def _listed(entry: Any) -> ListedFile:
+    return ListedFile(entry.path, entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dinoport.files.folders import PooledFolder
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import process_of, sharded_names
-from dinoport.formats.distributed.split_values import Box, Part, SplitValues
+from dinoport.formats.distributed.split_values import Box, BoxedValues, SplitValues
 from dinoport.formats.run_folder import iterations
 from dinoport.formats.shards import RANK_FILE
 from dinoport.formats.single_file import read_file
@@ -118,7 +118,7 @@ def _joined(path: Path, name: str, pieces: Sequence[TensorRef | None]) -> Tensor
         return first
     begins = list(accumulate((piece.size for piece in found), initial=0))
     boxes = [Box((begin,), (piece.size,)) for begin, piece in zip(begins, found, strict=False)]
-    parts = [Part(box, piece.values) for box, piece in zip(boxes, found, strict=True) if box.size]
+    parts = [BoxedValues(box, piece.values) for box, piece in zip(boxes, found, strict=True) if box.size]
     return replace(first, shape=(begins[-1],), values=SplitValues(first.dtype, (begins[-1],), parts))
 
 

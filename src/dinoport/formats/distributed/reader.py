@@ -21,7 +21,7 @@ from dinoport.files.folders import Folder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.metadata import MAX_BYTES, Piece, SplitTensor, parse_metadata
 from dinoport.formats.distributed.signs import COPY_AGAIN, METADATA
-from dinoport.formats.distributed.split_values import Part, SplitValues
+from dinoport.formats.distributed.split_values import BoxedValues, SplitValues
 from dinoport.formats.storage import Storage, storages_of
 from dinoport.formats.torch.zip_file import read_torch_zip
 from dinoport.formats.values import byte_ranges
@@ -107,7 +107,7 @@ def _not_as_described(where: str, found: str, expected: str) -> CheckpointError:
 
 
 def _reference(tensor: SplitTensor, files: dict[str, ByteSource]) -> TensorRef:
-    parts = [Part(piece.box, _saved_part(tensor, piece, files[piece.file])) for piece in tensor.pieces]
+    parts = [BoxedValues(piece.box, _saved_part(tensor, piece, files[piece.file])) for piece in tensor.pieces]
     values: Values = SplitValues(tensor.dtype, tensor.shape, parts)
     if len(parts) == 1:
         values = parts[0].values

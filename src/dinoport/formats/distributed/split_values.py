@@ -35,7 +35,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BoxedValues:
     """A box and the values in it, in C order."""
 
     box: Box
@@ -52,7 +52,7 @@ class SplitValues:
 
     dtype: np.dtype[Any]
     shape: Shape
-    parts: Sequence[Part]
+    parts: Sequence[BoxedValues]
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         if start >= stop:
@@ -83,11 +83,11 @@ class SplitValues:
         for part in self.parts:
             yield from storages_of(part.values)
 
-    def _runs(self) -> list[tuple[int, Part]]:
+    def _runs(self) -> list[tuple[int, BoxedValues]]:
         """The parts that are one run of the flattened tensor each, and where it begins: blocks in them pass through."""
         return [(flat_index(part.box, self.shape), part) for part in self.parts if is_contiguous(part.box, self.shape)]
 
-    def _fill(self, block: Array, first: int, part: Part) -> None:
+    def _fill(self, block: Array, first: int, part: BoxedValues) -> None:
         """Put into `block`, which begins at element `first` of the tensor, what `part` has of it."""
         begin = elements_before(part.box, self.shape, first)
         end = elements_before(part.box, self.shape, first + block.size)
