@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,7 @@ def published_at_home(
     monkeypatch.setattr(patience, "sleep", lambda seconds: None)
     with serving(Site()) as running:
         moved = tuple(
-            replace(
-                model,
+            model._replace(
                 parameters=len(backbone) // 5,  # a file is little more than its tensors
                 url=model.url.replace(AUTHORS, running.base),
                 head_url=model.head_url and model.head_url.replace(AUTHORS, running.base),

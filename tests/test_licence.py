@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     with published_at_home(monkeypatch, tmp_path / "torch", path.read_bytes(), b"") as site:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         moved = [
-            replace(model, url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", model.url)) if model.gated else model
+            model._replace(url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", model.url)) if model.gated else model
             for model in published_names.PUBLISHED
         ]
         monkeypatch.setattr(published_names, "PUBLISHED", tuple(moved))
@@ -77,7 +76,7 @@ def test_a_relative_by_its_published_name(
     digest = hashlib.sha256(content).hexdigest()
     with published_at_home(monkeypatch, tmp_path / "torch", content, b"") as site:
         own = next(model for model in published_names.PUBLISHED if model.name == name)
-        moved = replace(own, url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", own.url))
+        moved = own._replace(url=re.sub("-[0-9a-f]{8}[.]", f"-{digest[:8]}.", own.url))
         monkeypatch.setattr(published_names, "PUBLISHED", (moved,))
         site.files[moved.url.removeprefix(f"{site.base}/")] = content
         report = convert(name, tmp_path / "out", level="exact")
@@ -143,7 +142,7 @@ def test_a_part_of_a_hash_proves_nothing(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with serving(Site(files={f"dinov9-{digest[:digits]}.pth": content})) as site:
         first, *others = PUBLISHED
-        model = replace(first, url=site.url(f"dinov9-{digest[:digits]}.pth"), parameters=250)
+        model = first._replace(url=site.url(f"dinov9-{digest[:digits]}.pth"), parameters=250)
         monkeypatch.setattr("dinoport.codebases.published_names.PUBLISHED", (*others, model))
         monkeypatch.setattr(opening, "check_downloaded", lambda path, address: None)
         monkeypatch.setattr(opening, "check_beginning", lambda path, address: None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from dinoport.mapping.decoding import Decoding
 from dinoport.mapping.rule import Rule
@@ -83,8 +83,7 @@ class Setting(Generic[T]):
         return f"{self.name} = {self.value} ({self.reason})"
 
 
-@dataclass(frozen=True)
-class Stated:
+class Stated(NamedTuple):
     """A value that somebody states besides the tensors: who, how far that can be trusted, and whether it is doubted."""
 
     value: Any

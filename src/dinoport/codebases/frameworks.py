@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
@@ -122,7 +121,7 @@ def _timm_train(where: str, tree: Mapping[str, Any]) -> dict[str, Stated]:
 
     own = timm_config(where, {"architecture": given.get("model"), "model_args": dict(_dict(given.get("model_kwargs")))})
     stated = own.stated if own else {}
-    told = {name: replace(each, reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
+    told = {name: each._replace(reason=each.reason.replace("config.json", TRAIN)) for name, each in stated.items()}
     return told | _statistics(given, TRAIN)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 FLOAT32_BYTES = 4
 """Every published file holds float32."""
@@ -12,8 +12,7 @@ HASH_SUFFIX = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 """How torch.hub reads the beginning of a file's SHA-256 out of its name."""
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """One model. `name` is its torch.hub entry (with the data set where one entry offers two), `family` ours.
 
     `parameters` counts all numbers in the file. `head_url` is a classifier for ImageNet's 1000 classes that a class of

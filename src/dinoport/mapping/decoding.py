@@ -115,7 +115,7 @@ def _aliases(rule: Rule, steps: Mapping[str, Step]) -> Iterator[Step]:
     for step in list(steps.values()):
         bindings = rule.alias.match(step.target.name) if rule.alias else None
         if bindings is not None and rule.source:
-            yield replace(step, target=replace(step.target, name=rule.source.fill(bindings)))
+            yield replace(step, target=step.target._replace(name=rule.source.fill(bindings)))
 
 
 def _joined(source: str, claim: Claim, parts: Mapping[int, TensorRef], problems: list[Problem]) -> Step | None:

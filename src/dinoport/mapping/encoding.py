@@ -6,7 +6,6 @@ The result is total and unambiguous, or comes with everything that keeps it from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -103,7 +102,7 @@ def _split(
             dropped.append(Dropped(name, tensor.dtype, part_spec.shape, rule.reason, returns=True))
             continue
         span = Span(tensor, part * size, (part + 1) * size)
-        spec = replace(part_spec, name=target)
+        spec = part_spec._replace(name=target)
         computed = kind is Kind.BIJECTIVE and changes(tensor.values, span.start, span.stop, row)
         own = Kind.RECOMPUTED if computed else kind
         steps.append(Step(spec, (span,), rule.operation, own, tensor.shape, reason))

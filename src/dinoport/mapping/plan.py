@@ -146,7 +146,7 @@ def unrounded(tensor: TensorRef) -> TensorRef:
     if isinstance(values, _StepValues):
         step = values.step
         spans = tuple(span._replace(tensor=unrounded(span.tensor)) for span in step.spans)
-        step = replace(step, spans=spans, target=replace(step.target, dtype=wide))
+        step = replace(step, spans=spans, target=step.target._replace(dtype=wide))
         return replace(tensor, dtype=wide, values=_StepValues(step))
     return tensor
 

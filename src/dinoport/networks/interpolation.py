@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True)
-class Interpolation:
+class Interpolation(NamedTuple):
     """Resampling of a square table, corners not aligned; bicubic with a = -0.75 where nothing else is said.
 
     With an `offset` the sampling grid is driven by the scale factor (patches + offset) / table side, per axis;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -52,8 +52,7 @@ class Features(str, Enum):
     POOLED = "the mean of the last feature map"
 
 
-@dataclass(frozen=True)
-class Classifier:
+class Classifier(NamedTuple):
     """A linear layer over `features`, with one row a class; its tensors are `classifier.weight` and `.bias`.
 
     A layer for the distillation token is `classifier_dist`.

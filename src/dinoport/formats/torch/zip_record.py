@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
@@ -25,8 +25,7 @@ ENCRYPTED = 0x2061
 """Flags: encrypted, a patch, strongly encrypted, masked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One record: its bytes lie somewhere behind its header, and end before `limit`. Some have no checksum.
 
     `packed_bytes` is what they take in the file: less than `size_bytes` where they are deflated.
