@@ -32,6 +32,9 @@ FORMATS = (1, FORMAT)
 TRANSFORM = ("model", "transform")
 """What a way back says of pictures, and nothing else in its folder."""
 
+COUNTS = ("accounting", "tensors")
+"""How many tensors were copied, made and dropped on the way."""
+
 COMPUTED_AGAIN = (
     ("direction",),
     *OF_THE_FILE,
@@ -39,7 +42,7 @@ COMPUTED_AGAIN = (
     ("model", "class"),
     TRANSFORM,
     ("request",),
-    ("accounting", "tensors"),
+    COUNTS,
     ("accounting", "size_bytes"),
 )
 """Fields of dinoport.json that follow from the source and the request alone. Words, which a later version may put
@@ -73,10 +76,11 @@ def _contradictions(
     expected = fresh.to_dict()
     if (found := recorded.get("format")) not in FORMATS or type(found) is not int:
         yield f"{REPORT}: format is {value_text(found)}, expected {' or '.join(map(str, FORMATS))}"
-    left_out = ("to", "head", "labels", "config", "base", *given, *(("dropped",) if another else ()))
+    left_out = ("to", "head", "labels", "config", "base", *given)
     for keys in COMPUTED_AGAIN:
-        if another and (keys in OF_THE_FILE or (keys == ("model", "class") and fresh.request.get("to") == "original")):
-            continue  # the class of a way back is what the source was
+        of_the_way = keys == ("model", "class") and fresh.request.get("to") == "original"
+        if another and (keys in OF_THE_FILE or keys == COUNTS or of_the_way):
+            continue  # the class of a way back is what the source was; what one source holds another leaves to be made
         if keys == TRANSFORM and (another or at(recorded, keys) is None):
             continue  # 0.1 wrote none, and another file may lie beside another config
         found, computed = (without(left_out, at(report, keys)) for report in (recorded, expected))
