@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
 from dinoport.formats.safetensors import writer
+from dinoport.progress import ASIDE
 from tests.command_line import Done, Run
 
 for name, heard in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
@@ -67,13 +70,22 @@ def miswriting(monkeypatch) -> None:
     monkeypatch.setattr(writer, "write_safetensors", miswrite)
 
 
+def ended_threads() -> list[Thread]:
+    """Wait for imports that go on aside: a program that ends in the middle of one ends at once, and the tests with it."""
+    for thread in enumerate_threads():
+        if thread.name == ASIDE:
+            thread.join()
+    return []
+
+
 @pytest.fixture
 def run(monkeypatch, capfd) -> Run:
     """Run the program in this process, and put back the signals that it takes over."""
     from dinoport.cli import commands as cli
-    from dinoport.cli.session import SIGNALS
+    from dinoport.cli import session
 
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in session.SIGNALS}
+    monkeypatch.setattr(session, "running_threads", ended_threads)
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["dinoport", *map(str, arguments)])
