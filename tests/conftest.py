@@ -71,7 +71,7 @@ def miswriting(monkeypatch) -> None:
 
 
 def ended_threads() -> list[Thread]:
-    """Wait for imports that go on aside: a program that ends in the middle of one ends at once, and the tests with it."""
+    """Wait for imports that go on aside: a program that ends in the middle of one ends its process at once."""
     for thread in enumerate_threads():
         if thread.name == ASIDE:
             thread.join()

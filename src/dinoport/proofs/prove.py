@@ -40,13 +40,20 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     source, target = case.source.model.decoding, case.target.model.decoding
     bar = Bar(COMPARING, sum(tensor.size_bytes for tensor in target.stored.values()), on_progress)
     found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known)
-    rounded = getattr(case.source.model.architecture, "rope_rounded", False)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
     loading = case.target.loads() if case.target.loads else None
-    proofs = Proofs(found, loading=loading, diagnosis=by_content, rounded_periods=rounded)
+    proofs = Proofs(found, loading=loading, diagnosis=by_content, rounded_periods=_computes_rounded_periods(case))
     return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
+
+
+def _computes_rounded_periods(case: Case) -> bool:
+    """Whether rotary periods that training rounded are computed anew by one side, and not carried over as they are."""
+    rotation = case.source.model.architecture.network.rotation_code
+    if rotation is None or not case.source.model.architecture.rope_rounded:  # type: ignore[attr-defined]  # it rotates
+        return False
+    return any(rotation.PERIODS not in side.model.tensors for side in (case.source, case.target))
 
 
 def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> Proofs:

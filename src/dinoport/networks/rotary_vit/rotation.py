@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 
+PERIODS = "rope_embed.periods"
+
 Rotation: TypeAlias = "tuple[Any, Any]"
 """Sines and cosines, (patches, head dimension) each."""
 
