@@ -224,6 +224,7 @@ def test_rounded_periods_are_an_exception_where_the_target_computes_them(to: str
     model = RotaryViT(64, 2, 2, 96, 8, image_size=32, registers=1, rope_rounded=True)
     state = {name: torch.from_numpy(values) for name, values in formula.state_dict(model.tensors()).items()}
     periods = (torch.tensor(100.0) ** (torch.arange(8) / 8)).bfloat16().float()
-    torch.save({**state, "rope_embed.periods": periods}, tmp_path / "teacher.pth")
-    report = convert(tmp_path / "teacher.pth", tmp_path / "out", Request(to=to, num_heads=2), level="exact")
+    named = {f"backbone.{name}": tensor for name, tensor in {**state, "rope_embed.periods": periods}.items()}
+    torch.save({"teacher": named}, tmp_path / "checkpoint.pth")
+    report = convert(tmp_path / "checkpoint.pth", tmp_path / "out", Request(to=to, num_heads=2))
     assert any("rope periods" in exception for exception in report.verdict.exceptions) == computed
