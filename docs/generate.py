@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -309,9 +308,8 @@ def relative_page(naming: Naming) -> Iterator[str]:
     """A page about one relative, from its data alone."""
     relative: Relative = naming.code
     family, facts, signs = relative.family, relative.facts, relative.signs
-    about = (sys.modules[naming.module.partition(":")[0]].__doc__ or "").strip()
     says = [f"`--codebase {family.name}` says that a file is one.", ""] if family.upstream else []
-    yield from [f"# {family.title}", "", about, "", *says]
+    yield from [f"# {family.title}", "", relative.about, "", *says]
     if relative.copies:
         yield from [f"Of several copies, `{relative.copies[0]}` is taken: {relative.why}.", ""]
     if relative.remark:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dinoport import api
+from dinoport.files.memory import total_bytes
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.values import byte_ranges
 from dinoport.work import proving
@@ -62,11 +63,23 @@ def test_what_stays_in_memory_is_left_there(tmp_path, forgotten) -> None:
     assert not forgotten
 
 
-def test_a_file_that_is_larger_than_half_of_the_memory_does_not_stay(tmp_path, monkeypatch) -> None:
+def test_a_file_that_is_larger_than_half_of_the_memory_does_not_stay(monkeypatch) -> None:
+    checkpoint = type("Checkpoint", (), {"size_bytes": 500})
+    conversion = type("Conversion", (), {"checkpoint": checkpoint})
+    for memory_bytes, stays in ((1000, True), (999, False), (None, True)):
+        monkeypatch.setattr(proving, "total_bytes", lambda found=memory_bytes: found)
+        assert proving._stays_in_memory(conversion) == stays
+
+
+def test_memory_is_what_the_machine_has_or_a_container_may_take(tmp_path, monkeypatch) -> None:
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 100}
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
-    checkpoint = type("Checkpoint", (), {"size_bytes": 4096 * 50})
-    conversion = type("Conversion", (), {"checkpoint": checkpoint})
-    assert proving._stays_in_memory(conversion)
-    checkpoint.size_bytes += 1
-    assert not proving._stays_in_memory(conversion)
+    assert total_bytes(tmp_path) == 409_600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert total_bytes(tmp_path) == 409_600
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("300000\n")
+    assert total_bytes(tmp_path) == 300_000
+    monkeypatch.delattr(os, "sysconf")
+    (tmp_path / "memory" / "memory.limit_in_bytes").unlink()
+    assert total_bytes(tmp_path) is None

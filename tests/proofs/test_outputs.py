@@ -219,12 +219,15 @@ def test_rounded_rotations_read_each_weight_once_and_give_what_a_pass_by_itself_
     assert min(apart) > 1e-6
 
 
-@pytest.mark.parametrize(("to", "computed"), [("original", False), ("transformers", True)])
-def test_rounded_periods_are_an_exception_where_the_target_computes_them(to: str, computed: bool, tmp_path) -> None:
+@pytest.mark.parametrize("level", ["exact", "full"])
+@pytest.mark.parametrize(("to", "computed"), [("original", False), ("transformers", True), ("timm", True)])
+def test_rounded_periods_are_an_exception_where_the_target_computes_them(
+    to: str, computed: bool, level: str, tmp_path
+) -> None:
     model = RotaryViT(64, 2, 2, 96, 8, image_size=32, registers=1, rope_rounded=True)
     state = {name: torch.from_numpy(values) for name, values in formula.state_dict(model.tensors()).items()}
     periods = (torch.tensor(100.0) ** (torch.arange(8) / 8)).bfloat16().float()
     named = {f"backbone.{name}": tensor for name, tensor in {**state, "rope_embed.periods": periods}.items()}
     torch.save({"teacher": named}, tmp_path / "checkpoint.pth")
-    report = convert(tmp_path / "checkpoint.pth", tmp_path / "out", Request(to=to, num_heads=2))
+    report = convert(tmp_path / "checkpoint.pth", tmp_path / "out", Request(to=to, num_heads=2), level=level)
     assert any("rope periods" in exception for exception in report.verdict.exceptions) == computed

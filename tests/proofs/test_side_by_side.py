@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dinoport.proofs.side_by_side import importing, side_by_side
+from dinoport.proofs.side_by_side import _without_garbage_collection, importing, side_by_side
 
 torch = pytest.importorskip("torch")
 
@@ -50,3 +50,13 @@ def test_imports_leave_the_look_for_garbage_as_it_was(enabled: bool) -> None:
         assert gc.isenabled() is enabled
     finally:
         gc.enable()
+
+
+def test_the_last_import_to_end_looks_for_garbage_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = _without_garbage_collection, _without_garbage_collection
+    with first:
+        second.__enter__()
+        assert not gc.isenabled()
+    assert not gc.isenabled()
+    second.__exit__()
+    assert gc.isenabled()

@@ -99,7 +99,13 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         ),
         (
             replace(WHOLE, exact=ExactProof(recomputed=63), outputs=replace(COMPUTED, undefined=4)),
-            "computed again from the source and equal (outputs not shown: the original's own are not finite)",
+            "computed again from the source and equal (outputs not shown: the original's own are not finite), except for "
+            "63 of 63 tensors, computed anew (rounded, merged, or resampled for another size), whose effect is not shown",
+        ),
+        (
+            replace(WHOLE, exact=ExactProof(found=62, recomputed=1), outputs=replace(COMPUTED, blind=True)),
+            "transported exactly (outputs not shown: they do not depend on the picture), except for 1 of 63 tensors, "
+            "computed anew (rounded, merged, or resampled for another size), whose effect is not shown",
         ),
         (
             Proofs(replace(EXACT, nonfinite={"a": 2, "b": 1})),

@@ -191,8 +191,8 @@ COMMANDS = (
         [*OF_SOURCE, *WRITTEN, *PROVEN, *SAID],
         "FOLDER is written only if the proof holds. The first line of the output is the verdict:\n"
         "equal (exceptions and assumptions are listed below it), transported exactly (every tensor\n"
-        "is equal, and the model was not run; computed again, where it was rounded or merged), or\n"
-        "not equal (exit code 3; the report says why).",
+        "was found again, and the model was not run), computed again (the same, where most tensors\n"
+        "were rounded or merged), or not equal (exit code 3; the report says why).",
     ),
     Command(
         inspect,

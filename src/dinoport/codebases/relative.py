@@ -24,7 +24,7 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Relative:
-    """One relative. `like` is the family whose names it has, `facts` are what no tensor shows.
+    """One relative, and a sentence about it. `like` is the family whose names it has, `facts` what no tensor shows.
 
     `sizes` are what its authors publish, by name: width, depth, heads and patch size. `copies` are its copies of one
     model, the one that its authors evaluate first, by the keys that they lie under, and `why` says so. `table` is one
@@ -41,6 +41,7 @@ class Relative:
     copies: tuple[str, ...] = ()
     why: str = ""
     remark: str = ""
+    about: str = ""
     always_told: str = ""
     alike: Callable[[Clues], str | None] = lambda clues: None
     contradicts: Callable[[Clues], str | None] = lambda clues: None

@@ -53,7 +53,8 @@ class Comparison:
         blocks: dict[str, Any] = {}
 
         def observe(name: str, output: Any) -> None:
-            blocks[name] = output[: len(images)]
+            own = output[: len(images)]
+            blocks[name] = own.clone() if len(own) < len(output) else own  # a view would keep all of the batch
             self.on_block(name)
 
         outputs = self.architecture.network.code.forward(state, self.architecture, images, observe, **(shared or {}))

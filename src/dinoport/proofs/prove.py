@@ -53,7 +53,8 @@ def _computes_rounded_periods(case: Case) -> bool:
     rotation = case.source.model.architecture.network.rotation_code
     if rotation is None or not case.source.model.architecture.rope_rounded:  # type: ignore[attr-defined]  # it rotates
         return False
-    return any(rotation.PERIODS not in side.model.tensors for side in (case.source, case.target))
+    sides = (case.source.model.decoding, case.target.model.decoding)
+    return any(rotation.PERIODS not in side.tensors or rotation.PERIODS in side.declared for side in sides)
 
 
 def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> Proofs:

@@ -209,7 +209,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.mostly_zero:
         share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
         exceptions.append(f"that {share} are zero throughout, as in the original")
-    if proofs.exact and proofs.exact.recomputed and outputs is None:
+    if proofs.exact and proofs.exact.recomputed and (outputs is None or outputs.unshown):
         share = f"{proofs.exact.recomputed} of {proofs.exact.recomputed + proofs.exact.found} tensors"
         anew = "computed anew (rounded, merged, or resampled for another size), whose effect is not shown"
         exceptions.append(f"for {share}, {anew}")
@@ -237,7 +237,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         for (height, width), why in outputs.uncomputed.items():
             exceptions.append(f"at {height}×{width}, which the file claims and cannot compute ({why})")
     exceptions += pixels.exceptions if pixels else ()
-    not_shown += [f"outputs at other input sizes ({option_of('all_sizes')})"] if proofs.sizes_left else []
+    if proofs.sizes_left and outputs and not outputs.unshown:
+        not_shown.append(f"outputs at other input sizes ({option_of('all_sizes')})")
     not_shown += proofs.exported.not_shown if proofs.exported else ()
     if pixels is None or pixels.status == "not shown":
         not_shown.append("pixels" + (f": {pixels.reason}" if pixels and pixels.reason else ""))

@@ -14,7 +14,7 @@ from dinoport.formats.values import expect
 from dinoport.tensor import BFLOAT16, TensorRef
 
 LARGE_BYTES = 2**24
-"""Of a tensor that takes a disk longer than it takes to ask for it."""
+"""Of a tensor. A smaller one is read faster than it can be announced."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Weights(Mapping[str, Any]):
 
     @cached_property
     def _next(self) -> Mapping[str, str]:
-        """The large tensor after each large one: layers ask for them in the order in which they are written."""
+        """The large tensor after each large one: layers mostly ask for them in the order of the file."""
         return dict(pairwise(name for name, tensor in self.tensors.items() if tensor.size_bytes >= LARGE_BYTES))
 
     def __contains__(self, name: object) -> bool:

@@ -64,7 +64,7 @@ def models_to_dict() -> dict[str, object]:
 def models_page() -> str:
     """`docs/models.md`."""
     lines = [
-        "# PublishedModel models",
+        "# Published models",
         "",
         "A SOURCE may be one of these names. The file is taken from torch.hub's cache, or downloaded into it.",
         "*head* is what `--head imagenet` adds. This page is written by `python -m dinoport.report.models`.",

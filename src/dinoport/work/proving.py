@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -15,6 +14,7 @@ from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
+from dinoport.files.memory import total_bytes
 from dinoport.files.output_file import WrittenFile
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.checkpoint import Checkpoint
@@ -83,10 +83,8 @@ def _stays_in_memory(conversion: Conversion) -> bool:
 
     Where it cannot, bytes that were read twice keep those of the next file of weights from staying for a moment.
     """
-    if not hasattr(os, "sysconf"):
-        return True
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 2 * conversion.checkpoint.size_bytes <= memory_bytes
+    memory_bytes = total_bytes()
+    return memory_bytes is None or 2 * conversion.checkpoint.size_bytes <= memory_bytes
 
 
 def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[], tuple[SourceFile, ...]]]:

@@ -25,6 +25,7 @@ BY_IBOT = replace(EVALUATION, reason="as in iBOT's eval transform")
 
 IBOT = Relative(
     Family("ibot", "iBOT ViT", "bytedance/ibot", (*OF_DINO, *OF_IBOT), BY_IBOT),
+    about="iBOT (bytedance/ibot): DINO's ViT and head, a second head for masked patches, layer scale where asked.",
     like="dino",
     facts=Facts("iBOT", interpolation=SCALE_WITH_OFFSET, says_builder=True),
     signs=Signs(
@@ -35,7 +36,6 @@ IBOT = Relative(
     arrange=lambda tensors: own_scales(tensors, "iBOT"),
     table=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
 )
-"""DINO's ViT and head, and a second head for masked patches; with layer scale where asked."""
 
 
 def _headless(clues: Clues) -> str | None:
@@ -46,6 +46,7 @@ def _headless(clues: Clues) -> str | None:
 
 SIMDINO = Relative(
     Family("simdino", "SimDINO ViT", "RobinWu218/SimDINO", OF_DINO, EVALUATION, ("linear", "head")),
+    about="SimDINO (RobinWu218/SimDINO): DINO's ViT and head, without that head's last layer.",
     like="dino",
     facts=Facts("SimDINO", interpolation=SCALE_WITH_OFFSET, says_builder=True),
     signs=Signs(arguments=("use_simdino", "expa_type"), tells=_headless, files=("simdino_", "SimDINO")),
@@ -59,6 +60,7 @@ BY_MSN = replace(EVALUATION, resample="bilinear", reason="as in MSN's eval trans
 
 MSN = Relative(
     Family("msn", "MSN ViT", "facebookresearch/msn", (*OF_MSN, AVERAGED), BY_MSN),
+    about="MSN (facebookresearch/msn): DeiT's ViT under DINO's names, and prototypes beside it.",
     like="dino",
     facts=Facts("MSN", interpolation=TO_SIZE),
     signs=Signs(
@@ -69,7 +71,6 @@ MSN = Relative(
     copies=("target_encoder", "encoder"),
     why="what its own scripts evaluate",
 )
-"""DeiT's ViT, and prototypes beside it."""
 
 
 def _rows_first(clues: Clues) -> str | None:
@@ -88,6 +89,7 @@ BY_MOCO_V3 = replace(EVALUATION, resample="bilinear", reason="as in MoCo v3's ev
 
 MOCO_V3 = Relative(
     Family("moco_v3", "MoCo v3 ViT", "facebookresearch/moco-v3", (OF_MOCO_V3, AVERAGED), BY_MOCO_V3, ("head",)),
+    about="MoCo v3 (facebookresearch/moco-v3): DINO's names, a fixed position table, and 12 heads of 32 in its ViT-S.",
     like="dino",
     facts=Facts(
         "MoCo v3",
@@ -100,7 +102,6 @@ MOCO_V3 = Relative(
     copies=("base_encoder",),
     why="what both of its own scripts evaluate",
 )
-"""A fixed position table, and 12 heads of 32 in its ViT-S."""
 
 
 def _like_a_siglip(clues: Clues) -> str | None:
@@ -118,6 +119,7 @@ BY_IJEPA = replace(
 
 IJEPA = Relative(
     Family("ijepa", "I-JEPA ViT", "facebookresearch/ijepa", (AVERAGED,), BY_IJEPA),
+    about="I-JEPA (facebookresearch/ijepa): a ViT without a CLS token, with a fixed position table.",
     like="dino",
     facts=Facts(
         "I-JEPA",
@@ -132,7 +134,6 @@ IJEPA = Relative(
     alike=_like_a_siglip,
     remark="Transformers' own converter and timm take the copy called encoder, and so do the folders on the Hub",
 )
-"""Without a CLS token, with a fixed position table."""
 
 DECODER = "the decoder of masked training, which features do not pass"
 
@@ -168,6 +169,7 @@ BY_MAE = replace(EVALUATION, crops_to=224, reason="as in MAE's eval transform")
 
 MAE = Relative(
     Family("mae", "MAE ViT", "facebookresearch/mae", (*OF_MAE, AVERAGED), BY_MAE, ("head",)),
+    about="MAE (facebookresearch/mae) and WebSSL-MAE (facebookresearch/webssl): an encoder with a fixed table.",
     like="dino",
     facts=Facts(
         "MAE",
@@ -187,4 +189,3 @@ MAE = Relative(
         "ViTMAEForPreTraining": Whole(("decoder_", "mask_token"), "the decoder too, and hides patches at random"),
     },
 )
-"""MAE, and WebSSL-MAE (facebookresearch/webssl): an encoder with a fixed position table."""

@@ -15,15 +15,16 @@ from dinoport.networks.preprocessing import DINOV2_EVALUATION, EVALUATION, Prepr
 
 XRAY_DINO = Relative(
     Family("xray_dino", "XRay-DINO ViT", "facebookresearch/dinov2", OF_DINOV2, DINOV2_EVALUATION),
+    about="XRay-DINO (facebookresearch/dinov2): DINOv2's ViT-L for X-ray pictures, with a table for 512 pixels.",
     like="dinov2",
     facts=Facts("XRay-DINO"),
     signs=Signs(files=("xray_dino",)),
     sizes={"xray_dino_vitl16": (1024, 24, 16, 16)},
 )
-"""For X-ray pictures, with a table for 512 pixels."""
 
 CELL_DINO = Relative(
     Family("cell_dino", "Cell-DINO ViT", "facebookresearch/dinov2", OF_DINOV2, DINOV2_EVALUATION),
+    about="Cell-DINO (facebookresearch/dinov2): for microscopy, of four or five channels, or one at a time.",
     like="dinov2",
     facts=Facts("Cell-DINO"),
     signs=Signs(files=("cell_dino", "channel_adaptive_dino")),
@@ -34,7 +35,6 @@ CELL_DINO = Relative(
         "channel_adaptive_dino_vitl16": (1024, 24, 16, 16),
     },
 )
-"""For microscopy, with four or five channels, or one at a time."""
 
 
 def _headless(clues: Clues) -> str | None:
@@ -46,11 +46,11 @@ def _headless(clues: Clues) -> str | None:
 
 SIMDINOV2 = Relative(
     Family("simdinov2", "SimDINOv2 ViT", "RobinWu218/SimDINO", OF_DINOV2, DINOV2_EVALUATION),
+    about="SimDINOv2 (RobinWu218/SimDINO): DINOv2's ViT and head, without that head's last layer.",
     like="dinov2",
     facts=Facts("SimDINOv2"),
     signs=Signs(files=("simdinov2", "SimDINOv2"), guesses=_headless),
 )
-"""Its head has no last layer."""
 
 
 def _ungated(clues: Clues) -> str | None:
@@ -82,12 +82,12 @@ BY_FRANCA = replace(EVALUATION, reason="as in Franca's eval transform")
 
 FRANCA = Relative(
     Family("franca", "Franca ViT", "valeoai/Franca", (*OF_DINOV2, *OF_FRANCA), BY_FRANCA),
+    about="Franca (valeoai/Franca): DINOv2's ViT with SwiGLU in all sizes, and heads of several widths.",
     like="dinov2",
     facts=Facts("Franca"),
     signs=Signs(names=("matryoshka_projections.",), files=("franca_",), guesses=_is_base_and_gated),
     contradicts=_ungated,
 )
-"""SwiGLU in all sizes, and heads of several widths."""
 
 WEB_HEADS = {(2688, 24): 21, (3072, 26): 24, (3584, 32): 28, (4096, 32): 32}
 """Of 2B, 3B, 5B and 7B, by width and depth: DINOv2 was published in none of these sizes."""
@@ -107,12 +107,12 @@ BY_WEBSSL = replace(EVALUATION, reason="as in WebSSL's README")
 
 WEBSSL_DINO = Relative(
     Family("webssl_dino", "WebSSL-DINO ViT", "facebookresearch/webssl", OF_DINOV2, BY_WEBSSL),
+    about="WebSSL-DINO (facebookresearch/webssl): DINOv2's ViT with SwiGLU, up to 7B, with wide heads from 2B on.",
     like="dinov2",
     facts=Facts("WebSSL-DINO", heads=WEB_HEADS),
     signs=Signs(files=("webssl_dino",), guesses=_has_web_size),
     contradicts=_ungated,
 )
-"""SwiGLU in all sizes, up to 7B, with wide heads from 2B on."""
 
 RAW = Preprocessing(
     resize=448,
@@ -135,6 +135,7 @@ def _one_register(clues: Clues) -> str | None:
 
 TIPS = Relative(
     Family("tips", "TIPS ViT", "google-deepmind/tips", (AVERAGED,), RAW),
+    about="TIPS and TIPS v2 (google-deepmind/tips): DINOv2 with one register, raw pixels, and bilinear resampling.",
     like="dinov2",
     facts=Facts("TIPS", heads={(1152, 27): 16}, interpolation=BILINEAR_ANTIALIASED),
     signs=Signs(
@@ -145,4 +146,3 @@ TIPS = Relative(
     ),
     always_told=ONE_REGISTER,
 )
-"""TIPS and TIPS v2: one register, raw pixels, and bilinear resampling."""

@@ -26,14 +26,15 @@ def _is_tiny(clues: Clues) -> str | None:
 
 EUPE_CONVNEXT = Relative(
     Family("eupe_convnext", "EUPE ConvNeXt", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
+    about="EUPE's ConvNeXts (facebookresearch/EUPE): DINOv3's, learnt from several teachers.",
     like="dinov3_convnext",
     facts=Facts("EUPE"),
     signs=Signs(names=("projectors.",), files=("EUPE-",), tells=lambda clues: called(clues, ".eupe")),
 )
-"""Learnt from several teachers, as EUPE's ViTs are."""
 
 EUPE = Relative(
     Family("eupe", "EUPE ViT", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
+    about="EUPE (facebookresearch/EUPE): DINOv3's ViT, learnt from several teachers.",
     like="dinov3",
     facts=EUPE_CONVNEXT.facts,
     signs=EUPE_CONVNEXT.signs._replace(guesses=_is_tiny),
@@ -57,6 +58,7 @@ def _is_plain_giant(clues: Clues) -> str | None:
 
 LINGBOT = Relative(
     Family("lingbot", "LingBot-Vision ViT", "Robbyant/lingbot-vision", OF_DINOV3, BY_LINGBOT),
+    about="LingBot-Vision (Robbyant/lingbot-vision): DINOv3's ViT, evaluated on squares of 512 pixels.",
     like="dinov3",
     facts=Facts("LingBot-Vision"),
     signs=Signs(files=("lingbot",), guesses=_is_plain_giant, tells=lambda clues: called(clues, "_lingbot")),
@@ -67,4 +69,3 @@ LINGBOT = Relative(
         "lingbot-vision-vit-giant": (1536, 40, 24, 16),
     },
 )
-"""Evaluated on squares of 512 pixels."""

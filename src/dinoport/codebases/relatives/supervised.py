@@ -31,6 +31,7 @@ BY_DEIT = replace(EVALUATION, reason="as in DeiT's eval transform")
 
 DEIT = Relative(
     Family("deit", "DeiT ViT", "facebookresearch/deit", (AVERAGED,), BY_DEIT, ("head",)),
+    about="DeiT (facebookresearch/deit): timm's ViT under DINO's names, with a classifier.",
     like="dino",
     facts=Facts("DeiT", interpolation=TO_SIZE, rule="as in DeiT's fine-tuning for another size"),
     signs=Signs(
@@ -75,6 +76,7 @@ BY_DEIT3 = replace(EVALUATION, resize=224, reason="as in DeiT III's evaluation, 
 
 DEIT3 = Relative(
     Family("deit3", "DeiT III ViT", "facebookresearch/deit", (AVERAGED,), BY_DEIT3, ("head",)),
+    about="DeiT III (facebookresearch/deit): a ViT with layer scale, whose CLS token has no position.",
     like="dino",
     facts=Facts(
         "DeiT III",
@@ -91,7 +93,6 @@ DEIT3 = Relative(
     always_told=SCALED,
     alike=_like_a_rope_vit,
 )
-"""With layer scale, and a CLS token without a position."""
 
 OWN = ("vit_", "test_vit", "eva_large_")
 OF_OTHERS = ("dino", "_tips", "_lingbot")
@@ -127,6 +128,7 @@ AUGREG = replace(EVALUATION, resize=248, mean=HALF, std=HALF, reason="as timm ev
 
 TIMM_VIT = Relative(
     Family("timm_vit", "timm ViT", "huggingface/pytorch-image-models", (AVERAGED,), AUGREG, ("head",)),
+    about="Supervised ViTs of timm (AugReg among them): DINO's names, mean and deviation 0.5.",
     like="dino",
     facts=Facts(
         "timm",
@@ -137,7 +139,6 @@ TIMM_VIT = Relative(
     signs=Signs(tells=_named_by_timm, guesses=_filed_as_augreg),
     contradicts=_strange_part,
 )
-"""AugReg among them: mean and deviation 0.5."""
 
 
 def _convnext_of_timm(clues: Clues) -> str | None:
@@ -149,8 +150,8 @@ BY_TIMM = replace(EVALUATION, reason="as timm evaluates its ConvNeXts")
 
 TIMM_CONVNEXT = Relative(
     Family("timm_convnext", "timm ConvNeXt", "huggingface/pytorch-image-models", (AVERAGED,), BY_TIMM),
+    about="Supervised ConvNeXts of timm without their classifier: the names and shapes of timm's DINOv3 ConvNeXts.",
     like="dinov3_convnext",
     facts=Facts("timm"),
     signs=Signs(tells=_convnext_of_timm),
 )
-"""Without their classifier: the names and shapes of timm's DINOv3 ConvNeXts."""

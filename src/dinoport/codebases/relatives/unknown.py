@@ -16,6 +16,7 @@ AS_DINO = replace(EVALUATION, reason="as in DINO")
 
 VIT = Relative(
     Family("vit", "ViT (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "head"), values="DINO"),
+    about="A plain ViT of an unknown codebase: converted with DINO's values, claimed for nobody.",
     like="dino",
     facts=Facts(
         "DINO",
@@ -28,6 +29,7 @@ VIT = Relative(
 
 RESNET = Relative(
     Family("resnet", "ResNet-50 (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "fc"), values="DINO"),
+    about="A plain ResNet-50 of an unknown codebase: converted with DINO's values, claimed for nobody.",
     like="dino_resnet",
     facts=Facts("DINO"),
     signs=Signs(),

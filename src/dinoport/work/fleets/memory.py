@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from dinoport.files.memory import LIMITS
 from dinoport.work.fleets.one_job import EXACT_BYTES, FULL_BYTES
 
 SHARE = 0.8
@@ -15,7 +16,8 @@ SHARE = 0.8
 UNKNOWN_BYTES = 4 * 10**9
 """Where the system does not say what is free."""
 
-CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+USED = ("memory.current", "memory/memory.usage_in_bytes")
+"""Where Linux says what a container has taken of each of LIMITS."""
 
 
 def free_bytes(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -24,7 +26,7 @@ def free_bytes(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/
     with suppress(OSError):
         available = re.search(r"MemAvailable:\s+([0-9]+) kB", proc.read_text())
         found = [int(available[1]) * 1024] if available else found
-    for limit, used in CGROUPS:
+    for limit, used in zip(LIMITS, USED, strict=True):
         with suppress(OSError, ValueError):  # `max`: no limit
             found.append(int((cgroup / limit).read_text()) - int((cgroup / used).read_text()))
     return max(int(SHARE * min(found)), 1)
