@@ -99,8 +99,9 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         ),
         (
             replace(WHOLE, exact=ExactProof(recomputed=63), outputs=replace(COMPUTED, undefined=4)),
-            "computed again from the source and equal (outputs not shown: the original's own are not finite), except for "
-            "63 of 63 tensors, computed anew (rounded, merged, or resampled for another size), whose effect is not shown",
+            "computed again from the source and equal (outputs not shown: the original's own are not finite), except "
+            "for 63 of 63 tensors, computed anew (rounded, merged, or resampled for another size), whose effect is not "
+            "shown",
         ),
         (
             replace(WHOLE, exact=ExactProof(found=62, recomputed=1), outputs=replace(COMPUTED, blind=True)),
