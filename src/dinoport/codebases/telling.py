@@ -218,7 +218,7 @@ def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError
 def _refused(
     what: str, expected: str, found: str, cause: str | None = None, did_you_mean: str | None = None
 ) -> SettingError:
-    """The error for a user's word that the file does not bear."""
+    """The error for a `codebase` that the file contradicts."""
     return SettingError(
         what,
         expected=expected,

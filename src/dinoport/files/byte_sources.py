@@ -65,7 +65,7 @@ class ReadsAhead(Protocol):
 
 
 class Readable:
-    """What all sources share: bytes of their own are read into a buffer that is asked for, no larger than they are."""
+    """Reads bytes of its own through `readinto`, and never asks for more memory than the source has bytes."""
 
     where: str
     size_bytes: int

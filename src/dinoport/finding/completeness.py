@@ -102,7 +102,7 @@ def unnamed(tree: object) -> str | None:
     seen: set[int] = set()  # of all objects together, so that each is looked at once
     for node in nodes:
         if isinstance(node, Opaque) and any(isinstance(each, TensorRef) for each in reached([node], seen)):
-            return f"its tensors lie in an object of class {short_text(node.name)}, of which no attribute is looked up"
+            return f"its tensors lie in an object of class {short_text(node.name)}, whose attributes are not read"
     return None
 
 

@@ -24,7 +24,7 @@ from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.origin import whose
+from dinoport.finding.owner import whose
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statements import (
     contradicted,

@@ -31,7 +31,10 @@ def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, State
 def transform_of(
     timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing, stated: Mapping[str, Stated]
 ) -> Preprocessing:
-    """What timm's config.json says, or the report beside an original's file, else the original's; `stated` is held."""
+    """What timm's config.json says, or the report beside an original's file, else the original's.
+
+    The statistics in `stated` are held by the file itself, and come first.
+    """
     if said := timm.preprocessing if timm else transform_by_report(report):
         own = own.as_said(said, ours=bool(timm.record) if timm else True)
     if "image_mean" not in stated:

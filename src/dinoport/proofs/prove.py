@@ -54,7 +54,7 @@ def _computes_rounded_periods(case: Case) -> bool:
     if rotation is None or not case.source.model.architecture.rope_rounded:  # type: ignore[attr-defined]  # it rotates
         return False
     sides = (case.source.model.decoding, case.target.model.decoding)
-    return any(rotation.PERIODS not in side.tensors or rotation.PERIODS in side.declared for side in sides)
+    return not all(rotation.stores_periods(side.tensors, side.declared) for side in sides)
 
 
 def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> Proofs:

@@ -209,20 +209,20 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
     for origin in Origin:
         settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
         if settings:
-            texts = [*map(_setting, settings)]
+            texts = [*map(_decision, settings)]
             listed = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
             yield from entry("", f"{origin.value}: {listed}")
     unused = [setting for setting in report.settings if not setting.used]
     if unused:
-        yield from entry("", f"not used here: {', '.join(map(_setting, unused))}")
+        yield from entry("", f"not used here: {', '.join(map(_decision, unused))}")
     for label, options, ending in (("asked", report.asked, ""), ("claimed", report.told, f" ({CLAIM})")):
         if options:
             yield from entry(label, ", ".join(f"{option} {value}" for option, value in options.items()) + ending)
 
 
-def _setting(setting: Decision) -> str:
-    text = f"{setting.name} = {setting.value}"
-    return text if setting.origin == Origin.STORED.value else f"{text} ({setting.reason})"
+def _decision(decision: Decision) -> str:
+    text = f"{decision.name} = {decision.value}"
+    return text if decision.origin == Origin.STORED.value else f"{text} ({decision.reason})"
 
 
 def _accounting(report: Report) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Fault:
         object.__setattr__(self, "what", printable(self.what))  # it quotes a stranger's fields and file names
 
 
-def problems_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Fault]:
+def faults_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another: bool) -> Iterator[Fault]:
     """What in the two configs makes another model, files that nobody writes there, and hashes that do not hold.
 
     `another` says that the source is another file than the one that was converted.

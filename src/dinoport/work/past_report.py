@@ -30,7 +30,7 @@ FORMATS = (1, FORMAT)
 
 
 TRANSFORM = ("model", "transform")
-"""What a way back says of pictures, and nothing else in its folder."""
+"""The transform, which only the report of a way back keeps."""
 
 COUNTS = ("accounting", "tensors")
 """How many tensors were copied, made and dropped on the way."""

@@ -95,9 +95,9 @@ def _verified(
     with ExitStack() as stack:
         pinned = stack.enter_context(pinned_sources(conversion))
         another = past_report.is_another_file(conversion, target)
-        found = [*integrity.problems_of(conversion, place, target, another=another)]
-        problems = list(dict.fromkeys(problem.what for problem in found))
-        if checks.level == "full" and not all(problem.harmless for problem in found):
+        found = [*integrity.faults_of(conversion, place, target, another=another)]
+        problems = list(dict.fromkeys(fault.what for fault in found))
+        if checks.level == "full" and not all(fault.harmless for fault in found):
             checked = replace(checks, level="exact")
             owner = conversion.writing.OWNER
             withheld = (f"{place} was not given to {owner}, as its files are not what a conversion writes",)

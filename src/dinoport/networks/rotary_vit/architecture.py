@@ -9,6 +9,8 @@ from dinoport.networks.network import Classifier, Features, Network
 from dinoport.networks.shapes import attention, layer_scales, linear, mlp, norm, vit_stem
 from dinoport.tensor import Shape
 
+PERIODS = "rope_embed.periods"
+
 
 @dataclass(frozen=True)
 class RotaryViT:
@@ -68,7 +70,7 @@ class RotaryViT:
         """Every tensor of the original's state dict, buffers included, with its shape."""
         width = self.width
         shapes = vit_stem(width, self.channels, self.patch_size)
-        shapes |= {"mask_token": (1, width), "rope_embed.periods": (self.head_dim // 4,)}
+        shapes |= {"mask_token": (1, width), PERIODS: (self.head_dim // 4,)}
         if self.registers:
             shapes["storage_tokens"] = (1, self.registers, width)
         for block in (f"blocks.{index}" for index in range(self.depth)):

@@ -27,7 +27,7 @@ from dinoport.networks.layers import (
     split_heads,
 )
 from dinoport.networks.observing import EMBEDDING, Observer, ignore
-from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.rotary_vit.architecture import PERIODS, RotaryViT
 
 Rotation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 """Sines and cosines, (patches, head dimension) each."""
@@ -89,7 +89,7 @@ def _embed(state: State, architecture: RotaryViT, patches: torch.Tensor) -> torc
 
 def _periods(state: State, architecture: RotaryViT, dtype: torch.dtype) -> torch.Tensor:
     """One period, in units of half the picture's side, for each pair of dimensions of one axis."""
-    stored = state.get("rope_embed.periods")
+    stored = state.get(PERIODS)
     if stored is not None:
         return stored.to(dtype)
     count = architecture.head_dim // 4

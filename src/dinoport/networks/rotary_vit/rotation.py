@@ -8,14 +8,12 @@ sides, which leaves float64's precision to all the rest, and the sines and cosin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dinoport.networks.network import ROTATION_GATE
-from dinoport.networks.rotary_vit.architecture import RotaryViT
-
-PERIODS = "rope_embed.periods"
+from dinoport.networks.rotary_vit.architecture import PERIODS, RotaryViT
 
 Rotation: TypeAlias = "tuple[Any, Any]"
 """Sines and cosines, (patches, head dimension) each."""
@@ -39,6 +37,11 @@ class RotationProof:
     @property
     def passed(self) -> bool:
         return self.difference <= self.limit
+
+
+def stores_periods(tensors: Container[str], declared: Container[str]) -> bool:
+    """Whether a side has the periods themselves. Those that are only declared are computed from a base."""
+    return PERIODS in tensors and PERIODS not in declared
 
 
 def rounded_rotations(state: Mapping[str, Any], architecture: RotaryViT, size: tuple[int, int]) -> tuple[Rotation, ...]:
