@@ -11,7 +11,8 @@ from dinoport.files.names import short_text
 def stranger_of(shapes: Shapes, *, heads: bool = False, named: bool = False) -> tuple[Stranger, str] | None:
     """Whose these names are, if they are one of these, and what tells it.
 
-    With `heads`, heads that lie in a file without a backbone are looked at too; `named` says that a config names the family.
+    With `heads`, heads that lie in a file without a backbone are looked at too. `named` says that a config names the
+    family.
     """
     return _told(shapes, STRANGERS + HEADS if heads else STRANGERS, named=named)
 
