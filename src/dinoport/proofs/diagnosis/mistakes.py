@@ -7,7 +7,6 @@ it. Imported only after a proof has failed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from itertools import permutations
 from typing import TypeAlias
 
@@ -159,7 +158,7 @@ def other_features(base: Trial, block: str) -> Iterator[Trial]:
     for features in both if own and own.features in both else ():
         if own and features is not own.features:
             words = f"the classifier takes {features.value}, the original's {own.features.value}"
-            yield base.computed_as(words, of_setting=True, classifier=replace(own, features=features))
+            yield base.computed_as(words, of_setting=True, classifier=own._replace(features=features))
 
 
 def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:
