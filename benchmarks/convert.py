@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -20,15 +19,12 @@ UNPROVEN, EXACT, PROVEN = "--verify none", "--verify exact", "--verify full"
 LIMITS = {UNPROVEN: (COPY, timing.COPY_LIMIT), EXACT: (RECIPE, 0.4), PROVEN: (RECIPE, 1.0)}
 """What is measured against what, and the ratio to reach."""
 
-HELP_MS = 250
-
 
 def main() -> None:
     options = timing.arguments(__doc__, rounds=7).parse_args()
     rounds = 1 if options.quick else options.rounds
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         print(conversion(Path(folder), rounds, material.VIT_SMALL if options.quick else material.VIT_BASE))
-    print(start_up(rounds))
 
 
 def conversion(folder: Path, rounds: int, architecture: material.ViT) -> str:
@@ -70,21 +66,6 @@ def conversion(folder: Path, rounds: int, architecture: material.ViT) -> str:
             "",
         ]
     )
-
-
-def start_up(rounds: int) -> str:
-    candidates = {
-        "python -c pass": partial(timing.command, [sys.executable, "-c", "pass"]),
-        "dinoport --help": partial(timing.command, [sys.executable, "-m", "dinoport", "--help"]),
-    }
-    found = timing.interleaved(candidates, rounds * 3)
-    milliseconds = {name: timing.seconds(samples) * 1000 for name, samples in found.items()}
-    bare = milliseconds["python -c pass"]
-    rows = [
-        ["python -c pass", timing.amount(bare, " ms")],
-        ["dinoport --help", *judged(milliseconds["dinoport --help"], HELP_MS, " ms")],
-    ]
-    return "\n".join(["## Start-up", "", timing.table(["what", "time", "limit", ""], rows), ""])
 
 
 if __name__ == "__main__":
