@@ -11,6 +11,7 @@ import pytest
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.torch import legacy as reader
 from dinoport.formats.torch.legacy import MAGIC_NUMBER, read_torch_legacy
+from dinoport.formats.torch.stand_ins import Global
 from tests.formats.memory import Memory
 from tests.fuzz.seeds import TENSOR
 
@@ -155,3 +156,22 @@ def test_a_forbidden_name_in_any_of_the_pickles(place):
     pickles[place] = b"cposix\nsystem\n."
     with pytest.raises(UnsafeCheckpointError, match=r"file\.pth names posix\.system, which no checkpoint needs"):
         read_torch_legacy(Memory(b"".join(pickles)))
+
+
+def class_with_source(name: bytes) -> bytes:
+    return b"(X\6\0\0\0modulec" + name + b"\nX\1\0\0\0fX\1\0\0\0stQ"
+
+
+@pytest.mark.parametrize("name", [b"torch\nHalfStorage", b"torch\nfloat32"])
+def test_what_torch_cannot_name_is_no_class_with_its_source(name: bytes) -> None:
+    found = (
+        f"a reference that names no storage: ('module', Global(name='{name.decode().replace(chr(10), '.')}'), 'f', 's')"
+    )
+    assert refused(file(one(class_with_source(name)), keys=(), storages=(), counts=())) == unsound(
+        found, "file.pth is not a sound torch file"
+    )
+
+
+def test_a_class_with_its_source_is_a_name() -> None:
+    data = file(one(class_with_source(b"torch.nn.modules.linear\nLinear")), keys=(), storages=(), counts=())
+    assert read_torch_legacy(Memory(data)) == {"a": Global("torch.nn.modules.linear.Linear")}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeGuard
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, ReadsAhead
@@ -60,6 +61,13 @@ COUNT = struct.Struct("<q")
 """In front of each storage: its number of elements."""
 
 
+def _is_module(key: object) -> TypeGuard[tuple[str, Global, object, object]]:
+    """Whether a key is a class with its source code. torch fails over its storage types and dtypes in that place."""
+    if not (isinstance(key, tuple) and len(key) == 4 and key[0] == "module" and isinstance(key[1], Global)):
+        return False
+    return key[1].name.rpartition(".")[0] != "torch"
+
+
 class _MoreWantedError(Exception):
     """The pickles go on behind what was read."""
 
@@ -73,7 +81,7 @@ def _read(source: ByteSource, data: bytes) -> object:
     table = builders(source.where)
 
     def persistent(key: object) -> object:
-        if isinstance(key, tuple) and len(key) == 4 and key[0] == "module" and isinstance(key[1], Global):
+        if _is_module(key):
             return key[1]  # a class, with its source code
         wanted = StorageKey.of(source.where, key, 6, untyped=False)
         if wanted.name not in storages:
