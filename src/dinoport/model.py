@@ -222,7 +222,7 @@ class Model:
     `title` is what its names are called: a family's, or a class's. `classifier` is what the original calls that part,
     `record` what the folder that it was read from keeps of its original. `preprocessing` is the transform that it is
     evaluated with. `heads` is what the weights say of the number of heads, where they were asked; `warnings` are for
-    the verdict, and `contradicted` is what only the report of a folder says, and the source states otherwise.
+    the verdict, `contradicted` are values of a folder's report that the source states otherwise.
     """
 
     where: str

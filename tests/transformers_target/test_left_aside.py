@@ -31,6 +31,16 @@ def test_a_pooler_with_weights_of_its_own_is_left_aside(class_name: str, act: st
     assert str(verdict).startswith("equal at 12×12 pixels")
 
 
+@pytest.mark.parametrize("class_name", POOLED)
+def test_a_folder_of_transformers_that_loses_its_pooler_says_so(class_name: str, tmp_path: Path) -> None:
+    Genuine.make(class_name, tmp_path / "folder")
+    told = "the pooler of the source is left aside, so `pooler_output` is not the source's"
+    report = dinoport.convert(tmp_path / "folder", tmp_path / "out", dtype="float16", level="exact")
+    assert told in report.verdict.warnings
+    again = dinoport.convert(tmp_path / "out", tmp_path / "wide", dtype="float32", level="exact")
+    assert told not in again.verdict.warnings  # an identity is made again
+
+
 @pytest.mark.parametrize("class_name", CLASSIFYING)
 def test_training_starts_without_the_classifier(class_name: str, tmp_path: Path) -> None:
     Genuine.make(class_name, tmp_path / "folder")

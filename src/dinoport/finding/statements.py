@@ -66,7 +66,7 @@ def overruled(wishes: Wishes, reading: Reading) -> Iterator[str]:
 
 
 def contradicted(wishes: Wishes, reading: Reading) -> Iterator[str]:
-    """What only a folder's report says of the model, and the file itself states otherwise."""
+    """Values that the report of a folder alone gives, where the file itself states others."""
     for name, text in wishes.overruling():
         stated = name in wishes.claimed and wishes.overruled[name].origin is not Origin.ASSUMED
         if stated and not (name == "num_heads" and _confirms_heads(reading)):

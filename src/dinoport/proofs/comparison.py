@@ -63,7 +63,7 @@ class Comparison:
     def forward_rotated(
         self, state: Mapping[str, Any], images: Any, shared: Mapping[str, Any]
     ) -> tuple[Pass, list[dict[str, Any]]]:
-        """The same, and the outputs with each rounded rotation, in one sweep over the weights: they may be large."""
+        """The same pass, and the outputs with each rounded rotation. One sweep over the weights gives all of them."""
         rotation = self.architecture.network.rotation_code
         size = images.shape[-2:]
         others = rotation.rounded_rotations(state, self.architecture, size) if "rotation" in shared else ()

@@ -16,6 +16,7 @@ from dinoport.codebases.record import FLATTENED
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
 from dinoport.codebases.transform import transform_settings
+from dinoport.codebases.transformers.forms import is_pooler
 from dinoport.files.byte_sources import ByteSource
 from dinoport.finding.models import Provenance
 from dinoport.finding.sources import Located
@@ -27,6 +28,8 @@ from dinoport.request import Request, option_of
 from dinoport.shown.address import shown_source
 from dinoport.shown.text import counted
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
+
+POOLER_LEFT = "the pooler of the source is left aside, so `pooler_output` is not the source's"
 
 
 @dataclass
@@ -85,8 +88,10 @@ class Conversion:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the weights contradict, and what a trainer will stumble over."""
-        return (*self.model.warnings, *(self.target.start.warnings if self.target.start else ()))
+        """What the weights contradict, what a class will give otherwise, and what a trainer will stumble over."""
+        start = self.target.start.warnings if self.target.start else ()
+        left = self.request.to == "transformers" and any(is_pooler(each.name) for each in self.model.decoding.aside)
+        return (*self.model.warnings, *((POOLER_LEFT,) if left else ()), *start)
 
     @property
     def remarks(self) -> tuple[str, ...]:
