@@ -28,7 +28,9 @@ def encoded_first(table: TensorRef | None) -> str | None:
     row, column = np.divmod(np.arange(side * side), side)
     half, start = width // 2, (rows - side * side) * width
     both = {"column": (column, row), "row": (row, column)}
-    expected = {name: np.concatenate([_waves(places, half) for places in order], axis=1) for name, order in both.items()}
+    expected = {
+        name: np.concatenate([_waves(places, half) for places in order], axis=1) for name, order in both.items()
+    }
     for stop in (start + width, rows * width):  # the first row is another in nearly all tables that are learnt
         values = np.concatenate([np.array(block, np.float32) for block in table.blocks(start, stop)]).reshape(-1, width)
         expected = {name: waves for name, waves in expected.items() if _is_close(values, waves[: len(values)])}
