@@ -344,6 +344,12 @@ def test_workers_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {result["status"] for result in found.values()} == {"done"}
 
 
+def test_a_job_may_ask_for_memory_twice(tmp_path: Path) -> None:
+    """It once waited for ever."""
+    found = crew(tmp_path, ["one", "two"], work.asking_twice, count=1)
+    assert {result["status"] for result in found.values()} == {"there"}
+
+
 def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   10000000 kB\n")
     assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 10_240_000_000)
