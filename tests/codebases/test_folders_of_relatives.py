@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, WHOLE
 from tests.networks.attention import trained
@@ -253,9 +253,29 @@ def test_a_class_of_layers_holds_the_model_of_its_name(name: str, tmp_path: Path
     assert float(apart) == 0
 
 
-@pytest.mark.parametrize("name", ["ViTForMaskedImageModeling", "Dinov2Backbone"])
-def test_another_activation_inside_another_class_is_refused(name: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path / "other", name, hidden_act="relu", **({"encoder_stride": 16} if "ViT" in name else {}))
+OTHERS = [{"num_hidden_layers": 1}, {"hidden_act": "relu"}, {"num_attention_heads": 3}]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_config_of_a_class_of_layers_is_read_as_that_of_the_model(name: str, tmp_path: Path) -> None:
+    _, sizes = BACKBONES[name]
+    if not hasattr(transformers, name):
+        pytest.skip("a class of Transformers 5")
+    folder = saved(tmp_path / "layers", name, **sizes)
+    config = json.loads((folder / "config.json").read_text())
+    for eps in (0.5, 1e-13):
+        (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": eps}))
+        report = api.convert(folder, tmp_path / f"{eps}", level="exact")
+        assert json.loads((tmp_path / f"{eps}" / "config.json").read_text())["layer_norm_eps"] == eps
+        assert f"eps = {eps:g} (config.json)" in str(report.verdict)
+    for other in OTHERS:
+        (folder / "config.json").write_text(json.dumps({**config, **other}))
+        with pytest.raises(DinoportError):
+            api.plan(folder)
+
+
+def test_another_activation_inside_another_class_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "other", "ViTForMaskedImageModeling", hidden_act="relu", encoder_stride=16)
     with pytest.raises(SettingError) as raised:
         api.plan(folder)
     assert str(raised.value) == (

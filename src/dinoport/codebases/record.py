@@ -67,7 +67,7 @@ def _value(name: str, text: object) -> float | str | None:
     if name == "num_heads":
         return int(text) if text.isdigit() and 0 < int(text) <= 1024 else None
     try:
-        return float(text) if 0 < float(text) < 0.1 else None
+        return float(text) if 0 < float(text) < 1 else None
     except ValueError:
         return None
 
