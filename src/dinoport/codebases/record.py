@@ -38,7 +38,12 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     return record if isinstance(record, dict) else {}
 
 
-KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+KEPT = {
+    "heads": "num_heads",
+    "decoder heads": "decoder_heads",
+    "eps": "layer_norm_eps",
+    "interpolation": "interpolation",
+}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
 TRUSTED = frozenset({"stored", "given", "claimed"})
@@ -64,7 +69,7 @@ def _value(name: str, text: object) -> float | str | None:
         return next((known for known, each in INTERPOLATIONS.items() if str(each) == text), None)
     if not isinstance(text, str) or len(text) > 24 or not text.isascii():
         return None
-    if name == "num_heads":
+    if name.endswith("heads"):
         return int(text) if text.isdigit() and 0 < int(text) <= 1024 else None
     try:
         return float(text) if 0 < float(text) < 1 else None
