@@ -39,7 +39,6 @@ def read(evidence: Evidence) -> Reading:
 
 
 def hub_entry(architecture: ResNet, image_size: int) -> HubEntry | None:
-    """The entry of DINO's hubconf.py that builds this model; None where none does."""
     usual = ResNet(classifier=architecture.classifier, image_size=architecture.image_size)
     return HubEntry("facebookresearch/dino", "dino_resnet50") if architecture == usual else None
 
