@@ -44,7 +44,12 @@ def classifier_in(record: Mapping[str, object]) -> str | None:
     return found if isinstance(found, str) and found in ("head", "fc", "linear", "linear_head") else None
 
 
-KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+KEPT = {
+    "heads": "num_heads",
+    "decoder heads": "decoder_heads",
+    "eps": "layer_norm_eps",
+    "interpolation": "interpolation",
+}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
 TRUSTED = frozenset({"stored", "given", "claimed"})
@@ -75,10 +80,10 @@ def _value(name: str, text: object) -> float | str | None:
         return next((known for known, each in INTERPOLATIONS.items() if str(each) == text), None)
     if not isinstance(text, str) or len(text) > 24 or not text.isascii():
         return None
-    if name == "num_heads":
+    if name.endswith("heads"):
         return int(text) if text.isdigit() and 0 < int(text) <= 1024 else None
     try:
-        return float(text) if 0 < float(text) < 0.1 else None
+        return float(text) if 0 < float(text) < 1 else None
     except ValueError:
         return None
 
