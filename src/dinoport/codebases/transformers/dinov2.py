@@ -18,7 +18,8 @@ from dinoport.codebases.transformers.stated_sizes import count_of, size_of
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, copy, deinterleave, make, pad_columns, split_rows, without_bias
+from dinoport.mapping.operations import Deinterleave, PadColumns
+from dinoport.mapping.rule import Rule, change, copy, make, split_rows, without_bias
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
@@ -56,11 +57,11 @@ CLASSIFIER: tuple[Rule, ...] = (
     copy("classifier.{p}",            "classifier.{p}"),
 )
 INTERLEAVED_CLASSIFIER: tuple[Rule, ...] = (
-    deinterleave("classifier.weight", "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", Deinterleave()),
     copy("classifier.bias",           "classifier.bias"),
 )
 CLS_CLASSIFIER: tuple[Rule, ...] = (
-    pad_columns("classifier.weight",  "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", PadColumns()),
     copy("classifier.bias",           "classifier.bias"),
 )
 # fmt: on
