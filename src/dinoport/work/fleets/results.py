@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Collection, Mapping
@@ -59,8 +58,8 @@ def append(out: Path, result: Mapping[str, Any]) -> None:
     with disk_errors(path, len(line)), path.open("a+b", buffering=0) as log:
         if log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":  # of a line that was cut off
             line = b"\n" + line
-        if log.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        while line:
+            line = line[log.write(line) :]
         os.fsync(log.fileno())
 
 
