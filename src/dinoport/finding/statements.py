@@ -51,7 +51,7 @@ def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTrans
 
 
 def with_transform(own: Preprocessing, said: SaidTransform, stated: Mapping[str, Stated]) -> Preprocessing:
-    """What was said, else the original's own. The statistics in `stated` are held by the file itself, and come first."""
+    """What was said, else the original's own; before both, the statistics in `stated`, which the file itself holds."""
     if said.transform:
         own = own.as_said(said.transform, ours=said.ours)
     if "image_mean" not in stated:

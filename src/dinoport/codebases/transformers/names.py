@@ -89,7 +89,10 @@ def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> di
     gated = any(".mlp.gate_proj." in name for name in tensors)
     checks = {
         "hidden_act": (own.get("hidden_act") in (None, "gelu", *(("silu",) if gated else ())), "gelu"),
-        "num_hidden_layers": (own.get("num_hidden_layers") in (None, depth), f"{depth}, as many as there are weights for"),
+        "num_hidden_layers": (
+            own.get("num_hidden_layers") in (None, depth),
+            f"{depth}, as many as there are weights for",
+        ),
         "num_attention_heads": (heads is None or (type(heads) is int and 0 < heads <= MAX_HEADS), "a number of heads"),
         "layer_norm_eps": (eps is None or (isinstance(eps, float) and 0 < eps < 1), "a number between 0 and 1"),
     }
