@@ -29,8 +29,8 @@ def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, State
 
 
 class SaidTransform(NamedTuple):
-    """A transform by something beside the tensors, if anything says one; `ours` where we wrote that. `untaken` says
-    why one is not taken.
+    """The transform that a config or a report says, if one does; `ours` where we wrote it. `untaken` says why one that
+    is there is not taken.
     """
 
     transform: Preprocessing | None
