@@ -17,11 +17,16 @@ from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.plan import unrounded
-from dinoport.proofs.comparison import Comparison, noise_of, state_as_written
+from dinoport.proofs.aside import side_by_side
+from dinoport.proofs.comparison import (
+    Comparison,
+    given_table_distance,
+    noise_of,
+    state_as_written,
+    table_distance,
+)
 from dinoport.proofs.dependence import compare_blocks, is_blind
 from dinoport.proofs.difference import Difference, compare, largest
-from dinoport.proofs.position_tables import given_table_distance, table_distance
-from dinoport.proofs.side_by_side import side_by_side
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
@@ -121,7 +126,7 @@ def prove(
         source = Weights(floats(case.tensors))
         state = state_as_written(case)
         if case.baked is not None and case.architecture.positions:
-            distance = table_distance(source, state[case.architecture.positions], case)
+            distance = table_distance(case, source, state[case.architecture.positions], (case.image_size,) * 2)
             proof = replace(proof, table=distance)
             if distance > ROUNDINGS[case.baked.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
@@ -144,7 +149,10 @@ def prove(
             float64=compare(ours.outputs, theirs.outputs),
             float32=compare(ours.outputs, narrow.outputs),
             blocks={
-                name: (found, _between(ours, narrow, name) if name in narrow.blocks else None)
+                name: (
+                    found,
+                    Difference.between(ours.blocks[name], narrow.blocks[name]) if name in narrow.blocks else None,
+                )
                 for name, found in blocks.items()
             },
             drowned=drowned,
@@ -205,10 +213,6 @@ def _at_other_sizes(
 
 def _step(tensor: TensorRef) -> float:
     return ROUNDINGS[tensor.dtype.name]
-
-
-def _between(ours: Pass, theirs: Pass, name: str) -> Difference:
-    return Difference.between(ours.blocks[name], theirs.blocks[name])
 
 
 def _rotation(case: Comparison, size: tuple[int, int], theirs: Pass, rounded: Sequence[Mapping[str, Any]]) -> Any:

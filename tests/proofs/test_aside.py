@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dinoport.proofs.side_by_side import _without_garbage_collection, importing, side_by_side
+from dinoport.proofs.aside import _without_garbage_collection, importing, side_by_side
 
 torch = pytest.importorskip("torch")
 

@@ -1,47 +1,18 @@
-"""Work that goes on beside other work: imports, and a second forward pass.
-
-Its threads are daemons. Only the caller who wants a result waits for one; a request to stop does not.
-"""
+"""Work that goes on aside: imports, and a second forward pass on half of torch's threads."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from threading import Lock, Thread
-from typing import Generic, TypeVar
+from threading import Lock
+from typing import TypeVar
 
-from dinoport.progress import ASIDE
+from dinoport.progress import aside
 
 First = TypeVar("First")
 Second = TypeVar("Second")
-
-
-class Aside(Generic[First]):
-    """A function that runs in a thread of its own."""
-
-    def __init__(self, function: Callable[[], First]) -> None:
-        self._function = function
-        self._results: list[First] = []
-        self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, name=ASIDE, daemon=True)
-        self._thread.start()
-
-    def result(self) -> First:
-        """Wait for what it returns, or raise what it raised."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
-
-    def wait(self) -> None:
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._results.append(self._function())
-        except BaseException as error:
-            self._error = error
 
 
 def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
@@ -52,7 +23,7 @@ def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tu
     import torch
 
     with half_of_the_threads():
-        other = Aside(torch.inference_mode()(second))
+        other = aside(torch.inference_mode()(second))
         return torch.inference_mode()(first)(), other.result()
 
 
@@ -97,13 +68,13 @@ class _WithoutGarbageCollection:
 _without_garbage_collection = _WithoutGarbageCollection()
 
 
-def importing(classes: Sequence[str]) -> Aside[None]:
+def importing(classes: Sequence[str]) -> Future[None]:
     """Import torch, and these classes of Transformers: seconds in which a file can be written.
 
     Python itself sees to it that a module is imported once. What cannot be imported is told by the import that needs
     it. The main thread, which hears of a request to stop, waits here, and never in the middle of an import.
     """
-    return Aside(lambda: _import(classes))
+    return aside(lambda: _import(classes))
 
 
 def _import(classes: Sequence[str]) -> None:
