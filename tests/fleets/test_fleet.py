@@ -113,8 +113,7 @@ def test_what_was_done_is_proven_again(tmp_path: Path, run: Run) -> None:
     flip(weights)
     before = weights.read_bytes()
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert run(*command).code == 0  # neither sizes nor times tell
-    for asked in (("--recheck",), ()):  # what was found is remembered
+    for asked in ((), ("--recheck",), ()):  # what was found is remembered
         done = run(*command, *asked)
         assert done.code == 3
         assert "\nnot equal   step01\n" in done.out
@@ -346,6 +345,12 @@ def test_workers_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {result["status"] for result in found.values()} == {"done"}
 
 
+def test_a_job_may_ask_for_memory_twice(tmp_path: Path) -> None:
+    """It once waited for ever."""
+    found = crew(tmp_path, ["one", "two"], work.asking_twice, count=1)
+    assert {result["status"] for result in found.values()} == {"there"}
+
+
 def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:   10000000 kB\n")
     assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 10_240_000_000)
@@ -461,6 +466,40 @@ def test_a_log_that_was_cut_off_and_names_that_are_hostile(tmp_path: Path) -> No
     assert "<script" not in page
     assert "equal &amp; &lt;i&gt;" in page
     assert 'href="%3Cscript%3E/dinoport.json"' in page
+
+
+def test_a_line_that_follows_one_that_was_cut_off_is_read(tmp_path: Path) -> None:
+    (tmp_path / "fleet.jsonl").write_text('{"source": "a", "tar')
+    for target in ("a", "b"):
+        append(tmp_path, {"source": "x.pth", "target": target, "status": "not equal"})
+    assert [result["target"] for result in last_of_each(tmp_path)] == ["a", "b"]
+
+
+def test_an_index_leads_to_folders_that_are_there_and_waits_for_another_fleets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dinoport.writing.commit import publishing
+
+    for target in ("there", "gone"):
+        append(tmp_path, {"source": "x.pth", "target": target, "status": "done"})
+    append(tmp_path, {"source": "y.pth", "target": "never", "status": "refused"})
+    (tmp_path / "there").mkdir()
+    with publishing(tmp_path / "fleet.html", single_file=True) as other:
+        monkeypatch.setattr(verb.time, "sleep", lambda seconds: other.path.write_text("older") and other.publish())
+        monkeypatch.setattr(verb, "INDEX_TRIES", 1)
+        verb._write_index(tmp_path)
+        assert (tmp_path / "fleet.html").read_text() == "older"
+    verb._write_index(tmp_path)
+    page = (tmp_path / "fleet.html").read_text()
+    assert ("there/dinoport.json" in page, "gone" in page, "never" in page) == (True, False, True)
+
+
+def test_an_index_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    sources = checkpoints(tmp_path, 1)
+    (tmp_path / "out" / "fleet.html").mkdir(parents=True)
+    with pytest.raises(DinoportError, match=r"fleet\.html is a folder; a file is to be written there"):
+        api.fleet(sources, tmp_path / "out", **HEADS)
+    assert (tmp_path / "out" / "step00" / "dinoport.json").exists()
 
 
 def children(pid: int) -> list[int]:

@@ -28,6 +28,7 @@ from tests import tiny
         (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
         (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
         (["/"], ["checkpoint"]),
+        (["a/fleet.html.pth", "a/Fleet.jsonl.pth"], ["a-fleet.html", "a-Fleet.jsonl"]),
     ],
 )
 def test_a_target_is_named_after_the_files_stem(sources: list[str], names: list[str]) -> None:
@@ -84,6 +85,36 @@ def test_a_manifest(tmp_path: Path) -> None:
     plain = jobs[1].to_plain(tmp_path)
     assert json.loads(json.dumps(plain)) == plain
     assert Request.from_dict(plain["request"]) == jobs[1].request
+
+
+def test_a_manifest_of_windows(tmp_path: Path) -> None:
+    """With a mark of its encoding, and with lines that end in two characters."""
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"source": "a.pth"}\r\n\r\n{"source": "b.pth"}\r\n')
+    assert [entry and entry["source"] for entry in read_manifest(path)] == ["a.pth", None, "b.pth"]
+
+
+@pytest.mark.parametrize("source", ["run/step.pth", "*/step.pth"])
+def test_a_manifest_never_means_what_lies_where_the_fleet_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    for folder in ("lab", "elsewhere/run"):
+        (tmp_path / folder).mkdir(parents=True)
+    tiny.write(tmp_path / "elsewhere" / "run" / "step.pth")
+    path = written(tmp_path / "lab", {"source": source})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_manifest(path)[0] == {"source": str(tmp_path / "lab" / source)}
+
+
+def test_a_pattern_means_the_folders_that_it_matches_as_if_they_were_named(tmp_path: Path) -> None:
+    """In quotes it was once what a shell would have made of it, less each run's folder."""
+    for name in ("a", "b", "logs"):
+        (tmp_path / name).mkdir()
+    steps = [str(tiny.write(tmp_path / run / f"step{number}.pth")) for run in "ab" for number in (1, 2)]
+    steps.append(str(tiny.write(tmp_path / "last.pth")))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "step.pth").symlink_to(steps[0])
+    assert set(expanded(str(tmp_path / "*"))) == {*steps, str(tmp_path / "broken")}
 
 
 @pytest.mark.parametrize(

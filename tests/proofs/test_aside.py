@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+import time
+import types
 
 import pytest
 
@@ -60,3 +63,21 @@ def test_the_last_import_to_end_looks_for_garbage_again(monkeypatch: pytest.Monk
     assert not gc.isenabled()
     second.__exit__()
     assert gc.isenabled()
+
+
+def test_one_thread_at_a_time_imports_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[str] = []
+
+    class Transformers(types.ModuleType):
+        def __getattr__(self, name: str) -> str:
+            inside.append(name)
+            time.sleep(0.02)
+            met.append(len(inside))
+            inside.remove(name)
+            return name
+
+    met: list[int] = []
+    monkeypatch.setitem(sys.modules, "transformers", Transformers("transformers"))
+    for each in [importing(("AutoImageProcessor", "ViTModel")) for _ in range(3)]:
+        each.result()
+    assert met == [1] * 6

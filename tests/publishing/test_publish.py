@@ -110,6 +110,29 @@ def test_a_folder_that_is_not_what_was_proven_is_refused_before_anything_is_sent
     assert hub.log == []
 
 
+def test_a_file_that_is_edited_while_it_is_published_is_not_sent(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashing large weights takes long, and the small files were looked at before them."""
+    from dinoport.work import parcel
+
+    card = parcel.cleaned_card
+
+    def edited(*given: Any) -> str:
+        config = folder / "config.json"
+        config.write_text(config.read_text().replace("ViTModel", "ViTModeL"))
+        return card(*given)
+
+    monkeypatch.setattr(parcel, "cleaned_card", edited)
+    with pytest.raises(NotProvenError) as error:
+        api.publish(folder, "owner/model")
+    assert str(error.value) == (
+        "config.json changed while it was to be published, and nothing was sent\n"
+        "  try: convert the source again, and leave the folder alone meanwhile"
+    )
+    assert hub.log == []
+
+
 @pytest.mark.parametrize("word", ["not verified", "not equal", "planned"])
 def test_only_what_was_proven_is_published(hub: Hub, folder: Path, word: str) -> None:
     verdict = {**json.loads((folder / "dinoport.json").read_text())["verdict"], "word": word}

@@ -16,7 +16,6 @@ from dinoport.files.output_file import WrittenFile
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.rule import copy
 from dinoport.model import Model
 from dinoport.request import Request
 
@@ -37,16 +36,14 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
             next_step="leave it out",
         )
     architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
-    classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
-    names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
     naming = naming_of(model.family.name)
-    own_rules = naming.written(architecture.tensors(), own) if naming else ()
+    written = naming.written if naming else canonical_rules
     complete, hub_file = (getattr(naming and naming.code, name, None) for name in ("completed", "hub_file"))
     whole, made = complete(architecture, model.lost, MADE) if complete else (architecture, ())
     return Target(
         form=model.title,
         title=str(model.family),
-        rules=own_rules or (*canonical_rules(names, None), *classifier, *made),
+        rules=(*written(architecture.tensors(), own if architecture.classifier else None), *made),
         hub_entry=hub_file(whole) if hub_file else None,
         image_size=architecture.image_size,
         channels=architecture.channels,

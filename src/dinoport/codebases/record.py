@@ -38,6 +38,12 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     return record if isinstance(record, dict) else {}
 
 
+def classifier_in(record: Mapping[str, object]) -> str | None:
+    """What the original calls its classifier, by our own field."""
+    found = record.get("classifier")
+    return found if isinstance(found, str) and found in ("head", "fc", "linear", "linear_head") else None
+
+
 KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
@@ -81,6 +87,7 @@ def lost_by_report(report: Mapping[str, Any]) -> dict[str, object]:
 
 
 MAX_SIDE = 10_000
+"""Pixels; a config or a report is not trusted with more."""
 
 
 def transform_fields(transform: Preprocessing) -> dict[str, object]:

@@ -5,26 +5,24 @@ Whose trainer it is follows from the family of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.codebases.forming import baked_from, input_size, position_rule
 from dinoport.codebases.original import HAS_CARD as HAS_CARD
 from dinoport.codebases.original import classes as classes
 from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
 from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
-from dinoport.codebases.target import Order, Target
+from dinoport.codebases.target import Order, Target, baked_from, input_size, position_rule
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
 from dinoport.shown.text import with_article
@@ -78,15 +76,19 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     config = read_run_config(request.config) if request.config else None
     start: Start = import_module(module).start(model, request, size, config)
     start = replace(start, warnings=(*start.warnings, *_unknown(model, start.trainer)))
-    baked = baked_from(size, architecture.image_size) if architecture.positions else None
+    own = architecture.positions
+    rules = (
+        position_rule(own, architecture, size) if own and rule.source and rule.source.template == own else rule
+        for rule in start.rules
+    )
     return Target(
         form=f"a start for {start.trainer.rpartition(' of ')[2]}",
         title=f"a start for {start.trainer}",
-        rules=tuple(_baked(start.rules, architecture, size)) if baked else start.rules,
+        rules=tuple(rules),
         image_size=size,
         channels=architecture.channels,
-        baked_from=baked,
-        interpolation=architecture.interpolation if architecture.positions else None,
+        baked_from=baked_from(size, architecture.image_size) if own else None,
+        interpolation=architecture.interpolation if own else None,
         start=start,
     )
 
@@ -100,16 +102,6 @@ def _unknown(model: Model, trainer: str) -> Iterator[str]:
             f"nothing tells whose this ViT is: it is read as {whose}'s, and {trainer} trains on with {heads} heads, "
             f"its own eps and its own transforms, whatever it was trained with; {option} dino says that it is one"
         )
-
-
-def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule]:
-    """The same rules with the position table resampled."""
-    own = architecture.positions
-    for rule in rules:
-        if rule.source and rule.source.template == own:
-            yield position_rule(own, size, architecture.image_size, architecture.cell, architecture.interpolation)
-        else:
-            yield rule
 
 
 def write(target: Target, order: Order) -> list[WrittenFile]:

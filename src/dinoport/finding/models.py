@@ -7,19 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from dinoport.codebases.attribution import Told
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
 from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
-from dinoport.finding.decoded import decoded
-from dinoport.finding.evidence import read, under_own_names, with_head
+from dinoport.finding.evidence import decoded, read, under_own_names, with_head
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -161,6 +160,8 @@ def _model_in(
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
+    record = timm.record if timm else {}
+    unlike = unlike_original(reading.architecture, record, *_made(checkpoint, request)) if record else ()
     remarks = (
         *checkpoint.remarks,
         *of_names(naming, decoding),
@@ -175,7 +176,7 @@ def _model_in(
         *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
-        *(unlike_original(reading.architecture, timm.record, *_made(checkpoint)) if timm and timm.record else ()),
+        *unlike,
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
     statistics = {**({} if timm or ours else buffered(state)), **said.stated}
@@ -190,7 +191,7 @@ def _model_in(
         preprocessing=transform_of(timm, ours, reading.preprocessing or family.preprocessing, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
-        record=timm.record if timm else lost_by_report(ours),
+        record=record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
         warnings=(
@@ -235,7 +236,7 @@ def _of_folder(
         checkpoint.where,
         checkpoint.config or {},
         checkpoint.tensors,
-        *_made(checkpoint),
+        *_made(checkpoint, request),
         processor=checkpoint.processor,
         published=published,
         codebase=request.codebase,
@@ -246,11 +247,14 @@ def _of_folder(
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 
-def _made(checkpoint: Checkpoint) -> tuple[Mapping[str, object], object]:
-    """What a folder's report says that it was made with, and what the names of its source wore."""
+def _made(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore.
+
+    A start for training has the names of every grouping.
+    """
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
-    return asked, source.get("stripped")
+    return asked, None if request.to == "training" else source.get("stripped")
 
 
 def _labels(

@@ -33,7 +33,7 @@ class Rule:
 
     `source` is None for a synthesised target; `targets` is empty for a dropped source. A target of None is a part
     of the source that is left out, for `reason`; it returns as zeros. What is dropped returns as the `constant`, or as
-    the source that it is an `alias` of, if either is given.
+    the source that it is an `alias` of, if either is given. `anew` is the reason where a training starts it anew.
     """
 
     source: Pattern | None
@@ -42,12 +42,18 @@ class Rule:
     reason: str = ""
     constant: Declared | None = None
     alias: Pattern | None = None
+    anew: str = ""
 
     @property
     def kind(self) -> Kind:
         if self.source is None:
             return Kind.SYNTHESISED
         return self.operation.kind if self.targets else Kind.DROPPED
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The templates of its targets."""
+        return tuple(target.template for target in self.targets if target)
 
     def under(self, prefix: str) -> Rule:
         """The same rule with `prefix` before every target name."""
@@ -104,8 +110,8 @@ def bake(source: str, target: str, operation: BakeTable, because: str) -> Rule:
     return Rule(Pattern(source), (Pattern(target),), operation, because)
 
 
-def drop(source: str, because: str, returns: Declared | None = None) -> Rule:
-    return Rule(Pattern(source), (), Rows(), because, returns)
+def drop(source: str, because: str, returns: Declared | None = None, anew: str = "") -> Rule:
+    return Rule(Pattern(source), (), Rows(), because, returns, anew=anew)
 
 
 def drop_alias(source: str, of: str) -> Rule:

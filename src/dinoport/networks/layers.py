@@ -27,7 +27,6 @@ def linear(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def layer_norm(state: State, name: str, inputs: torch.Tensor, eps: float) -> torch.Tensor:
-    """Normalise the last axis."""
     weight = state[f"{name}.weight"]
     return functional.layer_norm(inputs, weight.shape, weight, state[f"{name}.bias"], eps)
 
@@ -66,7 +65,6 @@ def activation_replaced(other: Activation) -> Iterator[None]:
 
 
 def gelu(inputs: torch.Tensor) -> torch.Tensor:
-    """The exact GELU."""
     return (_other_activation.get() or functional.gelu)(inputs)
 
 

@@ -41,7 +41,6 @@ class Preprocessing:
 
     @property
     def size(self) -> int:
-        """Pixels along one side of the input."""
         return self.crop or self.resize
 
     def for_image_size(self, size: int) -> Preprocessing:

@@ -67,12 +67,15 @@ class _WithoutGarbageCollection:
 
 _without_garbage_collection = _WithoutGarbageCollection()
 
+_one_by_one = Lock()
+"""While one thread imports Transformers, another finds the module without its classes."""
+
 
 def importing(classes: Sequence[str]) -> Future[None]:
     """Import torch, and these classes of Transformers: seconds in which a file can be written.
 
-    Python itself sees to it that a module is imported once. What cannot be imported is told by the import that needs
-    it. The main thread, which hears of a request to stop, waits here, and never in the middle of an import.
+    What cannot be imported is told by the import that needs it. The main thread, which hears of a request to stop,
+    waits here, and never in the middle of an import.
     """
     return aside(lambda: _import(classes))
 
@@ -82,7 +85,8 @@ def _import(classes: Sequence[str]) -> None:
         import torch  # noqa: F401  # only whether it is there
 
         if classes:
-            import transformers
+            with _one_by_one:
+                import transformers
 
-            for name in classes:
-                getattr(transformers, name)
+                for name in classes:
+                    getattr(transformers, name)

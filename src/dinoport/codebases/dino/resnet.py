@@ -35,7 +35,6 @@ def read(evidence: Evidence) -> Reading:
 
 
 def hub_entry(architecture: ResNet, image_size: int) -> HubEntry | None:
-    """The entry of DINO's hubconf.py that builds this model; None where none does."""
     usual = ResNet(classifier=architecture.classifier)
     return HubEntry("facebookresearch/dino", "dino_resnet50") if architecture == usual else None
 

@@ -39,7 +39,7 @@ DEIT = Relative(
     ),
     copies=("model",),
     why="what its own main.py evaluates and publishes",
-    table=_distilled,
+    written=_distilled,
     sizes={
         "deit_tiny_patch16": (192, 12, 3, 16),
         "deit_small_patch16": (384, 12, 6, 16),
@@ -88,8 +88,8 @@ DEIT3 = Relative(
     signs=Signs(builders=("deit3_",), tells=_is_scaled, files=("deit_3_",)),
     copies=("model",),
     why="what its own main.py evaluates and publishes",
-    table=_without_cls_row,
-    arrange=lambda tensors: own_scales(tensors, "DeiT III"),  # `deit3_*` in timm
+    written=_without_cls_row,
+    arranged=lambda tensors: own_scales(tensors, "DeiT III"),  # `deit3_*` in timm
     always_told=SCALED,
     alike=_like_a_rope_vit,
 )

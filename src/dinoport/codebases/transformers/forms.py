@@ -7,8 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from dinoport.codebases.forming import assumed_rule
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, assumed_rule
 from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, FIELDS, MODEL_TYPE, OUTPUTS
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
@@ -205,6 +204,23 @@ def _target_or_problem(
     except SettingError as problem:
         return problem
     return target
+
+
+def encoder_fields(vit: Any, size: int) -> dict[str, object]:
+    """What the configs of all classes for a ViT with a position table say alike."""
+    return {
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": vit.layer_norm_eps,
+        "image_size": size,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.02,
+    }
 
 
 def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:

@@ -18,7 +18,7 @@ from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
 from dinoport.codebases.transformers.forms import spelled
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA
+from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
 from dinoport.mapping.operations import DropClsRow
@@ -26,6 +26,7 @@ from dinoport.mapping.pattern import Pattern
 from dinoport.mapping.rule import Rule, copy, drop, split_rows
 from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
+from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import MAX_EPS, MAX_HEADS, MIN_EPS
 from dinoport.tensor import Shape, TensorRef
@@ -116,7 +117,7 @@ def _dinov2(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     layer = next((prefix for prefix in LAYERS if f"{prefix}0.norm1.weight" in shapes), LAYERS[0])
     vit = ViT(
         width=(shapes.get(PATCHES) or (1,))[0],
-        depth=min(depth, of_dinov2.MAX_DEPTH),
+        depth=min(depth, MAX_DEPTH),
         heads=1,
         mlp_hidden=1,
         patch_size=1,

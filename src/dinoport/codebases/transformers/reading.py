@@ -7,26 +7,26 @@ from pathlib import PurePath
 
 import numpy as np
 
-from dinoport.codebases.catalogue import UNTOLD, naming_of, relatives
+from dinoport.codebases.attribution import Told, tell
+from dinoport.codebases.catalogue import UNTOLD, naming_named, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.record import losses, record_of, unlike_original
+from dinoport.codebases.record import classifier_in, losses, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
-from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, table_of, target_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, is_pooler, table_of, target_of
 from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
-from dinoport.codebases.transformers.vit import POOLER as IDENTITY_POOLER
+from dinoport.codebases.transformers.stated_sizes import refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
+from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
 from dinoport.tensor import TensorRef, dtype_name
@@ -69,15 +69,15 @@ def read_folder(
         )
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
-    poolers = [rule for rule in rules if rule.source is None and rule.reason == IDENTITY_POOLER]
+    poolers = [rule for rule in rules if rule.source is None and any(map(is_pooler, rule.names))]
     trained = has_pooler(name) and _is_trained(config, tensors, poolers)
     rules = tuple(rule for rule in rules if not trained or rule not in poolers)
     told = _whose(where, config, tensors, usual, rules, published, codebase)
     code = told.naming.code
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
-    drops = [drop(each.template, because=BEYOND) for rule in beyond for each in rule.targets if each]
-    drops += [drop(each.template, because=POOLER) for rule in poolers if trained for each in rule.targets if each]
+    drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
+    drops += [drop(own, because=POOLER) for rule in poolers if trained for own in rule.names]
     decoding = decode(tensors, [rule for rule in rules if rule not in beyond], drops)
     if decoding.problems:
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
@@ -132,7 +132,7 @@ def _whose(
     asked: str | None,
 ) -> Told:
     """Whose the model is: what a folder of ours records, else what its names, its table and its own name tell."""
-    recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
+    recorded, naming = naming_of(str(record_of(config).get("family"))), naming_named(usual)
     if recorded is not None and asked in (None, recorded.family):
         return Told(next((each for each in relatives(usual) if each.family == recorded.family), recorded))
     if recorded is not None and recorded.family not in UNTOLD.values():
@@ -142,8 +142,6 @@ def _whose(
             found=f"`codebase={asked}`",
             next_step="leave `codebase` out",
         )
-    if naming is None:
-        raise ValueError(f"no codebase has the family {usual}")
     canonical = decode(tensors, rules).tensors
     return tell(where, naming, Clues(canonical, file_name=PurePath(where).name, published=published), asked)
 
@@ -159,8 +157,8 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     The names of another codebase have no place for such a value, and its own code computes without it.
     """
     pooler = bool(model.decoding.made)
-    features = any(each.reason == BEYOND for each in model.decoding.aside)
-    beyond: tuple[str, ...] = getattr(CLASSES[class_name_of(config)].code, "BESIDE_FEATURES", ()) if features else ()
+    code, decoder = CLASSES[class_name_of(config)].code, getattr(model.architecture, "decoder", None)
+    beyond: tuple[str, ...] = () if decoder else getattr(code, "BESIDE_FEATURES", ())
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
     apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
     findings = [
@@ -181,7 +179,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
 
 def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], poolers: Sequence[Rule]) -> bool:
     """Whether a pooler computes something of its own: it is not the identity that a conversion makes."""
-    declared = {each.template: rule.constant for rule in poolers for each in rule.targets if each}
+    declared = {name: rule.constant for rule in poolers for name in rule.names}
     held = {name: tensors[name] for name in declared if name in tensors}
     if not held or config.get("pooler_act") != "linear":
         return bool(held)
@@ -213,11 +211,8 @@ def _classifier(config: Mapping[str, object], name: str) -> str | None:
     """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
     if not classifies(name):
         return None
-    own = record_of(config).get("classifier")
-    if isinstance(own, str) and own in ("head", "fc", "linear", "linear_head"):
-        return own
     usual: str = getattr(CLASSES[name].code, "OWN_CLASSIFIER", "linear_head")
-    return usual
+    return classifier_in(record_of(config)) or usual
 
 
 def _labels(config: Mapping[str, object]) -> dict[int, str] | None:

@@ -123,9 +123,6 @@ def _integers(value: object) -> list[int]:
 MAX_WIDTH = 65_536
 """More than any model has; config.json is not trusted with more."""
 
-MAX_THETA = 1e300
-"""Of rotary positions: a whole number of JSON may be larger than any float."""
-
 
 def count_of(where: str, config: Mapping[str, object], field: str) -> int:
     return 0 if config.get(field, 0) in (0, None) else size_of(where, config, field)
