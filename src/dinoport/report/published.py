@@ -30,10 +30,10 @@ class Published(Printed):
     that no report lists and that Transformers may read: for them `verify` says `changed`.
     """
 
-    url: str
     repository: str
     revision: str
     commit: str
+    url: str
     verdict: str
     is_new: bool
     private: bool
