@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, WHOLE
 from tests.networks.attention import trained
@@ -85,11 +85,14 @@ def test_its_own_processor_is_taken_where_pixels_matter(tmp_path: Path) -> None:
 
 
 def test_a_whole_mae_is_read_by_its_config_and_returns(tmp_path: Path) -> None:
-    """Transformers 5 saves the decoder under names of its own, 4.57 under those that are written here."""
-    folder = saved(tmp_path / "mae", "ViTMAEForPreTraining", **DECODER)
+    """Transformers 5 saves the decoder under names of its own, 4.57 under those that are written here.
+
+    The report beside the original's file has what no tensor shows: both numbers of heads, and an unusual eps.
+    """
+    folder = saved(tmp_path / "mae", "ViTMAEForPreTraining", **{**DECODER, "layer_norm_eps": 0.5})
     back = api.convert(folder, tmp_path / "back", to="original", level="exact")
     assert back.ends == ("ViTMAEForPreTraining", "MAE ViT (facebookresearch/mae)")
-    asked = Request(class_name="ViTMAEForPreTraining", num_heads=4, decoder_heads=2)
+    asked = Request(class_name="ViTMAEForPreTraining")
     again = api.convert(tmp_path / "back" / "checkpoint.pth", tmp_path / "again", asked)
     assert not again.verdict.failed
     ours = json.loads((tmp_path / "again" / "config.json").read_text())
@@ -253,9 +256,29 @@ def test_a_class_of_layers_holds_the_model_of_its_name(name: str, tmp_path: Path
     assert float(apart) == 0
 
 
-@pytest.mark.parametrize("name", ["ViTForMaskedImageModeling", "Dinov2Backbone"])
-def test_another_activation_inside_another_class_is_refused(name: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path / "other", name, hidden_act="relu", **({"encoder_stride": 16} if "ViT" in name else {}))
+OTHERS = [{"num_hidden_layers": 1}, {"hidden_act": "relu"}, {"num_attention_heads": 3}]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_config_of_a_class_of_layers_is_read_as_that_of_the_model(name: str, tmp_path: Path) -> None:
+    _, sizes = BACKBONES[name]
+    if not hasattr(transformers, name):
+        pytest.skip("a class of Transformers 5")
+    folder = saved(tmp_path / "layers", name, **sizes)
+    config = json.loads((folder / "config.json").read_text())
+    for eps in (0.5, 1e-13):
+        (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": eps}))
+        report = api.convert(folder, tmp_path / f"{eps}", level="exact")
+        assert json.loads((tmp_path / f"{eps}" / "config.json").read_text())["layer_norm_eps"] == eps
+        assert f"eps = {eps:g} (config.json)" in str(report.verdict)
+    for other in OTHERS:
+        (folder / "config.json").write_text(json.dumps({**config, **other}))
+        with pytest.raises(DinoportError):
+            api.plan(folder)
+
+
+def test_another_activation_inside_another_class_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "other", "ViTForMaskedImageModeling", hidden_act="relu", encoder_stride=16)
     with pytest.raises(SettingError) as raised:
         api.plan(folder)
     assert str(raised.value) == (

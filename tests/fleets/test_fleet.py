@@ -253,6 +253,25 @@ def test_a_job_gives_plain_data_and_never_raises(tmp_path: Path, monkeypatch: py
     assert "this worker runs dinoport" in other["error"]["text"]
 
 
+def test_a_worker_in_another_folder_takes_no_file_of_that_name_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine's workers may start anywhere."""
+    for name in ("fleet", "worker"):
+        checkpoints(tmp_path / name, 1)
+    monkeypatch.chdir(tmp_path / "fleet")
+    jobs = [
+        Job(str(path), "x", tiny.REQUEST, "exact").to_plain(tmp_path)
+        for path in (Path("step00.pth"), Path("step00.pth").absolute())
+    ]
+    monkeypatch.chdir(tmp_path / "worker")
+    results = [one_job.run_job(job) for job in jobs]
+    assert [result["status"] for result in results] == ["refused", "done"]
+    assert results[0]["error"]["text"] == (
+        f"this worker runs in {tmp_path / 'worker'}, and the fleet in {tmp_path / 'fleet'}\n  try: give absolute paths"
+    )
+
+
 def test_a_target_that_another_run_writes_is_no_failure(tmp_path: Path) -> None:
     from dinoport.writing.commit import publishing
 

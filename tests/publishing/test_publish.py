@@ -341,6 +341,30 @@ def test_each_refusal_is_one_message(hub: Hub, proven: Path, run: Run, status: i
     assert len(commits(hub)) == 2
 
 
+@pytest.mark.parametrize("status", [409, 403])
+def test_a_commit_that_cannot_be_read_back_is_not_called_nothing(hub: Hub, proven: Path, status: int) -> None:
+    listing = Fault("GET .*/tree/", times=0, status=status)
+    hub.faults.append(listing)
+    commit = hub.commit
+
+    def committed(*given: Any) -> str:
+        listing.times = -1 if hub.file("owner/model").exists() else 0  # of the second: the first is the repository's
+        return commit(*given)
+
+    hub.commit = committed  # type: ignore[method-assign]
+    with pytest.raises(HubError) as error:
+        api.publish(proven, "owner/model")
+    oid = list(json.loads(hub.file("owner/model").read_text())["commits"])[-1]
+    assert str(error.value) == (
+        "owner/model took the commit, which could not be read back\n"
+        f"  where: {hub.url}/owner/model/tree/{oid}\n"
+        f"  found: HTTP status {status}: injected {status}\n"
+        "  try: run the same command again: what has arrived is not sent twice"
+    )
+    listing.times = 0
+    assert not api.publish(proven, "owner/model").is_new
+
+
 def test_no_token(hub: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")

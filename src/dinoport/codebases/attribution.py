@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_named, relatives
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts, Naming
+from dinoport.codebases.record import model_in
 from dinoport.codebases.relative import Relative
 from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
@@ -99,9 +100,7 @@ def _taken(naming: Naming, origin: Origin, reason: str) -> Told:
 
 def is_untold(report: Mapping[str, Any]) -> bool:
     """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
-    model = report.get("model")
-    untold = {str(naming_named(family).code.FAMILY) for family in UNTOLD.values()}
-    return isinstance(model, dict) and model.get("family") in untold
+    return model_in(report).get("family") in [str(naming_named(family).code.FAMILY) for family in UNTOLD.values()]
 
 
 def _alike(naming: Naming, clues: Clues, asked: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,17 +24,15 @@ HAS_CARD = False
 MADE = "made for the original's code, which loads strictly: the folder has lost this norm, which evaluation never uses"
 
 
+def refuse_unheld(request: Request, names: Iterable[str], place: str) -> None:
+    """Raise SettingError for fields of a request that this place has no room for."""
+    if unheld := [name for name in names if getattr(request, name) is not None]:
+        raise SettingError(f"`{unheld[0]}` has no place in {place}", found=", ".join(unheld), next_step="leave it out")
+
+
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The file of a model. Raises SettingError for a request that such a file has no place for."""
-    unheld = [
-        name for name in ("image_size", "labels", "image_mean", "image_std") if getattr(request, name) is not None
-    ]
-    if unheld:
-        raise SettingError(
-            f"{unheld[0]} has no place in a file of the original's",
-            found=", ".join(unheld),
-            next_step="leave it out",
-        )
+    refuse_unheld(request, ("image_size", "labels", "image_mean", "image_std"), "a file of the original's")
     architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
     naming = naming_of(model.family.name)
     written = naming.written if naming else canonical_rules

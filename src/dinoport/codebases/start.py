@@ -177,6 +177,15 @@ def both_or_neither(ours: object, theirs: object) -> bool:
     return bool(ours) == bool(theirs)
 
 
+def unbuilt(codebase: str, vit: Any, place: str = "vision_transformer.py", sizes: str = "") -> str:
+    """A word on a model that no builder of a codebase makes. `sizes` are those of another network than a ViT."""
+    own = sizes or f"width {vit.width}, depth {vit.depth}, heads {vit.heads}, hidden features {vit.mlp_hidden}"
+    return (
+        f"no builder of facebookresearch/{codebase} makes this model ({own}): add one to {codebase}/models/{place}, "
+        "and give its name as student.arch"
+    )
+
+
 def channels_warning(channels: int, trainer: str) -> tuple[str, ...]:
     if channels == 3:
         return ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dinoport.errors import SettingError
 from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.plan import Step
-from dinoport.mapping.rule import Rule, bake, copy
+from dinoport.mapping.rule import Rule, change, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import Interpolation
 from dinoport.networks.preprocessing import Preprocessing
@@ -106,7 +106,7 @@ def position_rule(target: str, vit: Any, size: int) -> Rule:
     if size == vit.image_size:
         return copy(vit.positions, target)
     reason = f"resampled once from {vit.image_size} to {size} pixels ({vit.interpolation})"
-    return bake(vit.positions, target, baking(vit, size), because=reason)
+    return change(vit.positions, target, baking(vit, size), because=reason)
 
 
 def assumed_rule(model: Model) -> str:

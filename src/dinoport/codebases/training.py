@@ -15,6 +15,7 @@ from dinoport import __version__
 from dinoport.codebases.original import HAS_CARD as HAS_CARD
 from dinoport.codebases.original import classes as classes
 from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
+from dinoport.codebases.original import refuse_unheld
 from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
@@ -28,19 +29,11 @@ from dinoport.request import Request, option_of
 from dinoport.shown.text import with_article
 
 TRAINERS = {
-    "dino": "dinoport.codebases.dino.start",
-    "vit": "dinoport.codebases.dino.start",
-    "dino_resnet": "dinoport.codebases.dino.start",
-    "resnet": "dinoport.codebases.dino.start",
-    "dinov2": "dinoport.codebases.dinov2.start",
-    "xray_dino": "dinoport.codebases.dinov2.start",
-    "cell_dino": "dinoport.codebases.dinov2.start",
-    "dinov3": "dinoport.codebases.dinov3.start",
-    "dinov3_convnext": "dinoport.codebases.dinov3.start",
+    **dict.fromkeys(("dino", "vit", "dino_resnet", "resnet"), "dino"),
+    **dict.fromkeys(("dinov2", "xray_dino", "cell_dino"), "dinov2"),
+    **dict.fromkeys(("dinov3", "dinov3_convnext"), "dinov3"),
 }
-"""The module that knows the trainer of each family; a model of an unknown codebase is given to DINO's."""
-
-UNHELD = ("labels", "image_mean", "image_std")
+"""Whose trainer each family is given to; a model of an unknown codebase to DINO's."""
 
 
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -48,15 +41,9 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
 
     Raises UnknownModelError where no trainer is known, SettingError where a request or a config does not fit.
     """
-    unheld = [name for name in UNHELD if getattr(request, name) is not None]
-    if unheld:
-        raise SettingError(
-            f"`{unheld[0]}` has no place in a start for training",
-            found=", ".join(unheld),
-            next_step="leave it out",
-        )
-    module = TRAINERS.get(model.family.name)
-    if module is None:
+    refuse_unheld(request, ("labels", "image_mean", "image_std"), "a start for training")
+    codebase = TRAINERS.get(model.family.name)
+    if codebase is None:
         raise UnknownModelError(
             f"no trainer is known for {with_article(model.family.title)}",
             expected="a model of facebookresearch/dino, dinov2 or dinov3",
@@ -74,7 +61,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
             next_step="leave it out: the trainer takes pictures of any size",
         )
     config = read_run_config(request.config) if request.config else None
-    start: Start = import_module(module).start(model, request, size, config)
+    start: Start = import_module(f"dinoport.codebases.{codebase}.start").start(model, request, size, config)
     start = replace(start, warnings=(*start.warnings, *_unknown(model, start.trainer)))
     own = architecture.positions
     rules = (

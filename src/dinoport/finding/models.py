@@ -212,11 +212,7 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
-    return bool(whole and not asked and name and name not in BACKBONES)
-
-
-BACKBONES = ("Dinov2Backbone", "Dinov2WithRegistersBackbone", "DINOv3ViTBackbone", "DINOv3ConvNextBackbone")
-"""Classes that hold the same network as the model of the same name, and only hand out its layers otherwise."""
+    return bool(whole and not asked and name)
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:

@@ -3,6 +3,7 @@
 The functions are the words in which tables are written:
 
     copy("norm.{p}", "layernorm.{p}")
+    change("mask_token", "embeddings.mask_token", AddAxis())
     split_rows("blocks.{i}.attn.qkv.{p}", ("….query.{p}", "….key.{p}", "….value.{p}"))
     drop("head.last_layer.{p}", because="the projection head of self-distillation …")
     make("pooler.dense.bias", Zeros((384,)), because="…")
@@ -14,16 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.mapping.constants import Declared
-from dinoport.mapping.operations import (
-    AddAxis,
-    BakeTable,
-    Deinterleave,
-    DropClsRow,
-    Kind,
-    Operation,
-    PadColumns,
-    Rows,
-)
+from dinoport.mapping.operations import Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 
 
@@ -67,8 +59,7 @@ class Rule:
     def renamed(self, change: Callable[[str], str]) -> Rule:
         """The same rule with every template changed."""
         source = Pattern(change(self.source.template)) if self.source else None
-        targets = tuple(Pattern(change(target.template)) if target else None for target in self.targets)
-        return replace(self, source=source, targets=targets)
+        return replace(self.spelled(change), source=source)
 
 
 def without_bias(rules: Iterable[Rule], of: Sequence[str] = ("",)) -> tuple[Rule, ...]:
@@ -82,32 +73,16 @@ def without_bias(rules: Iterable[Rule], of: Sequence[str] = ("",)) -> tuple[Rule
 
 
 def copy(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), Rows())
+    return change(source, target, Rows())
 
 
-def add_axis(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), AddAxis())
-
-
-def deinterleave(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), Deinterleave())
-
-
-def pad_columns(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), PadColumns())
-
-
-def drop_cls_row(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), DropClsRow())
+def change(source: str, target: str, operation: Operation, because: str = "") -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), operation, because)
 
 
 def split_rows(source: str, targets: Sequence[str | None], because: str = "") -> Rule:
     patterns = tuple(Pattern(target) if target else None for target in targets)
     return Rule(Pattern(source), patterns, Rows(len(patterns)), because)
-
-
-def bake(source: str, target: str, operation: BakeTable, because: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), operation, because)
 
 
 def drop(source: str, because: str, returns: Declared | None = None, anew: str = "") -> Rule:

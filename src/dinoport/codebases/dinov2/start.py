@@ -7,7 +7,7 @@ those of the class that the config builds: `student.block_chunks` groups them. O
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dinoport.codebases.dinov2.vit import BUILDERS
@@ -24,6 +24,7 @@ from dinoport.codebases.start import (
     own_builder,
     refuse_ranks,
     rules_of,
+    unbuilt,
 )
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -91,7 +92,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         beside=("The evaluations take the backbone from `dinoport convert … --to original`.",),
         warnings=(
             *channels_warning(vit.channels, TRAINER),
-            *([] if arch else _unbuilt(vit)),
+            *(() if arch else (unbuilt("dinov2", vit),)),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),
     )
@@ -127,14 +128,6 @@ def _arch(vit: ViT) -> str | None:
     hidden = 4 * vit.width if vit.feed_forward == "mlp" else gated
     sizes = (vit.width, vit.heads, vit.depth)
     return next((name for name in BUILDERS if BUILDERS[name] == sizes and vit.mlp_hidden == hidden), None)
-
-
-def _unbuilt(vit: ViT) -> Iterator[str]:
-    yield (
-        f"no builder of facebookresearch/dinov2 makes this model (width {vit.width}, depth {vit.depth}, "
-        f"heads {vit.heads}, hidden features {vit.mlp_hidden}): add one to dinov2/models/vision_transformer.py, "
-        "and give its name as student.arch"
-    )
 
 
 def _wanted(vit: ViT, options: Options) -> dict[Key, Shape]:

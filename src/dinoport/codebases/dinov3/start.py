@@ -27,6 +27,7 @@ from dinoport.codebases.start import (
     either_of,
     own_builder,
     rules_of,
+    unbuilt,
 )
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -205,21 +206,12 @@ def _arch(architecture: Any) -> str | None:
 
 def _unbuilt(architecture: Any, arch: str | None) -> Iterator[str]:
     if arch is None:
-        yield (
-            f"no builder of facebookresearch/dinov3 makes this model ({_sizes_in_words(architecture)}): add one to "
-            "dinov3/models/vision_transformer.py or convnext.py, and give its name as student.arch"
+        sizes = (
+            f"depths {architecture.depths}, widths {architecture.widths}" if isinstance(architecture, ConvNeXt) else ""
         )
+        yield unbuilt("dinov3", architecture, "vision_transformer.py or convnext.py", sizes)
     if isinstance(architecture, RotaryViT) and architecture.layer_norm_eps not in EPS.values():
         yield f"no student.norm_layer has this model's eps, {architecture.layer_norm_eps:g}, but 1e-6 and 1e-5 alone"
-
-
-def _sizes_in_words(architecture: Any) -> str:
-    if isinstance(architecture, ConvNeXt):
-        return f"depths {architecture.depths}, widths {architecture.widths}"
-    return (
-        f"width {architecture.width}, depth {architecture.depth}, heads {architecture.heads}, "
-        f"hidden features {architecture.mlp_hidden}"
-    )
 
 
 def _width(architecture: Any) -> int:

@@ -11,7 +11,8 @@ from dinoport.codebases.timm.biases import lacking, whole_table
 from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.computation import added, without_rows
 from dinoport.mapping.constants import zeros
-from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row
+from dinoport.mapping.operations import DropClsRow
+from dinoport.mapping.rule import Rule, change, copy, drop
 from dinoport.model import Wishes
 from dinoport.tensor import Shape, TensorRef
 
@@ -35,7 +36,7 @@ SWIGLU: tuple[Rule, ...] = (
 # With registers, timm's table has no row for the CLS token: the row is part of timm's cls_token.
 REGISTERS: tuple[Rule, ...] = (
     copy("register_tokens",          "reg_token"),
-    drop_cls_row("pos_embed",        "pos_embed"),
+    change("pos_embed",              "pos_embed", DropClsRow()),
 )
 POSITIONS: tuple[Rule, ...] = (
     copy("pos_embed",                "pos_embed"),

@@ -18,7 +18,8 @@ from dinoport.codebases.transformers.stated_sizes import count_of, size_of
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, copy, deinterleave, make, pad_columns, split_rows, without_bias
+from dinoport.mapping.operations import Deinterleave, PadColumns
+from dinoport.mapping.rule import Rule, change, copy, make, split_rows, without_bias
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
@@ -56,11 +57,11 @@ CLASSIFIER: tuple[Rule, ...] = (
     copy("classifier.{p}",            "classifier.{p}"),
 )
 INTERLEAVED_CLASSIFIER: tuple[Rule, ...] = (
-    deinterleave("classifier.weight", "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", Deinterleave()),
     copy("classifier.bias",           "classifier.bias"),
 )
 CLS_CLASSIFIER: tuple[Rule, ...] = (
-    pad_columns("classifier.weight",  "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", PadColumns()),
     copy("classifier.bias",           "classifier.bias"),
 )
 # fmt: on
@@ -149,7 +150,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
     plain = record.get("plain", record.get("family") == "dino") is True
     registers = class_name_of(config).startswith("Dinov2WithRegisters")
     width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
-    hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
+    hidden = width * size_of(where, config, "mlp_ratio", MAX_MLP_RATIO)
     parts: dict[str, Any] = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
     if not registers and not plain:
         parts["mask_token"] = config.get("use_mask_token") is not False
@@ -165,7 +166,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
         patch_size=1,
         image_size=1,
         feed_forward="swiglu" if swiglu else "mlp",
-        registers=count_of(where, {"num_register_tokens": 4, **config}, "num_register_tokens") if registers else 0,
+        registers=count_of(where, config, "num_register_tokens") if registers else 0,
         interpolation=TO_SIZE_ANTIALIASED if registers else TO_SIZE,
         classifier=Classifier(features, 1) if class_name_of(config).endswith("ForImageClassification") else None,
         **parts,

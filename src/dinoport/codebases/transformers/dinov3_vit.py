@@ -15,7 +15,8 @@ from dinoport.codebases.transformers.stated_sizes import count_of, size_of, unsi
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
+from dinoport.mapping.operations import AddAxis
+from dinoport.mapping.rule import Rule, change, copy, drop, make, split_rows
 from dinoport.model import Model
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import MAX_THETA
@@ -26,7 +27,7 @@ MASKED = "a mask in the file switches the keys' bias off, and the class has no p
 # fmt: off
 SHARED: tuple[Rule, ...] = (
     copy("cls_token",                 "embeddings.cls_token"),
-    add_axis("mask_token",            "embeddings.mask_token"),
+    change("mask_token",              "embeddings.mask_token", AddAxis()),
     copy("patch_embed.proj.{p}",      "embeddings.patch_embeddings.{p}"),
     copy("blocks.{i}.norm1.{p}",      "layer.{i}.norm1.{p}"),
     split_rows("blocks.{i}.attn.qkv.weight", ("layer.{i}.attention.q_proj.weight",

@@ -22,8 +22,7 @@ from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
 from dinoport.mapping.operations import DropClsRow
-from dinoport.mapping.pattern import Pattern
-from dinoport.mapping.rule import Rule, copy, drop, split_rows
+from dinoport.mapping.rule import Rule, change, copy, drop, split_rows
 from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.rotary_vit.rope import MAX_THETA
@@ -134,7 +133,7 @@ def _dinov2(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
 
 def _positions(shapes: Mapping[str, Shape]) -> Rule:
     if TABLE in shapes:
-        return Rule(Pattern(ViT.positions), (Pattern(TABLE),), DropClsRow(flat=True))
+        return change(ViT.positions, TABLE, DropClsRow(flat=True))
     return copy(ViT.positions, of_dinov2.POSITIONS)
 
 

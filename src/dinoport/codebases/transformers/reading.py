@@ -26,6 +26,7 @@ from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
+from dinoport.networks.network import Classifier
 from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
@@ -83,7 +84,7 @@ def read_folder(
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    said = transform_of(processor) if processor is not None else None
+    said = transform_of(processor, config) if processor is not None else None
     transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
     evidence = Evidence(
         where,
@@ -114,7 +115,7 @@ def read_folder(
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
         preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
-        labels=_labels(config),
+        labels=_labels(config, reading.architecture.classifier),
         record=record,
         remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
         heads=reading.heads,
@@ -215,14 +216,15 @@ def _classifier(config: Mapping[str, object], name: str) -> str | None:
     return classifier_in(record_of(config)) or usual
 
 
-def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
-    """The names of a classifier's classes, where a config has some: not Transformers' own LABEL_0, LABEL_1 …"""
+def _labels(config: Mapping[str, object], classifier: Classifier | None) -> dict[int, str] | None:
+    """The names of a classifier's classes, where a config has one for each: not Transformers' own LABEL_0, LABEL_1 …"""
     found = config.get("id2label")
     if not isinstance(found, dict):
         return None
-    labels = {int(index): name for index, name in found.items() if str(index).isdecimal() and isinstance(name, str)}
+    indices = {index for index in found if str(index).isdecimal() and len(str(index)) < 10}
+    labels = {int(index): found[index] for index in indices if isinstance(found[index], str)}
     made_up = all(name == f"LABEL_{index}" for index, name in labels.items())
-    return None if made_up or sorted(labels) != [*range(len(found))] else labels
+    return None if made_up or sorted(labels) != [*range(classifier.classes if classifier else 0)] else labels
 
 
 def _zeroed(decoding: Decoding) -> Iterator[str]:

@@ -51,8 +51,15 @@ class Job:
             for name, value in asked.items()
             if value != getattr(Request, name)
         }
-        folder = str((out / self.target).absolute())
-        return {"source": self.source, "target": self.target, "folder": folder, "request": request, "level": self.level}
+        named = [Path(self.source), *(Path(str(request[name])) for name in FILES if name in request)]
+        return {
+            "source": self.source,
+            "target": self.target,
+            "folder": str((out / self.target).absolute()),
+            "request": request,
+            "level": self.level,
+            "cwd": str(Path.cwd()) if any(path.exists() and not path.is_absolute() for path in named) else None,
+        }
 
 
 def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Request, level: str) -> list[Job]:

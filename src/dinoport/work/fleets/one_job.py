@@ -51,6 +51,10 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
                 f"this worker runs dinoport {__version__}, and the fleet {job['version']}",
                 next_step="install one version on all machines",
             )
+        if job.get("cwd") not in (None, str(Path.cwd())):
+            raise DinoportError(
+                f"this worker runs in {Path.cwd()}, and the fleet in {job['cwd']}", next_step="give absolute paths"
+            )
         result |= _done(job, admit or (lambda size_bytes: None))
     except InUseError as error:
         result |= {"status": ELSEWHERE, "error": _said(error)}
@@ -212,7 +216,7 @@ def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: M
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
 
-    seen = _seen(job)
+    ends = [*_seen(job), _state(target)]
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(
@@ -221,7 +225,7 @@ def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: M
             next_step="remove the folder, and run the fleet again",
             report=found,
         )
-    return {"status": THERE, **_verdict(report), "ends": [*seen, _state(target)]}
+    return {"status": THERE, **_verdict(report), "ends": ends}
 
 
 def _needed(job: Mapping[str, Any], request: Request) -> int:
