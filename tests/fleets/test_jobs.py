@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dinoport.errors import UsageError
+from dinoport.errors import CheckpointError, UsageError
 from dinoport.request import Request
 from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of, target_names
 from tests import tiny
@@ -48,6 +48,11 @@ def test_a_pattern_a_run_and_a_folder_of_transformers(tmp_path: Path) -> None:
     assert [path.split("/")[-2] for path in run] == ["training_9", "training_20", "training_100"]
     assert expanded(str(tmp_path / "run" / "eval" / "*" / "*.pth")) == run
     assert expanded(str(model)) == [str(model)]
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).touch()
+    assert expanded(str(adapter)) == [str(adapter)]
     assert expanded(str(tmp_path / "nothing.pth")) == [str(tmp_path / "nothing.pth")]
     assert expanded("https://host/file.pth") == ["https://host/file.pth"]
 
@@ -58,6 +63,19 @@ def test_a_listing_of_a_store() -> None:
     for name in ("/lab/run/checkpoint20.pth", "/lab/run/checkpoint9.pth", "/lab/run/log.txt"):
         store.pipe_file(name, b"x")
     assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
+
+
+def test_a_listing_that_fails_is_one_job_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dinoport.files.remote import filesystem
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert expanded("hf://owner/name") == ["hf://owner/name"]
+
+    def fails(address: str) -> list[str]:
+        raise CheckpointError("memory://lab/ cannot be listed")
+
+    monkeypatch.setattr(filesystem, "listed_in", fails)
+    assert expanded("memory://lab/") == ["memory://lab/"]
 
 
 def written(tmp_path: Path, *lines: str | dict[str, Any]) -> Path:

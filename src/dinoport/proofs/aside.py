@@ -1,35 +1,22 @@
-"""Work that goes on aside: imports, and a second forward pass on half of torch's threads."""
+"""What a proof does on the side: imports, and half of torch's threads for a second pass."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import Lock
-from typing import TypeVar
 
 from dinoport.progress import aside
-
-First = TypeVar("First")
-Second = TypeVar("Second")
-
-
-def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-    """Run both without gradients, each on half of torch's threads.
-
-    The matrices of one picture are too small for many threads to share: on two cores a ViT-B/16 takes a fifth less.
-    """
-    import torch
-
-    with half_of_the_threads():
-        other = aside(torch.inference_mode()(second))
-        return torch.inference_mode()(first)(), other.result()
 
 
 @contextmanager
 def half_of_the_threads() -> Iterator[None]:
-    """Leave half of torch's threads to what goes on beside."""
+    """Leave half of torch's threads to what goes on beside.
+
+    The matrices of one picture are too small for many threads to share.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -62,6 +49,9 @@ class _WithoutGarbageCollection:
         with self._lock:
             self._inside -= 1
             if not self._inside and self._was_enabled:
+                if not gc.get_freeze_count():  # together they only call all of it old, and the next look is short
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.enable()
 
 

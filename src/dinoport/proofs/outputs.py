@@ -8,6 +8,7 @@ of it rounding where the models are equal, is reported and not judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +18,12 @@ from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.plan import unrounded
-from dinoport.proofs.aside import side_by_side
+from dinoport.progress import aside
 from dinoport.proofs.comparison import (
     Comparison,
     given_table_distance,
     noise_of,
+    own_pass,
     state_as_written,
     table_distance,
 )
@@ -112,11 +114,11 @@ def prove(
     pixels: Array,
     picture: str,
     other_sizes: tuple[tuple[int, int], ...] = (),
-    own: Pass | None = None,
+    own: Future[Pass | None] | None = None,
 ) -> OutputsProof:
     """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes.
 
-    `own` is the network's own pass on `pixels`, where that is known already.
+    `own` is the network's own pass on `pixels`, where that has begun already.
     """
     import torch
 
@@ -132,14 +134,11 @@ def prove(
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels).double()
         rounded: Sequence[Mapping[str, Any]] = ()
-        if own:
-            ours, (narrow, theirs) = own, case.runner.run_both(pixels)
-        elif case.needs_tables:
-            narrow, theirs = case.runner.run_both(pixels)
+        own = own or aside(lambda: own_pass(case, pixels))
+        narrow, theirs = case.runner.run_both(pixels)
+        ours = own.result()
+        if ours is None:
             ours, rounded = case.forward_rotated(state, images, case.shared(theirs))
-        else:
-            both = side_by_side(lambda: case.forward(state, images), lambda: case.runner.run_both(pixels))
-            ours, (narrow, theirs) = both
         blocks, drowned, failure = compare_blocks(ours, theirs)
         given = given_table_distance(case, state, theirs, (height, width))
         if given is not None and given > case.table_limit:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
-from dinoport.errors import CheckpointError, UsageError
+from dinoport.errors import CheckpointError, HubError, UsageError
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import is_name
 from dinoport.finding.sources import IMAGENET
@@ -190,7 +190,9 @@ def _is_target(name: Any) -> bool:
 def expanded(source: str) -> list[str]:
     """The checkpoints that a source names: itself, a pattern's files, a run's, or those in a listing."""
     if is_address(source):
-        return _listed(source)
+        with suppress(CheckpointError, HubError):  # which the job says, and does not stop the others
+            return _listed(source)
+        return [source]
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
         found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
@@ -208,7 +210,7 @@ def expanded(source: str) -> list[str]:
 def _checkpoints_at(path: Path) -> list[str]:
     """What is a checkpoint itself, or those of a run's folder."""
     if path.is_dir() and not holds_one_checkpoint(path):
-        with suppress(CheckpointError):  # which the job says, and does not stop the others
+        with suppress(CheckpointError):  # as above
             return [str(each) for each in reversed(checkpoints_within(path))]
     return [str(path)]
 
