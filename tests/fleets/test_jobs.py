@@ -65,6 +65,16 @@ def test_a_listing_of_a_store() -> None:
     assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
 
 
+def test_a_checkpoint_that_was_not_fetched_is_a_job_too(tmp_path: Path) -> None:
+    """As git-annex leaves it: a link that leads nowhere, which was once left out in silence."""
+    here = tiny.write(tmp_path / "step1.pth")
+    (tmp_path / "eval" / "training_9").mkdir(parents=True)
+    gone = [tmp_path / "step2.pth", tmp_path / "eval" / "training_9" / "teacher_checkpoint.pth"]
+    for link in (*gone, tmp_path / "log.txt"):
+        link.symlink_to(tmp_path / "annex" / link.name)
+    assert expanded(str(tmp_path)) == [str(here), *sorted(map(str, gone))]
+
+
 def test_a_listing_that_fails_is_one_job_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     from dinoport.files.remote import filesystem
 

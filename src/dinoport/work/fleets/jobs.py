@@ -15,6 +15,7 @@ from typing import Any
 
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.errors import CheckpointError, HubError, UsageError
+from dinoport.files.byte_sources import leads_nowhere
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import is_name
 from dinoport.finding.sources import IMAGENET
@@ -208,10 +209,12 @@ def expanded(source: str) -> list[str]:
 
 
 def _checkpoints_at(path: Path) -> list[str]:
-    """What is a checkpoint itself, or those of a run's folder."""
+    """What is a checkpoint itself, or those of a run's folder. Those that were not fetched are among them."""
     if path.is_dir() and not holds_one_checkpoint(path):
         with suppress(CheckpointError):  # as above
-            return [str(each) for each in reversed(checkpoints_within(path))]
+            linked = [each for levels in ("*", "*/*", "eval/*/*") for each in path.glob(levels) if leads_nowhere(each)]
+            gone = [each for each in linked if each.name.lower().endswith(ENDINGS)]
+            return list(map(str, [*reversed(checkpoints_within(path)), *sorted(gone)]))
     return [str(path)]
 
 
