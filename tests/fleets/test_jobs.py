@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dinoport.errors import UsageError
+from dinoport.errors import CheckpointError, UsageError
 from dinoport.request import Request
 from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of, target_names
 from tests import tiny
@@ -48,6 +48,11 @@ def test_a_pattern_a_run_and_a_folder_of_transformers(tmp_path: Path) -> None:
     assert [path.split("/")[-2] for path in run] == ["training_9", "training_20", "training_100"]
     assert expanded(str(tmp_path / "run" / "eval" / "*" / "*.pth")) == run
     assert expanded(str(model)) == [str(model)]
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).touch()
+    assert expanded(str(adapter)) == [str(adapter)]
     assert expanded(str(tmp_path / "nothing.pth")) == [str(tmp_path / "nothing.pth")]
     assert expanded("https://host/file.pth") == ["https://host/file.pth"]
 
@@ -58,6 +63,29 @@ def test_a_listing_of_a_store() -> None:
     for name in ("/lab/run/checkpoint20.pth", "/lab/run/checkpoint9.pth", "/lab/run/log.txt"):
         store.pipe_file(name, b"x")
     assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
+
+
+def test_a_checkpoint_that_was_not_fetched_is_a_job_too(tmp_path: Path) -> None:
+    """As git-annex leaves it: a link that leads nowhere, which was once left out in silence."""
+    here = tiny.write(tmp_path / "step1.pth")
+    (tmp_path / "eval" / "training_9").mkdir(parents=True)
+    gone = [tmp_path / "step2.pth", tmp_path / "eval" / "training_9" / "teacher_checkpoint.pth"]
+    for link in (*gone, tmp_path / "log.txt"):
+        link.symlink_to(tmp_path / "annex" / link.name)
+    assert expanded(str(tmp_path)) == [str(here), *sorted(map(str, gone))]
+
+
+def test_a_listing_that_fails_is_one_job_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dinoport.files.remote import filesystem
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert expanded("hf://owner/name") == ["hf://owner/name"]
+
+    def fails(address: str) -> list[str]:
+        raise CheckpointError("memory://lab/ cannot be listed")
+
+    monkeypatch.setattr(filesystem, "listed_in", fails)
+    assert expanded("memory://lab/") == ["memory://lab/"]
 
 
 def written(tmp_path: Path, *lines: str | dict[str, Any]) -> Path:
@@ -107,14 +135,16 @@ def test_a_manifest_never_means_what_lies_where_the_fleet_is_started(
 
 
 def test_a_pattern_means_the_folders_that_it_matches_as_if_they_were_named(tmp_path: Path) -> None:
-    """In quotes it was once what a shell would have made of it, less each run's folder."""
-    for name in ("a", "b", "logs"):
+    """In quotes it was once what a shell would have made of it, less each run's folder, and less damaged ones."""
+    for name in ("a", "b", "cut", "linked"):
         (tmp_path / name).mkdir()
     steps = [str(tiny.write(tmp_path / run / f"step{number}.pth")) for run in "ab" for number in (1, 2)]
     steps.append(str(tiny.write(tmp_path / "last.pth")))
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "step.pth").symlink_to(steps[0])
-    assert set(expanded(str(tmp_path / "*"))) == {*steps, str(tmp_path / "broken")}
+    (tmp_path / "cut" / "__0_0.distcp").touch()  # its .metadata was not written yet
+    (tmp_path / "linked" / "step.pth").symlink_to(steps[0])
+    others = {str(tmp_path / name) for name in ("cut", "linked")}
+    assert set(expanded(str(tmp_path / "*"))) == {*steps, *others}
+    assert set(expanded(str(tmp_path / "a" / "**"))) == set(steps[:2])
 
 
 @pytest.mark.parametrize(
