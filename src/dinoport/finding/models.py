@@ -11,7 +11,7 @@ from dinoport.codebases.attribution import Told
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
-from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
+from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
@@ -30,8 +30,9 @@ from dinoport.finding.statements import (
     overruled,
     stated_by_config,
     timm_config_of,
-    transform_of,
+    transform_said,
     wishes_of,
+    with_transform,
 )
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
@@ -129,6 +130,7 @@ def _model_in(
         classifier = family.classifiers[0] if family.classifiers else "head"
     elif state.head:
         classifier = family.classifiers[-1]
+    transform = transform_said(checkpoint, timm)
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -137,7 +139,7 @@ def _model_in(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
+        preprocessing=transform.transform,
     )
     head = head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -172,6 +174,7 @@ def _model_in(
         *of_wholes(place.wholes, decoding, request),
         *told.remarks,
         *words,
+        *transform.untaken,
         *of_branches(found, request.checkpoint_key),
         *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
@@ -188,7 +191,7 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=transform_of(timm, ours, reading.preprocessing or family.preprocessing, statistics),
+        preprocessing=with_transform(reading.preprocessing or family.preprocessing, transform, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=record if timm else lost_by_report(ours),
