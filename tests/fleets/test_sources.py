@@ -176,3 +176,16 @@ def test_a_folder_that_another_fleet_made_meanwhile_is_there(tmp_path: Path, mon
 
     monkeypatch.setattr(one_job, "_needed", slow)
     assert become(entry, tmp_path / "out")["status"] == "there"
+
+
+@pytest.mark.parametrize(
+    "before", [{"version": "0.1.0"}, {"status": "not equal"}, {"ends": None}, {"ends": "one hash"}]
+)
+def test_what_another_version_found_or_nobody_is_proven_again(tmp_path: Path, before: dict[str, Any]) -> None:
+    source = tiny.write(tmp_path / "step.pth")
+    job = Job(str(source), "step", Request(num_heads=2), "exact").to_plain(tmp_path / "out")
+    done = run_job(job)
+    assert there_already({**job, "before": done})
+    again = {**job, "before": {**done, **before}}
+    assert there_already(again) is None
+    assert there_already({**job, "before": run_job(again)})  # once
