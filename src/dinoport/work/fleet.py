@@ -44,6 +44,9 @@ INDEX_TRIES = 50
 
 Told = Callable[[Mapping[str, Any], int, int, Sequence[str]], None]
 
+Carrier = Callable[[Sequence[Mapping[str, Any]]], Generator[dict[str, Any], None, None]]
+"""Does jobs, and gives the results as they come."""
+
 
 class Executor(Protocol):
     """Any engine: concurrent.futures', `Client.get_executor()` of Dask, submitit's."""
