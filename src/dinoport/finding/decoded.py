@@ -51,7 +51,7 @@ def decoded(
     """
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside = _parted(state, family, other_head)
+    tensors, beside = without_beside(state, family, other_head)
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
     wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
@@ -97,7 +97,9 @@ LAYER_BESIDE = "a layer outside the backbone: what it looks at is not known"
 BESIDE = "outside the backbone, under another prefix"
 
 
-def _parted(state: StateDict, family: Family, other_head: str | None) -> tuple[dict[str, TensorRef], list[Dropped]]:
+def without_beside(
+    state: StateDict, family: Family, other_head: str | None
+) -> tuple[dict[str, TensorRef], list[Dropped]]:
     """A state dict without what stands beside its backbone, and that. What training is known to keep there stays.
 
     `other_head` says why its classifier does not belong to the family.
