@@ -373,7 +373,9 @@ def _builder_rows(family: Family) -> Iterator[str]:
     if builders and family.name not in SIZES_OF:
         of = f"{first.code.FAMILY.title}'s builders" if first else "Builders"
         yield from [f"{of} give the heads where a training names one and the width fits:", ""]
-        yield from table(("builder", "width", "heads"), [(f"`{n}`", str(w), str(h)) for n, (w, h) in builders.items()])
+        yield from table(
+            ("builder", "width", "heads"), [(f"`{n}`", str(w), str(h)) for n, (w, h, *_) in builders.items()]
+        )
 
 
 def _size_rows(family: Family) -> Iterator[str]:

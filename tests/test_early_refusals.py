@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dinoport import api
-from dinoport.codebases.forming import input_size
+from dinoport.codebases.target import input_size
 from dinoport.errors import SettingError, UsageError
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.torch.writer import write_torch_file

@@ -85,11 +85,14 @@ def test_its_own_processor_is_taken_where_pixels_matter(tmp_path: Path) -> None:
 
 
 def test_a_whole_mae_is_read_by_its_config_and_returns(tmp_path: Path) -> None:
-    """Transformers 5 saves the decoder under names of its own, 4.57 under those that are written here."""
-    folder = saved(tmp_path / "mae", "ViTMAEForPreTraining", **DECODER)
+    """Transformers 5 saves the decoder under names of its own, 4.57 under those that are written here.
+
+    The report beside the original's file has what no tensor shows: both numbers of heads, and an unusual eps.
+    """
+    folder = saved(tmp_path / "mae", "ViTMAEForPreTraining", **{**DECODER, "layer_norm_eps": 0.5})
     back = api.convert(folder, tmp_path / "back", to="original", level="exact")
     assert back.ends == ("ViTMAEForPreTraining", "MAE ViT (facebookresearch/mae)")
-    asked = Request(class_name="ViTMAEForPreTraining", num_heads=4, decoder_heads=2)
+    asked = Request(class_name="ViTMAEForPreTraining")
     again = api.convert(tmp_path / "back" / "checkpoint.pth", tmp_path / "again", asked)
     assert not again.verdict.failed
     ours = json.loads((tmp_path / "again" / "config.json").read_text())
@@ -220,52 +223,6 @@ def test_others_are_refused_by_their_own_name(name: str, sizes: dict[str, Any], 
     folder = saved(tmp_path / "other", name, **sizes)
     with pytest.raises(UnknownModelError, match=f"is {title}, and no model of the DINO family"):
         api.plan(folder, to="original")
-
-
-def test_what_a_config_says_of_a_backbone_inside_another_class_is_taken(tmp_path: Path) -> None:
-    """A class that is not read here, whose inner names are: heads and eps are in its config.json."""
-    folder = saved(tmp_path / "masked", "ViTForMaskedImageModeling", encoder_stride=16)
-    found, _ = settings_of(folder)
-    assert found["heads"] == ("4", "num_attention_heads in config.json")
-    assert found["eps"] == ("1e-06", "layer_norm_eps in config.json")
-
-
-BACKBONES = {
-    "Dinov2Backbone": ("Dinov2Model", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
-    "Dinov2WithRegistersBackbone": ("Dinov2WithRegistersModel", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
-    "DINOv3ViTBackbone": ("DINOv3ViTModel", {"rope_theta": 37.0, "num_register_tokens": 2}),
-}
-"""Classes that hand out layers of the model beside them."""
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_class_of_layers_holds_the_model_of_its_name(name: str, tmp_path: Path) -> None:
-    model, sizes = BACKBONES[name]
-    if not hasattr(transformers, name):
-        pytest.skip("a class of Transformers 5")
-    folder = saved(tmp_path / "layers", name, **sizes)
-    report = api.convert(folder, tmp_path / "out", level="exact")
-    assert report.class_name == model
-    pixels = torch.rand(1, 3, 56 if "Dinov2" in name else 64, 56 if "Dinov2" in name else 64)
-    theirs, ours = (getattr(transformers, model).from_pretrained(each).eval() for each in (folder, tmp_path / "out"))
-    with torch.inference_mode():
-        apart = (theirs(pixels).last_hidden_state - ours(pixels).last_hidden_state).abs().max()
-    assert float(apart) == 0
-
-
-@pytest.mark.parametrize("name", ["ViTForMaskedImageModeling", "Dinov2Backbone"])
-def test_another_activation_inside_another_class_is_refused(name: str, tmp_path: Path) -> None:
-    folder = saved(tmp_path / "other", name, hidden_act="relu", **({"encoder_stride": 16} if "ViT" in name else {}))
-    with pytest.raises(SettingError) as raised:
-        api.plan(folder)
-    assert str(raised.value) == (
-        "config.json says that this backbone has another activation than every DINO\n"
-        "  where: config.json: hidden_act\n"
-        "  expected: gelu\n"
-        "  found: 'relu'\n"
-        "  likely cause: a backbone of another kind under the same names\n"
-        "  try: keep it in its own class"
-    )
 
 
 def test_an_option_that_contradicts_a_folder_of_ours(tmp_path: Path) -> None:

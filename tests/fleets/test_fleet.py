@@ -112,8 +112,7 @@ def test_what_was_done_is_proven_again(tmp_path: Path, run: Run) -> None:
     flip(weights)
     before = weights.read_bytes()
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert run(*command).code == 0  # neither sizes nor times tell
-    for asked in (("--recheck",), ()):  # what was found is remembered
+    for asked in ((), ("--recheck",), ()):  # what was found is remembered
         done = run(*command, *asked)
         assert done.code == 3
         assert "\nnot equal   step01\n" in done.out
@@ -253,6 +252,25 @@ def test_a_job_gives_plain_data_and_never_raises(tmp_path: Path, monkeypatch: py
     assert "this worker runs dinoport" in other["error"]["text"]
 
 
+def test_a_worker_in_another_folder_takes_no_file_of_that_name_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine's workers may start anywhere."""
+    for name in ("fleet", "worker"):
+        checkpoints(tmp_path / name, 1)
+    monkeypatch.chdir(tmp_path / "fleet")
+    jobs = [
+        Job(str(path), "x", tiny.REQUEST, "exact").to_plain(tmp_path)
+        for path in (Path("step00.pth"), Path("step00.pth").absolute())
+    ]
+    monkeypatch.chdir(tmp_path / "worker")
+    results = [one_job.run_job(job) for job in jobs]
+    assert [result["status"] for result in results] == ["refused", "done"]
+    assert results[0]["error"]["text"] == (
+        f"this worker runs in {tmp_path / 'worker'}, and the fleet in {tmp_path / 'fleet'}\n  try: give absolute paths"
+    )
+
+
 def test_a_target_that_another_run_writes_is_no_failure(tmp_path: Path) -> None:
     from dinoport.writing.commit import publishing
 
@@ -343,6 +361,12 @@ def test_workers_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(workers, "JOBS_EACH", 2)
     found = crew(tmp_path, [f"t{number}" for number in range(5)], work.dying, count=1)
     assert {result["status"] for result in found.values()} == {"done"}
+
+
+def test_a_job_may_ask_for_memory_twice(tmp_path: Path) -> None:
+    """It once waited for ever."""
+    found = crew(tmp_path, ["one", "two"], work.asking_twice, count=1)
+    assert {result["status"] for result in found.values()} == {"there"}
 
 
 def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,6 +484,40 @@ def test_a_log_that_was_cut_off_and_names_that_are_hostile(tmp_path: Path) -> No
     assert "<script" not in page
     assert "equal &amp; &lt;i&gt;" in page
     assert 'href="%3Cscript%3E/dinoport.json"' in page
+
+
+def test_a_line_that_follows_one_that_was_cut_off_is_read(tmp_path: Path) -> None:
+    (tmp_path / "fleet.jsonl").write_text('{"source": "a", "tar')
+    for target in ("a", "b"):
+        append(tmp_path, {"source": "x.pth", "target": target, "status": "not equal"})
+    assert [result["target"] for result in last_of_each(tmp_path)] == ["a", "b"]
+
+
+def test_an_index_leads_to_folders_that_are_there_and_waits_for_another_fleets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dinoport.writing.commit import publishing
+
+    for target in ("there", "gone"):
+        append(tmp_path, {"source": "x.pth", "target": target, "status": "done"})
+    append(tmp_path, {"source": "y.pth", "target": "never", "status": "refused"})
+    (tmp_path / "there").mkdir()
+    with publishing(tmp_path / "fleet.html", single_file=True) as other:
+        monkeypatch.setattr(verb.time, "sleep", lambda seconds: other.path.write_text("older") and other.publish())
+        monkeypatch.setattr(verb, "INDEX_TRIES", 1)
+        verb._write_index(tmp_path)
+        assert (tmp_path / "fleet.html").read_text() == "older"
+    verb._write_index(tmp_path)
+    page = (tmp_path / "fleet.html").read_text()
+    assert ("there/dinoport.json" in page, "gone" in page, "never" in page) == (True, False, True)
+
+
+def test_an_index_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    sources = checkpoints(tmp_path, 1)
+    (tmp_path / "out" / "fleet.html").mkdir(parents=True)
+    with pytest.raises(DinoportError, match=r"fleet\.html is a folder; a file is to be written there"):
+        api.fleet(sources, tmp_path / "out", **HEADS)
+    assert (tmp_path / "out" / "step00" / "dinoport.json").exists()
 
 
 def children(pid: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dinoport.errors import UsageError
+from dinoport.errors import CheckpointError, UsageError
 from dinoport.request import Request
 from dinoport.work.fleets.jobs import Job, expanded, jobs_of, read_manifest, shard_of, target_names
 from tests import tiny
@@ -28,6 +28,7 @@ from tests import tiny
         (["hf://owner/a/model.safetensors", "hf://owner/b@rev/model.safetensors"], ["a-model", "b_rev-model"]),
         (["s3://bucket/x y/é.pth", "x y/v1.5.pth", "b/V1.5.pth"], ["é", "x_y-v1.5", "b-V1.5"]),
         (["/"], ["checkpoint"]),
+        (["a/fleet.html.pth", "a/Fleet.jsonl.pth"], ["a-fleet.html", "a-Fleet.jsonl"]),
     ],
 )
 def test_a_target_is_named_after_the_files_stem(sources: list[str], names: list[str]) -> None:
@@ -47,6 +48,11 @@ def test_a_pattern_a_run_and_a_folder_of_transformers(tmp_path: Path) -> None:
     assert [path.split("/")[-2] for path in run] == ["training_9", "training_20", "training_100"]
     assert expanded(str(tmp_path / "run" / "eval" / "*" / "*.pth")) == run
     assert expanded(str(model)) == [str(model)]
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).touch()
+    assert expanded(str(adapter)) == [str(adapter)]
     assert expanded(str(tmp_path / "nothing.pth")) == [str(tmp_path / "nothing.pth")]
     assert expanded("https://host/file.pth") == ["https://host/file.pth"]
 
@@ -57,6 +63,29 @@ def test_a_listing_of_a_store() -> None:
     for name in ("/lab/run/checkpoint20.pth", "/lab/run/checkpoint9.pth", "/lab/run/log.txt"):
         store.pipe_file(name, b"x")
     assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
+
+
+def test_a_checkpoint_that_was_not_fetched_is_a_job_too(tmp_path: Path) -> None:
+    """As git-annex leaves it: a link that leads nowhere, which was once left out in silence."""
+    here = tiny.write(tmp_path / "step1.pth")
+    (tmp_path / "eval" / "training_9").mkdir(parents=True)
+    gone = [tmp_path / "step2.pth", tmp_path / "eval" / "training_9" / "teacher_checkpoint.pth"]
+    for link in (*gone, tmp_path / "log.txt"):
+        link.symlink_to(tmp_path / "annex" / link.name)
+    assert expanded(str(tmp_path)) == [str(here), *sorted(map(str, gone))]
+
+
+def test_a_listing_that_fails_is_one_job_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dinoport.files.remote import filesystem
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert expanded("hf://owner/name") == ["hf://owner/name"]
+
+    def fails(address: str) -> list[str]:
+        raise CheckpointError("memory://lab/ cannot be listed")
+
+    monkeypatch.setattr(filesystem, "listed_in", fails)
+    assert expanded("memory://lab/") == ["memory://lab/"]
 
 
 def written(tmp_path: Path, *lines: str | dict[str, Any]) -> Path:
@@ -84,6 +113,36 @@ def test_a_manifest(tmp_path: Path) -> None:
     plain = jobs[1].to_plain(tmp_path)
     assert json.loads(json.dumps(plain)) == plain
     assert Request.from_dict(plain["request"]) == jobs[1].request
+
+
+def test_a_manifest_of_windows(tmp_path: Path) -> None:
+    """With a mark of its encoding, and with lines that end in two characters."""
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"source": "a.pth"}\r\n\r\n{"source": "b.pth"}\r\n')
+    assert [entry and entry["source"] for entry in read_manifest(path)] == ["a.pth", None, "b.pth"]
+
+
+@pytest.mark.parametrize("source", ["run/step.pth", "*/step.pth"])
+def test_a_manifest_never_means_what_lies_where_the_fleet_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    for folder in ("lab", "elsewhere/run"):
+        (tmp_path / folder).mkdir(parents=True)
+    tiny.write(tmp_path / "elsewhere" / "run" / "step.pth")
+    path = written(tmp_path / "lab", {"source": source})
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_manifest(path)[0] == {"source": str(tmp_path / "lab" / source)}
+
+
+def test_a_pattern_means_the_folders_that_it_matches_as_if_they_were_named(tmp_path: Path) -> None:
+    """In quotes it was once what a shell would have made of it, less each run's folder."""
+    for name in ("a", "b", "logs"):
+        (tmp_path / name).mkdir()
+    steps = [str(tiny.write(tmp_path / run / f"step{number}.pth")) for run in "ab" for number in (1, 2)]
+    steps.append(str(tiny.write(tmp_path / "last.pth")))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "step.pth").symlink_to(steps[0])
+    assert set(expanded(str(tmp_path / "*"))) == {*steps, str(tmp_path / "broken")}
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dinoport import api
 from dinoport.formats.torch.writer import write_torch_file
+from dinoport.request import Request
+from dinoport.work.fleets import one_job
+from dinoport.work.fleets.jobs import Job, jobs_of
+from dinoport.work.fleets.one_job import run_job, there_already
 from tests import formula, tiny
+from tests.http_server import Site, serving
 from tests.writing.stub_tensors import tensor
 
 HEADS = {"num_heads": 2, "level": "exact"}
@@ -64,3 +70,108 @@ def test_labels_that_were_edited_are_looked_at_again(tmp_path: Path) -> None:
     labels.write_text('["cat", "dog", "fox"]')
     os.utime(labels, ns=(1, 1))
     assert api.fleet([entry], tmp_path / "out", **HEADS).counts == {"not equal": 1}
+
+
+def become(entry: dict[str, Any], out: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What becomes of a job, in this process, where the log says `before` of it."""
+    job = {**jobs_of([entry], Request(num_heads=2), "exact")[0].to_plain(out), "before": before or {}}
+    return there_already(job) or run_job(job)
+
+
+def statuses(entries: list[dict[str, Any]], out: Path, before: list[dict[str, Any]]) -> list[str]:
+    return [str(become(entry, out, then)["status"]) for entry, then in zip(entries, before, strict=True)]
+
+
+def swapped(one: Path, other: Path) -> None:
+    aside = one.with_name("aside")
+    for before, after in ((one, aside), (other, one), (aside, other)):
+        before.rename(after)
+
+
+@pytest.mark.parametrize("what", ["results", "sources of one time"])
+def test_folders_that_changed_their_names_are_not_there(tmp_path: Path, what: str) -> None:
+    """By the names, sizes and times alone each is what it was."""
+    first, second, out = tmp_path / "a" / "one.pth", tmp_path / "b" / "one.pth", tmp_path / "out"
+    first.parent.mkdir()
+    another(second, first)
+    for source in (first, second):
+        os.utime(source, ns=(7, 7))
+    entries = [{"source": str(first), "target": "first"}, {"source": str(second), "target": "second"}]
+    done = [become(entry, out) for entry in entries]
+    assert statuses(entries, out, done) == ["there", "there"]
+    if what == "results":
+        swapped(out / "first", out / "second")
+    else:
+        swapped(tmp_path / "a", tmp_path / "b")
+    assert statuses(entries, out, done) == ["not equal", "not equal"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="keeps no time of a change")
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("step.pth", formula.tensor("norm.bias", (8,)).tobytes()),
+        ("out/step/model.safetensors", formula.tensor("norm.bias", (8,)).tobytes()),
+        ("out/step/dinoport.json", b"exactly"),
+    ],
+    ids=["source", "weights", "report"],
+)
+def test_an_edit_that_keeps_size_and_time_is_seen(tmp_path: Path, name: str, changed: bytes) -> None:
+    entry, out, path = {"source": str(tiny.write(tmp_path / "step.pth"))}, tmp_path / "out", tmp_path / name
+    done = become(entry, out)
+    before = path.stat()
+    data = path.read_bytes()
+    assert changed in data
+    path.write_bytes(data.replace(changed, changed[::-1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert become(entry, out, done)["status"] in ("not equal", "refused")
+
+
+def test_what_lies_beside_a_link_is_looked_at_again(tmp_path: Path) -> None:
+    """The config of a run is looked for beside the link itself, and not where it leads."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "run").mkdir()
+    source, config = tmp_path / "run" / "latest.pth", tmp_path / "run" / "config.yaml"
+    source.symlink_to(tiny.write(tmp_path / "store" / "step.pth"))
+    config.write_text("student: {arch: vit_small, patch_size: 4}\nteacher: {}\n")
+    job = Job(str(source), "latest", Request(num_heads=2), "exact").to_plain(tmp_path / "out")
+    job["before"] = run_job(job)
+    assert there_already(job)
+    config.write_text("student: {arch: vit_small, patch_size: 4, ffn_layer: swiglu}\nteacher: {}\n")
+    assert there_already(job) is None
+
+
+def written_head(path: Path, word: str) -> bytes:
+    path.unlink(missing_ok=True)
+    values = {"weight": formula.tensor(f"{word} weight", (3, 8)), "bias": formula.tensor(f"{word} bias", (3,))}
+    write_torch_file(path, [tensor(f"linear.{name}", each, block=1 << 20) for name, each in values.items()])
+    return path.read_bytes()
+
+
+def test_all_that_a_job_reads_is_looked_at_again_wherever_it_lies(tmp_path: Path) -> None:
+    """A head here of a remote source, and a remote head of a source here."""
+    source, head, out = tiny.write(tmp_path / "step.pth"), tmp_path / "head.pth", tmp_path / "out"
+    labels = tmp_path / "labels.json"
+    labels.write_text('["cat", "dog", "hen"]')
+    with serving(Site(files={"step.pth": source.read_bytes(), "head.pth": written_head(head, "first")})) as site:
+        entries: list[dict[str, Any]] = [
+            {"source": site.url("step.pth"), "target": "remote", "head": str(head), "labels": str(labels)},
+            {"source": str(source), "target": "here", "head": site.url("head.pth"), "labels": str(labels)},
+        ]
+        done = [become(entry, out) for entry in entries]
+        assert statuses(entries, out, done) == ["there", "there"], done
+        site.files["head.pth"] = written_head(head, "later")
+        assert statuses(entries, out, done) == ["not equal", "not equal"]
+
+
+def test_a_folder_that_another_fleet_made_meanwhile_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"source": str(tiny.write(tmp_path / "step.pth"))}
+    needed = one_job._needed
+
+    def slow(*given: Any) -> int:
+        monkeypatch.undo()
+        assert become(entry, tmp_path / "out")["status"] == "done"
+        return needed(*given)
+
+    monkeypatch.setattr(one_job, "_needed", slow)
+    assert become(entry, tmp_path / "out")["status"] == "there"

@@ -33,6 +33,13 @@ def taking(job: Mapping[str, Any], admit: Callable[[int], None]) -> Mapping[str,
     return {"target": job["target"], "began": begun, "ended": time.monotonic(), "threads": threads}
 
 
+def asking_twice(job: Mapping[str, Any], admit: Callable[[int], None]) -> Mapping[str, Any]:
+    """As a job does whose folder another fleet makes meanwhile: it is proven instead."""
+    admit(2)
+    admit(1)
+    return {"target": job["target"], "status": "there"}
+
+
 def masked(job: Mapping[str, Any], admit: Callable[[int], None]) -> Mapping[str, Any]:
     """Says whether this worker was started without an ear for Ctrl-C."""
     return {"target": job["target"], "blocked": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())}

@@ -167,7 +167,7 @@ class Mutant:
 def mutants(rules: Sequence[Rule], tensors: Mapping[str, TensorRef]) -> Iterator[Mutant]:
     """Every mutant of a table but for those that are none: a constant in the place of an equal one."""
     table = unfolded(rules, tensors)
-    target_shapes = encode(tensors, table).plan.shapes()
+    target_shapes = {step.target.name: step.target.shape for step in encode(tensors, table).plan.steps}
     places = [
         (index, part, pattern.template)
         for index, rule in enumerate(table)

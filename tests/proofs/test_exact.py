@@ -16,8 +16,8 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.constants import Listed, identity, ones
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.encoding import encode
-from dinoport.mapping.operations import BakeTable
-from dinoport.mapping.rule import Rule, add_axis, bake, copy, deinterleave, drop, drop_alias, make, split_rows
+from dinoport.mapping.operations import AddAxis, BakeTable, Deinterleave
+from dinoport.mapping.rule import Rule, change, copy, drop, drop_alias, make, split_rows
 from dinoport.proofs.exact import ExactProof, prove
 from dinoport.proofs.verdict import Word
 from dinoport.tensor import BFLOAT16, Array, ArrayValues, TensorRef
@@ -29,9 +29,9 @@ RULES: tuple[Rule, ...] = (
     copy("norm.{p}", "layernorm.{p}"),
     split_rows("blocks.{i}.qkv.{p}", ("layer.{i}.q.{p}", "layer.{i}.k.{p}", "layer.{i}.v.{p}")),
     split_rows("masked.bias", ("q.bias", None, "v.bias"), because="masked"),
-    add_axis("mask", "mask_token"),
-    deinterleave("linear.weight", "classifier.weight"),
-    bake("pos_embed", "positions", BAKED, because="another size"),
+    change("mask", "mask_token", AddAxis()),
+    change("linear.weight", "classifier.weight", Deinterleave()),
+    change("pos_embed", "positions", BAKED, because="another size"),
     drop("head.{k}.{p}", because="a projection head"),
     make("scale", ones(4), because="no layer scale"),
     make("pooler", identity(4), because="a pooler"),

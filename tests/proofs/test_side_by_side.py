@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+import time
+import types
+import weakref
 
 import pytest
 
-from dinoport.proofs.side_by_side import _without_garbage_collection, importing, side_by_side
+from dinoport.proofs.side_by_side import Aside, _without_garbage_collection, half_of_the_threads, importing
 
 torch = pytest.importorskip("torch")
 
@@ -18,28 +22,38 @@ def four_threads():
     torch.set_num_threads(before)
 
 
-def test_both_run_at_once_without_gradients_on_half_of_the_threads_each() -> None:
+def test_what_goes_on_aside_runs_at_once_and_leaves_the_threads_as_they_were() -> None:
     met = threading.Barrier(2, timeout=10)
-
-    def run(name: str) -> tuple[str, int, bool]:
+    with half_of_the_threads():
+        other = Aside(lambda: (met.wait(), torch.get_num_threads()))
         met.wait()
-        return name, torch.get_num_threads(), torch.is_inference_mode_enabled()
-
-    found = side_by_side(lambda: run("ours"), lambda: run("theirs"))
-    assert found == (("ours", 2, True), ("theirs", 2, True))
+        assert torch.get_num_threads() == 2
+        assert other.result()[1] == 2
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_of_either_comes_through_and_the_threads_are_given_back(failing: int) -> None:
+def test_an_error_aside_comes_with_its_result_and_the_threads_are_given_back() -> None:
     def fail() -> None:
         raise ValueError("a layer failed")
 
-    both = [lambda: None, lambda: None]
-    both[failing] = fail
-    with pytest.raises(ValueError, match="a layer failed"):
-        side_by_side(*both)
+    other = Aside(fail)
+    other.wait()
+    with pytest.raises(ValueError, match="a layer failed"), half_of_the_threads():
+        other.result()
     assert torch.get_num_threads() == 4
+
+
+def test_garbage_that_imports_leave_is_still_found() -> None:
+    class Node:
+        pass
+
+    node = Node()
+    node.itself = node
+    seen = weakref.ref(node)
+    importing(()).result()
+    del node
+    gc.collect()
+    assert seen() is None
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -60,3 +74,21 @@ def test_the_last_import_to_end_looks_for_garbage_again(monkeypatch: pytest.Monk
     assert not gc.isenabled()
     second.__exit__()
     assert gc.isenabled()
+
+
+def test_one_thread_at_a_time_imports_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[str] = []
+
+    class Transformers(types.ModuleType):
+        def __getattr__(self, name: str) -> str:
+            inside.append(name)
+            time.sleep(0.02)
+            met.append(len(inside))
+            inside.remove(name)
+            return name
+
+    met: list[int] = []
+    monkeypatch.setitem(sys.modules, "transformers", Transformers("transformers"))
+    for each in [importing(("AutoImageProcessor", "ViTModel")) for _ in range(3)]:
+        each.result()
+    assert met == [1] * 6

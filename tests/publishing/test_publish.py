@@ -110,6 +110,29 @@ def test_a_folder_that_is_not_what_was_proven_is_refused_before_anything_is_sent
     assert hub.log == []
 
 
+def test_a_file_that_is_edited_while_it_is_published_is_not_sent(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashing large weights takes long, and the small files were looked at before them."""
+    from dinoport.work import parcel
+
+    card = parcel.cleaned_card
+
+    def edited(*given: Any) -> str:
+        config = folder / "config.json"
+        config.write_text(config.read_text().replace("ViTModel", "ViTModeL"))
+        return card(*given)
+
+    monkeypatch.setattr(parcel, "cleaned_card", edited)
+    with pytest.raises(NotProvenError) as error:
+        api.publish(folder, "owner/model")
+    assert str(error.value) == (
+        "config.json changed while it was to be published, and nothing was sent\n"
+        "  try: convert the source again, and leave the folder alone meanwhile"
+    )
+    assert hub.log == []
+
+
 @pytest.mark.parametrize("word", ["not verified", "not equal", "planned"])
 def test_only_what_was_proven_is_published(hub: Hub, folder: Path, word: str) -> None:
     verdict = {**json.loads((folder / "dinoport.json").read_text())["verdict"], "word": word}
@@ -316,6 +339,30 @@ def test_each_refusal_is_one_message(hub: Hub, proven: Path, run: Run, status: i
     assert ("wait 30 seconds, then run the same command again" in done.err) == (status == 429)
     assert run("publish", proven, "owner/model").code == 0
     assert len(commits(hub)) == 2
+
+
+@pytest.mark.parametrize("status", [409, 403])
+def test_a_commit_that_cannot_be_read_back_is_not_called_nothing(hub: Hub, proven: Path, status: int) -> None:
+    listing = Fault("GET .*/tree/", times=0, status=status)
+    hub.faults.append(listing)
+    commit = hub.commit
+
+    def committed(*given: Any) -> str:
+        listing.times = -1 if hub.file("owner/model").exists() else 0  # of the second: the first is the repository's
+        return commit(*given)
+
+    hub.commit = committed  # type: ignore[method-assign]
+    with pytest.raises(HubError) as error:
+        api.publish(proven, "owner/model")
+    oid = list(json.loads(hub.file("owner/model").read_text())["commits"])[-1]
+    assert str(error.value) == (
+        "owner/model took the commit, which could not be read back\n"
+        f"  where: {hub.url}/owner/model/tree/{oid}\n"
+        f"  found: HTTP status {status}: injected {status}\n"
+        "  try: run the same command again: what has arrived is not sent twice"
+    )
+    listing.times = 0
+    assert not api.publish(proven, "owner/model").is_new
 
 
 def test_no_token(hub: Hub, proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:

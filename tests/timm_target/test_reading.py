@@ -14,7 +14,7 @@ from dinoport.api import convert
 from dinoport.codebases.timm.config import timm_config
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.safetensors.writer import write_safetensors
-from dinoport.mapping.sums import added, without_rows, without_start
+from dinoport.mapping.computation import added, without_rows, without_start
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
 from tests.timm_target.models import CASES, asked, write

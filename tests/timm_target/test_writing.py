@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from dinoport.api import convert
 from dinoport.codebases.timm import builders, eva, vit
 from dinoport.codebases.timm.pretrained import crop_share
 from dinoport.errors import DinoportError, UnknownModelError, UsageError
 from dinoport.networks.convnext.architecture import ConvNeXt
+from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.network import Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, EVALUATION
 from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.torch_interpolation import interpolate_table
 from dinoport.networks.vit.architecture import ViT
 from dinoport.proofs.verdict import Word
 from tests import formula
@@ -218,6 +221,19 @@ def test_a_stride_that_timm_does_not_have_is_refused() -> None:
     model = replace(model, architecture=replace(RESNET, widths=(128, 256, 512, 1024)))
     with pytest.raises(UnknownModelError, match="no class of it has these sizes"):
         target(model, Request(), None)
+
+
+@pytest.mark.parametrize("name", ["offset", "size", "size-antialias", "bilinear-antialias"])
+def test_a_table_is_resampled_by_the_rule_of_the_original(name: str, tmp_path: Path) -> None:
+    """With registers too, whose table timm keeps without the row of the CLS token."""
+    case, size = "dinov2 registers", 42
+    path = write(case, tmp_path / "weights.pth")
+    convert(path, tmp_path / "out", to="timm", level="exact", interpolation=name, image_size=size, **asked(case))
+    table = torch.load(path, weights_only=True)["pos_embed"].double()
+    side = size // SMALL_V2.patch_size
+    expected = {rule: interpolate_table(table, side, side, own)[:, 1:] for rule, own in INTERPOLATIONS.items()}
+    found = load_file(tmp_path / "out" / "model.safetensors")["pos_embed"].double()
+    assert [rule for rule, own in expected.items() if torch.allclose(found, own, rtol=0, atol=1e-6)] == [name]
 
 
 def test_several_files_are_refused(tmp_path: Path) -> None:

@@ -28,8 +28,4 @@ def test_fields_and_defaults_are_the_genuine_ones(class_name: str) -> None:
         if name in theirs and None not in (field.default, theirs[name]):
             assert theirs[name] == field.default, name
     unknown = theirs.keys() - FIELDS[class_name].keys() - common - {"model_type", "transformers_version"}
-    assert unknown <= NOT_READ.get(class_name, frozenset()), "fields that are not known here"
-
-
-NOT_READ = dict.fromkeys(("BeitModel", "BeitForImageClassification"), frozenset({"vocab_size"}))
-"""Of BEiT's pretraining."""
+    assert not unknown, "fields that are not known here"

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 
 from dinoport.errors import FolderError
 from dinoport.formats.safetensors.writer import write_safetensors
@@ -235,6 +237,22 @@ class TestUnproven:
         with publishing(tmp_path / "out") as workspace:
             workspace.publish_unproven()
         assert contents(tmp_path) == {"out.unproven/": ""}
+
+
+def test_a_run_that_ends_while_its_lock_is_looked_at_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock was once made anew by whoever looked for it, and lay there for good."""
+    acquire = FileLock.acquire
+
+    def held(*given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(FileLock, "acquire", acquire)
+        raise Timeout("held until now")
+
+    monkeypatch.setattr(FileLock, "acquire", held)
+    with publishing(tmp_path / "out") as workspace:
+        (workspace.path / "file").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 class TestRecovery:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dinoport.codebases.heads import UNSEEN, Weighed, head_reader, read_from_weights, weighed
 from dinoport.errors import SettingError
@@ -55,12 +55,15 @@ class Belief(NamedTuple):
         return Origin.ASSUMED, otherwise
 
 
-def believe(said: SaidInTraining, builders: Mapping[str, tuple[int, int]], width: int, patch_size: int) -> Belief:
-    """Believe the builder that was named if its width and patch size are the tensors'. Unknown names say nothing."""
+def believe(said: SaidInTraining, builders: Mapping[str, Sequence[Any]], width: int, patch_size: int) -> Belief:
+    """Believe the builder that was named if its width and patch size are the tensors'. Unknown names say nothing.
+
+    `builders` are by name: each begins with its width and its heads.
+    """
     found = builders.get(said.arch or "")
     if found is None or said.arch is None:
         return Belief(said)
-    builder = Builder(said.arch, *found)
+    builder = Builder(said.arch, *found[:2])
     if builder.width != width:
         contradiction = f"has width {builder.width}, the tensors have {width}"
     elif said.patch_size not in (None, patch_size):

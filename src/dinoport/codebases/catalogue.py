@@ -46,22 +46,22 @@ NAMINGS: tuple[Naming, ...] = (
 )
 
 
-RELATIVES: dict[str, tuple[str, ...]] = {
-    "dino": ("ibot", "simdino", "moco_v3", "mae", "msn", "deit3", "deit", "timm_vit"),
-    "dinov2": ("tips", "deit3", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino", "timm_vit"),
-    "dinov3": ("eupe", "lingbot"),
-    "dinov3_convnext": ("eupe_convnext", "timm_convnext"),
+# fmt: off
+RELATIVES: dict[str, dict[str, str]] = {
+    "dino": {
+        "ibot": "dino", "simdino": "dino", "moco_v3": "dino", "mae": "dino", "msn": "dino",
+        "deit3": "supervised", "deit": "supervised", "timm_vit": "supervised",
+    },
+    "dinov2": {
+        "tips": "dinov2", "deit3": "supervised", "franca": "dinov2", "webssl_dino": "dinov2", "simdinov2": "dinov2",
+        "xray_dino": "dinov2", "cell_dino": "dinov2", "timm_vit": "supervised",
+    },
+    "dinov3": {"eupe": "dinov3", "lingbot": "dinov3"},
+    "dinov3_convnext": {"eupe_convnext": "dinov3", "timm_convnext": "supervised"},
 }
-"""Others' models under the names of a family, the closer look first. They are imported once a file has those names."""
-
-WRITTEN_IN: dict[str, tuple[str, ...]] = {
-    "dino": ("ibot", "simdino", "moco_v3", "mae", "msn"),
-    "dinov2": ("tips", "franca", "webssl_dino", "simdinov2", "xray_dino", "cell_dino"),
-    "dinov3": ("eupe", "eupe_convnext", "lingbot"),
-    "supervised": ("deit", "deit3", "timm_vit", "timm_convnext"),
-    "unknown": ("vit", "resnet"),
-}
-"""The modules in `relatives/`: each has its relatives by their names, in capitals."""
+# fmt: on
+"""Others' models under the names of a family, the closer look first, and the module in `relatives/` that has each by
+its name in capitals. It is imported once a file has those names."""
 
 UNTOLD = {"dino": "vit", "dino_resnet": "resnet"}
 """The family of a model whose codebase is unknown, by that whose names it has."""
@@ -94,14 +94,22 @@ def naming_of(family: str) -> Naming | None:
     return next((naming for naming in NAMINGS if naming.family == family), None)
 
 
+def naming_named(family: str) -> Naming:
+    """The same for a name that is known."""
+    naming = naming_of(family)
+    if naming is None:
+        raise ValueError(f"no codebase has the family {family}")
+    return naming
+
+
 def family_by_names(naming: Naming) -> Family:
     """The family of a model of which the names alone were looked at: of no known codebase, where several have them."""
-    unknown = naming_of(UNTOLD[naming.family]) if naming.family in UNTOLD else None
-    family: Family = (unknown or naming).code.FAMILY
+    unknown = UNTOLD.get(naming.family)
+    family: Family = (naming_named(unknown) if unknown else naming).code.FAMILY
     return family
 
 
 def _relative(name: str) -> Naming:
-    module = next(module for module, names in WRITTEN_IN.items() if name in names)
+    module = next((names[name] for names in RELATIVES.values() if name in names), "unknown")
     place = f"dinoport.codebases.relatives.{module}:{name.upper()}"
     return Naming(name, place, lambda shapes: False, name)

@@ -87,11 +87,11 @@ class Signs(NamedTuple):
     def _built(self, clues: Clues) -> str | None:
         called = {"args.model": clues.arguments.get("model"), "config.json": clues.architecture or None}
         for where, name in called.items():
-            if isinstance(name, str) and name.startswith(self.builders or ("\0",)):
+            if isinstance(name, str) and name.startswith(self.builders):
                 return f"{where}, {name}"
         return None
 
     def likely(self, clues: Clues) -> str | None:
-        if clues.file_name.startswith(self.files or ("\0",)):
+        if clues.file_name.startswith(self.files):
             return "the file's name"
         return self.guesses(clues)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy
@@ -104,19 +104,28 @@ class HubEntry(NamedTuple):
     arguments: Mapping[str, object] = {}
 
 
+Arranged: TypeAlias = Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]]
+"""The tensors as a table takes them, some of them computed from others; and remarks on that."""
+
+
+def as_they_are(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
+    return tensors, ()
+
+
 @dataclass(frozen=True)
 class Naming:
     """How one codebase names the tensors of one network.
 
     `module` is imported once a file is recognised; behind a colon is what in it is meant. It has `FAMILY`, whose models
     these are; `read(evidence)`, which gives the settings of one from its canonical tensors; and, where its names are
-    not the canonical ones, the table from those to its own: `RULES`, or `rules(shapes, wishes)` where it depends on the
-    model. It may have `arranged(tensors)`, where its files have several layouts, and which gives one;
-    `made_before(beside)`, where a conversion makes what its training keeps beside a backbone, with the names of that;
-    `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a model, or None; and
-    `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat pieces. `family` is the
-    name of the family where it is this codebase that trains it. `classifier_beside` says where a class of the codebase
-    keeps its classifier, whose backbone lies below a prefix. What is `given` takes the module's place.
+    not the canonical ones, the table from those to its own: `RULES`, or `written(names, classifier)` or `rules(shapes,
+    wishes)` where it depends on the model. It may have `arranged(tensors)`, where its files have several layouts, and
+    which gives one; `made_before(beside)`, where a conversion makes what its training keeps beside a backbone, with
+    the names of that; `hub_entry(architecture, image_size)`, the entry of the codebase's own hubconf.py that builds a
+    model, or None; and `whole_shapes(sizes, where, config)`, the shapes of tensors that its training saves in flat
+    pieces. `family` is the name of the family where it is this codebase that trains it. `classifier_beside` says where
+    a class of the codebase keeps its classifier, whose backbone lies below a prefix. What is `given` takes the module's
+    place.
     """
 
     codebase: str
@@ -137,14 +146,14 @@ class Naming:
     def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         """The table for a model of these shapes. Raises SettingError where it needs what nobody says."""
         if hasattr(self.code, "rules"):
-            table: tuple[Rule, ...] = self.code.rules(shapes, wishes)
-            return table
-        return self.table or canonical_rules(shapes, classifier_of(shapes, self.code.FAMILY))
+            found: tuple[Rule, ...] = self.code.rules(shapes, wishes)
+            return found
+        return self.written(shapes, classifier_of(shapes, self.code.FAMILY))
 
     def written(self, names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
-        """The table of a model of these canonical names; empty where it is written under them."""
-        own = getattr(self.code, "table", None)
-        found: tuple[Rule, ...] = own(names, classifier) if own else self.table
+        """The table of a model of these names, canonical or own, and of what it calls its classifier."""
+        own = getattr(self.code, "written", canonical_rules)
+        found: tuple[Rule, ...] = getattr(self.code, "RULES", ()) or own(names, classifier)
         return found
 
     def made_before(self, beside: Mapping[str, TensorRef]) -> frozenset[str]:
@@ -153,15 +162,8 @@ class Naming:
         return own(beside) if own else frozenset()
 
     def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
-        """The tensors as its table takes them, some of them computed from others; and remarks on that."""
-        own = getattr(self.code, "arranged", None)
-        return own(tensors) if own else (tensors, ())
-
-    @property
-    def table(self) -> tuple[Rule, ...]:
-        """The one table of all its models; empty where its names are canonical, or it has several."""
-        found: tuple[Rule, ...] = getattr(self.code, "RULES", ())
-        return found
+        arranged: Arranged = getattr(self.code, "arranged", as_they_are)
+        return arranged(tensors)
 
 
 def classifier_of(shapes: Mapping[str, Shape], family: Family) -> str | None:
@@ -172,7 +174,8 @@ def classifier_of(shapes: Mapping[str, Shape], family: Family) -> str | None:
 def canonical_rules(names: Sequence[str] | Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
     """The table of a codebase whose names are the canonical ones, but for what it calls its `classifier`."""
     own = {f"{classifier}.weight", f"{classifier}.bias"} if classifier else set()
-    templates = dict.fromkeys(_template(name) for name in names if name not in own)
+    others = (name for name in names if name not in own and not (own and name.startswith("classifier.")))
+    templates = dict.fromkeys(map(_template, others))
     renamed = (copy("classifier.{p}", f"{classifier}.{{p}}"),) if classifier else ()
     return (*(copy(template, template) for template in templates), *renamed)
 

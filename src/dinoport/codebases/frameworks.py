@@ -91,8 +91,7 @@ def said_in(where: str, tree: object) -> Said:
     own = _lightning(tree) or _config(tree) or _several_in_text(tree)
     stated: dict[str, Stated] = dict(own.stated) if own else {}
     stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
-    for say in (_mmengine, _lightly_task, _lightly_train):
-        stated |= say(tree)
+    stated |= _mmengine(tree) | _lightly(tree)
     stated |= _timm_train(where, tree)
     return Said(stated, _timm_head(tree), own)
 
@@ -128,15 +127,12 @@ def _timm_train(where: str, tree: Mapping[str, Any]) -> dict[str, Stated]:
 TRAIN = "args of timm's train.py"
 
 
-def _lightly_train(tree: Mapping[str, Any]) -> dict[str, Stated]:
-    own = tree.get("lightly_train")
-    return _statistics(_dict(own).get("normalize_args"), "normalize_args of LightlyTrain")
-
-
-def _lightly_task(tree: Mapping[str, Any]) -> dict[str, Stated]:
-    if not isinstance(tree.get("model_class_path"), str):
-        return {}
-    return _statistics(_dict(tree.get("model_init_args")).get("image_normalize"), "image_normalize of LightlyTrain")
+def _lightly(tree: Mapping[str, Any]) -> dict[str, Stated]:
+    """Of a task of LightlyTrain's, or of what it exports."""
+    task = tree.get("model_init_args") if isinstance(tree.get("model_class_path"), str) else None
+    found = _statistics(_dict(task).get("image_normalize"), "image_normalize of LightlyTrain")
+    exported = _dict(tree.get("lightly_train")).get("normalize_args")
+    return found | _statistics(exported, "normalize_args of LightlyTrain")
 
 
 def _lightning(tree: Mapping[str, Any]) -> HyperParameters | None:

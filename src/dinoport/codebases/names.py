@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dinoport.codebases.codebase import Evidence, Reading
+from dinoport.codebases.codebase import Arranged, Evidence, Reading, as_they_are
 from dinoport.codebases.relative import Relative
 from dinoport.mapping.rule import Rule
 from dinoport.model import Family, Stated, Wishes
-from dinoport.tensor import Shape, TensorRef
+from dinoport.tensor import Shape
 
 Table = Callable[[Mapping[str, Shape], Wishes], tuple[Rule, ...]]
 
@@ -25,10 +25,7 @@ class Names:
 
     code: Any
     table: tuple[Rule, ...] | Table
-    arranged: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] = lambda own: (
-        own,
-        (),
-    )
+    arranged: Arranged = as_they_are
     stated: Callable[[Evidence], Mapping[str, Stated]] = lambda evidence: {}
     classifier: str | None = None
     drops: tuple[Rule, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from dinoport.files.output_file import WrittenFile
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.mapping.plan import Plan
-from dinoport.mapping.rule import copy
 from dinoport.model import Model
 from dinoport.request import Request
 
@@ -25,28 +24,24 @@ HAS_CARD = False
 MADE = "made for the original's code, which loads strictly: the folder has lost this norm, which evaluation never uses"
 
 
+def refuse_unheld(request: Request, names: Iterable[str], place: str) -> None:
+    """Raise SettingError for fields of a request that this place has no room for."""
+    if unheld := [name for name in names if getattr(request, name) is not None]:
+        raise SettingError(f"`{unheld[0]}` has no place in {place}", found=", ".join(unheld), next_step="leave it out")
+
+
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
     """The file of a model. Raises SettingError for a request that such a file has no place for."""
-    unheld = [
-        name for name in ("image_size", "labels", "image_mean", "image_std") if getattr(request, name) is not None
-    ]
-    if unheld:
-        raise SettingError(
-            f"{unheld[0]} has no place in a file of the original's",
-            found=", ".join(unheld),
-            next_step="leave it out",
-        )
+    refuse_unheld(request, ("image_size", "labels", "image_mean", "image_std"), "a file of the original's")
     architecture, own = model.architecture, model.classifier or (*model.family.classifiers, "classifier")[0]
-    classifier = (copy("classifier.{p}", f"{own}.{{p}}"),) if architecture.classifier else ()
-    names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
     naming = naming_of(model.family.name)
-    own_rules = naming.written(architecture.tensors(), own) if naming else ()
+    written = naming.written if naming else canonical_rules
     complete, hub_file = (getattr(naming and naming.code, name, None) for name in ("completed", "hub_file"))
     whole, made = complete(architecture, model.lost, MADE) if complete else (architecture, ())
     return Target(
         form=model.title,
         title=str(model.family),
-        rules=own_rules or (*canonical_rules(names, None), *classifier, *made),
+        rules=(*written(architecture.tensors(), own if architecture.classifier else None), *made),
         hub_entry=hub_file(whole) if hub_file else None,
         image_size=architecture.image_size,
         channels=architecture.channels,

@@ -39,7 +39,6 @@ ADAPTERS = (
 
 
 def model_named(name: str) -> PublishedModel | None:
-    """The model of exactly that name."""
     return next((model for model in PUBLISHED if model.name == name), None)
 
 
@@ -71,7 +70,6 @@ def published(name: str) -> PublishedModel | None:
 
 
 def published_file(file_name: str) -> PublishedModel | None:
-    """The model whose file is called so."""
     return next((model for model in PUBLISHED if model.file_name == file_name), None)
 
 

@@ -38,17 +38,33 @@ def record_of(config: Mapping[str, object]) -> Mapping[str, object]:
     return record if isinstance(record, dict) else {}
 
 
-KEPT = {"heads": "num_heads", "eps": "layer_norm_eps", "interpolation": "interpolation"}
+def classifier_in(record: Mapping[str, object]) -> str | None:
+    """What the original calls its classifier, by our own field."""
+    found = record.get("classifier")
+    return found if isinstance(found, str) and found in ("head", "fc", "linear", "linear_head") else None
+
+
+KEPT = {
+    "heads": "num_heads",
+    "decoder heads": "decoder_heads",
+    "eps": "layer_norm_eps",
+    "interpolation": "interpolation",
+}
 """Settings that no tensor of an original's file shows, by the field of a request that gives them."""
 
 TRUSTED = frozenset({"stored", "given", "claimed"})
 """Origins of a setting that a report passes on; what it assumes is assumed again."""
 
 
+def model_in(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the dinoport.json beside a file of ours says of its model."""
+    model = report.get("model")
+    return model if isinstance(model, dict) else {}
+
+
 def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
     """What the dinoport.json beside a file of ours says of a model: settings, by the field of a request."""
-    model = report.get("model")
-    settings = model.get("settings") if isinstance(model, dict) else None
+    settings = model_in(report).get("settings")
     stated: dict[str, Stated] = {}
     for each in settings if isinstance(settings, list) else ():
         name = KEPT.get(str(each.get("name"))) if isinstance(each, dict) else None
@@ -64,23 +80,23 @@ def _value(name: str, text: object) -> float | str | None:
         return next((known for known, each in INTERPOLATIONS.items() if str(each) == text), None)
     if not isinstance(text, str) or len(text) > 24 or not text.isascii():
         return None
-    if name == "num_heads":
+    if name.endswith("heads"):
         return int(text) if text.isdigit() and 0 < int(text) <= 1024 else None
     try:
-        return float(text) if 0 < float(text) < 0.1 else None
+        return float(text) if 0 < float(text) < 1 else None
     except ValueError:
         return None
 
 
 def lost_by_report(report: Mapping[str, Any]) -> dict[str, object]:
     """What the dinoport.json beside a file of ours says that the model has lost, as config.json has it."""
-    model = report.get("model")
-    before = model.get("lost") if isinstance(model, dict) else None
+    before = model_in(report).get("lost")
     lost = [name for name in before if name in LOSSES] if isinstance(before, list) else []
     return {"lost": lost} if lost else {}
 
 
 MAX_SIDE = 10_000
+"""Pixels; a config or a report is not trusted with more."""
 
 
 def transform_fields(transform: Preprocessing) -> dict[str, object]:
@@ -91,8 +107,7 @@ def transform_fields(transform: Preprocessing) -> dict[str, object]:
 
 def transform_by_report(report: Mapping[str, Any]) -> Preprocessing | None:
     """The transform that the dinoport.json beside a file of ours says; None where it says none, or what cannot be."""
-    model = report.get("model")
-    told: Any = model.get("transform") if isinstance(model, dict) else None
+    told: Any = model_in(report).get("transform")
     if not isinstance(told, dict) or told.get("filter") not in ("bicubic", "bilinear"):
         return None
     values: list[Any] = [told.get(name) for name in ("resize", "crop", "mean", "std")]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from dinoport.codebases.catalogue import naming_of
+from dinoport.codebases.catalogue import naming_named
 from dinoport.codebases.clues import Clues, Signs
-from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading, canonical_rules, classifier_of
+from dinoport.codebases.codebase import Arranged, Evidence, Facts, HubEntry, Reading, as_they_are, canonical_rules
 from dinoport.mapping.rule import Rule
-from dinoport.model import Family, Wishes
+from dinoport.model import Family
 from dinoport.networks.network import Architecture
-from dinoport.tensor import Shape, TensorRef
+from dinoport.tensor import Shape
 
 
 class Whole(NamedTuple):
@@ -27,9 +27,9 @@ class Relative:
     """One relative, and a sentence about it. `like` is the family whose names it has, `facts` what no tensor shows.
 
     `sizes` are what its authors publish, by name: width, depth, heads and patch size. `copies` are its copies of one
-    model, the one that its authors evaluate first, by the keys that they lie under, and `why` says so. `table` is one
-    of its own, where its names are not the other family's: it is asked with canonical or own names and what the
-    classifier is called. `arrange` gives files of several layouts one. `always_told` is a sign that no file of its
+    model, the one that its authors evaluate first, by the keys that they lie under, and `why` says so. `written` gives
+    a table of its own, where its names are not the other family's: it is asked with canonical or own names and what
+    the classifier is called. `arranged` gives files of several layouts one. `always_told` is a sign that no file of its
     lacks, in words. `wholes` are classes that hold more than features pass through. `contradicts` gives what of a
     file no model of its has, `alike` another model with the very tensors, which no class here computes.
     """
@@ -47,35 +47,25 @@ class Relative:
     contradicts: Callable[[Clues], str | None] = lambda clues: None
     wholes: Mapping[str, Whole] = field(default_factory=dict)
     sizes: Mapping[str, tuple[int, int, int, int]] = field(default_factory=dict)
-    table: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] | None = None
-    arrange: Callable[[Mapping[str, TensorRef]], tuple[Mapping[str, TensorRef], tuple[str, ...]]] | None = None
+    written: Callable[[Mapping[str, Shape], str | None], tuple[Rule, ...]] = canonical_rules
+    arranged: Arranged = as_they_are
 
     @property
     def FAMILY(self) -> Family:  # noqa: N802  # what the module of any other codebase calls it
         return self.family
 
     def under(self, family: str) -> Relative:
-        """The same for files with another family's names, where its table does not say how they are read."""
-        return self if self.table or self.like == family else replace(self, like=family)
-
-    def rules(self, shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-        classifier = classifier_of(shapes, self.family)
-        return self.table(shapes, classifier) if self.table else canonical_rules(shapes, classifier)
-
-    def arranged(self, tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef], tuple[str, ...]]:
-        return self.arrange(tensors) if self.arrange else (tensors, ())
+        """The same for files with another family's names, where no table of its own says how they are read."""
+        return self if self.written is not canonical_rules or self.like == family else replace(self, like=family)
 
     def hub_entry(self, architecture: Architecture, image_size: int) -> HubEntry | None:
         """That of the family whose values it is given, where its codebase is unknown; a relative has none."""
-        naming = naming_of(self.like) if self.family.values else None
-        found: HubEntry | None = naming.code.hub_entry(architecture, image_size) if naming else None
+        like = naming_named(self.like).code if self.family.values else None
+        found: HubEntry | None = like and like.hub_entry(architecture, image_size)
         return found
 
     def read(self, evidence: Evidence) -> Reading:
         """As the family whose names it has, with its own facts."""
-        naming = naming_of(self.like)
-        if naming is None:
-            raise ValueError(f"no family is called {self.like}")
         facts = replace(self.facts, preprocessing=self.family.preprocessing)
-        reading: Reading = naming.code.read(replace(evidence, facts=facts))
+        reading: Reading = naming_named(self.like).code.read(replace(evidence, facts=facts))
         return reading._replace(remarks=(*reading.remarks, self.remark)) if self.remark else reading

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dinoport.codebases.codebase import canonical_rules
 from dinoport.codebases.running import LoadingProof
+from dinoport.errors import SettingError
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.rule import Rule, copy, drop
+from dinoport.networks.network import Architecture
+from dinoport.request import Request
 from dinoport.tensor import Shape, TensorRef
 
 if TYPE_CHECKING:
@@ -72,11 +75,20 @@ class Start:
 NO_CLASSIFIER = "self-supervised training has no classifier"
 
 
+def backbone_names(architecture: Architecture) -> list[str]:
+    return [name for name in architecture.tensors() if not name.startswith("classifier.")]
+
+
+def refuse_ranks(request: Request, cause: str) -> None:
+    """Raise SettingError for processes of which each is to have a file of its own."""
+    if request.ranks > 1:
+        raise SettingError("`ranks` is for facebookresearch/dinov3 alone", cause=cause, next_step="leave `ranks` out")
+
+
 def rules_of(names: Sequence[str], carried: Sequence[str], made: Sequence[Rule] = ()) -> tuple[Rule, ...]:
     """The table of a start: every tensor under its canonical name, what is carried along, and what is made."""
     classifier = drop("classifier.{p}", because=NO_CLASSIFIER)
-    own = [name for name in names if not name.startswith("classifier.")]
-    return (*canonical_rules(own, None), classifier, *(copy(name, name) for name in carried), *made)
+    return (*canonical_rules(names, None), classifier, *(copy(name, name) for name in carried), *made)
 
 
 def loaded(start: Start, found: Mapping[Key, Shape], version: str) -> LoadingProof:
@@ -155,9 +167,23 @@ def shown(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def either_of(kinds: Collection[object]) -> Callable[[object, object], bool]:
+    """Whether two values are equal, or both among these, which build the same."""
+    return lambda ours, theirs: ours == theirs or (ours in kinds and theirs in kinds)
+
+
 def both_or_neither(ours: object, theirs: object) -> bool:
     """Whether two values switch a part on, or both leave it out."""
     return bool(ours) == bool(theirs)
+
+
+def unbuilt(codebase: str, vit: Any, place: str = "vision_transformer.py", sizes: str = "") -> str:
+    """A word on a model that no builder of a codebase makes. `sizes` are those of another network than a ViT."""
+    own = sizes or f"width {vit.width}, depth {vit.depth}, heads {vit.heads}, hidden features {vit.mlp_hidden}"
+    return (
+        f"no builder of facebookresearch/{codebase} makes this model ({own}): add one to {codebase}/models/{place}, "
+        "and give its name as student.arch"
+    )
 
 
 def channels_warning(channels: int, trainer: str) -> tuple[str, ...]:

@@ -5,44 +5,35 @@ Whose trainer it is follows from the family of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.codebases.forming import baked_from, input_size, position_rule
 from dinoport.codebases.original import HAS_CARD as HAS_CARD
 from dinoport.codebases.original import classes as classes
 from dinoport.codebases.original import documents as documents  # the config is YAML, as its trainer reads it
+from dinoport.codebases.original import refuse_unheld
 from dinoport.codebases.original import runner as runner
 from dinoport.codebases.running import LoadingProof
 from dinoport.codebases.start import MAX_SHOWN, Start, loaded, shapes_in, shown
-from dinoport.codebases.target import Order, Target
+from dinoport.codebases.target import Order, Target, baked_from, input_size, position_rule
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.request import Request, option_of
 from dinoport.shown.text import with_article
 
 TRAINERS = {
-    "dino": "dinoport.codebases.dino.start",
-    "vit": "dinoport.codebases.dino.start",
-    "dino_resnet": "dinoport.codebases.dino.start",
-    "resnet": "dinoport.codebases.dino.start",
-    "dinov2": "dinoport.codebases.dinov2.start",
-    "xray_dino": "dinoport.codebases.dinov2.start",
-    "cell_dino": "dinoport.codebases.dinov2.start",
-    "dinov3": "dinoport.codebases.dinov3.start",
-    "dinov3_convnext": "dinoport.codebases.dinov3.start",
+    **dict.fromkeys(("dino", "vit", "dino_resnet", "resnet"), "dino"),
+    **dict.fromkeys(("dinov2", "xray_dino", "cell_dino"), "dinov2"),
+    **dict.fromkeys(("dinov3", "dinov3_convnext"), "dinov3"),
 }
-"""The module that knows the trainer of each family; a model of an unknown codebase is given to DINO's."""
-
-UNHELD = ("labels", "image_mean", "image_std")
+"""Whose trainer each family is given to; a model of an unknown codebase to DINO's."""
 
 
 def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -50,15 +41,9 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
 
     Raises UnknownModelError where no trainer is known, SettingError where a request or a config does not fit.
     """
-    unheld = [name for name in UNHELD if getattr(request, name) is not None]
-    if unheld:
-        raise SettingError(
-            f"`{unheld[0]}` has no place in a start for training",
-            found=", ".join(unheld),
-            next_step="leave it out",
-        )
-    module = TRAINERS.get(model.family.name)
-    if module is None:
+    refuse_unheld(request, ("labels", "image_mean", "image_std"), "a start for training")
+    codebase = TRAINERS.get(model.family.name)
+    if codebase is None:
         raise UnknownModelError(
             f"no trainer is known for {with_article(model.family.title)}",
             expected="a model of facebookresearch/dino, dinov2 or dinov3",
@@ -76,17 +61,21 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
             next_step="leave it out: the trainer takes pictures of any size",
         )
     config = read_run_config(request.config) if request.config else None
-    start: Start = import_module(module).start(model, request, size, config)
+    start: Start = import_module(f"dinoport.codebases.{codebase}.start").start(model, request, size, config)
     start = replace(start, warnings=(*start.warnings, *_unknown(model, start.trainer)))
-    baked = baked_from(size, architecture.image_size) if architecture.positions else None
+    own = architecture.positions
+    rules = (
+        position_rule(own, architecture, size) if own and rule.source and rule.source.template == own else rule
+        for rule in start.rules
+    )
     return Target(
         form=f"a start for {start.trainer.rpartition(' of ')[2]}",
         title=f"a start for {start.trainer}",
-        rules=tuple(_baked(start.rules, architecture, size)) if baked else start.rules,
+        rules=tuple(rules),
         image_size=size,
         channels=architecture.channels,
-        baked_from=baked,
-        interpolation=architecture.interpolation if architecture.positions else None,
+        baked_from=baked_from(size, architecture.image_size) if own else None,
+        interpolation=architecture.interpolation if own else None,
         start=start,
     )
 
@@ -100,16 +89,6 @@ def _unknown(model: Model, trainer: str) -> Iterator[str]:
             f"nothing tells whose this ViT is: it is read as {whose}'s, and {trainer} trains on with {heads} heads, "
             f"its own eps and its own transforms, whatever it was trained with; {option} dino says that it is one"
         )
-
-
-def _baked(rules: Sequence[Rule], architecture: Any, size: int) -> Iterator[Rule]:
-    """The same rules with the position table resampled."""
-    own = architecture.positions
-    for rule in rules:
-        if rule.source and rule.source.template == own:
-            yield position_rule(own, size, architecture.image_size, architecture.cell, architecture.interpolation)
-        else:
-            yield rule
 
 
 def write(target: Target, order: Order) -> list[WrittenFile]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from dinoport.codebases import catalogue
@@ -12,11 +13,17 @@ from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
 from dinoport.codebases.peft.classifier import with_classifier, without_pooler
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
+from dinoport.errors import SettingError
 from dinoport.finding.models import Provenance, read_model
+from dinoport.finding.sources import locate
+from dinoport.formats.adapter_folder import base_beside
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
+from dinoport.progress import Progress
 from dinoport.request import Request
+from dinoport.shown.address import shown_source
 from dinoport.tensor import Shape
 
 OUTSIDE = re.compile(r"^.*?(?=(?:encoder\.layer|model\.layer|layers?)\.\d)")
@@ -65,3 +72,25 @@ def _tables(model: Model, adapter: Adapter) -> Iterator[tuple[Rule, ...]]:
     for naming in catalogue.NAMINGS:
         if naming.codebase == "Transformers" and naming.code.FAMILY.name in (own, whose):
             yield naming.rules(shapes, Wishes(num_heads=getattr(architecture, "heads", None)))
+
+
+def open_base(adapter: Checkpoint, request: Request, on_progress: Progress) -> Checkpoint:
+    """The model that an adapter is for. Raises SettingError where it is not given, and not beside the adapter."""
+    if request.base is not None:
+        return locate(request.base, on_progress).open(on_progress)
+    path = base_beside(Path(adapter.where), adapter.adapter)
+    if path is not None:
+        return open_checkpoint(path)
+    name = (adapter.adapter or {}).get("base_model_name_or_path")
+    is_at_hub = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)
+    said = "which is that model on the Hub" if is_at_hub else "the model that it was trained on"
+    base = f"hf://{name}" if is_at_hub else "SOURCE"
+    raise SettingError(
+        f"{adapter.where} holds a LoRA adapter of PEFT's, and its base is not beside it",
+        where="adapter_config.json: base_model_name_or_path",
+        expected="a path from the adapter's folder to one beside it, or `base`",
+        found=shown_source(name) if isinstance(name, str) and name else "nothing",
+        cause="an adapter holds the differences alone; a place that only the adapter names is not opened",
+        next_step=f"add `base={base!r}`, {said}",
+        missing="base",
+    )

@@ -21,6 +21,7 @@ from dinoport.finding.places import (
     is_as_good,
     is_equal,
     naming_of_names,
+    naming_there,
     places,
     rank,
 )
@@ -161,10 +162,7 @@ def _preferred(where: str, found: Sequence[StateDict], every: Sequence[StateDict
 
 
 def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
-    naming = naming_of_names(state.tensors)
-    if naming is None:
-        raise ValueError(f"a place without known names: {state.path}")
-    return Found(naming, state, tuple(others))
+    return Found(naming_there(state), state, tuple(others))
 
 
 def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:

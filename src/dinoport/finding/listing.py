@@ -14,7 +14,7 @@ from dinoport.errors import DinoportError
 from dinoport.finding.bare_names import bare
 from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.merging import without_adapters
-from dinoport.finding.places import by_preference, each_place, naming_of_names
+from dinoport.finding.places import by_preference, each_place, naming_of_names, naming_there
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import Opaque, reached
@@ -138,9 +138,7 @@ def _part_of(name: str, path: str, above: frozenset[str]) -> str:
 
 
 def _model(state: StateDict) -> Part:
-    naming = naming_of_names(state.tensors)
-    if naming is None:
-        raise ValueError(f"a place without known names: {state.path}")
+    naming = naming_there(state)
     prefix = f"{state.prefix}.".lstrip(".")
     own = _own(state)
     size_bytes = sum(tensor.size_bytes for tensor in own)

@@ -7,19 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from dinoport.codebases.attribution import Told
 from dinoport.codebases.catalogue import naming_in
 from dinoport.codebases.codebase import Evidence, Naming, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
-from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
+from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
-from dinoport.codebases.telling import Told
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
-from dinoport.finding.decoded import decoded, without_beside
-from dinoport.finding.evidence import read, under_own_names, with_head
+from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
@@ -32,8 +31,9 @@ from dinoport.finding.statements import (
     overruled,
     stated_by_config,
     timm_config_of,
-    transform_of,
+    transform_said,
     wishes_of,
+    with_transform,
 )
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
@@ -133,6 +133,7 @@ def _model_in(
         classifier = family.classifiers[0] if family.classifiers else "head"
     elif state.head:
         classifier = family.classifiers[-1]
+    transform = transform_said(checkpoint, timm)
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -141,7 +142,7 @@ def _model_in(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
+        preprocessing=transform.transform,
     )
     head = head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -164,6 +165,8 @@ def _model_in(
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
+    record = timm.record if timm else {}
+    unlike = unlike_original(reading.architecture, record, *_made(checkpoint, request)) if record else ()
     remarks = (
         *checkpoint.remarks,
         *of_names(naming, decoding),
@@ -174,11 +177,12 @@ def _model_in(
         *of_wholes(place.wholes, decoding, request),
         *told.remarks,
         *words,
+        *transform.untaken,
         *of_branches(found, request.checkpoint_key),
         *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
         *(timm.remarks if timm else ()),
-        *(unlike_original(reading.architecture, timm.record, *_made(checkpoint)) if timm and timm.record else ()),
+        *unlike,
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
     statistics = {**({} if timm or ours else buffered(state)), **said.stated}
@@ -190,10 +194,10 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=transform_of(timm, ours, reading.preprocessing or family.preprocessing, statistics),
+        preprocessing=with_transform(reading.preprocessing or family.preprocessing, transform, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
-        record=timm.record if timm else lost_by_report(ours),
+        record=record if timm else lost_by_report(ours),
         remarks=remarks,
         heads=reading.heads,
         warnings=(
@@ -225,7 +229,7 @@ def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, Tensor
             found=error.found,
             next_step=f"{order}, and verify against what it wrote",
         ) from error
-    tensors, _ = without_beside(found.state, found.naming.code.FAMILY, None)
+    tensors, *_ = without_beside(found.state, found.naming.code.FAMILY, None)
     layers = layers_beside(found.naming, found.state.shapes, Wishes(num_heads=1))
     return found.naming, {name: tensor for name, tensor in tensors.items() if name not in layers}
 
@@ -238,11 +242,7 @@ def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) ->
     asked = request.checkpoint_key is not None or request.prefix is not None
     whole = found.naming.codebase == "Transformers" and not found.state.prefix
     name = class_name_of(checkpoint.config or {})
-    return bool(whole and not asked and name and name not in BACKBONES)
-
-
-BACKBONES = ("Dinov2Backbone", "Dinov2WithRegistersBackbone", "DINOv3ViTBackbone", "DINOv3ConvNextBackbone")
-"""Classes that hold the same network as the model of the same name, and only hand out its layers otherwise."""
+    return bool(whole and not asked and name)
 
 
 def unwrapped(checkpoint: Checkpoint) -> list[tuple[str, dict[str, TensorRef], tuple[str, ...]]]:
@@ -262,7 +262,7 @@ def _of_folder(
         checkpoint.where,
         checkpoint.config or {},
         checkpoint.tensors,
-        *_made(checkpoint),
+        *_made(checkpoint, request),
         processor=checkpoint.processor,
         published=published,
         codebase=request.codebase,
@@ -273,11 +273,14 @@ def _of_folder(
     return replace(model, remarks=(*checkpoint.remarks, *model.remarks)), Provenance(model.title)
 
 
-def _made(checkpoint: Checkpoint) -> tuple[Mapping[str, object], object]:
-    """What a folder's report says that it was made with, and what the names of its source wore."""
+def _made(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object], object]:
+    """What a folder's report says that it was made with, and what the names of its source wore.
+
+    A start for training has the names of every grouping.
+    """
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
-    return asked, source.get("stripped")
+    return asked, None if request.to == "training" else source.get("stripped")
 
 
 def _labels(

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 
-from dinoport.codebases.catalogue import naming_of
+from dinoport.codebases.attribution import Told, is_untold, tell
+from dinoport.codebases.catalogue import RELATIVES, UNTOLD, naming_named
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import record_of
-from dinoport.codebases.telling import Told, is_untold, tell
 from dinoport.finding.choosing import Found
 from dinoport.finding.places import naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
@@ -26,11 +26,10 @@ def whose(
     """Who names the model that was found, and the copy that its own code evaluates, where none is asked for.
 
     `published` is the family of the published model that the file is beyond doubt, `recorded` the one that a folder
-    says. Raises SettingError where the user's
-    word does not fit.
+    says. Raises SettingError where the user's word does not fit.
     """
     clues = clues_of(checkpoint, found.state, published, recorded)
-    if found.naming.code.FAMILY.name in NAMED_ALIKE and not found.naming.family and found.naming.codebase in OTHERS:
+    if not found.naming.family and found.naming.code.FAMILY.name in {*RELATIVES, *UNTOLD}:
         told = _under_other_names(checkpoint.where, found.naming, clues, request.codebase)
         return found._replace(naming=told.naming), told
     told = tell(checkpoint.where, found.naming, clues, request.codebase)
@@ -39,28 +38,18 @@ def whose(
     return found._replace(naming=told.naming), told
 
 
-NAMED_ALIKE = ("dino", "dino_resnet", "dinov2", "dinov3", "dinov3_convnext")
-"""Families whose relatives have their names, and so the same names in these codebases."""
-
-OTHERS = ("Transformers", "timm", "torchvision", "MMPretrain", "MMSegmentation")
-
-
 def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | None) -> Told:
     """Whose a model under the names of another codebase is: told by what its canonical tensors show."""
     rules = naming.rules(clues.shapes, Wishes(num_heads=1))  # no clue depends on it, and any width has one
     canonical = decode(clues.tensors, rules, naming.code.FAMILY.drops).tensors
-    own = naming_of(naming.code.FAMILY.name)
-    if own is None:
-        raise ValueError(f"no codebase has the family {naming.code.FAMILY.name}")
+    own = naming_named(naming.code.FAMILY.name)
     told = tell(where, own, replace(clues, tensors=canonical), asked)
     if told.naming is own:
         return told._replace(naming=naming)
     return told._replace(naming=replace(naming, given=naming.code.of(told.naming.code)))
 
 
-def clues_of(
-    checkpoint: Checkpoint, state: StateDict, published: str | None = None, recorded: str | None = None
-) -> Clues:
+def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None, recorded: str | None) -> Clues:
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
     arch, own = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
     return Clues(

@@ -176,6 +176,14 @@ def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
     return next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
 
 
+def naming_there(place: StateDict) -> Naming:
+    """Whose the names of a place are that was found by them."""
+    naming = naming_of_names(place.tensors)
+    if naming is None:
+        raise ValueError(f"a place without known names: {place.path}")
+    return naming
+
+
 LAST = "\U0010ffff"
 """What sorts behind whatever a name has below a prefix."""
 

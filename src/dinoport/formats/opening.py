@@ -68,8 +68,9 @@ def open_bytes(source: ByteSource) -> Checkpoint:
 
 
 def holds_one_checkpoint(path: Path) -> bool:
-    """Whether a folder is itself a checkpoint: one of Transformers, or a distributed one."""
-    return path.is_dir() and (is_transformers_folder(LocalFolder(path)) or is_distributed_folder(path))
+    """Whether a folder is itself a checkpoint: one of Transformers, an adapter, or a distributed one."""
+    is_model = path.is_dir() and is_transformers_folder(LocalFolder(path))
+    return is_model or is_adapter_folder(path) or is_distributed_folder(path)
 
 
 def _strays(path: Path, checkpoint: Checkpoint) -> tuple[str, ...]:

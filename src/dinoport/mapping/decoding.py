@@ -78,7 +78,8 @@ def decode(tensors: Mapping[str, TensorRef], rules: Sequence[Rule], drops: Seque
     problems: list[Problem] = []
     for name, tensor in tensors.items():
         if dropped := claims_of_source(name, drops):
-            aside.append(Dropped(name, tensor.dtype, tensor.shape, dropped[0].rule.reason))
+            rule = dropped[0].rule
+            aside.append(Dropped(name, tensor.dtype, tensor.shape, rule.reason, anew=rule.anew))
             beside[name] = tensor
             continue
         claim = only_claim(name, claims_of_target(name, rules), problems)

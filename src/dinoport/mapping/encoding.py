@@ -5,6 +5,7 @@ The result is total and unambiguous, or comes with everything that keeps it from
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -59,8 +60,10 @@ def encode(
         reason = f"not in the source; taken as {made}" if made else claim.rule.reason
         kind = Kind.SYNTHESISED if made else Kind.RECOMPUTED if name in (anew or {}) else claim.rule.kind
         _split(claim, tensor, TensorSpec("", _cast(tensor.dtype, dtype), shape), kind, reason, steps, dropped)
-    steps += _made(rules, dtype or common_dtype(step.target for step in steps))
-    problems += _produced_twice(steps)
+    common = dtype or common_dtype(step.target for step in steps)
+    steps += [declared_step(rule, name, common) for rule in rules if rule.source is None for name in rule.names]
+    counts = Counter(step.target.name for step in steps)
+    problems += [Problem(name, "would be written twice") for name, count in counts.items() if count > 1]
     return Encoding(Plan(tuple(steps), tuple(dropped)), tuple(problems))
 
 
@@ -110,21 +113,3 @@ def _split(
 
 def _cast(stored: np.dtype[Any], wanted: np.dtype[Any] | None) -> np.dtype[Any]:
     return stored if wanted is None or np.issubdtype(stored, np.integer) else wanted
-
-
-def _made(rules: Sequence[Rule], dtype: np.dtype[Any]) -> list[Step]:
-    return [
-        declared_step(rule, target.template, dtype)
-        for rule in rules
-        if rule.source is None and (target := rule.targets[0])
-    ]
-
-
-def _produced_twice(steps: Sequence[Step]) -> list[Problem]:
-    seen: set[str] = set()
-    problems = []
-    for step in steps:
-        if step.target.name in seen:
-            problems.append(Problem(step.target.name, "would be written twice"))
-        seen.add(step.target.name)
-    return problems

@@ -1,4 +1,4 @@
-"""Tensors that are computed from several: low-rank parts merged into a matrix, and rows of one added to another.
+"""Low-rank parts merged into a matrix.
 
 A merged tensor stays a handle: values are computed block by block, in float64, and rounded once. What it is computed
 from cannot be found in it again, so the exact proof computes it once more from the source.
@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.files.byte_sources import ByteSource
-from dinoport.formats.storage import Storage, storages_of
-from dinoport.formats.values import extents
+from dinoport.mapping.computation import Computed, elements
 from dinoport.tensor import Array, TensorRef, Values
 
 
@@ -31,10 +29,6 @@ class LowRank:
     scale: float
     first: int = 0
 
-    @property
-    def tensors(self) -> tuple[TensorRef, TensorRef]:
-        return self.up, self.down
-
     def rows(self, start: int, stop: int) -> tuple[int, Array]:
         """The first row of those from `start` to `stop` that something is added to, and what is, in float64."""
         begin, end = max(start, self.first), min(stop, self.first + self.up.shape[0])
@@ -46,34 +40,19 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Added:
-    """Another tensor of the same shape, or a run of elements of one, from `start` on."""
-
-    tensor: TensorRef
-    start: int = 0
-
-    @property
-    def tensors(self) -> tuple[TensorRef]:
-        return (self.tensor,)
-
-
-@dataclass(frozen=True)
-class Merged:
+class Merged(Computed):
     """The values of `base` with what is added to them, rounded to its dtype, or to another."""
 
     base: TensorRef
-    parts: tuple[LowRank | Added, ...]
+    parts: tuple[LowRank, ...]
     dtype: np.dtype[Any] | None = None
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         row = prod(self.base.shape[1:])
         for first in range(start, stop, limit):
             last = min(first + limit, stop)
-            values = _elements(self.base, first, last)
+            values = elements(self.base, first, last, np.float64)
             for part in self.parts:
-                if isinstance(part, Added):
-                    values += _elements(part.tensor, part.start + first, part.start + last)
-                    continue
                 begin, rows = part.rows(first // row, -(-last // row))
                 offset = begin * row - first
                 flat = rows.reshape(-1)[max(-offset, 0) :][: last - max(begin * row, first)]
@@ -83,27 +62,19 @@ class Merged:
 
     @property
     def tensors(self) -> tuple[TensorRef, ...]:
-        return (self.base, *(tensor for part in self.parts for tensor in part.tensors))
-
-    def storages(self) -> Iterator[Storage]:
-        for tensor in self.tensors:
-            yield from storages_of(tensor.values)
-
-    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
-        for tensor in self.tensors:
-            yield from extents(tensor.values)
+        return (self.base, *(tensor for part in self.parts for tensor in (part.up, part.down)))
 
 
-def merged(base: TensorRef, *parts: LowRank | Added) -> TensorRef:
+def merged(base: TensorRef, *parts: LowRank) -> TensorRef:
     """The same tensor with what is added to it, which is read only where its values are."""
     return replace(base, values=Merged(base, parts))
 
 
 def is_merged(values: Values) -> bool:
-    """Whether values are computed from several tensors, at any depth."""
+    """Whether low-rank parts were merged into values, at any depth."""
     if isinstance(values, Merged):
         return True
-    return any(is_merged(tensor.values) for tensor in getattr(values, "tensors", ()))
+    return isinstance(values, Computed) and any(is_merged(tensor.values) for tensor in values.tensors)
 
 
 def changes(values: Values, start: int, stop: int, row: int) -> bool:
@@ -111,27 +82,14 @@ def changes(values: Values, start: int, stop: int, row: int) -> bool:
     if not isinstance(values, Merged):
         pieces = getattr(values, "pieces", None)
         return any(is_merged(each.values) for each in pieces(start, stop)) if pieces else is_merged(values)
-    touched = (
-        isinstance(part, Added) or (part.first * row < stop and start < (part.first + part.up.shape[0]) * row)
-        for part in values.parts
-    )
+    touched = (part.first * row < stop and start < (part.first + part.up.shape[0]) * row for part in values.parts)
     return any(touched) or changes(values.base.values, start, stop, row)
 
 
 def leaves(tensor: TensorRef) -> Iterator[TensorRef]:
-    """The tensors of a file that one is computed from; itself where it is in a file."""
+    """The tensors of a file that one is merged from; itself where it is in a file."""
     if not isinstance(tensor.values, Merged):
         yield tensor
         return
     for each in tensor.values.tensors:
         yield from leaves(each)
-
-
-def _elements(tensor: TensorRef, start: int, stop: int) -> Array:
-    """A run of elements in float64."""
-    values = np.empty(stop - start)
-    filled = 0
-    for block in tensor.blocks(start, stop):
-        values[filled : filled + block.size] = block
-        filled += block.size
-    return values

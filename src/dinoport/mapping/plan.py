@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dinoport.files.byte_sources import ByteSource
-from dinoport.formats.storage import Storage, storages_of
-from dinoport.formats.values import byte_ranges, extents
+from dinoport.formats.values import byte_ranges
+from dinoport.mapping.computation import Computed
 from dinoport.mapping.merging import Merged
 from dinoport.mapping.operations import AddAxis, Kind, Operation, Rows
 from dinoport.tensor import Array, Shape, TensorRef, TensorSpec, dtype_name
@@ -89,7 +89,7 @@ def _cast(block: Array, dtype: np.dtype[Any]) -> Array:
 
 
 @dataclass(frozen=True)
-class _StepValues:
+class _StepValues(Computed):
     step: Step
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
@@ -115,18 +115,10 @@ class _StepValues:
                 yield span.tensor
             passed += span.size
 
-    def storages(self) -> Iterator[Storage]:
-        for span in self.step.spans:
-            yield from storages_of(span.tensor.values)
-
     def byte_ranges(self) -> Iterator[tuple[ByteSource, int, int]]:
         for span in self.step.spans:
             if span.size == span.tensor.size:
                 yield from byte_ranges(span.tensor.values)
-
-    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
-        for span in self.step.spans:
-            yield from extents(span.tensor.values)
 
     def _pass_on(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         """The wanted elements alone, where a step only puts ranges one after the other."""
@@ -154,7 +146,8 @@ def unrounded(tensor: TensorRef) -> TensorRef:
 class Dropped(NamedTuple):
     """A tensor, or a part of one, that the output does not hold, and why.
 
-    `returns` says that the way back makes it again: from its declaration, from a second name, or as zeros.
+    `returns` says that the way back makes it again: from its declaration, from a second name, or as zeros. `anew` is
+    the reason where a training goes on from the model, and starts this part anew.
     """
 
     name: str
@@ -162,6 +155,7 @@ class Dropped(NamedTuple):
     shape: Shape
     reason: str
     returns: bool = False
+    anew: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,14 +176,6 @@ class Plan:
             counts[step.kind] += 1
         counts[Kind.DROPPED] = len(self.dropped)
         return counts
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """The parts of the original that do not return, by the first word of their names: `dino_head`."""
-        return tuple(dict.fromkeys(tensor.name.partition(".")[0] for tensor in self.dropped if not tensor.returns))
-
-    def shapes(self) -> Mapping[str, Shape]:
-        return {step.target.name: step.target.shape for step in self.steps}
 
 
 def sources(steps: Sequence[Step]) -> Mapping[str, TensorRef]:

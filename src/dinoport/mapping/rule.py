@@ -3,6 +3,7 @@
 The functions are the words in which tables are written:
 
     copy("norm.{p}", "layernorm.{p}")
+    change("mask_token", "embeddings.mask_token", AddAxis())
     split_rows("blocks.{i}.attn.qkv.{p}", ("….query.{p}", "….key.{p}", "….value.{p}"))
     drop("head.last_layer.{p}", because="the projection head of self-distillation …")
     make("pooler.dense.bias", Zeros((384,)), because="…")
@@ -14,16 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dinoport.mapping.constants import Declared
-from dinoport.mapping.operations import (
-    AddAxis,
-    BakeTable,
-    Deinterleave,
-    DropClsRow,
-    Kind,
-    Operation,
-    PadColumns,
-    Rows,
-)
+from dinoport.mapping.operations import Kind, Operation, Rows
 from dinoport.mapping.pattern import Pattern
 
 
@@ -33,7 +25,7 @@ class Rule:
 
     `source` is None for a synthesised target; `targets` is empty for a dropped source. A target of None is a part
     of the source that is left out, for `reason`; it returns as zeros. What is dropped returns as the `constant`, or as
-    the source that it is an `alias` of, if either is given.
+    the source that it is an `alias` of, if either is given. `anew` is the reason where a training starts it anew.
     """
 
     source: Pattern | None
@@ -42,12 +34,18 @@ class Rule:
     reason: str = ""
     constant: Declared | None = None
     alias: Pattern | None = None
+    anew: str = ""
 
     @property
     def kind(self) -> Kind:
         if self.source is None:
             return Kind.SYNTHESISED
         return self.operation.kind if self.targets else Kind.DROPPED
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The templates of its targets."""
+        return tuple(target.template for target in self.targets if target)
 
     def under(self, prefix: str) -> Rule:
         """The same rule with `prefix` before every target name."""
@@ -61,8 +59,7 @@ class Rule:
     def renamed(self, change: Callable[[str], str]) -> Rule:
         """The same rule with every template changed."""
         source = Pattern(change(self.source.template)) if self.source else None
-        targets = tuple(Pattern(change(target.template)) if target else None for target in self.targets)
-        return replace(self, source=source, targets=targets)
+        return replace(self.spelled(change), source=source)
 
 
 def without_bias(rules: Iterable[Rule], of: Sequence[str] = ("",)) -> tuple[Rule, ...]:
@@ -76,23 +73,11 @@ def without_bias(rules: Iterable[Rule], of: Sequence[str] = ("",)) -> tuple[Rule
 
 
 def copy(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), Rows())
+    return change(source, target, Rows())
 
 
-def add_axis(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), AddAxis())
-
-
-def deinterleave(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), Deinterleave())
-
-
-def pad_columns(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), PadColumns())
-
-
-def drop_cls_row(source: str, target: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), DropClsRow())
+def change(source: str, target: str, operation: Operation, because: str = "") -> Rule:
+    return Rule(Pattern(source), (Pattern(target),), operation, because)
 
 
 def split_rows(source: str, targets: Sequence[str | None], because: str = "") -> Rule:
@@ -100,12 +85,8 @@ def split_rows(source: str, targets: Sequence[str | None], because: str = "") ->
     return Rule(Pattern(source), patterns, Rows(len(patterns)), because)
 
 
-def bake(source: str, target: str, operation: BakeTable, because: str) -> Rule:
-    return Rule(Pattern(source), (Pattern(target),), operation, because)
-
-
-def drop(source: str, because: str, returns: Declared | None = None) -> Rule:
-    return Rule(Pattern(source), (), Rows(), because, returns)
+def drop(source: str, because: str, returns: Declared | None = None, anew: str = "") -> Rule:
+    return Rule(Pattern(source), (), Rows(), because, returns, anew=anew)
 
 
 def drop_alias(source: str, of: str) -> Rule:

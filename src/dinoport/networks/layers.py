@@ -27,7 +27,6 @@ def linear(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def layer_norm(state: State, name: str, inputs: torch.Tensor, eps: float) -> torch.Tensor:
-    """Normalise the last axis."""
     weight = state[f"{name}.weight"]
     return functional.layer_norm(inputs, weight.shape, weight, state[f"{name}.bias"], eps)
 
@@ -66,7 +65,6 @@ def activation_replaced(other: Activation) -> Iterator[None]:
 
 
 def gelu(inputs: torch.Tensor) -> torch.Tensor:
-    """The exact GELU."""
     return (_other_activation.get() or functional.gelu)(inputs)
 
 
@@ -85,11 +83,6 @@ def layer_scale(state: State, name: str, inputs: torch.Tensor) -> torch.Tensor:
     return inputs if gamma is None else inputs * gamma
 
 
-def cls_and_mean(tokens: torch.Tensor, patches_from: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The CLS token and the mean of the patches, each (batch, width): what linear classifiers look at."""
-    return tokens[:, 0], tokens[:, patches_from:].mean(dim=1)
-
-
 def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     """`logits` (batch, classes) of a ViT's classifier, from tokens after the final norm; nothing without one.
 
@@ -102,7 +95,7 @@ def logits_of(state: State, architecture: Any, tokens: torch.Tensor) -> dict[str
     if classifier.features is Features.CLS_AND_DISTILLATION:
         both = linear(state, "classifier", tokens[:, 0]) + linear(state, "classifier_dist", tokens[:, 1])
         return {"logits": both / 2}
-    cls, mean = cls_and_mean(tokens, architecture.prefix_tokens)
+    cls, mean = tokens[:, 0], tokens[:, architecture.prefix_tokens :].mean(dim=1)
     features = {
         Features.CLS: lambda: cls,
         Features.NORMED_MEAN: lambda: cls,  # the mean comes in as the only token

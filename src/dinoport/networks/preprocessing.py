@@ -41,7 +41,6 @@ class Preprocessing:
 
     @property
     def size(self) -> int:
-        """Pixels along one side of the input."""
         return self.crop or self.resize
 
     def for_image_size(self, size: int) -> Preprocessing:
@@ -49,11 +48,12 @@ class Preprocessing:
         if size == self.size:
             return self
         stored = {name: who for name, who in self.stored.items() if name not in ("resize", "crop")}
+        reason = f"{self.reason}, scaled from {self.size} pixels" if "resize" in self.stored else self.reason
         if self.crop is None:
-            return replace(self, resize=size, stored=stored)
+            return replace(self, resize=size, stored=stored, reason=reason)
         own = self.margin or self.resize / self.crop
         margin = own if self.crops_to is None or size <= self.crops_to else 1
-        return replace(self, resize=round(size * margin), crop=size, stored=stored, margin=own)
+        return replace(self, resize=round(size * margin), crop=size, stored=stored, reason=reason, margin=own)
 
     def as_said(self, said: Preprocessing, *, ours: bool) -> Preprocessing:
         """What something besides the tensors says of the transform, where it is not this one.

@@ -12,7 +12,6 @@ def linear(name: str, rows: int, columns: int, *, bias: bool = True) -> dict[str
 
 
 def norm(name: str, width: int) -> dict[str, Shape]:
-    """A LayerNorm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 

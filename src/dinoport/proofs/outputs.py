@@ -17,11 +17,11 @@ from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.plan import unrounded
-from dinoport.proofs.comparison import Comparison, noise_of, state_as_written
+from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written
 from dinoport.proofs.dependence import compare_blocks, is_blind
 from dinoport.proofs.difference import Difference, compare, largest
 from dinoport.proofs.position_tables import given_table_distance, table_distance
-from dinoport.proofs.side_by_side import side_by_side
+from dinoport.proofs.side_by_side import Aside
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
@@ -107,11 +107,11 @@ def prove(
     pixels: Array,
     picture: str,
     other_sizes: tuple[tuple[int, int], ...] = (),
-    own: Pass | None = None,
+    own: Aside[Pass | None] | None = None,
 ) -> OutputsProof:
     """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes.
 
-    `own` is the network's own pass on `pixels`, where that is known already.
+    `own` is the network's own pass on `pixels`, where that has begun already.
     """
     import torch
 
@@ -127,14 +127,11 @@ def prove(
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels).double()
         rounded: Sequence[Mapping[str, Any]] = ()
-        if own:
-            ours, (narrow, theirs) = own, case.runner.run_both(pixels)
-        elif case.needs_tables:
-            narrow, theirs = case.runner.run_both(pixels)
+        own = own or Aside(lambda: own_pass(case, pixels))
+        narrow, theirs = case.runner.run_both(pixels)
+        ours = own.result()
+        if ours is None:
             ours, rounded = case.forward_rotated(state, images, case.shared(theirs))
-        else:
-            both = side_by_side(lambda: case.forward(state, images), lambda: case.runner.run_both(pixels))
-            ours, (narrow, theirs) = both
         blocks, drowned, failure = compare_blocks(ours, theirs)
         given = given_table_distance(case, state, theirs, (height, width))
         if given is not None and given > case.table_limit:

@@ -100,7 +100,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
-        shown = _pixels(case, picture, name, on_progress) if loaded.passed else None
+    if not loaded.passed:
         own.wait()
     if loaded.absent:
         return replace(proofs, unrun=loaded.absent)
@@ -108,6 +108,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         proofs = replace(proofs, loading=loaded)
     if not loaded.passed:
         return proofs
+    processed = Aside(lambda: _pixels(case, picture, name))  # while the class runs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
         backbone = architecture.tensors()  # a start for training carries heads along
@@ -115,8 +116,11 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         images = torch.from_numpy(values).double()
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
-    computed = outputs.prove(comparison, values, name, sizes, own.result())
+    computed = outputs.prove(comparison, values, name, sizes, own)
+    own.wait()
     cause = proofs.diagnosis if not computed.differs else diagnosed(case, comparison, values, computed, proofs)
+    on_progress(PIXELS, 0, 0)
+    shown = processed.result()
     taken = None
     if checks.pictures:
         from dinoport.proofs.pictures import take_pictures
@@ -147,13 +151,12 @@ def _counted(architecture: Architecture, on_progress: Progress) -> Callable[[str
     return tell
 
 
-def _pixels(case: Case, picture: Image, name: str, on_progress: Progress) -> pixels.PixelsProof:
+def _pixels(case: Case, picture: Image, name: str) -> pixels.PixelsProof:
     """What the target's image processor makes of the picture of this name, if there is one."""
     from dinoport.proofs import pixels
 
     channels = case.source.model.architecture.channels
     if case.target.processor and case.preprocessing:
-        on_progress(PIXELS, 0, 0)
         load = case.target.load_processor
         return pixels.prove(case.target.processor, case.preprocessing, picture, name, channels, load)
     if case.target.runner and channels != 3:

@@ -13,21 +13,20 @@ from typing import Generic, TypeVar
 
 from dinoport.progress import ASIDE
 
-First = TypeVar("First")
-Second = TypeVar("Second")
+Result = TypeVar("Result")
 
 
-class Aside(Generic[First]):
+class Aside(Generic[Result]):
     """A function that runs in a thread of its own."""
 
-    def __init__(self, function: Callable[[], First]) -> None:
+    def __init__(self, function: Callable[[], Result]) -> None:
         self._function = function
-        self._results: list[First] = []
+        self._results: list[Result] = []
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name=ASIDE, daemon=True)
         self._thread.start()
 
-    def result(self) -> First:
+    def result(self) -> Result:
         """Wait for what it returns, or raise what it raised."""
         self.wait()
         if self._error is not None:
@@ -44,21 +43,12 @@ class Aside(Generic[First]):
             self._error = error
 
 
-def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
-    """Run both without gradients, each on half of torch's threads.
-
-    The matrices of one picture are too small for many threads to share: on two cores a ViT-B/16 takes a fifth less.
-    """
-    import torch
-
-    with half_of_the_threads():
-        other = Aside(torch.inference_mode()(second))
-        return torch.inference_mode()(first)(), other.result()
-
-
 @contextmanager
 def half_of_the_threads() -> Iterator[None]:
-    """Leave half of torch's threads to what goes on beside."""
+    """Leave half of torch's threads to what goes on beside.
+
+    The matrices of one picture are too small for many threads to share.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -91,17 +81,23 @@ class _WithoutGarbageCollection:
         with self._lock:
             self._inside -= 1
             if not self._inside and self._was_enabled:
+                if not gc.get_freeze_count():  # together they only call all of it old, and the next look is short
+                    gc.freeze()
+                    gc.unfreeze()
                 gc.enable()
 
 
 _without_garbage_collection = _WithoutGarbageCollection()
 
+_one_by_one = Lock()
+"""While one thread imports Transformers, another finds the module without its classes."""
+
 
 def importing(classes: Sequence[str]) -> Aside[None]:
     """Import torch, and these classes of Transformers: seconds in which a file can be written.
 
-    Python itself sees to it that a module is imported once. What cannot be imported is told by the import that needs
-    it. The main thread, which hears of a request to stop, waits here, and never in the middle of an import.
+    What cannot be imported is told by the import that needs it. The main thread, which hears of a request to stop,
+    waits here, and never in the middle of an import.
     """
     return Aside(lambda: _import(classes))
 
@@ -111,7 +107,8 @@ def _import(classes: Sequence[str]) -> None:
         import torch  # noqa: F401  # only whether it is there
 
         if classes:
-            import transformers
+            with _one_by_one:
+                import transformers
 
-            for name in classes:
-                getattr(transformers, name)
+                for name in classes:
+                    getattr(transformers, name)

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from dinoport.codebases.drops import HEAD_ANEW, PROJECTION_HEAD
-from dinoport.codebases.record import FLATTENED
 from dinoport.codebases.target import Target
 from dinoport.codebases.targets import Writing
 from dinoport.codebases.transform import transform_settings
@@ -84,7 +82,7 @@ class Conversion:
         dropped = (*made, *self.plan.dropped, *self.model.decoding.aside)
         if self.target.start is None:
             return dropped
-        return tuple(each._replace(reason=HEAD_ANEW) if each.reason == PROJECTION_HEAD else each for each in dropped)
+        return tuple(each._replace(reason=each.anew or each.reason) for each in dropped)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -95,10 +93,7 @@ class Conversion:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        of_model = self.model.remarks
-        if self.target.start:  # which has a name for every grouping
-            of_model = tuple(remark for remark in of_model if remark != FLATTENED)
-        own = (*self.located.remarks, *of_model, *self.target.remarks)
+        own = (*self.located.remarks, *self.model.remarks, *self.target.remarks)
         remarks = (*own, *_of_dtypes(self.plan), *_of_channels(self.target), *_of_classes(self.target))
         name = self.request.source_name
         return tuple(remark.replace(self.checkpoint.where, name) for remark in remarks) if name else remarks

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dinoport import __version__
-from dinoport.errors import FolderError, UsageError, printable
+from dinoport.errors import FolderError, InUseError, UsageError, printable
 from dinoport.files.disk_errors import disk_errors
 from dinoport.report.fleet import Fleet, fleet_page
 from dinoport.shown.packages import runnable
@@ -19,20 +19,24 @@ from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
 from dinoport.work.fleets.one_job import run_job, there_already
 from dinoport.work.fleets.results import (
+    DONE,
     FAILED,
     FOUND,
     KILLED,
     PAGE,
     SKIPPED,
+    THERE,
     append,
     last_of_each,
     without_result,
 )
 from dinoport.work.fleets.workers import Crew
-from dinoport.writing.commit import write_whole
+from dinoport.writing.commit import publishing
 
 POLL_SECONDS = 0.05
 """Between two looks at what an executor has done: not every engine's futures can be waited for."""
+
+INDEX_TRIES = 50
 
 Told = Callable[[Mapping[str, Any], int, int, Sequence[str]], None]
 
@@ -106,11 +110,29 @@ def run_fleet(
         for job in skipped:
             results.append(without_result(job, SKIPPED, "Skipped", "another job failed before"))
             append(out, results[-1])
-    finally:
-        with suppress(FolderError):  # another fleet is writing the same index
-            write_whole({out / PAGE: fleet_page(last_of_each(out), str(out)).encode(errors="replace")})
+    except BaseException:
+        with suppress(FolderError):
+            _write_index(out)
+        raise
+    _write_index(out)
     ordered = sorted(results, key=lambda result: str(result["target"]))
     return Fleet(str(out), tuple(ordered), round(time.monotonic() - begun, 3))
+
+
+def _write_index(out: Path) -> None:
+    """What the log says by now. Another fleet that writes the same index is waited for: it may have read less."""
+    for _ in range(INDEX_TRIES):
+        with suppress(InUseError), publishing(out / PAGE, force=True, single_file=True) as workspace:
+            found = [each for each in last_of_each(out) if _stands(out, each)]
+            with disk_errors(out / PAGE):
+                workspace.path.write_bytes(fleet_page(found, str(out)).encode(errors="replace"))
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _stands(out: Path, result: Mapping[str, Any]) -> bool:
+    """Whether a folder that was done is there: somebody may have removed it since."""
+    return result["status"] not in (DONE, THERE) or (out / result["target"]).exists()
 
 
 def _carried(executor: Executor, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:

@@ -83,8 +83,7 @@ def prepare_opened(
         published = located.published.family if located.published and located.fetched else None
         base = None
         if checkpoint.adapter is not None:
-            from dinoport.finding.adapted_model import read_adapted
-            from dinoport.finding.bases import open_base
+            from dinoport.finding.adapted_model import open_base, read_adapted
 
             base = files.enter_context(open_base(checkpoint, request, on_progress))
             model, provenance = read_adapted(checkpoint, base, request, claimed, weigh_heads=weigh_heads)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.names import Names
 from dinoport.codebases.record import record_of
 from dinoport.codebases.start import tensors_in
 from dinoport.codebases.training import loads
@@ -19,7 +20,6 @@ from dinoport.files.byte_sources import LocalFile
 from dinoport.files.memory import total_bytes
 from dinoport.files.output_file import WrittenFile
 from dinoport.finding.models import model_in
-from dinoport.finding.owner import OTHERS
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
@@ -187,7 +187,7 @@ def _decoded_file(conversion: Conversion, written: Checkpoint) -> Decoding:
     """A file by the names that it has: the original's, or another codebase's for the same network."""
     naming, tensors = model_in(written)
     own, architecture = conversion.model.tensors, conversion.model.architecture
-    if naming is not None and naming.codebase in OTHERS:
+    if naming is not None and isinstance(naming.code, Names):
         heads, base = (getattr(architecture, name, None) for name in ("heads", "rope_theta"))
         tensors, _ = naming.arranged(tensors)
         shapes = {name: tensor.shape for name, tensor in tensors.items()}

@@ -217,7 +217,15 @@ def _arrived(sending: Sending, before: Before) -> Commit | None:
 def _read_back(sending: Sending, before: Before, commit: Commit) -> Published:
     """Hold what lies at a commit against what was sent. Raises NotProvenError where they differ."""
     repository = sending.repository
-    there = repository.files(commit.oid)
+    try:
+        there = repository.files(commit.oid)
+    except HubError as error:  # whose words are of a request before the commit
+        raise HubError(
+            f"{repository.name} took the commit, which could not be read back",
+            where=f"{repository.page}/tree/{commit.oid}",
+            found=error.found or error.what,
+            next_step=AGAIN,
+        ) from error
     if wrong := sending.parcel.unlike(there):
         raise NotProvenError(
             f"{repository.name} does not hold what was sent",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from dinoport.codebases.peft.low_rank_parts import strength
-from dinoport.codebases.transformers.forms import is_known_class
+from dinoport.codebases.transformers.forms import hands_out_layers, is_known_class
 from dinoport.errors import SettingError, UsageError
 from dinoport.finding.models import Provenance
 from dinoport.formats.checkpoint import Checkpoint
@@ -113,7 +113,7 @@ def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, re
     """Raise SettingError for a source that is the target's own already, where no change is asked for."""
     changes = any(getattr(request, name) is not None for name in CHANGES)
     if is_known_class(checkpoint.config or {}):
-        if request.to == "transformers" and not changes:
+        if request.to == "transformers" and not changes and not hands_out_layers(checkpoint.config or {}):
             back = runnable(f"dinoport convert {as_word(checkpoint.where)} FOLDER --to original")
             raise SettingError(
                 f"{checkpoint.where} is a folder of Transformers already",

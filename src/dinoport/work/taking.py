@@ -53,15 +53,12 @@ def _with_command(
     asked = replace(request, checkpoint_key=None, prefix=part.prefix or (None if alone else BARE))
     missing: list[str] = []
     try:
-        while isinstance(found := family or _planned(located, checkpoint, asked), str):
-            missing.append(found)
-            asked = asked.updated(Request.from_dict({found: UNKNOWN[found][1]}))
+        found = family or _family(located, checkpoint, asked, missing)
     except DinoportError as error:
         first = [problem.split("\n")[0] for problem in getattr(error, "problems", ())[:1]]
         return replace(part, refusal=f"cannot be taken: {', '.join([error.what, *first])}")
     words = ["dinoport", "convert", located.shown, "FOLDER"]
-    given = {name: value for name, value in asked.to_dict().items() if name not in missing}
-    for option, value in options_of(given).items():
+    for option, value in options_of(asked.to_dict()).items():
         words += [option, value] if value != "True" else [option]
     for field in missing:
         words += [option_of(field), UNKNOWN[field][0]]
@@ -69,15 +66,17 @@ def _with_command(
     return replace(part, what=str(found), command=runnable(shlex.join(words)), needs=needs)
 
 
-def _planned(located: Located, checkpoint: Checkpoint, asked: Request) -> Family | str:
-    """Whose model would be taken, or the field of a request without which there is no plan.
+def _family(located: Located, checkpoint: Checkpoint, asked: Request, missing: list[str]) -> Family:
+    """Whose model would be taken; each field without which there is no plan is added to the `missing` ones.
 
     Raises DinoportError for whatever else is in the way.
     """
+    stand_ins = Request.from_dict({field: UNKNOWN[field][1] for field in missing}) if missing else None
     try:
-        with prepare_opened(located, checkpoint, asked, again=True) as conversion:
+        with prepare_opened(located, checkpoint, asked.updated(stand_ins), again=True) as conversion:
             return conversion.model.family
     except SettingError as error:
-        if error.missing not in UNKNOWN or error.missing in asked.to_dict():
+        if error.missing not in UNKNOWN or error.missing in {*missing, *asked.to_dict()}:
             raise
-        return error.missing
+        missing.append(error.missing)
+    return _family(located, checkpoint, asked, missing)

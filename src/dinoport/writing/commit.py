@@ -217,17 +217,18 @@ def _locked(place: Place) -> Iterator[None]:
 
     lock = FileLock(place.lock)
     try:
-        with disk_errors(place.path):
-            try:
+        with disk_errors(place.path), suppress(Timeout):
+            lock.acquire(timeout=0)
+        if not lock.is_locked and not place.lock.exists():  # another run has just ended, or no file can be made
+            with disk_errors(place.path), suppress(Timeout):
+                place.lock.touch()
                 lock.acquire(timeout=0)
-            except Timeout as error:
-                if not place.lock.exists():
-                    place.lock.touch()  # raises where no file can be made, which filelock takes for a held lock
-                raise InUseError(
-                    f"another run is writing {place.shown}",
-                    where=str(place.path),
-                    next_step="wait until it is done, or choose another name",
-                ) from error
+        if not lock.is_locked:
+            raise InUseError(
+                f"another run is writing {place.shown}",
+                where=str(place.path),
+                next_step="wait until it is done, or choose another name",
+            )
         yield
     finally:
         # Removed while held: filelock does not take a lock on a file that has lost its name. On Windows the system

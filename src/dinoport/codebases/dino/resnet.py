@@ -21,7 +21,11 @@ def read(evidence: Evidence) -> Reading:
     shapes = evidence.shapes
     stem = required(shapes, "conv1.weight", 4, evidence.where)
     rows = shapes.get("classifier.weight")
-    architecture = ResNet(channels=stem[1], classifier=Classifier(Features.POOLED, rows[0]) if rows else None)
+    architecture = ResNet(
+        channels=stem[1],
+        classifier=Classifier(Features.POOLED, rows[0]) if rows else None,
+        image_size=(evidence.preprocessing or EVALUATION).size,
+    )
     settings = (
         Setting("channels", stem[1], Origin.STORED, "conv1.weight"),
         Setting("depths", "3-4-6-3", Origin.STORED, "numbered blocks"),
@@ -35,8 +39,7 @@ def read(evidence: Evidence) -> Reading:
 
 
 def hub_entry(architecture: ResNet, image_size: int) -> HubEntry | None:
-    """The entry of DINO's hubconf.py that builds this model; None where none does."""
-    usual = ResNet(classifier=architecture.classifier)
+    usual = ResNet(classifier=architecture.classifier, image_size=architecture.image_size)
     return HubEntry("facebookresearch/dino", "dino_resnet50") if architecture == usual else None
 
 

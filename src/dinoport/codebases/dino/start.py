@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.dino.vit import BUILDERS
 from dinoport.codebases.drops import CENTER
-from dinoport.codebases.start import Key, Options, Start, channels_warning, rules_of
+from dinoport.codebases.start import Key, Options, Start, backbone_names, channels_warning, refuse_ranks, rules_of
 from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -38,13 +38,8 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
             found=config.where,
             next_step="leave it out: the options that have to agree stand in README.md",
         )
-    if request.ranks > 1:
-        raise SettingError(
-            "`ranks` is for facebookresearch/dinov3 alone",
-            cause=f"{TRAINER} loads one file, whatever the number of its processes",
-            next_step="leave `ranks` out",
-        )
-    names = [name for name in model.architecture.tensors() if not name.startswith("classifier.")]
+    refuse_ranks(request, f"{TRAINER} loads one file, whatever the number of its processes")
+    names = backbone_names(model.architecture)
     beside = model.decoding.beside
     head = {name: tensor.shape for name, tensor in beside.items() if name.startswith(("head.mlp.", "head.last_layer."))}
     carried = [*head, *([CENTER] if head and CENTER in beside else [])]

@@ -120,7 +120,6 @@ def _said(evidence: Evidence) -> SaidInTraining:
 
 
 def hub_entry(architecture: ViT, image_size: int) -> HubEntry | None:
-    """The entry of DINO's hubconf.py that builds this model; None where none does."""
     name = {384: "dino_vits", 768: "dino_vitb"}.get(architecture.width)
     usual = ViT(
         width=architecture.width,

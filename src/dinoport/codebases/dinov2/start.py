@@ -7,7 +7,7 @@ those of the class that the config builds: `student.block_chunks` groups them. O
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from dinoport.codebases.dinov2.vit import BUILDERS
@@ -16,13 +16,16 @@ from dinoport.codebases.start import (
     Options,
     Start,
     StartOption,
+    backbone_names,
     both_or_neither,
     channels_warning,
     disagreements,
+    either_of,
     own_builder,
+    refuse_ranks,
     rules_of,
+    unbuilt,
 )
-from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
 from dinoport.networks.vit.architecture import ViT
@@ -31,9 +34,6 @@ from dinoport.tensor import Shape
 
 FILE = "start.pth"
 TRAINER = "dinov2/train/train.py of facebookresearch/dinov2"
-
-DEPTHS = {"vit_small": 12, "vit_base": 12, "vit_large": 24, "vit_giant2": 40}
-"""Of the builders in `dinov2/models/vision_transformer.py`, beside width and heads. All have an MLP ratio of 4."""
 
 GATED = ("swiglu", "swiglufused")
 
@@ -45,14 +45,10 @@ RANDOM = "what the file lacks starts from random values, and what it has beside 
 RESAMPLED = "positions at other sizes are resampled by another rule, without a word"
 
 
-def _same_layer(ours: object, theirs: object) -> bool:
-    return ours == theirs or (ours in GATED and theirs in GATED)
-
-
 OPTIONS: Mapping[str, StartOption] = {
     "student.arch": StartOption("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in BUILDERS),
     "student.patch_size": StartOption(16, STOPS),
-    "student.ffn_layer": StartOption("mlp", RANDOM, _same_layer),
+    "student.ffn_layer": StartOption("mlp", RANDOM, either_of(GATED)),
     "student.num_register_tokens": StartOption(0, RANDOM),
     "student.layerscale": StartOption(1e-5, RANDOM, both_or_neither),
     "student.qkv_bias": StartOption(True, RANDOM),
@@ -67,14 +63,9 @@ OPTIONS: Mapping[str, StartOption] = {
 
 def start(model: Model, request: Request, image_size: int, config: RunConfig | None) -> Start:
     """The start of a DINOv2, with names for the block chunks of a config."""
-    if request.ranks > 1:
-        raise SettingError(
-            "`ranks` is for facebookresearch/dinov3 alone",
-            cause="each process of dinov2's training loads the same file",
-            next_step="leave `ranks` out",
-        )
+    refuse_ranks(request, "each process of dinov2's training loads the same file")
     vit: ViT = model.architecture  # type: ignore[assignment]  # the trainer is chosen by the family
-    names = [name for name in vit.tensors() if not name.startswith("classifier.")]
+    names = backbone_names(vit)
     said = config.number("student.block_chunks") if config else None
     chunks = int(said) if said is not None and 0 < said <= vit.depth else 0
     arch = _arch(vit) or own_builder(config, BUILDERS)
@@ -101,7 +92,7 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
         beside=("The evaluations take the backbone from `dinoport convert … --to original`.",),
         warnings=(
             *channels_warning(vit.channels, TRAINER),
-            *([] if arch else _unbuilt(vit)),
+            *(() if arch else (unbuilt("dinov2", vit),)),
             *(disagreements(config, options, OPTIONS) if config else ()),
         ),
     )
@@ -135,17 +126,8 @@ def _options(vit: ViT, arch: str | None, image_size: int, chunks: int) -> Option
 def _arch(vit: ViT) -> str | None:
     gated = (int(vit.width * 4 * 2 / 3) + 7) // 8 * 8
     hidden = 4 * vit.width if vit.feed_forward == "mlp" else gated
-    sizes = (vit.width, vit.heads), vit.depth
-    known = (name for name in BUILDERS if (BUILDERS[name], DEPTHS[name]) == sizes and vit.mlp_hidden == hidden)
-    return next(known, None)
-
-
-def _unbuilt(vit: ViT) -> Iterator[str]:
-    yield (
-        f"no builder of facebookresearch/dinov2 makes this model (width {vit.width}, depth {vit.depth}, "
-        f"heads {vit.heads}, hidden features {vit.mlp_hidden}): add one to dinov2/models/vision_transformer.py, "
-        "and give its name as student.arch"
-    )
+    sizes = (vit.width, vit.heads, vit.depth)
+    return next((name for name in BUILDERS if BUILDERS[name] == sizes and vit.mlp_hidden == hidden), None)
 
 
 def _wanted(vit: ViT, options: Options) -> dict[Key, Shape]:

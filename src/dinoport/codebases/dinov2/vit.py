@@ -24,12 +24,13 @@ from dinoport.networks.vit.architecture import ViT
 from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
-    "vit_small": (384, 6),
-    "vit_base": (768, 12),
-    "vit_large": (1024, 16),
-    "vit_giant2": (1536, 24),
+    "vit_small": (384, 6, 12),
+    "vit_base": (768, 12, 12),
+    "vit_large": (1024, 16, 24),
+    "vit_giant2": (1536, 24, 40),
 }
-"""Width and heads of the builders in `dinov2/models/vision_transformer.py`, by a config's `student.arch`."""
+"""Width, heads and depth of the builders in `dinov2/models/vision_transformer.py`, by a config's `student.arch`. All
+have an MLP ratio of 4."""
 
 FIXED = {"qk scale": "head_dim ** -0.5"}
 """What `dinov2/layers/attention.py` computes with, and no tensor shows."""
@@ -80,12 +81,13 @@ def read(evidence: Evidence) -> Reading:
     size = input_size(evidence)
     if size is not None and size.value != sizes.image_size:
         size = None
+    activation = ("silu gate", Origin.STORED, "a joint gate, mlp.w12") if swiglu else ("exact gelu", *from_code)
     settings: tuple[Setting[object], ...] = (
         heads,
         *sizes.settings(hidden, mlp),
         Setting("registers", registers, Origin.STORED, "register_tokens" if registers else "no register_tokens"),
         eps,
-        Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu, from_code)),
+        Setting("activation", *activation),
         *fixed(FIXED, *from_code),
         interpolation,
         *((size,) if size else ()),
@@ -138,10 +140,6 @@ def _as_in_config(architecture: ViT) -> dict[str, Read]:
         "student.num_register_tokens": architecture.registers,
         CROPS: architecture.image_size,
     }
-
-
-def _activation(swiglu: bool, from_code: tuple[Origin, str]) -> tuple[Origin, str]:
-    return (Origin.STORED, "a joint gate, mlp.w12") if swiglu else from_code
 
 
 def _interpolation(evidence: Evidence, registers: int, facts: Facts) -> Setting[Interpolation]:
@@ -201,7 +199,6 @@ SIZES = {
 
 
 def hub_entry(architecture: ViT, image_size: int) -> HubEntry | None:
-    """The entry of DINOv2's hubconf.py that builds this model; None where none does."""
     name, depth = SIZES.get(architecture.width, ("", 0))
     giant = architecture.width == 1536
     usual = ViT(

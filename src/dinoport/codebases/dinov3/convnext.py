@@ -72,7 +72,6 @@ BACKBONES = {
 
 
 def hub_entry(architecture: ConvNeXt, image_size: int) -> HubEntry | None:
-    """The entry of DINOv3's hubconf.py that builds this model; None where none does."""
     usual = ConvNeXt(architecture.depths, architecture.widths, image_size=architecture.image_size)
     sizes = (architecture.widths[0], architecture.depths)
     names = [name for name, known in BACKBONES.items() if known == sizes and architecture == usual]

@@ -26,7 +26,6 @@ BACKBONES = {
 
 
 def hub_entry(architecture: RotaryViT, image_size: int) -> HubEntry | None:
-    """The entry of DINOv3's hubconf.py that builds this model; None where none does."""
     for name, (width, depth, heads, hidden, feed_forward, bias) in BACKBONES.items():
         usual = RotaryViT(
             width=width,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from dinoport.codebases.builder import checked_heads
@@ -11,9 +13,13 @@ from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.run import number
 from dinoport.codebases.vit_sizes import ViTSizes
 from dinoport.errors import SettingError, UnknownModelError
+from dinoport.mapping.constants import Listed
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Origin, Setting, Wishes
-from dinoport.networks.rotary_vit.rope import Rope, find_base, rounds_to
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.rotary_vit.rope import Rope, find_base, powers, rounds_to
 from dinoport.shown.text import as_word
+from dinoport.tensor import BFLOAT16
 
 ROPE_BASE = "student.pos_embed_rope_base"
 
@@ -110,3 +116,19 @@ def assumed_head_dim(width: int, wishes: Wishes) -> int:
         next_step="add `num_heads=N`, with N from the code or config that built the model",
         missing="num_heads",
     )
+
+
+def buffers(vit: RotaryViT, computed: str, masked: str) -> Iterator[Rule]:
+    """What the original keeps as buffers, and another codebase has no tensors for: it returns as what it follows from.
+
+    `computed` and `masked` are the reasons to drop periods and masks.
+    """
+    values, words = powers(vit.rope_theta, vit.head_dim // 4), f"the powers of {vit.rope_theta:g}"
+    if vit.rope_rounded:
+        values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
+    yield drop(PERIODS, because=computed, returns=Listed(tuple(values), words))
+    if vit.qkv_bias and vit.key_bias_mask:
+        thirds = (1.0, 1.0 if vit.live_key_bias else 0.0, 1.0)
+        mask = Listed(tuple(value for value in thirds for _ in range(vit.width)), f"thirds of {thirds}")
+        for index in range(vit.depth):
+            yield drop(f"blocks.{index}.attn.qkv.bias_mask", because=masked, returns=mask)

@@ -20,11 +20,14 @@ from dinoport.codebases.start import (
     Options,
     Start,
     StartOption,
+    backbone_names,
     both_or_neither,
     channels_warning,
     disagreements,
+    either_of,
     own_builder,
     rules_of,
+    unbuilt,
 )
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -36,17 +39,6 @@ from dinoport.tensor import Shape
 
 FILE = "start.pth"
 TRAINER = "dinov3/train/train.py of facebookresearch/dinov3"
-
-SIZES = {
-    "vit_small": (12, 4.0),
-    "vit_base": (12, 4.0),
-    "vit_large": (24, 4.0),
-    "vit_so400m": (27, 3.777777778),
-    "vit_huge2": (32, 4.0),
-    "vit_giant2": (40, 4.0),
-    "vit_7b": (40, 3.0),
-}
-"""Depth and MLP ratio of the builders in `dinov3/models/vision_transformer.py`; no option changes them."""
 
 CONVNEXTS = {name.removeprefix("dinov3_"): sizes for name, sizes in BACKBONES.items()}
 """First width and depths, by `convnext_sizes` in `dinov3/models/convnext.py`."""
@@ -60,14 +52,10 @@ STOPS = "the trainer stops"
 SILENT = "the model computes something else, without a word"
 
 
-def _same_layer(ours: object, theirs: object) -> bool:
-    return ours == theirs or (ours in GATES and theirs in GATES)
-
-
 OPTIONS: Mapping[str, StartOption] = {
-    "student.arch": StartOption("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in SIZES),
+    "student.arch": StartOption("vit_large", STOPS, lambda ours, theirs: ours == theirs or theirs not in BUILDERS),
     "student.patch_size": StartOption(16, STOPS),
-    "student.ffn_layer": StartOption("mlp", STOPS, _same_layer),
+    "student.ffn_layer": StartOption("mlp", STOPS, either_of(GATES)),
     "student.n_storage_tokens": StartOption(0, STOPS),
     "student.mask_k_bias": StartOption(False, STOPS),
     "student.layerscale": StartOption(1e-5, STOPS, both_or_neither),
@@ -87,7 +75,7 @@ OPTIONS: Mapping[str, StartOption] = {
 def start(model: Model, request: Request, image_size: int, config: RunConfig | None) -> Start:
     """The start of a DINOv3. Raises SettingError for sizes of heads that a config cannot mean."""
     architecture: Any = model.architecture
-    names = [name for name in architecture.tensors() if not name.startswith("classifier.")]
+    names = backbone_names(architecture)
     width = _width(architecture)
     carried = [name for name in model.decoding.beside if name.startswith(("dino_head.", "ibot_head."))]
     own = {name: model.decoding.beside[name].shape for name in carried}
@@ -98,9 +86,9 @@ def start(model: Model, request: Request, image_size: int, config: RunConfig | N
     if isinstance(architecture, RotaryViT):
         whole, norm = completed(architecture, _lost(model, config), MADE_NORM)
         untied, made = whole.local_cls_norm, [*made, *norm]
-    arch = _arch(architecture) or own_builder(config, (*SIZES, *CONVNEXTS))
+    arch = _arch(architecture) or own_builder(config, (*BUILDERS, *CONVNEXTS))
     options = _options(architecture, arch, sizes, untied=untied)
-    every = [*names, *carried, *(rule.targets[0].template for rule in made if rule.targets[0])]
+    every = [*names, *carried, *(name for rule in made for name in rule.names)]
     ranks = request.ranks > 1
     where = "FOLDER" if ranks else "FOLDER/start.pth"
     return Start(
@@ -197,12 +185,12 @@ def _layer(vit: RotaryViT, *, untied: bool) -> str:
 
 def _builder(vit: RotaryViT, layer: str) -> str | None:
     """The builder that makes a ViT of these sizes with such feed-forward layers."""
-    for name, (depth, ratio) in SIZES.items():
-        hidden = int(BUILDERS[name][0] * ratio)
+    for name, (width, heads, depth, ratio) in BUILDERS.items():
+        hidden = int(width * ratio)
         if layer in GATES:
             hidden = int(hidden * 2 / 3)
             hidden += -hidden % GATES[layer]
-        if (*BUILDERS[name], depth, hidden) == (vit.width, vit.heads, vit.depth, vit.mlp_hidden):
+        if (width, heads, depth, hidden) == (vit.width, vit.heads, vit.depth, vit.mlp_hidden):
             return name
     return None
 
@@ -218,21 +206,12 @@ def _arch(architecture: Any) -> str | None:
 
 def _unbuilt(architecture: Any, arch: str | None) -> Iterator[str]:
     if arch is None:
-        yield (
-            f"no builder of facebookresearch/dinov3 makes this model ({_sizes_in_words(architecture)}): add one to "
-            "dinov3/models/vision_transformer.py or convnext.py, and give its name as student.arch"
+        sizes = (
+            f"depths {architecture.depths}, widths {architecture.widths}" if isinstance(architecture, ConvNeXt) else ""
         )
+        yield unbuilt("dinov3", architecture, "vision_transformer.py or convnext.py", sizes)
     if isinstance(architecture, RotaryViT) and architecture.layer_norm_eps not in EPS.values():
         yield f"no student.norm_layer has this model's eps, {architecture.layer_norm_eps:g}, but 1e-6 and 1e-5 alone"
-
-
-def _sizes_in_words(architecture: Any) -> str:
-    if isinstance(architecture, ConvNeXt):
-        return f"depths {architecture.depths}, widths {architecture.widths}"
-    return (
-        f"width {architecture.width}, depth {architecture.depth}, heads {architecture.heads}, "
-        f"hidden features {architecture.mlp_hidden}"
-    )
 
 
 def _width(architecture: Any) -> int:

@@ -34,16 +34,16 @@ from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import Shape, shape_text
 
 BUILDERS = {
-    "vit_small": (384, 6),
-    "vit_base": (768, 12),
-    "vit_large": (1024, 16),
-    "vit_so400m": (1152, 18),
-    "vit_huge2": (1280, 20),
-    "vit_giant2": (1536, 24),
-    "vit_7b": (4096, 32),
+    "vit_small": (384, 6, 12, 4.0),
+    "vit_base": (768, 12, 12, 4.0),
+    "vit_large": (1024, 16, 24, 4.0),
+    "vit_so400m": (1152, 18, 27, 3.777777778),
+    "vit_huge2": (1280, 20, 32, 4.0),
+    "vit_giant2": (1536, 24, 40, 4.0),
+    "vit_7b": (4096, 32, 40, 3.0),
 }
-"""Width and heads of the builders in `dinov3/models/vision_transformer.py`, by a config's `student.arch`."""
-
+"""Width, heads, depth and MLP ratio of the builders in `dinov3/models/vision_transformer.py`, by a config's
+`student.arch`; no option changes them."""
 
 EPS = {"layernorm": 1e-6, "layernormbf16": 1e-5}
 """By a config's `student.norm_layer`."""
@@ -103,6 +103,11 @@ def read(evidence: Evidence) -> Reading:
         image_size=preprocessing.size,
         classifier=_classifier(evidence, sizes.width),
     )
+    activation = (
+        ("silu gate", Origin.STORED, "a gate, mlp.w1")
+        if swiglu
+        else ("exact gelu", Origin.ASSUMED, "as in all DINOv3 ViTs")
+    )
     settings: tuple[Setting[object], ...] = (
         heads,
         *sizes.settings(architecture.mlp_hidden, mlp),
@@ -111,7 +116,7 @@ def read(evidence: Evidence) -> Reading:
         _coordinates(evidence),
         *fixed(FIXED, Origin.ASSUMED, "as in all released DINOv3 ViTs"),
         eps,
-        Setting("activation", "silu gate" if swiglu else "exact gelu", *_activation(swiglu)),
+        Setting("activation", *activation),
         statistics,
         *((size,) if size else ()),
     )
@@ -175,12 +180,6 @@ def _coordinates(evidence: Evidence) -> Setting[str]:
     if evidence.config is not None and text(evidence, "student.pos_embed_rope_normalize_coords") == "separate":
         return Setting(name, "separate", Origin.INFERRED, evidence.config.name)
     return Setting(name, "separate", Origin.ASSUMED, "as in all released DINOv3 ViTs; no matter for square pictures")
-
-
-def _activation(swiglu: bool) -> tuple[Origin, str]:
-    if swiglu:
-        return Origin.STORED, "a gate, mlp.w1"
-    return Origin.ASSUMED, "as in all DINOv3 ViTs"
 
 
 def _key_mask(evidence: Evidence, depth: int) -> tuple[Literal["none", "keys", "open"], list[Problem]]:

@@ -33,8 +33,8 @@ IBOT = Relative(
         keys=(frozenset({"ibot_loss"}),),
         arguments=("patch_out_dim", "pred_ratio"),
     ),
-    arrange=lambda tensors: own_scales(tensors, "iBOT"),
-    table=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
+    arranged=lambda tensors: own_scales(tensors, "iBOT"),
+    written=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
 )
 
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs, called
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.drops import AVERAGED, OF_DINOV2, PROJECTION_HEAD
+from dinoport.codebases.drops import AVERAGED, OF_DINOV2, projection_heads
 from dinoport.codebases.relative import Relative
-from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED
 from dinoport.networks.preprocessing import DINOV2_EVALUATION, EVALUATION, Preprocessing
@@ -64,8 +63,6 @@ def _is_gated(clues: Clues) -> bool:
     return "blocks.0.mlp.w12.weight" in clues.shapes
 
 
-HEAD_PARTS = ("matryoshka_projections", "mlps", "last_layers")
-
 BASE = (768, 12)
 """Franca's larger sizes are WebSSL-DINO's too, and all compute alike."""
 
@@ -75,8 +72,8 @@ def _is_base_and_gated(clues: Clues) -> str | None:
     return "SwiGLU in the size of a Franca" if _is_gated(clues) and clues.size == BASE else None
 
 
-OF_FRANCA = tuple(
-    drop(f"{head}.{part}.{{r}}", because=PROJECTION_HEAD) for head in ("dino_head", "ibot_head") for part in HEAD_PARTS
+OF_FRANCA = projection_heads(
+    "dino_head", "ibot_head", parts=("matryoshka_projections.{r}", "mlps.{r}", "last_layers.{r}")
 )
 BY_FRANCA = replace(EVALUATION, reason="as in Franca's eval transform")
 

@@ -11,7 +11,8 @@ from dinoport.codebases.drops import AVERAGED
 from dinoport.codebases.relative import Relative
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
 from dinoport.codebases.shapes import square_side
-from dinoport.mapping.rule import Rule, copy, drop_cls_row
+from dinoport.mapping.operations import DropClsRow
+from dinoport.mapping.rule import Rule, change, copy
 from dinoport.model import Family
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.preprocessing import EVALUATION
@@ -39,7 +40,7 @@ DEIT = Relative(
     ),
     copies=("model",),
     why="what its own main.py evaluates and publishes",
-    table=_distilled,
+    written=_distilled,
     sizes={
         "deit_tiny_patch16": (192, 12, 3, 16),
         "deit_small_patch16": (384, 12, 6, 16),
@@ -51,7 +52,7 @@ DEIT = Relative(
 def _without_cls_row(names: Mapping[str, Shape], classifier: str | None) -> tuple[Rule, ...]:
     """The CLS token joins behind the positions (`models_v2.py`): a row of zeros in front of them computes the same."""
     others = {name: shape for name, shape in names.items() if name != "pos_embed"}
-    return (*scaled(others, classifier), drop_cls_row("pos_embed", "pos_embed"))
+    return (*scaled(others, classifier), change("pos_embed", "pos_embed", DropClsRow()))
 
 
 SCALED = "layer scales, and no position of the CLS token"
@@ -60,9 +61,9 @@ SCALED = "layer scales, and no position of the CLS token"
 def _is_scaled(clues: Clues) -> str | None:
     """Layer scales, and a position table without a row for the CLS token."""
     rows = clues.shapes.get("pos_embed", (0, 0))[1]
-    scaled = {"blocks.0.gamma_1", "blocks.0.ls1.gamma"} & clues.shapes.keys() and "cls_token" in clues.shapes
+    scales = {"blocks.0.gamma_1", "blocks.0.ls1.gamma"} & clues.shapes.keys() and "cls_token" in clues.shapes
     bare = not {"mask_token", "register_tokens"} & clues.shapes.keys()
-    return SCALED if scaled and bare and square_side(rows) else None
+    return SCALED if scales and bare and square_side(rows) else None
 
 
 def _like_a_rope_vit(clues: Clues) -> str | None:
@@ -88,8 +89,8 @@ DEIT3 = Relative(
     signs=Signs(builders=("deit3_",), tells=_is_scaled, files=("deit_3_",)),
     copies=("model",),
     why="what its own main.py evaluates and publishes",
-    table=_without_cls_row,
-    arrange=lambda tensors: own_scales(tensors, "DeiT III"),  # `deit3_*` in timm
+    written=_without_cls_row,
+    arranged=lambda tensors: own_scales(tensors, "DeiT III"),  # `deit3_*` in timm
     always_told=SCALED,
     alike=_like_a_rope_vit,
 )
@@ -104,8 +105,8 @@ def _strange_part(clues: Clues) -> str | None:
     parts = ("mask_token", "register_tokens", "blocks.0.mlp.w12.weight")
     if found := next((name for name in parts if name in clues.shapes), None):
         return found
-    scaled = "blocks.0.ls1.gamma" in clues.shapes
-    return "patches of 14 and layer scale" if scaled and clues.patch_size == 14 else None
+    scales = "blocks.0.ls1.gamma" in clues.shapes
+    return "patches of 14 and layer scale" if scales and clues.patch_size == 14 else None
 
 
 def _named_by_timm(clues: Clues) -> str | None:

@@ -55,14 +55,8 @@ class TimmBuilder:
         if name == "mlp_ratio" and isinstance(width, int):  # what counts are the hidden features
             return int(width * float(own)) == int(width * float(value))
         if name == "swiglu_align_to" and own and value:  # a larger multiple does where it divides the features too
-            return int(own) >= int(value) and hidden_features(wanted) % int(own) == 0
+            return int(own) >= int(value) and int(width * wanted["mlp_ratio"]) % int(own) == 0
         return own == value and (name in self.arguments or name in CLASS_DEFAULTS)
-
-
-def hidden_features(wanted: Mapping[str, Any]) -> int:
-    """How many features the first linear layer of a block gives."""
-    width, ratio = wanted["embed_dim"], wanted["mlp_ratio"]
-    return int(width * ratio)
 
 
 def chosen(builders: Iterable[TimmBuilder], wanted: Mapping[str, Any], otherwise: TimmBuilder) -> TimmBuilder:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
-from dinoport.codebases.record import losses, record_of
+from dinoport.codebases.record import MAX_SIDE, classifier_in, losses, record_of
 from dinoport.codebases.stranger_refusals import refuse_builder
 from dinoport.codebases.timm.architectures import EPS_OF, series_of
 from dinoport.codebases.timm.arguments import arguments_of, other_head, refuse_strange, refuse_unlike
@@ -17,18 +17,11 @@ from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-
-MAX_THETA = 1e300
-"""Of rotary positions: a whole number of JSON may be larger than any float."""
-
-CLASSIFIERS = ("head", "fc", "linear", "linear_head")
+from dinoport.networks.rotary_vit.rope import MAX_THETA
 
 TIMM_RESAMPLES = "size-antialias"
 
 PRETRAINED = "pretrained_cfg in config.json"
-
-MAX_SIDE = 10_000
-"""Pixels; a config is not trusted with more."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +72,7 @@ class TimmConfig:
     @property
     def classifier(self) -> str | None:
         """What the original calls the classifier that looks at the CLS token; None where that is not known."""
-        found = self.record.get("classifier")
-        return found if isinstance(found, str) and found in CLASSIFIERS else None
+        return classifier_in(self.record)
 
 
 def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:

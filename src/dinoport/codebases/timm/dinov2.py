@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dinoport.codebases.dinov2 import vit
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import square_side
-from dinoport.codebases.timm.biases import lacking, made
+from dinoport.codebases.timm.biases import lacking, whole_table
 from dinoport.codebases.timm.signs import is_gated
+from dinoport.mapping.computation import added, without_rows
 from dinoport.mapping.constants import zeros
-from dinoport.mapping.rule import Rule, copy, drop, drop_cls_row, without_bias
-from dinoport.mapping.sums import added, without_rows
+from dinoport.mapping.operations import DropClsRow
+from dinoport.mapping.rule import Rule, change, copy, drop
 from dinoport.model import Wishes
 from dinoport.tensor import Shape, TensorRef
 
@@ -35,9 +36,11 @@ SWIGLU: tuple[Rule, ...] = (
 # With registers, timm's table has no row for the CLS token: the row is part of timm's cls_token.
 REGISTERS: tuple[Rule, ...] = (
     copy("register_tokens",          "reg_token"),
-    drop_cls_row("pos_embed",        "pos_embed"),
+    change("pos_embed",              "pos_embed", DropClsRow()),
 )
-POSITIONS = copy("pos_embed",        "pos_embed")
+POSITIONS: tuple[Rule, ...] = (
+    copy("pos_embed",                "pos_embed"),
+)
 # fmt: on
 
 
@@ -45,13 +48,14 @@ def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
     masked = wishes.record.get("mask_token") is True
     mask = (drop("mask_token", because=TRAINING, returns=zeros(1, width)),) if masked else ()
-    head = (copy("classifier.{p}", "head.{p}"),) if wishes.record.get("classifier") else ()
-    bare = lacking(wishes.record.get("without"))
     rows = shapes.get("pos_embed", (1, 0, width))[1]
     folded = "reg_token" in shapes and square_side(rows) is not None
     whole = (copy("register_tokens", "reg_token"),) if "reg_token" in shapes and not folded else ()
-    own = without_bias((*table(is_gated(shapes), folded), *whole), bare)
-    return (*own, *mask, *head, *made(shapes, bare))
+    own, bare = (
+        (*table(is_gated(shapes), REGISTERS if folded else POSITIONS), *whole, *mask),
+        lacking(wishes.record.get("without")),
+    )
+    return whole_table(own, shapes, bare, classifies=bool(wishes.record.get("classifier")))
 
 
 TRAINING = "it is used for training alone, and timm has no place for it: it returns as zeros"
@@ -83,10 +87,9 @@ def arranged(tensors: Mapping[str, TensorRef]) -> tuple[Mapping[str, TensorRef],
     return {**tensors, **moved}, (ROWS_ADDED,)
 
 
-def table(gated: bool, registers: bool, positions: Rule | None = None) -> tuple[Rule, ...]:
-    """The table of a backbone; `positions` is the rule of its table where that is not a copy."""
-    feed_forward = SWIGLU if gated else MLP
-    return (*SHARED, *feed_forward, *(REGISTERS if registers else (positions or POSITIONS,)))
+def table(gated: bool, positions: Sequence[Rule]) -> tuple[Rule, ...]:
+    """The table of a backbone, with the rules of its `positions`."""
+    return (*SHARED, *(SWIGLU if gated else MLP), *positions)
 
 
 NAMES = Names(vit, rules, arranged)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import convnext
-from dinoport.codebases.forming import input_size
 from dinoport.codebases.names import Names
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, input_size
 from dinoport.codebases.timm.builders import CONVNEXT, chosen
 from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.mapping.rule import Rule, copy, drop_alias

@@ -6,21 +6,20 @@ keys have no bias in any released model, and the mask token is used for training
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import numpy as np
-
-from dinoport.codebases.dinov3 import vit
-from dinoport.codebases.dinov3.periods import assumed_head_dim
+from dinoport.codebases.dinov3 import vit as dinov3
+from dinoport.codebases.dinov3.periods import assumed_head_dim, buffers
 from dinoport.codebases.names import Names
 from dinoport.codebases.shapes import count_blocks
-from dinoport.codebases.timm.biases import lacking, made
+from dinoport.codebases.timm.biases import lacking, whole_table
 from dinoport.codebases.vit_sizes import MAX_DEPTH
-from dinoport.mapping.constants import Listed, zeros
-from dinoport.mapping.rule import Rule, copy, drop, split_rows, without_bias
+from dinoport.mapping.constants import zeros
+from dinoport.mapping.rule import Rule, copy, drop, split_rows
 from dinoport.model import Wishes
-from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE, powers
-from dinoport.tensor import BFLOAT16, Shape
+from dinoport.networks.rotary_vit.architecture import RotaryViT
+from dinoport.networks.rotary_vit.rope import UNKNOWN_BASE
+from dinoport.tensor import Shape
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
@@ -49,42 +48,33 @@ SWIGLU: tuple[Rule, ...] = (
 
 def rules(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     """Raises SettingError where the number of heads does not follow from the width."""
-    bias = "masked" if "blocks.0.attn.q_bias" in shapes else "whole" if "blocks.0.attn.qkv.bias" in shapes else None
-    width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
-    depth = min(count_blocks(shapes), MAX_DEPTH)
-    base = wishes.rope_theta or UNKNOWN_BASE
     record = wishes.record
-    mask = "keys" if bias == "masked" else "open" if bias and record.get("open_key_mask") is True else None
-    rounded = record.get("rounded_periods") is True
-    dropped = left_out(width, depth, assumed_head_dim(width, wishes), base, rounded=rounded, mask=mask)
-    head = (copy("classifier.{p}", "head.{p}"),) if record.get("classifier") else ()
+    masked, whole = (f"blocks.0.attn.{bias}" in shapes for bias in ("q_bias", "qkv.bias"))
+    is_open = whole and not masked and record.get("open_key_mask") is True
+    width = shapes["cls_token"][-1] if shapes.get("cls_token") else 0
+    vit = RotaryViT(
+        width=width,
+        depth=min(count_blocks(shapes), MAX_DEPTH),
+        heads=width // assumed_head_dim(width, wishes),
+        mlp_hidden=1,
+        patch_size=1,
+        feed_forward="swiglu" if "blocks.0.mlp.fc1_g.weight" in shapes else "mlp",
+        qkv_bias=masked or whole,
+        key_bias_mask=masked or is_open,
+        live_key_bias=is_open,
+        rope_theta=wishes.rope_theta or UNKNOWN_BASE,
+        rope_rounded=record.get("rounded_periods") is True,
+    )
     bare = lacking(record.get("without"))
-    own = without_bias(table("blocks.0.mlp.fc1_g.weight" in shapes, bias), bare)
-    return (*own, *dropped, *head, *made(shapes, bare))
+    return whole_table(backbone(vit), shapes, bare, classifies=bool(record.get("classifier")))
 
 
-def table(gated: bool, bias: str | None) -> tuple[Rule, ...]:
-    """The table of a backbone whose qkv layers have a bias for all three, for all but keys, or none."""
-    biases = () if bias is None else (MASKED_BIAS if bias == "masked" else BIAS,)
-    return (*SHARED, *biases, *(SWIGLU if gated else MLP))
+def backbone(vit: RotaryViT) -> tuple[Rule, ...]:
+    """The table of a backbone, with what timm keeps no place for."""
+    bias = (BIAS if vit.key_bias else MASKED_BIAS,) if vit.qkv_bias else ()
+    mask_token = drop("mask_token", because="it is used for training alone", returns=zeros(1, vit.width))
+    buffered = buffers(vit, "timm computes them from its base", "timm has no bias for keys")
+    return (*SHARED, *bias, *(SWIGLU if vit.feed_forward == "swiglu" else MLP), mask_token, *buffered)
 
 
-def left_out(
-    width: int, depth: int, head_dim: int, base: float, *, rounded: bool = False, mask: str | None = None
-) -> Iterator[Rule]:
-    """What timm keeps no place for, with what it returns as. `mask` is of the keys, or one that is open."""
-    yield drop("mask_token", because="it is used for training alone", returns=zeros(1, width))
-    values, words = powers(base, head_dim // 4), f"the powers of {base:g}"
-    if rounded:
-        values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
-    because = "timm computes them from its base"
-    yield drop("rope_embed.periods", because=because, returns=Listed(tuple(values), words))
-    if mask is None:
-        return
-    thirds = (1.0, 1.0 if mask == "open" else 0.0, 1.0)
-    values_of_mask = Listed(tuple(value for value in thirds for _ in range(width)), f"thirds of {thirds}")
-    for index in range(depth):
-        yield drop(f"blocks.{index}.attn.qkv.bias_mask", because="timm has no bias for keys", returns=values_of_mask)
-
-
-NAMES = Names(vit, rules)
+NAMES = Names(dinov3, rules)

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dinoport.codebases.forming import input_size
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, input_size
 from dinoport.codebases.timm import builders
-from dinoport.codebases.timm.biases import PARTS, made
-from dinoport.codebases.timm.builders import TimmBuilder, chosen, hidden_features, mlp_ratio
-from dinoport.codebases.timm.dinov3_vit import left_out, table
+from dinoport.codebases.timm.biases import PARTS, biases, lacked, whole_table
+from dinoport.codebases.timm.builders import TimmBuilder, chosen, mlp_ratio
+from dinoport.codebases.timm.dinov3_vit import backbone
 from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
-from dinoport.mapping.rule import Rule, copy, drop, without_bias
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.request import Request
-from dinoport.tensor import Shape
 
 LAYERS = ("patch_embed.proj", "head")
 
@@ -55,21 +53,10 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 def rules(vit: RotaryViT) -> tuple[Rule, ...]:
     """The table of one model: copies for what it has, zeros for a bias that it lacks."""
-    bias = None if not vit.qkv_bias else "whole" if vit.key_bias else "masked"
-    mask = None if not (vit.qkv_bias and vit.key_bias_mask) else "open" if vit.live_key_bias else "keys"
-    bare = [part for name, part in PARTS.items() if not getattr(vit, name)]
-    own = without_bias(table(vit.feed_forward == "swiglu", bias), bare)
-    dropped = left_out(vit.width, vit.depth, vit.head_dim, vit.rope_theta, rounded=vit.rope_rounded, mask=mask)
-    head = (copy("classifier.{p}", "head.{p}"),) if vit.classifier else ()
-    return (*own, *dropped, drop("local_cls_norm.{p}", because=UNUSED), *head, *made(_biases(vit), bare))
-
-
-def _biases(vit: RotaryViT) -> dict[str, Shape]:
-    """The biases that timm has in any case."""
-    gates = {"mlp.fc1_g": vit.mlp_hidden, "mlp.fc1_x": vit.mlp_hidden}
-    features = {"attn.proj": vit.width, **(gates if vit.feed_forward == "swiglu" else {"mlp.fc1": vit.mlp_hidden})}
-    features["mlp.fc2"] = vit.width
-    return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
+    layers = ("mlp.fc1_g", "mlp.fc1_x") if vit.feed_forward == "swiglu" else ("mlp.fc1",)
+    shapes = biases(vit, dict.fromkeys(layers, vit.mlp_hidden))
+    own = (*backbone(vit), drop("local_cls_norm.{p}", because=UNUSED))
+    return whole_table(own, shapes, lacked(vit), classifies=vit.classifier is not None)
 
 
 def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> TimmBuilder:
@@ -80,7 +67,7 @@ def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> TimmBuilder:
 
 def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
     gated = vit.feed_forward == "swiglu"
-    wanted: dict[str, object] = {
+    return {
         "img_size": size,
         "patch_size": vit.patch_size,
         "embed_dim": vit.width,
@@ -98,6 +85,3 @@ def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
         "ref_feat_shape": None,
         "global_pool": "token",  # timm's default is the mean
     }
-    if hidden_features(wanted) != vit.mlp_hidden:
-        raise ValueError(f"no ratio gives {vit.mlp_hidden} features")
-    return wanted

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import floor
 
-from dinoport.codebases.forming import form_of, prepared
 from dinoport.codebases.record import original_fields
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, form_of, prepared
 from dinoport.codebases.timm.builders import TimmBuilder
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dinoport.errors import UnknownModelError
 from dinoport.model import Model
 from dinoport.networks.network import Features
-from dinoport.shown.text import with_article
 
 
 def refuse_head(model: Model) -> None:
@@ -23,16 +22,6 @@ def refuse_head(model: Model) -> None:
         next_step="give the backbone alone, or leave `head` out; `to='transformers'` has a class for DINO's and "
         "DINOv2's heads",
     )
-
-
-def refuse_tokens(model: Model, *, usual: bool) -> None:
-    """Raise UnknownModelError for a ViT without a CLS token or a final norm, or with a token for distillation."""
-    if not usual:
-        raise UnknownModelError(
-            f"{model.where} cannot be written for timm: {with_article(model.family.title)} has other tokens, or "
-            "another norm, than the builders that are known here",
-            next_step="`to='transformers'`",
-        )
 
 
 def refuse_eps(model: Model, eps: float, known: Sequence[float]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dinoport.codebases.codebase import canonical_rules
-from dinoport.codebases.forming import input_size
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, input_size
 from dinoport.codebases.timm.builders import RESNET
 from dinoport.codebases.timm.pretrained import folder_of
 from dinoport.codebases.timm.refusals import refuse, refuse_head
-from dinoport.mapping.rule import copy
 from dinoport.model import Model
 from dinoport.networks.resnet.architecture import WIDTHS, ResNet
 from dinoport.request import Request
@@ -25,9 +23,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     if network.widths != WIDTHS or network.batch_norm_eps != RESNET.eps:
         raise refuse(model, "these sizes", f"widths {network.widths}, BatchNorm eps {network.batch_norm_eps:g}")
     size = input_size(request, network.image_size, 1)
-    names = [name for name in network.tensors() if not name.startswith("classifier.")]
-    head = (copy("classifier.{p}", "fc.{p}"),) if network.classifier else ()
     wanted = {"layers": list(network.depths)}
-    rules = (*canonical_rules(names, None), *head)
+    rules = canonical_rules(network.tensors(), "fc" if network.classifier else None)
     layers = ("conv1", "fc")
     return folder_of(model, request, labels, RESNET, wanted, rules, size, layers, classifier=model.classifier)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.hooks import observed, of_this_thread
+from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.sweeping import Swept
-from dinoport.networks.observing import EMBEDDING
+from dinoport.codebases.timm.comparing import BUILDING, PIXELS
 from dinoport.shown.packages import missing
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
@@ -26,19 +25,8 @@ FIRST_WITH_DINOV3 = (1, 0, 20)
 ROTARY = "eva02"
 """A builder that older versions have too, without the rotary positions of DINOv3, for which it is taken here."""
 
-KNOWN = ("architecture", "num_classes", "model_args", "pretrained_cfg")
-KNOWN_OF_PRETRAINED = (
-    "input_size",
-    "fixed_input_size",
-    "interpolation",
-    "crop_pct",
-    "crop_mode",
-    "mean",
-    "std",
-    "first_conv",
-    "classifier",
-    "num_classes",
-)
+KNOWN = (*BUILDING, "pretrained_cfg")
+KNOWN_OF_PRETRAINED = (*PIXELS, "fixed_input_size", "first_conv", "classifier", "num_classes")
 
 
 class TimmRunner(Swept):
@@ -100,13 +88,11 @@ class TimmRunner(Swept):
     def blocks(self, model: Any) -> Mapping[str, Any]:
         return blocks_of(model)
 
-    def once(self, model: Any, images: Any) -> Pass:
-        import torch
+    def outputs(self, model: Any, images: Any) -> Mapping[str, Any]:
+        return outputs_of(model, images)
 
-        blocks, entries = blocks_of(model), _entries(model)
-        with torch.inference_mode(), observed(blocks, entries) as seen, _kept_rotation(model) as rotations:
-            outputs = outputs_of(model, images)
-        return Pass(outputs, dict(seen), {"rotation": rotations[0]} if rotations else {})
+    def rotations(self, model: Any) -> AbstractContextManager[list[tuple[Any, Any]]]:
+        return _kept_rotation(model)
 
 
 class TimmTransform:
@@ -203,25 +189,12 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
 
 
 def blocks_of(model: Any) -> dict[str, Any]:
-    """Every block by its canonical name."""
     kind = type(model).__name__
     if kind == "ResNet":
-        stages = [getattr(model, f"layer{number}") for number in range(1, 5)]
-        return {f"layer{s + 1}.{b}": block for s, stage in enumerate(stages) for b, block in enumerate(stage)}
+        return by_stage("layer{}.{}", (getattr(model, f"layer{number}") for number in range(1, 5)), 1)
     if kind == "ConvNeXt":
-        return {
-            f"stages.{s}.{b}": block for s, stage in enumerate(model.stages) for b, block in enumerate(stage.blocks)
-        }
+        return by_stage("stages.{}.{}", (stage.blocks for stage in model.stages))
     return {f"blocks.{index}": block for index, block in enumerate(model.blocks)}
-
-
-def _entries(model: Any) -> dict[str, Any]:
-    """The blocks whose inputs are compared too, because something stands before them."""
-    blocks = blocks_of(model)
-    first = {EMBEDDING: next(iter(blocks.values()))} if blocks else {}
-    if type(model).__name__ != "ConvNeXt":
-        return first
-    return first | {f"downsample_layers.{s}": blocks[f"stages.{s}.0"] for s in range(1, len(model.stages))}
 
 
 @contextmanager

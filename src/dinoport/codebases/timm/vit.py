@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dinoport.codebases.forming import baked_from, input_size, position_rule, processed_size
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, baked_from, baking, input_size, position_rule
 from dinoport.codebases.timm import builders
-from dinoport.codebases.timm.biases import PARTS, made
+from dinoport.codebases.timm.biases import biases, lacked, whole_table
 from dinoport.codebases.timm.builders import TimmBuilder, chosen, mlp_ratio
-from dinoport.codebases.timm.dinov2 import TRAINING, table
+from dinoport.codebases.timm.dinov2 import REGISTERS, TRAINING, table
 from dinoport.codebases.timm.pretrained import folder_of
-from dinoport.codebases.timm.refusals import refuse_eps, refuse_head, refuse_tokens
+from dinoport.codebases.timm.refusals import refuse_eps, refuse_head
+from dinoport.errors import UnknownModelError
+from dinoport.mapping.computation import added, without_start
 from dinoport.mapping.constants import zeros
-from dinoport.mapping.operations import BakeTable, DropClsRow, Kind
+from dinoport.mapping.operations import DropClsRow, Kind
 from dinoport.mapping.plan import Span, Step
-from dinoport.mapping.rule import Rule, copy, drop, without_bias
-from dinoport.mapping.sums import added, without_start
+from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE_ANTIALIASED
 from dinoport.networks.vit.architecture import POSITIONS, ViT
 from dinoport.request import Request
-from dinoport.tensor import Shape, TensorRef, TensorSpec
+from dinoport.shown.text import with_article
+from dinoport.tensor import TensorRef, TensorSpec
 
 LAYERS = ("patch_embed.proj", "head")
 
@@ -38,7 +39,12 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     Raises UnknownModelError for a classifier or an eps that timm does not have.
     """
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
-    refuse_tokens(model, usual=vit.cls_token and not (vit.distillation_token or vit.pooled_norm))
+    if not vit.cls_token or vit.distillation_token or vit.pooled_norm:
+        raise UnknownModelError(
+            f"{model.where} cannot be written for timm: {with_article(model.family.title)} has other tokens, or "
+            "another norm, than the builders that are known here",
+            next_step="`to='transformers'`",
+        )
     refuse_head(model)
     size = input_size(request, vit.image_size, vit.patch_size)
     made = folder_of(
@@ -50,7 +56,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         rules(vit, size),
         size,
         LAYERS,
-        processed=size if vit.is_plain else processed_size(request, model.preprocessing),
+        processed=size if vit.is_plain else request.image_size or model.preprocessing.size,
         classifier=model.classifier,
         without=_without(vit),
         mask_token=vit.mask_token,
@@ -63,23 +69,17 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 def rules(vit: ViT, size: int) -> tuple[Rule, ...]:
     """The table of one model: copies for what it has, zeros for a bias that it lacks and timm wants."""
-    positions: Rule | None = None
-    if not vit.registers:
-        positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
-    bare = [part for name, part in PARTS.items() if not getattr(vit, name)]
-    own = without_bias(table(vit.feed_forward == "swiglu", vit.registers > 0, positions), bare)
+    positions = REGISTERS if vit.registers else (position_rule(POSITIONS, vit, size),)
+    own = table(vit.feed_forward == "swiglu", positions)
     mask = (drop("mask_token", because=TRAINING, returns=zeros(1, vit.width)),) if vit.mask_token else ()
-    head = (copy("classifier.{p}", "head.{p}"),) if vit.classifier else ()
-    return (*own, *mask, *head, *made(_biases(vit), bare))
+    has_biases = vit.proj_bias or vit.ffn_bias  # one switch is for both: where only one lacks them it gets zeros
+    shapes = biases(vit, {"mlp.fc1": _first_features(vit)}) if has_biases else {}
+    return whole_table((*own, *mask), shapes, lacked(vit), classifies=vit.classifier is not None)
 
 
-def _biases(vit: ViT) -> dict[str, Shape]:
-    """The biases that timm has: one switch is for both parts, so where only one lacks them it gets zeros."""
-    if not (vit.proj_bias or vit.ffn_bias):
-        return {}
-    hidden = 2 * vit.mlp_hidden if vit.feed_forward == "swiglu" else vit.mlp_hidden
-    features = {"attn.proj": vit.width, "mlp.fc1": hidden, "mlp.fc2": vit.width}
-    return {f"blocks.{i}.{layer}.bias": (count,) for i in range(vit.depth) for layer, count in features.items()}
+def _first_features(vit: ViT) -> int:
+    """How many features the first layer of an MLP gives: a gate is a part of it."""
+    return 2 * vit.mlp_hidden if vit.feed_forward == "swiglu" else vit.mlp_hidden
 
 
 def _without(vit: ViT) -> list[str]:
@@ -108,14 +108,13 @@ def _candidates(vit: ViT) -> tuple[TimmBuilder, tuple[TimmBuilder, ...]]:
 
 
 def _wanted(vit: ViT, size: int) -> dict[str, object]:
-    hidden = 2 * vit.mlp_hidden if vit.feed_forward == "swiglu" else vit.mlp_hidden
     return {
         "img_size": size,
         "patch_size": vit.patch_size,
         "embed_dim": vit.width,
         "depth": vit.depth,
         "num_heads": vit.heads,
-        "mlp_ratio": mlp_ratio(hidden, vit.width),
+        "mlp_ratio": mlp_ratio(_first_features(vit), vit.width),
         "qkv_bias": vit.qkv_bias,
         "proj_bias": vit.proj_bias or vit.ffn_bias,
         "init_values": 1e-5 if vit.layer_scale else None,
@@ -134,14 +133,10 @@ def _anew(model: Model, vit: ViT, size: int) -> dict[str, TensorRef]:
         return {}
     cls, positions = model.tensors["cls_token"], model.tensors[POSITIONS]
     if size != vit.image_size:
-        rule = vit.interpolation
-        operation = BakeTable(grid=size // vit.patch_size, offset=rule.offset, antialias=rule.antialias)
-        positions = _computed(positions, operation.target_shape(positions.shape), operation)
+        operation = baking(vit, size)
+        spec = TensorSpec(POSITIONS, positions.dtype, operation.target_shape(positions.shape))
+        whole = Span(positions, 0, positions.size)
+        positions = Step(spec, (whole,), operation, Kind.RECOMPUTED, positions.shape).tensor()
     elif isinstance(model.decoding.steps[POSITIONS].operation, DropClsRow):
         return {}
     return {"cls_token": added(cls, positions), POSITIONS: without_start(positions, vit.width)}
-
-
-def _computed(tensor: TensorRef, shape: tuple[int, ...], operation: BakeTable) -> TensorRef:
-    spec = TensorSpec(tensor.name, tensor.dtype, shape)
-    return Step(spec, (Span(tensor, 0, tensor.size),), operation, Kind.RECOMPUTED, tensor.shape).tensor()

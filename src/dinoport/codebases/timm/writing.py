@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dinoport.codebases.fields import Finding
-from dinoport.codebases.forming import assumed_rule
 from dinoport.codebases.record import with_losses
-from dinoport.codebases.target import Order, Target
+from dinoport.codebases.target import Order, Target, assumed_rule
 from dinoport.codebases.timm.card import address
 from dinoport.codebases.timm.card import cautions as cautions
 from dinoport.codebases.timm.card import example as example
@@ -67,26 +66,22 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
 def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
-    """What differs in config.json, with what it does."""
     return tuple(compare_config(expected, found))
 
 
 def is_safe(
     expected: Mapping[str, Mapping[str, object]], config: Mapping[str, object], tensors: Mapping[str, TensorRef]
 ) -> bool:
-    """Whether timm may be given a folder."""
     return builds_alike(expected["config.json"], config)
 
 
 def runner(folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()) -> TimmRunner:
-    """The class that runs a folder."""
     from dinoport.codebases.timm.running import TimmRunner
 
     return TimmRunner(folder, form)
 
 
 def processor(folder: Path) -> object:
-    """What makes an input of a picture, by the folder's config."""
     from dinoport.codebases.timm.running import TimmTransform
 
     return TimmTransform(folder)
@@ -98,7 +93,6 @@ def classes(target: Target) -> tuple[str, ...]:
 
 
 def tag(target: Target) -> str:
-    """What the Hub finds it by."""
     return "timm"
 
 

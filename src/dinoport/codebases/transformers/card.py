@@ -22,7 +22,6 @@ def result(target: Target) -> str:
 
 
 def example(target: Target, folder: str) -> list[str]:
-    """Python that loads the folder and runs it on a picture."""
     name = python_text(folder)
     if target.channels != 3:
         return _usage_of_channels(target, name)

@@ -90,6 +90,7 @@ _BEIT = _TOWER | _TRAINING | _BACKBONE | _fields(
     ("drop_path_rate",               0.1,     "rate",     NOTHING),
     ("reshape_hidden_states",        True,    "switch",   NOTHING),
     ("attention_probs_dropout_prob", 0.0,     "share",    NOTHING),
+    ("vocab_size",                   8192,    "whole",    NOTHING),  # of its pretraining
     # Of segmentation. Version 5 refuses a value of another type, whatever the class.
     ("add_fpn",                      False,   "switch",   SHAPES),  # refused where no stages are named
     ("auxiliary_channels",           256,     "whole",    NOTHING),

@@ -146,7 +146,9 @@ def _labels(config: Mapping[str, object]) -> dict[str, object]:
         given = {str(index): f"LABEL_{index}" for index in range(length)}
     inverse = config.get("label2id")
     if inverse is None and isinstance(given, dict):
-        inverse = {name: int(index) for index, name in given.items() if str(index).isdecimal()}
+        inverse = {name: index for index, name in given.items() if isinstance(name, str)}
+    if isinstance(inverse, dict):  # Transformers' own examples write the indices as words
+        inverse = {name: str(each) if type(each) is int else each for name, each in inverse.items()}
     fits = "num_labels" not in config or (isinstance(given, dict) and same_json(count, len(given)))
     return {"id2label": given, "label2id": inverse, **({} if fits else {"num_labels": count})}
 

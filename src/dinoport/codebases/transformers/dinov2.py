@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule, processed_size
 from dinoport.codebases.record import original_fields, record_of, recorded
-from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.forms import class_name_of, label_fields
+from dinoport.codebases.target import Target, baked_from, form_of, input_size, position_rule
+from dinoport.codebases.transformers.forms import class_name_of, encoder_fields, label_fields
 from dinoport.codebases.transformers.stated_sizes import count_of, size_of
+from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.mapping.constants import ones, zeros
-from dinoport.mapping.rule import Rule, copy, deinterleave, make, pad_columns, split_rows, without_bias
+from dinoport.mapping.operations import Deinterleave, PadColumns
+from dinoport.mapping.rule import Rule, change, copy, make, split_rows, without_bias
 from dinoport.model import Model
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.network import Classifier, Features
@@ -56,11 +57,11 @@ CLASSIFIER: tuple[Rule, ...] = (
     copy("classifier.{p}",            "classifier.{p}"),
 )
 INTERLEAVED_CLASSIFIER: tuple[Rule, ...] = (
-    deinterleave("classifier.weight", "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", Deinterleave()),
     copy("classifier.bias",           "classifier.bias"),
 )
 CLS_CLASSIFIER: tuple[Rule, ...] = (
-    pad_columns("classifier.weight",  "classifier.weight"),
+    change("classifier.weight",       "classifier.weight", PadColumns()),
     copy("classifier.bias",           "classifier.bias"),
 )
 # fmt: on
@@ -79,31 +80,14 @@ UNMASKED = "the class needs a mask token, and the original has none: only traini
 NO_REGISTERS = "no registers: the class is taken for the way it resamples the position table"
 
 MAX_MLP_RATIO = 64
-MAX_DEPTH = 1000
-"""More than any model has; config.json is not trusted with more."""
-
 OPTIONAL_PARTS = ("layer_scale", "proj_bias", "ffn_bias", "mask_token")
 """What the class has and a model may lack: the folder records it, and the way back leaves it out again."""
 
 
-def encoder_fields(vit: ViT, size: int) -> dict[str, object]:
+def scaled_fields(vit: ViT, size: int) -> dict[str, object]:
     """What the configs of DINOv2's classes, and of those made after them, say alike."""
-    return {
-        "hidden_size": vit.width,
-        "num_hidden_layers": vit.depth,
-        "num_attention_heads": vit.heads,
-        "hidden_act": "gelu",
-        "layer_norm_eps": vit.layer_norm_eps,
-        "image_size": size,
-        "patch_size": vit.patch_size,
-        "num_channels": vit.channels,
-        "qkv_bias": vit.qkv_bias,
-        "layerscale_value": 1.0,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "drop_path_rate": 0.0,
-        "initializer_range": 0.02,
-    }
+    scaled = {"qkv_bias": vit.qkv_bias, "layerscale_value": 1.0, "drop_path_rate": 0.0}
+    return {**encoder_fields(vit, size), **scaled}
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
@@ -114,13 +98,13 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     base = "Dinov2WithRegisters" if registers else "Dinov2"
     name = f"{base}ForImageClassification" if classes else f"{base}Model"
     # facebookresearch/dinov2 evaluates at another size than its table's; others do not.
-    processed = processed_size(request, model.preprocessing) if vit.float32_table else size
+    processed = request.image_size or model.preprocessing.size if vit.float32_table else size
     of_cls = vit.classifier is not None and vit.classifier.features is Features.CLS
     own = model.classifier if vit.is_plain or of_cls else None
     config: dict[str, object] = {
         "architectures": [name],
         "model_type": "dinov2_with_registers" if registers else "dinov2",
-        **encoder_fields(vit, size),
+        **scaled_fields(vit, size),
         "mlp_ratio": mlp_ratio(vit),
         "use_swiglu_ffn": vit.feed_forward == "swiglu",
         **({"num_register_tokens": vit.registers} if registers else {"use_mask_token": vit.mask_token}),
@@ -134,7 +118,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
             baked_from=baked_from(size, vit.image_size),
         ),
     }
-    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation)
+    positions = position_rule(POSITIONS, vit, size)
     return replace(
         form_of(model, request, name, config, rules(vit, positions), size, processed=processed),
         resamples_alike=vit.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
@@ -166,7 +150,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
     plain = record.get("plain", record.get("family") == "dino") is True
     registers = class_name_of(config).startswith("Dinov2WithRegisters")
     width, swiglu = size_of(where, config, "hidden_size"), config.get("use_swiglu_ffn") is True
-    hidden = width * size_of(where, {"mlp_ratio": 4, **config}, "mlp_ratio", MAX_MLP_RATIO)
+    hidden = width * size_of(where, config, "mlp_ratio", MAX_MLP_RATIO)
     parts: dict[str, Any] = {part: not plain and part not in recorded(config, "without") for part in OPTIONAL_PARTS}
     if not registers and not plain:
         parts["mask_token"] = config.get("use_mask_token") is not False
@@ -182,7 +166,7 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
         patch_size=1,
         image_size=1,
         feed_forward="swiglu" if swiglu else "mlp",
-        registers=count_of(where, {"num_register_tokens": 4, **config}, "num_register_tokens") if registers else 0,
+        registers=count_of(where, config, "num_register_tokens") if registers else 0,
         interpolation=TO_SIZE_ANTIALIASED if registers else TO_SIZE,
         classifier=Classifier(features, 1) if class_name_of(config).endswith("ForImageClassification") else None,
         **parts,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dinoport.codebases.forming import form_of, input_size
 from dinoport.codebases.record import original_fields, recorded
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, form_of, input_size
 from dinoport.codebases.transformers.stated_sizes import MAX_WIDTH, unsized
+from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.mapping.constants import ones
 from dinoport.mapping.rule import Rule, copy, drop_alias, make
 from dinoport.model import Model
@@ -27,13 +27,10 @@ LAYER_SCALE = copy("stages.{s}.{b}.gamma", "stages.{s}.layers.{b}.gamma")
 ALIAS = drop_alias("norms.3.{p}",          of="norm.{p}")
 # fmt: on
 
-MAX_DEPTH = 1000
-
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """The Transformers class for a DINOv3 ConvNeXt."""
     network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
     size = input_size(request, network.image_size, 1)
     config: dict[str, object] = {
@@ -54,7 +51,6 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     depths, widths = config.get("depths", [3, 3, 9, 3]), config.get("hidden_sizes", [96, 192, 384, 768])
     if not isinstance(depths, list) or not isinstance(widths, list) or len(depths) != 4 or len(widths) != 4:
         raise unsized(where, "depths and hidden_sizes", "four whole numbers each", (depths, widths))

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
-from dinoport.codebases.dinov3.signs import PERIODS
-from dinoport.codebases.forming import form_of, input_size
+from dinoport.codebases.dinov3.periods import buffers
 from dinoport.codebases.record import original_fields, record_of, recorded
-from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, count_of, size_of, unsized
+from dinoport.codebases.target import Target, form_of, input_size
+from dinoport.codebases.transformers.stated_sizes import count_of, size_of, unsized
+from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import UnknownModelError
-from dinoport.mapping.constants import Listed, ones, zeros
-from dinoport.mapping.rule import Rule, add_axis, copy, drop, make, split_rows
+from dinoport.mapping.constants import ones, zeros
+from dinoport.mapping.operations import AddAxis
+from dinoport.mapping.rule import Rule, change, copy, drop, make, split_rows
 from dinoport.model import Model
 from dinoport.networks.rotary_vit.architecture import RotaryViT
-from dinoport.networks.rotary_vit.rope import powers
+from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.request import Request
-from dinoport.tensor import BFLOAT16
 
 MASKED = "a mask in the file switches the keys' bias off, and the class has no place for it"
 
 # fmt: off
 SHARED: tuple[Rule, ...] = (
     copy("cls_token",                 "embeddings.cls_token"),
-    add_axis("mask_token",            "embeddings.mask_token"),
+    change("mask_token",              "embeddings.mask_token", AddAxis()),
     copy("patch_embed.proj.{p}",      "embeddings.patch_embeddings.{p}"),
     copy("blocks.{i}.norm1.{p}",      "layer.{i}.norm1.{p}"),
     split_rows("blocks.{i}.attn.qkv.weight", ("layer.{i}.attention.q_proj.weight",
@@ -60,9 +58,6 @@ LAYER_SCALES: tuple[Rule, ...] = (
 REGISTERS = copy("storage_tokens",    "embeddings.register_tokens")
 # fmt: on
 
-MAX_DEPTH = 1000
-"""More than any model has; config.json is not trusted with more."""
-
 NO_LAYER_SCALE = "the original has no layer scale: ones change nothing"
 NO_REGISTERS = "the original has no registers, and the class expects a tensor: an empty one"
 COMPUTED = "the class computes them from its base"
@@ -71,7 +66,6 @@ UNUSED = "a norm for the local crops of training; evaluation never uses it"
 
 
 def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> Target:
-    """The Transformers class for a DINOv3 ViT."""
     vit: RotaryViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
     if vit.classifier:
         raise UnknownModelError(
@@ -117,7 +111,6 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     width, theta = size_of(where, config, "hidden_size"), config.get("rope_theta", 100.0)
     if not isinstance(theta, (int, float)) or not 0 < theta < MAX_THETA:
         raise unsized(where, "rope_theta", "a number above 0", theta)
@@ -147,7 +140,7 @@ def rules(vit: RotaryViT) -> tuple[Rule, ...]:
         found.append(LIVE_KEY_BIAS if vit.key_bias else MASKED_KEY_BIAS)
     found += LAYER_SCALES if vit.layer_scale else ()
     found += [REGISTERS] if vit.registers else ()
-    return (*found, *_constants(vit), *_buffers(vit), drop("local_cls_norm.{p}", because=UNUSED))
+    return (*found, *_constants(vit), *buffers(vit, COMPUTED, IN_CONFIG), drop("local_cls_norm.{p}", because=UNUSED))
 
 
 def _constants(vit: RotaryViT) -> Iterator[Rule]:
@@ -156,18 +149,3 @@ def _constants(vit: RotaryViT) -> Iterator[Rule]:
     for i in range(0 if vit.layer_scale else vit.depth):
         for n in (1, 2):
             yield make(f"layer.{i}.layer_scale{n}.lambda1", ones(vit.width), because=NO_LAYER_SCALE)
-
-
-def _buffers(vit: RotaryViT) -> Iterator[Rule]:
-    """What the class has no tensor for and the original keeps as buffers: they return as what they follow from."""
-    values = powers(vit.rope_theta, vit.head_dim // 4)
-    words = f"the powers of {vit.rope_theta:g}"
-    if vit.rope_rounded:
-        values, words = values.astype(BFLOAT16).astype(np.float64), f"{words}, rounded to bfloat16"
-    periods = Listed(tuple(values), words)
-    yield drop(PERIODS, because=COMPUTED, returns=periods)
-    if vit.qkv_bias and vit.key_bias_mask:
-        thirds = (1.0, 1.0 if vit.live_key_bias else 0.0, 1.0)
-        mask = Listed(tuple(value for value in thirds for _ in range(vit.width)), f"thirds of {thirds}")
-        for i in range(vit.depth):
-            yield drop(f"blocks.{i}.attn.qkv.bias_mask", because=IN_CONFIG, returns=mask)

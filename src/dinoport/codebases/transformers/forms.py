@@ -7,8 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from dinoport.codebases.forming import assumed_rule
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, assumed_rule
 from dinoport.codebases.transformers.class_fields import CLASS_OF_TYPE, FIELDS, MODEL_TYPE, OUTPUTS
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.rule import Rule
@@ -133,12 +132,25 @@ OF_MODEL_TYPE = {model_type: form for form in FORMS for model_type in form.model
 CLASSES = {name: form for form in FORMS for name, model_type in MODEL_TYPE.items() if model_type in form.model_types}
 
 
+OF_LAYERS = {f"{name}Backbone": f"{name}Model" for name in ("Dinov2", "Dinov2WithRegisters", "DINOv3ViT")}
+"""Classes that hold the same network as the model of the same name, and only hand out its layers otherwise."""
+
+
 def class_name_of(config: Mapping[str, object]) -> str:
     """The class that a config names, or means; empty without one."""
+    named = _named(config)
+    return OF_LAYERS.get(named, named) or CLASS_OF_TYPE.get(str(config.get("model_type")), "")
+
+
+def hands_out_layers(config: Mapping[str, object]) -> bool:
+    """Whether a config names a class of layers, which is read as the model of its name."""
+    return _named(config) in OF_LAYERS
+
+
+def _named(config: Mapping[str, object]) -> str:
     architectures = config.get("architectures")
-    if isinstance(architectures, list) and architectures and isinstance(architectures[0], str):
-        return architectures[0]
-    return CLASS_OF_TYPE.get(str(config.get("model_type")), "")
+    first = architectures[0] if isinstance(architectures, list) and architectures else ""
+    return first if isinstance(first, str) else ""
 
 
 def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> tuple[str, tuple[Rule, ...]]:
@@ -205,6 +217,23 @@ def _target_or_problem(
     except SettingError as problem:
         return problem
     return target
+
+
+def encoder_fields(vit: Any, size: int) -> dict[str, object]:
+    """What the configs of all classes for a ViT with a position table say alike."""
+    return {
+        "hidden_size": vit.width,
+        "num_hidden_layers": vit.depth,
+        "num_attention_heads": vit.heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": vit.layer_norm_eps,
+        "image_size": size,
+        "patch_size": vit.patch_size,
+        "num_channels": vit.channels,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.02,
+    }
 
 
 def label_fields(classes: int, labels: Mapping[int, str] | None) -> dict[str, object]:

@@ -15,6 +15,7 @@ from dinoport.codebases.transformers import dinov3_vit as of_dinov3
 from dinoport.codebases.transformers import resnet as of_resnet
 from dinoport.codebases.transformers.names import BESIDE
 from dinoport.codebases.transformers.signs import INNER, ROTARY_PATCHES
+from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.mapping.rule import Rule
 from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.rotary_vit.architecture import RotaryViT
@@ -33,7 +34,7 @@ def _dinov3(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
     live = "attention.k_proj.bias" in own
     vit = RotaryViT(
         width=width,
-        depth=min(count_blocks(shapes, layers), of_dinov3.MAX_DEPTH),
+        depth=min(count_blocks(shapes, layers), MAX_DEPTH),
         heads=width // assumed_head_dim(width, wishes),
         mlp_hidden=1,
         patch_size=1,

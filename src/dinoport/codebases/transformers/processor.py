@@ -21,6 +21,7 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
     4.57 and 5.x: 4.57 does not know DINOv3's without `Fast`.
     """
     shared: dict[str, object] = {
+        "image_processor_type": "DINOv3ViTImageProcessorFast" if preprocessing.official else "BitImageProcessor",
         # DINOv3's official files leave this out, and fail on RGBA pictures; every original's loader converts.
         "do_convert_rgb": True,
         "do_normalize": True,
@@ -31,21 +32,19 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
         "resample": next(number for number, name in FILTERS.items() if name == preprocessing.resample),
         "rescale_factor": 1 / 255,
     }
-    if preprocessing.official:
+    square = {"height": preprocessing.resize, "width": preprocessing.resize}
+    if preprocessing.crop is None and preprocessing.official:
         return {
-            "image_processor_type": "DINOv3ViTImageProcessorFast",
             **shared,
             "crop_size": None,
             "data_format": "channels_first",
             "default_to_square": True,
             "do_center_crop": None,
-            "size": {"height": preprocessing.resize, "width": preprocessing.resize},
+            "size": square,
         }
     if preprocessing.crop is None:
-        square = {"height": preprocessing.resize, "width": preprocessing.resize}
-        return {"image_processor_type": "BitImageProcessor", **shared, "do_center_crop": False, "size": square}
+        return {**shared, "do_center_crop": False, "size": square}
     return {
-        "image_processor_type": "BitImageProcessor",
         **shared,
         "crop_size": {"height": preprocessing.crop, "width": preprocessing.crop},
         "do_center_crop": True,
@@ -56,16 +55,18 @@ def processor_config(preprocessing: Preprocessing) -> dict[str, object]:
 FILE = "preprocessor_config.json"
 
 
-def transform_of(config: Mapping[str, object]) -> Preprocessing | str:
-    """The transform that an image processor does; a text says which of its fields makes it another kind."""
-    known = processor_of(config)
+def transform_of(config: Mapping[str, object], model: Mapping[str, object]) -> Preprocessing | str:
+    """The transform that an image processor does beside the config of a `model`; a text says which of its fields makes
+    it another kind.
+    """
+    known, channels = processor_of(config, model.get("model_type")), model.get("num_channels", 3)
     if known is None:
         return _untaken("image_processor_type", config.get("image_processor_type"))
     strange = [name for name, value in config.items() if not fits(name, value)]
     if strange:
         return _untaken(strange[0], config[strange[0]])
     fields: dict[str, Any] = effective(known, config)
-    size, crop = fields["size"] or {}, fields["crop_size"] or {}
+    size, crop = (fields[name] if isinstance(fields[name], dict) else {} for name in ("size", "crop_size"))
     resize = size.get("shortest_edge") if fields["do_center_crop"] else _square(size)
     side = _square(crop) if fields["do_center_crop"] else None
     checks = {
@@ -74,7 +75,8 @@ def transform_of(config: Mapping[str, object]) -> Preprocessing | str:
         "resample": fields["resample"] in FILTERS,
         "size": resize is not None,
         "crop_size": not fields["do_center_crop"] or (side is not None and side <= (resize or 0)),
-        **{name: _one_each(fields[name]) for name in ("image_mean", "image_std")},
+        "image_mean": _one_each(fields["image_mean"], channels),
+        "image_std": _one_each(fields["image_std"], channels) and min(fields["image_std"]) > 0,
     }
     wrong = [name for name, fit in checks.items() if not fit]
     if wrong or resize is None:
@@ -102,5 +104,5 @@ def _square(size: Mapping[str, int]) -> int | None:
     return height if height is not None and height == width else None
 
 
-def _one_each(values: object) -> bool:
-    return isinstance(values, list) and 0 < len(values) <= 64
+def _one_each(values: object, channels: object) -> bool:
+    return isinstance(values, list) and len(values) == channels

@@ -69,6 +69,9 @@ PROCESSORS = (
     ),
 )
 
+OF_MODELS = dict.fromkeys(("vit", "ijepa", "vit_mae", "vit_msn"), "ViTImageProcessor") | {"dinov2": "BitImageProcessor"}
+"""What Transformers takes for a model of this type where the file names no class, as those of 2021 do."""
+
 OTHERS = tuple(
     f"{name}ImageProcessor"
     for name in ("Beit", "Blip", "CLIP", "ConvNext", "DPT", "DeiT", "EfficientNet", "Segformer", "Siglip", "Timm")
@@ -103,9 +106,11 @@ OF_THE_OBJECT = frozenset((
 """Methods and attributes of every processor: a field of such a name takes their place, and no picture is read."""
 
 
-def processor_of(config: Mapping[str, object]) -> Processor | None:
-    """The class that a file names, by today's field or by the one of old folders; None for one that is not known."""
-    name = _class_name(config)
+def processor_of(config: Mapping[str, object], model_type: object = None) -> Processor | None:
+    """The class that a file names, by today's field or by the one of old folders, else the one that goes with a model;
+    None for one that is not known.
+    """
+    name = _class_name(config) or OF_MODELS.get(str(model_type))
     return next((each for each in PROCESSORS for end in BACKENDS if f"{each.name}{end}" == name), None)
 
 
@@ -156,7 +161,7 @@ def effect_of(name: str, value: object) -> Effect:
 def strange_processor_fields(config: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Fields by which a processor may open something, and values that they cannot have; a class that is not known."""
     others = [f"{name}{end}" for name in OTHERS for end in BACKENDS]
-    if processor_of(config) is None and _class_name(config) not in others:
+    if processor_of(config) is None and _class_name(config) not in (None, *others):
         yield "image_processor_type", config.get("image_processor_type")
     for name, value in config.items():
         if not fits(name, value) or effect_of(name, value) in ("opens", "unknown"):

@@ -7,26 +7,27 @@ from pathlib import PurePath
 
 import numpy as np
 
-from dinoport.codebases.catalogue import UNTOLD, naming_of, relatives
+from dinoport.codebases.attribution import Told, tell
+from dinoport.codebases.catalogue import UNTOLD, naming_named, naming_of, relatives
 from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Evidence
-from dinoport.codebases.record import losses, record_of, unlike_original
+from dinoport.codebases.record import classifier_in, losses, record_of, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
-from dinoport.codebases.telling import Told, tell
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, POOLER_FIELDS, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, table_of, target_of
+from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, is_pooler, table_of, target_of
 from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
-from dinoport.codebases.transformers.stated_sizes import MAX_THETA, refuse_larger
-from dinoport.codebases.transformers.vit import POOLER as IDENTITY_POOLER
+from dinoport.codebases.transformers.stated_sizes import refuse_larger
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Model, Wishes
+from dinoport.networks.network import Classifier
+from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
 from dinoport.tensor import TensorRef, dtype_name
@@ -74,13 +75,13 @@ def read_folder(
     code = told.naming.code
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
-    drops = [drop(each.template, because=BEYOND) for rule in beyond for each in rule.targets if each]
+    drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
     decoding = decode(tensors, [rule for rule in rules if rule not in beyond], [*drops, *poolers])
     if decoding.problems:
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
-    said = transform_of(processor) if processor is not None else None
+    said = transform_of(processor, config) if processor is not None else None
     transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
     evidence = Evidence(
         where,
@@ -111,7 +112,7 @@ def read_folder(
         settings=(*((told.setting,) if told.setting else ()), *reading.settings),
         preprocessing=own.as_said(transform, ours=bool(record)) if transform else own,
         classifier=classifier,
-        labels=_labels(config),
+        labels=_labels(config, reading.architecture.classifier),
         record=record,
         remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
         heads=reading.heads,
@@ -129,7 +130,7 @@ def _whose(
     asked: str | None,
 ) -> Told:
     """Whose the model is: what a folder of ours records, else what its names, its table and its own name tell."""
-    recorded, naming = naming_of(str(record_of(config).get("family"))), naming_of(usual)
+    recorded, naming = naming_of(str(record_of(config).get("family"))), naming_named(usual)
     if recorded is not None and asked in (None, recorded.family):
         return Told(next((each for each in relatives(usual) if each.family == recorded.family), recorded))
     if recorded is not None and recorded.family not in UNTOLD.values():
@@ -139,8 +140,6 @@ def _whose(
             found=f"`codebase={asked}`",
             next_step="leave `codebase` out",
         )
-    if naming is None:
-        raise ValueError(f"no codebase has the family {usual}")
     canonical = decode(tensors, rules).tensors
     return tell(where, naming, Clues(canonical, file_name=PurePath(where).name, published=published), asked)
 
@@ -156,8 +155,8 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     The names of another codebase have no place for such a value, and its own code computes without it.
     """
     pooler = bool(model.decoding.made)
-    features = any(each.reason == BEYOND for each in model.decoding.aside)
-    beyond: tuple[str, ...] = getattr(CLASSES[class_name_of(config)].code, "BESIDE_FEATURES", ()) if features else ()
+    code, decoder = CLASSES[class_name_of(config)].code, getattr(model.architecture, "decoder", None)
+    beyond: tuple[str, ...] = () if decoder else getattr(code, "BESIDE_FEATURES", ())
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
     apart = (*IDENTITY, *PRECISION, *(() if pooler else POOLER_FIELDS))
     findings = [
@@ -180,16 +179,16 @@ def without_own_pooler(
     config: Mapping[str, object], tensors: Mapping[str, TensorRef], rules: Sequence[Rule]
 ) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
     """The table of a folder, and what of it is left aside: a pooler that computes something of its own."""
-    poolers = [rule for rule in rules if rule.source is None and rule.reason == IDENTITY_POOLER]
+    poolers = [rule for rule in rules if rule.source is None and any(map(is_pooler, rule.names))]
     if not (has_pooler(class_name_of(config)) and _is_trained(config, tensors, poolers)):
         return tuple(rules), ()
-    drops = (drop(each.template, because=POOLER) for rule in poolers for each in rule.targets if each)
+    drops = (drop(name, because=POOLER) for rule in poolers for name in rule.names)
     return tuple(rule for rule in rules if rule not in poolers), tuple(drops)
 
 
 def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], poolers: Sequence[Rule]) -> bool:
     """Whether a pooler computes something of its own: it is not the identity that a conversion makes."""
-    declared = {each.template: rule.constant for rule in poolers for each in rule.targets if each}
+    declared = {name: rule.constant for rule in poolers for name in rule.names}
     held = {name: tensors[name] for name in declared if name in tensors}
     if not held or config.get("pooler_act") != "linear":
         return bool(held)
@@ -221,21 +220,19 @@ def _classifier(config: Mapping[str, object], name: str) -> str | None:
     """The name that the original keeps its classifier under: ours to know from the field that we wrote."""
     if not classifies(name):
         return None
-    own = record_of(config).get("classifier")
-    if isinstance(own, str) and own in ("head", "fc", "linear", "linear_head"):
-        return own
     usual: str = getattr(CLASSES[name].code, "OWN_CLASSIFIER", "linear_head")
-    return usual
+    return classifier_in(record_of(config)) or usual
 
 
-def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
-    """The names of a classifier's classes, where a config has some: not Transformers' own LABEL_0, LABEL_1 …"""
+def _labels(config: Mapping[str, object], classifier: Classifier | None) -> dict[int, str] | None:
+    """The names of a classifier's classes, where a config has one for each: not Transformers' own LABEL_0, LABEL_1 …"""
     found = config.get("id2label")
     if not isinstance(found, dict):
         return None
-    labels = {int(index): name for index, name in found.items() if str(index).isdecimal() and isinstance(name, str)}
+    indices = {index for index in found if str(index).isdecimal() and len(str(index)) < 10}
+    labels = {int(index): found[index] for index in indices if isinstance(found[index], str)}
     made_up = all(name == f"LABEL_{index}" for index, name in labels.items())
-    return None if made_up or sorted(labels) != [*range(len(found))] else labels
+    return None if made_up or sorted(labels) != [*range(classifier.classes if classifier else 0)] else labels
 
 
 def _zeroed(decoding: Decoding) -> Iterator[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dinoport.codebases.forming import form_of, input_size
 from dinoport.codebases.record import original_fields
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, form_of, input_size
 from dinoport.codebases.transformers.forms import class_name_of, label_fields
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
@@ -50,7 +49,6 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     return "dino_resnet", CLASSIFYING if class_name_of(config).endswith("ForImageClassification") else RULES
 
 
@@ -58,7 +56,6 @@ OWN_CLASSIFIER = "fc"
 
 
 def outputs(result: Any, backbone: Any) -> dict[str, Any]:
-    """What it computes, under the names that the network uses."""
     logits = {"logits": result.logits} if "logits" in result else {}
     return {"feature_map": backbone.last_hidden_state, "pooled": backbone.pooler_output.flatten(1), **logits}
 

@@ -6,18 +6,15 @@ list of a model's layers, or stage by stage.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.hooks import observed, of_this_thread
+from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
-from dinoport.codebases.sweeping import Swept
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
-from dinoport.networks.observing import EMBEDDING
 
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
@@ -72,14 +69,11 @@ class ClassRunner(Swept):
     def blocks(self, model: Any) -> Mapping[str, Any]:
         return blocks_of(model)
 
-    def once(self, model: Any, images: Any) -> Pass:
-        import torch
+    def outputs(self, model: Any, images: Any) -> Mapping[str, Any]:
+        return {name: each for name, each in outputs_of(model, images).items() if name not in self._without}
 
-        blocks, entries = blocks_of(model), _entries(model)
-        with torch.inference_mode(), observed(blocks, entries) as seen, kept_rotation(model) as rotations:
-            outputs = outputs_of(model, images)
-        outputs = {name: output for name, output in outputs.items() if name not in self._without}
-        return Pass(outputs, dict(seen), {"rotation": rotations[0]} if rotations else {})
+    def rotations(self, model: Any) -> AbstractContextManager[list[tuple[Any, Any]]]:
+        return kept_rotation(model)
 
 
 def attention_for(class_name: str) -> dict[str, object]:
@@ -87,7 +81,7 @@ def attention_for(class_name: str) -> dict[str, object]:
     return {} if class_name.startswith(("ResNet", "DINOv3ConvNext")) else {"attn_implementation": "sdpa"}
 
 
-@contextlib.contextmanager
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keep Transformers' own reports and progress bars off the terminal: what they say is in the proof."""
     from transformers.utils import logging as transformers_logging
@@ -125,24 +119,12 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
 
 
 def blocks_of(model: Any) -> dict[str, Any]:
-    """Every block by its canonical name."""
     kind = model.config.model_type
     if kind == "resnet":
-        return {f"layer{s + 1}.{b}": block for s, stage in enumerate(_stages(model)) for b, block in enumerate(stage)}
+        return by_stage("layer{}.{}", _stages(model), 1)
     if kind == "dinov3_convnext":
-        return {f"stages.{s}.{b}": block for s, stage in enumerate(_stages(model)) for b, block in enumerate(stage)}
+        return by_stage("stages.{}.{}", _stages(model))
     return {f"blocks.{index}": block for index, block in enumerate(_layers(model))}
-
-
-def _entries(model: Any) -> dict[str, Any]:
-    """The blocks whose inputs are compared too, because something stands before them."""
-    kind = model.config.model_type
-    if kind in ("resnet", "dinov3_convnext"):
-        firsts = [stage[0] for stage in _stages(model)]
-        later = {f"downsample_layers.{s}": block for s, block in enumerate(firsts) if s}
-        return {EMBEDDING: firsts[0], **(later if kind == "dinov3_convnext" else {})} if firsts else {}
-    layers = _layers(model)
-    return {EMBEDDING: layers[0]} if layers else {}
 
 
 def _layers(model: Any) -> list[Any]:

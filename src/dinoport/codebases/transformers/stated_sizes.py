@@ -123,20 +123,24 @@ def _integers(value: object) -> list[int]:
 MAX_WIDTH = 65_536
 """More than any model has; config.json is not trusted with more."""
 
-MAX_THETA = 1e300
-"""Of rotary positions: a whole number of JSON may be larger than any float."""
-
 
 def count_of(where: str, config: Mapping[str, object], field: str) -> int:
-    return 0 if config.get(field, 0) in (0, None) else size_of(where, config, field)
+    return 0 if _stated(config, field) in (0, None) else size_of(where, config, field)
 
 
 def size_of(where: str, config: Mapping[str, object], field: str, limit: int = MAX_WIDTH) -> int:
-    """A size that a config states. Raises UnknownModelError where it is not a whole number up to `limit`."""
-    value = config.get(field)
+    """A size that a config states, or its class where it leaves the field out.
+
+    Raises UnknownModelError where it is not a whole number up to `limit`.
+    """
+    value = _stated(config, field)
     if type(value) is int and 0 < value <= limit:
         return value
     raise unsized(where, field, f"a whole number from 1 to {limit}", value)
+
+
+def _stated(config: Mapping[str, object], field: str) -> object:
+    return config.get(field, FIELDS[class_name_of(config)][field].default)
 
 
 def unsized(where: str, field: str, expected: str, found: object) -> UnknownModelError:

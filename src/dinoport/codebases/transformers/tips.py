@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule
 from dinoport.codebases.record import original_fields
-from dinoport.codebases.target import Target
-from dinoport.codebases.transformers.dinov2 import encoder_fields
+from dinoport.codebases.target import Target, baked_from, form_of, input_size, position_rule
+from dinoport.codebases.transformers.dinov2 import scaled_fields
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
 from dinoport.networks.interpolation import BILINEAR_ANTIALIASED
@@ -46,14 +45,14 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     config: dict[str, object] = {
         "architectures": [CLASS],
         "model_type": "tipsv2_vision_model",
-        **encoder_fields(vit, size),
+        **scaled_fields(vit, size),
         # The class rounds the product down.
         "mlp_ratio": vit.mlp_hidden // vit.width if whole else (vit.mlp_hidden + 0.5) / vit.width,
         "use_swiglu_ffn": False,
         "num_register_tokens": vit.registers,
         **original_fields(model.family.name, baked_from=baked_from(size, vit.image_size)),
     }
-    positions = position_rule(ViT.positions, size, vit.image_size, vit.patch_size, vit.interpolation)
+    positions = position_rule(ViT.positions, vit, size)
     return replace(
         form_of(model, request, CLASS, config, (positions, *RULES), size),
         resamples_alike=vit.interpolation == BILINEAR_ANTIALIASED,
@@ -62,5 +61,4 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     return "tips", (copy(ViT.positions, ViT.positions), *RULES)

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dinoport.codebases.forming import baked_from, form_of, input_size, position_rule
 from dinoport.codebases.record import original_fields
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, baked_from, form_of, input_size, position_rule
 from dinoport.codebases.transformers.class_fields import MODEL_TYPE
-from dinoport.codebases.transformers.forms import class_name_of, label_fields
+from dinoport.codebases.transformers.forms import class_name_of, encoder_fields, label_fields
 from dinoport.codebases.transformers.stated_sizes import size_of
 from dinoport.mapping.constants import identity, zeros
 from dinoport.mapping.rule import Rule, copy, make, split_rows
@@ -127,27 +126,16 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
     config: dict[str, object] = {
         "architectures": [class_name],
         "model_type": kind.model_type,
-        "hidden_size": vit.width,
-        "num_hidden_layers": vit.depth,
-        "num_attention_heads": vit.heads,
+        **encoder_fields(vit, size),
         "intermediate_size": vit.mlp_hidden,
-        "hidden_act": "gelu",
-        "layer_norm_eps": vit.layer_norm_eps,
-        "image_size": size,
-        "patch_size": vit.patch_size,
-        "num_channels": vit.channels,
         **({} if kind.fields else {"qkv_bias": vit.qkv_bias}),
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "initializer_range": 0.02,
         **({"encoder_stride": vit.patch_size} if kind.poolers else {}),
         **kind.fields,
         **original_fields(model.family.name, classifier=model.classifier, baked_from=baked_from(size, vit.image_size)),
         **(label_fields(classes, labels) if classes else {}),
         **({"pooler_act": "linear", "pooler_output_size": vit.width} if pooler else {}),
     }
-    first = vit.first_rows
-    positions = position_rule(POSITIONS, size, vit.image_size, vit.patch_size, vit.interpolation, first)
+    positions = position_rule(POSITIONS, vit, size)
     backbone = (positions, *kind.rules)
     rules = classifying(kind, backbone) if classes else (*backbone, *(pooler_rules(vit.width) if pooler else ()))
     return replace(
@@ -158,7 +146,6 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     kind = KINDS[MODEL_TYPE[class_name_of(config)]]
     usual = {"vit": "dino", "deit": "deit", "ijepa": "ijepa", "beit": "mae"}[kind.model_type]
     backbone = (copy(ViT.positions, POSITIONS), *kind.rules)
@@ -176,7 +163,6 @@ def arguments(config: object, images: object) -> dict[str, Any]:
 
 
 def classifying(kind: ViTClasses, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules of a class with a classifier."""
     return (*(rule.under(f"{kind.model_type}.") for rule in backbone), *kind.classifiers)
 
 

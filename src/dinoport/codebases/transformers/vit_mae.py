@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dinoport.codebases.forming import prepared
 from dinoport.codebases.record import original_fields
-from dinoport.codebases.target import Target
+from dinoport.codebases.target import Target, form_of
 from dinoport.codebases.transformers import vit as of_vit
 from dinoport.codebases.transformers.class_fields import FIELDS
+from dinoport.codebases.transformers.forms import encoder_fields
 from dinoport.errors import SettingError
 from dinoport.mapping.rule import Rule, copy
 from dinoport.model import Model
@@ -66,16 +66,12 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
             cause="the decoder's table of positions is fixed, and no code of MAE's resamples it",
             next_step="leave `image_size` out, or `class_name`: the encoder alone can be resampled",
         )
-    own = of_vit.target(replace(model, architecture=replace(vit, decoder=None)), request, labels)
-    shared = {
-        name: value
-        for name, value in own.config.items()
-        if name not in ("architectures", "model_type", "encoder_stride", "pooler_act", "pooler_output_size", "dinoport")
-    }
     config: dict[str, object] = {
         "architectures": [CLASS],
         "model_type": "vit_mae",
-        **shared,
+        **encoder_fields(vit, vit.image_size),
+        "intermediate_size": vit.mlp_hidden,
+        "qkv_bias": vit.qkv_bias,
         "decoder_hidden_size": decoder.width,
         "decoder_num_hidden_layers": decoder.depth,
         "decoder_num_attention_heads": decoder.heads,
@@ -84,14 +80,9 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
         "norm_pix_loss": decoder.normed_loss,
         **original_fields(model.family.name),
     }
-    return Target(
-        form=CLASS,
-        title=CLASS,
-        config=config,
-        rules=RULES,
-        preprocessing=prepared(model.preprocessing, vit.image_size, request, vit.channels),
-        image_size=vit.image_size,
-        channels=vit.channels,
+    return replace(
+        form_of(model, request, CLASS, config, RULES, vit.image_size),
+        interpolation=None,
         remarks=(f"{CLASS} hides {decoder.mask_ratio:.0%} of the patches at random; for features take ViTModel",),
     )
 
@@ -126,10 +117,8 @@ def arguments(config: Any, images: Any) -> dict[str, Any]:
 
 
 def outputs(result: Any, backbone: Any) -> dict[str, Any]:
-    """What it computes, under the names that the network uses."""
     return {"tokens": backbone.last_hidden_state, "drawn": result.logits}
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     return "mae", RULES

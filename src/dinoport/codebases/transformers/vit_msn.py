@@ -26,5 +26,4 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    """The family that a folder came from, and the table of its names."""
     return "msn", (copy(ViT.positions, of_vit.POSITIONS), *KIND.rules)

@@ -56,7 +56,6 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
 def findings(
     target: Target, name: str, expected: Mapping[str, object], found: Mapping[str, object]
 ) -> tuple[Finding, ...]:
-    """What differs in a document of that name, with what it does."""
     from dinoport.codebases.transformers.config_fields import compare_config
     from dinoport.codebases.transformers.processor_fields import compare_processor
 
@@ -76,28 +75,24 @@ def is_safe(
 
 
 def runner(folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()) -> ClassRunner:
-    """The class that runs a folder."""
     from dinoport.codebases.transformers.running import ClassRunner
 
     return ClassRunner(folder, form, pooler=pooler is not False, without=without)
 
 
 def processor(folder: Path) -> object:
-    """The folder's image processor. Raises whatever it raises."""
     from transformers import AutoImageProcessor
 
     return AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def classes(target: Target) -> tuple[str, ...]:
-    """The class that runs a folder, and those of its image processor."""
     if target.channels != 3 or target.preprocessing is None:
         return (target.form,)
     return target.form, "AutoImageProcessor"
 
 
 def tag(target: Target) -> str:
-    """What the Hub finds it by."""
     return target.model_type
 
 

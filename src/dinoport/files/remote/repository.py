@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dinoport.errors import DinoportError, HubError, UsageError
+from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
 from dinoport.files.remote.hub import name_fault
 from dinoport.files.remote.hub_errors import told
@@ -48,7 +48,13 @@ class Outgoing:
         """None for a file that is too large for the Hub to tell it."""
         if self.size_bytes > MAX_REGULAR_BYTES:
             return None
-        return git_sha1(self.content if isinstance(self.content, bytes) else self.content.read_bytes())
+        content = self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise NotProvenError(
+                f"{self.name} changed while it was to be published, and nothing was sent",
+                next_step="convert the source again, and leave the folder alone meanwhile",
+            )
+        return git_sha1(content)
 
 
 @dataclass(frozen=True)

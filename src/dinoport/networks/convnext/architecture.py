@@ -28,7 +28,6 @@ class ConvNeXt:
     cell: ClassVar[int] = 32
 
     def tensors(self) -> dict[str, Shape]:
-        """Every tensor of the original's state dict, with its shape."""
         stem = self.widths[0]
         shapes: dict[str, Shape] = {
             "downsample_layers.0.0.weight": (stem, self.channels, 4, 4),

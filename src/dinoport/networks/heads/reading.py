@@ -10,7 +10,7 @@ the largest size that is not refuted, if all larger ones are, clearly, and its o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,6 @@ MIN_WIDTH = 128
 ALLOWED = 3.0
 """Boundaries that the answer may show inside. Chance is 1. The true sizes of 19 trained models show 0.5 to 1.2, and 2.4
 at most with the channels shuffled inside their heads, 215 times."""
-
-Words: TypeAlias = Literal["confirm", "contradict", "cannot tell"]
 
 
 def refuting(layers: int) -> float:
@@ -81,12 +79,6 @@ class HeadReading(NamedTuple):
         if not self.layers:
             return "no layer of plain attention has finite weights that differ"
         return "no size shows clear boundaries: little training, one head, or channels in another order"
-
-    def says(self, heads: int) -> Words:
-        """What the weights say to so many heads."""
-        if self.found is None:
-            return "cannot tell"
-        return "confirm" if self.found == heads else "contradict"
 
 
 def evenly_spaced(layers: Sequence[AttentionWeights]) -> list[AttentionWeights]:

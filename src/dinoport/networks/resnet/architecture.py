@@ -38,7 +38,6 @@ class ResNet:
     cell: ClassVar[int] = 32
 
     def tensors(self) -> dict[str, Shape]:
-        """Every tensor of the original's state dict, with its shape."""
         shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, self.channels, 7, 7), **_batch_norm("bn1", STEM_WIDTH)}
         before = STEM_WIDTH
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):

@@ -69,7 +69,6 @@ class RotaryViT:
         return self.qkv_bias and (self.live_key_bias or not self.key_bias_mask)
 
     def tensors(self) -> dict[str, Shape]:
-        """Every tensor of the original's state dict, buffers included, with its shape."""
         width = self.width
         shapes = vit_stem(width, self.channels, self.patch_size)
         shapes |= {"mask_token": (1, width), PERIODS: (self.head_dim // 4,)}

@@ -18,6 +18,9 @@ from dinoport.tensor import BFLOAT16, Array
 UNKNOWN_BASE = 100.0
 """Of a model with one period, which is 1 whatever the base: the base of every released model."""
 
+MAX_THETA = 1e300
+"""Of a base that a config says: a whole number of JSON may be larger than any float."""
+
 FLOAT32_STEPS = 2.0**-22
 """Relative: two units in the last place, for another `pow` than the one that upstream ran."""
 

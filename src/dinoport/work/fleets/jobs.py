@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
-from dinoport.errors import UsageError
+from dinoport.errors import CheckpointError, HubError, UsageError
+from dinoport.files.byte_sources import leads_nowhere
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import is_name
 from dinoport.finding.sources import IMAGENET
@@ -49,8 +52,15 @@ class Job:
             for name, value in asked.items()
             if value != getattr(Request, name)
         }
-        folder = str((out / self.target).absolute())
-        return {"source": self.source, "target": self.target, "folder": folder, "request": request, "level": self.level}
+        named = [Path(self.source), *(Path(str(request[name])) for name in FILES if name in request)]
+        return {
+            "source": self.source,
+            "target": self.target,
+            "folder": str((out / self.target).absolute()),
+            "request": request,
+            "level": self.level,
+            "cwd": str(Path.cwd()) if any(path.exists() and not path.is_absolute() for path in named) else None,
+        }
 
 
 def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Request, level: str) -> list[Job]:
@@ -109,7 +119,7 @@ def read_manifest(path: Path) -> list[dict[str, Any] | None]:
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise UsageError(f"`manifest` {path} has more than {MAX_MANIFEST_BYTES} bytes", next_step="split it")
-        lines = path.read_bytes().splitlines()
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError as error:
         raise UsageError(f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path") from error
     entries = [_object(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
@@ -164,11 +174,12 @@ def _in_line(line: str, error: UsageError | TypeError) -> UsageError:
 
 
 def _placed(name: str, value: Any, base: Path) -> Any:
-    """A value of a manifest: a file that lies there relative to the manifest's folder is meant, where it is one."""
+    """A value of a manifest: files are relative to its folder, whatever lies where the fleet was started."""
     is_file = isinstance(value, str) and name in ("source", *FILES) and not is_address(value)
-    if not is_file or value in (IMAGENET, IMAGENET_LABELS) or not (base / value).exists():
+    if not is_file or value in (IMAGENET, IMAGENET_LABELS):
         return value
-    return str(base / value)
+    is_path = glob.has_magic(value) or (base / value).exists() or Path(value).exists()
+    return str(base / value) if is_path else value
 
 
 def _is_target(name: Any) -> bool:
@@ -180,11 +191,13 @@ def _is_target(name: Any) -> bool:
 def expanded(source: str) -> list[str]:
     """The checkpoints that a source names: itself, a pattern's files, a run's, or those in a listing."""
     if is_address(source):
-        return _listed(source)
+        with suppress(CheckpointError, HubError):  # which the job says, and does not stop the others
+            return _listed(source)
+        return [source]
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
         found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
-        held = [str(each) for each in found if each.is_file() or holds_one_checkpoint(each)]
+        held = list(dict.fromkeys(held for each in found for held in _checkpoints_at(each)))
         if not held:
             raise UsageError(
                 f"no checkpoint matches the pattern {source}",
@@ -192,9 +205,17 @@ def expanded(source: str) -> list[str]:
                 next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
             )
         return held
+    return [source] if path.is_file() else _checkpoints_at(path) or [source]
+
+
+def _checkpoints_at(path: Path) -> list[str]:
+    """What is a checkpoint itself, or those of a run's folder. Those that were not fetched are among them."""
     if path.is_dir() and not holds_one_checkpoint(path):
-        return [str(each) for each in reversed(checkpoints_within(path))] or [source]
-    return [source]
+        with suppress(CheckpointError):  # as above
+            linked = [each for levels in ("*", "*/*", "eval/*/*") for each in path.glob(levels) if leads_nowhere(each)]
+            gone = [each for each in linked if each.name.lower().endswith(ENDINGS)]
+            return list(map(str, [*reversed(checkpoints_within(path)), *sorted(gone)]))
+    return [str(path)]
 
 
 def _listed(address: str) -> list[str]:
@@ -234,7 +255,7 @@ def target_names(sources: Sequence[str]) -> list[str]:
         names = ["-".join(each[-count:]) for each, count in zip(parts, taken, strict=True)]
         counts = Counter(name.lower() for name in names)
         longer = [
-            count + (counts[name.lower()] > 1 and count < len(each))
+            count + ((counts[name.lower()] > 1 or name.lower() in (LOG, PAGE)) and count < len(each))
             for name, each, count in zip(names, parts, taken, strict=True)
         ]
         if longer == taken:

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.errors import DinoportError, InUseError, NotProvenError, printable
+from dinoport.errors import DinoportError, FolderError, InUseError, NotProvenError, printable
 from dinoport.files.byte_sources import ends_of
 from dinoport.formats.run_config import NAME, START, run_places
-from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
+from dinoport.formats.shards import RANK_FILE
+from dinoport.formats.transformers_folder import INDEX, MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
-from dinoport.report.as_json import is_sealed
 from dinoport.request import FILES, Checks, Request
-from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, KEPT, NOT_EQUAL, REFUSED, THERE, blank
+from dinoport.shown.address import is_address
+from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
 
 PROVEN = {
     "none": {"equal", "equal except", "transported exactly", "computed again", "not verified"},
@@ -50,6 +51,10 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
                 f"this worker runs dinoport {__version__}, and the fleet {job['version']}",
                 next_step="install one version on all machines",
             )
+        if job.get("cwd") not in (None, str(Path.cwd())):
+            raise DinoportError(
+                f"this worker runs in {Path.cwd()}, and the fleet in {job['cwd']}", next_step="give absolute paths"
+            )
         result |= _done(job, admit or (lambda size_bytes: None))
     except InUseError as error:
         result |= {"status": ELSEWHERE, "error": _said(error)}
@@ -68,14 +73,15 @@ def run_job(job: Mapping[str, Any], admit: Admission | None = None) -> dict[str,
 
 def there_already(job: Mapping[str, Any]) -> dict[str, Any] | None:
     """The result of a job that was done, where looking at files of this machine is enough to tell; else None."""
-    target, request = Path(job["folder"]), Request.from_dict(job["request"])
-    report = recorded_in(target)
-    if report is None or job.get("recheck") or not Path(job["source"]).exists():
+    report = recorded_in(Path(job["folder"]))
+    try:
+        if report is None or job.get("recheck") or _elsewhere(job):
+            return None
+        if _other(job, Request.from_dict(job["request"]), report) or not _is_surely_true(job, report):
+            return None
+    except OSError:  # of looking, where one may not look: the job says so
         return None
-    if _other(job, request, report) or not _is_surely_true(job, target, report):
-        return None
-    there = {"status": THERE, "seconds": 0.0, "host": socket.gethostname()}
-    return {**blank(job), **_verdict(report), **_kept(job), **there}
+    return {**blank(job), **_still_there(job, report), "seconds": 0.0, "host": socket.gethostname()}
 
 
 def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
@@ -85,14 +91,19 @@ def _done(job: Mapping[str, Any], admit: Admission) -> dict[str, Any]:
     report = recorded_in(target)
     if report is not None:
         _refuse_other(job, request, target, report)
-        if job.get("recheck") or not _is_surely_true(job, target, report):
-            admit(EXACT_BYTES)
-            return _rechecked(job, request, target, report)
-        return {"status": THERE, **_verdict(report), **_kept(job)}
+        if not job.get("recheck") and _is_surely_true(job, report):
+            return _still_there(job, report)
+        admit(EXACT_BYTES)
+        return _rechecked(job, request, target, report)
     admit(_needed(job, request))
     seen = _seen(job)
-    made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
-    return {"status": DONE, **_verdict(made.to_dict()), **seen}
+    try:
+        made = convert_place(job["source"], target, request, Checks(level=job["level"]), silent)
+    except FolderError:
+        if recorded_in(target) is None:
+            raise
+        return _done(job, admit)  # another fleet made it meanwhile
+    return {"status": DONE, **_verdict(made.to_dict()), "ends": [*seen, _state(target)]}
 
 
 def recorded_in(target: Path) -> dict[str, Any] | None:
@@ -128,88 +139,84 @@ def _other(job: Mapping[str, Any], request: Request, report: Mapping[str, Any]) 
     return None if word in PROVEN[job["level"]] else f"a folder whose verdict is {word}"
 
 
-def _is_surely_true(job: Mapping[str, Any], target: Path, report: Mapping[str, Any]) -> bool:
-    """Whether the report is as it was written, and neither the folder's files nor the source were touched since.
-
-    That is: since the folder was written, or was last proven again. A time alone proves nothing, so whatever looks
-    newer is proven again, and so is what was found to be otherwise.
-    """
+def _is_surely_true(job: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether nothing was touched since this version last proved the folder: neither its files nor what they are of."""
     before = job.get("before", {})
+    if before.get("status") == NOT_EQUAL or before.get("version") != __version__:
+        return False
     try:
-        if before.get("status") == NOT_EQUAL:
-            return False
-        sealed = is_sealed((target / REPORT).read_bytes(), report)
-        if not sealed or report["versions"]["dinoport"] != __version__:
-            return False
-        made = max((target / REPORT).stat().st_mtime_ns, before.get("proven_ns") or 0)
-        for file in report["files"]:
-            found = (target / file["name"]).stat()
-            if found.st_size != file["size_bytes"] or found.st_mtime_ns > made:
-                return False
-        if not before.get("ends") or _seen(job)["ends"] != before["ends"]:
-            return False
-        source = Path(job["source"])
-        return not source.exists() or _is_unchanged(source, report["source"], made)
-    except (OSError, KeyError, TypeError, AttributeError, ValueError):
+        read = {file["name"] for file in report["source"]["files"]}
+    except (KeyError, TypeError):
         return False
-
-
-def _is_unchanged(source: Path, recorded: Mapping[str, Any], made_ns: int) -> bool:
-    """Of a source on this machine, by sizes and times of its files."""
-    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
-    status = [path.stat() for path in files]
-    sizes = {path.name: found.st_size for path, found in zip(files, status, strict=True)}
-    if source.is_file() and sizes[source.name] != recorded["size_bytes"]:
+    if not _elsewhere(job) and not read <= {path.name for path in _files(*_read_by(job))}:
         return False
-    pinned = {file["name"]: file["size_bytes"] for file in recorded["files"]}
-    same = all(sizes.get(name) == size_bytes for name, size_bytes in pinned.items())
-    return same and all(max(found.st_mtime_ns, found.st_ctime_ns) <= made_ns for found in status)
+    return bool(before.get("ends") == [*_seen(job), _state(Path(job["folder"]))])
 
 
-def _kept(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What an earlier run found, where nothing is looked at again."""
-    return {name: job.get("before", {}).get(name) for name in KEPT}
+def _still_there(job: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    return {"status": THERE, **_verdict(report), "ends": job["before"]["ends"]}
 
 
-def _seen(job: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a source that is looked at now from a later one, and from another in its place.
+def _seen(job: Mapping[str, Any]) -> list[str]:
+    """What tells all that a job reads from what may lie in its place later.
 
-    That is the time, and of files that lie elsewhere their ends. A commit of the Hub is part of where its files lie.
+    That is the state of files on this machine, and the ends of others. A commit of the Hub is part of where these lie.
     """
-    source, now = job["source"], {"proven_ns": time.time_ns(), "ends": None}
-    if Path(source).exists():
-        return {**now, "ends": _places(job)}
     from dinoport.finding.sources import locate
 
-    with locate(source, look=True).open() as checkpoint:
-        places = [source.where for source in checkpoint.sources]
-        return {**now, "ends": [*places, ends_of(checkpoint.sources)]}
+    found = [_state(*_read_by(job))]
+    for place in _elsewhere(job):
+        with locate(place, look=True).open() as checkpoint:
+            found += [*(source.where for source in checkpoint.sources), ends_of(checkpoint.sources)]
+    return found
 
 
-def _places(job: Mapping[str, Any]) -> str:
-    """A hash of all that a job reads on this machine: where each file lies, with its size and time.
+def _elsewhere(job: Mapping[str, Any]) -> list[str]:
+    """What a job reads that does not lie on this machine."""
+    named = [job["request"].get(name) for name in ("head", "base")]
+    source = [] if Path(job["source"]).exists() else [job["source"]]
+    return [*source, *(place for place in named if place and is_address(place))]
 
-    Beside the source that is what its request names, and what is read of its own accord: checkpoints of two runs have
-    one name and one size, a link may lead to another today, and a config may be edited.
+
+def _read_by(job: Mapping[str, Any]) -> list[Path]:
+    """All places on this machine that a job may read.
+
+    Beside the source that is what its request names, and what is read of its own accord: the other files of one that
+    is in several, the config of its run, and the results of an evaluation beside its head.
     """
-    source = Path(job["source"]).resolve()
+    from dinoport.codebases.dinov2.linear import RESULTS
+
+    source = Path(job["source"]).absolute()
     named = [Path(str(job["request"][name])) for name in FILES if name in job["request"]]
-    runs = [folder / NAME for folder in run_places(source, is_folder=source.is_dir())]
-    beside = [source.parent / START, source.parent / REPORT] if source.is_file() else []
-    found: list[list[object]] = []
-    for path in [source, *named, *runs, *beside]:
+    beside = [folder / NAME for folder in run_places(source, is_folder=source.is_dir())]
+    beside += [source.parent / START, source.parent / REPORT, *(path.parent / RESULTS for path in named)]
+    together = source.name.endswith(INDEX) or RANK_FILE.fullmatch(source.name)
+    return [*(source.parent.glob("*.*") if together else [source]), *named, *beside]
+
+
+def _state(*places: Path) -> str:
+    """A hash of where files lie, with their sizes, times and inodes.
+
+    Checkpoints of two runs have one name, one size and perhaps one time, and a link may lead to another today.
+    """
+    found = []
+    for path in _files(*places):
         with suppress(OSError):  # what is not there is not read
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            status = [(each.resolve(), each.stat()) for each in files if each.is_file()]
-            found += [[str(each), seen.st_size, seen.st_mtime_ns] for each, seen in status]
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+            seen = path.stat()
+            found.append([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino])
+    return hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()
+
+
+def _files(*places: Path) -> list[Path]:
+    found = [each for path in places for each in (path.rglob("*") if path.is_dir() else [path])]
+    return [path for path in found if path.is_file()]
 
 
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
 
-    seen = _seen(job)
+    ends = [*_seen(job), _state(target)]
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
         raise NotProvenError(
@@ -218,7 +225,7 @@ def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: M
             next_step="remove the folder, and run the fleet again",
             report=found,
         )
-    return {"status": THERE, **_verdict(report), **seen}
+    return {"status": THERE, **_verdict(report), "ends": ends}
 
 
 def _needed(job: Mapping[str, Any], request: Request) -> int:

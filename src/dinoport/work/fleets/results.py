@@ -27,9 +27,6 @@ FAILED = (NOT_EQUAL, REFUSED, KILLED, CRASHED)
 
 LOG, PAGE = "fleet.jsonl", "fleet.html"
 
-KEPT = ("proven_ns", "ends")
-"""Fields of a result that tell a later run when the folder was last proven, and of which remote files."""
-
 
 def blank(job: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a result, before anything is known."""
@@ -43,7 +40,6 @@ def blank(job: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": None,
         "peak_bytes": None,
         "tries": 1,
-        "proven_ns": None,
         "ends": None,
         "host": None,
         "version": __version__,
@@ -59,13 +55,12 @@ def append(out: Path, result: Mapping[str, Any]) -> None:
     """Add a line to the log, which other fleets may write at the same moment. The truth is in the folders."""
     line = f"{json.dumps(result, ensure_ascii=False)}\n".encode(errors="replace")
     path = out / LOG
-    with disk_errors(path, len(line)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with disk_errors(path, len(line)), path.open("a+b", buffering=0) as log:
+        if log.tell() and (log.seek(-1, os.SEEK_END), log.read(1))[1] != b"\n":  # of a line that was cut off
+            line = b"\n" + line
+        while line:
+            line = line[log.write(line) :]
+        os.fsync(log.fileno())
 
 
 def last_of_each(out: Path, statuses: Collection[str] = STATUSES) -> list[dict[str, Any]]:

@@ -217,7 +217,7 @@ class Crew:
         if kind == READY:
             worker.is_ready, self._died_starting = True, 0
         elif kind == NEEDS:
-            worker.needs = said
+            worker.needs, worker.is_admitted = said, False
         else:
             result: dict[str, Any] = {**said, "tries": worker.tries}
             worker.job, worker.needs, worker.done = None, 0, worker.done + 1

@@ -1,10 +1,11 @@
-"""A tensor with a row of another one added, and that one without it: made block by block, like all that is read."""
+"""Tensors whose values are computed from those of others, block by block: sums of two, and one without a part of it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,38 @@ from dinoport.formats.values import extents
 from dinoport.tensor import Array, TensorRef
 
 
+class Computed(ABC):
+    """Values that lie where those lie which they are computed from."""
+
+    @property
+    @abstractmethod
+    def tensors(self) -> tuple[TensorRef, ...]: ...
+
+    def storages(self) -> Iterator[Storage]:
+        for tensor in self.tensors:
+            yield from storages_of(tensor.values)
+
+    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
+        for tensor in self.tensors:
+            yield from extents(tensor.values)
+
+
+def elements(tensor: TensorRef, start: int, stop: int, dtype: Any) -> Array:
+    """A copy of a run of elements, in a dtype that holds them."""
+    values = np.empty(stop - start, dtype)
+    filled = 0
+    for block in tensor.blocks(start, stop):
+        values[filled : filled + block.size] = block
+        filled += block.size
+    return values
+
+
 def added(tensor: TensorRef, other: TensorRef, start: int = 0) -> TensorRef:
     """`tensor` plus as many values of `other` from `start` on, computed as the originals do: in float32.
 
     The sum has the name, shape and dtype of `tensor`; two of float64 are added in float64.
     """
-    return TensorRef(tensor.name, tensor.dtype, tensor.shape, _SumValues(tensor, other, start))
+    return replace(tensor, values=_SumValues(tensor, other, start))
 
 
 def without_start(tensor: TensorRef, count: int) -> TensorRef:
@@ -35,32 +62,32 @@ def without_rows(tensor: TensorRef, start: int, stop: int) -> TensorRef:
 
 
 @dataclass(frozen=True)
-class _SumValues:
+class _SumValues(Computed):
     one: TensorRef
     other: TensorRef
     offset: int
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return self.one, self.other
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         wide = np.float64 if self.one.dtype == np.float64 else np.float32
         for first in range(start, stop, limit):
             last = min(first + limit, stop)
-            total: Array = np.concatenate(list(self.one.values.blocks(first, last, limit))).astype(wide)
-            total += np.concatenate(
-                list(self.other.values.blocks(self.offset + first, self.offset + last, limit))
-            ).astype(wide)
+            total = elements(self.one, first, last, wide)
+            total += elements(self.other, self.offset + first, self.offset + last, wide)
             yield total.astype(self.one.dtype)
-
-    def storages(self) -> Iterator[Storage]:
-        return chain(storages_of(self.one.values), storages_of(self.other.values))
-
-    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
-        return chain(extents(self.one.values), extents(self.other.values))
 
 
 @dataclass(frozen=True)
-class _LateValues:
+class _LateValues(Computed):
     tensor: TensorRef
     count: int
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return (self.tensor,)
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         for block in self.tensor.values.blocks(start, stop, limit):
@@ -69,27 +96,19 @@ class _LateValues:
             start += block.size
             yield kept
 
-    def storages(self) -> Iterator[Storage]:
-        return iter(storages_of(self.tensor.values))
-
-    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
-        return extents(self.tensor.values)
-
 
 @dataclass(frozen=True)
-class _CutValues:
+class _CutValues(Computed):
     tensor: TensorRef
     first: int
     last: int
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return (self.tensor,)
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         whole = self.tensor.read().reshape(-1)
         kept = np.concatenate([whole[: self.first], whole[self.last :]])
         for begin in range(start, stop, limit):
             yield kept[begin : min(begin + limit, stop)]
-
-    def storages(self) -> Iterator[Storage]:
-        return iter(storages_of(self.tensor.values))
-
-    def extents(self) -> Iterator[tuple[ByteSource, int, int]]:
-        return extents(self.tensor.values)

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_of, relatives
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_named, relatives
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts, Naming
+from dinoport.codebases.record import model_in
 from dinoport.codebases.relative import Relative
 from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
@@ -32,8 +33,8 @@ class Told(NamedTuple):
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in settings)
         if self.setting is None or self.clues is None or assumed:
             return self.setting
-        like = naming_of(self.relative.like) if self.relative else None
-        return replace(self.setting, reason=_differences(like or self.naming, self.clues, heads=False))
+        like = naming_named(self.relative.like) if self.relative else self.naming
+        return replace(self.setting, reason=_differences(like, self.clues, heads=False))
 
     @property
     def relative(self) -> Relative | None:
@@ -49,7 +50,7 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
     if asked is not None and asked not in {each.family or each.code.FAMILY.name for each in candidates}:
         raise _unfit(where, asked, candidates)
-    unknown = naming_of(UNTOLD[naming.family]) if naming.family in UNTOLD else None
+    unknown = naming_named(UNTOLD[naming.family]) if naming.family in UNTOLD else None
     if clues.untold and asked is None and unknown is not None:
         return Told(unknown, Setting("codebase", "not known", Origin.CLAIMED, CLAIM))
     fetched = next((each for each in candidates if each.family == clues.published), None)
@@ -99,9 +100,7 @@ def _taken(naming: Naming, origin: Origin, reason: str) -> Told:
 
 def is_untold(report: Mapping[str, Any]) -> bool:
     """Whether the dinoport.json beside a file of ours says that nothing told whose its model is."""
-    model = report.get("model")
-    untold = {str(naming.code.FAMILY) for family in UNTOLD.values() if (naming := naming_of(family))}
-    return isinstance(model, dict) and model.get("family") in untold
+    return model_in(report).get("family") in [str(naming_named(family).code.FAMILY) for family in UNTOLD.values()]
 
 
 def _alike(naming: Naming, clues: Clues, asked: str | None) -> str:
