@@ -17,7 +17,6 @@ from dinoport.pictures.seeing import fitted, holding, see
 from dinoport.proofs.picture import synthetic_picture
 from tests.families.cases import BY_NAME, CASES, Case
 from tests.models import renamed
-from tests.with_timm import needs_timm
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -146,27 +145,6 @@ def test_a_mask_holds_its_share_and_no_more() -> None:
     mask = holding(attention, 0.6)
     held = attention[mask].sum() / attention.sum()
     assert held >= 0.6 > held - attention[mask].min() / attention.sum()
-
-
-@needs_timm
-@pytest.mark.parametrize("name", ["vit-heads", "dinov2-registers", "dinov3", "dinov3-convnext"])
-def test_a_folder_of_timm_is_seen_as_one_of_transformers(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
-    case = BY_NAME[name]
-    source, request = case.write(tmp_path)
-    convert(source, tmp_path / "timm", request, to="timm", level="none")
-    config = json.loads((tmp_path / "timm" / "config.json").read_text())
-    config["model_args"].pop("dynamic_img_size", None)  # which timm's own folders do not ask for
-    (tmp_path / "timm" / "config.json").write_text(json.dumps(config))
-    at_its_own = 32 if name == "dinov3-convnext" else case.architecture.image_size
-    seen = see(tmp_path / "timm", synthetic_picture(400, 400), at_its_own, "float64")
-    expected = see(folders[name], synthetic_picture(400, 400), at_its_own, "float64")
-    assert seen.library == "timm"
-    assert np.array_equal(seen.picture, expected.picture)
-    if name != "dinov3-convnext":  # of which timm norms the pooled vector alone, and this norms the map
-        assert abs(seen.attention - expected.attention).max() <= 1e-6
-    assert abs(seen.patches - expected.patches).max() <= 1e-5
-    wider = see(tmp_path / "timm", synthetic_picture(), 2 * case.architecture.cell)
-    assert wider.picture.shape[1] > wider.picture.shape[0]
 
 
 def test_sizes_that_do_not_fit_are_refused(folders: dict[str, Path]) -> None:
