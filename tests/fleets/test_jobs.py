@@ -135,14 +135,16 @@ def test_a_manifest_never_means_what_lies_where_the_fleet_is_started(
 
 
 def test_a_pattern_means_the_folders_that_it_matches_as_if_they_were_named(tmp_path: Path) -> None:
-    """In quotes it was once what a shell would have made of it, less each run's folder."""
-    for name in ("a", "b", "logs"):
+    """In quotes it was once what a shell would have made of it, less each run's folder, and less damaged ones."""
+    for name in ("a", "b", "cut", "linked"):
         (tmp_path / name).mkdir()
     steps = [str(tiny.write(tmp_path / run / f"step{number}.pth")) for run in "ab" for number in (1, 2)]
     steps.append(str(tiny.write(tmp_path / "last.pth")))
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "step.pth").symlink_to(steps[0])
-    assert set(expanded(str(tmp_path / "*"))) == {*steps, str(tmp_path / "broken")}
+    (tmp_path / "cut" / "__0_0.distcp").touch()  # its .metadata was not written yet
+    (tmp_path / "linked" / "step.pth").symlink_to(steps[0])
+    others = {str(tmp_path / name) for name in ("cut", "linked")}
+    assert set(expanded(str(tmp_path / "*"))) == {*steps, *others}
+    assert set(expanded(str(tmp_path / "a" / "**"))) == set(steps[:2])
 
 
 @pytest.mark.parametrize(

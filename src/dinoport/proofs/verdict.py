@@ -12,6 +12,7 @@ from dinoport.model import Origin, Setting
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.request import option_of
 from dinoport.shown.lines import figure, limit_text
+from dinoport.shown.text import listed
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -184,9 +185,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures += [loading.failure] if loading.failure else []
         for kind in ("missing", "unexpected", "mismatched"):
             names = getattr(loading, kind)
-            failures += (
-                [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
-            )
+            failures += [f"{len(names)} {kind} keys ({listed(names, 3)})"] if names else []
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)

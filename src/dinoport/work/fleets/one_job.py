@@ -195,7 +195,7 @@ def _read_by(job: Mapping[str, Any]) -> list[Path]:
 
 
 def _state(*places: Path) -> str:
-    """A hash of where files lie, with their sizes, times and inodes.
+    """A hash of where files lie, with their sizes and times, among them that of the last change of any kind.
 
     Checkpoints of two runs have one name, one size and perhaps one time, and a link may lead to another today.
     """
@@ -203,7 +203,7 @@ def _state(*places: Path) -> str:
     for path in _files(*places):
         with suppress(OSError):  # what is not there is not read
             seen = path.stat()
-            found.append([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino])
+            found.append([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns])
     return hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()
 
 
