@@ -165,6 +165,15 @@ def test_all_that_a_job_reads_is_looked_at_again_wherever_it_lies(tmp_path: Path
         assert statuses(entries, out, done) == ["not equal", "not equal"]
 
 
+def test_what_a_killed_run_left_beside_its_folder_is_taken_back(tmp_path: Path) -> None:
+    entry, out = {"source": str(tiny.write(tmp_path / "step.pth"))}, tmp_path / "out"
+    become(entry, out)
+    (out / ".step.dinoport-lock").touch()
+    (out / ".step.dinoport-new").mkdir()
+    assert become(entry, out)["status"] == "there"
+    assert [path.name for path in out.iterdir()] == ["step"]
+
+
 def test_a_folder_that_another_fleet_made_meanwhile_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"source": str(tiny.write(tmp_path / "step.pth"))}
     needed = one_job._needed

@@ -215,7 +215,9 @@ def _files(*places: Path) -> list[Path]:
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
+    from dinoport.writing.commit import take_back
 
+    take_back(target)  # of a run that was killed before the log had a word of it
     ends = [*_seen(job), _state(target)]
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:
