@@ -18,11 +18,12 @@ from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.errors import DinoportError, UsageError
+from dinoport.files import memory
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.fleet import causes_of, fleet_page
 from dinoport.request import Request
 from dinoport.work import fleet as verb
-from dinoport.work.fleets import memory, one_job, workers
+from dinoport.work.fleets import one_job, workers
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.one_job import run_job
 from dinoport.work.fleets.results import append, last_of_each
@@ -377,9 +378,9 @@ def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 2_000_000_000)
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free_bytes(tmp_path / "none", tmp_path) == int(0.8 * 4_000_000_000)
-    monkeypatch.setattr(memory, "cores", lambda: 16)
-    assert (memory.jobs_at_once("full", 10**9), memory.jobs_at_once("exact", 10**9)) == (2, 12)
-    assert memory.jobs_at_once("full", 1) == 1
+    monkeypatch.setattr(verb, "cores", lambda: 16)
+    assert (verb.jobs_at_once("full", 10**9), verb.jobs_at_once("exact", 10**9)) == (2, 12)
+    assert verb.jobs_at_once("full", 1) == 1
 
 
 def test_an_executor_of_the_standard_library(tmp_path: Path) -> None:

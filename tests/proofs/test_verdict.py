@@ -159,7 +159,7 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         ),
         (
             replace(WHOLE, loading=replace(LOADED, missing=("a", "b", "c", "d"))),
-            "not equal: 4 missing keys (a, b, c …)",
+            "not equal: 4 missing keys (a, b, c, and 1 more)",
         ),
         (replace(WHOLE, loading=replace(LOADED, failure="OSError: no")), "not equal: OSError: no"),
         (

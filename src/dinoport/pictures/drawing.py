@@ -64,17 +64,6 @@ class Visualization(Printed):
         for note in self.notes:
             yield from entry("note", note)
 
-    def to_dict(self) -> dict[str, object]:
-        """As JSON-ready data."""
-        return {
-            "folder": str(self.folder),
-            "files": list(self.files),
-            "size": list(self.size),
-            "heads": self.heads,
-            "mass": self.mass,
-            "notes": list(self.notes),
-        }
-
 
 def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
     """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark,

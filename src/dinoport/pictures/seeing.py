@@ -19,7 +19,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
-from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
+from dinoport.proofs.known_folder import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
 from dinoport.shown.text import as_word, value_text
 from dinoport.tensor import Array

@@ -15,7 +15,7 @@ from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.compared import Compared
 from dinoport.tensor import TensorRef
 
 

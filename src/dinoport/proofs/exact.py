@@ -24,7 +24,7 @@ from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, Made
 from dinoport.mapping.operations import Kind, Operation
 from dinoport.mapping.plan import Step
-from dinoport.proofs.blockwise import Compared, aligned, compare, first_difference, held_as
+from dinoport.proofs.compared import Compared, aligned, compare, first_difference, held_as
 from dinoport.tensor import TensorRef, is_matrix
 
 WORKERS = 2

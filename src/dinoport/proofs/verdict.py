@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Origin, Setting
 from dinoport.request import option_of
+from dinoport.shown.text import listed
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -180,9 +181,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures += [loading.failure] if loading.failure else []
         for kind in ("missing", "unexpected", "mismatched"):
             names = getattr(loading, kind)
-            failures += (
-                [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
-            )
+            failures += [f"{len(names)} {kind} keys ({listed(names, 3)})"] if names else []
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)

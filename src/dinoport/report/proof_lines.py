@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
-from dinoport.shown.lines import entries, entry, few, figure
+from dinoport.shown.lines import entries, entry, figure
+from dinoport.shown.text import few, listed
 
 if TYPE_CHECKING:
     from dinoport.proofs.exact import ExactProof
@@ -43,7 +44,7 @@ def proof_lines(report: Report) -> Iterator[str]:
         yield from entry("exact", _judged(exact.passed, text, exact.problems))
         if exact.zero_matrices:
             share = f"{len(exact.zero_matrices)} of {exact.matrices} matrices are zero throughout"
-            yield from entry("", f"{share}: {', '.join(few(fold_names(exact.zero_matrices)))}")
+            yield from entry("", f"{share}: {listed(fold_names(exact.zero_matrices))}")
     if proofs.loading:
         loading = proofs.loading
         text = f"{loading.class_name}, {loading.library} {loading.version}"
@@ -102,7 +103,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         lines.append(f"{text}; {figure(single.relative)} in float32" if single else text)
     if proof.blocks:
         name, (difference, _) = max(proof.blocks.items(), key=lambda block: block[1][0].relative)
-        compared = ", ".join(few(fold_names(proof.blocks)))
+        compared = listed(fold_names(proof.blocks))
         lines.append(f"{compared} differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
@@ -132,9 +133,9 @@ def graph_lines(found: ExportedProof) -> list[str]:
     if found.unhealed:
         lines.append(f"as the file is written, outputs differ by {figure(found.unhealed.relative)}")
     if found.tables:
-        lines.append(f"compared by themselves, as tables of positions: {', '.join(few(found.tables))}")
+        lines.append(f"compared by themselves, as tables of positions: {listed(found.tables)}")
     if found.remaining:
-        lines.append(f"in no form of the original, and no matrix of its: {', '.join(few(found.remaining))}")
+        lines.append(f"in no form of the original, and no matrix of its: {listed(found.remaining)}")
     if found.runtime_difference:
         judged = "passed" if found.runtime_difference.relative <= RUNTIME_GATE else "failed"
         limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is not a proof of equality"

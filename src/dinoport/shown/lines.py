@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from dinoport.shown.text import shown
 
 WIDTH = 80
 LABEL = 12
 """Columns of the labels, on the left."""
-
-FEW = 5
-"""How many problems or rules of one kind are shown; the JSON report has all of them."""
 
 
 class Printed:
@@ -21,6 +18,12 @@ class Printed:
     def lines(self) -> Iterator[str]:
         """What the command line prints."""
         raise NotImplementedError
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON-ready data."""
+        from dinoport.shown.data import plain_fields
+
+        return plain_fields(self)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -49,10 +52,6 @@ def entry(label: str, text: str) -> Iterator[str]:
 def entries(label: str, lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         yield from entry("" if number else label, line)
-
-
-def few(lines: Sequence[str], most: int = FEW) -> list[str]:
-    return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else [*lines]
 
 
 def figure(difference: float) -> str:

@@ -16,13 +16,12 @@ from dinoport.codebases.transformers.class_fields import OURS
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import CONFIG, read_json
+from dinoport.formats.transformers_folder import CONFIG, REPORT, read_json
 from dinoport.report.report import Report
 from dinoport.shown.text import shown, value_text
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.folder import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
 from dinoport.work.past_report import at, plain, source_files, without
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
-from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
 from dinoport.codebases.start import tensors_in
 from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
@@ -29,12 +29,12 @@ from dinoport.mapping.plan import Span, Step, carried_whole, sources
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
-from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.aside import importing
 from dinoport.proofs.case import Case, Side
+from dinoport.proofs.compared import Compared
 from dinoport.proofs.exact import compare_whole
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import prove
-from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.tensor import TensorRef, TensorSpec
@@ -92,47 +92,38 @@ def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[]
     return pinning(conversion.sources, carried_whole(conversion.plan.steps))
 
 
-def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManager[Side]:
-    """The source as a side of the proof: one that a class of its own loads is run by that class."""
-    return _SourceSide(conversion, checks)
-
-
 HAVE_RUNNERS = ("transformers", "timm")
 """Targets that a class runs: the source's own forward pass is the other side."""
 
 
-class _SourceSide(ExitStack):
-    """A folder of Transformers is on disk for as long as its class runs; any other source needs no place.
+@contextmanager
+def source_side(conversion: Conversion, checks: Checks) -> Iterator[Side]:
+    """The source as a side of the proof: one that a class of its own loads is run by that class.
 
-    Where weights are rounded or the table is resampled on the way, the network's own forward pass runs both sides: no
-    class resamples as the original does.
+    A folder of Transformers is on disk for as long as its class runs; any other source needs no place. Where weights
+    are rounded or the table is resampled on the way, the network's own forward pass runs both sides: no class resamples
+    as the original does.
     """
+    config, model = conversion.checkpoint.config or {}, conversion.model
+    changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
+    if checks.level != "full" or not is_known_class(config) or changed:
+        yield Side(model)
+        return
+    from dinoport.codebases.transformers.running import ClassRunner
+    from dinoport.formats.remote.copying import on_disk
+    from dinoport.proofs.known_folder import known_folder
 
-    def __init__(self, conversion: Conversion, checks: Checks) -> None:
-        super().__init__()
-        self._conversion, self._checks = conversion, checks
-
-    def __enter__(self) -> Side:  # type: ignore[override]  # what is entered is the side
-        super().__enter__()
-        conversion = self._conversion
-        config, model = conversion.checkpoint.config or {}, conversion.model
-        changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
-        if self._checks.level != "full" or not is_known_class(config) or changed:
-            return Side(model)
-        from dinoport.codebases.transformers.running import ClassRunner
-        from dinoport.formats.remote.copying import on_disk
-        from dinoport.proofs.foreign import known_folder
-
-        local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
-        local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
+    with ExitStack() as files:
+        local = conversion.located.path or files.enter_context(on_disk(conversion.checkpoint))
+        local = files.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
         stored, aside = ([*filter(is_pooler, names)] for names in (model.decoding.stored, model.decoding.beside))
         # Self-supervised training has no classifier, and no original a pooler: what they give has no other side.
         without = {"logits"} if conversion.target.start else set()
         without |= {"pooled"} if aside else set()
-        return Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
+        yield Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
 
 
-def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
+def case_of(conversion: Conversion, source: Side, target: Side, genuine: HubEntry | None = None) -> Case:
     """A source, and what was or should have been made of it."""
     others, anew = conversion.provenance.others or {}, conversion.target.anew
     return Case(
@@ -144,7 +135,7 @@ def case_of(conversion: Conversion, source: Side, target: Side, genuine: object 
         cast=conversion.cast,
         baked=conversion.baked,
         others={label: decode(tensors, source.model.decoding.rules).tensors for label, tensors in others.items()},
-        genuine=genuine,  # type: ignore[arg-type]  # an entry of torch.hub, or None
+        genuine=genuine,
     )
 
 

@@ -16,12 +16,12 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_config import START
-from dinoport.formats.transformers_folder import CONFIG, read_json
+from dinoport.formats.transformers_folder import CONFIG, REPORT, read_json
 from dinoport.formats.values import announce
 from dinoport.mapping.plan import sources
 from dinoport.progress import READING, Progress
-from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import entry_of
+from dinoport.proofs.known_folder import known_folder
 from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
@@ -31,7 +31,7 @@ from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT, refuse_to_guess, request_of
+from dinoport.work.folder import refuse_to_guess, request_of
 from dinoport.work.prepare import prepare
 from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
