@@ -15,6 +15,7 @@ from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_o
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.finding.adapters import without_adapters
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
@@ -22,7 +23,6 @@ from dinoport.finding.evidence import decoded, read, under_own_names, with_head,
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
-from dinoport.finding.merging import without_adapters
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
