@@ -229,7 +229,7 @@ def _table(conversion: Conversion, written: Checkpoint) -> tuple[tuple[Rule, ...
 
 
 def _own_table(written: Checkpoint) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-    """The same by the config alone. What no conversion wrote may have a pooler that is not an identity: it is left aside.
+    """The same by the config alone. A pooler that is not an identity, and that no conversion wrote, is left aside.
 
     Nothing for a config that describes no model: what is wrong with it is said by itself.
     """
