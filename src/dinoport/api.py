@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dinoport.work.fleet import Executor, Told
     from dinoport.work.load import Loaded
 
-
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
 

@@ -140,7 +140,7 @@ def _notes(seen: Seen) -> list[str]:
                 "bright as the next"
             )
     if seen.resampled:
-        notes.append("positions were resampled by Transformers' rule: README.md says whether it is the original's")
+        notes.append(f"positions were resampled by {seen.library}'s rule: README.md says whether it is the original's")
     return notes
 
 

@@ -18,6 +18,7 @@ from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar
 from dinoport.proofs import exact
 from dinoport.proofs.aside import half_of_the_threads, importing
 from dinoport.proofs.case import Case
+from dinoport.proofs.comparable import with_periods, without_neutral
 from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written, table_distance
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
@@ -38,14 +39,16 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     """
     if checks.level == "none":
         return Proofs()
+    case = with_periods(case if case.unused is None else without_neutral(case))
     source, target = case.source.model.decoding, case.target.model.decoding
     bar = Bar(COMPARING, sum(tensor.size_bytes for tensor in target.stored.values()), on_progress)
-    found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known)
+    found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known, unused=case.unused)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
     loading = case.target.loads() if case.target.loads else None
-    proofs = Proofs(found, loading=loading, diagnosis=by_content, rounded_periods=_computes_rounded_periods(case))
+    rounded = _computes_rounded_periods(case)
+    proofs = Proofs(found, loading, diagnosis=by_content, rounded_periods=rounded, on_top=case.target.on_top)
     return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
 
 
@@ -161,7 +164,8 @@ def _pixels(case: Case, picture: Image, name: str) -> pixels.PixelsProof:
         return pixels.PixelsProof(
             "not shown", reason=f"no image processor is written for a model of {channels} channels"
         )
-    return pixels.PixelsProof("not shown", reason="a file of the original's has no image processor")
+    what = "the folder" if case.target.runner else "a file of the original's"
+    return pixels.PixelsProof("not shown", reason=f"{what} has no image processor")
 
 
 def _is_beside(case: Case, name: str) -> bool:

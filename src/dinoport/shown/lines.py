@@ -54,6 +54,16 @@ def entries(label: str, lines: Iterable[str]) -> Iterator[str]:
         yield from entry("" if number else label, line)
 
 
-def figure(difference: float) -> str:
-    """A difference with two digits: `2.1e-16`, and `0` where there is none."""
-    return f"{difference:.1e}" if difference else "0"
+def figure(difference: float, limit: float | None = None) -> str:
+    """A difference with two digits, `2.1e-16`, and `0` where there is none.
+
+    It has more digits where two would put it on the other side of its limit: `1.0000001e-09`.
+    """
+    texts = [f"{difference:.{digits}e}" for digits in range(1, 17)]
+    sides = (text for text in texts if limit is None or (float(text) > limit) == (difference > limit))
+    return next(sides, texts[-1]) if difference else "0"
+
+
+def limit_text(limit: float) -> str:
+    """A limit in as many digits as it has, up to three: `1e-09`."""
+    return f"{limit:.3g}"

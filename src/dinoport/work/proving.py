@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
+from dinoport.codebases.names import Names
+from dinoport.codebases.record import record_of
 from dinoport.codebases.start import tensors_in
 from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
+from dinoport.codebases.transformers.reading import without_own_pooler
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.memory import total_bytes
 from dinoport.files.output_file import WrittenFile
-from dinoport.finding.unwrap import state_dicts
+from dinoport.finding.models import model_in
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
+from dinoport.formats.transformers_folder import PROCESSOR
 from dinoport.formats.values import forget
 from dinoport.mapping.claims import claims_of_source
-from dinoport.mapping.decoding import decode
+from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step, carried_whole, sources
 from dinoport.mapping.rule import Rule
@@ -158,26 +162,35 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
     if conversion.target.start is not None:
         return _start(conversion, written, folder)
     if written.config is None:
-        found = state_dicts(written)[0]
-        shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
-        family = conversion.model.family
-        naming = naming_of(family.name)
-        made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
-        held = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
-        table = naming.rules(held, Wishes()) if naming else canonical_rules(held, classifier_of(held, family))
-        rules = (*table, *made)
-        own = conversion.model.tensors
-        drops = [rule for rule in family.drops if not any(claims_of_source(name, [rule]) for name in own)]
-        model = replace(conversion.model, decoding=decode(found.tensors, rules, drops))
+        model = replace(conversion.model, decoding=_decoded_file(conversion, written))
         return Side(replace(model, title=conversion.target.title))
-    rules = (
-        _table(conversion, written.config, written.tensors)
-        if conversion.request.to == "transformers"
-        else conversion.target.rules
-    )
-    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules))
-    runner = writing.runner(folder, form, pooler=pooler)
-    return Side(model, runner, folder if conversion.target.channels == 3 else None, writing.processor)
+    of_transformers = conversion.request.to == "transformers"
+    rules, drops = _table(conversion, written) if of_transformers else (conversion.target.rules, ())
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules, drops))
+    on_top = tuple(model.decoding.beside)
+    runner = writing.runner(folder, form, pooler=True if on_top else pooler, without={"pooled"} if on_top else ())
+    there = not of_transformers or written.report is not None or (folder / PROCESSOR).exists()
+    processor = folder if conversion.target.channels == 3 and there else None
+    return Side(model, runner, processor, writing.processor, on_top=on_top)
+
+
+def _decoded_file(conversion: Conversion, written: Checkpoint) -> Decoding:
+    """A file by the names that it has: the original's, or another codebase's for the same network."""
+    naming, tensors = model_in(written)
+    own, architecture = conversion.model.tensors, conversion.model.architecture
+    if naming is not None and isinstance(naming.code, Names):
+        heads, base = (getattr(architecture, name, None) for name in ("heads", "rope_theta"))
+        tensors, _ = naming.arranged(tensors)
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        return decode(tensors, naming.rules(shapes, Wishes(num_heads=heads, rope_theta=base)), naming.code.FAMILY.drops)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    family = conversion.model.family
+    naming = naming_of(family.name)
+    made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
+    held = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
+    table = naming.rules(held, Wishes()) if naming else canonical_rules(held, classifier_of(held, family))
+    drops = [rule for rule in family.drops if not any(claims_of_source(name, [rule]) for name in own)]
+    return decode(tensors, (*table, *made), drops)
 
 
 def _names(rule: Rule) -> set[str]:
@@ -200,13 +213,30 @@ def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     return Side(model, loads=lambda: loads(start, written.tree, beside))
 
 
-def _table(conversion: Conversion, config: Mapping[str, object], names: Iterable[str]) -> tuple[Rule, ...]:
-    """The table of a folder, by its own config; by what it should be where its config describes no model."""
-    try:
+def has_own_pooler(written: Checkpoint) -> bool:
+    """Whether a folder that no conversion wrote has a pooler on top of the model."""
+    return bool(_own_table(written)[1])
+
+
+def _table(conversion: Conversion, written: Checkpoint) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The table of a folder, by its own config, and what is left aside; by what it should be where that says nothing.
+
+    A folder without a pooler, as was asked for, has nothing that is made for the class.
+    """
+    rules, drops = _own_table(written)
+    made = conversion.target.pooler is not False
+    return tuple(rule for rule in rules if rule.source or made) or conversion.target.rules, drops
+
+
+def _own_table(written: Checkpoint) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The same by the config alone. A pooler that is not an identity, and that no conversion wrote, is left aside.
+
+    Nothing for a config that describes no model: what is wrong with it is said by itself.
+    """
+    config = written.config or {}
+    with suppress(UnknownModelError):
         if is_known_class(config):
-            rules = table_of("", config, names)[1]
-            # A folder without a pooler, as was asked for, has nothing that is made for the class.
-            return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
-    except UnknownModelError:  # what is wrong with the config is said by itself
-        pass
-    return conversion.target.rules
+            rules = table_of("", config, written.tensors)[1]
+            ours = written.report is not None or record_of(config)
+            return (rules, ()) if ours else without_own_pooler(config, written.tensors, rules)
+    return (), ()
