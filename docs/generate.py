@@ -307,7 +307,7 @@ def of_family(family: Family) -> Iterator[str]:
 def relative_page(naming: Naming) -> Iterator[str]:
     """A page about one relative, from its data alone."""
     relative: Relative = naming.code
-    family, facts, signs = relative.family, relative.facts, relative.signs
+    family, facts, signs = relative.FAMILY, relative.facts, relative.signs
     says = [f"`--codebase {family.name}` says that a file is one.", ""] if family.upstream else []
     yield from [f"# {family.title}", "", relative.about, "", *says]
     if relative.copies:
@@ -395,7 +395,7 @@ def _size_rows(family: Family) -> Iterator[str]:
 def _sizes_by_name(relative: Relative) -> Iterator[str]:
     """Sizes that the authors publish, where none are recorded from their builders."""
     if relative.sizes:
-        yield from ["## Sizes", "", f"By the READMEs and the code of {relative.family.upstream}.", ""]
+        yield from ["## Sizes", "", f"By the READMEs and the code of {relative.FAMILY.upstream}.", ""]
         rows = [(f"`{name}`", *map(str, size)) for name, size in relative.sizes.items()]
         yield from table(("name", "width", "depth", "heads", "patch"), rows)
 

@@ -31,10 +31,11 @@ NEVER_LOCAL = ("ssl", "socket", "http", "email", "importlib.metadata", "tempfile
 SIGNS = {f"dinoport.codebases.{name}.signs" for name in ("dino", "dinov2", "dinov3", "timm")}
 
 EXACT = {
-    f"dinoport.proofs.{name}" for name in ("verdict", "prove", "exact", "foreign", "genuine", "difference", "outputs")
+    f"dinoport.proofs.{name}"
+    for name in ("verdict", "prove", "exact", "known_folder", "genuine", "difference", "outputs")
 }
-EXACT |= {f"dinoport.proofs.{name}" for name in ("case", "weights", "side_by_side", "diagnosis.diagnosis")}
-EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "blockwise", "comparison")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("case", "weights", "aside", "diagnosis.diagnosis")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "compared", "comparison")}
 
 
 def imported(*arguments: str | Path) -> set[str]:
@@ -138,4 +139,4 @@ def test_a_full_proof_imports_what_the_others_do_not(tmp_path: Path) -> None:
     """The check itself can fail: here is what it looks for."""
     names = imported("convert", DEMO, tmp_path / "out", "--num-heads", "2")
     assert {"torch", "transformers", "PIL"} <= roots(names)
-    assert within(names, "proofs") > EXACT - {"dinoport.proofs.foreign"}
+    assert within(names, "proofs") > EXACT - {"dinoport.proofs.known_folder"}

@@ -23,14 +23,13 @@ from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.page.render import page
 from dinoport.report.text import inspection_lines, plan_lines, report_lines
 from dinoport.request import Request
-from dinoport.shown.lines import few
 from dinoport.shown.packages import saved_again
 from dinoport.shown.text import (
     BLANK,
     MAX_MARKS,
     as_word,
     counted,
-    first_few,
+    few,
     is_plain,
     listed,
     python_text,
@@ -281,8 +280,7 @@ def test_a_report_that_is_made_in_python(hostile: str, run_folder: Path, tmp_pat
 
 
 def test_of_many_names_the_first_are_shown() -> None:
-    assert (listed(["a", "b"], 2), listed(["a", "b", "c"], 2), listed([], 2)) == ("a, b", "a, b …", "")
-    assert (first_few(["a", "b"], 2), first_few(["a", "b", "c"], 2)) == ("a, b", "a, b and 1 more")
+    assert (listed(["a", "b"], 2), listed(["a", "b", "c"], 2), listed([], 2)) == ("a, b", "a, b, and 1 more", "")
     assert (few(["a", "b"], 2), few(["a", "b", "c", "d"], 2)) == (["a", "b"], ["a", "b", "and 2 more"])
 
 

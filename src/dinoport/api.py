@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from dinoport.errors import MissingPackageError, UsageError
+from dinoport.errors import UsageError
 from dinoport.files.address import local_folder, refuse_empty
-from dinoport.progress import DRAWING, Progress, silent
-from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request, check_fits
+from dinoport.progress import Progress, silent
+from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request
 from dinoport.shown.address import is_at_hub
-from dinoport.shown.packages import PROOF, missing, runnable
+from dinoport.shown.packages import PROOF, missing
 from dinoport.work.arguments import Source, asked_for, check_for_outputs, given, refuse_missing, require_packages
 
 if TYPE_CHECKING:
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
     from dinoport.work.fleet import Executor, Told
     from dinoport.work.load import Loaded
 
-
 DEMO_FILE = "demo_checkpoint.pth"
 """Written by `main_dino.py` of facebookresearch/dino, with a narrower ViT, after ten epochs on 64 small pictures."""
-
-DEMO_HEADS = 2
-"""What the demo was trained with; its args name a builder that was narrowed, so they are ignored."""
 
 
 def inspect(
@@ -151,24 +147,16 @@ def verify(
         from dinoport.work.standing import standing_of
 
         refuse_empty("FOLDER", source)
-        if request != Request() or checks != Checks():
-            prove = runnable("dinoport verify SOURCE FOLDER")
-            raise UsageError(
-                "a folder without its source is compared with its own report, which takes no options",
-                next_step=f"{prove}, to prove it; or leave the options out",
-            )
-        return standing_of(source, on_progress)
-    remote = is_at_hub(folder)
-    folder = folder if remote else local_folder(folder)
+        return standing_of(source, request, checks, on_progress)
     require_packages(checks.level)
     check_for_outputs(checks)
-    if remote:
+    if is_at_hub(folder):
         from dinoport.work.hub_folder import verify_at_hub
 
         return verify_at_hub(source, str(folder), request, checks, on_progress)
     from dinoport.work.verify import verify_place
 
-    return verify_place(source, Path(folder), request, checks, on_progress)
+    return verify_place(source, local_folder(folder), request, checks, on_progress)
 
 
 def publish(
@@ -222,19 +210,10 @@ def fleet(
     `memory_bytes` allow. Call `fleet` below `if __name__ == "__main__":`. Raises UsageError, before anything runs, for
     a job with a field or value that does not exist.
     """
-    from dinoport.work.fleet import run_fleet, silent_fleet
+    from dinoport.work.fleet import run_fleet
     from dinoport.work.fleets.jobs import jobs_of, shard_of
 
     request, checks = asked_for(request, Checks(level=level), asked)
-    for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
-        if value is not None:
-            check_fits(name, value)
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise UsageError(
-            "`executor` takes an engine that has `submit`",
-            found=f"a {type(executor).__name__}",
-            next_step="concurrent.futures.ProcessPoolExecutor(), Client.get_executor() of Dask, or submitit's",
-        )
     planned = shard_of(jobs_of(jobs, request, checks.level), shard)
     if executor is None and any(job.level == "full" for job in planned):
         require_packages("full")
@@ -246,7 +225,7 @@ def fleet(
         memory_bytes=memory_bytes,
         recheck=recheck,
         fail_fast=fail_fast,
-        on_result=on_result or silent_fleet,
+        on_result=on_result,
     )
 
 
@@ -266,7 +245,7 @@ def demo(
 
     if checks is None and missing(*PROOF):
         asked = {"level": "exact", **asked}
-    request, checks = asked_for(Request(num_heads=DEMO_HEADS), checks, asked)
+    request, checks = asked_for(Request(num_heads=2), checks, asked)  # its args name a builder that was narrowed
     checks = replace(checks, all_sizes=checks.level == "full")
     with resources.as_file(resources.files("dinoport.work") / DEMO_FILE) as path:
         return convert(path, folder, request, checks, force=force, on_progress=on_progress)
@@ -293,10 +272,7 @@ def load(
     request, checks = asked_for(request, checks or Checks(level="exact"), asked)
     from dinoport.work.load import loaded
 
-    if request.to != "transformers":
-        raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
     refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
-
     check_for_outputs(checks)
     return loaded(given(source), request, checks, on_progress, recheck=recheck)
 
@@ -319,20 +295,6 @@ def visualize(
     Raises SettingError for a folder or picture that does not fit. Raises FolderError for an `out` that cannot be
     written, or that holds other files under the same names.
     """
-    if absent := missing(*PROOF, "matplotlib"):
-        raise MissingPackageError(
-            f"drawing what a model sees needs {', '.join(absent)} (not installed)",
-            next_step='pip install "dinoport[all]"',
-        )
-    from dinoport.pictures.drawing import check_place, draw
-    from dinoport.pictures.seeing import see
-    from dinoport.proofs.picture import load_picture
+    from dinoport.work.visualize import visualize_folder
 
-    refuse_empty("`out`", out)
-    check_fits("mass", mass)
-    check_fits("size", size)
-    picture = load_picture(Path(image))
-    check_place(Path(out))
-    seen = see(local_folder(folder), picture, size, on_progress=on_progress)
-    on_progress(DRAWING, 0, 0)
-    return draw(seen, Path(out), mass)
+    return visualize_folder(folder, image, out, size, mass, on_progress)

@@ -1,11 +1,16 @@
-"""How long work tells how far it is."""
+"""How work tells how far it is, and how it goes on aside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from dinoport.shown.text import shown
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+Found = TypeVar("Found")
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage, the bytes done, and the bytes in all; 0 where that is not known."""
@@ -55,3 +60,20 @@ class Bar:
     def add(self, count: int) -> None:
         self._done += count
         self._on_progress(self._stage, self._done, self._total)
+
+
+def aside(function: Callable[[], Found], name: str = ASIDE) -> Future[Found]:
+    """Run a function in a thread of its own, a daemon: only who wants its result waits for it."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    done: Future[Found] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=work, name=name, daemon=True).start()
+    return done

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dinoport import api
-from dinoport.errors import DinoportError, SettingError, UnknownModelError
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, WHOLE
 from tests.networks.attention import trained
@@ -223,72 +223,6 @@ def test_others_are_refused_by_their_own_name(name: str, sizes: dict[str, Any], 
     folder = saved(tmp_path / "other", name, **sizes)
     with pytest.raises(UnknownModelError, match=f"is {title}, and no model of the DINO family"):
         api.plan(folder, to="original")
-
-
-def test_what_a_config_says_of_a_backbone_inside_another_class_is_taken(tmp_path: Path) -> None:
-    """A class that is not read here, whose inner names are: heads and eps are in its config.json."""
-    folder = saved(tmp_path / "masked", "ViTForMaskedImageModeling", encoder_stride=16)
-    found, _ = settings_of(folder)
-    assert found["heads"] == ("4", "num_attention_heads in config.json")
-    assert found["eps"] == ("1e-06", "layer_norm_eps in config.json")
-
-
-BACKBONES = {
-    "Dinov2Backbone": ("Dinov2Model", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
-    "Dinov2WithRegistersBackbone": ("Dinov2WithRegistersModel", {"patch_size": 14, "image_size": 56, "mlp_ratio": 2}),
-    "DINOv3ViTBackbone": ("DINOv3ViTModel", {"rope_theta": 37.0, "num_register_tokens": 2}),
-}
-"""Classes that hand out layers of the model beside them."""
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_a_class_of_layers_holds_the_model_of_its_name(name: str, tmp_path: Path) -> None:
-    model, sizes = BACKBONES[name]
-    if not hasattr(transformers, name):
-        pytest.skip("a class of Transformers 5")
-    folder = saved(tmp_path / "layers", name, **sizes)
-    report = api.convert(folder, tmp_path / "out", level="exact")
-    assert report.class_name == model
-    pixels = torch.rand(1, 3, 56 if "Dinov2" in name else 64, 56 if "Dinov2" in name else 64)
-    theirs, ours = (getattr(transformers, model).from_pretrained(each).eval() for each in (folder, tmp_path / "out"))
-    with torch.inference_mode():
-        apart = (theirs(pixels).last_hidden_state - ours(pixels).last_hidden_state).abs().max()
-    assert float(apart) == 0
-
-
-OTHERS = [{"num_hidden_layers": 1}, {"hidden_act": "relu"}, {"num_attention_heads": 3}]
-
-
-@pytest.mark.parametrize("name", BACKBONES)
-def test_the_config_of_a_class_of_layers_is_read_as_that_of_the_model(name: str, tmp_path: Path) -> None:
-    _, sizes = BACKBONES[name]
-    if not hasattr(transformers, name):
-        pytest.skip("a class of Transformers 5")
-    folder = saved(tmp_path / "layers", name, **sizes)
-    config = json.loads((folder / "config.json").read_text())
-    for eps in (0.5, 1e-13):
-        (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": eps}))
-        report = api.convert(folder, tmp_path / f"{eps}", level="exact")
-        assert json.loads((tmp_path / f"{eps}" / "config.json").read_text())["layer_norm_eps"] == eps
-        assert f"eps = {eps:g} (config.json)" in str(report.verdict)
-    for other in OTHERS:
-        (folder / "config.json").write_text(json.dumps({**config, **other}))
-        with pytest.raises(DinoportError):
-            api.plan(folder)
-
-
-def test_another_activation_inside_another_class_is_refused(tmp_path: Path) -> None:
-    folder = saved(tmp_path / "other", "ViTForMaskedImageModeling", hidden_act="relu", encoder_stride=16)
-    with pytest.raises(SettingError) as raised:
-        api.plan(folder)
-    assert str(raised.value) == (
-        "config.json says that this backbone has another activation than every DINO\n"
-        "  where: config.json: hidden_act\n"
-        "  expected: gelu\n"
-        "  found: 'relu'\n"
-        "  likely cause: a backbone of another kind under the same names\n"
-        "  try: keep it in its own class"
-    )
 
 
 def test_an_option_that_contradicts_a_folder_of_ours(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_another_model(tmp_path: Path) -> None:
         "DINO ResNet-50 (facebookresearch/dino); "
         "DINOv2 ViT (facebookresearch/dinov2); DINOv3 ViT (facebookresearch/dinov3); "
         "DINOv3 ConvNeXt (facebookresearch/dinov3)\n"
-        f"  found: 18 tensors: {', '.join(f'layers.{{0…1}}.{leaf}' for leaf in 'abcdefgh')} …\n"
+        f"  found: 18 tensors: {', '.join(f'layers.{{0…1}}.{leaf}' for leaf in 'abcdefgh')}, and 1 more\n"
         "  likely cause: another model, a head without its backbone, or names that another codebase changed\n"
         f"  try: dinoport inspect {source}",
     )

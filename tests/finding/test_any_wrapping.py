@@ -92,9 +92,13 @@ BUFFERS = {
     for name, values in formula.state_dict(models.V3.tensors()).items()
     if name.endswith(("periods", "bias_mask"))
 }
-"""The only values that a plan reads: a DINOv3's buffers."""
+"""The values that a plan reads: a DINOv3's buffers. Of a position table it looks whether that is learnt."""
 
-NOTHING = np.zeros(0, np.float32)
+
+def values_of(name: str, shape: Shape) -> formula.Array:
+    """None where no plan reads them."""
+    is_table = name.endswith(("pos_embed", "position_embeddings", "pos_embedding"))
+    return BUFFERS.get(name.rpartition(".")[2], np.zeros(shape if is_table else 0, np.float32))
 
 
 class _Sized:
@@ -106,9 +110,7 @@ class _Sized:
 
 def opened(shapes: Mapping[str, Shape], keys: tuple[str, ...] = ()) -> Checkpoint:
     tree: object = {
-        name: TensorRef(
-            name, np.dtype(np.float32), shape, ArrayValues(BUFFERS.get(name.rpartition(".")[2], NOTHING).ravel())
-        )
+        name: TensorRef(name, np.dtype(np.float32), shape, ArrayValues(values_of(name, shape).ravel()))
         for name, shape in shapes.items()
     }
     for key in keys:

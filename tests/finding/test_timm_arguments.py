@@ -10,6 +10,7 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.codebases.timm.arguments import other_head, refuse_strange
+from dinoport.codebases.timm.config import timm_config
 from dinoport.errors import SettingError
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.networks.network import Features
@@ -47,6 +48,35 @@ def test_an_argument_that_no_tensor_shows_is_refused_by_name(tmp_path: Path, arg
         "  likely cause: another model, or a later version of timm\n"
         "  try: if it computes what a DINO does: save its state dict with torch.save, and give that file"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"model_args": None}, "model_args = None"),
+        ({"model_args": [1]}, "model_args = [1]"),
+        ({"model_args": {}, "pretrained_cfg": "x"}, "pretrained_cfg = 'x'"),
+        ({"model_args": 3, "pretrained_cfg": None}, "model_args = 3, pretrained_cfg = None"),
+    ],
+)
+def test_a_config_that_timm_cannot_load_is_refused(fields: dict[str, object], found: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        timm_config("folder", {"architecture": "vit_small_patch16_224", **fields})
+    assert str(caught.value) == (
+        "timm cannot load the config.json of folder\n"
+        "  where: config.json\n"
+        "  expected: an object in `model_args`, and one in `pretrained_cfg`\n"
+        f"  found: {found}\n"
+        "  likely cause: a config that was written by hand, or changed\n"
+        "  try: mend it; or give the file of weights alone, with `num_heads=N`"
+    )
+
+
+def test_a_config_without_a_part_that_timm_needs_is_told_of() -> None:
+    config = {"architecture": "vit_small_patch16_224", "model_args": {}}
+    told = "timm itself cannot load this config.json: it has model_args, and no pretrained_cfg"
+    for fields, warnings in (({}, (told,)), ({"pretrained_cfg": {}}, ())):
+        assert timm_config("folder", {**config, **fields}).warnings == warnings
 
 
 def test_arguments_that_are_shown_or_change_nothing_are_taken() -> None:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from safetensors.numpy import save
 
 from dinoport import api
 from dinoport.errors import DinoportError, UsageError
+from dinoport.files import memory
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.fleet import causes_of, fleet_page
 from dinoport.request import Request
 from dinoport.work import fleet as verb
-from dinoport.work.fleets import memory, one_job, workers
+from dinoport.work.fleets import one_job, workers
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.one_job import run_job
 from dinoport.work.fleets.results import append, last_of_each
+from dinoport.writing.commit import _locked
+from dinoport.writing.place import Place
 from tests import formula, tiny
 from tests.command_line import Run
 from tests.fleets import work
@@ -283,6 +287,31 @@ def test_a_target_that_another_run_writes_is_no_failure(tmp_path: Path) -> None:
     assert verb.Fleet("out", (result,), 0.1).exit_code == 0
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_another_fleet_was_writing_is_looked_at_once_more(tmp_path: Path, ends: bool) -> None:
+    """It may have been killed: then it was once nobody's, and no failure."""
+    (tmp_path / "out").mkdir()
+
+    class Engine:
+        """Ends the other fleet where this one asks for the second time."""
+
+        def submit(self, call: Any, job: dict[str, Any]) -> Any:
+            if job["target"] in asked and ends:
+                other.close()
+            asked.append(job["target"])
+            future: Future[Any] = Future()
+            future.set_result(call(job))
+            return future
+
+    asked, other = list[str](), ExitStack()
+    other.enter_context(_locked(Place.of(tmp_path / "out" / "step00")))
+    with other:
+        fleet = api.fleet(checkpoints(tmp_path, 2), tmp_path / "out", executor=Engine(), **HEADS)
+    assert asked == ["step00", "step01", "step00"]
+    assert statuses(fleet) == {"step00": "done" if ends else "elsewhere", "step01": "done"}
+    assert fleet.exit_code == 0
+
+
 def crew(tmp_path: Path, targets: list[str], run: Any, count: int = 2) -> dict[str, dict[str, Any]]:
     source = tiny.write(tmp_path / "checkpoint.pth")
     jobs = [Job(str(source), target, tiny.REQUEST, "exact").to_plain(tmp_path) for target in targets]
@@ -377,9 +406,9 @@ def test_how_many_jobs_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert memory.free_bytes(tmp_path / "meminfo", tmp_path) == int(0.8 * 2_000_000_000)
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free_bytes(tmp_path / "none", tmp_path) == int(0.8 * 4_000_000_000)
-    monkeypatch.setattr(memory, "cores", lambda: 16)
-    assert (memory.jobs_at_once("full", 10**9), memory.jobs_at_once("exact", 10**9)) == (2, 12)
-    assert memory.jobs_at_once("full", 1) == 1
+    monkeypatch.setattr(verb, "cores", lambda: 16)
+    assert (verb.jobs_at_once("full", 10**9), verb.jobs_at_once("exact", 10**9)) == (2, 12)
+    assert verb.jobs_at_once("full", 1) == 1
 
 
 def test_an_executor_of_the_standard_library(tmp_path: Path) -> None:

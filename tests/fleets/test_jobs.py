@@ -65,6 +65,16 @@ def test_a_listing_of_a_store() -> None:
     assert expanded("memory://lab/run/") == ["memory://lab/run/checkpoint9.pth", "memory://lab/run/checkpoint20.pth"]
 
 
+def test_a_checkpoint_that_was_not_fetched_is_a_job_too(tmp_path: Path) -> None:
+    """As git-annex leaves it: a link that leads nowhere, which was once left out in silence."""
+    here = tiny.write(tmp_path / "step1.pth")
+    (tmp_path / "eval" / "training_9").mkdir(parents=True)
+    gone = [tmp_path / "step2.pth", tmp_path / "eval" / "training_9" / "teacher_checkpoint.pth"]
+    for link in (*gone, tmp_path / "log.txt"):
+        link.symlink_to(tmp_path / "annex" / link.name)
+    assert expanded(str(tmp_path)) == [str(here), *sorted(map(str, gone))]
+
+
 def test_a_listing_that_fails_is_one_job_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     from dinoport.files.remote import filesystem
 
@@ -125,14 +135,16 @@ def test_a_manifest_never_means_what_lies_where_the_fleet_is_started(
 
 
 def test_a_pattern_means_the_folders_that_it_matches_as_if_they_were_named(tmp_path: Path) -> None:
-    """In quotes it was once what a shell would have made of it, less each run's folder."""
-    for name in ("a", "b", "logs"):
+    """In quotes it was once what a shell would have made of it, less each run's folder, and less damaged ones."""
+    for name in ("a", "b", "cut", "linked"):
         (tmp_path / name).mkdir()
     steps = [str(tiny.write(tmp_path / run / f"step{number}.pth")) for run in "ab" for number in (1, 2)]
     steps.append(str(tiny.write(tmp_path / "last.pth")))
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "step.pth").symlink_to(steps[0])
-    assert set(expanded(str(tmp_path / "*"))) == {*steps, str(tmp_path / "broken")}
+    (tmp_path / "cut" / "__0_0.distcp").touch()  # its .metadata was not written yet
+    (tmp_path / "linked" / "step.pth").symlink_to(steps[0])
+    others = {str(tmp_path / name) for name in ("cut", "linked")}
+    assert set(expanded(str(tmp_path / "*"))) == {*steps, *others}
+    assert set(expanded(str(tmp_path / "a" / "**"))) == set(steps[:2])
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,9 @@ def test_folders_that_changed_their_names_are_not_there(tmp_path: Path, what: st
     first, second, out = tmp_path / "a" / "one.pth", tmp_path / "b" / "one.pth", tmp_path / "out"
     first.parent.mkdir()
     another(second, first)
-    for source in (first, second):
-        os.utime(source, ns=(7, 7))
+    os.utime(first, ns=(7, 7))
+    while second.stat().st_mtime_ns != 7 or second.stat().st_ctime_ns == first.stat().st_ctime_ns:
+        os.utime(second, ns=(7, 7))  # until the clock of the disk has moved on
     entries = [{"source": str(first), "target": "first"}, {"source": str(second), "target": "second"}]
     done = [become(entry, out) for entry in entries]
     assert statuses(entries, out, done) == ["there", "there"]
@@ -164,6 +165,15 @@ def test_all_that_a_job_reads_is_looked_at_again_wherever_it_lies(tmp_path: Path
         assert statuses(entries, out, done) == ["not equal", "not equal"]
 
 
+def test_what_a_killed_run_left_beside_its_folder_is_taken_back(tmp_path: Path) -> None:
+    entry, out = {"source": str(tiny.write(tmp_path / "step.pth"))}, tmp_path / "out"
+    become(entry, out)
+    (out / ".step.dinoport-lock").touch()
+    (out / ".step.dinoport-new").mkdir()
+    assert become(entry, out)["status"] == "there"
+    assert [path.name for path in out.iterdir()] == ["step"]
+
+
 def test_a_folder_that_another_fleet_made_meanwhile_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"source": str(tiny.write(tmp_path / "step.pth"))}
     needed = one_job._needed
@@ -175,3 +185,16 @@ def test_a_folder_that_another_fleet_made_meanwhile_is_there(tmp_path: Path, mon
 
     monkeypatch.setattr(one_job, "_needed", slow)
     assert become(entry, tmp_path / "out")["status"] == "there"
+
+
+@pytest.mark.parametrize(
+    "before", [{"version": "0.1.0"}, {"status": "not equal"}, {"ends": None}, {"ends": "one hash"}]
+)
+def test_what_another_version_found_or_nobody_is_proven_again(tmp_path: Path, before: dict[str, Any]) -> None:
+    source = tiny.write(tmp_path / "step.pth")
+    job = Job(str(source), "step", Request(num_heads=2), "exact").to_plain(tmp_path / "out")
+    done = run_job(job)
+    assert there_already({**job, "before": done})
+    again = {**job, "before": {**done, **before}}
+    assert there_already(again) is None
+    assert there_already({**job, "before": run_job(again)})  # once

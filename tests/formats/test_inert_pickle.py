@@ -200,7 +200,7 @@ def test_objects_at_once(monkeypatch):
 
 def test_a_second_pickle_begins_where_the_first_ends():
     unpickler = InertUnpickler(b"K\1.K\2.", "file.pth", {})
-    assert (unpickler.load(), unpickler.position) == (1, 3)
+    assert (unpickler.load(), unpickler.bytes.position) == (1, 3)
     assert InertUnpickler(b"K\1.K\2.", "file.pth", {}, position=3).load() == 2
 
 

@@ -13,7 +13,7 @@ from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_config import find_run_config
-from dinoport.proofs.foreign import known_folder
+from dinoport.proofs.known_folder import known_folder
 from tests import tiny
 
 FILES = ("config.json", "model.safetensors", "dinoport.json", "preprocessor_config.json", "README.md")

@@ -117,7 +117,7 @@ def test_a_folder_of_something_else(tmp_path):
         f"{tmp_path} is a folder, but not one that holds a checkpoint\n"
         "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
         "checkpoint\n"
-        "  found: a.png, b.png, c.png, d.png, e.png, f.png …\n"
+        "  found: a.png, b.png, c.png, d.png, e.png, f.png, and 2 more\n"
         "  try: give the file or the folder that the weights are in"
     )
 

@@ -102,7 +102,7 @@ def test_stage_3_is_refused_by_its_name(tmp_path) -> None:
         "  try: python zero_to_fp32.py . pytorch_model.bin, in the run's folder where DeepSpeed put it; give that "
         "file"
     )
-    others = ", zero_pp_rank_1_mp_rank_00_model_states.pt, zero_pp_rank_2_mp_rank_00_model_states.pt …"
+    others = ", zero_pp_rank_1_mp_rank_00_model_states.pt, zero_pp_rank_2_mp_rank_00_model_states.pt, and 1 more"
     assert refused(tmp_path) == "RUN" + rest.format(more=others)
     assert refused(inner) == "RUN" + rest.format(more=others)
     assert refused(inner / "zero_pp_rank_0_mp_rank_00_model_states.pt") == "RUN" + rest.format(more="")

@@ -51,7 +51,7 @@ def test_what_else_looks_like_a_checkpoint_is_told_of(tmp_path) -> None:
     with open_checkpoint(tmp_path) as checkpoint:
         assert checkpoint.remarks == (
             f"run/teacher_checkpoint.pth was chosen; also in {tmp_path}: another/model.pt, another/model.pth, "
-            "model_final.rank_0.pth and 1 more",
+            "model_final.rank_0.pth, and 1 more",
         )
 
 

@@ -178,7 +178,7 @@ def not_torch(found: str) -> str:
         ({"hello.txt": b""}, "hello.txt"),
         ({"data.pkl": one()}, "data.pkl"),
         ({"a/data.pkl": one(), "b/data.pkl": one()}, "a/data.pkl, b/data.pkl"),
-        ({f"{name}.npy": b"" for name in "abcdef"}, "a.npy, b.npy, c.npy, d.npy …"),
+        ({f"{name}.npy": b"" for name in "abcdef"}, "a.npy, b.npy, c.npy, d.npy, and 2 more"),
     ],
 )
 def test_other_zip_files(records, found):

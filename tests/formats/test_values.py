@@ -7,7 +7,7 @@ import pytest
 
 from dinoport.errors import CheckpointError
 from dinoport.formats import values as reader
-from dinoport.formats.safetensors.dtypes import DTYPES
+from dinoport.formats.safetensors.reader import DTYPES
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.dtypes import STORAGE_DTYPES, TORCH_DTYPES
 from dinoport.formats.values import are_sizes, is_one, stored_tensor, view_of

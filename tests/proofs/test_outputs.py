@@ -15,7 +15,7 @@ from dinoport.api import convert
 from dinoport.codebases.running import Pass
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
-from dinoport.proofs.comparison import Comparison, noise_input
+from dinoport.proofs.comparison import Comparison, noise_of
 from dinoport.proofs.dependence import compare_blocks
 from dinoport.proofs.difference import Difference
 from dinoport.proofs.verdict import GATE, Word
@@ -173,7 +173,7 @@ def test_a_model_of_four_channels_is_compared_on_noise(tmp_path: Path) -> None:
     report = convert(write(tmp_path / "vit.pth", replace(VIT, channels=4)), tmp_path / "out")
     assert report.proofs.outputs.picture == "noise of 4 channels"
     assert report.proofs.outputs.worst < 1e-12
-    np.testing.assert_array_equal(noise_input(4, 8), noise_input(4, 8))
+    np.testing.assert_array_equal(noise_of(4, (8, 8)), noise_of(4, (8, 8)))
 
 
 class Counted(Mapping[str, torch.Tensor]):

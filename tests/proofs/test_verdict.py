@@ -15,6 +15,7 @@ from dinoport.model import Origin, Setting
 from dinoport.networks.rotary_vit.rotation import RotationProof
 from dinoport.proofs.difference import Difference
 from dinoport.proofs.exact import ExactProof
+from dinoport.proofs.genuine import GenuineProof
 from dinoport.proofs.outputs import OutputsProof
 from dinoport.proofs.pixels import PixelsProof, Status
 from dinoport.proofs.verdict import Proofs, Word, judge
@@ -159,7 +160,7 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         ),
         (
             replace(WHOLE, loading=replace(LOADED, missing=("a", "b", "c", "d"))),
-            "not equal: 4 missing keys (a, b, c …)",
+            "not equal: 4 missing keys (a, b, c, and 1 more)",
         ),
         (replace(WHOLE, loading=replace(LOADED, failure="OSError: no")), "not equal: OSError: no"),
         (
@@ -181,6 +182,23 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         (
             replace(WHOLE, outputs=replace(COMPUTED, rotation=RotationProof(1e-4))),
             "not equal: rotary positions differ by 1.0e-04",
+        ),
+        (
+            replace(WHOLE, outputs=replace(COMPUTED, float64={"tokens": Difference(1.0, 1.0000004e-9)})),
+            "not equal: outputs differ by 1.0000004e-09, where 1e-09 is allowed",
+        ),
+        (
+            replace(WHOLE, on_top=("pooler.dense.weight", "pooler.dense.bias")),
+            "equal at 224×224 pixels, except for pooler.dense.weight, pooler.dense.bias, which the folder has on top: "
+            "what comes out of them was not compared",
+        ),
+        (
+            replace(WHOLE, genuine=GenuineProof("their code", {"tokens": SAME}, rotation=2e-5)),
+            "not equal: the genuine code, their code, says otherwise: rotary positions differ by 2.0e-05",
+        ),
+        (
+            replace(WHOLE, genuine=GenuineProof("their code", {"tokens": OTHER}, rotation=2e-4)),
+            "not equal: the genuine code, their code, says otherwise: outputs differ by 1.0e-06",
         ),
         (
             replace(WHOLE, pixels=replace(SEEN, status="different", max_grey_levels=3.2)),

@@ -138,7 +138,7 @@ def test_what_does_not_name_each_class_once(content: str, expected: str, found: 
 
 def test_many_missing_classes_are_not_all_listed(path: Path) -> None:
     path.write_text(json.dumps({str(index): f"name {index}" for index in range(10, 20)}))
-    found = "no name for class 0, 1, 2, 3, 4 …, but one for class 10, 11, 12, 13, 14 …"
+    found = "no name for class 0, 1, 2, 3, 4, and 5 more, but one for class 10, 11, 12, 13, 14, and 5 more"
     assert refusal(path, 10) == message(path, "one name for each class, 0 to 9", found)
 
 

@@ -31,6 +31,21 @@ def test_a_pooler_with_weights_of_its_own_is_left_aside(class_name: str, act: st
     assert str(verdict).startswith("equal at 12×12 pixels")
 
 
+@pytest.mark.parametrize("act", ["tanh", "linear"])
+@pytest.mark.parametrize("class_name", POOLED)
+def test_a_folder_that_has_a_pooler_on_top_is_equal_but_for_it(class_name: str, act: str, tmp_path: Path) -> None:
+    genuine = Genuine.make(class_name, tmp_path / "folder")
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({**genuine.config, "pooler_act": act}))
+    dinoport.convert(tmp_path / "folder", tmp_path / "out", to="original", level="exact")
+    heads, eps = (genuine.config[name] for name in ("num_attention_heads", "layer_norm_eps"))
+    file = next((tmp_path / "out").glob("*.pth"))
+    report = dinoport.verify(file, tmp_path / "folder", num_heads=heads, layer_norm_eps=eps)
+    told = "which the folder has on top: what comes out of them was not compared"
+    assert f"for pooler.dense.bias, pooler.dense.weight, {told}" in report.verdict.exceptions
+    assert str(report.verdict).startswith("equal at 12×12 pixels, except ")
+    assert not report.accounting.counts.get("synthesised")
+
+
 @pytest.mark.parametrize("class_name", POOLED)
 def test_a_folder_of_transformers_that_loses_its_pooler_says_so(class_name: str, tmp_path: Path) -> None:
     Genuine.make(class_name, tmp_path / "folder")

@@ -53,6 +53,12 @@ def test_statistics_that_no_picture_can_have_are_not_taken(name: str, value: lis
     assert found == f"the transform of {FILE} is not taken: {name} = {value}"
 
 
+def test_padding_is_not_taken() -> None:
+    """Version 5 pads to this size, version 4 does not."""
+    found = transform_of({**PROCESSOR, "do_pad": True, "pad_size": {"height": 96, "width": 96}}, {})
+    assert found == f"the transform of {FILE} is not taken: pad_size = {{'height': 96, 'width': 96}}"
+
+
 def test_statistics_are_one_for_each_channel_of_the_model() -> None:
     grey = {**PROCESSOR, "image_mean": [0.25], "image_std": [0.75]}
     found = transform_of(grey, {"num_channels": 1})

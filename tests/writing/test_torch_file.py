@@ -12,7 +12,7 @@ import pytest
 from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.formats.torch import writer as torch_file
-from dinoport.formats.torch.pickle_writer import pickle_state_dict
+from dinoport.formats.torch.pickle_writer import pickle_tree
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.tensor import TensorSpec
 from tests.writing.stub_tensors import Stub, arrays, tensor
@@ -105,7 +105,11 @@ def test_the_serialization_id_follows_the_values(tmp_path):
 def test_the_pickle_names_nothing_but_what_a_state_dict_needs():
     specs = [TensorSpec(name, array.dtype, array.shape) for name, array in arrays().items()]
     names = {
-        argument for opcode, argument, _ in pickletools.genops(pickle_state_dict(specs)) if opcode.name == "GLOBAL"
+        argument
+        for opcode, argument, _ in pickletools.genops(
+            pickle_tree({spec.name: number for number, spec in enumerate(specs)}, specs)
+        )
+        if opcode.name == "GLOBAL"
     }
     storages = {name for name in names if name.startswith("torch ") and name.endswith("Storage")}
     assert names - storages == {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"}
@@ -114,7 +118,7 @@ def test_the_pickle_names_nothing_but_what_a_state_dict_needs():
 
 def test_sizes_beyond_32_bits():
     """Only pickled; nobody has the room to write it."""
-    pickled = pickle_state_dict([TensorSpec("a", np.dtype(np.float32), (2**16, 2**17))])
+    pickled = pickle_tree({"a": 0}, [TensorSpec("a", np.dtype(np.float32), (2**16, 2**17))])
     numbers = [argument for opcode, argument, _ in pickletools.genops(pickled) if opcode.name in ("BININT", "LONG1")]
     assert numbers == [2**33, 0, 2**16, 2**17, 2**17, 1]
 

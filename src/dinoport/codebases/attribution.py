@@ -183,7 +183,7 @@ def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> It
     number = relative.facts.heads.get(clues.size, width // 64)
     if heads and number != width // 64:
         yield f"{number} heads"
-    transform: Preprocessing = relative.family.preprocessing
+    transform: Preprocessing = relative.FAMILY.preprocessing
     usual: Preprocessing = own.code.FAMILY.preprocessing
     if (transform.mean, transform.std) != (usual.mean, usual.std):
         yield "pixel statistics"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def write(target: Target, order: Order) -> list[WrittenFile]:
     return [replace(file, name=name)]
 
 
-def runner(folder: Path, form: str, *, pooler: bool | None) -> None:
+def runner(folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()) -> None:
     """No class of a library runs it: the network's own forward pass does."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -61,7 +61,9 @@ class Writing(Protocol):
         """Whether the library may be given a stranger's folder."""
         ...
 
-    def runner(self, folder: Path, form: str, *, pooler: bool | None) -> Runner | None: ...
+    def runner(
+        self, folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()
+    ) -> Runner | None: ...
 
     def processor(self, folder: Path) -> object:
         """What makes an input of a picture: called with one, it gives `pixel_values`. Raises what it raises."""

@@ -14,8 +14,8 @@ def transform_settings(
 ) -> Iterator[Setting[object]]:
     """Statistics, resize, crop and filter of what is written, each with its origin.
 
-    Of other than three channels only what was given is known. `claimed` are the fields of the request that only a
-    folder says.
+    Where a model takes other than three channels, only the values that the user gave are known. `claimed` are the
+    fields of the request that only a folder says.
     """
     wishes = Wishes(claimed=claimed)
     known = transform if channels == 3 else None

@@ -45,7 +45,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Graph:
-    """`constants` are the tensors that lie in the file, by name; `inputs` are those that none of them fills."""
+    """`constants` are the tensors in the file, by name. `inputs` are what a caller gives: no constant is called so."""
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, TensorRef]
@@ -63,13 +63,9 @@ class Graph:
 
 @dataclass(frozen=True)
 class Export:
-    """One file of a graph. `opset` is the version of the standard's operators, `producer` who says to have written it.
-
-    `functions` are operators that the file defines itself.
-    """
+    """One file of a graph. `opset` is the version of the standard's operators, `producer` who wrote it, as it says."""
 
     where: str
     graph: Graph
     opset: int
     producer: str
-    functions: tuple[str, ...] = ()

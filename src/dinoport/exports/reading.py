@@ -61,7 +61,7 @@ class _Reader:
 
     def export(self) -> Export:
         """ModelProto."""
-        opset, producer, functions = 0, ["", ""], []
+        opset, producer = 0, ["", ""]
         graphs: list[Run] = []
         for number, value in self.wire.whole.fields():
             if number in (2, 3) and isinstance(value, Run):
@@ -71,13 +71,11 @@ class _Reader:
             elif number == 8 and isinstance(value, Run):
                 domain, version = self._opset(value)
                 opset = version if domain in ("", "ai.onnx") else opset
-            elif number == 25 and isinstance(value, Run):
-                functions.append(next((v.text() for n, v in value.fields() if n == 1 and isinstance(v, Run)), ""))
         if len(graphs) != 1:
             raise self.wire.broken(f"{len(graphs)} graphs", "one graph")
         graph = self._graph(graphs[0], (), 1)
         named = " ".join(text for text in producer if text and is_name(text))
-        return Export(self.source.where, graph, opset, named, tuple(functions))
+        return Export(self.source.where, graph, opset, named)
 
     def _opset(self, message: Run) -> tuple[str, int]:
         domain, version = "", 0

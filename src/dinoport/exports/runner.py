@@ -62,12 +62,6 @@ class GraphRunner:
         narrow = self.runtime.run(pixels) if self.runtime is not None else []
         return Pass(named_outputs(narrow, self.architecture, pixels.shape[-2:])), wide
 
-    def check(self, images: Any) -> None:
-        """Raise UnshownError or BrokenGraphError where the graph cannot be computed."""
-        work = work_limit(self.architecture, images.shape)
-        evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
-        evaluation.run({self.export.graph.inputs[0].name: images})
-
     def run(self, images: Any) -> Pass:
         shared: dict[str, Any] = {}
         if self.table_of is not None and tuple(images.shape[-2:]) != (self.architecture.image_size,) * 2:
@@ -99,15 +93,7 @@ class GraphRunner:
             if name in turning:
                 turned[turning[name]] = value
 
-        evaluation = Evaluation(
-            self.export,
-            healing or Healing(active=False),
-            self.kept,
-            self.meant if healing is not None else {},
-            work_limit(self.architecture, images.shape),
-        )
-        wanted = self.export.graph.inputs[0].name
-        results = evaluation.run({wanted: images}, watch)
+        results = self._evaluated(images, healing, watch)
         size = images.shape[-2:]
         named = named_outputs(results, self.architecture, size)
         kinds = [name_of_output(result, self.architecture, size) for result in results]
@@ -117,6 +103,17 @@ class GraphRunner:
         ]
         rotation = self._rotation(turned, images)
         return Pass(named, blocks, {"rotation": rotation} if rotation else {})
+
+    def _evaluated(self, images: Any, healing: Healing | None, watch: Callable[[str, Any], None]) -> list[Any]:
+        """The graph's outputs; without `healing`, every constant is taken as it is written."""
+        evaluation = Evaluation(
+            self.export,
+            healing or Healing(active=False),
+            self.kept,
+            self.meant if healing is not None else {},
+            work_limit(self.architecture, images.shape),
+        )
+        return evaluation.run({self.export.graph.inputs[0].name: images}, watch)
 
     def _rotation(self, turned: Mapping[str, Any], images: Any) -> tuple[Any, Any] | None:
         """Sines and cosines, (patches, head dimension) each: computed in the graph, or written into it."""
@@ -149,9 +146,7 @@ class GraphRunner:
                 raise _SeenError(value)
 
         try:
-            work = work_limit(self.architecture, images.shape)
-            evaluation = Evaluation(self.export, self.healing, self.kept, self.meant, work)
-            evaluation.run({self.export.graph.inputs[0].name: other}, watch)
+            self._evaluated(other, self.healing, watch)
         except _SeenError as seen:
             return self.table_of(other, seen.value)
         return None

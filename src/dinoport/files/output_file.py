@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Thread
-from types import TracebackType
 
 from dinoport.files.census import Census
 from dinoport.files.disk_errors import disk_errors
@@ -79,7 +78,7 @@ class OutputFile:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         if not self._finished:
             self._abandon()
 

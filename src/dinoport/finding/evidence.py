@@ -60,7 +60,7 @@ def decoded(
     """
     naming, state = found.naming, found.state
     family = naming.code.FAMILY
-    tensors, beside, outside = _parted(state, family, other_head)
+    tensors, beside, outside = without_beside(state, family, other_head)
     arranged, of_layout = naming.arranged(tensors)
     shapes = {name: tensor.shape for name, tensor in arranged.items()}
     wholes: Mapping[str, Whole] = getattr(naming.code, "wholes", {})
@@ -99,7 +99,7 @@ def _states(checkpoint: Checkpoint, family: Family) -> Iterator[tuple[str, Tenso
             yield keys, node.renamed(keys)
 
 
-def _parted(
+def without_beside(
     state: StateDict, family: Family, other_head: str | None
 ) -> tuple[dict[str, TensorRef], list[Dropped], list[TensorRef]]:
     """A state dict without what stands beside its backbone, that, and what lies under another prefix.

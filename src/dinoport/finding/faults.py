@@ -14,8 +14,7 @@ from dinoport.errors import PlanError
 from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
-from dinoport.shown.lines import few
-from dinoport.shown.text import as_word, with_article
+from dinoport.shown.text import as_word, few, with_article
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
 BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\.")

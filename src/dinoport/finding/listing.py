@@ -11,9 +11,9 @@ from dinoport.codebases.frameworks import Said
 from dinoport.codebases.stranger_refusals import stranger_of
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import DinoportError
+from dinoport.finding.adapters import without_adapters
 from dinoport.finding.bare_names import bare
 from dinoport.finding.completeness import SKIPPED
-from dinoport.finding.merging import without_adapters
 from dinoport.finding.places import by_preference, each_place, naming_of_names, naming_there
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint

@@ -9,37 +9,41 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.attribution import Told
 from dinoport.codebases.catalogue import naming_in
-from dinoport.codebases.codebase import Evidence, classifier_of
+from dinoport.codebases.codebase import Evidence, Naming, classifier_of
 from dinoport.codebases.frameworks import Said, said_in, signs_in
-from dinoport.codebases.record import lost_by_report, stated_by_report, transform_by_report, unlike_original
+from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_original
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.finding.adapters import without_adapters
 from dinoport.finding.attributes import attributes_of, stated_by
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
-from dinoport.finding.evidence import decoded, read, under_own_names, with_head
+from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.labels import stored_labels
-from dinoport.finding.merging import without_adapters
 from dinoport.finding.owner import whose
+from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statements import (
     contradicted,
     overruled,
     stated_by_config,
     timm_config_of,
-    transform_of,
+    transform_said,
     wishes_of,
+    with_transform,
 )
 from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.model import Family, Model, Origin
+from dinoport.model import Family, Model, Origin, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.request import Request
+from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_word
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -129,6 +133,7 @@ def _model_in(
         classifier = family.classifiers[0] if family.classifiers else "head"
     elif state.head:
         classifier = family.classifiers[-1]
+    transform = transform_said(checkpoint, timm)
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -137,7 +142,7 @@ def _model_in(
         config=checkpoint.run,
         declared=frozenset(decoding.declared),
         classifier=classifier,
-        preprocessing=timm.preprocessing if timm else transform_by_report(ours),
+        preprocessing=transform.transform,
     )
     head = head_file.chosen(lambda each: read(naming, with_head(evidence, decoding, each)[0])) if head_file else None
     if head is not None:
@@ -172,6 +177,7 @@ def _model_in(
         *of_wholes(place.wholes, decoding, request),
         *told.remarks,
         *words,
+        *transform.untaken,
         *of_branches(found, request.checkpoint_key),
         *of_unnamed(checkpoint, found),
         *of_the_run(checkpoint),
@@ -188,7 +194,7 @@ def _model_in(
         architecture=reading.architecture,
         decoding=decoding,
         settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=transform_of(timm, ours, reading.preprocessing or family.preprocessing, statistics),
+        preprocessing=with_transform(reading.preprocessing or family.preprocessing, transform, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=record if timm else lost_by_report(ours),
@@ -202,6 +208,30 @@ def _model_in(
         ),
         contradicted=tuple(contradicted(wishes, reading)),
     ), Provenance(state.label, state.notes, {other.label: other.tensors for other in found.others}, state.prefix)
+
+
+def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, TensorRef]]:
+    """The tensors of the model in a file that is held against another, and by whose names.
+
+    Of a file whose names are not known, the first state dict. Raises SettingError where it holds several models.
+    """
+    states = state_dicts(checkpoint)
+    try:
+        found = choose(checkpoint.where, states, None, signs=signs_in(checkpoint.tree))
+    except (PlanError, UnknownModelError):
+        return None, states[0].tensors
+    except SettingError as error:
+        first = str(error.found).partition(", ")[0]
+        order = runnable(f"dinoport convert {as_word(checkpoint.where)} FILE --to original --prefix {as_word(first)}")
+        raise SettingError(
+            error.what,
+            expected="a file of one model, as FOLDER",
+            found=error.found,
+            next_step=f"{order}, and verify against what it wrote",
+        ) from error
+    tensors, *_ = without_beside(found.state, found.naming.code.FAMILY, None)
+    layers = layers_beside(found.naming, found.state.shapes, Wishes(num_heads=1))
+    return found.naming, {name: tensor for name, tensor in tensors.items() if name not in layers}
 
 
 def _is_another_class(checkpoint: Checkpoint, found: Found, request: Request) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from dinoport.finding.bare_names import ANCHORS, INNER, WRAPPERS, Lead, NamedTensor, anchor_of, without_inner
 from dinoport.formats.values import is_one
@@ -22,7 +22,8 @@ def parted(names: Sequence[NamedTensor]) -> list[tuple[Lead | None, Sequence[Nam
     rest: list[NamedTensor] = []
     for each in names:
         parts = tuple(each.full_name.split("."))
-        lead = next((parts[:count] for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads), None)
+        counts = (count for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads)
+        lead = next((parts[:count] for count in counts if not _is_outer(parts, count, leads)), None)
         if lead is None:
             rest.append(each)
         else:
@@ -58,6 +59,18 @@ BLOCK = re.compile(r"(?<![^.])(?:blocks|layers?|stages|downsample_layers|layer1|
 
 OF_LAYERS = "layer_norm.weight"
 """Of those by which a model is told, the one that a layer beside it may have too."""
+
+
+OF_ENCODER = re.compile(
+    r"encoder\.(layer\.\d+\.(attention\.(attention|output)|layernorm_\w+|intermediate|output|norm\d|layer_scale\d|mlp\.fc\d)\."
+    r"|stages\.\d+\.layers\.\d+\.(layer|shortcut)\.)"
+)
+"""The blocks of Transformers' ViTs and ResNets, below whose `encoder` another model may lie."""
+
+
+def _is_outer(parts: Lead, count: int, leads: Container[Lead]) -> bool:
+    """Whether a name below a lead is that of a block of the model around it."""
+    return parts[: count - 1] in leads and bool(OF_ENCODER.match(".".join(parts[count - 1 :])))
 
 
 def _lead(parts: Sequence[str]) -> Lead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.codebases.codebase import Reading
 from dinoport.codebases.frameworks import Said
@@ -28,15 +28,32 @@ def stated_by_config(checkpoint: Checkpoint, found: Found) -> Mapping[str, State
     return stated_in(checkpoint.config or {}, found.state.tensors)
 
 
-def transform_of(
-    timm: TimmConfig | None, report: Mapping[str, object], own: Preprocessing, stated: Mapping[str, Stated]
-) -> Preprocessing:
-    """What timm's config.json says, or the report beside an original's file, else the original's.
-
-    The statistics in `stated` are held by the file itself, and come first.
+class SaidTransform(NamedTuple):
+    """The transform that a config or a report says, if one does; `ours` where we wrote it. `untaken` says why one that
+    is there is not taken.
     """
-    if said := timm.preprocessing if timm else transform_by_report(report):
-        own = own.as_said(said, ours=bool(timm.record) if timm else True)
+
+    transform: Preprocessing | None
+    ours: bool
+    untaken: tuple[str, ...] = ()
+
+
+def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTransform:
+    """What timm's config.json says, the processor in a folder of Transformers, or the report beside a file."""
+    if timm:
+        return SaidTransform(timm.preprocessing, bool(timm.record))
+    if checkpoint.processor is None:
+        return SaidTransform(transform_by_report(checkpoint.written or {}), True)
+    from dinoport.codebases.transformers.processor import transform_of
+
+    found = transform_of(checkpoint.processor, checkpoint.config or {})
+    return SaidTransform(None, False, (found,)) if isinstance(found, str) else SaidTransform(found, False)
+
+
+def with_transform(own: Preprocessing, said: SaidTransform, stated: Mapping[str, Stated]) -> Preprocessing:
+    """What was said, else the original's own; before both, the statistics in `stated`, which the file itself holds."""
+    if said.transform:
+        own = own.as_said(said.transform, ours=said.ours)
     if "image_mean" not in stated:
         return own
     mean, std = stated["image_mean"], stated["image_std"]

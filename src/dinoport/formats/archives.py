@@ -87,7 +87,7 @@ def is_tar(start: bytes) -> bool:
 
 
 def _inside(name: str, source: ByteSource) -> bytes:
-    """The first bytes of what is compressed; nothing where they cannot be told."""
+    """The first bytes inside a compressed file; empty where it cannot be unpacked here."""
     import bz2
     import lzma
     import zlib

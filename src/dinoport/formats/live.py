@@ -19,8 +19,7 @@ from dinoport.errors import CheckpointError, UsageError
 from dinoport.files.byte_sources import Readable
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.safetensors.dtypes import NAMES
-from dinoport.formats.safetensors.reader import read_safetensors
+from dinoport.formats.safetensors.reader import NAMES, read_safetensors
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.modules import deciding
 from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec

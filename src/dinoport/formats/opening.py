@@ -25,7 +25,6 @@ from dinoport.formats.transformers_folder import (
     refuse_listed,
     written_with,
 )
-from dinoport.shown.lines import few
 from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word, listed
 
@@ -79,7 +78,7 @@ def _strays(path: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
     others = sorted(entry.name for entry in path.iterdir() if entry.name.endswith(SUFFIX) and entry.name not in read)
     if not others:
         return ()
-    return (f"not read, as .metadata has no tensor in them: {', '.join(few(others))}",)
+    return (f"not read, as .metadata has no tensor in them: {listed(others)}",)
 
 
 OTHER_WEIGHTS: Mapping[str, tuple[str, str]] = {
@@ -115,7 +114,7 @@ def _open_folder(path: Path) -> Checkpoint:
     if broken:
         raise CheckpointError(
             f"{path} holds no checkpoint, and links in it lead nowhere",
-            found=", ".join(few([f"{name}, a link to {(path / name).readlink()}" for name in broken])),
+            found=listed([f"{name}, a link to {(path / name).readlink()}" for name in broken]),
             cause="the files were moved or deleted, or were never fetched, as by git-annex",
             next_step="fetch the files that the links lead to, or give the folder that they are in",
         )

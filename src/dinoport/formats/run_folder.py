@@ -17,7 +17,7 @@ from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_timm_folder, is_transformers_folder
 from dinoport.request import option_of
 from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word, first_few
+from dinoport.shown.text import as_word, listed
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
 """Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""
@@ -144,7 +144,7 @@ def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
     others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
     if not others:
         return ()
-    return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {first_few(others, FEW)}",)
+    return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed(others, FEW)}",)
 
 
 def _is_saved(path: Path) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -105,18 +104,13 @@ class _RunningSum:
                 self.size_bytes += len(data)
 
 
-@runtime_checkable
-class InStorages(Protocol):
-    """Values that lie in storages, of which a file may hold checksums."""
-
-    def storages(self) -> Iterable[Storage]:
-        """Every storage that the values lie in. Raises CheckpointError where one cannot be found."""
-        ...
-
-
 def storages_of(values: Values) -> Iterable[Storage]:
-    """The storages that values lie in; none for values that are made in memory."""
-    return values.storages() if isinstance(values, InStorages) else ()
+    """Every storage that values lie in; none for values that are made in memory.
+
+    Raises CheckpointError where one cannot be found.
+    """
+    own = getattr(values, "storages", None)
+    return () if own is None else own()
 
 
 def summed_storages(tensors: Iterable[TensorRef]) -> list[Storage]:

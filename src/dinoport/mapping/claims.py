@@ -1,4 +1,4 @@
-"""Which rule claims a name, as its source or as one of its targets; and what is wrong with one that none claims."""
+"""Which rule claims a tensor's name, as its source or as a target; and what to report of a name without a rule."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Imported only to verify.
 from __future__ import annotations
 
 from math import isqrt
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -29,15 +30,10 @@ def interpolate_table(
             f"a position table of {table.shape[1]} rows: {first} and {table.shape[1] - first}, which is not a square"
         )
     patches = table[:, first:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    wanted: dict[str, Any] = {"size": (rows, columns)}
     if interpolation.offset:
-        factors = [(rows + interpolation.offset) / side, (columns + interpolation.offset) / side]
-        resampled = functional.interpolate(
-            patches, scale_factor=factors, mode=interpolation.kernel, antialias=interpolation.antialias
-        )
-    else:
-        resampled = functional.interpolate(
-            patches, size=(rows, columns), mode=interpolation.kernel, antialias=interpolation.antialias
-        )
+        wanted = {"scale_factor": [(rows + interpolation.offset) / side, (columns + interpolation.offset) / side]}
+    resampled = functional.interpolate(patches, **wanted, mode=interpolation.kernel, antialias=interpolation.antialias)
     if resampled.shape[-2:] != (rows, columns):
         raise ValueError(f"resampling to {rows}×{columns} patches made {tuple(resampled.shape[-2:])}")
     return torch.cat([table[:, :first], resampled.flatten(2).transpose(1, 2)], dim=1)

@@ -64,17 +64,6 @@ class Visualization(Printed):
         for note in self.notes:
             yield from entry("note", note)
 
-    def to_dict(self) -> dict[str, object]:
-        """As JSON-ready data."""
-        return {
-            "folder": str(self.folder),
-            "files": list(self.files),
-            "size": list(self.size),
-            "heads": self.heads,
-            "mass": self.mass,
-            "notes": list(self.notes),
-        }
-
 
 def draw(seen: Seen, folder: Path, mass: float) -> Visualization:
     """Write every picture into `folder`, over files of the same names, all or none. The least attention is dark,
@@ -151,7 +140,7 @@ def _notes(seen: Seen) -> list[str]:
                 "bright as the next"
             )
     if seen.resampled:
-        notes.append("positions were resampled by Transformers' rule: README.md says whether it is the original's")
+        notes.append(f"positions were resampled by {seen.library}'s rule: README.md says whether it is the original's")
     return notes
 
 

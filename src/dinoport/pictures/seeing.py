@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
-from dinoport.proofs.foreign import known_folder, refuse_beside, refuse_foreign
+from dinoport.proofs.known_folder import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
 from dinoport.shown.text import as_word, value_text
 from dinoport.tensor import Array
@@ -36,7 +36,7 @@ class Seen:
     """`picture` is what the model saw, (height, width, 3) of 8 bits; `cell` the pixels along a side of one patch.
 
     `attention` is (heads, rows, columns), None for a model without; `patches` are (rows, columns, width).
-    `resampled` says that positions were resampled for this size, by Transformers' rule.
+    `resampled` says that positions were resampled for this size, by the rule of the `library`.
     """
 
     picture: Array
@@ -45,6 +45,7 @@ class Seen:
     attention: Array | None
     resampled: bool
     model_type: str
+    library: str = "Transformers"
 
 
 def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_progress: Progress = silent) -> Seen:
@@ -54,17 +55,13 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
     that pictures do not fit.
     """
     on_progress(READING, 0, 0)
+    if (config := _timm_config(folder)) is not None:
+        return _see_by_timm(folder, str(config["architecture"]), picture, size, dtype, on_progress)
     config = checked_config(folder)
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
     cell = form.cell or _patch_size(config)
-    if not cell <= size <= MAX_IMAGE_SIZE:
-        raise SettingError(f"`size={size}` does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
-    check_count(picture.size, size, cell)
-    levels = fitted(picture, size, cell)
-    mean, std = statistics(folder)
-    values = (levels / 255 - mean) / std
-
+    levels, values = _prepared(picture, size, cell, *statistics(folder))
     on_progress(IMPORTING, 0, 0)
     import torch  # once nothing of the folder is refused any more
 
@@ -74,25 +71,61 @@ def see(folder: Path, picture: Image, size: int, dtype: str = "float32", on_prog
         on_progress(LOADING, 0, 0)
         model = _load(known, CLASS_OF_TYPE[kind], dtype, folder)
     on_progress(RUNNING, 0, 0)
-    images = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)[None])).to(model.dtype)
+    images = torch.from_numpy(values).to(model.dtype)
     with torch.inference_mode(), kept_attention(model) as rows, _refused(folder, "run on a picture"):
         outputs = outputs_of(model, images)
+    native = config.get("image_size")
+    resampled = form.has_table and levels.shape[:2] != (native, native)
+    return _seen(folder, outputs, rows[-1] if rows else None, Seen(levels, cell, levels, None, resampled, kind))
+
+
+def _see_by_timm(folder: Path, builder: str, picture: Image, size: int, dtype: str, on_progress: Progress) -> Seen:
+    """The same of a folder of timm."""
+    from dinoport.pictures.of_timm import loaded, model_of
+
+    model = model_of(folder)
+    architecture, transform = model.architecture, model.preprocessing
+    statistics = (np.array(each) for each in (transform.mean, transform.std))
+    levels, values = _prepared(picture, size, architecture.cell, *statistics)
+    on_progress(LOADING, 0, 0)
+    run = loaded(folder, builder, model, dtype)
+    on_progress(RUNNING, 0, 0)
+    with _refused(folder, "run on a picture"):
+        outputs, row = run(values)
+    resampled = bool(architecture.positions) and levels.shape[:2] != (architecture.image_size,) * 2
+    return _seen(folder, outputs, row, Seen(levels, architecture.cell, levels, None, resampled, builder, "timm"))
+
+
+def _prepared(picture: Image, size: int, cell: int, mean: Array, std: Array) -> tuple[Array, Array]:
+    """The picture as the model sees it, and as an input of (1, channels, height, width).
+
+    Raises SettingError where it does not fit.
+    """
+    if not cell <= size <= MAX_IMAGE_SIZE:
+        raise SettingError(f"`size={size}` does not fit this model", expected=f"{cell} to {MAX_IMAGE_SIZE} pixels")
+    check_count(picture.size, size, cell)
+    levels = fitted(picture, size, cell)
+    values = (levels / 255 - mean) / std
+    return levels, np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+
+
+def _seen(folder: Path, outputs: Mapping[str, Any], row: Any, seen: Seen) -> Seen:
+    """What a model has seen, with its outputs: `row` is the CLS token's attention in the last block, if it has any."""
+    levels, cell = seen.picture, seen.cell
     grid = (levels.shape[0] // cell, levels.shape[1] // cell)
     if "feature_map" in outputs:
         patches = outputs["feature_map"][0].permute(1, 2, 0)
     else:
         # CLS token and registers stand first, patches last, in every class.
         patches = outputs["tokens"][0, -grid[0] * grid[1] :].reshape(*grid, -1)
-    attention = rows[-1][0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy() if rows else None
+    attention = None if row is None else row[0, :, -grid[0] * grid[1] :].reshape(-1, *grid).numpy()
     if not patches.isfinite().all() or (attention is not None and not np.isfinite(attention).all()):
         raise SettingError(
             f"the model in {folder} computes values that are not finite from this picture",
             cause="its weights hold NaN or infinite values, or values that are too large for float32",
             next_step="dinoport verify SOURCE FOLDER, which counts them",
         )
-    native = config.get("image_size")
-    resampled = form.has_table and levels.shape[:2] != (native, native)
-    return Seen(levels, cell, patches.numpy(), attention, resampled, kind)
+    return replace(seen, patches=patches.numpy(), attention=attention)
 
 
 def check_count(sides: tuple[int, int], size: int, cell: int) -> None:
@@ -133,13 +166,18 @@ def holding(attention: Array, mass: float) -> Array:
     return mask.reshape(attention.shape)
 
 
+def _timm_config(folder: Path) -> Mapping[str, Any] | None:
+    """The config of a folder of timm; None for any other folder."""
+    config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else {}
+    return config if is_timm_config(config) else None
+
+
 def checked_config(folder: Path) -> Mapping[str, Any]:
     config = read_json(folder / "config.json") if is_transformers_folder(LocalFolder(folder)) else None
-    if config is None or is_timm_config(config):
+    if config is None:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
-            found="a folder of timm" if config else None,
             next_step=f"dinoport convert {as_word(folder)} FOLDER, then visualize FOLDER",
         )
     kind = str(config.get("model_type"))

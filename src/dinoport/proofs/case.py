@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dinoport.mapping.operations import BakeTable
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model
 from dinoport.networks.preprocessing import Preprocessing
-from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.compared import Compared
 from dinoport.tensor import TensorRef
 
 
@@ -23,8 +23,9 @@ from dinoport.tensor import TensorRef
 class Side:
     """One of two places that should hold the same model. `runner` runs it by a class of its own, if it has one.
 
-    `processor` is the folder whose image processor is to be proven, if there is one, `load_processor` what loads it
-    where that is not Transformers. `loads` says what becomes of it where something loads it by names and shapes alone.
+    `on_top` are tensors beside the model that give outputs of their own. `processor` is the folder whose image
+    processor is to be proven, if there is one, `load_processor` what loads it where that is not Transformers. `loads`
+    says what becomes of it where something loads it by names and shapes alone.
     """
 
     model: Model
@@ -32,6 +33,7 @@ class Side:
     processor: Path | None = None
     load_processor: Callable[[Path], Any] | None = None
     loads: Callable[[], LoadingProof] | None = None
+    on_top: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Case:
     have. `cast` is the dtype that weights were rounded to, `baked` the operation that resampled the position table.
     `others` are the source's other copies of the model, by their labels: what a target may hold by mistake. `genuine`
     is what builds the model in the original's own code, where a comparison with that is asked for. `known` is what was
-    compared while the target was written. `as_stored` are the source's own tensors where the target has others that
+    compared while the target was written. `unused` are tensors that no output depends on, where the target need not be
+    what a conversion of the source writes. `as_stored` are the source's own tensors where the target has others that
     compute the same, and the source's model these.
     """
 
@@ -55,6 +58,7 @@ class Case:
     others: Mapping[str, Mapping[str, TensorRef]] = field(default_factory=dict)
     genuine: HubEntry | None = None
     known: Mapping[str, Compared] = field(default_factory=dict)
+    unused: Collection[str] | None = None
     as_stored: Mapping[str, TensorRef] = field(default_factory=dict)
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 
 from dinoport.codebases.running import Pass, Runner
 from dinoport.networks.network import Architecture
+from dinoport.proofs.difference import Difference
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
 
@@ -101,6 +102,25 @@ def noise_of(channels: int, size: tuple[int, int]) -> Array:
     return np.random.default_rng(0).standard_normal((1, channels, *size), dtype=np.float32)
 
 
-def noise_input(channels: int, size: int) -> Array:
-    """An input of (1, channels, size, size) for models that no picture fits."""
-    return noise_of(channels, (size, size))
+def given_table_distance(
+    case: Comparison, state: Mapping[str, Any], theirs: Pass, size: tuple[int, int]
+) -> float | None:
+    """How far the other side's resampled table is from the original's own for (height, width) pixels; None without."""
+    table = theirs.shared.get("positions")
+    return None if table is None else table_distance(case, state, table, size)
+
+
+def table_distance(
+    case: Comparison, state: Mapping[str, Any], table: Any, size: tuple[int, int], architecture: Any = None
+) -> float:
+    """How far a table is from what PyTorch makes of the original's own for (height, width) pixels.
+
+    `architecture` has another interpolation than the original, where that is tried.
+    """
+    from dinoport.networks.torch_interpolation import interpolate_table
+
+    architecture = architecture or case.architecture
+    rows, columns = (side // architecture.cell for side in size)
+    own = state[architecture.positions]
+    made = interpolate_table(own, rows, columns, architecture.interpolation, architecture.first_rows)
+    return Difference.between(made, table).relative

@@ -10,7 +10,7 @@ nothing was written before. Either way the bytes that it covers are those that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, Made
 from dinoport.mapping.operations import Kind, Operation
 from dinoport.mapping.plan import Step
-from dinoport.proofs.blockwise import Compared, aligned, compare, first_difference, held_as
+from dinoport.proofs.compared import Compared, aligned, compare, first_difference, held_as
 from dinoport.tensor import TensorRef, is_matrix
 
 WORKERS = 2
@@ -37,8 +37,9 @@ class ExactProof:
 
     `found` are equal bit for bit, `recomputed` have no inverse and were computed again from the source, `synthesised`
     are in one side alone and hold what a codebase declares for them, `dropped` are left out for a reason. `checksums`
-    are those of the source that hold. `zero_matrices` are those of its `matrices` that are zero throughout; they and
-    `nonfinite` have the source's own names.
+    are those of the source that hold. `unheld` are those of which the target holds what the source has no place for,
+    and no output depends on: they were not compared. `zero_matrices` are those of its `matrices` that are zero
+    throughout; they and `nonfinite` have the source's own names.
     """
 
     found: int = 0
@@ -47,6 +48,7 @@ class ExactProof:
     dropped: int = 0
     compared_bytes: int = 0
     checksums: int = 0
+    unheld: tuple[str, ...] = ()
     nonfinite: Mapping[str, int] = field(default_factory=dict)
     matrices: int = 0
     zero_matrices: tuple[str, ...] = ()
@@ -70,12 +72,15 @@ def prove(
     cast: np.dtype[Any] | None = None,
     anew: Mapping[str, Operation] | None = None,
     known: Mapping[str, Compared] | None = None,
+    unused: Collection[str] | None = None,
 ) -> ExactProof:
     """Compare every canonical tensor of both sides.
 
     `cast` is the dtype that weights were to be rounded to, `anew` the operations without an inverse, by canonical name.
-    `known` are those that were compared before, while their file was in memory.
+    `known` are those that were compared before, while their file was in memory, `unused` those that no output depends
+    on, where the target need not be what a conversion writes: what one side has no place for is then no difference.
     """
+    lenient = unused or ()
     problems = [f"{problem.name} of the target {problem.what}" for problem in target.problems]
     problems += [f"{name} is not in the target" for name in _unmade(target)]
     pairs: list[tuple[Step, Step]] = []
@@ -85,7 +90,7 @@ def prove(
         other = target.steps.get(name)
         if other is None or _is_declared(other):
             dropped += 1
-            if other is None and not _drops(target, name):
+            if other is None and not _drops(target, name) and name not in lenient:
                 problems.append(f"{name} is neither found again nor dropped by a rule")
         elif _is_declared(step):
             made.append((name, step.tensor(), other.tensor(), step.reason))
@@ -94,8 +99,9 @@ def prove(
     problems += [
         f"{held_as(step)} of the target has no source: {name} is not in the original"
         for name, step in target.steps.items()
-        if name not in source.steps and not _is_declared(step)
+        if name not in source.steps and not _is_declared(step) and name not in lenient
     ]
+    alone = [name for name in target.steps if name in lenient and name not in source.steps]
 
     def one_of(step: Step, other: Step) -> Compared:
         before = (known or {}).get(step.target.name)
@@ -107,8 +113,12 @@ def prove(
         comparisons = list(pool.map(lambda pair: one_of(pair[0], pair[1]), pairs))
         problems += [text for text in pool.map(_checksum_problem, [*storages, *of_target]) if text]
     problems += [text for comparison in comparisons for text in comparison.problems]
-    problems += [f"{name} is not what was declared: {why}" for name, one, other, why in made if not _same(one, other)]
-    problems += [text for each in (*source.made, *target.made) if (text := _check_made(each))]
+    otherwise = {name: why for name, one, other, why in made if not _same(one, other)}
+    problems += [f"{name} is not what was declared: {why}" for name, why in otherwise.items() if name not in lenient]
+    wrong = {each.tensor.name: text for each in (*source.made, *target.made) if (text := _check_made(each))}
+    problems += [text for name, text in wrong.items() if name not in lenient]
+    unheld = {_lacking(source.steps[each.name]): each.unheld for each in comparisons if each.unheld}
+    problems += unheld.values() if unused is None else ()
     own = {step.target.name: held_as(step) for step, _ in pairs}
     matrices = {step.target.name for step, _ in pairs if is_matrix(step.target.shape)}
     return ExactProof(
@@ -118,6 +128,7 @@ def prove(
         dropped=dropped,
         compared_bytes=sum(step.target.size_bytes for step, _ in pairs),
         checksums=len(storages),
+        unheld=() if unused is None else (*alone, *filter(unused.__contains__, {**otherwise, **wrong}), *unheld),
         nonfinite={own[each.name]: each.census.nonfinite for each in comparisons if each.census.nonfinite},
         matrices=len(matrices),
         zero_matrices=tuple(
@@ -155,6 +166,12 @@ def _is_whole(target: Decoding, step: Step) -> bool:
 def _is_declared(step: Step) -> bool:
     """Whether a canonical tensor lies in no file: its codebase has no place for it."""
     return step.kind is Kind.SYNTHESISED
+
+
+def _lacking(step: Step) -> str:
+    """What a side has no place for of a tensor that it holds otherwise."""
+    parts = [str(number) for number, span in enumerate(step.spans, start=1) if span.is_declared]
+    return f"{step.target.name} (part {' and '.join(parts)} of {len(step.spans)})"
 
 
 def _drops(target: Decoding, name: str) -> bool:

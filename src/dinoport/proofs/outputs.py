@@ -8,6 +8,7 @@ of it rounding where the models are equal, is reported and not judged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +18,17 @@ from dinoport.codebases.running import Pass
 from dinoport.exports.evaluation import BrokenGraphError
 from dinoport.mapping.merging import is_merged
 from dinoport.mapping.plan import unrounded
-from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written
+from dinoport.progress import aside
+from dinoport.proofs.comparison import (
+    Comparison,
+    given_table_distance,
+    noise_of,
+    own_pass,
+    state_as_written,
+    table_distance,
+)
 from dinoport.proofs.dependence import compare_blocks, is_blind
 from dinoport.proofs.difference import Difference, compare, largest
-from dinoport.proofs.position_tables import given_table_distance, table_distance
-from dinoport.proofs.side_by_side import Aside
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import Weights, floats
 from dinoport.tensor import Array, TensorRef
@@ -107,7 +114,7 @@ def prove(
     pixels: Array,
     picture: str,
     other_sizes: tuple[tuple[int, int], ...] = (),
-    own: Aside[Pass | None] | None = None,
+    own: Future[Pass | None] | None = None,
 ) -> OutputsProof:
     """Run both sides on `pixels`, (batch, channels, height, width), and on noise of the other sizes.
 
@@ -121,13 +128,13 @@ def prove(
         source = Weights(floats(case.tensors))
         state = state_as_written(case)
         if case.baked is not None and case.architecture.positions:
-            distance = table_distance(source, state[case.architecture.positions], case)
+            distance = table_distance(case, source, state[case.architecture.positions], (case.image_size,) * 2)
             proof = replace(proof, table=distance)
             if distance > ROUNDINGS[case.baked.dtype.name]:
                 return replace(proof, failure="the baked position table is not the original's")
         images = torch.from_numpy(pixels).double()
         rounded: Sequence[Mapping[str, Any]] = ()
-        own = own or Aside(lambda: own_pass(case, pixels))
+        own = own or aside(lambda: own_pass(case, pixels))
         narrow, theirs = case.runner.run_both(pixels)
         ours = own.result()
         if ours is None:
@@ -141,7 +148,10 @@ def prove(
             float64=compare(ours.outputs, theirs.outputs),
             float32=compare(ours.outputs, narrow.outputs),
             blocks={
-                name: (found, _between(ours, narrow, name) if name in narrow.blocks else None)
+                name: (
+                    found,
+                    Difference.between(ours.blocks[name], narrow.blocks[name]) if name in narrow.blocks else None,
+                )
                 for name, found in blocks.items()
             },
             drowned=drowned,
@@ -202,10 +212,6 @@ def _at_other_sizes(
 
 def _step(tensor: TensorRef) -> float:
     return ROUNDINGS[tensor.dtype.name]
-
-
-def _between(ours: Pass, theirs: Pass, name: str) -> Difference:
-    return Difference.between(ours.blocks[name], theirs.blocks[name])
 
 
 def _rotation(case: Comparison, size: tuple[int, int], theirs: Pass, rounded: Sequence[Mapping[str, Any]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ from dinoport.mapping.folding import numbered_module
 from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.observing import EMBEDDING
-from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, silent
+from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, aside, silent
 from dinoport.proofs import exact
+from dinoport.proofs.aside import half_of_the_threads, importing
 from dinoport.proofs.case import Case
-from dinoport.proofs.comparison import Comparison, noise_input, own_pass, state_as_written
+from dinoport.proofs.comparable import with_periods, without_neutral
+from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written, table_distance
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
-from dinoport.proofs.side_by_side import Aside, half_of_the_threads, importing
 from dinoport.proofs.verdict import GATE, Proofs
 from dinoport.request import Checks
 from dinoport.tensor import Array
@@ -37,14 +39,16 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     """
     if checks.level == "none":
         return Proofs()
+    case = with_periods(case if case.unused is None else without_neutral(case))
     source, target = case.source.model.decoding, case.target.model.decoding
     bar = Bar(COMPARING, sum(tensor.size_bytes for tensor in target.stored.values()), on_progress)
-    found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known)
+    found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known, unused=case.unused)
     by_content = None
     if not found.passed:
         by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
     loading = case.target.loads() if case.target.loads else None
-    proofs = Proofs(found, loading=loading, diagnosis=by_content, rounded_periods=_computes_rounded_periods(case))
+    rounded = _computes_rounded_periods(case)
+    proofs = Proofs(found, loading, diagnosis=by_content, rounded_periods=rounded, on_top=case.target.on_top)
     return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
 
 
@@ -78,7 +82,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
     if rgb:
         values: Array = picture_tensor(picture, transform)
     else:
-        values = noise_input(architecture.channels, case.image_size)
+        values = noise_of(architecture.channels, (case.image_size, case.image_size))
         name = f"noise of {architecture.channels} channels"
     comparison = Comparison(
         architecture=case.ours.model.architecture,
@@ -92,20 +96,20 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         on_block=_counted(case.ours.model.architecture, on_progress),
     )
     with half_of_the_threads():
-        own = Aside(lambda: own_pass(comparison, values))  # while the class is imported and loaded
+        own = aside(lambda: own_pass(comparison, values))  # while the class is imported and loaded
         if case.theirs.runner:
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
         loaded = runner.load(_widest(case.theirs.model))
     if not loaded.passed:
-        own.wait()
+        wait([own])
     if loaded.absent:
         return replace(proofs, unrun=loaded.absent)
     if proofs.loading is None or not loaded.passed:
         proofs = replace(proofs, loading=loaded)
     if not loaded.passed:
         return proofs
-    processed = Aside(lambda: _pixels(case, picture, name))  # while the class runs
+    processed = aside(lambda: _pixels(case, picture, name))  # while the class runs
     sizes = tuple(dict.fromkeys((*_notable_sizes(case), *(_other_sizes(case) if checks.all_sizes else ()))))
     if case.genuine is not None:
         backbone = architecture.tensors()  # a start for training carries heads along
@@ -114,7 +118,7 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         reference = genuine.Reference(checks.reference or "", case.genuine)
         proofs = replace(proofs, genuine=genuine.prove(reference, comparison, beside, images))
     computed = outputs.prove(comparison, values, name, sizes, own)
-    own.wait()
+    wait([own])
     cause = proofs.diagnosis if not computed.differs else diagnosed(case, comparison, values, computed, proofs)
     on_progress(PIXELS, 0, 0)
     shown = processed.result()
@@ -160,7 +164,8 @@ def _pixels(case: Case, picture: Image, name: str) -> pixels.PixelsProof:
         return pixels.PixelsProof(
             "not shown", reason=f"no image processor is written for a model of {channels} channels"
         )
-    return pixels.PixelsProof("not shown", reason="a file of the original's has no image processor")
+    what = "the folder" if case.target.runner else "a file of the original's"
+    return pixels.PixelsProof("not shown", reason=f"{what} has no image processor")
 
 
 def _is_beside(case: Case, name: str) -> bool:
@@ -185,7 +190,6 @@ def diagnosed(
     import torch
 
     from dinoport.proofs import outputs
-    from dinoport.proofs.position_tables import resampled_distance, table_distance
     from dinoport.proofs.weights import Weights, floats
 
     architecture, by_content = case.source.model.architecture, proofs.diagnosis
@@ -198,7 +202,7 @@ def diagnosed(
     source, state = dict(Weights(floats(comparison.tensors))), dict(state_as_written(comparison))
     if computed.table is not None and computed.failure and comparison.baked is not None:
         found = diagnosis.of_table(
-            lambda other, table: table_distance(source, table, comparison, other),
+            lambda other, table: table_distance(comparison, source, table, (comparison.image_size,) * 2, other),
             state[architecture.positions or ""],
             architecture,
             outputs.ROUNDINGS[comparison.baked.dtype.name],
@@ -209,7 +213,7 @@ def diagnosed(
     shared = comparison.shared(theirs)
     if computed.table is not None and computed.table > comparison.table_limit and "positions" in shared:
         found = diagnosis.of_table(
-            lambda other, table: resampled_distance(comparison, source, table, computed.size, other),
+            lambda other, table: table_distance(comparison, source, table, computed.size, other),
             shared["positions"],
             architecture,
             comparison.table_limit,

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Origin, Setting
+from dinoport.networks.network import ROTATION_GATE
 from dinoport.request import option_of
+from dinoport.shown.lines import figure, limit_text
+from dinoport.shown.text import listed
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -59,7 +62,8 @@ class Proofs:
     `diagnosis` says why one failed, `pictures` is what a page draws, where one was asked for. `rounded_periods` says
     that the original stores its rotary periods as bfloat16 rounds them: known of its tensors, whatever was computed.
     `exported` is what else is known of a graph that others exported, `unrun` says why nothing could be run,
-    `sizes_left` that the model takes other input sizes, at which nothing was compared.
+    `sizes_left` that the model takes other input sizes, at which nothing was compared. `on_top` are tensors that the
+    target has beside the model, and that outputs of its own come from.
     """
 
     exact: ExactProof | None = None
@@ -73,6 +77,7 @@ class Proofs:
     rounded_periods: bool = False
     unrun: str | None = None
     sizes_left: bool = False
+    on_top: tuple[str, ...] = ()
 
     @property
     def at_other_sizes(self) -> bool:
@@ -180,20 +185,20 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures += [loading.failure] if loading.failure else []
         for kind in ("missing", "unexpected", "mismatched"):
             names = getattr(loading, kind)
-            failures += (
-                [f"{len(names)} {kind} keys ({', '.join(names[:3])}{' …' if names[3:] else ''})"] if names else []
-            )
+            failures += [f"{len(names)} {kind} keys ({listed(names, 3)})"] if names else []
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)
     elif outputs and not outputs.unknown and outputs.worst > GATE:
-        failures.append(f"outputs differ by {outputs.worst:.1e}, where {GATE:.0e} is allowed")
+        failures.append(f"outputs differ by {figure(outputs.worst, GATE)}, where {limit_text(GATE)} is allowed")
     if outputs and outputs.rotation and not outputs.rotation.passed:
-        failures.append(f"rotary positions differ by {outputs.rotation.difference:.1e}")
+        failures.append(f"rotary positions differ by {figure(outputs.rotation.difference, outputs.rotation.limit)}")
     genuine = proofs.genuine
     if genuine and not genuine.passed:
-        differ = genuine.failure or f"outputs differ by {max(genuine.worst, genuine.rotation or 0.0):.1e}"
-        failures.append(f"the genuine code, {genuine.code}, says otherwise: {differ}")
+        differ = f"outputs differ by {figure(genuine.worst, GATE)}"
+        if genuine.worst <= GATE:
+            differ = f"rotary positions differ by {figure(genuine.rotation or 0.0, ROTATION_GATE)}"
+        failures.append(f"the genuine code, {genuine.code}, says otherwise: {genuine.failure or differ}")
     failures += proofs.exported.failures if proofs.exported else ()
     failures += proofs.pixels.failures if proofs.pixels else ()
     return tuple(failures)
@@ -209,6 +214,12 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if proofs.exact and proofs.exact.mostly_zero:
         share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
         exceptions.append(f"that {share} are zero throughout, as in the original")
+    if proofs.exact and proofs.exact.unheld:
+        names = ", ".join(fold_names(proofs.exact.unheld))
+        exceptions.append(f"for {names}, which the source has no place for, and no output depends on: not compared")
+    if proofs.on_top:
+        names = ", ".join(fold_names(proofs.on_top))
+        exceptions.append(f"for {names}, which the folder has on top: what comes out of them was not compared")
     if proofs.exact and proofs.exact.recomputed and (outputs is None or outputs.unshown):
         share = f"{proofs.exact.recomputed} of {proofs.exact.recomputed + proofs.exact.found} tensors"
         anew = "computed anew (rounded, merged, or resampled for another size), whose effect is not shown"

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dinoport.files.json_file import json_bytes
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
+from dinoport.shown.data import plain, plain_fields
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
     from dinoport.files.output_file import WrittenFile
     from dinoport.networks.heads.reading import HeadReading
-    from dinoport.networks.rotary_vit.rotation import RotationProof
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
-    from dinoport.proofs.difference import Difference
     from dinoport.proofs.exact import ExactProof
     from dinoport.proofs.exported.findings import ExportedProof
     from dinoport.proofs.genuine import GenuineProof
     from dinoport.proofs.outputs import OutputsProof
-    from dinoport.proofs.pixels import PixelsProof
     from dinoport.report.report import Report
 
 FORMAT = 2
@@ -34,7 +30,7 @@ SEAL = "sha256"
 
 def report_to_dict(report: Report) -> dict[str, object]:
     """The content of dinoport.json, and of what `--json` prints."""
-    return sealed(_content(report))
+    return sealed(plain(_content(report)))
 
 
 def seal(report: Mapping[str, object]) -> str:
@@ -60,55 +56,55 @@ def _content(report: Report) -> dict[str, object]:
         "verdict": {
             "word": verdict.word.value,
             "text": str(verdict),
-            "exceptions": list(verdict.exceptions),
-            "assumptions": list(verdict.assumptions),
-            "failures": list(verdict.failures),
-            "not_shown": list(verdict.not_shown),
-            "warnings": list(verdict.warnings),
+            "exceptions": verdict.exceptions,
+            "assumptions": verdict.assumptions,
+            "failures": verdict.failures,
+            "not_shown": verdict.not_shown,
+            "warnings": verdict.warnings,
         },
         "direction": report.direction,
-        "ends": list(report.ends),
+        "ends": report.ends,
         "source": {
             "where": report.source.where,
             "format": report.source.format,
             "size_bytes": report.source.size_bytes,
             "branch": report.source.branch,
-            "stripped": list(report.source.stripped),
-            "others": list(report.source.others),
-            "files": [asdict(file) for file in report.source.files],
+            "stripped": report.source.stripped,
+            "others": report.source.others,
+            "files": report.source.files,
         },
         "model": {
             "family": report.family,
             "class": report.class_name,
-            "settings": [setting._asdict() for setting in report.settings],
+            "settings": report.settings,
             "heads": _if_any(_heads, report.heads),
-            "lost": list(report.lost),
-            "transform": dict(report.transform),
+            "lost": report.lost,
+            "transform": report.transform,
         },
         "target": report.target,
-        "request": dict(report.request),
-        "claimed": list(report.claimed),
+        "request": report.request,
+        "claimed": report.claimed,
         "accounting": {
-            "tensors": dict(report.accounting.counts),
+            "tensors": report.accounting.counts,
             "size_bytes": report.accounting.size_bytes,
-            "groups": [asdict(group) for group in report.accounting.groups],
-            "dropped": [asdict(line) for line in report.accounting.dropped],
-            "synthesised": [asdict(line) for line in report.accounting.synthesised],
+            "groups": report.accounting.groups,
+            "dropped": report.accounting.dropped,
+            "synthesised": report.accounting.synthesised,
         },
         "proofs": {
             "exact": _if_any(_exact, report.proofs.exact),
             "loading": _if_any(_loading, report.proofs.loading),
             "outputs": _if_any(_outputs, report.proofs.outputs),
-            "pixels": _pixels(report.proofs.pixels),
+            "pixels": report.proofs.pixels,
             "genuine": _if_any(_genuine, report.proofs.genuine),
             "exported": _if_any(_exported, report.proofs.exported),
         },
         "diagnosis": _if_any(_diagnosis, report.proofs.diagnosis),
         "files": _files(report.files),
-        "remarks": list(report.remarks),
-        "versions": dict(report.versions),
+        "remarks": report.remarks,
+        "versions": report.versions,
         "command": report.command,
-        "usage": list(report.usage),
+        "usage": report.usage,
     }
 
 
@@ -121,8 +117,7 @@ def _if_any(as_data: Callable[[T], dict[str, object]], value: T | None) -> dict[
 
 
 def _heads(reading: HeadReading) -> dict[str, object]:
-    scores = [score._asdict() for score in reading.scores]
-    return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": scores}
+    return {"found": reading.found, "layers": reading.layers, "limit": reading.limit, "scores": reading.scores}
 
 
 def _files(files: Sequence[WrittenFile]) -> list[dict[str, object]]:
@@ -138,9 +133,9 @@ def _exact(proof: ExactProof) -> dict[str, object]:
         "tensors_dropped": proof.dropped,
         "compared_bytes": proof.compared_bytes,
         "checksums_held": proof.checksums,
-        "nonfinite_values": dict(proof.nonfinite),
-        "zero_matrices": list(proof.zero_matrices),
-        "problems": list(proof.problems),
+        "nonfinite_values": proof.nonfinite,
+        "zero_matrices": proof.zero_matrices,
+        "problems": proof.problems,
     }
 
 
@@ -150,9 +145,9 @@ def _loading(proof: LoadingProof) -> dict[str, object]:
         "class": proof.class_name,
         "library": proof.library,
         "version": proof.version,
-        "missing": list(proof.missing),
-        "unexpected": list(proof.unexpected),
-        "mismatched": list(proof.mismatched),
+        "missing": proof.missing,
+        "unexpected": proof.unexpected,
+        "mismatched": proof.mismatched,
         "failure": proof.failure,
     }
 
@@ -162,8 +157,8 @@ def _genuine(proof: GenuineProof) -> dict[str, object]:
         "passed": proof.passed,
         "code": proof.code,
         "gate_relative": GATE,
-        "float64": _differences(proof.differences),
-        "rotation": _finite(proof.rotation),
+        "float64": proof.differences,
+        "rotation": proof.rotation,
         "failure": proof.failure,
     }
 
@@ -175,82 +170,55 @@ def _exported(proof: ExportedProof) -> dict[str, object]:
         "any_size": proof.any_size,
         "healed": [{"place": place, "written": one, "meant": other} for place, (one, other) in proof.healed.items()],
         "folded": [{"name": name, "of": words} for name, words in proof.folded.items()],
-        "tables": list(proof.tables),
-        "remaining": list(proof.remaining),
-        "missing": list(proof.missing),
-        "as_written": _if_any(_difference, proof.unhealed),
+        "tables": proof.tables,
+        "remaining": proof.remaining,
+        "missing": proof.missing,
+        "as_written": proof.unhealed,
         "runtime": proof.runtime,
         "runtime_gate_relative": RUNTIME_GATE,
-        "runtime_difference": _if_any(_difference, proof.runtime_difference),
+        "runtime_difference": proof.runtime_difference,
         "runtime_unshown": proof.runtime_unshown,
-        "quantized": list(proof.quantized),
-        "uncompared": list(proof.uncompared),
+        "quantized": proof.quantized,
+        "uncompared": proof.uncompared,
     }
 
 
 def _outputs(proof: OutputsProof) -> dict[str, object]:
     return {
         "passed": proof.passed,
-        "size": list(proof.size),
+        "size": proof.size,
         "picture": proof.picture,
         "torch": str(proof.torch_version),
         "gate_relative": GATE,
-        "float64": _differences(proof.float64),
-        "float32": _differences(proof.float32),
+        "float64": proof.float64,
+        "float32": proof.float32,
         "blocks": [
-            {"name": name, "float64": _difference(double), "float32": _if_any(_difference, single)}
-            for name, (double, single) in proof.blocks.items()
+            {"name": name, "float64": double, "float32": single} for name, (double, single) in proof.blocks.items()
         ],
-        "other_sizes": [
-            {"size": list(size), **_difference(difference)} for size, difference in proof.other_sizes.items()
-        ],
-        "rounding": _if_any(_difference, proof.rounding),
-        "summed": _if_any(_difference, proof.summed),
-        "merged": _if_any(_difference, proof.merged),
-        "table_relative": _finite(proof.table),
-        "rotation": _if_any(_rotation, proof.rotation),
+        "other_sizes": [{"size": size, **plain_fields(difference)} for size, difference in proof.other_sizes.items()],
+        "rounding": proof.rounding,
+        "summed": proof.summed,
+        "merged": proof.merged,
+        "table_relative": proof.table,
+        "rotation": proof.rotation,
         "undefined": proof.undefined,
         "blind": proof.blind,
-        "drowned": list(proof.drowned),
-        "uncomputed": [{"size": list(size), "why": why} for size, why in proof.uncomputed.items()],
+        "drowned": proof.drowned,
+        "uncomputed": [{"size": size, "why": why} for size, why in proof.uncomputed.items()],
         "unknown": proof.unknown,
         "failure": proof.failure,
     }
 
 
-def _rotation(proof: RotationProof) -> dict[str, object]:
-    return {name: _finite(value) for name, value in asdict(proof).items()}
-
-
-def _pixels(proof: PixelsProof | None) -> dict[str, Any] | None:
-    return {**asdict(proof), "classes": [asdict(one) for one in proof.classes]} if proof else None
-
-
 def _diagnosis(found: Diagnosis) -> dict[str, object]:
     return {
         "block": found.block,
-        "relative": _finite(found.relative),
-        "rules": list(found.rules),
+        "relative": found.relative,
+        "rules": found.rules,
         "cause": found.cause,
         "explains": "part" if found.partly else "all" if found.cause else "nothing",
-        "remaining_relative": _finite(found.remaining),
-        "misplaced": list(found.misplaced),
+        "remaining_relative": found.remaining,
+        "misplaced": found.misplaced,
         "tried": found.tried,
         "out_of_time": found.out_of_time,
     }
-
-
-def _differences(differences: Mapping[str, Difference]) -> dict[str, object]:
-    return {name: _difference(difference) for name, difference in differences.items()}
-
-
-def _difference(difference: Difference) -> dict[str, object]:
-    """JSON knows no infinity: a difference without limit is null."""
-    return {
-        "absolute": _finite(difference.absolute),
-        "relative": _finite(difference.relative),
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

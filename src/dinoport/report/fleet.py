@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dinoport.shown.lines import Printed, entry
-from dinoport.shown.text import counted, first_few, shown
+from dinoport.shown.text import counted, listed, shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")
 """The statuses, best first."""
@@ -50,7 +50,7 @@ class Fleet(Printed):
         yield from entry("took", f"{self.seconds:.1f} seconds")
         for cause in causes_of(self.results, self.out):
             yield ""
-            yield from entry(cause.status, first_few(cause.targets, FEW))
+            yield from entry(cause.status, listed(cause.targets, FEW))
             for line in cause.text.split("\n"):
                 yield from entry("", line.strip())
         yield ""
@@ -165,7 +165,7 @@ def fleet_page(results: Sequence[Mapping[str, Any]], out: str) -> str:
 
 def _item(cause: Cause) -> str:
     """A cause of several jobs, once."""
-    names = first_few([escape(shown(name)) for name in cause.targets], FEW)
+    names = listed([escape(shown(name)) for name in cause.targets], FEW)
     kind = cause.status.replace(" ", "-")
     return f'<li><b class="{kind}">{cause.status}</b>: {names}<pre>{_lines(cause.text)}</pre></li>'
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from dinoport.finding.listing import Part
 from dinoport.mapping.folding import fold_names
@@ -45,15 +45,8 @@ class Inspection(Printed):
 
     def to_dict(self) -> dict[str, object]:
         """The inspection as JSON-ready data."""
-        return {
-            "source": self.where,
-            "format": self.format,
-            "size_bytes": self.size_bytes,
-            "parts": [asdict(part) for part in self.parts],
-            "branches": [asdict(branch) for branch in self.branches],
-            "plan": self.plan.to_dict() if self.plan else None,
-            "refusal": self.refusal,
-        }
+        found = super().to_dict()
+        return {"source": found.pop("where"), **found}
 
 
 def branch_of(label: str, tensors: dict[str, TensorRef], stripped: tuple[str, ...]) -> Branch:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
-from dinoport.shown.lines import entries, entry, few, figure
+from dinoport.shown.lines import entries, entry, figure, limit_text
+from dinoport.shown.text import few, listed
 
 if TYPE_CHECKING:
     from dinoport.proofs.exact import ExactProof
@@ -43,7 +44,7 @@ def proof_lines(report: Report) -> Iterator[str]:
         yield from entry("exact", _judged(exact.passed, text, exact.problems))
         if exact.zero_matrices:
             share = f"{len(exact.zero_matrices)} of {exact.matrices} matrices are zero throughout"
-            yield from entry("", f"{share}: {', '.join(few(fold_names(exact.zero_matrices)))}")
+            yield from entry("", f"{share}: {listed(fold_names(exact.zero_matrices))}")
     if proofs.loading:
         loading = proofs.loading
         text = f"{loading.class_name}, {loading.library} {loading.version}"
@@ -95,18 +96,18 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
         return
     for name, difference in proof.float64.items():
         judged = "passed" if difference.relative <= GATE else "failed"
-        text = (
-            f"{judged}: {name} at {height}×{width} differ by {figure(difference.relative)} in float64, limit {GATE:.0e}"
-        )
+        differ = f"differ by {figure(difference.relative, GATE)} in float64, limit {limit_text(GATE)}"
+        text = f"{judged}: {name} at {height}×{width} {differ}"
         single = proof.float32.get(name)
         lines.append(f"{text}; {figure(single.relative)} in float32" if single else text)
     if proof.blocks:
         name, (difference, _) = max(proof.blocks.items(), key=lambda block: block[1][0].relative)
-        compared = ", ".join(few(fold_names(proof.blocks)))
+        compared = listed(fold_names(proof.blocks))
         lines.append(f"{compared} differ by {figure(difference.relative)} at most ({name})")
     if proof.rotation:
         judged = "passed" if proof.rotation.passed else "failed"
-        difference_text = f"{figure(proof.rotation.difference)}, limit {proof.rotation.limit:.0e}"
+        found, limit = proof.rotation.difference, proof.rotation.limit
+        difference_text = f"{figure(found, limit)}, limit {limit_text(limit)}"
         lines.append(f"{judged}: rotary positions (sines and cosines) differ by {difference_text}")
     if proof.summed:
         moved = figure(proof.summed.relative)
@@ -132,14 +133,18 @@ def graph_lines(found: ExportedProof) -> list[str]:
     if found.unhealed:
         lines.append(f"as the file is written, outputs differ by {figure(found.unhealed.relative)}")
     if found.tables:
-        lines.append(f"compared by themselves, as tables of positions: {', '.join(few(found.tables))}")
+        lines.append(f"compared by themselves, as tables of positions: {listed(found.tables)}")
     if found.remaining:
-        lines.append(f"in no form of the original, and no matrix of its: {', '.join(few(found.remaining))}")
+        lines.append(f"in no form of the original, and no matrix of its: {listed(found.remaining)}")
     if found.runtime_difference:
         judged = "passed" if found.runtime_difference.relative <= RUNTIME_GATE else "failed"
-        limit = "float16 has no limit" if found.rounds else f"limit {RUNTIME_GATE:.0e}; this is not a proof of equality"
+        limit = (
+            "float16 has no limit"
+            if found.rounds
+            else f"limit {limit_text(RUNTIME_GATE)}; this is not a proof of equality"
+        )
         judged = "measured" if found.rounds else judged
-        differ = f"outputs differ by {figure(found.runtime_difference.relative)}"
+        differ = f"outputs differ by {figure(found.runtime_difference.relative, RUNTIME_GATE)}"
         lines.append(f"{found.runtime} {judged}: {differ}, {limit}")
     return lines
 
@@ -148,7 +153,7 @@ def _genuine(proof: GenuineProof) -> Iterator[str]:
     lines = [f"{'passed' if proof.passed else 'failed'}: {proof.code}; code from there was run"]
     lines += [proof.failure] if proof.failure else []
     for name, difference in proof.differences.items():
-        lines.append(f"{name} differ by {difference.relative:.1e} in float64, limit {GATE:.0e}")
+        lines.append(f"{name} differ by {figure(difference.relative, GATE)} in float64, limit {limit_text(GATE)}")
     if proof.rotation is not None:
         lines.append(f"its own sines and cosines differ by {proof.rotation:.1e}")
     yield from entries("genuine", lines)

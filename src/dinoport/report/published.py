@@ -70,22 +70,3 @@ class Published(Printed):
         yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
         command = runnable(f"dinoport verify SOURCE hf://{self.repository}@{self.commit}")
         yield shown(f"{'prove it':<{LABEL}}{command}")  # one line, to be copied
-
-    def to_dict(self) -> dict[str, object]:
-        """The result as JSON-ready data."""
-        return {
-            "url": self.url,
-            "repository": self.repository,
-            "revision": self.revision,
-            "commit": self.commit,
-            "pull_request": self.pull_request,
-            "is_new": self.is_new,
-            "private": self.private,
-            "verdict": self.verdict,
-            "files": [{"name": f.name, "size_bytes": f.size_bytes, "hub_hash": f.hub_hash} for f in self.files],
-            "left_out": list(self.left_out),
-            "removed": list(self.removed),
-            "replaced": list(self.replaced),
-            "beside": list(self.beside),
-            "remarks": list(self.remarks),
-        }

@@ -44,12 +44,4 @@ class Standing(Printed):
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""
-        return {
-            "word": self.word,
-            "where": self.where,
-            "commit": self.commit,
-            "claims": self.claims,
-            "files": list(self.files),
-            "changes": list(self.changes),
-            "trusts": self.trusts,
-        }
+        return {"word": self.word, **super().to_dict()}

@@ -15,9 +15,9 @@ from dinoport.proofs.verdict import Verdict, Word
 from dinoport.report.next_steps import is_command, next_steps
 from dinoport.report.proof_lines import proof_lines
 from dinoport.report.tree import text_of, tree_of
-from dinoport.shown.lines import LABEL, WIDTH, entries, entry, few, figure
+from dinoport.shown.lines import LABEL, WIDTH, entries, entry, figure
 from dinoport.shown.packages import needed_by
-from dinoport.shown.text import counted, shown
+from dinoport.shown.text import counted, few, listed, shown
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _diagnosis(found: Diagnosis, outputs: OutputsProof | None) -> Iterator[str]:
     else:
         text = f"at {found.block}, the first that differs"
         compared = fold_names(outputs.blocks) if outputs and found.block in outputs.blocks else ()
-        text += f" of {', '.join(few(compared))}" if compared else ""
+        text += f" of {listed(compared)}" if compared else ""
         text += f": {figure(found.relative)} relative in float64" if found.relative is not None else ""
     yield from entry("begins", text)
     yield from entry("cause", cause_text(found))
@@ -210,8 +210,8 @@ def _model(report: Report, label: str = "model") -> Iterator[str]:
         settings = [setting for setting in report.settings if setting.used and setting.origin == origin.value]
         if settings:
             texts = [*map(_decision, settings)]
-            listed = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
-            yield from entry("", f"{origin.value}: {listed}")
+            said = ", ".join(texts) if origin is Origin.STORED else "; ".join(folded(texts))
+            yield from entry("", f"{origin.value}: {said}")
     unused = [setting for setting in report.settings if not setting.used]
     if unused:
         yield from entry("", f"not used here: {', '.join(map(_decision, unused))}")

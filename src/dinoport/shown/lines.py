@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from dinoport.shown.text import shown
 
 WIDTH = 80
 LABEL = 12
 """Columns of the labels, on the left."""
-
-FEW = 5
-"""How many problems or rules of one kind are shown; the JSON report has all of them."""
 
 
 class Printed:
@@ -21,6 +18,12 @@ class Printed:
     def lines(self) -> Iterator[str]:
         """What the command line prints."""
         raise NotImplementedError
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON-ready data."""
+        from dinoport.shown.data import plain_fields
+
+        return plain_fields(self)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -51,10 +54,16 @@ def entries(label: str, lines: Iterable[str]) -> Iterator[str]:
         yield from entry("" if number else label, line)
 
 
-def few(lines: Sequence[str], most: int = FEW) -> list[str]:
-    return [*lines[:most], f"and {len(lines) - most} more"] if len(lines) > most else [*lines]
+def figure(difference: float, limit: float | None = None) -> str:
+    """A difference with two digits, `2.1e-16`, and `0` where there is none.
+
+    It has more digits where two would put it on the other side of its limit: `1.0000001e-09`.
+    """
+    texts = [f"{difference:.{digits}e}" for digits in range(1, 17)]
+    sides = (text for text in texts if limit is None or (float(text) > limit) == (difference > limit))
+    return next(sides, texts[-1]) if difference else "0"
 
 
-def figure(difference: float) -> str:
-    """A difference with two digits: `2.1e-16`, and `0` where there is none."""
-    return f"{difference:.1e}" if difference else "0"
+def limit_text(limit: float) -> str:
+    """A limit in as many digits as it has, up to three: `1e-09`."""
+    return f"{limit:.3g}"

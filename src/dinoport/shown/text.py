@@ -85,15 +85,19 @@ def as_word(name: object) -> str:
     return shlex.quote(str(name))
 
 
-def listed(names: Sequence[object], most: int) -> str:
-    """The first of many names, with an ellipsis for the rest."""
-    return ", ".join(map(str, names[:most])) + (" …" if len(names) > most else "")
+FEW = 5
+"""How many problems or rules of one kind are shown; the JSON report has all of them."""
 
 
-def first_few(names: Sequence[str], most: int) -> str:
-    """The first of many names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def few(lines: Sequence[object], most: int = FEW) -> list[str]:
+    """The first of many lines or names, and how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return [*map(str, lines[:most]), *more]
+
+
+def listed(names: Sequence[object], most: int = FEW) -> str:
+    """The same in one line."""
+    return ", ".join(few(names, most))
 
 
 def counted(number: int, word: str) -> str:

@@ -81,6 +81,7 @@ def require_packages(level: str) -> None:
         refuse_missing("the full proof needs", go)
 
 
-def refuse_missing(what: str, next_step: str) -> None:
-    if absent := missing(*PROOF):
+def refuse_missing(what: str, next_step: str, *others: str) -> None:
+    """Raise MissingPackageError where the packages of the full proof, or these others, are missing."""
+    if absent := missing(*PROOF, *others):
         raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=next_step)

@@ -12,6 +12,7 @@ from dinoport.errors import CheckpointError, NotProvenError
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import WrittenFile
 from dinoport.formats.storage import summed_storages
+from dinoport.formats.transformers_folder import REPORT
 from dinoport.formats.values import announce
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
@@ -23,7 +24,7 @@ from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
 from dinoport.tensor import is_matrix, size_text
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT, write_card
+from dinoport.work.folder import write_card
 from dinoport.work.prepare import prepare
 from dinoport.work.reporting import report_of, with_hashes
 
@@ -82,7 +83,7 @@ def convert_into(
 ) -> Report:
     """Write a source's model into a workspace, and prove it; what the proofs say is in the report."""
     if checks.level == "full":
-        from dinoport.proofs.side_by_side import importing
+        from dinoport.proofs.aside import importing
 
         importing(
             () if request.to == "timm" else ("AutoImageProcessor",)

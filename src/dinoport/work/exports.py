@@ -47,7 +47,7 @@ def verify_export(
         conversion.check_unchanged()
         written.check_unchanged()
         assumed = conversion.assumed(resampled=proofs.at_other_sizes or _resampled(proofs))
-        verdict = judge(proofs, assumed, (), conversion.model.family.upstream)
+        verdict = judge(proofs, assumed, (), conversion.model.family.whose)
         report = replace(
             report,
             verdict=replace(verdict, warnings=conversion.warnings),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,14 +14,16 @@ from typing import Any, Protocol
 from dinoport import __version__
 from dinoport.errors import FolderError, InUseError, UsageError, printable
 from dinoport.files.disk_errors import disk_errors
+from dinoport.files.memory import free_bytes
 from dinoport.report.fleet import Fleet, fleet_page
+from dinoport.request import check_fits
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 from dinoport.work.fleets.jobs import Job
-from dinoport.work.fleets.memory import cores, free_bytes, jobs_at_once
-from dinoport.work.fleets.one_job import run_job, there_already
+from dinoport.work.fleets.one_job import EXACT_BYTES, FULL_BYTES, run_job, there_already
 from dinoport.work.fleets.results import (
     DONE,
+    ELSEWHERE,
     FAILED,
     FOUND,
     KILLED,
@@ -40,15 +44,8 @@ INDEX_TRIES = 50
 
 Told = Callable[[Mapping[str, Any], int, int, Sequence[str]], None]
 
-
-def silent_fleet(result: Mapping[str, Any], done: int, total: int, running: Sequence[str]) -> None:
-    """Tells nobody."""
-
-
-class Future(Protocol):
-    def cancel(self) -> Any: ...
-    def done(self) -> bool: ...
-    def result(self) -> Any: ...
+Carrier = Callable[[Sequence[Mapping[str, Any]]], Generator[dict[str, Any], None, None]]
+"""Does jobs, and gives the results as they come."""
 
 
 class Executor(Protocol):
@@ -66,12 +63,21 @@ def run_fleet(
     memory_bytes: int | None = None,
     recheck: bool = False,
     fail_fast: bool = False,
-    on_result: Told,
+    on_result: Told | None = None,
 ) -> Fleet:
     """Do all jobs, and keep what became of each in `out`: a log that grows, and an index.
 
     `on_result` is called with each result, how many there are, of how many, and what is being done.
     """
+    for name, value in (("at_once", at_once), ("memory_bytes", memory_bytes)):
+        if value is not None:
+            check_fits(name, value)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise UsageError(
+            "`executor` takes an engine that has `submit`",
+            found=f"a {type(executor).__name__}",
+            next_step="concurrent.futures.ProcessPoolExecutor(), Client.get_executor() of Dask, or submitit's",
+        )
     if out.is_file():
         raise UsageError(
             f"{out} is a file, and the first argument of fleet is OUT, the folder that it writes",
@@ -90,19 +96,20 @@ def run_fleet(
     left = [job for job in plain if known[job["target"]] is None]
     crew: Crew | None = None
     if executor is not None:
-        coming = _carried(executor, left)
+        carried: Carrier = partial(_carried, executor)
     else:
         memory_bytes = memory_bytes or free_bytes()
         level = "full" if any(job.level == "full" for job in jobs) else "exact"
         count = min(at_once or jobs_at_once(level, memory_bytes), max(len(left), 1))
         crew = Crew(count, memory_bytes, max(cores() // count, 1), run_job)
-        coming = crew.run(left)
+        carried = crew.run
     try:
-        with closing(coming) as incoming:
+        with closing(_twice(carried, left)) as incoming:
             for result in chain(filter(None, known.values()), incoming):
                 results.append(result)
                 append(out, result)
-                on_result(result, len(results), len(plain), crew.running if crew else [])
+                if on_result is not None:
+                    on_result(result, len(results), len(plain), crew.running if crew else [])
                 if fail_fast and result["status"] in FAILED:
                     break
         ended = {result["target"] for result in results}
@@ -117,6 +124,18 @@ def run_fleet(
     _write_index(out)
     ordered = sorted(results, key=lambda result: str(result["target"]))
     return Fleet(str(out), tuple(ordered), round(time.monotonic() - begun, 3))
+
+
+def _twice(carried: Carrier, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+    """The results of jobs. What another fleet was writing is looked at again in the end: it may have been killed."""
+    elsewhere = set()
+    with closing(carried(jobs)) as results:
+        for result in results:
+            if result["status"] == ELSEWHERE:
+                elsewhere.add(result["target"])
+            else:
+                yield result
+    yield from carried([job for job in jobs if job["target"] in elsewhere])
 
 
 def _write_index(out: Path) -> None:
@@ -152,15 +171,15 @@ def _carried(executor: Executor, jobs: Sequence[Mapping[str, Any]]) -> Generator
                 future.cancel()
 
 
-def _submitted(executor: Executor, job: Mapping[str, Any]) -> Future | BaseException:
+def _submitted(executor: Executor, job: Mapping[str, Any]) -> Any:
+    """The future of a job, or what an engine that takes no more of them raises."""
     try:
-        future: Future = executor.submit(run_job, job)
-        return future
-    except Exception as error:  # a pool that broke with an earlier job takes no more
+        return executor.submit(run_job, job)
+    except Exception as error:
         return error
 
 
-def _result(job: Mapping[str, Any], future: Future | BaseException) -> dict[str, Any]:
+def _result(job: Mapping[str, Any], future: Any) -> dict[str, Any]:
     try:
         if isinstance(future, BaseException):
             raise future
@@ -168,3 +187,14 @@ def _result(job: Mapping[str, Any], future: Future | BaseException) -> dict[str,
     except Exception as error:  # each engine has errors of its own for a worker that died
         text = printable(str(error).strip().split("\n")[0]) or "its worker died"
         return without_result(job, KILLED, type(error).__name__, text)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def jobs_at_once(level: str, memory_bytes: int) -> int:
+    """By cores, and by what the smallest job of this level takes."""
+    each = FULL_BYTES if level == "full" else EXACT_BYTES
+    return max(min(cores(), memory_bytes // each), 1)

@@ -16,13 +16,12 @@ from dinoport.files.remote.fetching import Fetching
 from dinoport.files.remote.folder import RemoteFolder
 from dinoport.files.remote.hub import HubFile, hub_file
 from dinoport.files.remote.repository import ListedFile, Repository
-from dinoport.formats.transformers_folder import MAX_JSON_BYTES
+from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import Progress
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.text import python_text
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import OWN_NAMES, entries_of, is_file_name, is_weights
+from dinoport.work.folder import OWN_NAMES, entries_of, is_file_name, is_weights
 from dinoport.work.verify import verify_place
 
 

@@ -1,21 +1,38 @@
-"""`inspect`: what a source is, and what it would become."""
+"""`inspect`: what a source is, what it would become, and the command that takes each model in it."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.transformers.forms import is_known_class
-from dinoport.errors import DinoportError, UsageError
-from dinoport.finding.listing import parts_of
+from dinoport.errors import DinoportError, SettingError, UsageError
+from dinoport.finding.listing import Part, parts_of
 from dinoport.finding.models import unwrapped
-from dinoport.finding.sources import locate
+from dinoport.finding.sources import Located, locate
+from dinoport.formats.checkpoint import Checkpoint
+from dinoport.model import Family
 from dinoport.progress import Progress
 from dinoport.report.inspection import Inspection, branch_of
-from dinoport.request import Request
+from dinoport.request import Request, option_of, options_of
+from dinoport.shown.packages import runnable
 from dinoport.work.prepare import prepare_opened
 from dinoport.work.reporting import planned_report
-from dinoport.work.taking import with_commands
+
+UNKNOWN = {
+    "num_heads": ("N", 1, "the number of attention heads, from the code or config that trained the model"),
+    "lora_alpha": ("ALPHA", 1.0, "lora_alpha of the adapters, from adapter_config.json or the code"),
+    "decoder_heads": ("M", 1, "decoder_num_heads, from the code that trained the model"),
+}
+"""What no file may say: a letter for it, a value with which the rest can be planned, and where it is found."""
+
+BARE = "."
+"""What asks for bare names beside other models."""
+
+MAX_PLANNED = 32
+"""Places that are planned. A file with more holds no models that are taken one by one."""
 
 
 def inspect_place(source: str | Path, request: Request, on_progress: Progress, *, heads: bool) -> Inspection:
@@ -41,8 +58,61 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
             where=checkpoint.where,
             format=checkpoint.format,
             size_bytes=checkpoint.size_bytes,
-            parts=with_commands(parts, located, checkpoint, own, chosen),
+            parts=_with_commands(parts, located, checkpoint, own, chosen),
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
         )
+
+
+def _with_commands(
+    parts: Sequence[Part], located: Located, checkpoint: Checkpoint, request: Request, planned: Mapping[str, Family]
+) -> tuple[Part, ...]:
+    """Each part that holds a model, with whose it is, and the command that takes it or why there is none.
+
+    `planned` are the places that a plan was made for already, which nothing stands in the way of.
+    """
+    models = [part for part in parts if part.model]
+    if len(models) > MAX_PLANNED:
+        return tuple(parts)
+    return tuple(
+        _with_command(part, located, checkpoint, request, planned.get(part.prefix.rstrip(".")), alone=len(models) == 1)
+        if part.model
+        else part
+        for part in parts
+    )
+
+
+def _with_command(
+    part: Part, located: Located, checkpoint: Checkpoint, request: Request, family: Family | None, *, alone: bool
+) -> Part:
+    asked = replace(request, checkpoint_key=None, prefix=part.prefix or (None if alone else BARE))
+    missing: list[str] = []
+    try:
+        found = family or _family(located, checkpoint, asked, missing)
+    except DinoportError as error:
+        first = [problem.split("\n")[0] for problem in getattr(error, "problems", ())[:1]]
+        return replace(part, refusal=f"cannot be taken: {', '.join([error.what, *first])}")
+    words = ["dinoport", "convert", located.shown, "FOLDER"]
+    for option, value in options_of(asked.to_dict()).items():
+        words += [option, value] if value != "True" else [option]
+    for field in missing:
+        words += [option_of(field), UNKNOWN[field][0]]
+    needs = tuple(f"{UNKNOWN[field][0]}: {UNKNOWN[field][2]}" for field in missing)
+    return replace(part, what=str(found), command=runnable(shlex.join(words)), needs=needs)
+
+
+def _family(located: Located, checkpoint: Checkpoint, asked: Request, missing: list[str]) -> Family:
+    """Whose model would be taken; each field without which there is no plan is added to the `missing` ones.
+
+    Raises DinoportError for whatever else is in the way.
+    """
+    stand_ins = Request.from_dict({field: UNKNOWN[field][1] for field in missing}) if missing else None
+    try:
+        with prepare_opened(located, checkpoint, asked.updated(stand_ins), again=True) as conversion:
+            return conversion.model.family
+    except SettingError as error:
+        if error.missing not in UNKNOWN or error.missing in {*missing, *asked.to_dict()}:
+            raise
+        missing.append(error.missing)
+    return _family(located, checkpoint, asked, missing)

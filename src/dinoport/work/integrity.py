@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dinoport.codebases.fields import Finding, same_json
-from dinoport.codebases.transformers.class_fields import OURS
+from dinoport.codebases.transformers.class_fields import OURS, POOLER_FIELDS
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import CONFIG, read_json
+from dinoport.formats.transformers_folder import CONFIG, REPORT, read_json
 from dinoport.report.report import Report
 from dinoport.shown.text import shown, value_text
 from dinoport.tensor import size_text
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
+from dinoport.work.folder import CONFIGS, broken_hashes, is_weights, strange_files, weights_read
 from dinoport.work.past_report import at, plain, source_files, without
+from dinoport.work.proving import has_own_pooler
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,25 @@ def faults_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another
     `another` says that the source is another file than the one that was converted.
     """
     config, writing = folder.config or {}, conversion.writing
+    own_pooler = has_own_pooler(folder)
     safe = bool(conversion.documents) and writing.is_safe(conversion.documents, config, folder.tensors)
     for name, expected in conversion.documents.items():
         found = _read_json(path / name)
         if not isinstance(found, dict):
             there = (path / name).exists()
+            if not there and name != CONFIG and folder.report is None:
+                continue  # a class without its processor: what is made of pictures is not shown
             yield Fault(f"{name} is missing or not a JSON object" if there else f"{name} is missing")
             continue
         for finding in writing.findings(conversion.target, name, expected, found):
-            if finding.effect != "none":
+            of_pooler = own_pooler and finding.field in POOLER_FIELDS
+            if finding.effect != "none" and not of_pooler:
                 harmless = safe and finding.effect == "outputs"
                 yield Fault(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         # Without a report, as with another source, nothing says that this is the file that was converted.
         untold = another or folder.report is None
-        ours, theirs = (without(("lost",) if untold else (), config.get(OURS)) for config in (expected, found))
+        left_out = () if not untold else ("lost",) if conversion.model.record else OF_THE_ORIGINAL
+        ours, theirs = (without(left_out, config.get(OURS)) for config in (expected, found))
         if OURS in found and not same_json(ours, theirs):  # what did not come along lies in the file that was converted
             yield Fault(f"{name}: {OURS} is {value_text(theirs)}, expected {value_text(ours)}", safe)
     if not safe:
@@ -67,6 +72,9 @@ def faults_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another
         broken = broken_hashes(path, folder.report, documents=False)
         yield from (Fault(each.what, harmless=True) for each in broken if each.name not in _compared(folder))
 
+
+OF_THE_ORIGINAL = ("lost", "rounded_periods", "without")
+"""Fields of our own in config.json, of what a folder of another's making does not know of its original."""
 
 NAMES = {"transformers": "Transformers"}
 

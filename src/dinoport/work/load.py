@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from dinoport import __version__
-from dinoport.errors import MissingPackageError
+from dinoport.errors import MissingPackageError, UsageError
 from dinoport.files.byte_sources import ByteSource, ends_of
 from dinoport.files.remote.caches import own_cache
-from dinoport.formats.transformers_folder import PROCESSOR, read_json
+from dinoport.formats.transformers_folder import PROCESSOR, REPORT, read_json
 from dinoport.progress import Progress
 from dinoport.request import Checks, Request
 from dinoport.shown.packages import missing
 from dinoport.work.convert import convert_place, not_proven
-from dinoport.work.folder import REPORT
 from dinoport.work.prepare import prepare
 from dinoport.work.verify import verify_place
 
@@ -89,10 +88,13 @@ def loaded(
 ) -> Loaded:
     """The model of a source, from the cache, into which it is converted where it is not there yet.
 
-    `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ.
+    `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ,
+    and UsageError for a model that Transformers does not load.
     """
     from filelock import FileLock
 
+    if request.to != "transformers":
+        raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
     folder = own_cache() / "models" / _key(source, request, checks.level, on_progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".loading")):

@@ -1,9 +1,13 @@
-"""What is published of a folder: its files as they were proven, a card and a report without paths of this machine."""
+"""What is published of a folder: its files as they were proven, a card and a report without paths of this machine.
+
+And what is replaced there: files that somebody else wrote, or edited since the last publication.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,21 @@ from dinoport.errors import NotProvenError, SettingError
 from dinoport.files.folders import LocalFolder
 from dinoport.files.json_file import json_bytes
 from dinoport.files.json_text import parse_object
-from dinoport.files.remote.repository import ListedFile, Outgoing
-from dinoport.formats.transformers_folder import CONFIG, INDEXES, MAX_JSON_BYTES, PROCESSOR, READ_BESIDE, WEIGHTS
+from dinoport.files.remote.repository import ListedFile, Outgoing, Repository
+from dinoport.formats.transformers_folder import (
+    CONFIG,
+    INDEXES,
+    MAX_JSON_BYTES,
+    PROCESSOR,
+    READ_BESIDE,
+    REPORT,
+    WEIGHTS,
+)
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
 from dinoport.shown.packages import runnable
 from dinoport.work.cleaning import HOME, cleaned_card, cleaned_report, private_places, source_name
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
+from dinoport.work.folder import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
 from dinoport.writing.ownership import CARD
 from dinoport.writing.published_card import published_card, read_card, verdict_line
 
@@ -199,3 +210,48 @@ def _entry(file: Outgoing) -> dict[str, object]:
     """A file as the published report lists it: by git's hash too, which is what the Hub tells of a small one."""
     known = {"git_sha1": file.git_sha1} if file.git_sha1 else {}
     return {"name": file.name, "size_bytes": file.size_bytes, "sha256": file.sha256, **known}
+
+
+def edited_there(
+    repository: Repository, parcel: Parcel, commit: str, there: Mapping[str, ListedFile]
+) -> tuple[str, ...]:
+    """Those that the report there does not list as they are: what dinoport sent itself may be replaced."""
+    replaced = [name for name in parcel.unlike(there) if name in there and name != REPORT]
+    if not replaced:
+        return ()
+    entries = _entries(repository, commit, there)
+    edited = []
+    for name in replaced:
+        entry = entries.get(name)
+        if entry is None or not there[name].has_hash_of(entry, partial(_read, repository, commit, there[name])):
+            edited.append(name)
+    return tuple(edited)
+
+
+def _entries(repository: Repository, commit: str, there: Mapping[str, ListedFile]) -> dict[str, dict[str, object]]:
+    """The files that the report there lists; none where nothing there can be read."""
+    text = _read(repository, commit, there[REPORT]) if REPORT in there else None
+    try:
+        report = parse_object(text) if text is not None else {}
+    except ValueError:
+        return {}
+    return {str(entry["name"]): entry for entry in entries_of(report) if entry}
+
+
+def _read(repository: Repository, commit: str, file: ListedFile) -> bytes | None:
+    return repository.read(file.name, commit) if file.size_bytes <= MAX_JSON_BYTES else None
+
+
+def refuse_to_replace_a_card(edited: Collection[str], repository: Repository, commit: str) -> None:
+    """Raise SettingError for a card that somebody else wrote or edited: only its own words can bring it back."""
+    if CARD not in edited:
+        return
+    raise SettingError(
+        f"{CARD} of {repository.name} was written or edited on the Hub, and would be replaced; nothing was sent",
+        where=f"{repository.page}/blob/{commit}/{CARD}",
+        expected=f"no {CARD}, or the one that dinoport published",
+        next_step=(
+            "to keep its words, save the file from there, and give it as `card`",
+            "to replace it, give another card of yours as `card`",
+        ),
+    )

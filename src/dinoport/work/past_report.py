@@ -11,6 +11,7 @@ from typing import Any
 from dinoport.codebases.fields import same_json
 from dinoport.errors import SettingError, printable
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.transformers_folder import REPORT
 from dinoport.model import FIELDS, Origin
 from dinoport.proofs.verdict import Blamed, Proofs
 from dinoport.report.as_json import FORMAT, is_sealed
@@ -18,8 +19,7 @@ from dinoport.report.report import Report
 from dinoport.request import Request
 from dinoport.shown.text import shown, value_text
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_hashes
+from dinoport.work.folder import RESEALED, broken_hashes
 
 OF_THE_FILE = (("source", "format"), ("source", "size_bytes"), ("source", "branch"))
 """Fields of dinoport.json that another file with the same tensors has otherwise."""

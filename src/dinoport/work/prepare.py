@@ -12,7 +12,7 @@ from dinoport.codebases.targets import writing_of
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError
 from dinoport.finding.faults import not_whole, uneven
-from dinoport.finding.heads import HeadFile, head_file
+from dinoport.finding.heads import head_file
 from dinoport.finding.models import read_model
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
@@ -79,7 +79,7 @@ def prepare_opened(
         if request.head is not None:
             located_head = locate_head(request.head, located, on_progress)
             opened = files.enter_context(located_head.open(on_progress))
-            head = _head(opened, located_head, request.head_name)
+            head = head_file(opened, request.head_name, " ".join(located_head.remarks) or None)
         published = located.published.family if located.published and located.fetched else None
         base = None
         if checkpoint.adapter is not None:
@@ -141,16 +141,12 @@ def _refuse_folder(checkpoint: Checkpoint, path: Path | None) -> None:
     """Raise SettingError for a folder of Transformers whose configs open something, or that has more beside it."""
     if not is_known_class(checkpoint.config or {}):
         return
-    from dinoport.proofs.foreign import refuse_beside, refuse_foreign, refuse_read_beside
+    from dinoport.proofs.known_folder import refuse_beside, refuse_foreign, refuse_read_beside
 
     refuse_foreign(checkpoint.where, checkpoint.config or {}, checkpoint.tensors)
     refuse_read_beside(checkpoint.where, checkpoint.beside)
     if path is not None and path.is_dir():
         refuse_beside(path)
-
-
-def _head(checkpoint: Checkpoint, located: Located, name: str | None) -> HeadFile:
-    return head_file(checkpoint, name, " ".join(located.remarks) or None)
 
 
 def _labels(request: Request, model: Model) -> Mapping[int, str] | None:

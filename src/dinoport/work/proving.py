@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.catalogue import naming_of
-from dinoport.codebases.codebase import canonical_rules, classifier_of
+from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
+from dinoport.codebases.names import Names
+from dinoport.codebases.record import record_of
 from dinoport.codebases.start import tensors_in
 from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
+from dinoport.codebases.transformers.reading import without_own_pooler
 from dinoport.errors import UnknownModelError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.memory import total_bytes
 from dinoport.files.output_file import WrittenFile
-from dinoport.finding.unwrap import state_dicts
+from dinoport.finding.models import model_in
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.opening import open_bytes, open_checkpoint
 from dinoport.formats.pinning import SourceFile, pinning
 from dinoport.formats.run_config import START
+from dinoport.formats.transformers_folder import PROCESSOR
 from dinoport.formats.values import forget
 from dinoport.mapping.claims import claims_of_source
-from dinoport.mapping.decoding import decode
+from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step, carried_whole, sources
 from dinoport.mapping.rule import Rule
 from dinoport.model import Model, Wishes
 from dinoport.progress import Progress
-from dinoport.proofs.blockwise import Compared
+from dinoport.proofs.aside import importing
 from dinoport.proofs.case import Case, Side
+from dinoport.proofs.compared import Compared
 from dinoport.proofs.exact import compare_whole
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import prove
-from dinoport.proofs.side_by_side import importing
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
 from dinoport.tensor import TensorRef, TensorSpec
@@ -92,47 +96,38 @@ def pinned_sources(conversion: Conversion) -> AbstractContextManager[Callable[[]
     return pinning(conversion.sources, carried_whole(conversion.plan.steps))
 
 
-def source_side(conversion: Conversion, checks: Checks) -> AbstractContextManager[Side]:
-    """The source as a side of the proof: one that a class of its own loads is run by that class."""
-    return _SourceSide(conversion, checks)
-
-
 HAVE_RUNNERS = ("transformers", "timm")
 """Targets that a class runs: the source's own forward pass is the other side."""
 
 
-class _SourceSide(ExitStack):
-    """A folder of Transformers is on disk for as long as its class runs; any other source needs no place.
+@contextmanager
+def source_side(conversion: Conversion, checks: Checks) -> Iterator[Side]:
+    """The source as a side of the proof: one that a class of its own loads is run by that class.
 
-    Where weights are rounded or the table is resampled on the way, the network's own forward pass runs both sides: no
-    class resamples as the original does.
+    A folder of Transformers is on disk for as long as its class runs; any other source needs no place. Where weights
+    are rounded or the table is resampled on the way, the network's own forward pass runs both sides: no class resamples
+    as the original does.
     """
+    config, model = conversion.checkpoint.config or {}, conversion.model
+    changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
+    if checks.level != "full" or not is_known_class(config) or changed:
+        yield Side(model)
+        return
+    from dinoport.codebases.transformers.running import ClassRunner
+    from dinoport.formats.remote.copying import on_disk
+    from dinoport.proofs.known_folder import known_folder
 
-    def __init__(self, conversion: Conversion, checks: Checks) -> None:
-        super().__init__()
-        self._conversion, self._checks = conversion, checks
-
-    def __enter__(self) -> Side:  # type: ignore[override]  # what is entered is the side
-        super().__enter__()
-        conversion = self._conversion
-        config, model = conversion.checkpoint.config or {}, conversion.model
-        changed = conversion.request.to in HAVE_RUNNERS or conversion.baked or conversion.cast
-        if self._checks.level != "full" or not is_known_class(config) or changed:
-            return Side(model)
-        from dinoport.codebases.transformers.running import ClassRunner
-        from dinoport.formats.remote.copying import on_disk
-        from dinoport.proofs.foreign import known_folder
-
-        local = conversion.located.path or self.enter_context(on_disk(conversion.checkpoint))
-        local = self.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
+    with ExitStack() as files:
+        local = conversion.located.path or files.enter_context(on_disk(conversion.checkpoint))
+        local = files.enter_context(known_folder(local, config, conversion.checkpoint.tensors))
         stored, aside = ([*filter(is_pooler, names)] for names in (model.decoding.stored, model.decoding.beside))
         # Self-supervised training has no classifier, and no original a pooler: what they give has no other side.
         without = {"logits"} if conversion.target.start else set()
         without |= {"pooled"} if aside else set()
-        return Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
+        yield Side(model, ClassRunner(local, model.title, pooler=bool(stored or aside), without=without))
 
 
-def case_of(conversion: Conversion, source: Side, target: Side, genuine: object = None) -> Case:
+def case_of(conversion: Conversion, source: Side, target: Side, genuine: HubEntry | None = None) -> Case:
     """A source, and what was or should have been made of it."""
     others, anew = conversion.provenance.others or {}, conversion.target.anew
     return Case(
@@ -144,7 +139,7 @@ def case_of(conversion: Conversion, source: Side, target: Side, genuine: object 
         cast=conversion.cast,
         baked=conversion.baked,
         others={label: decode(tensors, source.model.decoding.rules).tensors for label, tensors in others.items()},
-        genuine=genuine,  # type: ignore[arg-type]  # an entry of torch.hub, or None
+        genuine=genuine,
     )
 
 
@@ -167,26 +162,35 @@ def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) ->
     if conversion.target.start is not None:
         return _start(conversion, written, folder)
     if written.config is None:
-        found = state_dicts(written)[0]
-        shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
-        family = conversion.model.family
-        naming = naming_of(family.name)
-        made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
-        held = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
-        table = naming.rules(held, Wishes()) if naming else canonical_rules(held, classifier_of(held, family))
-        rules = (*table, *made)
-        own = conversion.model.tensors
-        drops = [rule for rule in family.drops if not any(claims_of_source(name, [rule]) for name in own)]
-        model = replace(conversion.model, decoding=decode(found.tensors, rules, drops))
+        model = replace(conversion.model, decoding=_decoded_file(conversion, written))
         return Side(replace(model, title=conversion.target.title))
-    rules = (
-        _table(conversion, written.config, written.tensors)
-        if conversion.request.to == "transformers"
-        else conversion.target.rules
-    )
-    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules))
-    runner = writing.runner(folder, form, pooler=pooler)
-    return Side(model, runner, folder if conversion.target.channels == 3 else None, writing.processor)
+    of_transformers = conversion.request.to == "transformers"
+    rules, drops = _table(conversion, written) if of_transformers else (conversion.target.rules, ())
+    model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules, drops))
+    on_top = tuple(model.decoding.beside)
+    runner = writing.runner(folder, form, pooler=True if on_top else pooler, without={"pooled"} if on_top else ())
+    there = not of_transformers or written.report is not None or (folder / PROCESSOR).exists()
+    processor = folder if conversion.target.channels == 3 and there else None
+    return Side(model, runner, processor, writing.processor, on_top=on_top)
+
+
+def _decoded_file(conversion: Conversion, written: Checkpoint) -> Decoding:
+    """A file by the names that it has: the original's, or another codebase's for the same network."""
+    naming, tensors = model_in(written)
+    own, architecture = conversion.model.tensors, conversion.model.architecture
+    if naming is not None and isinstance(naming.code, Names):
+        heads, base = (getattr(architecture, name, None) for name in ("heads", "rope_theta"))
+        tensors, _ = naming.arranged(tensors)
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        return decode(tensors, naming.rules(shapes, Wishes(num_heads=heads, rope_theta=base)), naming.code.FAMILY.drops)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    family = conversion.model.family
+    naming = naming_of(family.name)
+    made = [rule for rule in conversion.target.rules if not rule.source and _names(rule) & shapes.keys()]
+    held = {name: shape for name, shape in shapes.items() if name not in set().union(*map(_names, made))}
+    table = naming.rules(held, Wishes()) if naming else canonical_rules(held, classifier_of(held, family))
+    drops = [rule for rule in family.drops if not any(claims_of_source(name, [rule]) for name in own)]
+    return decode(tensors, (*table, *made), drops)
 
 
 def _names(rule: Rule) -> set[str]:
@@ -209,13 +213,30 @@ def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     return Side(model, loads=lambda: loads(start, written.tree, beside))
 
 
-def _table(conversion: Conversion, config: Mapping[str, object], names: Iterable[str]) -> tuple[Rule, ...]:
-    """The table of a folder, by its own config; by what it should be where its config describes no model."""
-    try:
+def has_own_pooler(written: Checkpoint) -> bool:
+    """Whether a folder that no conversion wrote has a pooler on top of the model."""
+    return bool(_own_table(written)[1])
+
+
+def _table(conversion: Conversion, written: Checkpoint) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The table of a folder, by its own config, and what is left aside; by what it should be where that says nothing.
+
+    A folder without a pooler, as was asked for, has nothing that is made for the class.
+    """
+    rules, drops = _own_table(written)
+    made = conversion.target.pooler is not False
+    return tuple(rule for rule in rules if rule.source or made) or conversion.target.rules, drops
+
+
+def _own_table(written: Checkpoint) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The same by the config alone. A pooler that is not an identity, and that no conversion wrote, is left aside.
+
+    Nothing for a config that describes no model: what is wrong with it is said by itself.
+    """
+    config = written.config or {}
+    with suppress(UnknownModelError):
         if is_known_class(config):
-            rules = table_of("", config, names)[1]
-            # A folder without a pooler, as was asked for, has nothing that is made for the class.
-            return tuple(rule for rule in rules if rule.source or conversion.target.pooler is not False)
-    except UnknownModelError:  # what is wrong with the config is said by itself
-        pass
-    return conversion.target.rules
+            rules = table_of("", config, written.tensors)[1]
+            ours = written.report is not None or record_of(config)
+            return (rules, ()) if ours else without_own_pooler(config, written.tensors, rules)
+    return (), ()

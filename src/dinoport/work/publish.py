@@ -17,8 +17,7 @@ from dinoport.files.remote.hub_errors import AGAIN
 from dinoport.files.remote.repository import BranchHead, Commit, ListedFile, PullRequest, Repository
 from dinoport.progress import READING, Progress
 from dinoport.report.published import Published, SentFile
-from dinoport.work.edited_files import edited_there, refuse_to_replace_a_card
-from dinoport.work.parcel import Parcel, Publication, packed
+from dinoport.work.parcel import Parcel, Publication, edited_there, packed, refuse_to_replace_a_card
 
 MAIN = "main"
 
@@ -248,7 +247,10 @@ def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[
         verdict=parcel.verdict,
         is_new=is_new,
         private=before.head.private,
-        files=tuple(_sent(there[file.name]) for file in parcel.files),
+        files=tuple(
+            SentFile(each.name, each.size_bytes, each.sha256 or each.git_sha1)
+            for each in (there[file.name] for file in parcel.files)
+        ),
         pull_request=commit.pull_request,
         left_out=parcel.left_out,
         removed=tuple(parcel.hiding(before.files)) if is_new else (),
@@ -256,7 +258,3 @@ def _published(sending: Sending, before: Before, commit: Commit, there: Mapping[
         beside=tuple(parcel.beside(there)),
         remarks=(*parcel.remarks, *commit.remarks),
     )
-
-
-def _sent(file: ListedFile) -> SentFile:
-    return SentFile(file.name, file.size_bytes, file.sha256 or file.git_sha1)

@@ -33,8 +33,16 @@ def report_of(
 ) -> Report:
     """The report of a conversion, planned or done. `pinned` are the source's files, as `pinning` found them."""
     model, provenance, request = conversion.model, conversion.provenance, conversion.request
-    others = tuple(provenance.others or ())
-    source = _source(conversion, provenance.label, provenance.notes, others)
+    others = tuple(map(str, provenance.others or ()))
+    checkpoint = conversion.checkpoint
+    source = Source(
+        conversion.source_name,
+        checkpoint.format,
+        checkpoint.size_bytes,
+        provenance.label,
+        tuple(provenance.notes),
+        others,
+    )
     return Report(
         verdict=verdict,
         direction=f"to {request.to}",
@@ -72,11 +80,6 @@ def _command(conversion: Conversion, target: str, checks: Checks) -> str:
         words += [option, value] if value != "True" else [option]
     words += ["--verify", checks.level] if checks.level != "full" else []
     return shlex.join(words)
-
-
-def _source(conversion: Conversion, branch: str, stripped: Sequence[str], others: Sequence[object]) -> Source:
-    checkpoint, where = conversion.checkpoint, conversion.source_name
-    return Source(where, checkpoint.format, checkpoint.size_bytes, branch, tuple(stripped), tuple(map(str, others)))
 
 
 def with_hashes(report: Report, source: Checkpoint, folder: Checkpoint | None = None) -> Report:

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dinoport.errors import SettingError, printable
+from dinoport.errors import SettingError, UsageError, printable
 from dinoport.files.json_text import parse_object
 from dinoport.files.remote.repository import git_sha1
-from dinoport.formats.transformers_folder import MAX_JSON_BYTES
+from dinoport.formats.transformers_folder import MAX_JSON_BYTES, REPORT
 from dinoport.progress import READING, Progress
 from dinoport.report.as_json import is_sealed
 from dinoport.report.standing import Standing
+from dinoport.request import Checks, Request
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
-from dinoport.work.folder import REPORT
-from dinoport.work.folder_files import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
+from dinoport.work.folder import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
 from dinoport.work.hub_folder import HubFolder, hub_folder
 
 TRUSTED = "the Hub's listing: that its files have the hashes by which it lists them was not computed here"
 
 
-def standing_of(place: str | Path, on_progress: Progress) -> Standing:
-    """Hold a folder, here or on the Hub, against its own report. Raises SettingError where it has none."""
+def standing_of(place: str | Path, request: Request, checks: Checks, on_progress: Progress) -> Standing:
+    """Hold a folder, here or on the Hub, against its own report.
+
+    Raises SettingError where it has none, and UsageError for options: it takes none.
+    """
+    if request != Request() or checks != Checks():
+        prove = runnable("dinoport verify SOURCE FOLDER")
+        raise UsageError(
+            "a folder without its source is compared with its own report, which takes no options",
+            next_step=f"{prove}, to prove it; or leave the options out",
+        )
     on_progress(READING, 0, 0)
     if is_at_hub(place):
         return _at_hub(hub_folder(str(place), on_progress))

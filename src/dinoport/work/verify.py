@@ -16,12 +16,12 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_config import START
-from dinoport.formats.transformers_folder import CONFIG, read_json
+from dinoport.formats.transformers_folder import CONFIG, REPORT, read_json
 from dinoport.formats.values import announce
 from dinoport.mapping.plan import sources
 from dinoport.progress import READING, Progress
-from dinoport.proofs.foreign import known_folder
 from dinoport.proofs.genuine import entry_of
+from dinoport.proofs.known_folder import known_folder
 from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
@@ -31,9 +31,9 @@ from dinoport.shown.packages import runnable
 from dinoport.shown.text import as_word
 from dinoport.work import integrity, past_report
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import REPORT, refuse_to_guess, request_of
+from dinoport.work.folder import refuse_to_guess, request_of
 from dinoport.work.prepare import prepare
-from dinoport.work.proving import case_of, decoded_target, pinned_sources, source_side
+from dinoport.work.proving import case_of, decoded_target, has_own_pooler, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
 from dinoport.writing.place import is_of_a_model
 
@@ -63,9 +63,14 @@ def verify_place(
         family = own if isinstance(own, str) else None
         with ExitStack() as stack:
             with past_report.another_file_said(source, target.report):
+                # What has a pooler of its own has none that a conversion makes.
+                planned = replace(asked, pooler="none") if to == "transformers" and has_own_pooler(target) else asked
                 conversion = stack.enter_context(
-                    prepare(source, asked, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family)
+                    prepare(
+                        source, planned, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
+                    )
                 )
+                conversion.request = asked
             return _verified(conversion, place, target, given, checks, on_progress, otherwise)
 
 
@@ -109,6 +114,8 @@ def _verified(
             decoded_target(conversion, target, stack.enter_context(_given(place, target, checked))),
             entry,
         )
+        if target.report is None or another:
+            case = replace(case, unused=getattr(conversion.model.architecture, "unused", ()))
         proofs = prove(case, checked, on_progress)
         fresh = report_of(conversion, Verdict(Word.PLANNED), proofs, str(place), (), pinned(), checks)
         if place.is_file():  # no conversion wrote it

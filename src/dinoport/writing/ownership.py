@@ -143,7 +143,10 @@ class _Contents:
     @cached_property
     def _modes(self) -> dict[str, int]:
         with os.scandir(self.folder) as entries:
-            return {entry.name: entry.stat(follow_symlinks=False).st_mode for entry in sorted(entries, key=_name)}
+            return {
+                entry.name: entry.stat(follow_symlinks=False).st_mode
+                for entry in sorted(entries, key=lambda entry: entry.name)
+            }
 
     @cached_property
     def report(self) -> Mapping[str, Any]:
@@ -169,10 +172,6 @@ class _Contents:
     def _start(self, name: str, size: int = 512) -> bytes:
         with (self.folder / name).open("rb") as file:
             return file.read(size)
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
 
 
 _RULES: Mapping[str, Callable[[_Contents, str], bool]] = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dinoport.errors import FolderError
 from dinoport.files.disk_errors import disk_errors
-from dinoport.shown.text import first_few
+from dinoport.shown.text import listed
 from dinoport.writing.ownership import foreign
 
 OTHER_NAME = "choose another name"
@@ -120,7 +120,7 @@ class Place:
                 f"{self.shown} holds what neither dinoport nor Transformers wrote, and `force` would delete it",
                 where=str(self.path),
                 expected="an empty folder, or the files of a model as they were written and nothing else",
-                found=first_few(names, FEW),
+                found=listed(names, FEW),
                 next_step="choose another name, or move or delete what is in there yourself",
             )
 

@@ -23,7 +23,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.modules import is_module, module_state_dict
 from dinoport.formats.torch.rebuilding import NoValues
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.torch.unknown_steps import UnknownSteps
+from dinoport.formats.torch.storages import UnknownSteps
 from dinoport.tensor import TensorRef
 from tests.fuzz.differential.mutator import NAMES
 

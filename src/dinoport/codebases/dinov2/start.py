@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dinoport.codebases.dinov2.vit import BUILDERS
+from dinoport.codebases.dinov2.vit import BUILDERS, SIZES_IN_CONFIG
 from dinoport.codebases.start import (
     Key,
     Options,
@@ -109,14 +109,10 @@ def chunked(name: str, depth: int, chunks: int) -> str:
 def _options(vit: ViT, arch: str | None, image_size: int, chunks: int) -> Options:
     return {
         **({"student.arch": arch} if arch else {}),
-        "student.patch_size": vit.patch_size,
+        **{option: getattr(vit, size) for option, size in SIZES_IN_CONFIG.items()},
         "student.ffn_layer": "mlp" if vit.feed_forward == "mlp" else "swiglufused",
         "student.block_chunks": chunks,
-        "student.num_register_tokens": vit.registers,
         "student.layerscale": 1e-5 if vit.layer_scale else 0,
-        "student.qkv_bias": vit.qkv_bias,
-        "student.proj_bias": vit.proj_bias,
-        "student.ffn_bias": vit.ffn_bias,
         "student.interpolate_antialias": vit.interpolation.antialias,
         "student.interpolate_offset": vit.interpolation.offset,
         "crops.global_crops_size": image_size,
@@ -132,17 +128,12 @@ def _arch(vit: ViT) -> str | None:
 
 def _wanted(vit: ViT, options: Options) -> dict[Key, Shape]:
     """The tensors of the backbone that these options build, in the sizes of the model."""
-    size, cell = options["crops.global_crops_size"], options["student.patch_size"]
     built = replace(
         vit,
-        patch_size=cell,
-        image_size=size,
+        **{size: options[option] for option, size in SIZES_IN_CONFIG.items()},
+        image_size=options["crops.global_crops_size"],
         feed_forward="mlp" if options["student.ffn_layer"] == "mlp" else "swiglu",
-        registers=options["student.num_register_tokens"],
         layer_scale=bool(options["student.layerscale"]),
-        qkv_bias=options["student.qkv_bias"],
-        proj_bias=options["student.proj_bias"],
-        ffn_bias=options["student.ffn_bias"],
         classifier=None,
     )
     count = options["student.block_chunks"]

@@ -129,15 +129,21 @@ def whole_shapes(sizes: Mapping[str, int], where: str, config: RunConfig | None)
     return network.tensors()
 
 
+SIZES_IN_CONFIG = {
+    "student.patch_size": "patch_size",
+    "student.num_register_tokens": "registers",
+    "student.qkv_bias": "qkv_bias",
+    "student.proj_bias": "proj_bias",
+    "student.ffn_bias": "ffn_bias",
+}
+"""Options of a run's config (`dinov2/configs/ssl_default_config.yaml`), by the sizes of a ViT that they are."""
+
+
 def _as_in_config(architecture: ViT) -> dict[str, Read]:
-    """What the tensors show of the settings in a run's config (`dinov2/configs/ssl_default_config.yaml`)."""
+    """What the tensors show of the settings in a run's config."""
     return {
-        "student.patch_size": architecture.patch_size,
+        **{option: getattr(architecture, size) for option, size in SIZES_IN_CONFIG.items()},
         "student.ffn_layer": ("mlp",) if architecture.feed_forward == "mlp" else ("swiglu", "swiglufused"),
-        "student.qkv_bias": architecture.qkv_bias,
-        "student.proj_bias": architecture.proj_bias,
-        "student.ffn_bias": architecture.ffn_bias,
-        "student.num_register_tokens": architecture.registers,
         CROPS: architecture.image_size,
     }
 

@@ -14,7 +14,7 @@ from dinoport.codebases.dinov3.convnext import BACKBONES
 from dinoport.codebases.dinov3.hub import NORM_OF_LOCAL_CROPS, completed
 from dinoport.codebases.dinov3.periods import ROPE_BASE
 from dinoport.codebases.dinov3.projection import HEAD_SIZES, HEADS, head_of, made_heads, sizes_of, sizes_said
-from dinoport.codebases.dinov3.vit import BUILDERS, EPS
+from dinoport.codebases.dinov3.vit import BUILDERS, EPS, SIZES_IN_CONFIG
 from dinoport.codebases.start import (
     Key,
     Options,
@@ -152,9 +152,8 @@ def _options(
     if isinstance(architecture, RotaryViT):
         norms = {eps: name for name, eps in EPS.items()}
         options |= {
-            "student.patch_size": architecture.patch_size,
+            **{option: getattr(architecture, size) for option, size in SIZES_IN_CONFIG.items()},
             "student.ffn_layer": _layer(architecture, untied=untied),
-            "student.n_storage_tokens": architecture.registers,
             "student.mask_k_bias": architecture.key_bias_mask and architecture.qkv_bias,
             "student.layerscale": 1e-5 if architecture.layer_scale else None,
             **(
@@ -162,9 +161,6 @@ def _options(
                 if architecture.layer_norm_eps in norms
                 else {}
             ),
-            "student.qkv_bias": architecture.qkv_bias,
-            "student.proj_bias": architecture.proj_bias,
-            "student.ffn_bias": architecture.ffn_bias,
             "student.untie_cls_and_patch_norms": False,
             "student.untie_global_and_local_cls_norm": untied,
             ROPE_BASE: float(architecture.rope_theta),
@@ -226,15 +222,10 @@ def _wanted(architecture: Any, options: Options, *, distributed: bool) -> dict[K
     if isinstance(architecture, RotaryViT):
         built = replace(
             architecture,
-            patch_size=options["student.patch_size"],
+            **{size: options[option] for option, size in SIZES_IN_CONFIG.items()},
             feed_forward="mlp" if options["student.ffn_layer"] == "mlp" else "swiglu",
-            registers=options["student.n_storage_tokens"],
             layer_scale=options["student.layerscale"] is not None,
-            qkv_bias=options["student.qkv_bias"],
             key_bias_mask=options["student.mask_k_bias"],
-            proj_bias=options["student.proj_bias"],
-            ffn_bias=options["student.ffn_bias"],
-            local_cls_norm=options["student.untie_global_and_local_cls_norm"],
             classifier=None,
         )
     wanted: dict[str, Shape] = built.tensors()

@@ -126,19 +126,25 @@ def read(evidence: Evidence) -> Reading:
     return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
 
 
+SIZES_IN_CONFIG = {
+    "student.patch_size": "patch_size",
+    "student.n_storage_tokens": "registers",
+    "student.qkv_bias": "qkv_bias",
+    "student.proj_bias": "proj_bias",
+    "student.ffn_bias": "ffn_bias",
+    "student.untie_global_and_local_cls_norm": "local_cls_norm",
+}
+"""Options of a run's config (`dinov3/configs/ssl_default_config.yaml`), by the sizes of a ViT that they are."""
+
+
 def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read]:
-    """What the tensors show of the settings in a run's config (`dinov3/configs/ssl_default_config.yaml`)."""
+    """What the tensors show of the settings in a run's config."""
     mlp = architecture.feed_forward == "mlp"
     shown: dict[str, Read] = {
-        "student.patch_size": architecture.patch_size,
+        **{option: getattr(architecture, size) for option, size in SIZES_IN_CONFIG.items()},
         "student.ffn_layer": ("mlp",) if mlp else ("swiglu", "swiglu32", "swiglu64", "swiglu128"),
-        "student.qkv_bias": architecture.qkv_bias,
-        "student.proj_bias": architecture.proj_bias,
-        "student.ffn_bias": architecture.ffn_bias,
         "student.norm_layer": tuple(EPS),
-        "student.n_storage_tokens": architecture.registers,
         "student.untie_cls_and_patch_norms": False,
-        "student.untie_global_and_local_cls_norm": architecture.local_cls_norm,
         "student.in_chans": architecture.channels,
     }
     if architecture.qkv_bias:

@@ -40,18 +40,36 @@ OF_RESNET, OF_VIT = "avg", "token"
 
 def refuse_strange(where: str, arguments: Mapping[str, object]) -> None:
     """Raise SettingError for arguments by which timm may build another model than the tensors show."""
-    if strange := list(_strange(arguments)):
+    if found := list(strange(arguments)):
         raise SettingError(
             f"the config.json of {where} says of a timm model what is not known here",
             where="config.json: model_args",
             expected="sizes that the tensors show",
-            found=", ".join(strange[:5]),
+            found=", ".join(found[:5]),
             cause="another model, or a later version of timm",
             next_step="if it computes what a DINO does: save its state dict with torch.save, and give that file",
         )
 
 
-def _strange(arguments: Mapping[str, object]) -> Iterator[str]:
+def arguments_of(where: str, config: Mapping[str, object]) -> Mapping[str, object]:
+    """What the config.json of a builder asks it for. Raises SettingError for one that timm itself cannot load."""
+    arguments, described = config.get("model_args", {}), config.get("pretrained_cfg", {})
+    found = {"model_args": arguments, "pretrained_cfg": described}
+    broken = [f"{name} = {short_text(value)}" for name, value in found.items() if not isinstance(value, Mapping)]
+    if not isinstance(arguments, Mapping) or broken:
+        raise SettingError(
+            f"timm cannot load the config.json of {where}",
+            where="config.json",
+            expected="an object in `model_args`, and one in `pretrained_cfg`",
+            found=", ".join(broken),
+            cause="a config that was written by hand, or changed",
+            next_step="mend it; or give the file of weights alone, with `num_heads=N`",
+        )
+    return arguments
+
+
+def strange(arguments: Mapping[str, object]) -> Iterator[str]:
+    """Each argument that no tensor shows, or that no DINO has so."""
     for name, value in arguments.items():
         heads = name == "num_heads" and not (type(value) is int and value > 0)
         if value is not None and (heads or not (name in SHOWN | TRAINING or USUAL.get(name) == value)):

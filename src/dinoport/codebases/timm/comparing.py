@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.codebases.fields import Effect, Finding, same_json
+from dinoport.codebases.timm.arguments import OF_RESNET, OF_VIT, TRAINING, strange
+from dinoport.codebases.timm.builders import BUILDERS, CLASS_DEFAULTS, DINOV3
 
 BUILDING = ("architecture", "num_classes", "model_args")
 """Fields by which another model is built."""
@@ -28,9 +30,10 @@ OURS = "dinoport"
 
 def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Finding]:
     """What differs in `found`, with what that does."""
+    alike = builds_alike(expected, found)
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
         ours, theirs = expected.get(name), found.get(name)
-        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs):
+        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not (alike and name in BUILDING):
             yield Finding(name, ours, theirs, "outputs" if name in BUILDING else "none")
     described, theirs = (each.get("pretrained_cfg") for each in (expected, found))
     if not isinstance(described, Mapping) or not isinstance(theirs, Mapping):
@@ -61,7 +64,7 @@ def is_words(value: object) -> bool:
 def _effect(name: str, value: object, *, sized: bool) -> Effect:
     """What a field does; one that is `sized` is built for the size in `model_args`, and for no other."""
     if name in LOADING:
-        return "opens"
+        return "opens" if value else "none"
     if name in ADAPTING:
         return "none" if ADAPTING[name](value) or (name == "fixed_input_size" and sized) else "outputs"
     return "outputs" if name in PIXELS else "none" if name in FOR_PEOPLE else "unknown"
@@ -69,4 +72,20 @@ def _effect(name: str, value: object, *, sized: bool) -> Effect:
 
 def builds_alike(expected: Mapping[str, object], found: Mapping[str, object]) -> bool:
     """Whether timm may be given the folder: it builds what a conversion of this source builds, and nothing larger."""
-    return all(same_json(expected.get(name), found.get(name)) for name in BUILDING)
+    return all(same_json(expected.get(name), found.get(name)) for name in BUILDING) or (
+        same_json(expected.get("num_classes"), found.get("num_classes")) and built(expected) == built(found) is not None
+    )
+
+
+def built(config: Mapping[str, object]) -> dict[str, object] | None:
+    """All that a builder which is known here is asked for, one spelling for each thing; None for another."""
+    builder, arguments = BUILDERS.get(str(config.get("architecture")).partition(".")[0]), config.get("model_args", {})
+    if builder is None or not isinstance(arguments, Mapping) or any(strange(arguments)):
+        return None
+    asked = {name: value for name, value in arguments.items() if name not in (*TRAINING, "num_classes")}
+    pool = OF_VIT if builder.name.startswith("vit_") and builder not in DINOV3 else OF_RESNET
+    whole = {**CLASS_DEFAULTS, "global_pool": pool, **builder.arguments, "eps": builder.eps, **asked}
+    sides = whole.get("img_size")
+    if isinstance(sides, list) and len(sides) == 2 and sides[0] == sides[1]:
+        whole["img_size"] = sides[0]
+    return whole

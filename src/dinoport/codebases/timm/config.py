@@ -12,7 +12,7 @@ from typing import Any
 from dinoport.codebases.record import MAX_SIDE, classifier_in, losses, record_of
 from dinoport.codebases.stranger_refusals import refuse_builder
 from dinoport.codebases.timm.architectures import EPS_OF, series_of
-from dinoport.codebases.timm.arguments import other_head, refuse_strange, refuse_unlike
+from dinoport.codebases.timm.arguments import arguments_of, other_head, refuse_strange, refuse_unlike
 from dinoport.codebases.timm.builders import BUILDERS
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
@@ -77,10 +77,11 @@ class TimmConfig:
 
 def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
     """Read a config.json; None where it is not timm's. Raises SettingError for arguments that are not known."""
-    architecture, arguments = config.get("architecture"), config.get("model_args", {})
-    if not isinstance(architecture, str) or not isinstance(arguments, Mapping):
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str):
         return None
     refuse_builder(where, architecture)
+    arguments = arguments_of(where, config)
     refuse_strange(where, arguments)
     builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
     named, given = series_of(architecture), arguments.get("num_heads")
@@ -113,6 +114,8 @@ def _of_builder(architecture: str, config: Mapping[str, object]) -> Iterator[str
     is_known = name in BUILDERS or name in EPS_OF or name.startswith(("convnext", "resnet")) or series_of(name)
     if not is_known and not record_of(config):
         yield f"timm's {short_text(name)} is not known here: it may compute what no tensor shows"
+    if "model_args" in config and "pretrained_cfg" not in config:
+        yield "timm itself cannot load this config.json: it has model_args, and no pretrained_cfg"
 
 
 OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}

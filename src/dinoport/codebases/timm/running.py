@@ -54,13 +54,14 @@ class TimmRunner(Swept):
             return f"timm {version} has no {self.architecture}: a later one has"
         return None
 
-    def load(self, dtype: str = "float64") -> LoadingProof:
-        """Load in a dtype that holds the weights."""
+    def load(self, dtype: str = "float64", *, any_size: bool = False) -> LoadingProof:
+        """Load in a dtype that holds the weights. A ViT can be asked for one that takes `any_size`."""
         import timm
 
         try:
             with given(self.folder) as folder:
-                model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+                options = {"dynamic_img_size": True} if any_size else {}
+                model = timm.create_model(f"local-dir:{folder}", pretrained=True, **options).eval()
                 held = _names(folder / "model.safetensors")
                 if dtype == "float64":
                     from safetensors.torch import load_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -75,7 +75,7 @@ def is_safe(
     return builds_alike(expected["config.json"], config)
 
 
-def runner(folder: Path, form: str, *, pooler: bool | None) -> TimmRunner:
+def runner(folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()) -> TimmRunner:
     from dinoport.codebases.timm.running import TimmRunner
 
     return TimmRunner(folder, form)

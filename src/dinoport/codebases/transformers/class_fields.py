@@ -234,6 +234,7 @@ OURS = "dinoport"
 IDENTITY = ("architectures", "model_type")
 LABELS = ("id2label", "label2id", "num_labels")
 PRECISION = ("dtype", "torch_dtype")
+POOLER_FIELDS = ("pooler_act", "pooler_output_size")
 
 
 def classifies(class_name: str) -> bool:

@@ -17,7 +17,7 @@ from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
 from dinoport.codebases.transformers.forms import spelled
-from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
+from dinoport.codebases.transformers.signs import INNER, PATCHES, ROTARY_PATCHES
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
@@ -27,7 +27,7 @@ from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.networks.vit.architecture import ViT
-from dinoport.request import MAX_EPS, MAX_HEADS, MIN_EPS
+from dinoport.request import MAX_HEADS
 from dinoport.tensor import Shape, TensorRef
 
 # fmt: off
@@ -78,28 +78,40 @@ def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, .
 def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> dict[str, Stated]:
     """What a config, or a part of it, says of a backbone of its width.
 
-    Raises SettingError where it says an activation that no DINO has.
+    Raises SettingError where it says what no DINO with these weights computes.
     """
     patches = next((tensors[name] for name in (PATCHES, ROTARY_PATCHES) if name in tensors), None)
+    depth = max(count_blocks(tensors, prefix) for prefix in (*LAYERS, "layer.", f"{INNER}layer."))
     parts = [config, *(part for part in config.values() if isinstance(part, Mapping))]
-    own = next((part for part in parts if patches and part.get("hidden_size") == patches.shape[0]), {})
+    alike = [part for part in parts if patches and part.get("hidden_size") == patches.shape[0]]
+    own = next((part for part in alike if part.get("num_hidden_layers") in (None, depth)), alike[0] if alike else {})
     heads, eps, theta = (own.get(name) for name in ("num_attention_heads", "layer_norm_eps", "rope_theta"))
     gated = any(".mlp.gate_proj." in name for name in tensors)
-    if (activation := own.get("hidden_act")) not in (None, "gelu", *(("silu",) if gated else ())):
-        raise SettingError(
-            "config.json says that this backbone has another activation than every DINO",
-            where="config.json: hidden_act",
-            expected="gelu",
-            found=short_text(str(activation)),
-            cause="a backbone of another kind under the same names",
-            next_step="keep it in its own class",
-        )
+    checks = {
+        "hidden_act": (own.get("hidden_act") in (None, "gelu", *(("silu",) if gated else ())), "gelu"),
+        "num_hidden_layers": (
+            own.get("num_hidden_layers") in (None, depth),
+            f"{depth}, as many as there are weights for",
+        ),
+        "num_attention_heads": (heads is None or (type(heads) is int and 0 < heads <= MAX_HEADS), "a number of heads"),
+        "layer_norm_eps": (eps is None or (isinstance(eps, float) and 0 < eps < 1), "a number between 0 and 1"),
+    }
+    for name, (fits, expected) in checks.items():
+        if not fits:
+            raise SettingError(
+                "config.json says of this backbone what no DINO with these weights computes",
+                where=f"config.json: {name}",
+                expected=expected,
+                found=short_text(str(own[name])),
+                cause="a backbone of another kind under the same names, or a config that was changed",
+                next_step="keep it in its own class",
+            )
     found: dict[str, Stated] = {}
     if isinstance(theta, int | float) and type(theta) is not bool and 0 < theta < MAX_THETA:
         found["rope_theta"] = Stated(float(theta), "rope_theta in config.json")
-    if type(heads) is int and 0 < heads <= MAX_HEADS:
+    if heads is not None:
         found["num_heads"] = Stated(heads, "num_attention_heads in config.json")
-    if isinstance(eps, float) and MIN_EPS <= eps <= MAX_EPS:
+    if eps is not None:
         found["layer_norm_eps"] = Stated(eps, "layer_norm_eps in config.json")
     return found
 

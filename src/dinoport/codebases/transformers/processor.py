@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from dinoport.codebases.transformers.processor_fields import effective, fits, processor_of
+from dinoport.codebases.transformers.processor_fields import effect_of, effective, fits, processor_of
 from dinoport.files.names import short_text
 from dinoport.networks.preprocessing import Preprocessing
 
@@ -62,7 +62,7 @@ def transform_of(config: Mapping[str, object], model: Mapping[str, object]) -> P
     known, channels = processor_of(config, model.get("model_type")), model.get("num_channels", 3)
     if known is None:
         return _untaken("image_processor_type", config.get("image_processor_type"))
-    strange = [name for name, value in config.items() if not fits(name, value)]
+    strange = [name for name, each in config.items() if not fits(name, each) or effect_of(name, each) == "outputs"]
     if strange:
         return _untaken(strange[0], config[strange[0]])
     fields: dict[str, Any] = effective(known, config)

@@ -91,7 +91,7 @@ INERT = frozenset((
     "feature_extractor_type", "_valid_processor_keys", "crop_pct", "reduce_labels", "do_reduce_labels", "do_pad",
     "return_tensors", "input_data_format",
 ))
-"""Fields that processors write or wrote, and that none of these reads for a picture."""
+"""Fields that processors write, or wrote once. No processor here reads them when it prepares a picture."""
 
 OF_THE_OBJECT = frozenset((
     "_compile_friendly_resize", "_create_repo", "_further_process_kwargs", "_fuse_mean_std_and_rescale_factor",

@@ -15,7 +15,7 @@ from dinoport.codebases.record import classifier_in, losses, record_of, unlike_o
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
-from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, PRECISION, classifies
+from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, POOLER_FIELDS, PRECISION, classifies
 from dinoport.codebases.transformers.config_fields import compare_config
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, is_pooler, table_of, target_of
 from dinoport.codebases.transformers.names import POOLER
@@ -70,16 +70,13 @@ def read_folder(
         )
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
-    poolers = [rule for rule in rules if rule.source is None and any(map(is_pooler, rule.names))]
-    trained = has_pooler(name) and _is_trained(config, tensors, poolers)
-    rules = tuple(rule for rule in rules if not trained or rule not in poolers)
+    rules, poolers = without_own_pooler(config, tensors, rules)
     told = _whose(where, config, tensors, usual, rules, published, codebase)
     code = told.naming.code
     whole: Whole | None = getattr(code, "wholes", {}).get(name) if features else None
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
-    drops += [drop(own, because=POOLER) for rule in poolers if trained for own in rule.names]
-    decoding = decode(tensors, [rule for rule in rules if rule not in beyond], drops)
+    decoding = decode(tensors, [rule for rule in rules if rule not in beyond], [*drops, *poolers])
     if decoding.problems:
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
         raise refusal(where, code.FAMILY, None, decoding.problems)
@@ -161,7 +158,7 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
     code, decoder = CLASSES[class_name_of(config)].code, getattr(model.architecture, "decoder", None)
     beyond: tuple[str, ...] = () if decoder else getattr(code, "BESIDE_FEATURES", ())
     ours = target_of(model, Request(pooler="identity" if pooler else "none"), model.labels).config
-    apart = (*IDENTITY, *PRECISION, *(() if pooler else ("pooler_act", "pooler_output_size")))
+    apart = (*IDENTITY, *PRECISION, *(() if pooler else POOLER_FIELDS))
     findings = [
         finding
         for finding in compare_config(class_name_of(config), WITHOUT | dict(ours), config)
@@ -176,6 +173,17 @@ def refuse_unlike(where: str, config: Mapping[str, object], model: Model) -> Non
             cause="a config of another model, or one that was changed",
             next_step="give the folder as it was converted or published",
         )
+
+
+def without_own_pooler(
+    config: Mapping[str, object], tensors: Mapping[str, TensorRef], rules: Sequence[Rule]
+) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """The table of a folder, and what of it is left aside: a pooler that computes something of its own."""
+    poolers = [rule for rule in rules if rule.source is None and any(map(is_pooler, rule.names))]
+    if not (has_pooler(class_name_of(config)) and _is_trained(config, tensors, poolers)):
+        return tuple(rules), ()
+    drops = (drop(name, because=POOLER) for rule in poolers for name in rule.names)
+    return tuple(rule for rule in rules if rule not in poolers), tuple(drops)
 
 
 def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], poolers: Sequence[Rule]) -> bool:

@@ -88,7 +88,7 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
 
 
 BESIDE_FEATURES = ("decoder_", "mask_ratio")
-"""Fields of the decoder, and of what is hidden from it."""
+"""Fields of the decoder, and the share of patches that are hidden from the encoder."""
 
 
 def wishes(config: Mapping[str, object]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,10 +74,10 @@ def is_safe(
     return not [*too_large(config, tensors)]
 
 
-def runner(folder: Path, form: str, *, pooler: bool | None) -> ClassRunner:
+def runner(folder: Path, form: str, *, pooler: bool | None, without: Collection[str] = ()) -> ClassRunner:
     from dinoport.codebases.transformers.running import ClassRunner
 
-    return ClassRunner(folder, form, pooler=pooler is not False)
+    return ClassRunner(folder, form, pooler=pooler is not False, without=without)
 
 
 def processor(folder: Path) -> object:

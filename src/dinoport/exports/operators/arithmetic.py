@@ -75,22 +75,6 @@ def _cast(call: Call) -> Tensor:
     return call.tensor(0).to(TORCH_DTYPES[code])
 
 
-def _softmax(call: Call) -> Tensor:
-    return call.tensor(0).softmax(dim=call.whole("axis", -1))
-
-
-def _log_softmax(call: Call) -> Tensor:
-    return call.tensor(0).log_softmax(dim=call.whole("axis", -1))
-
-
-def _swish(call: Call) -> Tensor:
-    return call.tensor(0) * torch.sigmoid(call.number("alpha", 1.0) * call.tensor(0))
-
-
-def _leaky(call: Call) -> Tensor:
-    return functional.leaky_relu(call.tensor(0), call.number("alpha", 0.01))
-
-
 def _hard_sigmoid(call: Call) -> Tensor:
     return torch.clamp(call.number("alpha", 0.2) * call.tensor(0) + call.number("beta", 0.5), 0, 1)
 
@@ -111,14 +95,6 @@ def _product(tensor: Tensor, axes: list[int], keep: bool) -> Tensor:
     for axis in sorted((axis % tensor.dim() for axis in axes), reverse=True):
         tensor = tensor.prod(dim=axis, keepdim=keep)
     return tensor
-
-
-def _mean(tensor: Tensor, axes: list[int], keep: bool) -> Tensor:
-    return tensor.mean(dim=axes, keepdim=keep)
-
-
-def _not_a_number(call: Call) -> Tensor:
-    return call.tensor(0).isnan()
 
 
 def _infinite(call: Call) -> Tensor:
@@ -149,11 +125,11 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "HardSwish": _single(functional.hardswish),
     "Mish": _single(functional.mish),
     "HardSigmoid": _hard_sigmoid,
-    "LeakyRelu": _leaky,
+    "LeakyRelu": lambda call: functional.leaky_relu(call.tensor(0), call.number("alpha", 0.01)),
     "Gelu": _gelu,
-    "Swish": _swish,
-    "Softmax": _softmax,
-    "LogSoftmax": _log_softmax,
+    "Swish": lambda call: call.tensor(0) * torch.sigmoid(call.number("alpha", 1.0) * call.tensor(0)),
+    "Softmax": lambda call: call.tensor(0).softmax(dim=call.whole("axis", -1)),
+    "LogSoftmax": lambda call: call.tensor(0).log_softmax(dim=call.whole("axis", -1)),
     "Add": _pair(torch.add),
     "Sub": _pair(torch.sub),
     "Mul": _pair(torch.mul),
@@ -173,12 +149,12 @@ ARITHMETIC: Mapping[str, Callable[[Call], Results]] = {
     "Or": _pair(torch.logical_or),
     "Xor": _pair(torch.logical_xor),
     "Not": _single(torch.logical_not),
-    "IsNaN": _not_a_number,
+    "IsNaN": _single(torch.isnan),
     "IsInf": _infinite,
     "Where": _where,
     "Cast": _cast,
     "CastLike": lambda call: call.tensor(0).to(call.tensor(1).dtype),
-    "ReduceMean": _reduced(_mean),
+    "ReduceMean": _reduced(lambda tensor, axes, keep: tensor.mean(dim=axes, keepdim=keep)),
     "ReduceSum": _reduced(lambda tensor, axes, keep: tensor.sum(dim=axes, keepdim=keep, dtype=tensor.dtype)),
     "ReduceMax": _reduced(lambda tensor, axes, keep: tensor.amax(dim=axes, keepdim=keep)),
     "ReduceMin": _reduced(lambda tensor, axes, keep: tensor.amin(dim=axes, keepdim=keep)),

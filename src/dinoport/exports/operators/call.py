@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from dinoport.exports.graph import Node
-from dinoport.tensor import TensorRef, shape_text
+from dinoport.exports.tensors import DTYPES
+from dinoport.tensor import FLOAT_DTYPES, TensorRef, shape_text
 
 Tensor: TypeAlias = torch.Tensor
 Results: TypeAlias = "Tensor | tuple[Tensor, ...]"
@@ -23,16 +24,8 @@ MAX_WHOLES = 4096
 """Of one list of whole numbers: axes, sizes, pads."""
 
 TORCH_DTYPES = {
-    1: torch.float64,
-    2: torch.uint8,
-    3: torch.int8,
-    5: torch.int16,
-    6: torch.int32,
-    7: torch.int64,
-    9: torch.bool,
-    10: torch.float64,
-    11: torch.float64,
-    16: torch.float64,
+    code: torch.float64 if dtype in FLOAT_DTYPES.values() else getattr(torch, dtype.name)
+    for code, dtype in DTYPES.items()
 }
 """By ONNX's number. Every float is a float64: what a cast would round is not rounded."""
 

@@ -134,10 +134,6 @@ def _attention(call: Call) -> Tensor:
     return attended.transpose(1, 2).flatten(2) if joined else attended
 
 
-def _mean_of_places(call: Call) -> Tensor:
-    return call.tensor(0).mean(dim=[*range(2, call.tensor(0).dim())], keepdim=True)
-
-
 LAYERS: Mapping[str, Callable[[Call], Results]] = {
     "MatMul": lambda call: product(call, call.tensor(0), call.tensor(1)),
     "Gemm": _gemm,
@@ -147,7 +143,7 @@ LAYERS: Mapping[str, Callable[[Call], Results]] = {
     "BatchNormalization": _batch_norm,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "GlobalAveragePool": _mean_of_places,
+    "GlobalAveragePool": lambda call: call.tensor(0).mean(dim=[*range(2, call.tensor(0).dim())], keepdim=True),
     "Attention": _attention,
     "Resize": resize,
 }

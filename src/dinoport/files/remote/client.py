@@ -12,12 +12,13 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from queue import Empty, Queue
 from threading import Event, Thread
-from types import TracebackType
 from typing import Any, TypeVar
+
+from dinoport.progress import aside
 
 T = TypeVar("T")
 
@@ -81,9 +82,10 @@ class Response:
     def __enter__(self) -> Response:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._files.close()
 
 
@@ -184,15 +186,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     The thread that it runs in is left behind then.
     """
-    done: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(call())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=work, daemon=True, name="dinoport-within").start()
+    done = aside(call, "dinoport-within")
     if not wait([done], seconds).done:
         raise TimeoutError(f"more than {seconds:.0f} seconds")
     return done.result()

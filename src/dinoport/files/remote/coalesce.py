@@ -20,8 +20,8 @@ WASTE = 1 / 128
 def coalesce(wanted: Iterable[Span]) -> list[Span]:
     """Requests that cover the `wanted` spans, in the order in which these are wanted first.
 
-    Spans that overlap or touch are joined, and the smallest gaps are closed as long as all of them together stay below
-    WASTE of what is wanted. No request is larger than REQUEST_BYTES.
+    Spans that overlap or touch are joined. Small gaps are fetched too, the smallest first, while their sum stays below
+    WASTE of the wanted bytes. No request is larger than REQUEST_BYTES.
     """
     spans = [span for span in wanted if span[0] < span[1]]
     joined = _joined(sorted(spans))

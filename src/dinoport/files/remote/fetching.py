@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from dinoport.errors import CheckpointError
 from dinoport.files.remote.caches import own_cache
@@ -17,12 +17,8 @@ CONNECTIONS = 4
 """Requests at a time for what was announced, however many files it lies in."""
 
 
-class Fetches(Protocol):
-    """A file that is fetched span by span. Safe to use from several threads."""
-
-    def fetch_ahead(self, span: Span) -> bool:
-        """Fetch what nobody fetches yet; whether to go on with this file."""
-        ...
+Fetch: TypeAlias = Callable[[Span], bool]
+"""Fetches of one file what nobody fetches yet, and says whether to go on with it. Safe to call from several threads."""
 
 
 class Fetching:
@@ -32,7 +28,7 @@ class Fetching:
         """`name` is what a bar calls what is fetched."""
         self._stage, self._on_progress = stage_of("fetching", name), on_progress
         self._lock = threading.Lock()
-        self._files: deque[tuple[Fetches, deque[Span]]] = deque()
+        self._files: deque[tuple[Fetch, deque[Span]]] = deque()
         self._workers = 0
         self._expected = self._done = 0
 
@@ -48,7 +44,7 @@ class Fetching:
             done, expected = self._done, self._expected
         self._on_progress(self._stage, done, expected)
 
-    def ahead(self, where: str, file: Fetches, spans: Sequence[Span], count: int) -> None:
+    def ahead(self, where: str, fetch: Fetch, spans: Sequence[Span], count: int) -> None:
         """Fetch `spans`, `count` bytes, in the background. Raises CheckpointError where there is no room for them."""
         free = shutil.disk_usage(own_cache()).free
         with self._lock:
@@ -56,7 +52,7 @@ class Fetching:
             if outstanding + count > free:
                 raise _no_room(where, outstanding + count, free)
             self._expected += count
-            self._files.append((file, deque(spans)))
+            self._files.append((fetch, deque(spans)))
             new = min(CONNECTIONS - self._workers, len(spans))
             self._workers += new
         for _ in range(new):
@@ -64,25 +60,25 @@ class Fetching:
 
     def _work(self) -> None:
         while (turn := self._next()) is not None:
-            file, span = turn
-            if not file.fetch_ahead(span):
-                self._forget(file)
+            fetch, span = turn
+            if not fetch(span):
+                self._forget(fetch)
 
-    def _next(self) -> tuple[Fetches, Span] | None:
+    def _next(self) -> tuple[Fetch, Span] | None:
         """The next span of the file whose turn it is; None where all are done, which ends a worker."""
         with self._lock:
             while self._files:
-                file, spans = self._files.popleft()
+                fetch, spans = self._files.popleft()
                 if spans:
                     span = spans.popleft()
-                    self._files.append((file, spans))
-                    return file, span
+                    self._files.append((fetch, spans))
+                    return fetch, span
             self._workers -= 1
             return None
 
-    def _forget(self, file: Fetches) -> None:
+    def _forget(self, fetch: Fetch) -> None:
         with self._lock:
-            self._files = deque(turn for turn in self._files if turn[0] is not file)
+            self._files = deque(turn for turn in self._files if turn[0] != fetch)
 
 
 def _no_room(where: str, wanted: int, free: int) -> CheckpointError:

@@ -14,7 +14,7 @@ from dinoport.files.byte_sources import ByteSource, LocalFile
 from dinoport.files.folders import LocalFolder, unsound
 from dinoport.files.remote.fetching import CONNECTIONS, Fetching
 from dinoport.files.remote.filesystem import FilesystemRanges
-from dinoport.files.remote.http import RefusedError, WholeFile, fetch_whole, is_offline
+from dinoport.files.remote.http import RefusedError, fetch_whole, is_offline
 from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.files.remote.hub import hub_file
 from dinoport.files.remote.patience import Budget
@@ -69,9 +69,8 @@ class RemoteFolder:
             if self._is_out_of_reach(name):
                 return None
             try:
-                whole = self._whole(name, max_bytes)
-                self._small[name] = whole.data
-                self._stay_at(whole.commit)
+                self._small[name], commit = self._whole(name, max_bytes)
+                self._stay_at(commit)
             except RefusedError as error:
                 self._stay_at(error.commit)
                 if not error.absent:
@@ -129,15 +128,15 @@ class RemoteFolder:
         is_http = scheme_of(self._before) in ("http", "https")
         return Address.of(f"{self._before}{quote(name)}{self._query}") if is_http else None
 
-    def _whole(self, name: str, max_bytes: int) -> WholeFile:
+    def _whole(self, name: str, max_bytes: int) -> tuple[bytes, str | None]:
         if cached := self._cached(name):
-            return WholeFile(LocalFolder(cached.parent).read(cached.name, max_bytes) or b"")
+            return LocalFolder(cached.parent).read(cached.name, max_bytes) or b"", None
         if address := self._address(name):
             return fetch_whole(address, max_bytes, self._budget)
         ranges = FilesystemRanges(f"{self._before}{name}{self._query}", self._budget)
         if ranges.size_bytes > max_bytes:
             raise unsound(ranges.where, f"{ranges.size_bytes} bytes, where at most {max_bytes} are sound")
-        return WholeFile(b"".join(ranges.stream(0, ranges.size_bytes)))
+        return b"".join(ranges.stream(0, ranges.size_bytes)), None
 
     def _ranges(self, name: str) -> HttpRanges | FilesystemRanges:
         address = self._address(name)

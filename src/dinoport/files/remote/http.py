@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -13,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from dinoport.errors import CheckpointError
 from dinoport.files.address import Address, check_sound, is_inside, origin
+from dinoport.files.byte_sources import closed_on_error
 from dinoport.files.folders import unsound
 from dinoport.files.remote.client import BrokenConnectionError, Response, send, unsound_address
 from dinoport.files.remote.patience import Budget, Patience
@@ -91,7 +91,7 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Res
         except BrokenConnectionError as error:
             patience.broke(error)
             continue
-        with _closed_on_error(response):
+        with closed_on_error(response.close):
             patience.answered(time.monotonic() - begun)
             if response.status in (200, 206, 412, 416):
                 _refuse_encoded(response, patience)
@@ -102,15 +102,6 @@ def ask(address: Address, headers: Mapping[str, str], patience: Patience) -> Res
         patience.failed(f"the server answers {response.status}", wait_seconds=_retry_after(response.headers))
 
 
-@contextmanager
-def _closed_on_error(response: Response) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with response:
-            raise
-
-
 def _refuse_encoded(response: Response, patience: Patience) -> None:
     """Raise CheckpointError for a body that would have to be unpacked first, and could then be of any size."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
@@ -119,16 +110,8 @@ def _refuse_encoded(response: Response, patience: Patience) -> None:
         raise patience.over(reason, "download the file, and give its path")
 
 
-@dataclass(frozen=True)
-class WholeFile:
-    """A small file. `commit` is that of the Hub's repository it is in."""
-
-    data: bytes
-    commit: str | None = None
-
-
-def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) -> WholeFile:
-    """A small file at once, from a server with ranges or without.
+def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) -> tuple[bytes, str | None]:
+    """A small file at once, from a server with ranges or without, and the commit of the Hub's repository it is in.
 
     Raises RefusedError where there is none, CheckpointError for one that is larger.
     """
@@ -146,7 +129,7 @@ def fetch_whole(address: Address, max_bytes: int, budget: Budget | None = None) 
             if len(data) > max_bytes:
                 raise unsound(address.shown, f"more than the {max_bytes} bytes that are sound")
             if length is None or len(data) == length:
-                return WholeFile(data, response.commit)
+                return data, response.commit
         patience.failed("the connection broke off")
 
 

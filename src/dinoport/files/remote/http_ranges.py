@@ -19,7 +19,7 @@ from dinoport.files.remote.http import (
 from dinoport.files.remote.patience import Budget, Patience
 
 FIRST_BYTES = 64 * 1024
-"""Asked for when a file is opened: its size comes with them, and most of what is in them is read first."""
+"""Asked for when a file is opened. The answer tells the file's size too, and readers want most of these bytes first."""
 
 SHORT = "it sends less than what was asked for"
 

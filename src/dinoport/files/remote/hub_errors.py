@@ -6,23 +6,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dinoport.errors import HubError
 from dinoport.files.byte_sources import unreadable
 from dinoport.shown.address import shown_address
 
-
-class Asked(Protocol):
-    """The repository that was asked for; `sends` says whether to write there."""
-
-    name: str
-    sends: bool
-
-    @property
-    def page(self) -> str: ...
-    @property
-    def has_token(self) -> bool: ...
+if TYPE_CHECKING:
+    from dinoport.files.remote.repository import Repository
 
 
 RUN_AGAIN = "run the same command again"
@@ -39,7 +30,7 @@ ADDRESS = re.compile(r"https?://[^\s'\"<>)]+")
 MAX_TOLD_CHARACTERS = 300
 
 
-def told(repository: Asked, error: Exception, revision: str | None = None) -> HubError | None:
+def told(repository: Repository, error: Exception, revision: str | None = None) -> HubError | None:
     """An error of huggingface_hub in words of ours; None for one that is a fault of somebody else."""
     from huggingface_hub import errors
 
@@ -87,7 +78,7 @@ def told(repository: Asked, error: Exception, revision: str | None = None) -> Hu
     return None
 
 
-def _refused(repository: Asked, status: int, response: Any, said: str) -> HubError:
+def _refused(repository: Repository, status: int, response: Any, said: str) -> HubError:
     name, found = repository.name, f"HTTP status {status}: {said}" if said else f"HTTP status {status}"
     if status == 401:
         return HubError(
@@ -124,7 +115,7 @@ def _refused(repository: Asked, status: int, response: Any, said: str) -> HubErr
     return HubError(f"the Hub refuses what {name} needs", found=found, cause=cause, next_step=next_step)
 
 
-def _why(repository: Asked, status: int) -> tuple[str, str]:
+def _why(repository: Repository, status: int) -> tuple[str, str]:
     """The likely cause of any other status, and the next step: to run again helps where the Hub itself stumbles."""
     if status >= 500:
         return "the Hub itself, for now", f"{_again(repository)}; https://status.huggingface.co says how the Hub is"
@@ -140,11 +131,11 @@ def _why(repository: Asked, status: int) -> tuple[str, str]:
     )
 
 
-def _again(repository: Asked) -> str:
+def _again(repository: Repository) -> str:
     return AGAIN if repository.sends else RUN_AGAIN
 
 
-def _verb(repository: Asked) -> str:
+def _verb(repository: Repository) -> str:
     return "write" if repository.sends else "read"
 
 

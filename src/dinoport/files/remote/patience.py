@@ -49,8 +49,8 @@ class Budget:
 class Patience:
     """Counts failures in a row, waits after each, and gives up with the reason of the last."""
 
-    def __init__(self, where: str, budget: Budget | None = None, next_step: str = "try again later") -> None:
-        self.next_step = next_step
+    def __init__(self, where: str, budget: Budget | None = None) -> None:
+        self.next_step = "try again later"
         self._where, self._budget = where, budget or Budget()
         self._failures = self._came = 0
 

@@ -108,7 +108,7 @@ class RemoteFile(Readable):
             self._open_spool()
             missing = sum(stop - start for span in planned for start, stop in self._gaps(*span))
             self._planned = sorted(coalesce([*self._planned, *planned]))  # none inside another
-        self._fetching.ahead(self.where, self, planned, missing)
+        self._fetching.ahead(self.where, self.fetch_ahead, planned, missing)
 
     def fetch_ahead(self, span: Span) -> bool:
         """Fetch of an announced span what nobody fetches yet; whether to go on."""

@@ -6,13 +6,13 @@ import zlib
 from threading import Lock
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource
+from dinoport.files.byte_sources import ByteSource, Readable
 from dinoport.files.damage import damaged, too_short
 from dinoport.formats.torch.zip_record import Record
 from dinoport.tensor import BLOCK_BYTES
 
 
-class Inflated:
+class Inflated(Readable):
     """What a record unpacks to. A reader that goes back begins anew; no more than it asks for is ever unpacked."""
 
     def __init__(self, source: ByteSource, record: Record) -> None:
@@ -21,15 +21,6 @@ class Inflated:
         self._source, self._record = source, record
         self._lock = Lock()
         self._begin()
-
-    def read(self, offset: int, size: int) -> bytes:
-        buffer = bytearray(min(size, max(self.size_bytes - offset, 0)))
-        self.readinto(offset, memoryview(buffer))
-        if len(buffer) < size:
-            raise too_short(
-                self.where, f"{size} bytes at offset {offset}", f"{self._record.name}, of {self.size_bytes} bytes"
-            )
-        return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         with self._lock:
@@ -42,6 +33,10 @@ class Inflated:
                 part = self._inflate(len(buffer) - done)
                 buffer[done : done + len(part)] = part
                 done += len(part)
+
+    def too_short(self, offset: int, size: int) -> CheckpointError:
+        held = f"{self._record.name}, of {self.size_bytes} bytes"
+        return too_short(self.where, f"{size} bytes at offset {offset}", held)
 
     def check_unchanged(self) -> None:
         self._source.check_unchanged()

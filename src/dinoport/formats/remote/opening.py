@@ -55,7 +55,7 @@ def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = Fa
     if file is not None and (cached := file.cached()):
         return open_checkpoint(cached)
     checkpoint = _with_doubts(_open_file(source, file, fetching, on_progress, fresh=fresh))
-    return checkpoint if fresh else _with_run(checkpoint, source)
+    return checkpoint if fresh else replace(checkpoint, run=find_run_config(source))
 
 
 def _open_file(
@@ -76,7 +76,7 @@ def _open_folder(folder: RemoteFolder, source: str) -> Checkpoint:
         if _is_transformers_folder(folder):
             found = read_transformers_folder(folder)
         else:
-            found = _with_run(_read_distributed(folder), source)
+            found = replace(_read_distributed(folder), run=find_run_config(source))
         found = _with_doubts(found)
     if folder.commit is None or folder.commit in source:
         return found
@@ -119,10 +119,6 @@ def _with_doubts(checkpoint: Checkpoint) -> Checkpoint:
         return checkpoint
     doubt = "the server tells no versions of a file apart, so a change to as many bytes would not have been noticed"
     return replace(checkpoint, remarks=(*checkpoint.remarks, doubt))
-
-
-def _with_run(checkpoint: Checkpoint, source: str) -> Checkpoint:
-    return replace(checkpoint, run=find_run_config(source))
 
 
 def check_downloaded(part: Path, address: Address) -> None:

@@ -34,7 +34,7 @@ def find_run_config(source: str) -> RunConfig | None:
 
 
 def _why(error: CheckpointError, where: str) -> str:
-    """What an error says beside which file it is about."""
+    """The reason that an error gives, without the name of the file."""
     reason = error.what.removeprefix(f"{where} could not be read: ")
     return reason if reason != error.what else error.found or error.what
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from dinoport.errors import CheckpointError
@@ -13,17 +14,27 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import COMPARE_SIZES, MADE_TO_MISLEAD, damaged, too_short
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import MAX_NAME_CHARACTERS, is_name, short_text
-from dinoport.formats.safetensors.dtypes import DTYPES
 from dinoport.formats.storage import Storage
 from dinoport.formats.values import MAX_AXES, are_sizes, stored_tensor
 from dinoport.shown.packages import saved_again
-from dinoport.tensor import TensorRef, dtype_name, shape_text
+from dinoport.tensor import BFLOAT16, TensorRef, dtype_name, shape_text
 
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 """Fifty thousand tensors with names of two hundred characters. The library's own limit is 100 MB."""
 
 MAX_TENSORS = 50_000
 """In one file: a 7B model has some five hundred. One takes 1.5 kB of memory here."""
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F64": np.dtype("f8"), "F32": np.dtype("f4"), "F16": np.dtype("f2"), "BF16": BFLOAT16,
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn), "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype("i8"), "I32": np.dtype("i4"), "I16": np.dtype("i2"), "I8": np.dtype("i1"),
+    "U64": np.dtype("u8"), "U32": np.dtype("u4"), "U16": np.dtype("u2"), "U8": np.dtype("u1"), "BOOL": np.dtype("?"),
+}  # fmt: skip
+"""By the names in a header. Source: safetensors/src/tensor.rs, `Dtype`."""
+
+NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items() if not name.startswith("F8")}
+"""What the writer writes, by dtype: no weight is kept in eight bits."""
 
 LENGTH_BYTES = 8
 

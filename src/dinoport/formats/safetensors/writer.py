@@ -14,7 +14,7 @@ from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.files.json_file import write_json
 from dinoport.files.output_file import OutputFile, WrittenFile
-from dinoport.formats.safetensors.dtypes import NAMES
+from dinoport.formats.safetensors.reader import NAMES
 from dinoport.formats.stream import Writable, specs, stream
 from dinoport.tensor import TensorSpec, dtype_name
 

@@ -14,7 +14,6 @@ from typing import TypeAlias
 from dinoport.formats.torch.pickle_bytes import PickleBytes
 from dinoport.formats.torch.pickle_machine import PickleMachine
 from dinoport.formats.torch.pickle_objects import Builder
-from dinoport.formats.torch.unknown_steps import UnknownSteps
 
 MAX_OPCODES = 2_000_000
 """The training checkpoint of a 7B model with its optimizer takes some two hundred thousand."""
@@ -30,8 +29,8 @@ MAX_STACK = 1_000_000
 """Objects waiting at once; a dict of all tensors of a 7B model takes a few thousand."""
 
 
-class InertUnpickler:
-    """Reads one pickle from `data` at `position`; afterwards `position` is behind it.
+class InertUnpickler(PickleMachine):
+    """Reads one pickle from `data` at `position`; afterwards `bytes.position` is behind it.
 
     `builders` turn the call of a known global into data; `persistent` turns a persistent id into data. Raises
     UnsafeCheckpointError for a forbidden global, CheckpointError for anything that is not a sound pickle.
@@ -48,30 +47,14 @@ class InertUnpickler:
         max_objects: int = MAX_OBJECTS,
         max_memory_bytes: int | None = None,
     ) -> None:
-        self._machine = PickleMachine(
-            PickleBytes(data, where, position), where, builders, persistent, max_objects, max_memory_bytes
-        )
+        unread = PickleBytes(data, where, position)
+        super().__init__(unread, where, builders, persistent, max_objects, max_memory_bytes)
         self._max_opcodes = max_opcodes
         self._counts_memory = max_memory_bytes is not None
 
-    @property
-    def position(self) -> int:
-        return self._machine.bytes.position
-
-    @property
-    def wanted(self) -> int:
-        """Where the bytes would have ended that were wanted last and not there."""
-        return self._machine.bytes.wanted
-
-    @property
-    def unknown_steps(self) -> UnknownSteps:
-        """Steps of what was read that are not understood, and the objects that they reach."""
-        return self._machine.unknown_steps
-
     def load(self) -> object:
         """Interpret opcodes up to STOP and return the one object that is left."""
-        machine = self._machine
-        unread, stack, limits = machine.bytes, machine.stack, machine.limits
+        unread, stack, limits = self.bytes, self.stack, self.limits
         data = unread.data
         try:
             for _ in range(self._max_opcodes):
@@ -82,11 +65,11 @@ class InertUnpickler:
                 unread.position += 1
                 if opcode == STOP:
                     unread.check_frame(stopped=True)
-                    return machine.pop()
+                    return self.pop()
                 handler = _HANDLERS.get(opcode)
                 if handler is None:
                     raise limits.broken(f"opcode {opcode:#04x}, which checkpoints do not use,")
-                handler(machine)
+                handler(self)
                 if unread.frame_end is not None:
                     unread.check_frame()
                 if opcode in _MAKING:

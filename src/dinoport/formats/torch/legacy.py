@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeGuard
 
 from dinoport.errors import CheckpointError
@@ -53,8 +54,10 @@ def begins_torch_legacy(source: ByteSource) -> bool:
     try:
         return unpickler.load() == MAGIC_NUMBER
     except CheckpointError:
-        goes_on = unpickler.position >= len(data) - 16 and len(data) < source.size_bytes
-        return goes_on and unpickler.wanted <= source.size_bytes  # lengths of another format may read as any number
+        goes_on = unpickler.bytes.position >= len(data) - 16 and len(data) < source.size_bytes
+        return (
+            goes_on and unpickler.bytes.wanted <= source.size_bytes
+        )  # lengths of another format may read as any number
 
 
 COUNT = struct.Struct("<q")
@@ -85,9 +88,16 @@ def _read(source: ByteSource, data: bytes) -> object:
             return key[1]  # a class, with its source code
         wanted = StorageKey.of(source.where, key, 6, untyped=False)
         if wanted.name not in storages:
-            label, locate = f"storage {wanted.name[:100]}", _locator(offsets, wanted.name)
-            extent = _extent(locate, wanted.size_bytes)
-            storage = Storage(source, label, wanted.size_bytes, locate, None, extent, doubts.of(wanted.name))
+            label, locate = f"storage {wanted.name[:100]}", partial(offsets.__getitem__, wanted.name)
+            doubt = doubts.of(wanted.name)
+            storage = Storage(
+                source,
+                label,
+                wanted.size_bytes,
+                locate,
+                extent=lambda: (locate(), locate() + wanted.size_bytes),
+                doubt=doubt,
+            )
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count)
         root = wanted.checked(source.where, storages[wanted.name])
         view = key[5] if isinstance(key, tuple) else None
@@ -99,10 +109,10 @@ def _read(source: ByteSource, data: bytes) -> object:
         try:
             found = unpickler.load()
         except CheckpointError:
-            if unpickler.position >= len(data) - 16 and len(data) < min(source.size_bytes, MAX_PICKLES_BYTES):
+            if unpickler.bytes.position >= len(data) - 16 and len(data) < min(source.size_bytes, MAX_PICKLES_BYTES):
                 raise _MoreWantedError from None
             raise
-        position = unpickler.position
+        position = unpickler.bytes.position
         if use is not None:
             doubts.settle(storages, unpickler.unknown_steps.touched())
         return found
@@ -169,14 +179,6 @@ def _locate_all(
         offsets[key] = end
     if position > source.size_bytes:
         raise too_short(source.where, f"{position} bytes", f"{source.size_bytes} bytes")
-
-
-def _extent(locate: Callable[[], int], size_bytes: int) -> Callable[[], tuple[int, int]]:
-    return lambda: (locate(), locate() + size_bytes)
-
-
-def _locator(offsets: dict[str, int], name: str) -> Callable[[], int]:
-    return lambda: offsets[name]
 
 
 def _broken(source: ByteSource, found: str) -> CheckpointError:

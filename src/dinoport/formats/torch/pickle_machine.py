@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dinoport.formats.torch.pickle_bytes import PickleBytes
+from dinoport.formats.torch.pickle_bytes import PickleBytes, PickleLimits
 from dinoport.formats.torch.pickle_globals import MAX_PROTOCOL
-from dinoport.formats.torch.pickle_limits import PickleLimits
 from dinoport.formats.torch.pickle_objects import Builder, PickleObjects, kind_of
 from dinoport.formats.torch.pickle_tables import KeyCheck, PickleMemo
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.torch.unknown_steps import UnknownSteps
+from dinoport.formats.torch.storages import UnknownSteps
 
 MAX_MEMO_INDEX = 2**31
 """Beyond, an index could be chosen to collide with others in a dict's hash table."""

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from dinoport.formats.torch.pickle_bytes import PickleLimits
 from dinoport.formats.torch.pickle_globals import (
     FORMER_NAMES_PROTOCOL,
     GETATTR,
@@ -24,10 +25,8 @@ from dinoport.formats.torch.pickle_globals import (
     torch_function,
     unsafe,
 )
-from dinoport.formats.torch.pickle_limits import PickleLimits
 from dinoport.formats.torch.stand_ins import Global, Opaque, stand_in
-from dinoport.formats.torch.storages import TypedStorage
-from dinoport.formats.torch.unknown_steps import UnknownSteps, is_plain
+from dinoport.formats.torch.storages import TypedStorage, UnknownSteps, is_plain
 from dinoport.tensor import TensorRef
 
 BYTES_OF_AN_OBJECT = 128

@@ -21,11 +21,6 @@ Tree: TypeAlias = Mapping[str, "Tree | int"]
 """Dicts in dicts by name, with the numbers of tensors as leaves."""
 
 
-def pickle_state_dict(tensors: Sequence[TensorSpec]) -> bytes:
-    """Pickle the state dict of these tensors, as `pickle_tree` does."""
-    return pickle_tree({spec.name: record for record, spec in enumerate(tensors)}, tensors)
-
-
 def pickle_tensor(tensor: TensorSpec) -> bytes:
     """Pickle one tensor that lies alone in the record `data/0`. Raises as `pickle_tree` does."""
     return pickled(_tensor(tensor, 0))

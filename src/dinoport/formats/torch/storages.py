@@ -1,9 +1,9 @@
-"""What a torch pickle refers to outside itself: the storages of its tensors, by persistent ids."""
+"""What a torch pickle refers to outside itself, the storages of its tensors, and what may change them as it is read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,9 @@ from dinoport.files.damage import damaged
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.dtypes import STORAGE_DTYPES, UNTYPED
-from dinoport.formats.torch.stand_ins import Global
+from dinoport.formats.torch.stand_ins import Global, Opaque, reached
+from dinoport.formats.values import StoredValues
+from dinoport.tensor import TensorRef
 
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|xla|mtia|musa)(:\d{1,3})?")
 """Where a storage lay when it was saved. On "meta" torch leaves the values out; a name it does not know it refuses."""
@@ -100,6 +102,40 @@ class Doubts:
         """Take over the steps that touched storages, which `touched` gives by identity."""
         found = {name: touched.get(id(typed.storage)) for name, typed in storages.items()} if touched else {}
         self._steps = {name: step for name, step in found.items() if step is not None}
+
+
+class UnknownSteps:
+    """Each may change whatever can be reached from its roots, when the whole pickle has been read."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[str, tuple[object, ...]]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[object, ...]]]:
+        return iter(self._steps)
+
+    def note(self, step: str, *roots: object) -> None:
+        self._steps.append((step, roots))
+
+    def touched(self) -> dict[int, str]:
+        """The storages that a step may have changed, by identity, and which step that was."""
+        found: dict[int, str] = {}
+        seen: set[int] = set()
+        for step, roots in self._steps:
+            for node in reached(roots, seen):
+                if storage := _storage_of(node):
+                    found.setdefault(id(storage), step)
+        return found
+
+
+def is_plain(value: object) -> bool:
+    """Whether neither tensors nor objects can be reached from a value."""
+    return not any(isinstance(node, Opaque) or _storage_of(node) for node in reached([value], set()))
+
+
+def _storage_of(node: object) -> Storage | None:
+    if isinstance(node, TensorRef):
+        node = node.values
+    return node.storage if isinstance(node, (StoredValues, TypedStorage)) else None
 
 
 def broken(where: str, found: str) -> CheckpointError:

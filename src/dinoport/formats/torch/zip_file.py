@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
@@ -54,7 +55,7 @@ def read_torch_zip(source: ByteSource) -> object:
             if record.size_bytes != wanted.size_bytes:
                 found = f"{wanted.count} elements of {wanted.dtype} declared for {record.size_bytes} bytes"
                 raise broken(source.where, f"{record.name}: {found}")
-            locate = _locator(source, record)
+            locate = partial(record.data_offset, source)
             doubt = doubts.of(wanted.name)
             storage = Storage(source, record.name, record.size_bytes, locate, record.crc32, record.extent, doubt)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count, big_endian)
@@ -107,7 +108,3 @@ def _content(source: ByteSource, record: Record, limit: int) -> bytes:
     if record.crc32 is not None and crc32(data) != record.crc32:
         raise checksum_error(source.where, record.name, record.crc32, crc32(data))
     return data
-
-
-def _locator(source: ByteSource, record: Record) -> Callable[[], int]:
-    return lambda: record.data_offset(source)

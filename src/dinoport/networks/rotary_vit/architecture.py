@@ -48,6 +48,8 @@ class RotaryViT:
     image_size: int = 224
     classifier: Classifier | None = None
     positions: ClassVar[None] = None
+    unused: ClassVar[tuple[str, ...]] = ("mask_token", "local_cls_norm.weight", "local_cls_norm.bias")
+    """Tensors of training alone: no output depends on them."""
 
     @property
     def cell(self) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.networks.rotary_vit.architecture import PERIODS, RotaryViT
+from dinoport.networks.rotary_vit.rope import FLOAT32_STEPS, distance, rounds_to
+from dinoport.tensor import TensorRef
 
 Rotation: TypeAlias = "tuple[Any, Any]"
 """Sines and cosines, (patches, head dimension) each."""
@@ -42,6 +44,15 @@ class RotationProof:
 def stores_periods(tensors: Container[str], declared: Container[str]) -> bool:
     """Whether a side has the periods themselves. Those that are only declared are computed from a base."""
     return PERIODS in tensors and PERIODS not in declared
+
+
+def rounded_as_in(architecture: RotaryViT, tensors: Mapping[str, TensorRef]) -> RotaryViT | None:
+    """The same model with its periods rounded, where `tensors` hold those of its base as bfloat16 rounds them."""
+    if tensors[PERIODS].size != architecture.head_dim // 4:
+        return None
+    values = tensors[PERIODS].read().reshape(-1)
+    exact = distance(values.astype("float64"), architecture.rope_theta) <= FLOAT32_STEPS
+    return None if exact or not rounds_to(architecture.rope_theta, values) else replace(architecture, rope_rounded=True)
 
 
 def rounded_rotations(state: Mapping[str, Any], architecture: RotaryViT, size: tuple[int, int]) -> tuple[Rotation, ...]:

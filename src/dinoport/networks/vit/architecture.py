@@ -85,6 +85,11 @@ class ViT:
         return self.decoder is not None
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """Tensors of training alone: no output depends on them."""
+        return () if self.decoder else ("mask_token",)
+
+    @property
     def grid(self) -> int:
         """Patches along one side of the stored position table."""
         return self.image_size // self.patch_size

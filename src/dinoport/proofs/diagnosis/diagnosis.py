@@ -147,7 +147,7 @@ def of_table(distance: Callable[[Any, Any], float], table: Any, architecture: An
     `distance` is that of a table from what an architecture makes of the original's own.
     """
     from dinoport.networks.interpolation import INTERPOLATIONS
-    from dinoport.proofs.diagnosis.misordered import tables_put_right
+    from dinoport.proofs.diagnosis.misordered import shifted_tables
 
     found, tried = Diagnosis(EMBEDDING, distance(architecture, table)), 0
     for rule in INTERPOLATIONS.values():
@@ -156,7 +156,7 @@ def of_table(distance: Callable[[Any, Any], float], table: Any, architecture: An
         if rule != architecture.interpolation and remaining <= limit:
             cause = f"the position table was resampled {rule}; by the original {architecture.interpolation}"
             return replace(found, cause=cause, remaining=remaining, tried=tried)
-    for cause, moved in tables_put_right(table):
+    for cause, moved in shifted_tables(table, back=True):
         tried += 1
         if (remaining := distance(architecture, moved)) <= limit:
             return replace(found, cause=cause, remaining=remaining, tried=tried)

@@ -11,10 +11,6 @@ from dinoport.networks.observing import AFTER
 from dinoport.proofs.diagnosis.misplaced import block_of
 from dinoport.proofs.diagnosis.trial import Trial
 
-_SHIFTS = {"later": 1, "earlier": -1}
-_ALL_LATER = "all rows of the position table stand one place later, the CLS token's too"
-_CLS_LAST = "the position table has the CLS token last"
-
 
 def block_order(base: Trial, block: str) -> Iterator[Trial]:
     depth = getattr(base.architecture, "depth", 0)
@@ -45,28 +41,22 @@ def swapped_blocks(base: Trial, block: str) -> Iterator[Trial]:
             yield base.changing(f"{block} and {other} are swapped", **swapped)
 
 
-def shifted_tables(table: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """A table of (1, 1 + patches, width) with its rows in another place, and words for that."""
+def shifted_tables(table: torch.Tensor, *, back: bool = False) -> Iterator[tuple[str, torch.Tensor]]:
+    """A table of (1, 1 + patches, width) with its rows in another place, and words for that.
+
+    With `back`, the table of which this one would be such a table.
+    """
+    way = -1 if back else 1
     cls, patches = table[:, :1], table[:, 1:]
-    for along, step in _SHIFTS.items():
+    for along, step in (("later", way), ("earlier", -way)):
         moved = torch.cat([cls, patches.roll(step, dims=1)], dim=1)
         yield f"the patches' rows of the position table stand one place {along}", moved
-    yield _ALL_LATER, table.roll(1, dims=1)
-    yield _CLS_LAST, table.roll(-1, dims=1)
+    yield "all rows of the position table stand one place later, the CLS token's too", table.roll(way, dims=1)
+    yield "the position table has the CLS token last", table.roll(-way, dims=1)
     side = round(patches.shape[1] ** 0.5)
     if side**2 == patches.shape[1]:
         turned = patches.reshape(1, side, side, -1).transpose(1, 2).flatten(1, 2)
         yield "rows and columns of the position table are swapped", torch.cat([cls, turned], dim=1)
-
-
-def tables_put_right(table: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """The table of which this one would be a shifted one, and words for how it is."""
-    cls, patches = table[:, :1], table[:, 1:]
-    for along, step in _SHIFTS.items():
-        right = torch.cat([cls, patches.roll(-step, dims=1)], dim=1)
-        yield f"the patches' rows of the position table stand one place {along}", right
-    yield _ALL_LATER, table.roll(-1, dims=1)
-    yield _CLS_LAST, table.roll(1, dims=1)
 
 
 def other_positions(base: Trial, block: str) -> Iterator[Trial]:

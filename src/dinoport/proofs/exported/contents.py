@@ -9,8 +9,8 @@ norm's weight, a scale or a token too. Coordinates of patches, which step evenly
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,35 +32,18 @@ class Contents:
     dtype; `unrounded` are the canonical tensors that none of those is a part of.
     """
 
-    found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    folded: Mapping[str, Fold] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()
-    remaining: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    rounded: int = 0
-    compared_bytes: int = 0
-    nonfinite: Mapping[str, int] = field(default_factory=dict)
-    matrices: int = 0
-    zero_matrices: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    unrounded: frozenset[str] = frozenset()
-
-    @property
-    def proof(self) -> ExactProof:
-        return ExactProof(
-            found=len(self.found) - self.rounded,
-            recomputed=self.rounded + len(self.folded),
-            dropped=len(self.missing),
-            compared_bytes=self.compared_bytes,
-            nonfinite=self.nonfinite,
-            matrices=self.matrices,
-            zero_matrices=self.zero_matrices,
-            problems=self.problems,
-        )
+    found: Mapping[str, tuple[str, ...]]
+    folded: Mapping[str, Fold]
+    tables: tuple[str, ...]
+    remaining: tuple[str, ...]
+    missing: tuple[str, ...]
+    rounded: int
+    unrounded: frozenset[str]
+    proof: ExactProof
 
 
 def look_up(
-    constants: Mapping[str, TensorRef], known: Sequence[Known], architecture: Any, tables: Iterable[str] = ()
+    constants: Mapping[str, TensorRef], known: Sequence[Known], architecture: Any, tables: tuple[str, ...]
 ) -> Contents:
     """Look every tensor of a file up. `known` are the original's in all their forms, `tables` those of positions."""
     lookup = Lookup(known)
@@ -105,20 +88,19 @@ def look_up(
             matrices += 1
             zero += [name] if census.all_zero else []
     held = {part for parts in found.values() for part in parts} | {p for fold in folded.values() for p in fold.parts}
-    return Contents(
-        found=found,
-        folded=folded,
-        tables=tuple(tables),
-        remaining=tuple(remaining),
-        missing=tuple(name for name, tensor in canonical.items() if name not in held and tensor.is_float),
-        rounded=rounded,
+    missing = tuple(name for name, tensor in canonical.items() if name not in held and tensor.is_float)
+    proof = ExactProof(
+        found=len(found) - rounded,
+        recomputed=rounded + len(folded),
+        dropped=len(missing),
         compared_bytes=compared,
         nonfinite=nonfinite,
         matrices=matrices,
         zero_matrices=tuple(zero),
         problems=tuple(problems),
-        unrounded=frozenset(held - narrowed),
     )
+    unrounded = frozenset(held - narrowed)
+    return Contents(found, folded, tables, tuple(remaining), missing, rounded, unrounded, proof)
 
 
 def _shapes_of_weights(known: Sequence[Known]) -> Iterator[Shape]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dinoport.proofs.difference import Difference
 from dinoport.proofs.verdict import RUNTIME_GATE
+from dinoport.shown.lines import figure, limit_text
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class ExportedProof:
             found.append(f"weights are quantized to whole numbers ({', '.join(self.quantized)})")
         single = self.runtime_difference
         if single is not None and single.relative > RUNTIME_GATE and not self.rounds:
-            differ = f"outputs that differ by {single.relative:.1e}, where {RUNTIME_GATE:.0e} is allowed"
-            found.append(f"{self.runtime} computes {differ}")
+            differ = figure(single.relative, RUNTIME_GATE)
+            allowed = f"where {limit_text(RUNTIME_GATE)} is allowed"
+            found.append(f"{self.runtime} computes outputs that differ by {differ}, {allowed}")
         return tuple(found)
 
     @property

@@ -99,11 +99,9 @@ class Folds:
             norm = variance.removesuffix(".running_var")
             if self.tensors[variance].size != values.shape[0]:
                 continue
-            weight, bias, mean, deviation = (
-                self._read(f"{norm}.{leaf}") for leaf in ("weight", "bias", "running_mean", "running_var")
-            )
-            scale = weight / np.sqrt(deviation + eps)
             parts = tuple(f"{norm}.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var"))
+            weight, bias, mean, deviation = map(self._read, parts)
+            scale = weight / np.sqrt(deviation + eps)
             if values.ndim == 1:
                 if _near(values, bias - mean * scale, np.maximum(np.abs(bias), np.abs(mean * scale))):
                     yield Fold(f"the bias of {norm}", parts, bias - mean * scale)

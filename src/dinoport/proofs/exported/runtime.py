@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from dinoport.exports.tensors import DTYPES
 from dinoport.shown.packages import missing
 from dinoport.tensor import Array
 
-DTYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.float32), 10: np.dtype(np.float16), 11: np.dtype(np.float64)}
-"""Of a picture, by ONNX's number."""
+ELEMENT_TYPES = (1, 10, 11)
+"""Of a picture, by ONNX's number: float32, float16 and float64."""
 
 
 @dataclass
@@ -52,6 +53,6 @@ class Runtime:
 
 def runtime_of(path: Path, element_type: int) -> Runtime | None:
     """A runtime for a file; None where it is not installed, or the picture's dtype is not known."""
-    if missing("onnxruntime") or element_type not in DTYPES:
+    if missing("onnxruntime") or element_type not in ELEMENT_TYPES:
         return None
     return Runtime(path, element_type)

@@ -87,7 +87,7 @@ def block_chart(
 
     def marks(which: int) -> tuple[Mark, ...]:
         return tuple(
-            Mark(EDGE + place * across, y(found.relative), f"{name}: {figure(found.relative)}")
+            Mark(EDGE + place * across, y(found.relative), f"{name}: {figure(found.relative, gate)}")
             for place, (name, pair) in enumerate(blocks.items())
             if (found := pair[which]) is not None
         )
@@ -179,7 +179,7 @@ def size_rows(sizes: Mapping[tuple[int, int], float], gate: float) -> list[SizeR
     return [
         SizeRow(
             size=f"{height}×{width}",
-            figure=figure(relative),
+            figure=figure(relative, gate),
             at=scale.fraction(relative) * 100,
             gate=scale.fraction(gate) * 100,
             is_equal=relative <= gate,

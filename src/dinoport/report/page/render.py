@@ -20,7 +20,7 @@ from dinoport.report.page.chart import block_chart, head_chart, size_rows
 from dinoport.report.proof_lines import counted_text, graph_lines
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, folded, headline
-from dinoport.shown.lines import figure
+from dinoport.shown.lines import figure, limit_text
 from dinoport.shown.packages import missing
 from dinoport.shown.text import shown
 from dinoport.tensor import Array, size_text
@@ -69,7 +69,7 @@ def page(report: Report, worded: Callable[[str], str] = str) -> str:
         diagnosis=diagnosis,
         cause=_capital(cause_text(diagnosis)) if diagnosis else "",
         counts=counts_text(report),
-        gate=f"{GATE:.0e}",
+        gate=limit_text(GATE),
         outputs=proofs.outputs,
         graph=graph_lines(proofs.exported) if proofs.exported else [],
         chart=_chart(proofs),
@@ -132,22 +132,22 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         tiles.append(Tile("Loading", "not shown", "—", "was not tried"))
     outputs = proofs.outputs
     if outputs:
-        largest = figure(outputs.worst) if outputs.float64 else "—"
+        largest = figure(outputs.worst, GATE) if outputs.float64 else "—"
         judged = _judged(outputs.failure is None and outputs.worst <= GATE)
-        limit = f"relative in float64, limit {GATE:.0e}"
+        limit = f"relative in float64, limit {limit_text(GATE)}"
         tiles.append(
             Tile("Outputs", "not shown", "—", outputs.unshown)
             if outputs.unshown
             else Tile("Outputs", judged, largest, limit)
         )
         if outputs.rotation:
-            largest = figure(outputs.rotation.difference)
-            limit = f"sines and cosines, limit {outputs.rotation.limit:.0e}"
+            largest = figure(outputs.rotation.difference, outputs.rotation.limit)
+            limit = f"sines and cosines, limit {limit_text(outputs.rotation.limit)}"
             tiles.append(Tile("Rotary positions", _judged(outputs.rotation.passed), largest, limit))
     else:
         tiles.append(Tile("Outputs", "not shown", "—", "was not tried"))
     if genuine := proofs.genuine:
-        largest = figure(genuine.worst) if genuine.differences else "—"
+        largest = figure(genuine.worst, GATE) if genuine.differences else "—"
         limit = genuine.failure or f"relative in float64, against {genuine.code}"
         tiles.append(Tile("Genuine code", _judged(genuine.passed), largest, limit))
     pixels = proofs.pixels

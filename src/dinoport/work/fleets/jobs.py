@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dinoport.codebases.transformers.labels import IMAGENET as IMAGENET_LABELS
 from dinoport.errors import CheckpointError, HubError, UsageError
+from dinoport.files.byte_sources import leads_nowhere
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import is_name
 from dinoport.finding.sources import IMAGENET
@@ -196,22 +198,25 @@ def expanded(source: str) -> list[str]:
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
         found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
-        held = list(dict.fromkeys(held for each in found for held in _checkpoints_at(each)))
-        if not held:
+        if not found:
             raise UsageError(
                 f"no checkpoint matches the pattern {source}",
-                found=f"{len(found)} folders without one" if found else "nothing of such a name",
+                found="nothing of such a name",
                 next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",
             )
-        return held
+        above = {folder for each in found for folder in each.parents}  # which ** gives with what they hold
+        held = [_checkpoints_at(each) or ([] if each in above else [str(each)]) for each in found]
+        return list(dict.fromkeys(chain.from_iterable(held)))
     return [source] if path.is_file() else _checkpoints_at(path) or [source]
 
 
 def _checkpoints_at(path: Path) -> list[str]:
-    """What is a checkpoint itself, or those of a run's folder."""
+    """What is a checkpoint itself, or those of a run's folder. Those that were not fetched are among them."""
     if path.is_dir() and not holds_one_checkpoint(path):
         with suppress(CheckpointError):  # as above
-            return [str(each) for each in reversed(checkpoints_within(path))]
+            linked = [each for levels in ("*", "*/*", "eval/*/*") for each in path.glob(levels) if leads_nowhere(each)]
+            gone = [each for each in linked if each.name.lower().endswith(ENDINGS)]
+            return list(map(str, [*reversed(checkpoints_within(path)), *sorted(gone)]))
     return [str(path)]
 
 

@@ -195,7 +195,7 @@ def _read_by(job: Mapping[str, Any]) -> list[Path]:
 
 
 def _state(*places: Path) -> str:
-    """A hash of where files lie, with their sizes, times and inodes.
+    """A hash of where files lie, with their sizes and times, among them that of the last change of any kind.
 
     Checkpoints of two runs have one name, one size and perhaps one time, and a link may lead to another today.
     """
@@ -203,7 +203,7 @@ def _state(*places: Path) -> str:
     for path in _files(*places):
         with suppress(OSError):  # what is not there is not read
             seen = path.stat()
-            found.append([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino])
+            found.append([str(path.resolve()), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns])
     return hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()
 
 
@@ -215,7 +215,9 @@ def _files(*places: Path) -> list[Path]:
 def _rechecked(job: Mapping[str, Any], request: Request, target: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Prove an existing folder again, by its tensors. It stays as it is, whatever is found."""
     from dinoport.work.verify import verify_place
+    from dinoport.writing.commit import take_back
 
+    take_back(target)  # of a run that was killed before the log had a word of it
     ends = [*_seen(job), _state(target)]
     found = verify_place(job["source"], target, request, Checks(level="exact"), silent)
     if found.verdict.failed:

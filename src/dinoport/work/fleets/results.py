@@ -10,15 +10,12 @@ from typing import Any
 
 from dinoport import __version__
 from dinoport.files.disk_errors import disk_errors
+from dinoport.report.fleet import ORDER
 
-DONE, THERE, ELSEWHERE = "done", "there", "elsewhere"
-"""Converted now; there already, and still true; another run is writing it."""
-
-REFUSED, NOT_EQUAL, KILLED, CRASHED, SKIPPED = "refused", "not equal", "killed", "crashed", "skipped"
-"""What could not be converted; what was not proven; whose worker was killed; that met what nobody foresaw; that was
-never begun, as the fleet was to stop at the first that fails."""
-
-STATUSES = (DONE, THERE, ELSEWHERE, NOT_EQUAL, REFUSED, KILLED, CRASHED, SKIPPED)
+DONE, THERE, ELSEWHERE, NOT_EQUAL, REFUSED, KILLED, CRASHED, SKIPPED = ORDER
+"""Converted now; there already, and still true; another run is writing it; what was not proven; what could not be
+converted; whose worker was killed; that met what nobody foresaw; that was never begun, as the fleet was to stop at the
+first that fails."""
 
 FOUND = (DONE, THERE, NOT_EQUAL)
 """What was found of a folder, and stands until it is proven again, whatever becomes of a job meanwhile."""
@@ -63,7 +60,7 @@ def append(out: Path, result: Mapping[str, Any]) -> None:
         os.fsync(log.fileno())
 
 
-def last_of_each(out: Path, statuses: Collection[str] = STATUSES) -> list[dict[str, Any]]:
+def last_of_each(out: Path, statuses: Collection[str] = ORDER) -> list[dict[str, Any]]:
     """What the log says last of each target, by name, with one of these `statuses`. A line that was cut off counts as
     none.
     """

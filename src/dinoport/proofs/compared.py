@@ -24,12 +24,13 @@ def held_as(step: Step) -> str:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found of one canonical tensor."""
+    """What was found of one canonical tensor. `unheld` says where a part differs that the source has no place for."""
 
     name: str
     recomputed: bool
     census: Census
     problems: tuple[str, ...]
+    unheld: str = ""
 
 
 def compare(
@@ -46,9 +47,8 @@ def compare(
     if misfit:
         return Compared(name, False, Census(), (misfit,))
     problems: list[str] = []
-    recomputed, census, start = int(is_merged(ours.values)), Census(), 0
-    for span in target.spans:
-        stop = start + span.size if len(target.spans) > 1 else ours.size
+    recomputed, census, unheld = int(is_merged(ours.values)), Census(), ""
+    for start, stop, span, is_held in _parts(source, target, ours.size):
         compared = 0
         for left, right in aligned(_of_source(ours, start, stop, operation), _of_target(target, span)):
             recomputed += left.dtype != right.dtype or operation is not None or source.kind is Kind.RECOMPUTED
@@ -56,7 +56,9 @@ def compare(
             differing = _first_rounding(left, right)
             if differing is not None:
                 other = f" from {span.tensor.name}" if span.tensor.name != name else ""
-                problems.append(f"{name} differs{other} at element {start + compared + differing}")
+                text = f"{name} differs{other} at element {start + compared + differing}"
+                problems += [text] if is_held else []
+                unheld = unheld if is_held else text
                 break
             compared += left.size
             on_bytes(left.nbytes)
@@ -64,8 +66,24 @@ def compare(
             wanted = span.size if operation else stop - start
             if compared != wanted and not span.is_declared:
                 problems.append(f"{span.tensor.name} has {span.size} elements, of which {compared} could be compared")
+    return Compared(name, recomputed > 0, census, tuple(problems), unheld)
+
+
+def _parts(source: Step, target: Step, size: int) -> Iterator[tuple[int, int, Span, bool]]:
+    """Where each part of a canonical tensor begins and ends, the target's part, and whether the source holds it."""
+    start = 0
+    for span in target.spans:
+        stop = start + span.size if len(target.spans) > 1 else size
+        first = 0
+        for own in source.spans if any(each.is_declared for each in source.spans) else ():
+            low, high = max(start, first), min(stop, first + own.size)
+            if low < high:
+                part = span._replace(start=span.start + low - start, stop=span.start + high - start)
+                yield low, high, part, not own.is_declared
+            first += own.size
+        if not first:
+            yield start, stop, span, True
         start = stop
-    return Compared(name, recomputed > 0, census, tuple(problems))
 
 
 def _of_source(tensor: TensorRef, start: int, stop: int, operation: Operation | None) -> Iterator[Array]:

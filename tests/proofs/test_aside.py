@@ -9,7 +9,8 @@ import weakref
 
 import pytest
 
-from dinoport.proofs.side_by_side import Aside, _without_garbage_collection, half_of_the_threads, importing
+from dinoport.progress import aside
+from dinoport.proofs.aside import _without_garbage_collection, half_of_the_threads, importing
 
 torch = pytest.importorskip("torch")
 
@@ -25,7 +26,7 @@ def four_threads():
 def test_what_goes_on_aside_runs_at_once_and_leaves_the_threads_as_they_were() -> None:
     met = threading.Barrier(2, timeout=10)
     with half_of_the_threads():
-        other = Aside(lambda: (met.wait(), torch.get_num_threads()))
+        other = aside(lambda: (met.wait(), torch.get_num_threads()))
         met.wait()
         assert torch.get_num_threads() == 2
         assert other.result()[1] == 2
@@ -36,8 +37,7 @@ def test_an_error_aside_comes_with_its_result_and_the_threads_are_given_back() -
     def fail() -> None:
         raise ValueError("a layer failed")
 
-    other = Aside(fail)
-    other.wait()
+    other = aside(fail)
     with pytest.raises(ValueError, match="a layer failed"), half_of_the_threads():
         other.result()
     assert torch.get_num_threads() == 4

@@ -1,46 +1,14 @@
-"""Work that goes on beside other work: imports, and a second forward pass.
-
-Its threads are daemons. Only the caller who wants a result waits for one; a request to stop does not.
-"""
+"""What a proof does on the side: imports, and half of torch's threads for a second pass."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from threading import Lock, Thread
-from typing import Generic, TypeVar
+from threading import Lock
 
-from dinoport.progress import ASIDE
-
-Result = TypeVar("Result")
-
-
-class Aside(Generic[Result]):
-    """A function that runs in a thread of its own."""
-
-    def __init__(self, function: Callable[[], Result]) -> None:
-        self._function = function
-        self._results: list[Result] = []
-        self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, name=ASIDE, daemon=True)
-        self._thread.start()
-
-    def result(self) -> Result:
-        """Wait for what it returns, or raise what it raised."""
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
-
-    def wait(self) -> None:
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._results.append(self._function())
-        except BaseException as error:
-            self._error = error
+from dinoport.progress import aside
 
 
 @contextmanager
@@ -93,13 +61,13 @@ _one_by_one = Lock()
 """While one thread imports Transformers, another finds the module without its classes."""
 
 
-def importing(classes: Sequence[str]) -> Aside[None]:
+def importing(classes: Sequence[str]) -> Future[None]:
     """Import torch, and these classes of Transformers: seconds in which a file can be written.
 
     What cannot be imported is told by the import that needs it. The main thread, which hears of a request to stop,
     waits here, and never in the middle of an import.
     """
-    return Aside(lambda: _import(classes))
+    return aside(lambda: _import(classes))
 
 
 def _import(classes: Sequence[str]) -> None:

@@ -1,0 +1,28 @@
+"""`visualize`: what a converted folder sees in a picture, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dinoport.files.address import local_folder, refuse_empty
+from dinoport.pictures.drawing import Visualization, check_place, draw
+from dinoport.pictures.seeing import see
+from dinoport.progress import DRAWING, Progress
+from dinoport.proofs.picture import load_picture
+from dinoport.request import check_fits
+from dinoport.work.arguments import refuse_missing
+
+
+def visualize_folder(
+    folder: str | Path, image: str | Path, out: str | Path, size: int, mass: float, on_progress: Progress
+) -> Visualization:
+    """Draw what a folder sees. Raises SettingError and FolderError, before any work, for what does not fit."""
+    refuse_missing("drawing what a model sees needs", 'pip install "dinoport[all]"', "matplotlib")
+    refuse_empty("`out`", out)
+    check_fits("mass", mass)
+    check_fits("size", size)
+    picture = load_picture(Path(image))
+    check_place(Path(out))
+    seen = see(local_folder(folder), picture, size, on_progress=on_progress)
+    on_progress(DRAWING, 0, 0)
+    return draw(seen, Path(out), mass)
