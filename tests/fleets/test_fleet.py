@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from dinoport.work.fleets import one_job, workers
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.one_job import run_job
 from dinoport.work.fleets.results import append, last_of_each
+from dinoport.writing.commit import _locked
+from dinoport.writing.place import Place
 from tests import formula, tiny
 from tests.command_line import Run
 from tests.fleets import work
@@ -282,6 +285,31 @@ def test_a_target_that_another_run_writes_is_no_failure(tmp_path: Path) -> None:
         (tmp_path / ".x.dinoport-new" / "file").touch()
     assert result["status"] == "elsewhere"
     assert verb.Fleet("out", (result,), 0.1).exit_code == 0
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_another_fleet_was_writing_is_looked_at_once_more(tmp_path: Path, ends: bool) -> None:
+    """It may have been killed: then it was once nobody's, and no failure."""
+    (tmp_path / "out").mkdir()
+
+    class Engine:
+        """Ends the other fleet where this one asks for the second time."""
+
+        def submit(self, call: Any, job: dict[str, Any]) -> Any:
+            if job["target"] in asked and ends:
+                other.close()
+            asked.append(job["target"])
+            future: Future[Any] = Future()
+            future.set_result(call(job))
+            return future
+
+    asked, other = list[str](), ExitStack()
+    other.enter_context(_locked(Place.of(tmp_path / "out" / "step00")))
+    with other:
+        fleet = api.fleet(checkpoints(tmp_path, 2), tmp_path / "out", executor=Engine(), **HEADS)
+    assert asked == ["step00", "step01", "step00"]
+    assert statuses(fleet) == {"step00": "done" if ends else "elsewhere", "step01": "done"}
+    assert fleet.exit_code == 0
 
 
 def crew(tmp_path: Path, targets: list[str], run: Any, count: int = 2) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.one_job import EXACT_BYTES, FULL_BYTES, run_job, there_already
 from dinoport.work.fleets.results import (
     DONE,
+    ELSEWHERE,
     FAILED,
     FOUND,
     KILLED,
@@ -41,6 +43,9 @@ POLL_SECONDS = 0.05
 INDEX_TRIES = 50
 
 Told = Callable[[Mapping[str, Any], int, int, Sequence[str]], None]
+
+Carrier = Callable[[Sequence[Mapping[str, Any]]], Generator[dict[str, Any], None, None]]
+"""Does jobs, and gives the results as they come."""
 
 
 class Executor(Protocol):
@@ -91,15 +96,15 @@ def run_fleet(
     left = [job for job in plain if known[job["target"]] is None]
     crew: Crew | None = None
     if executor is not None:
-        coming = _carried(executor, left)
+        carried: Carrier = partial(_carried, executor)
     else:
         memory_bytes = memory_bytes or free_bytes()
         level = "full" if any(job.level == "full" for job in jobs) else "exact"
         count = min(at_once or jobs_at_once(level, memory_bytes), max(len(left), 1))
         crew = Crew(count, memory_bytes, max(cores() // count, 1), run_job)
-        coming = crew.run(left)
+        carried = crew.run
     try:
-        with closing(coming) as incoming:
+        with closing(_twice(carried, left)) as incoming:
             for result in chain(filter(None, known.values()), incoming):
                 results.append(result)
                 append(out, result)
@@ -119,6 +124,18 @@ def run_fleet(
     _write_index(out)
     ordered = sorted(results, key=lambda result: str(result["target"]))
     return Fleet(str(out), tuple(ordered), round(time.monotonic() - begun, 3))
+
+
+def _twice(carried: Carrier, jobs: Sequence[Mapping[str, Any]]) -> Generator[dict[str, Any], None, None]:
+    """The results of jobs. What another fleet was writing is looked at again in the end: it may have been killed."""
+    elsewhere = set()
+    with closing(carried(jobs)) as results:
+        for result in results:
+            if result["status"] == ELSEWHERE:
+                elsewhere.add(result["target"])
+            else:
+                yield result
+    yield from carried([job for job in jobs if job["target"] in elsewhere])
 
 
 def _write_index(out: Path) -> None:

@@ -186,6 +186,7 @@ class Crew:
                         yield result
             for worker in self._workers:
                 worker.end()
+            self._workers = []
         except BaseException:
             self._stop()
             raise
