@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ assert "numpy" not in sys.modules
 assert "dinoport.api" not in sys.modules
 for name in sys.argv[1:]:
     assert callable(getattr(dinoport, name)), name
+assert issubclass(dinoport.errors.CheckpointError, dinoport.errors.DinoportError)
 import dinoport.proofs.verdict
 from dinoport import convert, inspect, plan, verify
 assert {function.__module__ for function in (convert, inspect, plan, verify)} == {"dinoport.api"}
@@ -177,3 +179,12 @@ def test_a_verification_that_proves_nothing_is_none(source: Path, tmp_path) -> N
     api.convert(source, tmp_path / "out", tiny.REQUEST, level="none")
     with pytest.raises(SettingError, match="`level` takes one of full, exact\n  found: 'none'"):
         api.verify(source, tmp_path / "out", level="none")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("numheads", "did you mean num_heads?"), ("dry_run", "known are all_sizes, "), ("x" * 5, "known are ")],
+)
+def test_an_argument_that_is_not_known_is_told_from_those_that_are(source, name: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"unknown argument {name!r}; {meant}")):
+        dinoport.convert(source, "x", **{name: 2})

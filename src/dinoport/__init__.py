@@ -33,6 +33,10 @@ def __getattr__(name: str) -> object:
         from dinoport import request
 
         return getattr(request, name)
+    if name == "errors":
+        import dinoport.errors
+
+        return dinoport.errors
     if name == "progress_bars":
         from dinoport.cli.console import progress_bars
 

@@ -189,6 +189,11 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def words_of(asked: Mapping[str, object]) -> list[str]:
+    """What was asked for, word by word as on the command line: a switch has no value."""
+    return [word for pair in options_of(asked).items() for word in (pair if pair[1] != "True" else pair[:1])]
+
+
 OPTIONS = {
     "class_name": "--class",
     "max_shard_bytes": "--max-shard-size",

@@ -36,8 +36,13 @@ def asked_for(request: Request | None, checks: Checks | None, asked: dict[str, A
             warnings.warn(f"{old} is now called {new}", DeprecationWarning, stacklevel=3)
             asked[new] = asked.pop(old)
     of_request, of_checks = ({field.name for field in fields(cls)} for cls in (Request, Checks))
-    if unknown := asked.keys() - of_request - of_checks:
-        raise TypeError(f"unknown argument {min(unknown)!r}; the fields of Request and Checks are known")
+    known = sorted(of_request | of_checks)
+    if unknown := asked.keys() - known:
+        from difflib import get_close_matches
+
+        alike = get_close_matches(min(unknown), known, 1)
+        meant = f"did you mean {alike[0]}?" if alike else f"known are {', '.join(known)}"
+        raise TypeError(f"unknown argument {min(unknown)!r}; {meant}")
     return (
         replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
         replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
