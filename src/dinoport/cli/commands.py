@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
 from dinoport.cli.options import GROUPS, asked_of
-from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show, show_result
+from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show_result
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
@@ -33,12 +33,16 @@ def convert(given: Any) -> None:
     refuse_empty("SOURCE", given.source)
     target = local_folder(given.folder)
     request, checks = asked_of(Request, given), asked_of(Checks, given, pictures=is_page(given.report))
+    check_report(given.report, given.source, target)
     if given.dry_run:
+        from dinoport.writing.place import refuse_overlap, refuse_taken
+
+        refuse_overlap(Path(given.source), target)
+        refuse_taken(target, force=given.force, keep_unproven=given.keep_unproven)
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
-        show(planned, given.as_json, with_plan=True)
+        keep_and_show(planned, given.as_json, given.report, with_plan=True)
         return
-    check_report(given.report, given.source, target)
     announce_code(checks, request.to)
     try:
         with interruptible(target):

@@ -109,6 +109,16 @@ def _refused(command: Command, error: argparse.ArgumentError) -> UsageError:
     return UsageError(what, expected=command.usage, next_step=f"dinoport {command.name} --help")
 
 
+class _Once(argparse.Action):
+    """Keeps a value. Raises UsageError for a second one, of which the last would win in silence."""
+
+    def __call__(self, parser: Any, given: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        before = getattr(given, self.dest)
+        if before not in (None, value):
+            raise UsageError(f"{option} is given twice", found=f"{before} and {value}", next_step="give it once")
+        setattr(given, self.dest, value)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are raised, and whose help is alike in every version of Python."""
 
@@ -150,7 +160,7 @@ def _parser(command: Command) -> argparse.ArgumentParser:
             words = option.help + (f"  [default: {option.default}]" if option.default else "")
             reading: dict[str, Any] = {"action": "store_true"}
             if option.metavar:
-                reading = {"metavar": option.metavar, "type": _reading(option)}
+                reading = {"action": _Once, "metavar": option.metavar, "type": _reading(option)}
             group.add_argument(option_of(option.field), dest=option.field, help=words, **reading)
     parser.add_argument_group("help").add_argument(*HELP, action="store_true", help="Show this message.")
     return parser

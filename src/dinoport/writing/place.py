@@ -147,6 +147,14 @@ def is_of_a_model(folder: Path) -> bool:
     return folder.is_dir() and any(OF_A_MODEL.fullmatch(path.name) for path in folder.iterdir())
 
 
+def refuse_taken(target: Path, *, force: bool, keep_unproven: bool) -> None:
+    """Raise FolderError as a conversion does that would be published as `target`; nothing is written."""
+    place = Place.of(target)
+    place.check_precious()
+    for name in (place, place.unproven) if keep_unproven else (place,):
+        name.check(force=force)
+
+
 def refuse_overlap(source: Path, target: Path) -> None:
     """Raise FolderError where writing `target` would replace or change `source`, by whatever path they are named.
 
