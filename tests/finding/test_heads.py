@@ -299,7 +299,7 @@ def test_a_backbone_is_no_head(tmp_path: Path, name: str, lead: str) -> None:
             )
         text = str(caught.value)
         assert text.startswith(f"{tmp_path}/whole.pth is not a linear head\n")
-        assert "  likely cause: a backbone, whose own layers are no classifier\n" in text
+        assert "  likely cause: a backbone, and none of its own layers is a classifier\n" in text
 
 
 @pytest.mark.parametrize(

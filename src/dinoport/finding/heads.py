@@ -24,7 +24,7 @@ UNCOMPUTED = "which no class of Transformers or timm computes"
 MAX_LISTED = 6
 
 OF_A_BLOCK = re.compile(r"(block|layer|stage)s?[._]\d+\.")
-"""In the names of a network's own layers, whoever's it is. A classifier stands in none of its blocks."""
+"""In the name of a layer in one of a network's blocks. No classifier stands there, whichever network it is."""
 
 
 class Head(NamedTuple):
@@ -219,6 +219,6 @@ def _no_head(checkpoint: Checkpoint, names: Sequence[str], *, is_model: bool) ->
         f"{checkpoint.where} is not a linear head",
         expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
         found=", ".join(fold_names(names)[:MAX_LISTED]),
-        cause="a backbone, whose own layers are no classifier" if is_model else None,
+        cause="a backbone, and none of its own layers is a classifier" if is_model else None,
         next_step="give the file of one linear classifier, or leave `head` out",
     )
