@@ -215,6 +215,24 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--verion",),
+            "error: --verion is not an option of dinoport\n  did you mean: --version\n  try: dinoport --help\n",
+        ),
+        (("convert", "--bogus"), "error: --bogus is not an option of dinoport convert\n"),
+        (("convert", "x", "--bogus=2"), "error: --bogus is not an option of dinoport convert\n"),
+        (("convert", "--num-heads", "-2"), "error: SOURCE, FOLDER are missing\n"),
+        (
+            ("completion", "powershell"),
+            "error: powershell is not a shell of dinoport completion\n  expected: bash, zsh or fish\n",
+        ),
+        (
+            ("convert", "x", "-"),
+            "error: FOLDER is -, which stands for a stream\n  expected: a path: streams are neither read nor written\n"
+            "  try: ./- for a file or folder of this name\n",
+        ),
+        (("inspect", "-"), "error: SOURCE is -, which stands for a stream\n"),
+        (("fleet", "-", "x"), "error: FOLDER is -, which stands for a stream\n"),
         (("nope",), "error: nope is not a command of dinoport\n  try: dinoport --help\n"),
         (
             ("convret", "x"),
@@ -249,7 +267,7 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("convert", "x", "y", "--dtype"), "error: --dtype needs a value\n  expected: dinoport convert SOURCE FOLDER"),
         (("convert", "x", "y", "--force=yes"), "error: --force takes no value\n  expected: dinoport convert SOURCE"),
         (("demo", "--to", "original"), "error: --to is not an option of dinoport demo\n"),
-        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  did you mean: bash\n"),
+        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  expected: bash, zsh or fish\n"),
         (
             ("convert", "x", "y", "--num-heads", "two"),
             "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: 'two'",
@@ -321,6 +339,28 @@ def test_wrong_usage_is_exit_code_2_and_text(run: Run, arguments: tuple[str, ...
 
 def test_an_option_may_be_repeated_with_the_same_value(run: Run, tmp_path) -> None:
     assert run("convert", DEMO, tmp_path / "out", *HEADS, *HEADS, "--dry-run", "--dry-run").code == 0
+
+
+def test_a_name_that_begins_like_an_option(run: Run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "-m.pth")
+    assert run("inspect", "-m.pth").err == (
+        "error: -m.pth is not an option of dinoport inspect\n  try: ./-m.pth for the file of this name\n"
+    )
+    for words in (["inspect", "./-m.pth", *HEADS], ["inspect", *HEADS, "--", "-m.pth"]):
+        done = run(*words)
+        assert done.code == 0
+        assert "dinoport convert ./-m.pth FOLDER --num-heads 2" in done.out
+    assert run("convert", *HEADS, *EXACT, "--", "-m.pth", "-out").code == 0
+    command = shlex.split(json.loads((tmp_path / "-out" / "dinoport.json").read_text())["command"])
+    assert command[:4] == ["dinoport", "convert", "./-m.pth", "./-out"]
+    assert run(*command[1:], "--force").code == 0
+
+
+def test_the_help_of_verify_offers_the_proofs_that_it_takes(run: Run) -> None:
+    assert "--verify full|exact  " in run("verify", "--help").out
+    assert "none proves nothing" not in run("verify", "--help").out
+    assert "--verify full|exact|none" in run("convert", "--help").out
 
 
 def test_no_arguments_show_the_help(run: Run) -> None:

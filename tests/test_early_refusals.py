@@ -134,12 +134,12 @@ def test_an_empty_text_is_not_the_current_folder(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     tiny.write(Path("checkpoint.pth"))
+    hint = ", such as my-model" if name == "FOLDER" else '; "." is the current folder'
     done = run(*arguments)
     assert (done.code, done.out, done.err) == (
         2,
         "",
-        f"error: {name} is empty\n  likely cause: a variable of the shell that is not set\n"
-        '  try: give a path; "." is the current folder\n',
+        f"error: {name} is empty\n  likely cause: a variable of the shell that is not set\n  try: give a path{hint}\n",
     )
     assert [path.name for path in Path.cwd().iterdir()] == ["checkpoint.pth"]
 

@@ -18,7 +18,8 @@ MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
 TARGETS = ("transformers", "timm", "original", "training")
-LEVELS = ("full", "exact", "none")
+PROVING = ("full", "exact")
+LEVELS = (*PROVING, "none")
 
 FILES = ("head", "labels", "config", "base")
 """The fields of a request that may name a file."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, asked_of
+from dinoport.cli.options import GROUPS, Option, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show_result
-from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
+from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command, with_paths
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
-from dinoport.request import Checks, Request
+from dinoport.request import PROVING, Checks, Request
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import runnable
 
@@ -219,6 +219,14 @@ COMMANDS = (
         "assumptions: give those that you know, such as --num-heads. Files of a head or of labels\n"
         "have to be given again. Exit code 3: not equal, or changed.",
         optional={"folder": None},
+        own=(
+            Option(
+                "level",
+                "|".join(PROVING),
+                "exact compares all tensors, without torch; full runs the model too.",
+                default="full",
+            ),
+        ),
     ),
     Command(
         publish,
@@ -266,10 +274,10 @@ COMMANDS = (
 
 def dispatch(words: Sequence[str]) -> object:
     """Run the command that the words of a command line ask for."""
-    if not words:
+    if not with_paths(words):
         print(help_of_program(COMMANDS, ABOUT), end="", file=sys.stderr)
         return 2
-    name, *others = words
+    name, *others = with_paths(words)
     if name in HELP:
         print(help_of_program(COMMANDS, ABOUT), end="")
         return 0
