@@ -93,7 +93,9 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
         f"{folder} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {folder} FOLDER --to original; or `to='timm'`, or `to='training'`"
+        f"  try: dinoport convert {folder} FOLDER --to original\n"
+        f"       dinoport convert {folder} FOLDER --to timm\n"
+        f"       dinoport convert {folder} FOLDER --to training"
     )
 
 
@@ -180,7 +182,7 @@ def test_a_folder_to_verify_that_is_none_is_called_so(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("link").symlink_to("gone")
-    makes = "; dinoport convert SOURCE missing makes one" if folder == "missing" else ""
+    makes = "\n       dinoport convert SOURCE missing" if folder == "missing" else ""
     done = run("verify", DEMO, folder, "--verify", "exact")
     assert (done.code, done.err) == (
         1,
