@@ -81,6 +81,24 @@ def test_a_dry_run_says_that_the_source_is_inside(run: Run, tmp_path) -> None:
         assert (done.code, done.err.startswith(f"error: {tmp_path} holds the source\n")) == (1, True)
 
 
+@pytest.mark.parametrize("options", [("--image", "no.jpg"), ("--all-sizes",), ("--reference", "nowhere")], ids=str)
+def test_a_dry_run_says_that_the_proof_cannot_be_had(run: Run, tmp_path, options: tuple[str, ...]) -> None:
+    planned, done = (
+        run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, *options, *more) for more in (["--dry-run"], [])
+    )
+    assert planned.code == 2
+    assert "which --verify exact leaves out" in planned.err
+    assert done.err.endswith(planned.err)
+
+
+def test_a_dry_run_says_that_a_file_is_no_folder(run: Run, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/out", "file/a/out"):
+        planned, done = (run("convert", DEMO, tmp_path / name, *HEADS, *more) for more in (["--dry-run"], EXACT))
+        assert "cannot be written: not a directory" in planned.err
+        assert (planned.code, planned.err) == (done.code, done.err)
+
+
 def test_inspect_says_what_is_inside(run: Run) -> None:
     done = run("inspect", DEMO, *HEADS)
     assert done.code == 0

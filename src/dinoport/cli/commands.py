@@ -35,10 +35,9 @@ def convert(given: Any) -> None:
     request, checks = asked_of(Request, given), asked_of(Checks, given, pictures=is_page(given.report))
     check_report(given.report, given.source, target)
     if given.dry_run:
-        from dinoport.writing.place import refuse_overlap, refuse_taken
+        from dinoport.work.arguments import refuse_early
 
-        refuse_overlap(Path(given.source), target)
-        refuse_taken(target, force=given.force, keep_unproven=given.keep_unproven)
+        refuse_early(given.source, target, request, checks, force=given.force, keep_unproven=given.keep_unproven)
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
         keep_and_show(planned, given.as_json, given.report, with_plan=True)

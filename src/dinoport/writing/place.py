@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -151,6 +152,9 @@ def refuse_taken(target: Path, *, force: bool, keep_unproven: bool) -> None:
     """Raise FolderError as a conversion does that would be published as `target`; nothing is written."""
     place = Place.of(target)
     place.check_precious()
+    with disk_errors(place.path.parent):
+        if not next(folder for folder in place.path.parents if os.path.lexists(folder)).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     for name in (place, place.unproven) if keep_unproven else (place,):
         name.check(force=force)
 
