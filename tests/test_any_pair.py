@@ -159,6 +159,17 @@ def test_a_layer_scale_of_ones_is_none_and_no_other_is(factor: float, tmp_path: 
         assert (verdict.word is Word.NOT_EQUAL) == (factor != 1)
 
 
+def test_another_number_of_heads_is_not_equal_and_no_traceback(tmp_path: Path) -> None:
+    """One side tells it by its periods, the other by its config."""
+    folder = PLACES["timm"](state_of(), tmp_path / "a")
+    config = json.loads((folder / "config.json").read_text())
+    config["model_args"]["num_heads"] = 4
+    (folder / "config.json").write_text(json.dumps(config))
+    verdict = verify(folder, bare(state_of(), tmp_path / "b"), level="full").verdict
+    assert verdict.word is Word.NOT_EQUAL
+    assert "1 mismatched keys (rope_embed.periods)" in verdict.failures
+
+
 def test_a_target_of_several_models_is_refused(tmp_path: Path) -> None:
     other = {f"b.{name}": each + 1 if each.dim() == 2 else each for name, each in tensors(state_of()).items()}
     place = saved(tmp_path / "two.pth", state_of(), "a.", **other)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dinoport.formats.torch.writer import write_torch_file
-from tests import formula
+from tests import formula, tiny
 from tests.command_line import DEMO, EXACT, FILES, HEADS, Run, names
 from tests.families.cases import VIT
 from tests.writing.stub_tensors import tensor
@@ -50,6 +50,53 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path) -> Non
         "      ← blocks.{0…3}.attn.qkv.weight rows 0–32 of 96\n"
     ) in done.out
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.html"])
+def test_a_dry_run_keeps_the_report_that_was_asked_for(run: Run, tmp_path, name: str) -> None:
+    if name == "r.html":
+        pytest.importorskip("jinja2")
+    done = run("convert", DEMO, tmp_path / "out", *HEADS, "--dry-run", "--report", tmp_path / name)
+    assert done.code == 0
+    assert f"report      {tmp_path / name}\n" in done.out
+    assert names(tmp_path) == {name}
+    assert "planned" in (tmp_path / name).read_text(encoding="utf-8").lower()
+
+
+@pytest.mark.parametrize(("taken", "options"), [("out", ()), ("out.unproven", ("--keep-unproven",))])
+def test_a_dry_run_says_that_the_name_is_taken(run: Run, tmp_path, taken: str, options: tuple[str, ...]) -> None:
+    (tmp_path / taken).mkdir()
+    planned, done = (run("convert", DEMO, tmp_path / "out", *HEADS, *options, *more) for more in (["--dry-run"], EXACT))
+    assert (planned.code, planned.out) == (1, "")
+    assert planned.err.startswith(f"error: {tmp_path / taken} exists\n")
+    assert planned.err == done.err
+    assert run("convert", DEMO, tmp_path / "out", *HEADS, *options, "--dry-run", "--force").code == 0
+    assert names(tmp_path) == {taken}
+
+
+def test_a_dry_run_says_that_the_source_is_inside(run: Run, tmp_path) -> None:
+    source = tiny.write(tmp_path / "checkpoint.pth")
+    for more in (["--dry-run"], EXACT):
+        done = run("convert", source, tmp_path, *HEADS, *more)
+        assert (done.code, done.err.startswith(f"error: {tmp_path} holds the source\n")) == (1, True)
+
+
+@pytest.mark.parametrize("options", [("--image", "no.jpg"), ("--all-sizes",), ("--reference", "nowhere")], ids=str)
+def test_a_dry_run_says_that_the_proof_cannot_be_had(run: Run, tmp_path, options: tuple[str, ...]) -> None:
+    planned, done = (
+        run("convert", DEMO, tmp_path / "out", *HEADS, *EXACT, *options, *more) for more in (["--dry-run"], [])
+    )
+    assert planned.code == 2
+    assert "which --verify exact leaves out" in planned.err
+    assert done.err.endswith(planned.err)
+
+
+def test_a_dry_run_says_that_a_file_is_no_folder(run: Run, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/out", "file/a/out"):
+        planned, done = (run("convert", DEMO, tmp_path / name, *HEADS, *more) for more in (["--dry-run"], EXACT))
+        assert "cannot be written: not a directory" in planned.err
+        assert (planned.code, planned.err) == (done.code, done.err)
 
 
 def test_inspect_says_what_is_inside(run: Run) -> None:
@@ -186,6 +233,24 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--verion",),
+            "error: --verion is not an option of dinoport\n  did you mean: --version\n  try: dinoport --help\n",
+        ),
+        (("convert", "--bogus"), "error: --bogus is not an option of dinoport convert\n"),
+        (("convert", "x", "--bogus=2"), "error: --bogus is not an option of dinoport convert\n"),
+        (("convert", "--num-heads", "-2"), "error: SOURCE, FOLDER are missing\n"),
+        (
+            ("completion", "powershell"),
+            "error: powershell is not a shell of dinoport completion\n  expected: bash, zsh or fish\n",
+        ),
+        (
+            ("convert", "x", "-"),
+            "error: FOLDER is -, which stands for a stream\n  expected: a path: streams are neither read nor written\n"
+            "  try: ./- for a file or folder of this name\n",
+        ),
+        (("inspect", "-"), "error: SOURCE is -, which stands for a stream\n"),
+        (("fleet", "-", "x"), "error: FOLDER is -, which stands for a stream\n"),
         (("nope",), "error: nope is not a command of dinoport\n  try: dinoport --help\n"),
         (
             ("convret", "x"),
@@ -220,7 +285,7 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("convert", "x", "y", "--dtype"), "error: --dtype needs a value\n  expected: dinoport convert SOURCE FOLDER"),
         (("convert", "x", "y", "--force=yes"), "error: --force takes no value\n  expected: dinoport convert SOURCE"),
         (("demo", "--to", "original"), "error: --to is not an option of dinoport demo\n"),
-        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  did you mean: bash\n"),
+        (("completion", "bsh"), "error: bsh is not a shell of dinoport completion\n  expected: bash, zsh or fish\n"),
         (
             ("convert", "x", "y", "--num-heads", "two"),
             "error: --num-heads takes a whole number of heads from 1 to 1024\n  found: 'two'",
@@ -260,6 +325,12 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("convert", "x", "y", "--interpolation", "area"), "error: --interpolation takes one of offset, size"),
         (("convert", "x", "y", "--image-mean", "a,b"), "error: --image-mean takes one number for each channel"),
         (("convert", "x", "y", "--image-std", "1,0,1"), "error: --image-std takes one number for each channel"),
+        (
+            ("convert", "x", "y", "--num-heads", "2", "--num-heads", "4"),
+            "error: --num-heads is given twice\n  found: 2 and 4\n  try: give it once\n",
+        ),
+        (("verify", "--base", "a", "x", "y", "--base=b"), "error: --base is given twice\n  found: a and b\n"),
+        (("fleet", "out", "x", "--memory", "16"), "error: --memory takes a size from 1 MB to 1000 TB, such as 16GB\n"),
         (("convert", "x", "y", "--max-shard-size", "big"), "error: --max-shard-size takes a size"),
         (("convert", "x", "y", "--max-shard-size", "0"), "error: --max-shard-size takes a size"),
         (("convert", "x", "y", "--report", "nowhere/r.json"), "error: --report nowhere/r.json lies in a folder that"),
@@ -282,6 +353,32 @@ def test_wrong_usage_is_exit_code_2_and_text(run: Run, arguments: tuple[str, ...
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+def test_an_option_may_be_repeated_with_the_same_value(run: Run, tmp_path) -> None:
+    assert run("convert", DEMO, tmp_path / "out", *HEADS, *HEADS, "--dry-run", "--dry-run").code == 0
+
+
+def test_a_name_that_begins_like_an_option(run: Run, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write(tmp_path / "-m.pth")
+    assert run("inspect", "-m.pth").err == (
+        "error: -m.pth is not an option of dinoport inspect\n  try: ./-m.pth for the file of this name\n"
+    )
+    for words in (["inspect", "./-m.pth", *HEADS], ["inspect", *HEADS, "--", "-m.pth"]):
+        done = run(*words)
+        assert done.code == 0
+        assert "dinoport convert ./-m.pth FOLDER --num-heads 2" in done.out
+    assert run("convert", *HEADS, *EXACT, "--", "-m.pth", "-out").code == 0
+    command = shlex.split(json.loads((tmp_path / "-out" / "dinoport.json").read_text())["command"])
+    assert command[:4] == ["dinoport", "convert", "./-m.pth", "./-out"]
+    assert run(*command[1:], "--force").code == 0
+
+
+def test_the_help_of_verify_offers_the_proofs_that_it_takes(run: Run) -> None:
+    assert "--verify full|exact  " in run("verify", "--help").out
+    assert "none proves nothing" not in run("verify", "--help").out
+    assert "--verify full|exact|none" in run("convert", "--help").out
 
 
 def test_no_arguments_show_the_help(run: Run) -> None:

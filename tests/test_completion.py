@@ -17,6 +17,8 @@ COMPLETED = [
     (("conv",), {"convert"}),
     (("convert", "x", "--num"), {"--num-heads"}),
     (("convert", "x", "--verify", ""), {"full", "exact", "none"}),
+    (("verify", "x", "y", "--verify", ""), {"full", "exact"}),
+    (("verify", "--dtype", "f"), {"float32", "float16"}),
     (("convert", "--dtype", "f"), {"float32", "float16"}),
     (("convert", "--head", "no-such-fi"), set()),
     (("models", "--"), {"--json", "--help"}),

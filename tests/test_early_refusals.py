@@ -93,7 +93,9 @@ def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: P
         f"{folder} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {folder} FOLDER --to original; or `to='timm'`, or `to='training'`"
+        f"  try: dinoport convert {folder} FOLDER --to original\n"
+        f"       dinoport convert {folder} FOLDER --to timm\n"
+        f"       dinoport convert {folder} FOLDER --to training"
     )
 
 
@@ -134,12 +136,12 @@ def test_an_empty_text_is_not_the_current_folder(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     tiny.write(Path("checkpoint.pth"))
+    hint = ", such as my-model" if name == "FOLDER" else '; "." is the current folder'
     done = run(*arguments)
     assert (done.code, done.out, done.err) == (
         2,
         "",
-        f"error: {name} is empty\n  likely cause: a variable of the shell that is not set\n"
-        '  try: give a path; "." is the current folder\n',
+        f"error: {name} is empty\n  likely cause: a variable of the shell that is not set\n  try: give a path{hint}\n",
     )
     assert [path.name for path in Path.cwd().iterdir()] == ["checkpoint.pth"]
 
@@ -180,7 +182,7 @@ def test_a_folder_to_verify_that_is_none_is_called_so(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("link").symlink_to("gone")
-    makes = "; dinoport convert SOURCE missing makes one" if folder == "missing" else ""
+    makes = "\n       dinoport convert SOURCE missing" if folder == "missing" else ""
     done = run("verify", DEMO, folder, "--verify", "exact")
     assert (done.code, done.err) == (
         1,

@@ -235,7 +235,8 @@ def test_a_folder_of_transformers_is_not_converted_to_itself(hub: Hub, folder: P
     with pytest.raises(SettingError) as caught:
         api.convert(REPO, tmp_path / "out", level="exact")
     assert str(caught.value).startswith("hf://owner/repo is a folder of Transformers already\n")
-    assert "  try: dinoport convert hf://owner/repo FOLDER --to original; or `to='timm'`" in str(caught.value)
+    command = "dinoport convert hf://owner/repo FOLDER --to"
+    assert f"  try: {command} original\n       {command} timm\n       {command} training" in str(caught.value)
 
 
 def test_a_repository_of_timm(hub: Hub, tmp_path: Path) -> None:

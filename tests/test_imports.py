@@ -35,7 +35,7 @@ EXACT = {
     for name in ("verdict", "prove", "exact", "known_folder", "genuine", "difference", "outputs")
 }
 EXACT |= {f"dinoport.proofs.{name}" for name in ("case", "weights", "aside", "diagnosis.diagnosis")}
-EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "compared", "comparison")}
+EXACT |= {f"dinoport.proofs.{name}" for name in ("diagnosis.misplaced", "compared", "comparison", "comparable")}
 
 
 def imported(*arguments: str | Path) -> set[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from dinoport.errors import UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.progress import Progress, silent
-from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, Checks, Request
+from dinoport.request import DEFAULT_MASS, DEFAULT_SIZE, PROVING, Checks, Request
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import PROOF, missing
 from dinoport.work.arguments import Source, asked_for, check_for_outputs, given, refuse_missing, require_packages
@@ -139,7 +139,7 @@ def verify(
     That proves nothing about the model.
     """
     level = asked.get("level", checks.level if checks else "full")
-    if level not in ("full", "exact"):
+    if level not in PROVING:
         raise UsageError("`level` takes one of full, exact", found=repr(level), next_step="leave `level` out")
     request, checks = asked_for(request, checks, asked)
     source = given(source)

@@ -18,7 +18,8 @@ MIN_EPS, MAX_EPS = 1e-12, 0.1
 """Of LayerNorm. A larger one is a slip: it would outweigh the variance that it keeps from zero."""
 
 TARGETS = ("transformers", "timm", "original", "training")
-LEVELS = ("full", "exact", "none")
+PROVING = ("full", "exact")
+LEVELS = (*PROVING, "none")
 
 FILES = ("head", "labels", "config", "base")
 """The fields of a request that may name a file."""
@@ -41,6 +42,9 @@ MAX_JOBS = 1024
 MAX_RANKS = 4096
 
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = 1000, 10**15
+
+MIN_MEMORY_BYTES = 10**6
+"""Of a fleet. Less is a number whose unit was left out."""
 
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
@@ -186,6 +190,11 @@ def options_of(asked: Mapping[str, object]) -> dict[str, str]:
     }
 
 
+def words_of(asked: Mapping[str, object]) -> list[str]:
+    """What was asked for, word by word as on the command line: a switch has no value."""
+    return [word for pair in options_of(asked).items() for word in (pair if pair[1] != "True" else pair[:1])]
+
+
 OPTIONS = {
     "class_name": "--class",
     "max_shard_bytes": "--max-shard-size",
@@ -229,7 +238,7 @@ _FITTING: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "source_name": (_is_text, "a name"),
     "labels": (_is_text, "a path, or imagenet-1k"),
     "at_once": (_is_whole(1, MAX_JOBS), f"a whole number of jobs from 1 to {MAX_JOBS}"),
-    "memory_bytes": (_is_whole(1, MAX_SHARD_BYTES), "a size"),
+    "memory_bytes": (_is_whole(MIN_MEMORY_BYTES, MAX_SHARD_BYTES), "a size from 1 MB to 1000 TB, such as 16GB"),
     "max_shard_bytes": (_is_whole(MIN_SHARD_BYTES, MAX_SHARD_BYTES), "a size from 1 kB to 1000 TB"),
     "image_size": (_is_whole(1, MAX_IMAGE_SIZE), f"a whole number of pixels from 1 to {MAX_IMAGE_SIZE}"),
     "num_heads": (_is_whole(1, MAX_HEADS), f"a whole number of heads from 1 to {MAX_HEADS}"),

@@ -97,6 +97,27 @@ def test_a_dinov3s_card_says_how_its_processor_differs_from_upstreams(folder: tu
     assert (said in text) == case.class_name.startswith("DINOv3")
 
 
+CLAIMS = ("computes as the original does", "outputs are the original's", "without a missing key")
+
+
+@pytest.mark.parametrize("to", ["transformers", "timm"])
+@pytest.mark.parametrize("baked", [False, True])
+def test_a_card_claims_what_was_proven_and_no_more(tmp_path, to: str, baked: bool) -> None:
+    source, wishes = BY_NAME["vit"].write(tmp_path)
+    wishes = replace(wishes, to=to, image_size=2 * BY_NAME["vit"].architecture.image_size if baked else None)
+    said = {}
+    for level in ("none", "exact", "full"):
+        report = convert(source, tmp_path / level, wishes, level=level)
+        text = (tmp_path / level / "README.md").read_text(encoding="utf-8")
+        is_proven = report.verdict.word.value.startswith("equal")
+        said[level] = [claim for claim in CLAIMS if claim in text]
+        assert bool(said[level]) == is_proven
+        assert ("its outputs were not compared with the original's" in text) == (not is_proven)
+        assert "resample" in text
+    if to == "transformers":
+        assert said["full"] == [CLAIMS[baked], CLAIMS[2]]
+
+
 def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_path) -> None:
     """As PIL takes a fourth channel for transparency. Card and report say so, and give what is known."""
     case = BY_NAME["vit-four-channels"]

@@ -283,7 +283,9 @@ def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path
         f"{returned / 'there'} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {returned / 'there'} FOLDER --to original; or `to='timm'`, or `to='training'`"
+        f"  try: dinoport convert {returned / 'there'} FOLDER --to original\n"
+        f"       dinoport convert {returned / 'there'} FOLDER --to timm\n"
+        f"       dinoport convert {returned / 'there'} FOLDER --to training"
     )
     for number, change in enumerate(
         ({"dtype": "float16"}, {"image_size": 32}, {"dtype": "bfloat16", "image_size": 96})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dinoport import __version__
 from dinoport.api import convert, verify
 from dinoport.codebases import training
 from dinoport.errors import DinoportError, UnknownModelError
@@ -179,6 +180,8 @@ def test_several_processes_get_a_distributed_folder(tmp_path: Path) -> None:
     assert {file.name for file in report.files} == {"__0_0.distcp", ".metadata", "start.yaml", "README.md"}
     assert report.proofs.loading is not None
     assert report.proofs.loading.passed
+    replayed = f"a replay by dinoport {__version__} (the code itself was not run): no key missing"
+    assert replayed in " ".join(str(report).split())
     assert verify(source, tmp_path / "start", level="exact").verdict.word is Word.TRANSPORTED
     page = (tmp_path / "start" / "README.md").read_text()
     assert "torchrun --nproc_per_node=2 dinov3/train/train.py" in page

@@ -276,3 +276,46 @@ def test_a_users_own_classifier_in_the_file_is_left_aside(tmp_path: Path, names,
     assert report.class_name == "ViTModel"
     dropped = {line.names: line.reason for line in report.accounting.dropped}
     assert "a layer outside the backbone: what it looks at is not known" in dropped.values(), dropped
+
+
+BLOCKS = {
+    "dino": models.VIT, "dinov2": models.V2, "dinov3": models.V3, "convnext": models.CONVNEXT,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lead", ["", "module.net."])
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_backbone_is_no_head(tmp_path: Path, name: str, lead: str) -> None:
+    """Rows of a matrix of its blocks would be classes, and the verdict would be equal."""
+    whole = torch.load(backbone(tmp_path, BLOCKS[name]))
+    torch.save({f"{lead}{each}": tensor for each, tensor in whole.items()}, tmp_path / "whole.pth")
+    layers = [each.removesuffix(".weight") for each, tensor in whole.items()
+              if tensor.ndim == 2 and each.removesuffix("weight") + "bias" in whole]  # fmt: skip
+    assert layers
+    for asked in (None, f"{lead}{layers[0]}"):
+        with pytest.raises(SettingError) as caught:
+            convert(
+                tmp_path / "backbone.pth", tmp_path / "out", head=tmp_path / "whole.pth", head_name=asked, level="none"
+            )
+        text = str(caught.value)
+        assert text.startswith(f"{tmp_path}/whole.pth is not a linear head\n")
+        assert "  likely cause: a backbone, and none of its own layers is a classifier\n" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "beside"),
+    [(models.VIT, "head.mlp.0"), (models.V2, "dino_head.mlp.0"), (models.VIT, "other.blocks.3.attn.qkv")],
+)
+def test_beside_a_backbone_only_a_users_own_layer_is_a_head(tmp_path: Path, model: object, beside: str) -> None:
+    """Neither a projection head of training nor a block of another network is one."""
+    whole = torch.load(backbone(tmp_path, model))
+    torch.save({**whole, **layer(beside, 64)}, tmp_path / "trained.pth")
+    asked = {"head": tmp_path / "trained.pth", "num_heads": 1, "level": "exact"}
+    with pytest.raises(SettingError, match="is not a linear head"):
+        convert(tmp_path / "backbone.pth", tmp_path / "out", **asked, head_name=beside)
+    for own in ("head", "probe.fc"):
+        torch.save({**whole, **layer(beside, 64), **layer(own, 64)}, tmp_path / "trained.pth")
+        with pytest.raises(SettingError, match=f"try: add `head_name='{own.removeprefix('probe.')}'`"):
+            convert(tmp_path / "backbone.pth", tmp_path / own, **asked)
+        convert(tmp_path / "backbone.pth", tmp_path / own, **asked, head_name=own)
+        assert torch.equal(classifier(tmp_path / own)[:, :64], layer(own, 64)[f"{own}.weight"])

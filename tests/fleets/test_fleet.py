@@ -193,14 +193,16 @@ def test_a_cause_names_its_own_places_alone(tmp_path: Path, name: str) -> None:
         assert " ".join(line.split()) in alone
 
 
-def test_causes_that_differ_in_numbers_alone_are_one() -> None:
+def test_causes_whose_texts_differ_are_told_each_by_itself() -> None:
     results = [
-        {"target": f"w{width}", "source": f"w{width}.pth", "status": "refused",
-         "error": {"text": f"no heads\n  found: width {width}"}}
-        for width in (16, 20, 24)
+        {"target": f"w{place}", "source": f"w{place}.pth", "status": "refused",
+         "error": {"text": f"w{place}.pth: no heads\n  expected: {heads} heads"}}
+        for place, heads in enumerate((4, 1, 4))
     ]  # fmt: skip
-    (cause,) = causes_of(results, "out")
-    assert (cause.targets, cause.text) == (("w16", "w20", "w24"), "no heads\n  found: width 16")
+    assert [(cause.targets, cause.text) for cause in causes_of(results, "out")] == [
+        (("w0", "w2"), "SOURCE: no heads\n  expected: 4 heads"),
+        (("w1",), "w1.pth: no heads\n  expected: 1 heads"),
+    ]
 
 
 def test_a_source_that_changed_since_is_proven_again(tmp_path: Path) -> None:
@@ -222,7 +224,7 @@ def test_a_source_that_changed_since_is_proven_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "found"),
     [
-        ({"dtype": "float16", "level": "exact"}, "a folder that was made with {'num_heads': 2}"),
+        ({"dtype": "float16", "level": "exact"}, "a folder that was made with --num-heads 2"),
         ({"level": "full"}, "a folder whose verdict is transported exactly"),
     ],
 )
@@ -234,6 +236,18 @@ def test_a_folder_of_another_job_is_left_alone(tmp_path: Path, more: dict[str, A
     assert result["status"] == "refused"
     assert "step00 exists, and is not what this job makes" in result["error"]["text"]
     assert found in result["error"]["text"]
+    asked = "made with --dtype float16 --num-heads 2" if "dtype" in more else "made with --num-heads 2"
+    assert f"expected: {asked}, and " in " ".join(result["error"]["text"].split())
+
+
+def test_a_folder_made_with_no_options_says_so() -> None:
+    report = {"request": {}, "verdict": {"word": "equal"}}
+    asked = Request(allow_nonfinite=True, image_mean=(0.5, 0.25, 0.125))
+    with pytest.raises(DinoportError) as refused:
+        one_job._refuse_other({"level": "exact"}, asked, Path("there"), report)
+    assert refused.value.found == "a folder that was made with no options"
+    words = "made with --image-mean 0.5,0.25,0.125 --allow-nonfinite, and "
+    assert str(refused.value.expected).startswith(words)
 
 
 def test_a_job_gives_plain_data_and_never_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

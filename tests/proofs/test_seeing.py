@@ -158,7 +158,7 @@ def test_what_is_no_model_of_the_family_is_refused(tmp_path: Path, folders: dict
     assert str(raised.value) == (
         f"{tmp_path / 'model.pth'} is not a folder of Transformers\n"
         "  expected: config.json and weights, as dinoport convert writes them\n"
-        f"  try: dinoport convert {tmp_path / 'model.pth'} FOLDER, then visualize FOLDER"
+        f"  try: dinoport convert {tmp_path / 'model.pth'} FOLDER\n       dinoport visualize FOLDER IMAGE"
     )
     (tmp_path / "timm").mkdir()
     (tmp_path / "timm" / "config.json").write_text(

@@ -143,8 +143,9 @@ def test_only_what_was_proven_is_published(hub: Hub, folder: Path, word: str) ->
 
 def test_a_folder_without_a_report_is_refused(hub: Hub, folder: Path) -> None:
     (folder / "dinoport.json").unlink()
-    with pytest.raises(SettingError, match=r"cannot be published: it has no dinoport\.json"):
+    with pytest.raises(SettingError, match=r"cannot be published: it has no dinoport\.json") as refused:
         api.publish(folder, "owner/model")
+    assert [step.split()[:2] for step in refused.value.next_step] == [["dinoport", "convert"], ["dinoport", "publish"]]
     assert hub.log == []
 
 

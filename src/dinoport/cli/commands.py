@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, asked_of
-from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show, show_result
-from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command
+from dinoport.cli.options import GROUPS, Option, asked_of
+from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show_result
+from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command, with_paths
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
-from dinoport.request import Checks, Request
+from dinoport.request import PROVING, Checks, Request
 from dinoport.shown.address import is_at_hub
 from dinoport.shown.packages import runnable
 
@@ -33,12 +33,15 @@ def convert(given: Any) -> None:
     refuse_empty("SOURCE", given.source)
     target = local_folder(given.folder)
     request, checks = asked_of(Request, given), asked_of(Checks, given, pictures=is_page(given.report))
+    check_report(given.report, given.source, target)
     if given.dry_run:
+        from dinoport.work.arguments import refuse_early
+
+        refuse_early(given.source, target, request, checks, force=given.force, keep_unproven=given.keep_unproven)
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
-        show(planned, given.as_json, with_plan=True)
+        keep_and_show(planned, given.as_json, given.report, with_plan=True)
         return
-    check_report(given.report, given.source, target)
     announce_code(checks, request.to)
     try:
         with interruptible(target):
@@ -215,6 +218,14 @@ COMMANDS = (
         "assumptions: give those that you know, such as --num-heads. Files of a head or of labels\n"
         "have to be given again. Exit code 3: not equal, or changed.",
         optional={"folder": None},
+        own=(
+            Option(
+                "level",
+                "|".join(PROVING),
+                "exact compares all tensors, without torch; full runs the model too.",
+                default="full",
+            ),
+        ),
     ),
     Command(
         publish,
@@ -262,10 +273,10 @@ COMMANDS = (
 
 def dispatch(words: Sequence[str]) -> object:
     """Run the command that the words of a command line ask for."""
-    if not words:
+    if not with_paths(words):
         print(help_of_program(COMMANDS, ABOUT), end="", file=sys.stderr)
         return 2
-    name, *others = words
+    name, *others = with_paths(words)
     if name in HELP:
         print(help_of_program(COMMANDS, ABOUT), end="")
         return 0

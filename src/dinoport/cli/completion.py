@@ -13,7 +13,7 @@ SHELLS = ("bash", "zsh", "fish")
 BASH = """\
 _dinoport() {
   local word="${COMP_WORDS[COMP_CWORD]}" words=""
-  case "${COMP_WORDS[COMP_CWORD-1]}" in
+  case "${COMP_WORDS[1]}:${COMP_WORDS[COMP_CWORD-1]}" in
 VALUES
     *) case "$COMP_CWORD:${COMP_WORDS[1]}" in
       1:*) words="NAMES --version --help" ;;
@@ -28,11 +28,16 @@ complete -o default -F _dinoport dinoport"""
 def script(shell: str, commands: Sequence[Command]) -> str:
     """The script for a shell. Raises UsageError for one that is not known."""
     if shell not in SHELLS:
-        raise unknown("a shell", shell, SHELLS, "completion")
+        refusal = unknown("a shell", shell, SHELLS, "completion")
+        refusal.expected = "bash, zsh or fish"
+        raise refusal
     if shell == "fish":
         return "\n".join(_fish(commands))
     start = "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n" if shell == "zsh" else ""
-    values = [f"    {option_of(option.field)}) words='{_values(option)}' ;;" for option in _options(commands)]
+    values = [
+        f"    {command}:{option_of(option.field)}) words='{_values(option)}' ;;"
+        for command, option in _options(commands)
+    ]
     options = [f"      *:{command.name}) words='{_flags(command)}' ;;" for command in commands]
     filled = BASH.replace("NAMES", " ".join(command.name for command in commands))
     return start + filled.replace("VALUES", "\n".join(values)).replace("OPTIONS", "\n".join(options))
@@ -47,9 +52,11 @@ def _fish(commands: Sequence[Command]) -> Iterable[str]:
             yield f"complete -c dinoport -n '__fish_seen_subcommand_from {command.name}' -l {flag}{values} -d {words}"
 
 
-def _options(commands: Sequence[Command]) -> dict[Option, None]:
-    """The options that take a value."""
-    return dict.fromkeys(option for command in commands for option in command.options if option.metavar)
+def _options(commands: Sequence[Command]) -> dict[tuple[str, Option], None]:
+    """The options that take a value, with the command that they are for: `*` after those that are of one alone."""
+    own = [(command.name, option) for command in commands for option in command.own]
+    shared = [("*", option) for command in commands for option in command.options if option not in command.own]
+    return dict.fromkeys(each for each in (*own, *shared) if each[1].metavar)
 
 
 def _values(option: Option) -> str:

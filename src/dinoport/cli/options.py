@@ -117,7 +117,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("token", "TOKEN", "A token that may write.", default="HF_TOKEN, or what hf auth login keeps"),
     ),
     "fleet": (
-        Option("manifest", "FILE", "The jobs: one JSON object a line, with source, target and options.", Path),
+        Option(
+            "manifest",
+            "FILE",
+            "The jobs: one JSON object a line, with source, target, and each option by its name (num_heads …).",
+            Path,
+        ),
         Option("at_once", "N", "Jobs at a time.", number, "by cores and memory"),
         Option(
             "memory_bytes",

@@ -43,11 +43,13 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
         print("\n".join(["", "plan", *plan_lines(report)]))
 
 
-def keep_and_show(report: Report, as_json: bool, path: Path | None, published: Path | None = None) -> None:
+def keep_and_show(
+    report: Report, as_json: bool, path: Path | None, published: Path | None = None, *, with_plan: bool = False
+) -> None:
     """Write a report to its file and print it. Where that fails, `published` is a folder that was written before."""
     try:
         write_report(report, path)
-        show(report, as_json, path)
+        show(report, as_json, path, with_plan=with_plan)
         sys.stdout.flush()
     except DinoportError as error:
         error.what += f"; {published} {PUBLISHED}" if published else ""

@@ -13,12 +13,17 @@ from dinoport.errors import UsageError
 from dinoport.files.address import typed
 from dinoport.request import option_of
 from dinoport.shown.address import is_address
-from dinoport.shown.text import as_word
+from dinoport.shown.text import as_path, as_word
 
 MAX_WIDTH = 100
 """Columns of the help."""
 
 HELP = ("-h", "--help")
+
+PROGRAM_OPTIONS = ("--version", "--help")
+
+OPTION = re.compile(r"-(-|[^\d.\s-])\S*$")
+"""What is taken for an option: a number below zero is not."""
 
 PLACES = {"FILE", "FOLDER"}
 """Values of options that are paths."""
@@ -33,6 +38,7 @@ class Command(NamedTuple):
     fields: Sequence[str]
     more: str = ""
     optional: dict[str, object] = {}  # noqa: RUF012  # read only: arguments that may be left out, with their values
+    own: tuple[Option, ...] = ()  # in place of those that the table has for their fields
 
     @property
     def name(self) -> str:
@@ -49,26 +55,41 @@ class Command(NamedTuple):
 
     @property
     def options(self) -> list[Option]:
-        return [option for options in GROUPS.values() for option in options if option.field in self.fields]
+        return [option for title in GROUPS for option in self.in_group(title)]
+
+    def in_group(self, title: str) -> list[Option]:
+        own = {option.field: option for option in self.own}
+        return [own.get(option.field, option) for option in GROUPS[title] if option.field in self.fields]
 
 
 def parse(command: Command, words: Sequence[str]) -> argparse.Namespace:
     """What was given for a command. Raises UsageError for what it does not take, and for what is missing."""
+    options = [option_of(option.field) for option in command.options]
+    given = argparse.Namespace()
     try:
         given, others = _parser(command).parse_known_intermixed_args(words)
     except argparse.ArgumentError as error:
-        raise _refused(command, error) from None
+        others = [word for word in words if OPTION.match(word) and word.partition("=")[0] not in options]
+        if not others:
+            raise _refused(command, error) from None
     for name, value in vars(given).items():
         if isinstance(value, list) and name not in command.arguments:  # what argparse makes of `--report=--`
             raise _refused(command, argparse.ArgumentError(None, option_of(name)))
     if others:
-        options = [option_of(option.field) for option in command.options]
         kind = "an option" if others[0].startswith("-") else "an argument"
         refusal = unknown(kind, others[0], options, command.name)
         if command.name == "convert" and kind == "an argument":
             refusal.next_step = "one SOURCE and one FOLDER; for several checkpoints: dinoport fleet OUT SOURCE …"
+        if kind == "an option" and Path(others[0]).exists():
+            refusal.did_you_mean, refusal.next_step = None, f"{as_word(others[0])} for the file of this name"
         raise refusal
     return given
+
+
+def with_paths(words: Sequence[str]) -> list[str]:
+    """The words of a command line, without `--`: after it `-m.pth` is a path, not an option."""
+    at = words.index("--") if "--" in words else len(words)
+    return [*words[:at], *map(as_path, words[at + 1 :])]
 
 
 def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> UsageError:
@@ -88,7 +109,8 @@ def unknown(kind: str, word: str, known: Iterable[str], command: str = "") -> Us
 
 def unknown_command(name: str, others: Sequence[str], names: Sequence[str]) -> UsageError:
     """The error for a first word that is not a command: often a file, or what other programs call their help."""
-    error = unknown("a command", name, names)
+    kind, known = ("an option", PROGRAM_OPTIONS) if name.startswith("-") else ("a command", names)
+    error = unknown(kind, name, known)
     if is_address(name) or Path(name).exists():
         error.next_step = f"dinoport inspect {as_word(name)}"
     elif name == "help":
@@ -107,6 +129,16 @@ def _refused(command: Command, error: argparse.ArgumentError) -> UsageError:
     else:
         what = f"{error.argument_name or error.message} needs a value"
     return UsageError(what, expected=command.usage, next_step=f"dinoport {command.name} --help")
+
+
+class _Once(argparse.Action):
+    """Keeps a value. Raises UsageError for a second one, of which the last would win in silence."""
+
+    def __call__(self, parser: Any, given: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        before = getattr(given, self.dest)
+        if before not in (None, value):
+            raise UsageError(f"{option} is given twice", found=f"{before} and {value}", next_step="give it once")
+        setattr(given, self.dest, value)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -142,15 +174,13 @@ def _parser(command: Command) -> argparse.ArgumentParser:
         many = "*" if isinstance(default, list) else "?"
         may_lack = {"nargs": many, "default": default} if name in command.optional else {}
         arguments.add_argument(name, metavar=name.upper(), help=words, type=typed, **may_lack)  # type: ignore[arg-type]  # argparse's stubs know each keyword's own type
-    for title, options in GROUPS.items():
+    for title in GROUPS:
         group = parser.add_argument_group(title)
-        for option in options:
-            if option.field not in command.fields:
-                continue
+        for option in command.in_group(title):
             words = option.help + (f"  [default: {option.default}]" if option.default else "")
             reading: dict[str, Any] = {"action": "store_true"}
             if option.metavar:
-                reading = {"metavar": option.metavar, "type": _reading(option)}
+                reading = {"action": _Once, "metavar": option.metavar, "type": _reading(option)}
             group.add_argument(option_of(option.field), dest=option.field, help=words, **reading)
     parser.add_argument_group("help").add_argument(*HELP, action="store_true", help="Show this message.")
     return parser

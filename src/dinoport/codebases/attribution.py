@@ -48,6 +48,16 @@ def tell(where: str, naming: Naming, clues: Clues, asked: str | None = None) -> 
     Raises SettingError where that is not a codebase, has other names, or contradicts a sure sign.
     """
     candidates = [naming, *relatives(naming.family)] if naming.family else [naming]
+    told = _told(where, naming, candidates, clues, asked)
+    if told.setting is None or told.setting.origin is not Origin.ASSUMED:
+        return told
+    written = clues.written()
+    own = next((each for each in candidates if str(each.code.FAMILY) == written), None)
+    return _taken(own, Origin.CLAIMED, CLAIM) if own else told
+
+
+def _told(where: str, naming: Naming, candidates: Sequence[Naming], clues: Clues, asked: str | None) -> Told:
+    """The same, where no report beside the file says it."""
     if asked is not None and asked not in {each.family or each.code.FAMILY.name for each in candidates}:
         raise _unfit(where, asked, candidates)
     unknown = naming_named(UNTOLD[naming.family]) if naming.family in UNTOLD else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dinoport.codebases.target import Target
 
 
-def sizes_lines(target: Target, library: str, processor: str, options: str) -> list[str]:
+def sizes_lines(target: Target, library: str, processor: str, options: str, *, proven: bool) -> list[str]:
     """For a card: at which input sizes outputs are the original's, and the `options` that make a folder for another.
 
-    `processor` is what the `library` calls the transform that it makes for the folder.
+    `processor` is what the `library` calls the transform that it makes for the folder. That outputs are the original's
+    is said only where it was `proven`.
     """
     if target.interpolation is None:
         return []
@@ -16,17 +17,19 @@ def sizes_lines(target: Target, library: str, processor: str, options: str) -> l
         return [_sizes_assumed(target)]
     size = f"{target.image_size}×{target.image_size} pixels"
     if target.baked_from:
+        others = "At this size outputs are the original's; other sizes" if proven else "Other sizes"
         return [
             f"- The position table was resampled once from {target.baked_from} to {target.image_size} pixels by the "
-            "original's own rule. At this size outputs are the original's; other sizes, "
-            f"{target.baked_from} among them, are resampled a second time."
+            f"original's own rule. {others}, {target.baked_from} among them, are resampled a second time."
         ]
     if target.resamples_alike:
-        return [
-            f"- The class computes as the original does at every size: {library} resamples the position table alike."
-        ]
+        computes = ", and the class computes as the original does" if proven else ""
+        return [f"- {library} resamples the position table as the original does at every size{computes}."]
+    others = f"The class computes as the original does at {size}. At other sizes"
+    if not proven:
+        others = f"At other sizes than {size}"
     lines = [
-        f"- The class computes as the original does at {size}. At other sizes {library} resamples the position table "
+        f"- {others} {library} resamples the position table "
         f"by another rule than the original ({target.interpolation}); `dinoport convert {options}` makes a folder for "
         "one other size."
     ]

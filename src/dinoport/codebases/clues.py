@@ -19,7 +19,7 @@ class Clues:
     lie under; `keys` are the file's own top-level ones, `arguments` its `args` and `arch`. `file_name` is how the file
     is called, `published` the family of the published model that it is beyond doubt, `recorded` the one that a folder
     of ours says, `architecture` what timm's config.json calls it. `untold` says that a conversion wrote the file,
-    and knew of nobody.
+    and knew of nobody; `written` gives the family that the conversion knew, and reads the whole file for it.
     """
 
     tensors: Mapping[str, TensorRef]
@@ -31,6 +31,7 @@ class Clues:
     recorded: str | None = None
     architecture: str = ""
     untold: bool = False
+    written: Callable[[], str | None] = lambda: None
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

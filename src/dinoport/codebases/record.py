@@ -74,6 +74,17 @@ def stated_by_report(report: Mapping[str, Any]) -> dict[str, Stated]:
     return stated
 
 
+def family_by_report(report: Mapping[str, Any]) -> str | None:
+    """The family that the dinoport.json beside a file of ours tells; None where the conversion assumed it."""
+    family, settings = model_in(report).get("family"), model_in(report).get("settings")
+    origins = [
+        each.get("origin")
+        for each in (settings if isinstance(settings, list) else ())
+        if isinstance(each, dict) and each.get("name") == "codebase"
+    ]
+    return family if isinstance(family, str) and TRUSTED.issuperset(map(str, origins)) else None
+
+
 def _value(name: str, text: object) -> float | str | None:
     """A whole number of heads, an epsilon, or the name of how a table is resampled; None for anything else."""
     if name == "interpolation":

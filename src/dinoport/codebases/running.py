@@ -28,6 +28,13 @@ class LoadingProof:
     def passed(self) -> bool:
         return not (self.missing or self.unexpected or self.mismatched or self.failure or self.absent)
 
+    @property
+    def loader(self) -> str:
+        """What loaded, in words: a library, or dinoport in the place of code that was not run."""
+        if self.library == "dinoport":
+            return f"a replay by dinoport {self.version} (the code itself was not run)"
+        return f"{self.library} {self.version}"
+
 
 @dataclass(frozen=True)
 class Pass:

@@ -79,8 +79,8 @@ class Writing(Protocol):
         """Python for a card, that loads the folder and runs it on a picture."""
         ...
 
-    def cautions(self, target: Target) -> list[str]:
-        """Lines of Markdown for a card: what may be otherwise than expected."""
+    def cautions(self, target: Target, *, proven: bool) -> list[str]:
+        """Lines of Markdown for a card: what may be otherwise than expected, and what was `proven` of outputs."""
         ...
 
     def tag(self, target: Target) -> str: ...

@@ -37,12 +37,18 @@ class Address:
 
 
 def refuse_empty(name: str, value: str | Path) -> None:
-    """Raise UsageError for an empty text, which as a path would be the current folder."""
+    """Raise UsageError for an empty text, which as a path would be the current folder, and for `-`, a stream."""
     if not str(value):
         raise UsageError(
             f"{name} is empty",
             cause="a variable of the shell that is not set",
-            next_step='give a path; "." is the current folder',
+            next_step="give a path, such as my-model" if name == "FOLDER" else 'give a path; "." is the current folder',
+        )
+    if value == "-" and not Path(value).exists():
+        raise UsageError(
+            f"{name} is -, which stands for a stream",
+            expected="a path: streams are neither read nor written",
+            next_step="./- for a file or folder of this name",
         )
 
 

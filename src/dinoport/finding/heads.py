@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import NamedTuple
 
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
-from dinoport.finding.bare_names import anchor_of
-from dinoport.finding.unwrap import state_dicts
+from dinoport.finding.bare_names import HEADS, anchor_of
+from dinoport.finding.places import each_place, naming_of_names, naming_there
+from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.text import listed
 from dinoport.tensor import Shape, TensorRef, shape_text
@@ -19,6 +22,9 @@ from dinoport.tensor import Shape, TensorRef, shape_text
 UNCOMPUTED = "which no class of Transformers or timm computes"
 
 MAX_LISTED = 6
+
+OF_A_BLOCK = re.compile(r"(block|layer|stage)s?[._]\d+\.")
+"""In the name of a layer in one of a network's blocks. No classifier stands there, whichever network it is."""
 
 
 class Head(NamedTuple):
@@ -174,6 +180,7 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
     others: dict[str, Shape] = {}
     title = Path(checkpoint.where).name
     states = state_dicts(checkpoint)
+    dropped = _dropped(states)
     for state in states:
         for full_name, weight in state.tensors.items():
             layer, _, leaf = full_name.rpartition(".")
@@ -183,19 +190,35 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
             if leaf != "weight" or bias is None or len(weight.shape) != 2 or bias.shape != weight.shape[:1]:
                 others[full_name] = weight.shape
                 continue
+            if OF_A_BLOCK.search(layer) or id(weight.values) in dropped:
+                others[full_name] = weight.shape
+                continue
             own = layer if layer not in layers else f"{state.path}.{layer}"
             words = remark or f"classifier from {title}{f': {layer}' if layer else ''}"
             layers[own] = Head(layer, {"weight": weight, "bias": bias}, (words,))
     if not layers:
-        raise _no_head(checkpoint, [full_name for state in states for full_name in state.tensors])
+        raise _no_head(checkpoint, list(others), is_model=any(map(anchor_of, others)))
     names = [*others, *(f"{layer}.weight" for layer in layers)]
     return HeadFile(checkpoint, layers, not others, name, others, any(map(anchor_of, names)))
 
 
-def _no_head(checkpoint: Checkpoint, names: Sequence[str]) -> SettingError:
+def _dropped(states: Sequence[StateDict]) -> set[int]:
+    """What the tables of the models in a file leave aside, such as projection heads, unless it may be a user's own."""
+    known = [state for state in states if naming_of_names(state.tensors)]
+    return {
+        id(tensor.values)
+        for place in each_place(states, known)
+        for name, tensor in place.tensors.items()
+        for claim in claims_of_source(name, naming_there(place).code.FAMILY.drops)
+        if claim.rule.anew or name.partition(".")[0] not in HEADS
+    }
+
+
+def _no_head(checkpoint: Checkpoint, names: Sequence[str], *, is_model: bool) -> SettingError:
     return SettingError(
         f"{checkpoint.where} is not a linear head",
         expected="weight and bias of one linear layer, as eval_linear.py of DINO or DINOv2's hub save them",
         found=", ".join(fold_names(names)[:MAX_LISTED]),
+        cause="a backbone, and none of its own layers is a classifier" if is_model else None,
         next_step="give the file of one linear classifier, or leave `head` out",
     )

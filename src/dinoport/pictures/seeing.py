@@ -178,7 +178,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
-            next_step=f"dinoport convert {as_word(folder)} FOLDER, then visualize FOLDER",
+            next_step=(f"dinoport convert {as_word(folder)} FOLDER", "dinoport visualize FOLDER IMAGE"),
         )
     kind = str(config.get("model_type"))
     if kind not in OF_MODEL_TYPE:

@@ -22,7 +22,11 @@ class NetworkRunner:
     imports = ()
 
     def load(self, dtype: str) -> LoadingProof:
-        return LoadingProof(self._title, __version__, library="dinoport")
+        """Nothing is loaded: a tensor of another shape than the model's would end its pass."""
+        wanted, table = self._architecture.tensors(), self._architecture.positions
+        held = {name: tensor.shape for name, tensor in self._state.tensors.items() if name != table}
+        mismatched = tuple(name for name, shape in held.items() if wanted.get(name, shape) != shape)
+        return LoadingProof(self._title, __version__, library="dinoport", mismatched=mismatched)
 
     def run(self, images: Any) -> Pass:
         blocks: dict[str, Any] = {}

@@ -77,11 +77,10 @@ def causes_of(results: Iterable[Mapping[str, Any]], out: str) -> list[Cause]:
     for result in results:
         status = str(result.get("status"))
         if status not in FINE and status in ORDER:
-            without_numbers = re.sub(r"\d+", "#", _without_names(result, out))
-            alike.setdefault((status, without_numbers), []).append(result)
+            alike.setdefault((status, _without_names(result, out)), []).append(result)
     found = [
-        Cause(status, _without_names(same[0], out) if same[1:] else _text(same[0]), tuple(map(_target, same)))
-        for (status, _), same in alike.items()
+        Cause(status, text if same[1:] else _text(same[0]), tuple(map(_target, same)))
+        for (status, text), same in alike.items()
     ]
     return sorted(found, key=lambda cause: (ORDER.index(cause.status), -len(cause.targets)))
 

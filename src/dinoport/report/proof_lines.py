@@ -47,7 +47,7 @@ def proof_lines(report: Report) -> Iterator[str]:
             yield from entry("", f"{share}: {listed(fold_names(exact.zero_matrices))}")
     if proofs.loading:
         loading = proofs.loading
-        text = f"{loading.class_name}, {loading.library} {loading.version}"
+        text = f"{loading.class_name}, {loading.loader}"
         text += ": no key missing, unexpected or mismatched" if proofs.exported is None else ""
         problems = (
             (loading.failure,) if loading.failure else (*loading.missing, *loading.unexpected, *loading.mismatched)

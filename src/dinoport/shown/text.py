@@ -80,9 +80,14 @@ def value_text(value: object, limit: int = 200) -> str:
     return f"{text[:limit]} …" if len(text) > limit else text
 
 
+def as_path(name: object) -> str:
+    """A name that no command takes for an option: `./-m.pth`."""
+    return f"./{name}" if str(name).startswith("-") else str(name)
+
+
 def as_word(name: object) -> str:
     """A name as one word of a shell's command, whatever is in it. A message escapes the rest."""
-    return shlex.quote(str(name))
+    return shlex.quote(as_path(name))
 
 
 FEW = 5

@@ -79,6 +79,17 @@ def check_for_outputs(checks: Checks, to: str = "transformers") -> None:
     load_picture(checks.image, "give another `image`, or leave it out for a synthetic picture")
 
 
+def refuse_early(
+    source: str, target: Path, request: Request, checks: Checks, *, force: bool, keep_unproven: bool
+) -> None:
+    """For a plan: raise what a conversion raises before its work, apart from packages that are missing."""
+    from dinoport.writing.place import refuse_overlap, refuse_taken
+
+    check_for_outputs(checks, request.to)
+    refuse_overlap(Path(source), target)
+    refuse_taken(target, force=force, keep_unproven=keep_unproven)
+
+
 def require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
     if level == "full":

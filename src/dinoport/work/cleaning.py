@@ -19,7 +19,7 @@ from dinoport.finding.sources import IMAGENET
 from dinoport.report.as_json import SEAL
 from dinoport.request import FILES
 from dinoport.shown.address import scheme_of
-from dinoport.shown.text import python_text, shown, shown_markdown
+from dinoport.shown.text import as_path, python_text, shown, shown_markdown
 
 ABSOLUTE = re.compile(r"(?<![\w.:/\\~-])(?:~|[A-Za-z]:)?[/\\][^\s'\"`,;()<>|]*[^\s'\"`,;:()<>|.]")
 """A path from the root, from home or of a drive, within a text. What follows `https:` is not a path."""
@@ -107,7 +107,7 @@ def _loading(code: str, folder: str, name: str) -> str:
 
 def _command(report: Mapping[str, Any], name: str, source: str) -> str:
     """The command, without paths of this machine."""
-    words = {str(report["source"]["where"]): source, str(report["target"]): name}
+    words = {as_path(report["source"]["where"]): source, as_path(report["target"]): name}
     found = [
         words.get(word) or (word if scheme_of(word) in OPEN_TO_ALL else _last(word))
         for word in shlex.split(str(report.get("command", "")))

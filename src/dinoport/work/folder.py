@@ -17,7 +17,7 @@ from dinoport.files.output_file import WrittenFile
 from dinoport.finding.sources import IMAGENET
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, REPORT
-from dinoport.proofs.verdict import Verdict
+from dinoport.proofs.verdict import Verdict, Word
 from dinoport.request import Request
 from dinoport.work.conversion import Conversion
 from dinoport.writing.card import CardFacts, card
@@ -163,6 +163,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         family=family.title,
         upstream=family.upstream,
         verdict=str(verdict),
+        proven=verdict.word in (Word.EQUAL, Word.EQUAL_EXCEPT),
         settings=tuple(map(str, conversion.settings)),
         remarks=conversion.remarks,
         licence=licence,

@@ -16,8 +16,9 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family
 from dinoport.progress import Progress
 from dinoport.report.inspection import Inspection, branch_of
-from dinoport.request import Request, option_of, options_of
+from dinoport.request import Request, option_of, words_of
 from dinoport.shown.packages import runnable
+from dinoport.shown.text import as_path
 from dinoport.work.prepare import prepare_opened
 from dinoport.work.reporting import planned_report
 
@@ -93,9 +94,7 @@ def _with_command(
     except DinoportError as error:
         first = [problem.split("\n")[0] for problem in getattr(error, "problems", ())[:1]]
         return replace(part, refusal=f"cannot be taken: {', '.join([error.what, *first])}")
-    words = ["dinoport", "convert", located.shown, "FOLDER"]
-    for option, value in options_of(asked.to_dict()).items():
-        words += [option, value] if value != "True" else [option]
+    words = ["dinoport", "convert", as_path(located.shown), "FOLDER", *words_of(asked.to_dict())]
     for field in missing:
         words += [option_of(field), UNKNOWN[field][0]]
     needs = tuple(f"{UNKNOWN[field][0]}: {UNKNOWN[field][2]}" for field in missing)

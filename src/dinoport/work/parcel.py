@@ -178,7 +178,7 @@ def _sound_report(folder: Path) -> dict[str, Any]:
         raise SettingError(
             f"{folder} cannot be published: it {lacks}",
             expected="a folder that dinoport converted",
-            next_step=f"{runnable('dinoport convert SOURCE FOLDER')}, then publish FOLDER",
+            next_step=(runnable("dinoport convert SOURCE FOLDER"), "dinoport publish FOLDER owner/name"),
         )
     try:
         report: dict[str, Any] = parse_object(text)

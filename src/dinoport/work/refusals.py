@@ -114,12 +114,12 @@ def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, re
     changes = any(getattr(request, name) is not None for name in CHANGES)
     if is_known_class(checkpoint.config or {}):
         if request.to == "transformers" and not changes and not hands_out_layers(checkpoint.config or {}):
-            back = runnable(f"dinoport convert {as_word(checkpoint.where)} FOLDER --to original")
+            command = f"dinoport convert {as_word(checkpoint.where)} FOLDER --to"
             raise SettingError(
                 f"{checkpoint.where} is a folder of Transformers already",
                 expected="a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`",
                 found="config.json and weights under the names of Transformers",
-                next_step=f"{back}; or `to='timm'`, or `to='training'`",
+                next_step=tuple(runnable(f"{command} {to}") for to in ("original", "timm", "training")),
             )
         return
     bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None

@@ -14,7 +14,8 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import NOT_SHOWN, Setting
 from dinoport.proofs.verdict import Proofs, Verdict, Word
 from dinoport.report.report import Decision, Report, Source, account
-from dinoport.request import Checks, options_of
+from dinoport.request import Checks, words_of
+from dinoport.shown.text import as_path
 from dinoport.work.conversion import Conversion
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ def planned_report(conversion: Conversion) -> Report:
 
 def _command(conversion: Conversion, target: str, checks: Checks) -> str:
     """The command that makes the same folder again."""
-    words = ["dinoport", "convert", conversion.source_name, target]
-    for option, value in options_of(conversion.request.to_dict()).items():
-        words += [option, value] if value != "True" else [option]
+    words = ["dinoport", "convert", as_path(conversion.source_name), as_path(target)]
+    words += words_of(conversion.request.to_dict())
     words += ["--verify", checks.level] if checks.level != "full" else []
     return shlex.join(words)
 

@@ -28,10 +28,9 @@ def standing_of(place: str | Path, request: Request, checks: Checks, on_progress
     Raises SettingError where it has none, and UsageError for options: it takes none.
     """
     if request != Request() or checks != Checks():
-        prove = runnable("dinoport verify SOURCE FOLDER")
         raise UsageError(
             "a folder without its source is compared with its own report, which takes no options",
-            next_step=f"{prove}, to prove it; or leave the options out",
+            next_step=(runnable("dinoport verify SOURCE FOLDER"), "without its source, leave the options out"),
         )
     on_progress(READING, 0, 0)
     if is_at_hub(place):

@@ -212,7 +212,7 @@ def _not_converted(folder: Path, found: str, *, makes: bool = False) -> SettingE
         f"{folder}, given as FOLDER, is not a folder that was converted",
         expected="config.json and weights, or what `to='original'` wrote",
         found=found,
-        next_step=f"give the source first, then the folder: {order}" + (f"; {make} makes one" if makes else ""),
+        next_step=(f"give the source first, then the folder: {order}", *([make] if makes else [])),
     )
 
 

@@ -12,18 +12,22 @@ from dinoport.writing.licence import Licence
 
 UNKNOWN_LICENCE = "The licence is that of the original weights; this conversion does not know it and adds no terms."
 
+UNPROVEN = "- When this folder was made, its outputs were not compared with the original's."
+
 
 @dataclass(frozen=True)
 class CardFacts:
     """What a card says beside what the target knows. Its texts hold names that strangers chose, and are shown as text.
 
-    `licence` and `base_model`, a repository on the Hub, only where they are known.
+    `licence` and `base_model`, a repository on the Hub, only where they are known. `proven` says that the folder was
+    loaded and its outputs compared.
     """
 
     folder: str
     family: str
     upstream: str
     verdict: str
+    proven: bool
     settings: tuple[str, ...]
     remarks: tuple[str, ...]
     licence: Licence | None = None
@@ -54,7 +58,9 @@ def tag_lines(family: str, tags: Sequence[str] = ()) -> list[str]:
 
 
 def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
-    cautions = writing.cautions(target)
+    cautions = writing.cautions(target, proven=facts.proven)
+    if not facts.proven:
+        cautions = [UNPROVEN, *cautions]
     whose = f"{facts.family} ({facts.upstream})" if facts.upstream else facts.family
     lines = [
         f"# {shown_markdown(facts.folder)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -145,6 +146,17 @@ class Place:
 def is_of_a_model(folder: Path) -> bool:
     """Whether a folder holds a file that makes it one of a model, whatever else is in there or is missing."""
     return folder.is_dir() and any(OF_A_MODEL.fullmatch(path.name) for path in folder.iterdir())
+
+
+def refuse_taken(target: Path, *, force: bool, keep_unproven: bool) -> None:
+    """Raise FolderError as a conversion does that would be published as `target`; nothing is written."""
+    place = Place.of(target)
+    place.check_precious()
+    with disk_errors(place.path.parent):
+        if not next(folder for folder in place.path.parents if os.path.lexists(folder)).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    for name in (place, place.unproven) if keep_unproven else (place,):
+        name.check(force=force)
 
 
 def refuse_overlap(source: Path, target: Path) -> None:

@@ -55,7 +55,7 @@ def _result(target: Target) -> str:
     return "features = model(pixels)  # the CLS token; model.forward_features(pixels) gives all tokens"
 
 
-def cautions(target: Target) -> list[str]:
+def cautions(target: Target, *, proven: bool) -> list[str]:
     """What may be otherwise than expected."""
     lines = [
         "- timm 1.0.16 or later loads a folder on disk; published on the Hub, `hf-hub:USER/NAME` takes the place of "
@@ -69,7 +69,7 @@ def cautions(target: Target) -> list[str]:
             "- timm's ConvNeXt norms the pooled vector alone: that is the original's CLS token. Patch tokens are "
             "`model.forward_features`, each place of the map normed by `model.head.norm`'s weights."
         )
-    lines += sizes_lines(target, "timm", "transform", "--to timm --image-size N")
+    lines += sizes_lines(target, "timm", "transform", "--to timm --image-size N", proven=proven)
     preprocessing = target.preprocessing
     if preprocessing and preprocessing.crop is None and target.channels == 3:
         lines.append(

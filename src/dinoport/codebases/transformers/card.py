@@ -65,20 +65,21 @@ def _statistics(target: Target) -> dict[str, tuple[float, ...]]:
     return {name: values for name, values in known.items() if len(values) == target.channels}
 
 
-def cautions(target: Target) -> list[str]:
+def cautions(target: Target, *, proven: bool) -> list[str]:
     lines: list[str] = []
     if target.pooler is not None:
         if target.pooler:
+            load = "`AutoModel` and `ViTModel` load without a missing key: the" if proven else "The"
             lines.append(
-                "- `AutoModel` and `ViTModel` load without a missing key: the pooler is an identity, and "
-                "`pooler_output` is the CLS token. With `add_pooling_layer=False` two unused keys are reported."
+                f"- {load} pooler is an identity, and `pooler_output` is the CLS token. With "
+                "`add_pooling_layer=False` two unused keys are reported."
             )
         else:
             lines.append(
                 "- The folder holds no pooler, as the original has none: load it with `add_pooling_layer=False`; "
                 "without it `pooler_output` is noise."
             )
-    lines += sizes_lines(target, "Transformers", "image processor", "--image-size N")
+    lines += sizes_lines(target, "Transformers", "image processor", "--image-size N", proven=proven)
     if target.preprocessing and target.preprocessing.crop is None and target.channels == 3:
         lines += _square(target.preprocessing)
     if target.channels != 3:

@@ -126,7 +126,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
         tiles.append(Tile("Graph", "read", f"opset {exported.opset}", limit))
     elif loading:
         keys = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
-        limit = loading.failure or f"missing, unexpected or mismatched in {loading.library} {loading.version}"
+        limit = loading.failure or f"missing, unexpected or mismatched in {loading.loader}"
         tiles.append(Tile("Loading", _judged(loading.passed), "—" if loading.failure else f"{keys} keys", limit))
     else:
         tiles.append(Tile("Loading", "not shown", "—", "was not tried"))

@@ -64,6 +64,14 @@ class Job:
         }
 
 
+class Manifest(list[dict[str, Any] | None]):
+    """The lines of a file, which messages name. None is a blank one."""
+
+    def __init__(self, entries: Iterable[dict[str, Any] | None], path: Path) -> None:
+        super().__init__(entries)
+        self.path = path
+
+
 def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Request, level: str) -> list[Job]:
     """A job for each source, or entry: its `source`, and if it likes `target`, `verify` and fields of Request.
 
@@ -78,7 +86,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
             if not isinstance(given, Mapping)
             else "put it in a list",
         )
-    named = list(given)
+    named, place = list(given), f" of {given.path}" if isinstance(given, Manifest) else ""
     is_manifest = any(isinstance(each, Mapping) for each in named)
     entries = [{"source": str(each)} if isinstance(each, str | Path) else each for each in named]
     if not is_manifest:  # a checkpoint that is named twice, in whatever spelling, is one job
@@ -91,7 +99,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         )
     lines = [(number, entry) for number, entry in enumerate(entries, 1) if entry is not None]
     numbers = [number for number, _ in lines]
-    jobs = [_job(entry, defaults, level, f"line {number}") for number, entry in lines]
+    jobs = [_job(entry, defaults, level, f"line {number}{place}") for number, entry in lines]
     names = iter(target_names([job.source for job in jobs if not job.target]))
     jobs = [job if job.target else replace(job, target=next(names)) for job in jobs]
     first: dict[str, tuple[int, Job]] = {}
@@ -99,7 +107,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         before, other = first.setdefault(job.target.lower(), (number, job))
         if other is not job:
             raise UsageError(
-                f"{'lines' if is_manifest else 'sources'} {before} and {number} have one target: {job.target}",
+                f"{'lines' if is_manifest else 'sources'} {before} and {number}{place} have one target: {job.target}",
                 found=f"{other.source} and {job.source}",
                 next_step="give each line a target of its own"
                 if is_manifest
@@ -112,8 +120,8 @@ def _place_of(source: str) -> str:
     return source if is_address(source) else os.path.abspath(source)  # noqa: PTH100  # a link is not followed
 
 
-def read_manifest(path: Path) -> list[dict[str, Any] | None]:
-    """The lines of a manifest, with files relative to its folder; None for a blank one.
+def read_manifest(path: Path) -> Manifest:
+    """The lines of a manifest, with files relative to its folder.
 
     Raises UsageError for one that is not a JSON object.
     """
@@ -124,7 +132,8 @@ def read_manifest(path: Path) -> list[dict[str, Any] | None]:
     except OSError as error:
         raise UsageError(f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path") from error
     entries = [_object(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
-    return [entry and {name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries]
+    placed = (entry and {name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries)
+    return Manifest(placed, path)
 
 
 def _object(line: bytes, where: str) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import socket
 import sys
 import time
@@ -19,7 +20,7 @@ from dinoport.formats.run_config import NAME, START, run_places
 from dinoport.formats.shards import RANK_FILE
 from dinoport.formats.transformers_folder import INDEX, MAX_JSON_BYTES, REPORT
 from dinoport.progress import silent
-from dinoport.request import FILES, Checks, Request
+from dinoport.request import FILES, Checks, Request, words_of
 from dinoport.shown.address import is_address
 from dinoport.work.fleets.results import CRASHED, DONE, ELSEWHERE, NOT_EQUAL, REFUSED, THERE, blank
 
@@ -125,7 +126,7 @@ def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report
         return
     raise DinoportError(
         f"{target} exists, and is not what this job makes",
-        expected=f"made with {request.to_dict()}, and {' or '.join(sorted(PROVEN[job['level']]))}",
+        expected=f"made with {_options(request.to_dict())}, and {' or '.join(sorted(PROVEN[job['level']]))}",
         found=found,
         next_step="remove it, or give another target",
     )
@@ -134,9 +135,15 @@ def _refuse_other(job: Mapping[str, Any], request: Request, target: Path, report
 def _other(job: Mapping[str, Any], request: Request, report: Mapping[str, Any]) -> str | None:
     """What a folder is, where it is not what a job makes."""
     if report.get("request") != request.to_dict():
-        return f"a folder that was made with {report.get('request')}"
+        asked = report.get("request")
+        return f"a folder that was made with {_options(asked if isinstance(asked, dict) else {})}"
     word = str(report["verdict"].get("word"))
     return None if word in PROVEN[job["level"]] else f"a folder whose verdict is {word}"
+
+
+def _options(asked: Mapping[str, object]) -> str:
+    """What was asked for, as it is written on the command line."""
+    return shlex.join(words_of(asked)) or "no options"
 
 
 def _is_surely_true(job: Mapping[str, Any], report: Mapping[str, Any]) -> bool:

@@ -1,0 +1,69 @@
+"""Whose an original's file is, by the dinoport.json that a conversion wrote beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dinoport import api
+from dinoport.files.checksums import hash_file
+from tests.families.cases import BY_NAME
+
+UNTOLD = ("not known", "assumed")
+
+
+def codebase(source: Path, **asked: Any) -> tuple[object, str]:
+    [found] = [each for each in api.plan(source, **asked).settings if each.name == "codebase"]
+    return found.value, found.origin
+
+
+@pytest.fixture
+def back(tmp_path: Path) -> Path:
+    """The original's file again, on its way back from Transformers."""
+    source, wishes = BY_NAME["vit-training-checkpoint"].write(tmp_path)
+    api.convert(source, tmp_path / "there", wishes, level="none")
+    api.convert(tmp_path / "there", tmp_path / "back", to="original", level="exact")
+    return tmp_path / "back"
+
+
+def test_the_report_names_the_codebase_that_the_conversion_knew(back: Path, tmp_path: Path) -> None:
+    report = api.convert(back, tmp_path / "again", level="exact")
+    assert report.ends[0] == "DINO ViT (facebookresearch/dino)"
+    assert "codebase = DINO ViT (the folder's dinoport.json says so)" in str(report.verdict)
+    assert "not known" not in str(report.verdict)
+    assert not api.verify(back, tmp_path / "again", level="exact").verdict.failed
+
+
+def test_a_report_of_another_file_is_not_followed(back: Path) -> None:
+    """A trainer that writes over the file leaves the report beside it, and may write as many bytes."""
+    listed = json.loads((back / "dinoport.json").read_text())["files"]
+    [file] = back.glob("*.pth")
+    stored = bytearray(file.read_bytes())
+    place = stored.index(b"\0" * 8, len(stored) // 4)
+    stored[place] = 1
+    assert codebase(back) == ("DINO ViT", "claimed")
+    file.write_bytes(stored)
+    assert hash_file(file)[0] == listed[0]["size_bytes"]
+    assert codebase(back) == UNTOLD
+
+
+@pytest.mark.parametrize("origin", ["assumed", "inferred", None])
+def test_what_the_conversion_assumed_is_assumed_again(back: Path, origin: str | None) -> None:
+    report = json.loads((back / "dinoport.json").read_text())
+    report["model"]["settings"].append({"name": "codebase", "value": "DINO ViT", "origin": origin})
+    (back / "dinoport.json").write_text(json.dumps(report))
+    assert codebase(back) == UNTOLD
+
+
+def test_a_family_that_no_file_of_these_names_has_is_not_followed(back: Path) -> None:
+    report = json.loads((back / "dinoport.json").read_text())
+    report["model"]["family"] = "DINOv2 ViT (facebookresearch/dinov2)"
+    (back / "dinoport.json").write_text(json.dumps(report))
+    assert codebase(back) == UNTOLD
+
+
+def test_the_users_word_comes_first(back: Path) -> None:
+    assert codebase(back, codebase="moco_v3", num_heads=1)[1] == "given"
