@@ -12,7 +12,7 @@ from types import FrameType
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 
-GARBAGE_AFTER = 50_000
+GARBAGE_AFTER = 200_000
 """Objects made before Python looks for unreachable circles, for 700: modules that are imported leave none."""
 
 
