@@ -78,7 +78,7 @@ def test_what_has_the_originals_names_already_is_no_source_for_them(source: Path
     assert str(error.value) == (
         f"{bare} has the original's names already\n"
         "  expected: a folder of Transformers, a training checkpoint, or another codebase's names\n"
-        "  found: a torch zip file of ViT (codebase not known)\n"
+        "  found: a torch zip file of DINO ViT (facebookresearch/dino)\n"
         "  try: leave `to='original'` out"
     )
     api.convert(bare, tmp_path / "half", tiny.REQUEST, to="original", dtype="float16", level="exact")

@@ -77,3 +77,27 @@ def aside(function: Callable[[], Found], name: str = ASIDE) -> Future[Found]:
 
     Thread(target=work, name=name, daemon=True).start()
     return done
+
+
+class Together:
+    """A state of the whole process that several threads may want at once: the first makes it, the last takes it back.
+
+    `make` returns what takes it back.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[], None]]) -> None:
+        from threading import Lock
+
+        self._make, self._lock, self._inside = make, Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._take_back = self._make()
+            self._inside += 1
+
+    def __exit__(self, *failure: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._take_back()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from dinoport.api import convert
 from dinoport.codebases.running import LoadingProof
-from dinoport.codebases.transformers.running import ClassRunner
+from dinoport.codebases.transformers.running import ClassRunner, quiet
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Proofs, judge
 from tests import formula, tiny
@@ -105,6 +106,20 @@ def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, cap
     assert logging.is_progress_bar_enabled()
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_two_threads_leave_it_as_before_whichever_ends_first() -> None:
+    """As where the image processor is compared while a class is loaded."""
+    logging = transformers.utils.logging
+    level = logging.get_verbosity()
+    quiet.__enter__()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(quiet.__enter__).result()
+        quiet.__exit__()
+        assert not logging.is_progress_bar_enabled()
+        pool.submit(quiet.__exit__).result()
+    assert logging.get_verbosity() == level
+    assert logging.is_progress_bar_enabled()
 
 
 def test_fields_of_the_folders_config_are_as_written(folder: Path) -> None:

@@ -140,7 +140,8 @@ def _notes(seen: Seen) -> list[str]:
                 "bright as the next"
             )
     if seen.resampled:
-        notes.append(f"positions were resampled by {seen.library}'s rule: README.md says whether it is the original's")
+        whose = f"by the rule of {seen.library}"
+        notes.append(f"positions were resampled {whose}: README.md says whether it is the original's")
     return notes
 
 

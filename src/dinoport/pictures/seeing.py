@@ -247,7 +247,7 @@ def _load(known: Path, class_name: str, dtype: str, folder: Path) -> Any:
 
     from dinoport.codebases.transformers.running import attention_for, quiet
 
-    with quiet(), _refused(folder, "loaded"):
+    with quiet, _refused(folder, "loaded"):
         model, info = getattr(transformers, class_name).from_pretrained(
             known,
             local_files_only=True,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import Lock
 
-from dinoport.progress import aside
+from dinoport.progress import Together, aside
 
 
 @contextmanager
@@ -27,35 +27,22 @@ def half_of_the_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _WithoutGarbageCollection:
-    """Python looks for garbage again and again while modules are made, and finds none: a tenth of the time.
+def _without_garbage() -> Callable[[], None]:
+    """Python looks for garbage again and again while modules are made, and finds none: a tenth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
 
-    Several imports may go on at once. The last to end leaves the collection as the first found it.
-    """
+    def look_again() -> None:
+        if was_enabled:
+            if not gc.get_freeze_count():  # together they only call all of it old, and the next look is short
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._was_enabled = True
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._was_enabled = gc.isenabled()
-                gc.disable()
-            self._inside += 1
-
-    def __exit__(self, *failure: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._was_enabled:
-                if not gc.get_freeze_count():  # together they only call all of it old, and the next look is short
-                    gc.freeze()
-                    gc.unfreeze()
-                gc.enable()
+    return look_again
 
 
-_without_garbage_collection = _WithoutGarbageCollection()
+_without_garbage_collection = Together(_without_garbage)
 
 _one_by_one = Lock()
 """While one thread imports Transformers, another finds the module without its classes."""

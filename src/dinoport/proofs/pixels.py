@@ -153,7 +153,7 @@ def prove(
         return PixelsProof("not shown", reason=f"no image processor is written for a model of {channels} channels")
     from dinoport.codebases.transformers.running import quiet
 
-    with quiet():
+    with quiet:
         try:
             processor = (load or _load)(folder)
         except Exception as error:  # whatever a processor raises is the proof's finding
@@ -171,7 +171,7 @@ def processed(folder: Path, picture: Image, load: Callable[[Path], Any] | None =
     """The pixel values that the folder's processor gives, in float64. Raises whatever the processor raises."""
     from dinoport.codebases.transformers.running import quiet
 
-    with quiet():
+    with quiet:
         return _processed((load or _load)(folder), picture)
 
 

@@ -54,7 +54,7 @@ class Loaded:
         from dinoport.codebases.transformers.running import quiet
 
         cls = getattr(transformers, self.report["model"]["class"])
-        with quiet():
+        with quiet:
             return cls.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype="auto").eval()
 
     @cached_property

@@ -7,7 +7,7 @@ list of a model's layers, or stage by stage.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.transformers.forms import CLASSES, has_pooler
+from dinoport.progress import Together
 
 KEEPING = "dinoport_keeps_attention"
 """The name under which Transformers calls our attention function."""
@@ -45,7 +46,7 @@ class ClassRunner(Swept):
         if not self._pooler and has_pooler(self.class_name):
             arguments["add_pooling_layer"] = False
         version = transformers.__version__
-        with quiet():
+        with quiet:
             try:
                 model, info = cls.from_pretrained(self.folder, **arguments)
             except Exception as error:  # whatever a class raises on a bad folder is the proof's finding
@@ -81,8 +82,7 @@ def attention_for(class_name: str) -> dict[str, object]:
     return {} if class_name.startswith(("ResNet", "DINOv3ConvNext")) else {"attn_implementation": "sdpa"}
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def _silence() -> Callable[[], None]:
     """Keep Transformers' own reports and progress bars off the terminal: what they say is in the proof."""
     from transformers.utils import logging as transformers_logging
 
@@ -90,12 +90,16 @@ def quiet() -> Iterator[None]:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
+
+    def speak_again() -> None:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+    return speak_again
+
+
+quiet = Together(_silence)
 
 
 def outputs_of(model: Any, images: Any) -> dict[str, Any]:
