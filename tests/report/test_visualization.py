@@ -59,8 +59,8 @@ def test_it_draws_and_says_what(folder: Path) -> None:
         "masks       mask-mean.png, mask-head-…: the patches that hold 60% of it\n"
         "components  pca.png: the three directions in which patches differ most, as red,\n"
         "            green, blue\n"
-        "note        positions were resampled by the rule of Transformers: README.md\n"
-        "            says whether it is the original's\n"
+        "note        positions were resampled by the rule of Transformers: README.md says\n"
+        "            whether it is the original's\n"
     )
     names = {"picture.png", "pca.png"} | {
         f"{what}-{which}.png" for what in ("attention", "mask") for which in ("mean", "head-0", "head-1")
