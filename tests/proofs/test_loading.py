@@ -19,6 +19,7 @@ from dinoport.codebases.transformers.running import ClassRunner, quiet
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.proofs.verdict import Proofs, judge
 from tests import formula, tiny
+from tests.conftest import ended_threads
 from tests.writing.stub_tensors import tensor
 
 torch = pytest.importorskip("torch")
@@ -99,6 +100,7 @@ def test_a_pooler_that_is_left_out_is_not_missed(tmp_path: Path) -> None:
 
 def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     change(folder, lambda arrays: arrays.pop("layernorm.bias"))
+    ended_threads()  # of tests that were stopped, which may still be silent
     logging = transformers.utils.logging
     level = logging.get_verbosity()
     load(folder)
@@ -110,6 +112,7 @@ def test_transformers_is_silent_for_a_while_and_then_as_before(folder: Path, cap
 
 def test_two_threads_leave_it_as_before_whichever_ends_first() -> None:
     """As where the image processor is compared while a class is loaded."""
+    ended_threads()
     logging = transformers.utils.logging
     level = logging.get_verbosity()
     quiet.__enter__()
