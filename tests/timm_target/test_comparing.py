@@ -12,7 +12,7 @@ from dinoport.api import convert, verify
 from dinoport.codebases.timm.comparing import FIELDS, compare_config
 from dinoport.proofs.verdict import Word
 from tests.timm_target.models import asked, write
-from tests.with_timm import needs_timm
+from tests.with_timm import WITH_DINOV3, needs_timm, skip_before
 
 SIZED, UNSIZED = "dino classifier", "convnext"
 
@@ -67,6 +67,7 @@ def test_no_field_at_all_is_a_finding_and_no_error(tmp_path: Path) -> None:
 def test_timm_loads_what_is_called_harmless_and_nothing_else(tmp_path: Path) -> None:
     import timm
 
+    skip_before(WITH_DINOV3)  # timm 1.0.16 loads a `first_conv` that is no name
     for case in (SIZED, UNSIZED):
         place = tmp_path / case
         place.mkdir()

@@ -10,7 +10,7 @@ import pytest
 
 from dinoport.api import convert
 from tests.families.cases import BY_NAME
-from tests.with_timm import needs_timm
+from tests.with_timm import WITH_DINOV3, needs_timm, skip_before
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -22,6 +22,8 @@ def test_a_folder_of_timm_is_seen_as_one_of_transformers(name: str, tmp_path: Pa
     from dinoport.pictures.seeing import see
     from dinoport.proofs.picture import synthetic_picture
 
+    if name.startswith("dinov3"):
+        skip_before(WITH_DINOV3)
     case = BY_NAME[name]
     source, request = case.write(tmp_path)
     convert(source, tmp_path / "transformers", request, level="none")
