@@ -38,9 +38,10 @@ def test_another_source_under_the_name_of_one_that_was_done_is_not_there(tmp_pat
     (tmp_path / "a").mkdir()
     other, source = tmp_path / "b" / "step.pth", tmp_path / "a" / "step.pth"
     another(other, source)
+    as_source = source.stat().st_atime_ns, source.stat().st_mtime_ns
+    os.utime(other, ns=as_source)
     while other.stat().st_ctime_ns == source.stat().st_ctime_ns:
-        other.touch()  # until the clock of the disk has moved on
-    os.utime(other, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+        os.utime(other, ns=as_source)  # until the clock of the disk has moved on
     link = tmp_path / "latest.pth"
     link.symlink_to(source)
     first = {"a link": link}.get(place, source)
