@@ -19,6 +19,7 @@ import material
 import timing
 from dinoport.files.census import take_census
 from dinoport.files.checksums import crc32
+from dinoport.networks.vit.architecture import ViT
 from dinoport.tensor import BLOCK_BYTES
 
 LEVELS = ("none", "exact", "full")
@@ -109,7 +110,7 @@ def file_steps(path: Path) -> tuple[Callable[[], object], ...]:
     return read, write, check, sha256, look, compare
 
 
-def forward_pass(architecture: material.ViT, dtype: str) -> Callable[[], object]:
+def forward_pass(architecture: ViT, dtype: str) -> Callable[[], object]:
     """Transformers' class on one picture; the weights do not matter for the time."""
     import torch
     from transformers import ViTConfig, ViTModel

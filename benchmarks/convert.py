@@ -11,6 +11,7 @@ from pathlib import Path
 
 import material
 import timing
+from dinoport.networks.vit.architecture import ViT
 from timing import judged
 
 COPY, RECIPE = "cp, then sync", "usual recipe"
@@ -27,7 +28,7 @@ def main() -> None:
         print(conversion(Path(folder), rounds, material.VIT_SMALL if options.quick else material.VIT_BASE))
 
 
-def conversion(folder: Path, rounds: int, architecture: material.ViT) -> str:
+def conversion(folder: Path, rounds: int, architecture: ViT) -> str:
     warm_up, source = (material.checkpoint(each, folder) for each in (material.WARM_UP, architecture))
     timing.warm(source)
     run = partial(timing.job, source=source, target=folder / "converted", warm_up=warm_up)

@@ -36,7 +36,7 @@ def main() -> None:
         source = material.checkpoint(architecture, folder)
         convert(source, folder / "folder", level="none")
         graph = exported(folder / "folder", folder / "model.onnx", architecture.image_size)
-        candidates = {
+        candidates: dict[str, Callable[[], object]] = {
             PASSES: two_passes(source, folder / "folder", architecture.image_size),
             TENSORS: lambda: verify(source, graph, Request(), level="exact"),
             WHOLE: lambda: verify(source, graph, Request()),

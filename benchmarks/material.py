@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from dinoport.formats.torch.writer import write_torch_file
-from dinoport.mapping.plan import TensorSpec
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.vit.architecture import ViT
-from dinoport.tensor import BLOCK_BYTES, Array
+from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
 
 VIT_TINY = ViT(192, 12, 3, 768, 16, 224)
 VIT_SMALL = ViT(384, 12, 6, 1536, 16, 224)

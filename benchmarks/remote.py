@@ -25,6 +25,7 @@ import torch
 import material
 import timing
 from dinoport import api
+from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
 
 INSPECT_LIMIT_MB = 1
@@ -62,7 +63,7 @@ def table(served: Served, size_bytes: int, backbone_bytes: int, folder: Path) ->
     note("inspect", INSPECT_LIMIT_MB, " MB", served.sent_bytes / timing.MB)
     for level in ("none", "exact", "full"):
         print(f"convert --verify {level} …", file=sys.stderr)
-        api.convert(served.url, folder / level, request, level=level)  # type: ignore[arg-type]  # one of the three
+        api.convert(served.url, folder / level, request, level=level)
         note(f"convert --verify {level}", CONVERT_LIMIT, " × teacher", served.sent_bytes / backbone_bytes)
     lines = [
         "## From afar",
@@ -75,7 +76,7 @@ def table(served: Served, size_bytes: int, backbone_bytes: int, folder: Path) ->
     return "\n".join([*lines, ""])
 
 
-def training_checkpoint(architecture: material.ViT, path: Path) -> tuple[Path, int]:
+def training_checkpoint(architecture: ViT, path: Path) -> tuple[Path, int]:
     """Write it, and return its path with the bytes of the teacher's backbone."""
     shapes = architecture.tensors()
     teacher = {f"backbone.{name}": _pattern(shape) for name, shape in shapes.items()}

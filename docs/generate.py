@@ -47,6 +47,7 @@ from dinoport.networks.network import Features
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.report.models import models_page
 from dinoport.request import Request
+from dinoport.shown.lines import lines_for
 from dinoport.tensor import ArrayValues, TensorRef, size_text
 
 DOCS = Path(__file__).parent
@@ -178,7 +179,8 @@ def demo() -> tuple[list[str], str]:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         report = api.demo("dinoport-demo")
     source = str(Path(work.__file__).with_name(api.DEMO_FILE))
-    lines = map(as_options, report_lines(report))
+    with lines_for(HELP_WIDTH, as_options):
+        lines = list(report_lines(report))
     return [line.replace(source, "demo_checkpoint.pth") for line in lines], page(report, as_options)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
 BATCH = 32
 
 
-def main(checkpoint: str, pictures: Path, out: Path, **asked: object) -> None:
+def main(checkpoint: str, pictures: Path, out: Path, **asked: Any) -> None:
     model, processor = dinoport.load(checkpoint, **asked)
     paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in ENDINGS)
     features = np.concatenate(list(batches(model, processor, paths)))
@@ -28,7 +29,7 @@ def main(checkpoint: str, pictures: Path, out: Path, **asked: object) -> None:
 
 
 @torch.inference_mode()
-def batches(model: torch.nn.Module, processor: object, paths: list[Path]) -> Iterator[np.ndarray]:
+def batches(model: torch.nn.Module, processor: Any, paths: list[Path]) -> Iterator[np.ndarray]:
     for start in range(0, len(paths), BATCH):
         opened = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
         outputs = model(**processor(opened, return_tensors="pt"))

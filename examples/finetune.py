@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ import dinoport
 LABELS = ("lying", "standing")
 
 
-def main(checkpoint: str | Path, out: str | Path, **asked: object) -> float:
+def main(checkpoint: str | Path, out: str | Path, **asked: Any) -> float:
     """Train, keep the model in `out`, and give the share of new pictures that it names right."""
     loaded = dinoport.load(checkpoint, **asked)
     model = AutoModelForImageClassification.from_pretrained(
@@ -48,7 +49,7 @@ def main(checkpoint: str | Path, out: str | Path, **asked: object) -> float:
     return accuracy_of(model, [made(random, number % 2, loaded.processor) for number in range(32)])
 
 
-def made(random: np.random.Generator, label: int, processor: object) -> dict[str, object]:
+def made(random: np.random.Generator, label: int, processor: Any) -> dict[str, Any]:
     """One picture as the model takes it, with its label."""
     stripes = np.sin(np.arange(224) * random.uniform(0.2, 0.4))
     grey = np.tile(stripes, (224, 1)) if label else np.tile(stripes[:, None], (1, 224))
@@ -58,10 +59,11 @@ def made(random: np.random.Generator, label: int, processor: object) -> dict[str
 
 
 @torch.inference_mode()
-def accuracy_of(model: torch.nn.Module, examples: list[dict[str, object]]) -> float:
+def accuracy_of(model: Any, examples: list[dict[str, Any]]) -> float:
     pixels = torch.stack([example["pixel_values"] for example in examples])
     labels = torch.tensor([example["labels"] for example in examples])
-    return (model.eval()(pixel_values=pixels.to(model.device)).logits.cpu().argmax(1) == labels).float().mean().item()
+    found = model.eval()(pixel_values=pixels.to(model.device)).logits.cpu().argmax(1)
+    return float((found == labels).float().mean())
 
 
 if __name__ == "__main__":

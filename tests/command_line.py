@@ -1,7 +1,5 @@
 """What tests of the command line share: the fixture `run` gives one `Done` for each command."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple

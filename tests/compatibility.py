@@ -5,8 +5,6 @@ full proof, and loads each folder in every version that lies in build/compatibil
 each, with the Python that `--timm-python` names.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -4,8 +4,6 @@
 JSON what each left behind, and what the next run made of it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

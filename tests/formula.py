@@ -3,8 +3,6 @@
 The goldens in `fixtures/goldens` were computed by the genuine code from exactly these tensors; the rule is theirs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import zlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The goldens in `fixtures/goldens`: outputs of the genuine code, and the state dicts that they belong to."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The Hugging Face Hub on this machine: small files from itself, weights by a redirect to a store under a signature."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Tiny models of every network, for tests: a new network joins here once."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """The published models at an address on this machine, and an empty cache of torch.hub."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Any place that holds a model is a source for any target that has its network, and can be proven against any other."""
 
-from __future__ import annotations
-
 from itertools import permutations
 from pathlib import Path
 

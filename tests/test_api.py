@@ -1,7 +1,5 @@
 """The Python API: six names, what they return, and what they raise."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess
@@ -17,6 +15,7 @@ from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
 from tests import tiny
+from tests.error_text import error_text
 
 
 @pytest.fixture
@@ -134,11 +133,9 @@ def test_a_request_goes_through_json_and_back() -> None:
 
 def test_without_torch_the_full_proof_is_refused_before_anything_is_written(source, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None)
-    with pytest.raises(MissingPackageError) as caught:
-        api.convert(source, tmp_path / "out", tiny.REQUEST)
-    assert str(caught.value) == (
+    assert error_text(MissingPackageError, lambda: api.convert(source, tmp_path / "out", tiny.REQUEST)) == (
         "the full proof needs torch, transformers, pillow (not installed)\n"
-        "  try: pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
+        "  try: pip install torch transformers pillow\n       or `level='exact'`, which needs none of these"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
 

@@ -1,7 +1,5 @@
 """The command line: what it prints where, and its exit codes."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
@@ -47,8 +45,11 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path) -> Non
     assert done.code == 0
     assert (
         "  encoder.layer.{0…3}.attention.attention.query.weight  ×4\n"
-        "      ← blocks.{0…3}.attn.qkv.weight rows 0–32 of 96\n"
+        "      ← blocks.{0…3}.attn.qkv.weight rows 0–31 of 96\n"
     ) in done.out
+    assert "\ntensors     70 to copy bit for bit, 2 to make, 8 to drop; " in done.out
+    assert "\nto make     pooler.dense.weight" in done.out
+    assert "\nto drop     head.mlp.{0, 2, 4}.weight" in done.out
     assert names(tmp_path) == set()
 
 
@@ -61,6 +62,26 @@ def test_a_dry_run_keeps_the_report_that_was_asked_for(run: Run, tmp_path, name:
     assert f"report      {tmp_path / name}\n" in done.out
     assert names(tmp_path) == {name}
     assert "planned" in (tmp_path / name).read_text(encoding="utf-8").lower()
+
+
+def test_a_dry_run_foresees_packages_rights_and_another_run(run: Run, tmp_path, monkeypatch) -> None:
+    from filelock import FileLock
+
+    words = ("convert", DEMO, tmp_path / "out", *HEADS, "--dry-run")
+    with FileLock(tmp_path / ".out.dinoport-lock"):
+        done = run(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: another run is writing {tmp_path / 'out'}\n")
+    monkeypatch.setattr("dinoport.cli.commands.missing", lambda *names: ["torch", "pillow"])
+    warned = " ".join(run(*words).out.split())
+    assert "the full proof needs torch, pillow (not installed): pip install torch pillow, or --verify exact" in warned
+    assert "not installed" not in run(*words, *EXACT).out
+    assert names(tmp_path) == set()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    refused = run(*words)
+    assert (refused.code, refused.out) == (1, "")
+    assert "error: out cannot be written: permission denied\n" in refused.err
+    assert "  likely cause: you may not write in this folder\n" in refused.err
 
 
 @pytest.mark.parametrize(("taken", "options"), [("out", ()), ("out.unproven", ("--keep-unproven",))])
@@ -333,7 +354,6 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
         (("fleet", "out", "x", "--memory", "16"), "error: --memory takes a size from 1 MB to 1000 TB, such as 16GB\n"),
         (("convert", "x", "y", "--max-shard-size", "big"), "error: --max-shard-size takes a size"),
         (("convert", "x", "y", "--max-shard-size", "0"), "error: --max-shard-size takes a size"),
-        (("convert", "x", "y", "--report", "nowhere/r.json"), "error: --report nowhere/r.json lies in a folder that"),
         (
             ("convert", "x", "y", "--report", "r.pdf"),
             "error: --report r.pdf does not end like a report\n"
@@ -344,7 +364,26 @@ def test_force_is_not_for_a_folder_of_other_things(run: Run, tmp_path) -> None:
             "error: --report - does not end like a report\n"
             "  expected: a name that ends in .json or in .html\n  try: --json prints the report on stdout\n",
         ),
-        (("convert", "x", "y", "--report", "."), "error: --report . is a folder"),
+        (("convert", "x", "y", "--to", "timm", "--pooler", "none"), "error: --pooler goes with a conversion to Tran"),
+        (("convert", "x", "y", "--ranks", "2"), "error: --ranks goes with --to training\n  found: --to transformers\n"),
+        (("inspect", "x", "--checkpoint-key", "a", "--prefix", "b"), "error: --checkpoint-key and --prefix both say"),
+        (
+            ("verify", "x", "y", "--head-name", "b", *EXACT),
+            "error: --head-name says which layer",
+        ),
+        (("convert", "x", "y", "--image", "x.png", *EXACT), "error: --image is for the outputs, which --verify exact"),
+        (
+            ("fleet", "out", "x", "--codebase", "dinvo2"),
+            "error: dinvo2 is not a codebase that dinoport knows\n",
+        ),
+        (
+            ("inspect", "x", "--codebase", "dinvo2"),
+            "\n  did you mean: --codebase dinov2\n",
+        ),
+        (
+            ("convert", "x", "y", "--class", "ViTModle"),
+            "error: ViTModle is not a class that dinoport knows\n",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -353,6 +392,39 @@ def test_wrong_usage_is_exit_code_2_and_text(run: Run, arguments: tuple[str, ...
     assert (done.code, done.out) == (2, "")
     assert message in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("convert DEMO y --num-heads 3", "error: --num-heads 3 does not divide the width of this model\n"),
+        ("convert DEMO y --num-heads 2 --image-size 223", "error: --image-size 223 does not fit this model\n"),
+        ("convert DEMO y --num-heads 2 --base x", "error: --base goes with an adapter of PEFT's"),
+        ("convert DEMO y --num-heads 2 --codebase mae", "error: --codebase mae contradicts "),
+        (
+            "convert DEMO y --num-heads 2 --class Dinov2Model",
+            "error: Dinov2Model does not compute this model, a ",
+        ),
+        ("convert DEMO y --num-heads 2 --lora-alpha 3", "error: --lora-alpha is of no use for "),
+        (
+            "convert DEMO y --num-heads 2 --verify exact --report nowhere/r.json",
+            "--report nowhere/r.json lies in a folder t",
+        ),
+        ("convert DEMO y --num-heads 2 --verify exact --report .", "error: --report . is a folder\n"),
+        ("convert DEMO y --to training --num-heads 2 --config none.yaml", "error: none.yaml is not a file\n"),
+        ("fleet DEMO x", " is a file, and the first argument of fleet is OUT"),
+        ("fleet out --manifest none.jsonl", "error: --manifest none.jsonl cannot be read: No such file or directory\n"),
+        ("fleet out none/*.pth", "error: no checkpoint matches the pattern none/*.pth\n"),
+    ],
+)
+def test_what_depends_on_a_file_or_the_machine_is_exit_code_1(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*(str(DEMO) if word == "DEMO" else word for word in words.split()))
+    assert (done.code, done.out) == (1, "")
+    assert message in done.err
+    assert names(tmp_path) == set()
 
 
 def test_an_option_may_be_repeated_with_the_same_value(run: Run, tmp_path) -> None:
@@ -519,6 +591,27 @@ def test_the_command_of_a_way_back_too(run: Run, tmp_path: Path) -> None:
     run("convert", tmp_path / "out", tmp_path / "back", "--to", "original", *EXACT)
     command = json.loads((tmp_path / "back" / "dinoport.json").read_text())["command"]
     assert command.endswith("back --to original --verify exact")
+
+
+def test_inspect_says_what_can_be_done_with_a_folder_that_is_converted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("convert", DEMO, "my model", *HEADS, *EXACT)
+    monkeypatch.setattr("dinoport.work.inspect.not_installed", lambda *names: [])
+    done = run("inspect", "my model")
+    assert done.out.partition("\nnext        ")[2].split("\n            ") == [
+        "dinoport verify 'my model'",
+        "dinoport verify SOURCE 'my model'",
+        "dinoport convert 'my model' FOLDER --to timm",
+        "dinoport convert 'my model' FOLDER --to original",
+        "dinoport convert 'my model' FOLDER --to training\n",
+    ]
+    for number, command in enumerate(json.loads(run("inspect", "my model", "--json").out)["commands"]):
+        filled = {"SOURCE": str(DEMO), "FOLDER": f"out{number}"}
+        words = [filled.get(word, word) for word in shlex.split(command)[1:]]
+        assert run(*words, *(EXACT if words[2:] else ())).code == 0
+    assert json.loads(run("inspect", DEMO, "--json").out)["commands"] == []
 
 
 def test_why_inspect_refuses_is_wrapped(run: Run) -> None:

@@ -1,7 +1,5 @@
 """Scripts that complete a command line, in the shells that are installed here."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 

@@ -1,7 +1,5 @@
 """What the terminal shows of the work: one line for the stage at hand, late, and on a terminal alone."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The classic script's options, with its defaults, and what it does with an existing folder."""
 
-from __future__ import annotations
-
 import io
 import json
 import subprocess
@@ -100,7 +98,7 @@ def test_a_file_is_no_name(site: Site) -> None:
     assert str(caught.value) == (
         "checkpoint.pth is not the name of a published model\n"
         "  expected: dino_vits16, dino_vits8, dino_vitb16, dino_vitb8, or another that dinoport models lists\n"
-        "  try: for a file: dinoport convert FILE FOLDER --pooler none"
+        "  try: for a file: `dinoport.convert(FILE, FOLDER, pooler='none')`"
     )
 
 

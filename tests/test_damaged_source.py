@@ -1,7 +1,5 @@
 """A bit that flipped in the source, on the whole way: torch.load would not notice."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

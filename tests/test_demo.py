@@ -1,7 +1,5 @@
 """`dinoport demo`: the genuine checkpoint that ships, the whole way, as `make demo` runs it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A folder from a stranger: what it says of itself is a claim, opens nothing, and reaches no library unjudged."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -349,7 +347,7 @@ def test_a_strangers_processor_is_refused(made, tmp_path, fields: dict[str, obje
             "  expected: a class of the DINO family, as large as its weights, that needs nothing from elsewhere\n"
             f"  found: {name} = {json.dumps(fields[name])}\n"
             "  likely cause: a folder that another program made, or a stranger's\n"
-            "  try: convert the original again: dinoport convert SOURCE FOLDER"
+            "  try: convert the original again: `dinoport.convert(SOURCE, FOLDER)`"
         )
     assert not (tmp_path / "back").exists()
 

@@ -1,7 +1,5 @@
 """The documentation says what the code does: generated parts are up to date, commands, options, links and code work."""
 
-from __future__ import annotations
-
 import html
 import importlib.util
 import os
@@ -169,13 +167,15 @@ def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> N
     from dinoport.cli.options import as_options
     from dinoport.report.page.render import page
     from dinoport.report.text import report_lines
+    from dinoport.shown.lines import lines_for
 
     monkeypatch.chdir(tmp_path)
     text = TEXT[ROOT / "docs" / "demo.md"]
     shown = re.search(r"<!-- demo -->\n```text\n(.*?)```\n<!-- end of demo -->", text, re.DOTALL)
     assert shown is not None
     report = api.demo("dinoport-demo")
-    printed = as_options("\n".join(report_lines(report))) + "\n"
+    with lines_for(80, as_options):
+        printed = "\n".join(report_lines(report)) + "\n"
     source = os.fspath(DEMO)
     assert without_figures(printed.replace(source, "demo_checkpoint.pth")) == without_figures(shown[1]), "make docs"
     picture = (ROOT / "docs" / "pictures" / "demo.svg").read_text(encoding="utf-8")

@@ -1,7 +1,5 @@
 """What is wrong with the command line is said before a long conversion, not after it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from dinoport.report.page import render
 from dinoport.request import Request
 from tests import formula, models, tiny
 from tests.command_line import DEMO, Run
+from tests.error_text import error_text
 from tests.report.test_page import words_of
 from tests.writing.stub_tensors import tensor
 
@@ -48,16 +47,12 @@ def test_an_option_for_a_proof_that_is_left_out(
     with pytest.raises(UsageError) as error:
         api.convert(source, tmp_path / "out", tiny.REQUEST, level="exact", **given)
     assert str(error.value) == said
-    with pytest.raises(UsageError) as error:
-        api.verify(source, tmp_path, level="exact", **given)
-    assert str(error.value) == said
+    assert error_text(UsageError, lambda: api.verify(source, tmp_path, level="exact", **given)) == said
 
 
 def test_statistics_for_another_number_of_channels(source: Path, tmp_path: Path) -> None:
     request = Request(**{**tiny.REQUEST.to_dict(), "image_mean": (0.5, 0.25)})
-    with pytest.raises(SettingError) as error:
-        api.convert(source, tmp_path / "out", request, level="exact")
-    assert str(error.value) == (
+    assert error_text(SettingError, lambda: api.convert(source, tmp_path / "out", request, level="exact")) == (
         "`image_mean` does not fit this model\n  expected: 3 numbers, one for each channel\n  found: 0.5, 0.25\n"
         "  try: `image_mean=0.5,0.5,0.5`, with the values that the model was trained with"
     )
@@ -87,15 +82,13 @@ def test_what_has_the_originals_names_already_is_no_source_for_them(source: Path
 def test_a_folder_of_transformers_is_no_source_for_one(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     api.convert(source, folder, tiny.REQUEST, level="exact")
-    with pytest.raises(SettingError) as error:
-        api.convert(folder, tmp_path / "again", level="exact")
-    assert str(error.value) == (
+    assert error_text(SettingError, lambda: api.convert(folder, tmp_path / "again", level="exact")) == (
         f"{folder} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {folder} FOLDER --to original\n"
-        f"       dinoport convert {folder} FOLDER --to timm\n"
-        f"       dinoport convert {folder} FOLDER --to training"
+        f"  try: `dinoport.convert({str(folder)!r}, FOLDER, to='timm')`\n"
+        f"       `dinoport.convert({str(folder)!r}, FOLDER, to='original')`\n"
+        f"       `dinoport.convert({str(folder)!r}, FOLDER, to='training')`"
     )
 
 
@@ -188,7 +181,7 @@ def test_a_folder_to_verify_that_is_none_is_called_so(
         1,
         f"error: {folder}, given as FOLDER, is not a folder that was converted\n"
         f"  expected: config.json and weights, or what --to original wrote\n  found: {found}\n"
-        f"  try: give the source first, then the folder: dinoport verify SOURCE FOLDER{makes}\n",
+        f"  try: dinoport verify SOURCE FOLDER{makes}\n",
     )
 
 

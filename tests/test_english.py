@@ -3,8 +3,6 @@
 Each pattern was found here once. It is listed with what to write instead.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterator
@@ -101,6 +99,44 @@ def all_texts() -> list[tuple[str, str]]:
 def test_no_text_has_to_be_read_twice(pattern: str, all_texts: list[tuple[str, str]]) -> None:
     found = [f"{where}: {match[0]}" for where, text in all_texts for match in re.finditer(pattern, text)]
     assert not found, f"write: {PATTERNS[pattern]}"
+
+
+SEVERAL = re.compile(
+    r"len\((found|classes|foreign|links|self\.layers|node|above|explained|names|self\.files|sizes)\)|\bcount\b"
+)
+"""Lists that have several, or none, where their number stands in a text."""
+
+OF_DAMAGE = ("formats", "exports", "files")
+"""Rooms whose numbers tell of damage, in bytes and records by the thousand."""
+
+
+def numbers_without_a_singular(tree: ast.AST) -> Iterator[str]:
+    """Texts with `{len(names)} tensors`, which are wrong for one."""
+    for node in ast.walk(tree):
+        for value, then in zip(node.values, node.values[1:], strict=False) if isinstance(node, ast.JoinedStr) else ():
+            number = ast.unparse(value.value) if isinstance(value, ast.FormattedValue) else ""
+            plural = isinstance(then, ast.Constant) and re.match(r" (?:[a-z]+ )?[a-z]+s\b", str(then.value))
+            if plural and re.fullmatch(r"len\(.*\)|\w*(count|heads)\w*", number):
+                yield f"line {node.lineno}: {{{number}}}{str(then.value)[:30]}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in OF_DAMAGE],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_a_number_of_things_is_right_for_one_of_them(path: Path) -> None:
+    found = numbers_without_a_singular(ast.parse(path.read_text(encoding="utf-8")))
+    wrong = [each for each in found if not SEVERAL.search(each)]
+    assert not wrong, "write counted(number, word)"
+
+
+def test_such_numbers_are_found() -> None:
+    tree = ast.parse('f"{len(names)} tensors", f"{heads} heads of {width}", f"{counted(len(names), word)} of"')
+    assert [each.partition(": ")[2] for each in numbers_without_a_singular(tree)] == [
+        "{len(names)} tensors",
+        "{heads} heads of ",
+    ]
 
 
 @pytest.mark.parametrize("text", FOUND_ONCE)

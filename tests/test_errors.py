@@ -1,7 +1,5 @@
 """How an error is shown, whatever the file that it quotes has put into it."""
 
-from __future__ import annotations
-
 from dinoport.errors import MAX_LINE_CHARACTERS, CheckpointError, PlanError, printable
 
 

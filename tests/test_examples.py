@@ -1,7 +1,5 @@
 """The examples and notebooks run as they stand, on made files."""
 
-from __future__ import annotations
-
 import json
 import runpy
 from pathlib import Path

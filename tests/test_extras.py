@@ -1,7 +1,5 @@
 """What `pip install dinoport[…]` brings, read from the project's metadata."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

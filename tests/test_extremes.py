@@ -1,7 +1,5 @@
 """Every option of every command, given its extremes: what is not a value is a message, and nothing is unexpected."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What happens to a conversion when the machine fails it: one message, exit code 1, and nothing half-written."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

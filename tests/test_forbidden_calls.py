@@ -1,7 +1,5 @@
 """What the source must never do, told from its syntax; ruff's rules (S) know part of it, and can be switched off."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Hints for whoever has few packages: each command that is proposed runs where it is proposed."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil
@@ -12,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dinoport.shown.packages import missing, needed_by, runnable
+from dinoport.shown.calls import FOLDER, SOURCE, runnable
+from dinoport.shown.packages import missing, needed_by
 from tests.command_line import DEMO, EXACT, HEADS, Run
 from tests.test_extras import brought
 
@@ -119,17 +118,16 @@ def test_a_missing_package_is_named_and_the_extra_that_is_proposed_brings_it(
     (name,) = missing(absent)
     assert done.code == 1
     assert re.match(rf"error: .*needs .*{name}.* \(not installed\)\n", done.err)
-    assert f'  try: pip install "dinoport[{extra}]"' in done.err
+    assert f"  try: pip install {name}\n" in done.err  # by its own name: a checkout has no package dinoport to install
     assert name in brought(extra)
 
 
 def test_nothing_is_added_where_the_packages_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch)
-    assert runnable("dinoport convert a b") == (
-        "dinoport convert a b" if find_spec("torch") else "dinoport convert a b --verify exact"
-    )
+    plain, exact = "`dinoport.convert(SOURCE, FOLDER)`", "`dinoport.convert(SOURCE, FOLDER, level='exact')`"
+    assert runnable("convert", SOURCE, FOLDER) == (plain if find_spec("torch") else exact)
     hide(monkeypatch, "PIL")
-    assert runnable("dinoport convert a b") == "dinoport convert a b --verify exact"
+    assert runnable("convert", SOURCE, FOLDER) == exact
 
 
 @pytest.mark.parametrize(

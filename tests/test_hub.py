@@ -1,7 +1,5 @@
 """A repository of the Hub, or a folder at an address, as a folder of Transformers: by ranges, all of one commit."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from dinoport.formats.remote.opening import open_remote
 from dinoport.formats.transformers_folder import READ_BESIDE
 from dinoport.request import Request
 from dinoport.tensor import TensorRef
+from tests.error_text import error_text
 from tests.families.test_timm import state as timm_state
 from tests.goldens import FOLDER
 from tests.http_server import Site, serving, status, then
@@ -96,9 +95,7 @@ def test_a_disk_without_room_for_a_copy(
     size_bytes = (folder / "model.safetensors").stat().st_size
     monkeypatch.setattr(copying.shutil, "disk_usage", lambda path: SimpleNamespace(free=size_bytes - 1))
     monkeypatch.setattr(fetching.Fetching, "ahead", lambda *given: None)
-    with pytest.raises(CheckpointError) as caught:
-        api.convert(REPO, tmp_path / "out", to="original")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: api.convert(REPO, tmp_path / "out", to="original")) == (
         f"{tmp_path / 'cache'} cannot hold a copy of {REPO}: {size_bytes} bytes are needed, {size_bytes - 1} are free\n"
         "  likely cause: Transformers, which the proof of the outputs runs, loads from disk alone\n"
         "  try: set DINOPORT_CACHE to a folder on a larger disk, or convert with `level='exact'`"
@@ -179,9 +176,7 @@ def test_a_repository_that_holds_a_distributed_checkpoint(hub: Hub) -> None:
 
 def test_a_repository_without_a_checkpoint(hub: Hub) -> None:
     hub.commit("a", {"README.md": b"# nothing"})
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(REPO)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(REPO)) == (
         "hf://owner/repo is not a folder that holds a checkpoint\n"
         "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
         "  found: neither of the two\n"
@@ -197,9 +192,7 @@ def test_a_config_without_weights(hub: Hub, folder: Path) -> None:
 
 
 def test_a_repository_that_is_gated_or_not_there(hub: Hub) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("hf://owner/typo")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote("hf://owner/typo")) == (
         "hf://owner/typo/config.json is refused\n"
         "  found: HTTP status 401\n"
         "  likely cause: the file is private or gated, or the address has expired\n"
@@ -219,9 +212,7 @@ def test_a_shard_that_is_missing(hub: Hub, sharded: Path) -> None:
 
 def test_a_config_that_is_too_large(hub: Hub, folder: Path) -> None:
     commit = hub.commit("a", files_of(folder) | {"config.json": b" " * (16 * 1024 * 1024 + 1)})
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(REPO)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(REPO)) == (
         "hf://owner/repo/config.json is not sound\n"
         "  found: more than the 16777216 bytes that are sound\n"
         "  likely cause: a download that broke off, or a file that was edited\n"
@@ -235,8 +226,8 @@ def test_a_folder_of_transformers_is_not_converted_to_itself(hub: Hub, folder: P
     with pytest.raises(SettingError) as caught:
         api.convert(REPO, tmp_path / "out", level="exact")
     assert str(caught.value).startswith("hf://owner/repo is a folder of Transformers already\n")
-    command = "dinoport convert hf://owner/repo FOLDER --to"
-    assert f"  try: {command} original\n       {command} timm\n       {command} training" in str(caught.value)
+    for target in ("original", "timm", "training"):
+        assert f" `dinoport.convert('hf://owner/repo', FOLDER, to='{target}')`" in str(caught.value)
 
 
 def test_a_repository_of_timm(hub: Hub, tmp_path: Path) -> None:
@@ -265,9 +256,7 @@ def test_offline_the_cache_is_all_there_is(
     hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(REPO)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(REPO)) == (
         "hf://owner/repo was not fetched: HF_HUB_OFFLINE is set\n"
         "  try: unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path"
     )

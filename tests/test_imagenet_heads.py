@@ -1,7 +1,5 @@
 """`--head imagenet` for DINOv2 from end to end, and what has no classifier to add."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator

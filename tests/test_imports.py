@@ -1,7 +1,5 @@
 """What a command imports: what it runs, and nothing else. In processes of their own."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +70,13 @@ def test_help_imports_not_even_numpy(command: tuple[str, ...]) -> None:
     assert {name.split(".")[1] for name in names if name.startswith("dinoport.")} == {
         "cli", "errors", "files", "progress", "request", "shown", "__main__"
     }  # fmt: skip
+
+
+def test_the_library_imports_nothing_before_it_is_asked() -> None:
+    code = "import sys, dinoport; dinoport.convert; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert roots(set(found)).isdisjoint({"numpy", "torch", "transformers"})
+    assert not within(set(found), "codebases", "networks", "proofs")
 
 
 def test_inspect_imports_the_codebase_and_the_network_of_the_file_alone() -> None:

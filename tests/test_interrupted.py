@@ -4,8 +4,6 @@ The points are made, not chosen: Python tells an audit hook of each import, each
 program stops itself at one of these events. The work after it is the processor's time, which no busy machine lengthens.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A licence is claimed only for what is a published model beyond doubt, and its text goes along."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

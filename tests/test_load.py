@@ -1,7 +1,5 @@
 """`dinoport.load`: a model that is ready to run, converted once and kept; and reports as a notebook shows them."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os
@@ -34,6 +32,7 @@ def test_a_source_becomes_a_model_and_its_processor(source: Path, capsys: pytest
     assert type(processor).__name__.startswith("BitImageProcessor")
     assert loaded.verdict.startswith("transported exactly")
     assert capsys.readouterr().err == f"dinoport: {loaded.verdict}\n"
+    assert [*loaded.folder.parent.iterdir()] == [loaded.folder], "no lock is left beside it"
     assert repr(loaded) == f"<ViTModel: {loaded.verdict}>"
 
 

@@ -1,7 +1,5 @@
 """`verify` with other options than the conversion's names them, before what follows from them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

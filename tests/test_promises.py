@@ -1,7 +1,5 @@
 """What the code never does, read from its source text: SECURITY.md promises it."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from importlib import metadata
@@ -17,19 +15,9 @@ from tests.with_torchvision import INSTALLED
 PACKAGE = Path(dinoport.__file__).parent
 
 NEVER_CALLED = {
-    "eval",
-    "exec",
-    "compile",
-    "__import__",
-    "os.system",
-    "os.popen",
-    "os.execv",
-    "torch.load",
-    "torch.hub.load",
-    "yaml.unsafe_load",
-    "np.load",
-    "numpy.load",
-}
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.execv", "torch.load", "torch.hub.load",
+    "yaml.unsafe_load", "np.load", "numpy.load",
+}  # fmt: skip
 NEVER_IMPORTED = {"cPickle", "dill", "joblib", "marshal", "shelve", "subprocess", "pty", "runpy", "code"}
 
 

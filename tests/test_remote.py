@@ -1,7 +1,5 @@
 """The whole way from an address: what is read, how much of it, and what a report says of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace

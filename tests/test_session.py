@@ -1,7 +1,5 @@
 """The end of a run: errors, signals, and a stdout that cannot be written or that nobody reads."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

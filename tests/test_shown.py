@@ -1,7 +1,6 @@
 """What strangers wrote is shown as text: by one core, in every medium, and on every way out of this program."""
 
-from __future__ import annotations
-
+import ast
 import html
 import json
 import os
@@ -17,12 +16,14 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dinoport import api
+from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError, DinoportError
 from dinoport.files.json_file import json_bytes
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.report.page.render import page
 from dinoport.report.text import inspection_lines, plan_lines, report_lines
 from dinoport.request import Request
+from dinoport.shown.calls import AND_SO_ON, FOLDER, OUT, SOURCE, Blank, call
 from dinoport.shown.packages import saved_again
 from dinoport.shown.text import (
     BLANK,
@@ -149,8 +150,48 @@ def test_no_markup_becomes_markup(text: str, place: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_command_to_copy_takes_it_as_one_word(text: str) -> None:
-    done = subprocess.run(["/bin/sh", "-c", f"printf %s {as_word(text)}"], capture_output=True, check=True)
+    """As a message shows it, which escapes what is not plain: bash and zsh read that back."""
+    word = shown(as_word(text))
+    done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
     assert os.fsdecode(done.stdout) == ("./" if text.startswith("-") else "") + text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_call_that_is_proposed_is_python_and_the_command_line_shows_the_command(text: str) -> None:
+    """Both take the name as it is, whatever is in it, also after an error has made it printable."""
+    error = DinoportError("no", next_step=call("convert", text, FOLDER, prefix=text, num_heads=2, force=True))
+    said = str(error).partition("try: ")[2]
+    own = ast.parse(said.strip("`"), mode="eval").body
+    assert isinstance(own, ast.Call)
+    assert [ast.literal_eval(own.args[0]), ast.unparse(own.args[1])] == [text, "FOLDER"]
+    command = as_options(said)
+    assert command == shown(command)
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
+    place = ("./" if text.startswith("-") else "") + text
+    words = ["dinoport", "convert", place, "FOLDER", "--prefix", text, "--num-heads", "2", "--force"]
+    assert os.fsdecode(done.stdout).split("\0")[:-1] == words
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        (call("fleet", ["a b", "c"], OUT, to="timm"), "dinoport fleet OUT 'a b' c --to timm"),
+        (call("fleet", [SOURCE, AND_SO_ON], OUT), "dinoport fleet OUT SOURCE …"),
+        (call("convert", Path("x"), FOLDER, num_heads=Blank("N")), "dinoport convert x FOLDER --num-heads N"),
+        (call("verify", SOURCE, FOLDER, level="exact"), "dinoport verify SOURCE FOLDER --verify exact"),
+        ("`dinoport.convert(` and `dinoport.x(1 2)`", "`dinoport.convert(` and `dinoport.x(1 2)`"),
+        ("`dinoport.x(y)(z)`", "`dinoport.x(y)(z)`"),
+        ("`dinoport.fleet()`", "dinoport fleet"),
+    ],
+)
+def test_the_command_for_a_call(given: str, command: str) -> None:
+    assert as_options(given) == command
+
+
+@pytest.mark.parametrize("inside", ["-" * 9_000, "not " * 30_000, "a." * 9_000, "(" * 9_000, "0x" + "f" * 9_000])
+def test_a_name_like_a_call_that_cannot_be_read_stays(inside: str) -> None:
+    text = f"`dinoport.inspect({inside}b)`"
+    assert as_options(text) == text
 
 
 @pytest.fixture(params=range(0, len(HOSTILE)), ids=lambda number: ascii(HOSTILE[number])[:30])

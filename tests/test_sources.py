@@ -1,7 +1,5 @@
 """A SOURCE by name: taken from torch.hub's cache, downloaded into it, or refused in words."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from dinoport.errors import CheckpointError, DinoportError, SettingError, Unknow
 from dinoport.files.remote.caches import own_cache, torch_hub_checkpoints
 from dinoport.finding.sources import locate, locate_head
 from dinoport.request import Request
+from tests.error_text import error_text
 from tests.goldens import FOLDER
 from tests.http_server import Site, status
 from tests.published_site import published_at_home
@@ -71,12 +70,10 @@ def test_a_cached_file_of_another_size_is_refused(site: Site, cache: Path, size:
     file = cache / "dino_deitsmall16_pretrain.pth"
     with file.open("wb") as cached:
         cached.truncate(size)
-    with pytest.raises(CheckpointError) as caught:
-        locate("dino_vits16")
-    assert re.sub(r"\d+\.\d ", "N ", str(caught.value)) == (
+    assert re.sub(r"\d+\.\d ", "N ", error_text(CheckpointError, lambda: locate("dino_vits16"))) == (
         f"{file} is not the file that was published as dino_vits16\n  expected: N MB, or little more\n"
         f"  found: {'80 bytes' if size == 80 else 'N MB'}\n  likely cause: {cause}\n"
-        f"  try: delete it, and fetch it again: rm {file}\n       dinoport convert dino_vits16 FOLDER"
+        f"  try: delete it, and fetch it again: rm {file}\n       `dinoport.convert('dino_vits16', FOLDER)`"
     )
     assert site.requests == []
 
@@ -102,9 +99,7 @@ def test_what_this_run_downloaded_is_genuine(site: Site) -> None:
 def test_a_cached_file_with_another_hash_is_refused(site: Site, cache: Path) -> None:
     file = cache / "dinov3_vits16_pretrain_lvd1689m-08c60483.pth"
     file.write_bytes(b"something else")
-    with pytest.raises(CheckpointError) as caught:
-        locate("dinov3_vits16")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: locate("dinov3_vits16")) == (
         f"{file} is not the file that was published under this name\n"
         "  expected: a SHA-256 that begins with 08c60483\n"
         f"  found: {hashlib.sha256(b'something else').hexdigest()[:8]}\n"
@@ -124,9 +119,7 @@ def test_a_file_on_disk_wins_and_says_so(site: Site, tmp_path: Path, monkeypatch
 
 def test_an_error_page_is_not_kept(site: Site) -> None:
     site.script = [status(200, b"<!DOCTYPE html><html>Please log in to the guest network</html>")]
-    with pytest.raises(CheckpointError) as caught:
-        locate("dino_vits8")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: locate("dino_vits8")) == (
         f"{site.url('dino/dino_deitsmall8_pretrain/dino_deitsmall8_pretrain.pth')} "
         "did not give a checkpoint, and what came was not kept\n"
         "  expected: a torch file, or a safetensors file\n"
@@ -149,16 +142,14 @@ def test_a_gated_model_says_how_to_get_it(site: Site, code: int) -> None:
         "  likely cause: Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail\n"
         "  try: ask for access at https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/, "
         f"download {name}, then\n"
-        f"       dinoport convert {name} FOLDER\n"
+        f"       `dinoport.convert({name!r}, FOLDER)`\n"
         f"       or put the file into {torch_hub_checkpoints()} and use the name"
     )
 
 
 @pytest.mark.parametrize("name", ["dino_xcit_small_12_p16", "dino_xcit_medium_24_p8"])
 def test_xcit_is_refused_before_any_download(site: Site, name: str) -> None:
-    with pytest.raises(UnknownModelError) as caught:
-        locate(name)
-    assert str(caught.value) == (
+    assert error_text(UnknownModelError, lambda: locate(name)) == (
         f"{name} cannot be converted, and was not downloaded\n"
         "  likely cause: Transformers has no class for XCiT; "
         "timm has one (xcit_small_12_p16_224.fb_dino and others)\n"
@@ -192,9 +183,7 @@ def test_other_entries_of_torch_hub_name_their_backbone(name: str, backbone: str
     ],
 )
 def test_a_name_that_is_nearly_right(name: str, close: str) -> None:
-    with pytest.raises(UnknownModelError) as caught:
-        locate(name)
-    message = str(caught.value)
+    message = error_text(UnknownModelError, lambda: locate(name))
     assert message.startswith(f"{name} is neither a file nor a published name\n  did you mean: {close}")
     assert message.endswith("\n  try: dinoport models lists the published names")
 
@@ -224,9 +213,7 @@ def test_the_published_file_is_known_by_its_name(site: Site, tmp_path: Path) -> 
 
 
 def test_a_vit_s_has_no_classifier_to_convert(site: Site) -> None:
-    with pytest.raises(SettingError) as caught:
-        locate_head("imagenet", locate("dino_vits16"))
-    assert str(caught.value) == (
+    assert error_text(SettingError, lambda: locate_head("imagenet", locate("dino_vits16"))) == (
         "there is no ImageNet classifier for dino_vits16 that can be converted\n"
         "  likely cause: the published classifier of a ViT-S takes the CLS tokens of the last four blocks, "
         "which no class of Transformers or timm computes\n"
@@ -237,9 +224,7 @@ def test_a_vit_s_has_no_classifier_to_convert(site: Site) -> None:
 def test_imagenet_goes_with_a_published_model(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     file.write_bytes(BACKBONE)
-    with pytest.raises(SettingError) as caught:
-        locate_head("imagenet", locate(file))
-    assert str(caught.value) == (
+    assert error_text(SettingError, lambda: locate_head("imagenet", locate(file))) == (
         "`head='imagenet'` needs a published model, and this source is not one\n"
         "  expected: a published name, or its file under the name that it was published with\n"
         f"  found: {file}\n"

@@ -1,7 +1,5 @@
 """`dinoport verify` never calls a folder proven that was changed, or that came from another source than it is given."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

@@ -1,7 +1,5 @@
 """What is typed for a path: `~`, `file://` and patterns mean what they mean in a shell; slips are answered."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

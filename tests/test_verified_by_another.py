@@ -1,7 +1,5 @@
 """A folder verified against another file than the one that it was made from, which holds the same model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -3,8 +3,6 @@
 The package alone meets that system: what it imports is replaced, and the libraries that it uses keep theirs.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

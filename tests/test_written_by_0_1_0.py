@@ -1,7 +1,5 @@
 """Folders that 0.1.0 wrote, one for each network and more, still verify and still go back."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from importlib.util import find_spec

@@ -1,7 +1,5 @@
 """Files that hold zeros where weights should be: both sides of every proof compute nothing with them, and agree."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from dinoport.proofs.verdict import Word
 from dinoport.report.text import report_lines
 from dinoport.request import Request
 from tests import formula, tiny
+from tests.error_text import error_text
 from tests.families.cases import BY_NAME, CASES, Case, tensors
-from tests.models import CONVNEXT, RESNET, V2_BARE, V3, VIT
+from tests.models import CONVNEXT, RESNET, V2_BARE, V2_SWIGLU, V3, VIT
 from tests.writing.stub_tensors import tensor
 
 MODELS = [case for case in CASES if case.name in ("vit", "resnet", "dinov2", "dinov3", "dinov3-convnext")]
@@ -43,14 +42,12 @@ def test_a_file_of_zeros_is_refused(tmp_path: Path, level: str) -> None:
     if level == "full":
         pytest.importorskip("transformers")
     source = write(tmp_path / "a.pth", zeroed(small(), ""))
-    with pytest.raises(CheckpointError) as refused:
-        convert(source, tmp_path / "out", tiny.REQUEST, level=level)
-    assert str(refused.value) == (
+    assert error_text(CheckpointError, lambda: convert(source, tmp_path / "out", tiny.REQUEST, level=level)) == (
         f"{source} holds no weights: every matrix in it is zero throughout\n"
         "  where: patch_embed.proj.weight, pos_embed, blocks.0.attn.qkv.weight, blocks.0.attn.proj.weight, "
         "blocks.0.mlp.fc1.weight, blocks.0.mlp.fc2.weight\n"
         "  expected: the weights of a model that was trained\n"
-        "  found: 6 matrices of zeros, 3.5 kB\n"
+        "  found: zeros in 6 tensors, 3.5 kB\n"
         "  likely cause: a file saved under torch.serialization.skip_data, a copy that was not filled, "
         "or a model saved before its weights were loaded\n"
         "  try: fetch the file again; if its author's is the same, load the weights and save the model again"
@@ -101,9 +98,7 @@ def test_zeros_that_a_model_may_have_are_no_exception(tmp_path: Path) -> None:
     report = convert(source, tmp_path / "out", Request(num_heads=1))
     assert report.verdict.exceptions == report.proofs.pixels.exceptions, str(report.verdict)
     assert report.proofs.exact.zero_matrices == ("linear_head.weight",)
-    assert "1 of 11 matrices are zero throughout: linear_head.weight" in " ".join(
-        " ".join(report_lines(report)).split()
-    )
+    assert "1 of 11 matrices is zero throughout: linear_head.weight" in " ".join(" ".join(report_lines(report)).split())
 
 
 @pytest.mark.parametrize(
@@ -129,6 +124,29 @@ def test_outputs_that_do_not_see_the_picture_show_nothing(tmp_path: Path, model,
     assert report.proofs.outputs.blind
     assert not report.proofs.outputs.passed
     assert "outputs not shown: they do not depend on the picture" in " ".join(" ".join(report_lines(report)).split())
+
+
+@pytest.mark.parametrize(
+    ("model", "parts", "block"),
+    [
+        (VIT, ("blocks.1.attn.proj.weight", "blocks.1.mlp.fc2.weight"), "blocks.1"),
+        (VIT, ("blocks.0.norm1.weight", "blocks.0.mlp.fc1.weight"), "blocks.0"),
+        (V2_SWIGLU, ("blocks.1.attn.proj.weight", "blocks.1.mlp.w3.weight"), "blocks.1"),
+        (V3, ("blocks.0.attn.proj.weight", "blocks.0.mlp.fc2.weight"), "blocks.0"),
+        (CONVNEXT, ("stages.1.0.pwconv2.weight",), "stages.1.0"),
+        (CONVNEXT, ("stages.1.1.norm.weight",), "stages.1.1"),
+    ],
+)
+def test_a_block_whose_biases_alone_are_added_shows_nothing(tmp_path: Path, model, parts, block: str) -> None:
+    """The same to every token: another head count or another activation in it gives the same outputs."""
+    pytest.importorskip("transformers")
+    state = zeroed(formula.state_dict(model.tensors()), *parts)
+    report = convert(write(tmp_path / "a.pth", state), tmp_path / "out")
+    assert report.proofs.outputs.drowned == (block,)
+    assert report.verdict.exceptions[0] == (
+        f"for {block}, which add too little to what passes them, or the same everywhere, "
+        "for anything to be shown of them"
+    )
 
 
 def test_a_mistake_is_found_all_the_same(tmp_path: Path) -> None:

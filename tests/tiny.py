@@ -1,7 +1,5 @@
 """A checkpoint so small that a test can convert and verify it a thousand times: 7 kB, made without torch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dinoport.formats.torch.writer import write_torch_file

@@ -1,7 +1,5 @@
 """What waits for timm, which needs torchvision."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import pytest

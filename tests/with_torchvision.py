@@ -1,7 +1,5 @@
 """What waits for torchvision, and what is otherwise where it is installed: Transformers then resizes with it."""
 
-from __future__ import annotations
-
 from importlib.util import find_spec
 
 import pytest

@@ -1,7 +1,5 @@
 """The program: `dinoport`, or `python -m dinoport`."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os

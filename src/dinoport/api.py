@@ -272,7 +272,7 @@ def load(
     request, checks = asked_for(request, checks or Checks(level="exact"), asked)
     from dinoport.work.load import loaded
 
-    refuse_missing("loading a model needs", 'pip install "dinoport[verify]"')
+    refuse_missing("loading a model needs")
     check_for_outputs(checks)
     return loaded(given(source), request, checks, on_progress, recheck=recheck)
 

@@ -4,8 +4,6 @@ Each says what is wrong, where, what was expected and found, the likely cause an
 a part that is not known is left out. The command line prints the text and exits with `exit_code`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,7 +137,9 @@ class MissingPackageError(DinoportError):
 
 
 class UsageError(SettingError):
-    """A wrong command: a value that its option does not take, or two options that exclude each other."""
+    """A wrong command, whatever its files hold: a value that its option does not take, options that exclude each other,
+    or a wrong line of a manifest.
+    """
 
     exit_code = 2
 

@@ -5,7 +5,7 @@ Every value that decides what it computes is a setting, with where it came from.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -142,6 +142,12 @@ class Wishes:
             return CLAIMANT
         return self.stated[field].reason if field in self.stated else self.said_by or option_of(field)
 
+    def asked(self, field: str) -> str:
+        """A value with where it comes from, as a message names it: the user's is a field."""
+        given = getattr(self, field)
+        is_theirs = self.said_by is None and field not in {*self.claimed, *self.stated}
+        return f"`{field}={given}`" if is_theirs else f"{self.speaker(field)} {given}"
+
     def said(self, field: str) -> tuple[Origin, str]:
         """How far a value can be trusted, and why: the last two parts of a setting."""
         if field in self.claimed:
@@ -176,10 +182,18 @@ def fixed(values: Mapping[str, object], origin: Origin, reason: str) -> tuple[Se
 
 
 def columns_setting(features: str, head: str | None, own: Container[str], source: str) -> Setting[str]:
-    """Which columns of a head belong to which feature: no shape tells. `own` is what `source` calls the layer."""
+    """What the columns of a head look at: no shape tells. `own` is what `source` calls the layer.
+
+    A user's own head may look at something else of the same size, such as the mean of the patches.
+    """
     if head is None or head in own:
         return Setting("head columns", features, Origin.INFERRED, f"named as {source} names it")
-    return Setting("head columns", features, Origin.ASSUMED, f"as {source} writes them")
+    return Setting("head columns", features, Origin.ASSUMED, f"as {source} writes them", doubted=True)
+
+
+def layers_called(names: Iterable[str]) -> set[str]:
+    """The tensors of classifiers by these names, and of a second one, which looks at a distillation token."""
+    return {f"{name}{second}.{leaf}" for name in names for second in ("", "_dist") for leaf in ("weight", "bias")}
 
 
 NOT_SHOWN = (Origin.INFERRED, Origin.ASSUMED, Origin.CLAIMED, Origin.GIVEN)

@@ -3,8 +3,6 @@
 This is all that a known network under other names takes: this file, and one line in the catalogue.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.builder import Belief, SaidInTraining, heads_setting

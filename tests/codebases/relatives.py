@@ -1,7 +1,5 @@
 """A file of every relative, tiny, as its own code writes it. A new relative adds a line here and no test code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -227,6 +225,8 @@ CASES = (
     Case("ibot", "ibot", VIT, "ViTModel", ibot_run, told_by="head.last_layer2.weight_g"),
     Case("ibot-layer-scale", "ibot", SCALED, "Dinov2Model", ibot_run, scaled_as_in_timm,
          told_by="head.last_layer2.weight_g"),
+    Case("ibot-layer-scale-bare", "ibot", SCALED, "Dinov2Model", own=scaled_as_in_timm,
+         told_by="layer scales called gamma_1, and a position of the CLS token; --codebase decides"),
     Case("moco", "moco_v3", TO_ANY, "ViTModel", moco_run, of_rows,
          told_by="the prefix state_dict.module.base_encoder"),
     Case("moco-bare", "moco_v3", TO_ANY, "ViTModel", published, of_rows,
@@ -247,6 +247,8 @@ CASES = (
     Case("msn-class", "msn", TO_ANY, "ViTMSNModel", msn_run, request=Request(class_name="ViTMSNModel"),
          told_by="fc.fc1.weight"),
     Case("msn", "msn", TO_ANY, "ViTModel", msn_run, told_by="fc.fc1.weight"),
+    Case("msn-classifying", "msn", classifying(TO_ANY, 5), "ViTMSNForImageClassification", msn_run,
+         request=Request(class_name="ViTMSNForImageClassification"), classifier="head", told_by="fc.fc1.weight"),
     Case("deit-run", "deit", classifying(TO_ANY, 5), "ViTForImageClassification", deit_run, classifier="head",
          told_by="args.model, deit_tiny_patch16_224"),
     Case("deit-distilled", "deit", BOTH, "DeiTForImageClassificationWithTeacher", published, two_heads,

@@ -1,7 +1,5 @@
 """A folder of PEFT with its base beside it becomes one model; every other kind is refused by its name."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from math import sqrt
@@ -12,7 +10,7 @@ import pytest
 import torch
 
 from dinoport.api import convert, verify
-from dinoport.errors import DinoportError, UsageError
+from dinoport.errors import DinoportError, SettingError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.mapping.merging import LowRank, Merged
 from dinoport.mapping.plan import unrounded
@@ -20,6 +18,7 @@ from dinoport.proofs import outputs
 from dinoport.proofs.verdict import Word
 from dinoport.tensor import TensorRef
 from tests import formula, models
+from tests.error_text import error_text
 
 RANK, ALPHA = 2, 6
 
@@ -97,24 +96,15 @@ def test_it_is_merged_with_its_base(names: str, config: dict[str, Any], scale: f
     assert verify(source, tmp_path / "theirs", level="exact").verdict.word is Word.TRANSPORTED
 
 
-def test_a_layer_may_have_a_scale_of_its_own(tmp_path) -> None:
-    source = adapter(tmp_path, alpha_pattern={"o_proj": 2})
+@pytest.mark.parametrize("others", [{}, {"proj": 7, "attention": 9}])
+@pytest.mark.parametrize("pattern", ["o_proj", "1.attention.o_proj", "o.proj", "layer.1.attention.o_proj"])
+def test_a_layer_may_have_a_scale_of_its_own(pattern: str, others: dict[str, int], tmp_path) -> None:
+    """A pattern is looked for as PEFT does: its dots stand for any character, it begins where a part of a name does."""
+    source = adapter(tmp_path, alpha_pattern={pattern: 2, **others})
     own = merged(ALPHA / RANK)
     own["blocks.1.attn.proj.weight"] = merged(2 / RANK)["blocks.1.attn.proj.weight"]
     torch.save(own, tmp_path / "merged.pth")
     convert(tmp_path / "merged.pth", tmp_path / "ours", level="exact", num_heads=1)
-    convert(source, tmp_path / "theirs", level="exact")
-    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
-
-
-@pytest.mark.parametrize("pattern", ["o_proj", "1.attention.o_proj", "o.proj", "layer.1.attention.o_proj"])
-def test_a_pattern_is_looked_for_as_peft_does(pattern: str, tmp_path) -> None:
-    """Its dots stand for any character, and it begins where a part of the name does."""
-    source = adapter(tmp_path, alpha_pattern={pattern: 2, "proj": 7, "attention": 9})
-    own = merged(ALPHA / RANK)
-    own["blocks.1.attn.proj.weight"] = merged(2 / RANK)["blocks.1.attn.proj.weight"]
-    torch.save(own, tmp_path / "merged.pth")
-    convert(tmp_path / "merged.pth", tmp_path / "ours", level="none", num_heads=1)
     convert(source, tmp_path / "theirs", level="exact")
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
 
@@ -131,7 +121,7 @@ def test_adapters_in_folders_of_their_own_names(tmp_path) -> None:
     (source / "adapter_model.bin").unlink()
     with pytest.raises(DinoportError) as caught:
         convert(source, tmp_path / "none", level="exact")
-    assert f"dinoport convert {other} FOLDER" in str(caught.value)
+    assert f"`dinoport.convert({str(other)!r}, FOLDER)`" in str(caught.value)
 
 
 def test_a_layer_that_was_trained_whole_takes_the_base_s_place(tmp_path) -> None:
@@ -209,9 +199,7 @@ def test_a_scale_that_is_wrong_by_a_hundredth_is_rejected(tmp_path, monkeypatch)
 )
 def test_another_kind_is_refused_by_its_name(config: dict[str, Any], words: str, tmp_path) -> None:
     source = adapter(tmp_path, **config)
-    with pytest.raises(DinoportError) as caught:
-        convert(source, tmp_path / "out", level="exact")
-    assert words in str(caught.value)
+    assert words in error_text(DinoportError, lambda: convert(source, tmp_path / "out", level="exact"))
     assert not (tmp_path / "out").exists()
 
 
@@ -255,7 +243,7 @@ def test_another_base_than_the_adapter_s_is_refused(tmp_path) -> None:
 
 def test_a_base_goes_with_an_adapter_alone(tmp_path) -> None:
     torch.save(state(), tmp_path / "base.pth")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(SettingError) as caught:
         convert(tmp_path / "base.pth", tmp_path / "out", base=tmp_path / "base.pth")
     assert str(caught.value).startswith("`base` goes with an adapter of PEFT's: a folder with adapter_config.json")
 

@@ -1,7 +1,5 @@
 """Low-rank parts inside a state dict are merged into their layers, in float64 and rounded once, or refused by name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,9 @@ from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, models
 
 RANK, ALPHA = 2, 6.0
+MAY_BE_MERGED = (
+    "low-rank parts = not merged yet (loralib adds them to the weights in eval mode, and keeps them in the file)"
+)
 LAYERS = ("blocks.0.attn.qkv", "blocks.1.mlp.fc1")
 
 
@@ -72,7 +73,19 @@ def test_they_are_merged_and_computed_again(style: str, tmp_path) -> None:
     assert report.proofs.exact.recomputed == len(LAYERS)
     assert any(remark.startswith("LoRA: 2 matrices were merged (lora_alpha 6)") for remark in report.remarks)
     request = Request(num_heads=1, lora_alpha=ALPHA)
-    assert verify(tmp_path / "lora.pth", tmp_path / "theirs", request, level="exact").verdict.word is Word.TRANSPORTED
+    verified = verify(tmp_path / "lora.pth", tmp_path / "theirs", request, level="exact")
+    assert verified.verdict.word is Word.TRANSPORTED
+    for each in (report, verified):
+        assert (MAY_BE_MERGED in each.verdict.named) == (style == "loralib")
+
+
+@pytest.mark.parametrize("prefix", ["", "enc.vit.", "module.backbone."])
+def test_a_file_of_loralib_s_does_not_tell_whether_its_parts_are_merged(prefix: str, tmp_path) -> None:
+    """A model in eval mode is saved merged, its parts beside it: adding them once more is an assumption."""
+    torch.save({f"{prefix}{name}": each for name, each in wrapped("loralib").items()}, tmp_path / "lora.pth")
+    report = convert(tmp_path / "lora.pth", tmp_path / "out", level="exact", num_heads=1, lora_alpha=ALPHA)
+    assert MAY_BE_MERGED in report.verdict.named
+    assert MAY_BE_MERGED in str(report.verdict)
 
 
 def test_another_scale_is_not_equal(tmp_path) -> None:

@@ -1,7 +1,5 @@
 """Adding is adding: a relative from outside the package converts, proves and returns by one line of the catalogue."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A pair is silent where the verdict's first line neither names whose the model is
 says otherwise, though heads, statistics, filter, rule, eps or copy differ.
 """
 
-from __future__ import annotations
-
 import json
 from argparse import Namespace
 from dataclasses import replace
@@ -210,7 +208,7 @@ def test_a_start_for_training_warns_where_nothing_tells(tmp_path: Path) -> None:
     said = [line for line in report.verdict.warnings if line.startswith("nothing tells whose this ViT is")]
     assert said == [
         "nothing tells whose this ViT is: it is read as DINO's, and main_dino.py of facebookresearch/dino trains on "
-        "with 1 heads, its own eps and its own transforms, whatever it was trained with; --codebase dino says that it "
+        "with 1 head, its own eps and its own transforms, whatever it was trained with; --codebase dino says that it "
         "is one"
     ]
     told = api.convert(path, tmp_path / "told", to="training", level="exact", codebase="dino")

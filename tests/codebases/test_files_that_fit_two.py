@@ -1,7 +1,5 @@
 """Files of every relative, asked to be each other one of the catalogue: refused, alike, or told in the first line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_of
 from dinoport.errors import DinoportError, SettingError
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, CASES, Case
+from tests.error_text import error_text
 from tests.models import CONVNEXT, RESNET, V2, V2_SWIGLU, V3, classifying
 
 pytest.importorskip("torch")
@@ -110,9 +109,7 @@ def test_the_walk_finds_rivals(tmp_path: Path) -> None:
 )
 def test_a_codebase_that_a_part_contradicts_is_refused(codebase, title, architecture, found, tmp_path: Path) -> None:
     path = Case("bare", "dinov2", architecture, "Dinov2Model").write(tmp_path)
-    with pytest.raises(SettingError) as raised:
-        api.plan(path, codebase=codebase)
-    assert str(raised.value) == (
+    assert error_text(SettingError, lambda: api.plan(path, codebase=codebase)) == (
         f"`codebase={codebase}` does not fit {path}\n"
         f"  expected: what a {title} has\n"
         f"  found: {found}\n"

@@ -1,7 +1,5 @@
 """A table of sines and cosines is told by all of its values, and one that is learnt by its first row."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Relatives as folders of Transformers that others saved: read by their config, named honestly, or refused by name."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

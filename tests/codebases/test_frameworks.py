@@ -1,7 +1,5 @@
 """What frameworks say besides their tensors, and which copy each of them means."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import random
@@ -13,7 +11,7 @@ import torch
 
 from dinoport.api import convert, plan
 from dinoport.codebases.frameworks import CONVENTIONS, said_in
-from dinoport.errors import PlanError
+from dinoport.errors import PlanError, UnknownModelError
 from dinoport.model import Origin
 from tests import formula, models
 
@@ -159,3 +157,45 @@ def test_a_damaged_teacher_does_not_give_way_in_silence(tmp_path) -> None:
     torch.save({"weights": {**cut, **state("other.vit.", 1.0)}}, tmp_path / "run.ckpt")
     with pytest.raises(PlanError, match=r"under weights.teacher.vit., but it is not whole\n  - norm.weight is missing"):
         convert(tmp_path / "run.ckpt", tmp_path / "out", level="exact", num_heads=1)
+
+
+def resnet(config: str, name: str = "mmengine_version", key: str = "cfg") -> dict[str, object]:
+    own = {
+        f"backbone.{each}": torch.from_numpy(values)
+        for each, values in formula.state_dict(models.RESNET.tensors()).items()
+    }
+    return {"state_dict": own, "meta": {name: "1", key: config}}
+
+
+@pytest.mark.parametrize("key", ["cfg", "config"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "dilations=(1, 1, 2, 4)",
+        "'dilations': [1, 1, 1, 2]",
+        "strides=(1, 2, 1, 1)",
+        "style='caffe'",
+        '"style": "caffe"',
+    ],
+)
+def test_a_config_of_a_resnet_that_strides_elsewhere_contradicts_its_names(said: str, key: str, tmp_path) -> None:
+    """MMSegmentation's dilate, MMDetection's in the style of Caffe stride in the 1×1; both have torchvision's names."""
+    text = f"model = dict(type='X', backbone=dict(type='ResNet', depth=50, {said}), neck={{}})"
+    torch.save(resnet(text, key=key), tmp_path / "iter.pth")
+    with pytest.raises(UnknownModelError, match="has a ResNet that is not computed as torchvision's") as raised:
+        plan(tmp_path / "iter.pth")
+    said = said.replace("'dilations': ", "dilations=").replace('"style": ', "style=")
+    assert raised.value.found == f"{said.replace('=', ' ')} in meta.{key}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backbone=dict(type='ResNet', depth=50, dilations=(1, 1, 1, 1), strides=[1, 2, 2, 2], style='pytorch')",
+        "backbone=dict(type='ResNet', depth=50), decode_head=dict(dilations=(1, 12, 24, 36))",
+        "",
+    ],
+)
+def test_a_config_of_torchvision_s_resnet_is_taken(text: str, tmp_path) -> None:
+    torch.save(resnet(f"model = dict({text})"), tmp_path / "iter.pth")
+    assert plan(tmp_path / "iter.pth").class_name == "ResNetModel"

@@ -1,7 +1,5 @@
 """Outputs of each relative's genuine code, against what the model computes that its file is read as."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager

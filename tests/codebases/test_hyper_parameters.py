@@ -1,7 +1,5 @@
 """What `save_hyperparameters()` of Lightning kept: taken as settings, and held against the tensors."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +90,26 @@ def test_a_contradiction_is_refused(given, what, expected, found, tmp_path: Path
     assert str(caught.value) == REFUSED.format(tmp_path / "last.ckpt", what, expected, found)
     assert caught.value.missing == "num_heads"
     assert {each.name: each.value for each in planned(tmp_path, given, num_heads=2).settings}["heads"] == "2"
+
+
+@pytest.mark.parametrize(("given", "found"), [
+    ({"qk_norm": True}, "qk_norm: True"), ({**HEADS, "vit": {"use_qk_norm": True}}, "vit.use_qk_norm: True"),
+    (argparse.Namespace(model={"qk_layernorm": True}), "model.qk_layernorm: True"),
+])  # fmt: skip
+def test_norms_that_no_tensor_shows_are_refused(given, found, tmp_path: Path) -> None:
+    with pytest.raises(SettingError) as caught:
+        planned(tmp_path, given)
+    assert str(caught.value) == (
+        f"{tmp_path / 'last.ckpt'} describes another model in its hyper_parameters of Lightning\n"
+        f"  expected: attention without norms of queries and keys, as the tensors have it\n  found: {found}\n"
+        "  likely cause: norms without weights, which no tensor shows, or another layer's values\n"
+        "  try: if the backbone has no such norms: save its state dict alone with torch.save, and give that"
+    )
+
+
+@pytest.mark.parametrize("given", [{"qk_norm": False}, {"decoder": {"qk_norm": True}}, {"use_qk_norm": None}])
+def test_norms_of_another_layer_are_none(given, tmp_path: Path) -> None:
+    assert planned(tmp_path, given).class_name == "ViTModel"
 
 
 @pytest.mark.parametrize("part", [{"embed_dim": 384}, {"depth": 12}])

@@ -1,8 +1,7 @@
 """ViTs under the names of MMPretrain and torchvision become what they are under the originals' names."""
 
-from __future__ import annotations
-
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,11 @@ MMSEGMENTATION = (
     MMPRETRAIN[-1],
 )
 
+TAO = ((r"mlp\.w12", "mlp.fc1"), (r"mlp\.w3", "mlp.fc2"))
+
 CASES: dict[str, tuple[Any, Any]] = {
+    "nvidia tao, dinov2": (replace(models.V2_SWIGLU, registers=2), TAO),
+    "nvidia tao, exported": (replace(models.V2_SWIGLU, registers=2, mask_token=False), TAO),
     "mmpretrain, dinov2": (models.V2, MMPRETRAIN),
     "mmpretrain, vit": (models.VIT, MMPRETRAIN),
     "mmsegmentation, vit": (models.VIT, MMSEGMENTATION),
@@ -69,13 +72,17 @@ def test_it_becomes_what_it_is_under_the_original_s_names(case: str, prefix: str
     model, names = CASES[case]
     state = {name: torch.from_numpy(each) for name, each in formula.state_dict(model.tensors()).items()}
     torch.save(state, tmp_path / "bare.pth")
-    torch.save({f"{prefix}{renamed(name, names)}": each for name, each in state.items()}, tmp_path / "theirs.pth")
+    theirs = {f"{prefix}{renamed(name, names)}": each for name, each in state.items()}
+    if names is TAO:
+        theirs |= {name: each[None] for name, each in theirs.items() if name.endswith("mask_token")}
+    torch.save(theirs, tmp_path / "theirs.pth")
     convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
     report = convert(tmp_path / "theirs.pth", tmp_path / "out", level="exact", num_heads=1)
     assert weights(tmp_path / "out") == weights(tmp_path / "ours")
     assert any(remark.startswith("read through the names of ") for remark in report.remarks)
     resampled = next(each for each in report.settings if each.name == "interpolation")
     said = {"mmpretrain": "as MMPretrain resamples", "mmsegmentation": "as MMSegmentation resamples"}
+    said["nvidia tao"] = "as NVIDIA TAO resamples"
     assert resampled.reason == said.get(case.partition(",")[0], resampled.reason)
     assert report.ends[0].startswith("ViT (codebase not known)") is (model is models.VIT)
 

@@ -1,7 +1,5 @@
 """Heads of published sizes, on headers alone: files that announce the genuine shapes, and hold holes."""
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Relatives of DINO: each is told from the others, proven, and returns; and none is silently another."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from dinoport.errors import SettingError
 from dinoport.networks.preprocessing import IMAGENET_MEAN
 from dinoport.request import Request
 from tests.codebases.relatives import BY_NAME, CASES, Case, of_rows
+from tests.error_text import error_text
 
 torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
@@ -170,12 +169,10 @@ def test_a_class_may_be_chosen(tmp_path: Path) -> None:
     report = api.convert(path, tmp_path / "out", class_name="Tipsv2VisionModel", level="exact")
     assert report.class_name == "Tipsv2VisionModel"
     assert "Tipsv2VisionModel is in Transformers 5 and later alone" in report.remarks
-    with pytest.raises(SettingError) as raised:
-        api.plan(path, class_name="ViTMAEModel")
-    assert str(raised.value) == (
-        "ViTMAEModel does not compute this model, a TIPS ViT\n"
+    assert error_text(SettingError, lambda: api.plan(path, class_name="ViTMSNModel")) == (
+        "ViTMSNModel does not compute this model, a TIPS ViT\n"
         "  expected: Dinov2WithRegistersModel, Tipsv2VisionModel\n"
-        "  found: `class_name=ViTMAEModel`\n"
+        "  found: `class_name=ViTMSNModel`\n"
         "  try: leave `class_name` out"
     )
 
@@ -194,7 +191,8 @@ NOT_THESE = """\
 
 NO_SUCH = """\
 mocov3 is not a codebase that dinoport knows
-  expected: dino, ibot, simdino, moco_v3, mae, msn, deit3, deit, timm_vit
+  expected: dino, ijepa, dino_resnet, dinov2, dinov3, dinov3_convnext, ibot, simdino, moco_v3, mae, msn, deit3, deit, \
+timm_vit, tips, franca, webssl_dino, simdinov2, xray_dino, cell_dino, eupe, lingbot, eupe_convnext, timm_convnext
   found: `codebase=mocov3`
   did you mean: `codebase='moco_v3'`
   try: leave `codebase` out"""
@@ -218,9 +216,7 @@ WITHOUT_ITS_SIGN = """\
 )
 def test_an_option_that_does_not_fit(name: str, codebase: str, message: str, tmp_path: Path) -> None:
     path = BY_NAME[name].write(tmp_path)
-    with pytest.raises(SettingError) as raised:
-        api.plan(path, codebase=codebase)
-    assert str(raised.value) == message.format(path)
+    assert error_text(SettingError, lambda: api.plan(path, codebase=codebase)) == message.format(path)
 
 
 def test_a_learnt_table_is_no_fixed_one(tmp_path: Path) -> None:
@@ -267,3 +263,26 @@ def test_patches_alone_with_a_learnt_table_may_be_a_siglip(tmp_path: Path) -> No
     fixed = replace(case, own=BY_NAME["ijepa"].own)
     report = api.convert(fixed.write(tmp_path / "fixed"), tmp_path / "third", level="exact")
     assert "SigLIP" not in str(report.verdict)
+
+
+def in_a_module(state: object) -> object:
+    """As a user's Lightning module keeps an encoder, with a layer beside it."""
+    assert isinstance(state, dict)
+    inner = {f"encoder.{name}": values for name, values in state.items()}
+    return {"state_dict": {**inner, "decoder.conv.weight": np.ones((2, 2, 1, 1), np.float32)}, "epoch": 1}
+
+
+BARE = [case for case in CASES if case.wrap.__name__ in ("bare", "published") and case.file == "checkpoint.pth"]
+
+
+@pytest.mark.parametrize("case", BARE, ids=lambda case: case.name)
+def test_it_is_told_inside_a_users_module(case: Case, tmp_path: Path) -> None:
+    """The backbone is taken, whatever classifiers it has; all else is as in the file that holds it alone."""
+    own = api.plan(case.write(tmp_path / "own"), case.request)
+    inner = api.plan(replace(case, wrap=in_a_module).write(tmp_path / "inner"), case.request)
+    columns = {"head columns"}
+    assert inner.family == own.family
+    assert {s.name: s.value for s in inner.settings if s.name not in columns} == {
+        s.name: s.value for s in own.settings if s.name not in columns
+    }
+    assert "ForImageClassification" not in inner.class_name

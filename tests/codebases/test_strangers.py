@@ -1,18 +1,17 @@
 """Models that only look like a DINO are refused by their own name, and no DINO is taken for one of them."""
 
-from __future__ import annotations
-
 import pytest
 
 from dinoport import api
 from dinoport.codebases.catalogue import NAMINGS
 from dinoport.codebases.stranger_refusals import refuse_stranger, stranger_of
 from dinoport.codebases.strangers import HEADS, STRANGERS
+from dinoport.codebases.timm.signs import is_dinov3_vit
 from dinoport.errors import UnknownModelError
 from dinoport.formats.torch.writer import write_torch_file
 from tests import formula, goldens
 from tests.families.cases import CASES
-from tests.models import V2, VIT
+from tests.models import RESNET, V2, VIT
 from tests.writing.stub_tensors import tensor
 
 VIT_NAMES = {name: shape for name, shape in VIT.tensors().items() if not name.endswith("attn.qkv.bias")}
@@ -54,6 +53,11 @@ FOUND = (
     ("AIMv2",           {"patch_embed.norm.weight": (8,)}, "patch_embed.norm.weight"),
     ("RADIO",           {"radio_model.model.norm.weight": (8,)}, "radio_model.model.norm.weight"),
     ("V-JEPA",          {"patch_embed.proj.weight": (8, 3, 2, 4, 4)}, "patch_embed.proj.weight of (8, 3, 2, 4, 4)"),
+    ("ChannelViT",      {"patch_embed.proj.weight": (8, 1, 1, 4, 4)}, "patch_embed.proj.weight of (8, 1, 1, 4, 4)"),
+    ("Panopticon",      {"patch_embed.conv3d.conv3d.weight": (8, 1, 1, 4, 4)}, "patch_embed.conv3d.conv3d.weight"),
+    ("DOFA",            VIT_NAMES | {"patch_embed.weight_generator.weight_tokens": (9, 8)},
+                        "patch_embed.weight_generator.weight_tokens"),
+    ("3DINO",           {"patch_embed.proj.weight": (8, 1, 4, 4, 4)}, "patch_embed.proj.weight of (8, 1, 4, 4, 4)"),
     ("CAPI",            {"encoder.blocks.0.residual1.fn.qkv.weight": (9, 3)},
                         "encoder.blocks.0.residual1.fn.qkv.weight"),
     ("dino.txt",        {"block_list.0.norm1.weight": (8,)}, "block_list.0.norm1.weight"),
@@ -89,6 +93,14 @@ def test_a_lack_tells_nothing_where_a_config_names_the_family() -> None:
     assert "RoPE-ViT" in stranger_of(WITHOUT_TABLE)[0].title
     assert stranger_of(WITHOUT_TABLE, named=True) is None
     assert stranger_of({**WITHOUT_TABLE, "rope.freqs": (2, 12, 6, 32)}, named=True)[1] == "rope.freqs"
+
+
+def test_registers_alone_make_no_rotation() -> None:
+    """Timm's ViT without positions, or one whose table was cut off, has these names."""
+    registers = {name: shape for name, shape in VIT_NAMES.items() if name != "pos_embed"} | {"reg_token": (1, 4, 64)}
+    assert not is_dinov3_vit(registers)
+    assert is_dinov3_vit({**registers, "blocks.0.gamma_1": (64,)})
+    assert is_dinov3_vit({**registers, "blocks.0.attn.q_bias": (64,)})
 
 
 def test_the_search_goes_on_behind_a_stranger_that_only_lacks_something() -> None:
@@ -172,6 +184,43 @@ def test_the_message(tmp_path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("lead", "beside"),
+    [
+        ("backbone.", "classifier.0.convs.1.0.weight"),
+        ("backbone.", "aux_classifier.4.weight"),
+        ("encoder.", "decoder.aspp.0.convs.0.0.weight"),
+        ("encoder.", "decoder.0.convs.0.0.weight"),
+        ("module.encoder.", "module.decoder.fpa.branch1.1.conv.weight"),
+        ("state_dict.backbone.", "state_dict.decode_head.aspp_modules.1.conv.weight"),
+        ("base.", "bottleneck.running_mean"),
+        ("module.base.", "module.feat_bn.running_mean"),
+    ],
+)
+def test_a_resnet_that_strides_elsewhere_is_not_taken_from_what_holds_it(lead: str, beside: str, tmp_path) -> None:
+    """DeepLab of torchvision, MMSegmentation and segmentation_models, its PAN, and re-identification."""
+    values = {f"{lead}{name}": each for name, each in formula.state_dict(RESNET.tensors()).items()}
+    path = tmp_path / "model.pth"
+    values[beside] = formula.tensor(beside, (3, 4))
+    write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
+    with pytest.raises(UnknownModelError) as raised:
+        api.plan(path)
+    assert str(raised.value).startswith(f"{path} is a DeepLab, a PAN, an FCN or a re-identifier over a ResNet, and no")
+    own = beside.removeprefix("module.").removeprefix("state_dict.")
+    assert f"  found: {own}\n" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "beside", ["classifier.weight", "decoder.blocks.0.conv1.0.weight", "decode_head.conv_seg.weight"]
+)
+def test_a_resnet_beside_another_head_is_taken(beside: str, tmp_path) -> None:
+    values = {f"encoder.{name}": each for name, each in formula.state_dict(RESNET.tensors()).items()}
+    values[beside] = formula.tensor(beside, (3, 4))
+    path = tmp_path / "model.pth"
+    write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
+    assert api.plan(path).class_name == "ResNetModel"
+
+
 def test_a_backbone_that_attends_within_windows_is_not_taken_from_what_holds_it(tmp_path) -> None:
     """RF-DETR's has the names and shapes of a DINOv2, under a prefix where any other is found."""
     inner = {f"backbone.backbone.{name}": values for name, values in formula.state_dict(V2.tensors()).items()}
@@ -187,3 +236,19 @@ def test_a_backbone_that_attends_within_windows_is_not_taken_from_what_holds_it(
     assert part.command is None
     assert part.refusal is not None
     assert "an RF-DETR or LW-DETR" in part.refusal
+
+
+def test_a_backbone_with_a_camera_among_its_tokens_is_no_dinov2(tmp_path) -> None:
+    """Depth Anything 3 changes what its DINOv2 computes; VGGT, whose camera lies beside it, does not."""
+    inner = {f"model.backbone.pretrained.{name}": each for name, each in formula.state_dict(V2.tensors()).items()}
+    for name, is_changed in (("model.backbone.pretrained.camera_token", True), ("model.camera_token", False)):
+        values = {**inner, name: formula.tensor("cls_token", (1, 2, 64))}
+        path = tmp_path / f"{name}.pth"
+        write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
+        if not is_changed:
+            assert api.plan(path, num_heads=2).class_name == "Dinov2Model"
+            continue
+        with pytest.raises(UnknownModelError) as raised:
+            api.plan(path)
+        assert str(raised.value).startswith(f"{path} is a Depth Anything 3 of several views, and no model")
+        assert "  found: pretrained.camera_token\n" in str(raised.value)

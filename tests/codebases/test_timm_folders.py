@@ -1,7 +1,5 @@
 """Relatives in timm's names: folders of ours return, and timm's own are told by what their config.json calls them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

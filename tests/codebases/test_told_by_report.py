@@ -1,7 +1,5 @@
 """Whose an original's file is, by the dinoport.json that a conversion wrote beside it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -48,6 +46,28 @@ def test_a_report_of_another_file_is_not_followed(back: Path) -> None:
     file.write_bytes(stored)
     assert hash_file(file)[0] == listed[0]["size_bytes"]
     assert codebase(back) == UNTOLD
+
+
+def test_no_heads_are_taken_from_the_report_of_another_file(tmp_path: Path) -> None:
+    """Nor eps: a file of the same name and size may be another model's."""
+    source, wishes = BY_NAME["vit-training-checkpoint"].write(tmp_path)
+    api.convert(source, tmp_path / "there", wishes, layer_norm_eps=1e-3, level="none")
+    api.convert(tmp_path / "there", tmp_path / "back", to="original", level="exact")
+    [file] = (tmp_path / "back").glob("*.pth")
+
+    def found(**asked: Any) -> tuple[dict[str, tuple[object, str]], bool]:
+        plan = api.plan(tmp_path / "back", **asked)
+        said = "dinoport.json beside it is of another file of that name and size: nothing is taken from it"
+        return {each.name: (each.value, each.origin) for each in plan.settings}, said in plan.remarks
+
+    settings, another = found()
+    assert (settings["eps"], another) == (("0.001", "claimed"), False)
+    assert settings["heads"][1] == "claimed"
+    stored = bytearray(file.read_bytes())
+    stored[stored.index(b"\0" * 8, len(stored) // 4)] = 1
+    file.write_bytes(stored)
+    settings, another = found()
+    assert (settings["eps"], settings["heads"][1], another) == (("1e-06", "assumed"), "assumed", True)
 
 
 @pytest.mark.parametrize("origin", ["assumed", "inferred", None])

@@ -1,7 +1,5 @@
 """The models whose graphs are recorded, or exported while the tests run: narrow, of every network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any

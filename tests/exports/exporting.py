@@ -1,7 +1,5 @@
 """Graphs by the genuine exporters: PyTorch's two, and Transformers' own."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -4,8 +4,6 @@
 What an exporter writes beside the graph (stack traces, names of files on its machine) is taken out.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Numbers read as they were meant: what is healed, and what is left as it is."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

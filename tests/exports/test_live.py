@@ -3,8 +3,6 @@
 Skipped where onnx, onnxscript or onnxruntime is missing; what was recorded is in test_recorded.py.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Graphs with a mistake in them: every one is rejected, and named."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path

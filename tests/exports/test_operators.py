@@ -1,7 +1,5 @@
 """Operators against PyTorch's own, or against what the standard says of them, with values by hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 The mistakes and their names are those of folders. A right graph of each model is equal far below the gate.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

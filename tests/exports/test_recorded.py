@@ -1,7 +1,5 @@
 """Graphs that PyTorch's exporters and Transformers' own wrote, against the originals that they were exported from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`verify` of a graph, as people ask for it: what is refused, what a page and the command line say, and pixels."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import pytest
 
 from dinoport.api import convert, verify
-from dinoport.errors import UsageError
+from dinoport.errors import SettingError
 from dinoport.proofs.verdict import Word
 from tests import tiny
 from tests.command_line import Run
@@ -29,7 +27,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("asked", [{"dtype": "float16"}, {"reference": "hub"}])
 def test_what_cannot_be_asked_of_a_graph_is_refused(source: Path, asked: dict[str, str]) -> None:
     [name] = asked
-    with pytest.raises(UsageError, match=f"`{name}` is not for an ONNX graph") as raised:
+    with pytest.raises(SettingError, match=f"`{name}` is not for an ONNX graph") as raised:
         verify(source, GRAPH, VIT.request, **asked)
     assert f"leave `{name}` out" in str(raised.value)
 
@@ -37,7 +35,7 @@ def test_what_cannot_be_asked_of_a_graph_is_refused(source: Path, asked: dict[st
 def test_a_processor_is_for_a_graph(tmp_path: Path) -> None:
     source = tiny.write(tmp_path / "original.pth")
     convert(source, tmp_path / "folder", tiny.REQUEST, level="none")
-    with pytest.raises(UsageError, match="`processor` is for an ONNX graph"):
+    with pytest.raises(SettingError, match="`processor` is for an ONNX graph"):
         verify(source, tmp_path / "folder", tiny.REQUEST, level="exact", processor=tmp_path / "folder")
 
 
@@ -82,7 +80,7 @@ def test_the_command_says_what_was_shown(source: Path, run: Run) -> None:
     assert done.code == 0
     words = " ".join(done.out.split())
     assert "equal at 32×32 pixels" in words
-    assert "numbers are read as they were meant: 9.99999997e-07 as 1e-06" in words
+    assert "numbers read as meant: 9.99999997e-07 as 1e-06" in words
     assert "as the file is written, outputs differ by" in words
     assert "pixels: no processor was named for the graph: give --processor" in words
 

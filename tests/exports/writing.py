@@ -1,7 +1,5 @@
 """Graphs written as ONNX files, field by field: for tests that change one, or need one that no exporter would write."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every (family, class) pair, as a checkpoint that is made for it. A new family adds cases here and no test code."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -4,8 +4,6 @@
 the folder and the outputs. `make test-transformers-4` calls it.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

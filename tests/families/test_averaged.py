@@ -1,7 +1,5 @@
 """Averages of models, as torch's AveragedModel saves them: the model, and a count that no class has a place for."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What lies beside a model: no config of another run is taken, and not every layer beside the backbone is a head."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -67,3 +65,15 @@ def test_a_layer_of_the_backbone_is_its_classifier(prefix: str, tmp_path) -> Non
     beside = {f"{prefix}head.weight": torch.ones(7, 64), f"{prefix}head.bias": torch.ones(7)}
     report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
     assert report.class_name == "ViTForImageClassification"
+
+
+def test_blocks_that_mugs_trains_over_groups_are_left_aside(tmp_path) -> None:
+    """They lie in its backbone, and no feature passes them; a file without them is the same model."""
+    beside = {f"backbone.relation_blocks.0.{name}": torch.ones(4, 4) for name in ("norm1.weight", "attn.qkv.weight")}
+    report = convert(saved(tmp_path / "mugs.pth", models.VIT, "backbone.", **beside), tmp_path / "mugs", level="exact")
+    convert(saved(tmp_path / "bare.pth", models.VIT), tmp_path / "bare", level="exact")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("mugs", "bare")]
+    assert weights[0] == weights[1]
+    (line,) = report.accounting.dropped
+    assert line.reason == "blocks over groups of pictures, which only Mugs's training uses"
+    assert set(line.names.split(", ")) == {name.removeprefix("backbone.") for name in beside}

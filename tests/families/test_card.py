@@ -1,7 +1,5 @@
 """The model card of every class: its metadata is what the Hub reads, and its code runs as it stands."""
 
-from __future__ import annotations
-
 import json
 import re
 import runpy
@@ -116,6 +114,10 @@ def test_a_card_claims_what_was_proven_and_no_more(tmp_path, to: str, baked: boo
         assert "resample" in text
     if to == "transformers":
         assert said["full"] == [CLAIMS[baked], CLAIMS[2]]
+    convert(source, tmp_path / "rounded", replace(wishes, dtype="float16"))
+    text = (tmp_path / "rounded" / "README.md").read_text(encoding="utf-8")
+    assert not any(claim in text for claim in CLAIMS)
+    assert "rounded" in text.split("## Use")[0]
 
 
 def test_a_model_of_other_channels_gets_no_processor_that_would_be_wrong(tmp_path) -> None:

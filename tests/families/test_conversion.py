@@ -1,7 +1,5 @@
 """There, proven, and back again: the same tests for every family and class."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A file that torch.hub takes is called as torch.hub wants it, and holds what the strict loader behind it asks for."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A Transformers folder whose config.json computes another model: its values go nowhere without a word."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from dinoport.api import convert
 from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, OUTPUTS, PRECISION
 from dinoport.errors import DinoportError, SettingError
 from dinoport.request import Request
+from tests.error_text import error_text
 from tests.families.cases import CASES, Case
 
 OTHER_ACTIVATION = {"gelu": "relu", "relu": "gelu", "silu": "gelu", "tanh": "relu"}
@@ -67,9 +66,7 @@ def test_the_refusal_names_field_and_both_values(tmp_path: Path) -> None:
     convert(source, tmp_path / "there", request, level="none")
     config = json.loads((tmp_path / "there/config.json").read_text())
     (tmp_path / "there/config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
-    with pytest.raises(SettingError) as refused:
-        convert(tmp_path / "there", tmp_path / "back", to="original")
-    assert str(refused.value) == (
+    assert error_text(SettingError, lambda: convert(tmp_path / "there", tmp_path / "back", to="original")) == (
         f"the config.json of {tmp_path / 'there'} asks for what a ViT (codebase not known) does not compute\n"
         "  where: config.json\n"
         '  expected: hidden_act = "gelu"\n'

@@ -1,7 +1,5 @@
 """Converted folders against outputs that the genuine code computed: every token, at every size that should agree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Those that take seconds; `python -m tests.fixtures.mapping.generate` derives all of them.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -3,8 +3,6 @@
 `fixtures/moving/upstream.json` records what the arguments of the genuine constructors do.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

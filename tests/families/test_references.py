@@ -1,7 +1,5 @@
 """The references against outputs that the genuine code computed, and against its names and shapes."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping

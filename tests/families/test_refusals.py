@@ -1,7 +1,5 @@
 """What no class of Transformers computes is refused in words that say what it would cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What cannot return is said; what the class has no tensor for returns as it was."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -216,6 +214,12 @@ def test_another_folder_and_a_changed_report_are_told(returned: Path, tmp_path: 
     )
 
 
+NO_OPTIONS = (
+    "the way back follows from the folder alone, and takes no options of a conversion\n"
+    "  found: `num_heads`, `image_size`\n  try: leave them out; convert the original again for another folder"
+)
+
+
 def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path: Path) -> None:
     there, back = returned / "there", returned / "back"
     asked = Request(num_heads=2, image_size=32)
@@ -223,14 +227,11 @@ def test_what_does_not_go_with_a_way_back_is_a_message(returned: Path, tmp_path:
         lambda: convert(there, tmp_path / "new", asked, to="original", level="exact"),
         lambda: plan(there, asked, to="original"),
         lambda: verify(there, back, asked, level="exact"),
-        lambda: inspect(there, asked),
     ):
-        with pytest.raises(UsageError) as wrong:
+        with pytest.raises(SettingError) as wrong:
             way()
-        assert str(wrong.value) == (
-            "the way back follows from the folder alone, and takes no options of a conversion\n"
-            "  found: `num_heads`, `image_size`\n  try: leave them out; convert the original again for another folder"
-        )
+        assert (wrong.value.exit_code, str(wrong.value)) == (1, NO_OPTIONS)
+    assert inspect(there, asked).refusal == NO_OPTIONS
     with pytest.raises(UsageError) as shards:
         convert(there, tmp_path / "new", to="original", level="exact", max_shard_bytes=1000)
     assert str(shards.value) == (
@@ -283,9 +284,9 @@ def test_a_folder_of_transformers_is_made_anew_for_a_change_alone(returned: Path
         f"{returned / 'there'} is a folder of Transformers already\n"
         "  expected: a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`\n"
         "  found: config.json and weights under the names of Transformers\n"
-        f"  try: dinoport convert {returned / 'there'} FOLDER --to original\n"
-        f"       dinoport convert {returned / 'there'} FOLDER --to timm\n"
-        f"       dinoport convert {returned / 'there'} FOLDER --to training"
+        f"  try: `dinoport.convert({str(returned / 'there')!r}, FOLDER, to='timm')`\n"
+        f"       `dinoport.convert({str(returned / 'there')!r}, FOLDER, to='original')`\n"
+        f"       `dinoport.convert({str(returned / 'there')!r}, FOLDER, to='training')`"
     )
     for number, change in enumerate(
         ({"dtype": "float16"}, {"image_size": 32}, {"dtype": "bfloat16", "image_size": 96})

@@ -1,7 +1,5 @@
 """What a run's config says besides its tensors: taken where they are silent, refused in words where they are not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +9,8 @@ from dinoport.codebases.codebase import Evidence, Reading
 from dinoport.codebases.dinov2 import vit as v2
 from dinoport.codebases.dinov3 import convnext, vit
 from dinoport.formats.run_config import RunConfig
-from dinoport.model import Setting, Wishes
+from dinoport.model import Origin, Setting, Wishes
+from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIASED
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
@@ -68,6 +67,8 @@ def input_size(found: Reading) -> list[Setting[object]]:
         ("dinov2", "qkv_bias", False, "true"),
         ("dinov2", "proj_bias", False, "true"),
         ("dinov2", "ffn_bias", False, "true"),
+        ("dinov2", "layerscale", 0.0, "a layer scale"),
+        ("dinov3", "layerscale", 0.0, "a layer scale"),
         ("dinov3", "patch_size", 14, "16"),
         ("dinov3", "ffn_layer", "swiglu64", "mlp"),
         ("dinov3", "norm_layer", "rmsnorm", "layernorm or layernormbf16"),
@@ -126,3 +127,29 @@ def test_an_eps_that_contradicts_the_config_is_followed_and_noted(given: float, 
         "--layer-norm-eps says 1e-05, and is followed"
     )
     assert found.remarks == ((note,) if is_noted else ())
+
+
+def test_a_config_that_says_nothing_of_a_layer_scale_has_none() -> None:
+    """As both codebases read it: nothing and 0 are one, and any number makes a layer scale."""
+    for name in ("dinov2", "dinov3"):
+        assert reading(name, {**OWN[name], "layerscale": 1e-5}).doubts == ()
+        [doubt] = reading(name, {**OWN[name], "layerscale": None}).doubts
+        assert doubt == "config.yaml says student.layerscale = 0, the tensors have a layer scale: ignored"
+
+
+def test_a_switch_that_is_empty_is_off() -> None:
+    """DINOv2's class resamples to the exact size where the offset is empty, and without antialias likewise."""
+    for student, expected in (
+        ({"interpolate_antialias": True, "interpolate_offset": None}, TO_SIZE_ANTIALIASED),
+        ({"interpolate_antialias": None, "interpolate_offset": 0.1}, SCALE_WITH_OFFSET),
+    ):
+        found = reading("dinov2", {**OWN["dinov2"], **student})
+        [setting] = [each for each in found.settings if each.name == "interpolation"]
+        assert (setting.value, setting.origin, setting.reason) == (expected, Origin.INFERRED, "config.yaml")
+
+
+def test_a_memory_efficient_builder_is_the_builder() -> None:
+    student = {"arch": "vit_small_memeff", "patch_size": 14}
+    assert "vit_small, from config.yaml, was ignored: it has width 384, the tensors have 64" in (
+        reading("dinov2", student).doubts
+    )

@@ -1,7 +1,5 @@
 """What is said of a start for training: what was made, what has to agree, what is refused, and what is damaged."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from dinoport.errors import DinoportError, UnknownModelError
 from dinoport.proofs.verdict import Word
 from dinoport.report.report import Report
 from tests import tiny
+from tests.error_text import error_text
 from tests.families.cases import BY_NAME, Case, teacher_of_a_run
 from tests.models import V2
 
@@ -304,9 +303,7 @@ def test_what_does_not_fit_is_refused(name: str, asked: dict[str, Any], said: st
 def test_a_model_without_a_trainer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(training.TRAINERS, "dinov2")
     source, _ = source_of("dinov2", tmp_path)
-    with pytest.raises(UnknownModelError) as caught:
-        start(source, tmp_path / "start")
-    assert str(caught.value) == (
+    assert error_text(UnknownModelError, lambda: start(source, tmp_path / "start")) == (
         "no trainer is known for a DINOv2 ViT\n"
         "  expected: a model of facebookresearch/dino, dinov2 or dinov3\n"
         "  found: DINOv2 ViT (facebookresearch/dinov2)\n"

@@ -1,8 +1,7 @@
 """timm's exports against what timm itself computes; see `fixtures/timm/generate.py`."""
 
-from __future__ import annotations
-
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from dinoport.report.report import Report
 from dinoport.request import Request
 from tests import formula
 from tests.families.cases import tensors
+from tests.models import V2_SWIGLU
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -101,3 +101,26 @@ def test_a_width_that_tells_no_heads_asks_for_them(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="number of attention heads of this model is not known") as error:
         converted("dinov3", tmp_path, weights)
     assert "add `num_heads=N`, with N from the code or config that built the model" in str(error.value)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_names_of_nvidia_tao(masked: bool, tmp_path: Path) -> None:
+    """Timm's blocks with DINOv2's names of registers and mask: the same weights come out as of DINOv2's own names."""
+    own = formula.state_dict(replace(V2_SWIGLU, registers=3, mask_token=masked).tensors())
+    tao = {name.replace("mlp.w12", "mlp.fc1").replace("mlp.w3", "mlp.fc2"): each for name, each in own.items()}
+    if masked:
+        tao["mask_token"] = tao["mask_token"][None]
+    torch.save(
+        {"state_dict": {f"teacher.backbone.{name}": each for name, each in tensors(tao).items()}}, tmp_path / "t"
+    )
+    torch.save(tensors(own), tmp_path / "own.pth")
+    report = convert(tmp_path / "t", tmp_path / "of tao", num_heads=2)
+    convert(tmp_path / "own.pth", tmp_path / "of dinov2", num_heads=2, level="exact")
+    weights = [(tmp_path / each / "model.safetensors").read_bytes() for each in ("of tao", "of dinov2")]
+    assert weights[0] == weights[1]
+    assert report.class_name == "Dinov2WithRegistersModel"
+    assert "read through the names of NVIDIA TAO" in report.remarks
+    eps = next(each for each in report.settings if each.name == "eps")
+    told = "as NVIDIA TAO trains NV-DINOv2; its downstream code takes 1e-6"
+    assert (eps.value, eps.origin, eps.reason) == ("1e-05", "assumed", told)
+    assert told in str(report.verdict)

@@ -1,7 +1,5 @@
 """A start for training holds what the genuine trainers took, and a Transformers folder comes back from it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Distributed checkpoints from end to end: what comes out is what the same weights in one file become."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A start for several processes, loaded by two, each of which holds a share of every tensor."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

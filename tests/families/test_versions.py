@@ -1,7 +1,5 @@
 """Folders that another version of Transformers was given: they load as clean here and compute the same."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

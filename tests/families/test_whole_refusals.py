@@ -1,7 +1,5 @@
 """Checkpoints and folders that are refused as a whole: the message, word for word."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,13 +39,13 @@ def test_heads_that_nobody_says(tmp_path: Path) -> None:
         SettingError,
         f"the number of attention heads of {source} is not known\n"
         "  expected: a width that 64 divides, as in all published models, weights that show it, or `num_heads`\n"
-        "  found: width 96; the weights cannot tell\n"
+        "  found: width 96; the weights cannot tell: 96 channels are too few (128 are needed)\n"
         "  likely cause: no tensor's shape shows the head count, and a wrong one loads without an error\n"
         "  try: add `num_heads=N`, with N from the code or config that trained the model",
     )
     assert refusal(source, Request(num_heads=5)) == (
         SettingError,
-        "--num-heads 5 does not divide the width of this model\n"
+        "`num_heads=5` does not divide the width of this model\n"
         f"  where: {source}\n  expected: a divisor of 96\n  found: 5\n"
         "  try: look up num_heads in the code or config that trained the model",
     )
@@ -58,7 +56,7 @@ def test_heads_that_the_tensors_contradict(tmp_path: Path) -> None:
     kind, message = refusal(source, Request(num_heads=4))
     assert kind is SettingError
     assert message == (
-        f"--num-heads 4 contradicts the tensors of {source}\n"
+        f"`num_heads=4` contradicts the tensors of {source}\n"
         "  where: rope_embed.periods\n  expected: 2 heads: width 128 / (4 × 16 periods)\n  found: 4\n"
         "  try: leave `num_heads` out: DINOv3 stores the number of heads"
     )
@@ -90,7 +88,7 @@ def test_another_model(tmp_path: Path) -> None:
         "DINOv3 ConvNeXt (facebookresearch/dinov3)\n"
         f"  found: 18 tensors: {', '.join(f'layers.{{0…1}}.{leaf}' for leaf in 'abcdefgh')}, and 1 more\n"
         "  likely cause: another model, a head without its backbone, or names that another codebase changed\n"
-        f"  try: dinoport inspect {source}",
+        f"  try: `dinoport.inspect({str(source)!r})`",
     )
 
 

@@ -1,7 +1,5 @@
 """A folder that Transformers itself wrote again is the same model, and so is one of `pytorch_model.bin`."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

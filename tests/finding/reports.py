@@ -1,7 +1,5 @@
 """Files of the kinds that public trackers ask about, with small values: names and layers are those of the reports."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

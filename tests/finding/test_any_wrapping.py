@@ -1,7 +1,5 @@
 """Whatever stands around a model, the same is found: whole where it is whole, and where it is damaged, its damage."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -21,7 +19,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.request import Request
 from dinoport.tensor import ArrayValues, Shape, TensorRef
 from dinoport.work.conversion import Conversion
-from dinoport.work.prepare import prepare_opened
+from dinoport.work.prepare import prepare
 from tests import formula, models
 
 quick = settings(
@@ -38,6 +36,8 @@ NETWORKS = {
 }
 
 CODEBASES = ("original", "transformers", "timm")
+
+GROUPED = ("dinov2", "gated")
 
 PARTS = st.sampled_from(
     (
@@ -77,6 +77,9 @@ def shapes_of(network: str, codebase: str) -> Mapping[str, Shape]:
     shapes = NETWORKS[network].tensors()
     if codebase == "original":
         return shapes
+    if codebase == "grouped":  # as DINOv2 writes its blocks for FSDP
+        group = r"blocks.\1.\1."
+        return {re.sub(r"^blocks[.](\d+)[.]", group, name): shape for name, shape in shapes.items()}
     with TemporaryDirectory() as name:
         folder = Path(name)
         state = {key: torch.from_numpy(each) for key, each in formula.state_dict(shapes).items()}
@@ -123,11 +126,11 @@ def planned(checkpoint: Checkpoint) -> Conversion:
     tensors = str(checkpoint.tree)
     asked = {} if "periods" in tensors or "gamma_1" in tensors or "rope" in tensors else {"num_heads": 2}
     try:
-        return prepare_opened(Located("file"), checkpoint, Request(**asked))
+        return prepare(Located("file"), Request(**asked), opened=checkpoint)
     except SettingError as error:
         if not error.what.startswith("`num_heads` is of no use"):
             raise
-    return prepare_opened(Located("file"), checkpoint, Request())
+    return prepare(Located("file"), Request(), opened=checkpoint)
 
 
 def outcome(checkpoint: Checkpoint) -> object:
@@ -146,7 +149,12 @@ def wrapped(shapes: Mapping[str, Shape], prefix: str, siblings: Mapping[str, Sha
 prefixes = st.lists(PARTS, min_size=1, max_size=4, unique=True).map(lambda parts: f"{'.'.join(parts)}.")
 beside = st.sets(st.sampled_from(sorted(SIBLINGS))).map(lambda names: {name: SIBLINGS[name] for name in sorted(names)})
 keys = st.lists(st.sampled_from(("state_dict", "train_model", "weights")), max_size=2, unique=True).map(tuple)
-cases = st.sampled_from([(network, codebase) for network in NETWORKS for codebase in CODEBASES])
+cases = st.sampled_from(
+    [
+        *((network, codebase) for network in NETWORKS for codebase in CODEBASES),
+        *((network, "grouped") for network in GROUPED),
+    ]
+)
 
 
 @quick

@@ -1,7 +1,5 @@
 """A tensor that a model can do without is absent only where the whole of the checkpoint was read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.error_text import error_text
 
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402 (imports below need torch, which a minimal installation lacks)
@@ -76,6 +76,29 @@ def test_whatever_stands_under_the_name_of_a_tensor(other):
         assert refused({"teacher": tree, "epoch": 1}).startswith(f"file.pth holds {name} in a form that is not read")
 
 
+BESIDE = {
+    "a random state of NumPy's": np.random.RandomState(0).get_state(),
+    "a history": np.arange(3.0),
+    "a dict of arrays": {"loss": np.arange(3.0)},
+    "a list of arrays": [np.arange(3.0)],
+    "words": np.array(["cat", "dog"]),
+    "a sparse matrix": torch.eye(3).to_sparse(),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("other", BESIDE)
+def test_an_array_of_a_run_is_no_part_of_its_model(tmp_path: Path, other: str, zipped: bool):
+    """As many runs keep beside their model: none of it has the name of a tensor."""
+    state = {name: torch.from_numpy(values) for name, values in formula.state_dict(tiny.ARCHITECTURE.tensors()).items()}
+    tree = {"model": state, "rng": BESIDE[other], "epoch": 3}
+    torch.save(tree, tmp_path / "run.pth", _use_new_zipfile_serialization=zipped)
+    assert not convert(tmp_path / "run.pth", tmp_path / "out", tiny.REQUEST, level="exact").verdict.failed
+    torch.save({"model": {**state, "mask_token": BESIDE[other]}}, tmp_path / "other.pth")
+    assert "mask_token in a form that is not read" in error_text(CheckpointError, lambda: plan(tmp_path / "other.pth"))
+
+
 def folder_of(path: Path, weights: str = "model.safetensors", **others: object) -> dict[str, torch.Tensor]:
     """A folder of Transformers, whose weights are given back."""
     convert(tiny.write(path.parent / "vit.pth"), path, tiny.REQUEST, level="exact")
@@ -102,9 +125,7 @@ def test_an_index_that_leaves_out_a_shard(tmp_path):
     (tmp_path / "vit" / "model.safetensors").rename(tmp_path / "vit" / "model-00001-of-00002.safetensors")
     index = {"weight_map": dict.fromkeys(state, "model-00001-of-00002.safetensors")}
     (tmp_path / "vit" / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path / "vit")
-    assert "found: 1 of 2 shards" in str(caught.value)
+    assert "found: 1 of 2 shards" in error_text(CheckpointError, lambda: open_checkpoint(tmp_path / "vit"))
 
 
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
@@ -112,10 +133,9 @@ def test_a_file_that_an_index_beside_it_lists_with_others(tmp_path, index):
     save_file({"blocks.0.w": torch.ones(2)}, tmp_path / "first.safetensors")
     weight_map = {"blocks.0.w": "first.safetensors", "blocks.1.w": "second.safetensors"}
     (tmp_path / index).write_text(json.dumps({"weight_map": weight_map}))
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path / "first.safetensors")
-    assert str(caught.value).startswith(f"{tmp_path / 'first.safetensors'} is one shard of 2")
-    assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
+    message = error_text(CheckpointError, lambda: open_checkpoint(tmp_path / "first.safetensors"))
+    assert message.startswith(f"{tmp_path / 'first.safetensors'} is one shard of 2")
+    assert message.endswith(f"give the folder that they are in: {tmp_path}")
 
 
 @pytest.mark.parametrize("index", ["{}", "no JSON", '{"weight_map": {"blocks.0.w": "first.safetensors"}}'])
@@ -136,9 +156,7 @@ def test_a_part_of_the_backbone_under_another_prefix(tmp_path, part, lead):
     torch.save(
         {**{f"module.{name}": each for name, each in state.items()}, f"{lead}{part}": strays[part]}, tmp_path / "f"
     )
-    with pytest.raises(CheckpointError) as caught:
-        convert(tmp_path / "f", tmp_path / "out", level="exact")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: convert(tmp_path / "f", tmp_path / "out", level="exact")) == (
         f"{tmp_path / 'f'} holds a part of its backbone under another prefix than the rest\n"
         "  expected: all tensors of the model under one prefix\n"
         f"  found: {lead}{part}\n"

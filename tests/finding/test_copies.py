@@ -1,9 +1,8 @@
 """Copies of one model in a training checkpoint: none stands for another in silence, or lacks what another has."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,12 @@ import pytest
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402 (imports below need torch)
 
-from dinoport import plan
+from dinoport import convert, plan
 from dinoport.errors import CheckpointError, DinoportError
+from dinoport.finding.attributes import stated_by_copies
+from dinoport.finding.choosing import choose
+from dinoport.finding.unwrap import state_dicts
+from dinoport.formats.opening import open_checkpoint
 from dinoport.report.report import Report
 from tests import formula
 from tests.models import V2
@@ -96,3 +99,27 @@ def test_a_preferred_copy_below_a_prefix(tmp_path: Path) -> None:
     copies = {"teacher": {f"tower.net.{name}": tensor for name, tensor in state().items()}, "student": state(1)}
     report = planned(tmp_path / "run.pth", **copies)
     assert "teacher.tower.net" in str(report.source)
+
+
+LIGHTLY_TRAIN = Path(__file__).parents[1] / "fixtures" / "wrapped" / "lt_dino_ckpt" / "last.ckpt"
+
+
+STUDENT = "state_dict.student_embedding_model.wrapped_model._model."
+
+
+def test_a_student_of_the_teachers_sizes_has_its_heads_as_an_assumption(tmp_path: Path) -> None:
+    """The module that knows them holds the teacher's tensors."""
+    report = convert(LIGHTLY_TRAIN, tmp_path / "student", prefix=STUDENT, level="exact")
+    heads = next(each for each in report.settings if each.name == "heads")
+    assert (heads.value, heads.origin, heads.reason) == ("4", "assumed", "as lightly_train.models.model has it")
+    assert "assuming heads = 4 (as lightly_train.models.model has it)" in str(report.verdict)
+
+
+def test_a_student_of_other_sizes_has_none(tmp_path: Path) -> None:
+    """As in a distillation: the teacher says nothing of it."""
+    with open_checkpoint(LIGHTLY_TRAIN) as checkpoint:
+        found = choose(checkpoint.where, state_dicts(checkpoint), None, STUDENT)
+        said = stated_by_copies(checkpoint, found.state, found.others)
+        assert {name: each.value for name, each in said.items()}.items() >= {("num_heads", 4)}
+        shorter = {name: tensor for name, tensor in found.state.tensors.items() if "blocks.1." not in name}
+        assert stated_by_copies(checkpoint, replace(found.state, tensors=shorter), found.others) == {}

@@ -1,7 +1,5 @@
 """Linear heads from files of their own: which layer is meant, and names of classes that lie beside it."""
 
-from __future__ import annotations
-
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -9,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dinoport.api import convert
-from dinoport.errors import SettingError, UnknownModelError, UsageError
+from dinoport.api import convert, inspect
+from dinoport.cli.options import as_options
+from dinoport.errors import CheckpointError, SettingError, UnknownModelError, UsageError
 from tests import formula, models
 
 CLASSES = 5
@@ -49,6 +48,28 @@ def classifier(folder: Path) -> torch.Tensor:
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")["classifier.weight"]
+
+
+def test_among_several_checkpoints_a_head_is_proposed_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dinoport.shown.calls.missing", lambda *names: [])
+    for name in ("first", "second"):
+        backbone(tmp_path).rename(tmp_path / f"{name}.pth")
+    torch.save(layer("linear", 64), tmp_path / "probe.pth")
+    evaluation(tmp_path / "sweep.pth", [*EVALUATED])
+    (tmp_path / "damaged.pth").write_bytes(b"PK\x03\x04")
+    for source in (tmp_path, tmp_path / "*.pth"):
+        with pytest.raises(CheckpointError) as caught:
+            inspect(source)
+        said = as_options(str(caught.value)).replace(f"{tmp_path}/", "")
+        assert said.partition("\n")[2] == (
+            "  expected: one, or its path\n"
+            "  try: dinoport convert second.pth FOLDER\n"
+            "       dinoport convert first.pth FOLDER\n"
+            "       dinoport convert damaged.pth FOLDER\n"
+            "       all models: dinoport fleet OUT second.pth first.pth damaged.pth\n"
+            "       dinoport convert BACKBONE FOLDER --head sweep.pth --head-name NAME\n"
+            "       dinoport convert BACKBONE FOLDER --head probe.pth"
+        )
 
 
 def results(folder: Path, *best: str) -> None:
@@ -159,7 +180,7 @@ def test_a_users_probe_brings_the_names_of_its_classes(tmp_path: Path, beside: d
     assert report.class_name == "ViTForImageClassification"
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert list(config["id2label"].values()) == NAMES
-    assert f"names of 5 classes from {place} in {head}" in report.remarks
+    assert f"5 class names from {place} in {head}" in report.remarks
 
 
 @pytest.mark.parametrize(
@@ -265,6 +286,7 @@ def test_nothing_is_said_of_other_classifiers_and_of_a_backbone(tmp_path: Path) 
 @pytest.mark.parametrize("names", [
     ("head.0.running_mean", "head.1.weight"), ("head.0.weight", "head.2.weight"), ("fc.weight", "fc.bias"),
     ("heads.a.weight", "heads.b.weight"), ("mlp_head.0.weight", "mlp_head.1.bias"),
+    ("projection_head.0.weight", "projection_head.4.bias"), ("proj_head.weight", "projector.2.weight"),
 ])  # fmt: skip
 @pytest.mark.parametrize("prefix", ["", "model.", "encoder."])
 def test_a_users_own_classifier_in_the_file_is_left_aside(tmp_path: Path, names, prefix) -> None:

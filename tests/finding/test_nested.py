@@ -1,8 +1,7 @@
 """Two models in one dict, one below the other's prefix, or under prefixes that differ by wrappers alone."""
 
-from __future__ import annotations
-
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinoport.api import convert, inspect, plan
-from dinoport.errors import DinoportError, PlanError, SettingError
+from dinoport.errors import DinoportError, PlanError, SettingError, UnknownModelError
 from dinoport.finding.listing import parts_of
 from dinoport.finding.places import each_place, is_complete, naming_of_names
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
+from tests.error_text import error_text
 from tests.finding.test_any_wrapping import opened, shapes_of
 from tests.finding.test_places import state, weights
 
@@ -99,9 +99,7 @@ def test_of_two_that_are_nested_the_damaged_one_is_named(tmp_path: Path) -> None
     del hurt["model.teacher_net.norm.bias"]
     path = tmp_path / "run.ckpt"
     torch.save({**state("vit", "model."), **hurt}, path)
-    with pytest.raises(PlanError) as caught:
-        plan(path, num_heads=1)
-    assert str(caught.value) == (
+    assert error_text(PlanError, lambda: plan(path, num_heads=1)) == (
         f"{path} holds a ViT (codebase not known) under model.teacher_net., but it is not whole\n"
         "  - norm.bias is missing\n"
         "  expected: every tensor of the model, each block like the others\n"
@@ -135,6 +133,42 @@ def test_a_damaged_copy_that_would_not_be_preferred_is_said(tmp_path: Path) -> N
     assert "student_backbone.vit. is not whole: norm.bias is missing" in remarks
 
 
+UNCOMPUTED = {
+    "periods of no base": (lambda own: own["rope_embed.periods"].add_(1), "no base gives the rotary periods"),
+    "a norm for the CLS token": (
+        lambda own: own.update({f"cls_norm.{leaf}": torch.ones(64) for leaf in ("weight", "bias")}),
+        "no class of Transformers or timm computes what this model computes",
+    ),
+}
+"""Changes that make a DINOv3 one that no class computes."""
+
+
+@pytest.mark.parametrize("kind", UNCOMPUTED)
+@pytest.mark.parametrize(("it", "other", "found"), [
+    ("teacher.vit.", "student.vit.", "refused"), ("student.vit.", "teacher.vit.", "listed"),
+    ("right.", "left.", "asked"), ("left.", "right.", "asked"),
+])  # fmt: skip
+def test_a_model_that_no_class_computes_is_a_model(kind, it, other, found, tmp_path: Path) -> None:
+    """It is neither passed over in silence nor called damaged."""
+    change, refusal = UNCOMPUTED[kind]
+    own, theirs = state("dinov3"), state("dinov3")
+    change(own)
+    theirs["norm.weight"] += 1
+    both = {it: own, other: theirs}
+    tree = {f"{prefix}{name}": each for prefix, model in both.items() for name, each in model.items()}
+    path = tmp_path / "run.ckpt"
+    torch.save({"state_dict": tree}, path)
+    if found == "listed":
+        [chosen] = [each for each in plan(path).remarks if " was chosen" in each]
+        assert f"also in the file: state_dict.{it.rstrip('.')}" in chosen
+    else:
+        with pytest.raises(DinoportError, match="several models" if found == "asked" else refusal):
+            plan(path)
+    with pytest.raises(UnknownModelError, match=refusal):
+        plan(path, prefix=f"state_dict.{it}")
+
+
+WRAPPERS = re.compile(r"(_orig_mod|module|_fsdp_wrapped_module)\.")
 PARTS = st.sampled_from(("model", "net", "encoder", "vit", "_orig_mod", "module", "backbone", "_fsdp_wrapped_module"))
 prefixes = st.lists(PARTS, max_size=3).map(lambda parts: "".join(f"{part}." for part in parts))
 pairs = st.tuples(prefixes, prefixes).filter(lambda pair: pair[0] != pair[1])
@@ -150,10 +184,23 @@ def test_no_place_is_out_of_reach(first, second, pair, order: random.Random) -> 
     order.shuffle(shapes)
     if len(dict(shapes)) < len(shapes):
         return  # of two codebases, with one name in both
-    states = state_dicts(opened(dict(shapes)))
+    outer, inner = sorted((WRAPPERS.sub("", prefix) for prefix in pair), key=len)
+    if inner.startswith(f"{outer}encoder."):
+        return  # where Transformers has layers of its own: such a file may be refused
+    assert whole_models(dict(shapes)) == set(pair)
+
+
+def whole_models(shapes) -> set[str]:
+    """The prefixes of all models that are found whole."""
+    states = state_dicts(opened(shapes))
     known = [each for each in states if naming_of_names(each.tensors) is not None]
-    found = {f"{place.prefix}.".lstrip(".") for place in each_place(states, known) if is_complete(place)}
-    assert found == set(pair)
+    return {f"{place.prefix}.".lstrip(".") for place in each_place(states, known) if is_complete(place)}
+
+
+def test_another_model_s_names_are_not_names_in_memory() -> None:
+    """`mlp.fc1` is a name of version 5's in memory, and of the original's."""
+    own, other = shapes_of("vit", "transformers"), shapes_of("vit", "original")
+    assert whole_models({**own, **{f"encoder.{name}": shape for name, shape in other.items()}}) == {"", "encoder."}
 
 
 @pytest.mark.parametrize(

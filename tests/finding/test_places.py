@@ -1,9 +1,8 @@
 """A model is found below any prefix, whatever framework wrote it, and what stands beside it is left aside."""
 
-from __future__ import annotations
-
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +52,37 @@ def test_it_is_found_below_any_prefix(name: str, seed: int, tmp_path) -> None:
     assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
     dropped = " ".join(line.names for line in report.accounting.dropped)
     assert "decoder.blocks.0.norm.weight" in dropped
+
+
+def grouped(tree: dict[str, torch.Tensor], size: int, *, anew: bool = False) -> dict[str, torch.Tensor]:
+    """The same, its blocks in groups of so many, as `block_chunks` names them; `anew` counts them in each group."""
+
+    def name(found: re.Match[str]) -> str:
+        block = int(found[1])
+        return f"blocks.{block // size}.{block % size if anew else block}."
+
+    return {re.sub(r"blocks\.(\d+)\.", name, key): each for key, each in tree.items()}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("prefix", ["", "encoder.", "depth_model.encoder.", "module.net.backbone.", "net.vit.model."])
+def test_grouped_blocks_are_counted_through_below_any_prefix(prefix: str, size: int, tmp_path) -> None:
+    beside = {"decoder.blocks.0.0.attn.qkv.weight": torch.ones(4, 4), "projector.weight": torch.ones(3, 64)}
+    torch.save({"model": grouped(state("deep", prefix), size) | (beside if prefix else {})}, tmp_path / "run.pth")
+    torch.save(state("deep"), tmp_path / "bare.pth")
+    convert(tmp_path / "bare.pth", tmp_path / "ours", level="exact", num_heads=1)
+    report = convert(tmp_path / "run.pth", tmp_path / "theirs", level="exact", num_heads=1)
+    assert weights(tmp_path / "theirs") == weights(tmp_path / "ours")
+    count = sum(name.startswith("blocks.") for name in state("deep"))
+    said = f"block chunks flattened in {count} names: blocks.{{chunk}}.{{block}} became blocks.{{block}}"
+    assert said in report.source.stripped
+
+
+@pytest.mark.parametrize("prefix", ["enc.", "net.vit."])
+def test_stages_that_count_their_own_blocks_are_not_groups(prefix: str, tmp_path) -> None:
+    torch.save(grouped(state("deep", prefix), 2, anew=True), tmp_path / "run.pth")
+    with pytest.raises(PlanError):
+        convert(tmp_path / "run.pth", tmp_path / "out", level="exact", num_heads=1)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -131,7 +161,7 @@ def test_copies_of_one_value_are_one_wherever_they_lie(tmp_path) -> None:
     ("studnt.", "`prefix='student.module.backbone.'`"),
     ("student", "`prefix='student.module.backbone.'`"),
     ("ema", "`prefix='ema.left.vit.'` or `prefix='ema.right.vit.'`"),
-    ("zzz", "dinoport inspect"),
+    ("zzz", "`dinoport.inspect("),
 ])  # fmt: skip
 def test_places_that_begin_as_the_prefix_does_or_nearly(tmp_path, prefix, meant) -> None:
     both = {**state("vit", "left.vit."), **state("vit", "right.vit.", shift=1.0)}
@@ -206,7 +236,7 @@ def whole_message(folder: Path, title: str, lines: list[str]) -> str:
             *(f"  - {line}" for line in lines),
             "  expected: every tensor of the model, each block like the others",
             "  likely cause: the file was cut, merged or renamed, or another code than upstream's wrote it",
-            f"  try: dinoport inspect {folder / 'cut.ckpt'}",
+            f"  try: `dinoport.inspect({str(folder / 'cut.ckpt')!r})`",
         ]
     )
 

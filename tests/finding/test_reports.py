@@ -3,8 +3,6 @@
 What a user sees of each lies in `fixtures/reports`, whole; `DINOPORT_RECORD=1` writes it anew.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Names whose parts are joined otherwise than by dots: found where nothing else differs, and named where it does."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from dinoport.errors import CheckpointError, DinoportError, UnknownModelError
 from dinoport.finding.spellings import with_dots
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula, models
+from tests.error_text import error_text
 from tests.finding.test_places import MODELS, state, weights
 
 ASKED = {"vit": {"num_heads": 1}, "dinov2": {"num_heads": 1}, "dinov3": {}, "convnext": {}}
@@ -89,9 +88,7 @@ def test_an_average_under_other_names_never_gives_way_in_silence(tmp_path: Path)
     """Latent diffusion's LitEma strips the dots."""
     average = {f"model_ema.{name.replace('.', '')}": each for name, each in state("vit", shift=1.0).items()}
     torch.save({**state("vit", "model."), **average}, tmp_path / "last.ckpt")
-    with pytest.raises(DinoportError) as caught:
-        plan(tmp_path / "last.ckpt", num_heads=1)
-    message = str(caught.value)
+    message = error_text(DinoportError, lambda: plan(tmp_path / "last.ckpt", num_heads=1))
     assert message.startswith(
         f"{tmp_path / 'last.ckpt'} has its live model under names that are known, but not its model_ema"
     )

@@ -3,8 +3,6 @@
 The manifest was written from the genuine libraries' behaviour: settings, tensors and outputs are theirs, not ours.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fleets of tiny checkpoints: what is done, what fails alone, and what is found again."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -32,6 +30,7 @@ from dinoport.writing.commit import _locked
 from dinoport.writing.place import Place
 from tests import formula, tiny
 from tests.command_line import Run
+from tests.error_text import error_text
 from tests.fleets import work
 from tests.http_server import Site, serving
 from tests.writing.stub_tensors import tensor
@@ -60,9 +59,9 @@ def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path: Path, run: Run, mon
     before = Path(first).read_bytes()
     done = run("fleet", first, second, "--num-heads", "2", "--verify", "exact")
     assert (done.code, done.err) == (
-        2,
+        1,
         f"error: {first} is a file, and the first argument of fleet is OUT, the folder that it writes\n"
-        f"  expected: OUT, then every SOURCE\n  try: give a folder first: dinoport fleet OUT {first} …\n",
+        f"  expected: OUT, then every SOURCE\n  try: dinoport fleet OUT {first} …\n",
     )
     assert Path(first).read_bytes() == before
 
@@ -73,7 +72,7 @@ def test_each_becomes_what_it_becomes_alone_and_is_found_again(tmp_path: Path, r
     command = ("fleet", out, tmp_path / "run" / "*.pth", "--num-heads", "2", "--verify", "exact")
     done = run(*command)
     assert done.code == 1
-    assert done.out.startswith("done        3 of 4\nrefused     1 of 4\n")
+    assert done.out.startswith("done        3 of 4: step00, step01, step02\nrefused     1 of 4\n")
     assert "\nrefused     hostile\n" in done.out
     assert str(tmp_path / "run" / "hostile.pth") in done.out.replace("\n            ", "")
     assert "4/4 " in done.err
@@ -369,9 +368,7 @@ def test_workers_that_die_while_they_start(tmp_path: Path, monkeypatch: pytest.M
     if starts < workers.STARTS:
         assert crew(tmp_path, ["one"], run_job, count=1)["one"]["status"] == "done"
         return
-    with pytest.raises(DinoportError) as raised:
-        crew(tmp_path, ["one"], run_job, count=1)
-    assert str(raised.value) == (
+    assert error_text(DinoportError, lambda: crew(tmp_path, ["one"], run_job, count=1)) == (
         "the fleet's workers do not start: 3 ended one after the other\n"
         "  found: exit code 9\n"
         "  try: look at this machine's free memory, and at what else ends processes"
@@ -475,7 +472,7 @@ def test_the_first_that_fails_stops_the_others_where_that_is_asked(tmp_path: Pat
     ("jobs", "options", "message"),
     [
         ("many/c01.pth", {}, "`jobs` takes several checkpoints\n  expected: a list of sources, or of entries with a "
-         "`source`\n  found: one str\n  try: dinoport.fleet(['many/c01.pth'], OUT)"),
+         "`source`\n  found: one str\n  try: `dinoport.fleet(['many/c01.pth'], OUT)`"),
         ({"source": "a.pth"}, {}, "`jobs` takes several checkpoints\n  expected: a list of sources, or of entries with "
          "a `source`\n  found: one dict\n  try: put it in a list"),
         (["a.pth"], {"executor": object()}, "`executor` takes an engine that has `submit`\n  found: a object\n"
@@ -483,21 +480,30 @@ def test_the_first_that_fails_stops_the_others_where_that_is_asked(tmp_path: Pat
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_said_before_anything_runs(tmp_path, jobs, options, message) -> None:
-    with pytest.raises(UsageError) as raised:
-        api.fleet(jobs, tmp_path / "out", **options, **HEADS)
-    assert str(raised.value) == message
+    assert error_text(UsageError, lambda: api.fleet(jobs, tmp_path / "out", **options, **HEADS)) == message
     assert not (tmp_path / "out").exists()
 
 
 def test_a_pattern_that_matches_nothing_is_named(tmp_path: Path, run: Run) -> None:
     sources = checkpoints(tmp_path / "run", 1)
     done = run("fleet", tmp_path / "out", sources[0], tmp_path / "nothing" / "*.pth", "--verify", "exact")
-    assert done.code == 2
+    assert done.code == 1
     assert done.err == (
         f"error: no checkpoint matches the pattern {tmp_path / 'nothing' / '*.pth'}\n"
         "  found: nothing of such a name\n"
         "  try: look at the path; a pattern in quotes is matched here, and ** goes through all folders\n"
     )
+
+
+def test_the_listing_names_what_is_done_and_its_page_says_options(tmp_path: Path, run: Run) -> None:
+    sources = checkpoints(tmp_path, 2)
+    done = run("fleet", tmp_path / "out", *sources, "--num-heads", "2", "--verify", "exact")
+    assert "done        2 of 2: step00, step01\n" in done.out
+    told = run("fleet", tmp_path / "wide", *sources, "--verify", "exact")
+    page = (tmp_path / "wide" / "fleet.html").read_text(encoding="utf-8")
+    for text in (told.out, page):
+        assert "add --num-heads N" in text
+        assert "`num_heads" not in text
 
 
 def test_one_file_in_two_spellings_is_one_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """Which jobs a fleet has: sources, names, manifests, shards."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -188,7 +186,7 @@ def test_the_field_that_is_meant_is_named(tmp_path: Path) -> None:
 
 
 def test_a_manifest_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"`manifest` .*none cannot be read: No such file"):
+    with pytest.raises(CheckpointError, match=r"`manifest` .*none cannot be read: No such file"):
         read_manifest(tmp_path / "none")
 
 

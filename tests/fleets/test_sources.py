@@ -1,7 +1,5 @@
 """What a fleet takes for done: of the very source that it was made from, and of what lies beside it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What workers are given to do in tests: functions that other processes import by name."""
 
-from __future__ import annotations
-
 import os
 import signal
 import time

@@ -3,8 +3,6 @@
 `torch.distributed.checkpoint` reads what this writes, so each test can ask torch what a folder holds.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence

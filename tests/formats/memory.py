@@ -1,7 +1,5 @@
 """A byte source in memory, and torch files around any pickle."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Whatever torch.save writes is read as torch.load reads it: every dtype, every layout, every format and protocol."""
 
-from __future__ import annotations
-
 import argparse
 import warnings
 from collections import Counter, OrderedDict, defaultdict

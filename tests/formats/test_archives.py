@@ -1,7 +1,5 @@
 """Archives are refused with the commands that unpack them, and these commands are run here as they are printed."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
 from tests.command_line import DEMO
@@ -77,7 +76,7 @@ def test_the_commands_unpack_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     error = refused(Path(file))
     assert (error.found, str(error).count("\n")) == (found, 5 if error.cause else 4)
-    unpack, look = error.next_step or ("", "")
+    unpack, look = map(as_options, error.next_step or ("", ""))
     if os.name == "nt" or shutil.which(unpack.replace("mkdir", "tar").split()[0]) is None:
         pytest.skip("this machine has no such program")
     subprocess.run(["sh", "-c", unpack], check=True)
@@ -97,14 +96,20 @@ def test_the_commands_unpack_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         assert done.returncode == 0, done.stderr
 
 
-def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
-    tar(tmp_path / "m.tar", "w")
-    (tmp_path / "m").mkdir()
-    assert str(refused(tmp_path / "m.tar")).replace(str(tmp_path), "HERE") == (
-        f"HERE/m.tar is not a checkpoint\n  expected: {FORMAT}\n  found: a tar archive\n"
-        "  try: mkdir HERE/m-unpacked && tar -xf HERE/m.tar -C HERE/m-unpacked\n"
-        "       dinoport inspect HERE/m-unpacked"
-    )
+def test_it_is_unpacked_where_the_user_is_and_nothing_there_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk with archives is often read only."""
+    (tmp_path / "archives").mkdir()
+    tar(tmp_path / "archives" / "m.tar", "w")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in ("m", "m-unpacked"):
+        assert as_options(str(refused(Path("../archives/m.tar")))) == (
+            f"../archives/m.tar is not a checkpoint\n  expected: {FORMAT}\n  found: a tar archive\n"
+            f"  try: mkdir {place} && tar -xf ../archives/m.tar -C {place}\n       dinoport inspect {place}"
+        )
+        Path("m").mkdir(exist_ok=True)
 
 
 def test_an_address_is_downloaded_first() -> None:
@@ -112,7 +117,11 @@ def test_an_address_is_downloaded_first() -> None:
 
     with pytest.raises(CheckpointError) as caught:
         read_file(Memory(gzip.compress(b"x" * 900), where="https://x.org/a/m.pth.gz?…"))
-    assert caught.value.next_step == ("download it first", "gunzip -c m.pth.gz > m.pth", "dinoport inspect m.pth")
+    assert caught.value.next_step == (
+        "download it first",
+        "gunzip -c m.pth.gz > m.pth",
+        "`dinoport.inspect('m.pth')`",
+    )
 
 
 def test_what_torch_wrote_before_0_2_is_called_so(tmp_path: Path) -> None:
@@ -142,7 +151,7 @@ def test_others_are_told_by_their_beginning(tmp_path: Path, monkeypatch: pytest.
     Path(file).write_bytes(content)
     error = refused(Path(file))
     assert error.found == found
-    assert error.next_step == (command, f"dinoport inspect {'m' if '> ' not in command else 'm.pth'}")
+    assert error.next_step == (command, f"`dinoport.inspect('{'m' if '> ' not in command else 'm.pth'}')`")
 
 
 @pytest.mark.parametrize("size", [2, 3, 10, 40])

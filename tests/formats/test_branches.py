@@ -1,7 +1,5 @@
 """Which branch of a training checkpoint is meant, and what is left of its names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Files as sources of bytes: cut off, changed, gone, or no files at all."""
 
-from __future__ import annotations
-
 import os
 import socket
 from pathlib import Path

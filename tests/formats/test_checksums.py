@@ -1,7 +1,5 @@
 """The same sums by either library, carried on from part to part."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 import zlib

@@ -1,7 +1,5 @@
 """Distributed checkpoints: genuine ones, ones that this torch writes, other splits, and damaged ones."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

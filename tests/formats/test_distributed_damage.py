@@ -1,7 +1,5 @@
 """Distributed checkpoints that are damaged, cut, or made to mislead: one clear message each."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil
@@ -15,6 +13,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.tensor import TensorRef
 from tests import goldens
+from tests.error_text import error_text
 from tests.formats.distributed_folders import QKV, refused, rows, tensors, write_folder
 
 TWO_RANKS = goldens.FOLDER / "dinov3/dcp/teacher_2rank_t27"
@@ -217,9 +216,7 @@ class TestDamage:
     def test_metadata_that_is_too_large(self, monkeypatch) -> None:
         size_bytes = (TWO_RANKS / ".metadata").stat().st_size
         monkeypatch.setattr("dinoport.formats.distributed.reader.MAX_BYTES", size_bytes - 1)
-        with pytest.raises(CheckpointError) as caught:
-            open_checkpoint(TWO_RANKS)
-        assert str(caught.value) == (
+        assert error_text(CheckpointError, lambda: open_checkpoint(TWO_RANKS)) == (
             f"{TWO_RANKS / '.metadata'} is too large to be genuine\n"
             f"  expected: at most {size_bytes - 1} bytes\n  found: {size_bytes} bytes\n  try: ls -l {TWO_RANKS}"
         )
@@ -247,9 +244,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata"])
     def test_a_file_instead_of_the_folder(self, name) -> None:
-        with pytest.raises(CheckpointError) as caught:
-            open_checkpoint(TWO_RANKS / name)
-        assert str(caught.value) == (
+        assert error_text(CheckpointError, lambda: open_checkpoint(TWO_RANKS / name)) == (
             f"{TWO_RANKS / name} is one file of a distributed checkpoint\n"
             "  expected: the folder, with .metadata and all .distcp files\n"
             "  found: one file\n"

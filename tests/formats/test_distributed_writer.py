@@ -1,7 +1,5 @@
 """A distributed folder that is written here is what torch.distributed.checkpoint reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Folders of Transformers: one file, shards with an index, torch's older .bin, and indexes that lie."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Opening reads what is needed to know names, shapes and places: no values, no torch, in no time."""
 
-from __future__ import annotations
-
 import struct
 import subprocess
 import sys

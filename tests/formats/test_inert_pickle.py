@@ -1,7 +1,5 @@
 """The unpickler itself: every opcode against the standard library's, and what it refuses."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import pickletools
@@ -178,6 +176,8 @@ def test_every_opcode_of_every_protocol_is_known():
         (b"ccollections\nOrderedDict\n]R.", "arguments that are not a tuple at byte 27"),
         (b"]Nb.", "state for a list at byte 3"),
         (b"NN\x93.", "a name that is not text at byte 3"),
+        (b"\x80\2U\5torchU\4a.b_\x93.", "the dotted name a.b_ under protocol 2 at byte 16"),
+        (b"U\5torchU\4a.b_\x93.", "the dotted name a.b_ under protocol 0 at byte 14"),
     ],
 )  # fmt: skip
 def test_what_is_not_sound(data, found):

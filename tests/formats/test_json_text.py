@@ -1,7 +1,5 @@
 """JSON within limits; how the messages look in context is tested with the readers that use it."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

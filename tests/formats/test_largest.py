@@ -1,7 +1,5 @@
 """The largest published model, DINOv3's 7B, is looked at and planned in under a second."""
 
-from __future__ import annotations
-
 import json
 import struct
 import time

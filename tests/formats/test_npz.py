@@ -1,7 +1,5 @@
 """NumPy's archives, read without NumPy's reader: what `numpy.savez` writes, and each way to lie in one."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zipfile

@@ -3,18 +3,19 @@
 Each kind is tried in many members. What torch itself makes of them is asked of torch.load in tests/fuzz/differential.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import pickle
 import tarfile
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.error_text import error_text
 
 torch = pytest.importorskip("torch")
 # ruff: noqa: E402 (imports below need torch)
@@ -67,6 +68,20 @@ def changed(file, old: Program, new: Program):
     return with_program(file, (*program[:at], *new, *program[at + len(old) :]))
 
 
+def with_first(form: str, new: Callable[[Program], Program]) -> bytes:
+    """A file in which what rebuilds the first tensor is another program."""
+    file = saved(form)
+    [first, *_] = tensors_in(file.program)
+    return changed(file, first, new(first)).bytes()
+
+
+def with_records(record: str, **changes: object) -> bytes:
+    """A file in which the entries of a record are other ones."""
+    file = saved()
+    entries = tuple(replace(e, **changes) if e.name.endswith(record) else e for e in file.entries)
+    return replace(file, entries=entries).bytes()
+
+
 def outcome(tmp_path: Path, data: bytes) -> str:
     """The refusal, or "read"."""
     path = tmp_path / "file.pth"
@@ -93,9 +108,7 @@ STATES: dict[str, Program] = {
 
 @pytest.mark.parametrize("set_state", STATES)
 def test_a_state_that_is_set_on_a_tensor(tmp_path, form, set_state):
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
-    found = outcome(tmp_path, changed(file, first, (*first, *STATES[set_state], b"b")).bytes())
+    found = outcome(tmp_path, with_first(form, lambda first: (*first, *STATES[set_state], b"b")))
     assert found.startswith("file.pth is not a sound pickle\n  found: state for a tensor at byte ")
 
 
@@ -106,16 +119,8 @@ def test_attributes_of_a_tensor(tmp_path, form, attribute, function):
     first, second = tensors_in(file.program)[:2]
     attributes = (b"}", text(attribute), *second, b"s")
     if function == "parameter":
-        made = (
-            name("torch._utils._rebuild_parameter_with_state"),
-            b"(",
-            *first,
-            b"\x89",
-            *HOOKS,
-            *attributes,
-            b"t",
-            b"R",
-        )
+        rebuild = name("torch._utils._rebuild_parameter_with_state")
+        made = (rebuild, b"(", *first, b"\x89", *HOOKS, *attributes, b"t", b"R")
     else:
         begin = 2 if first[1][:1] == b"q" else 1
         inner = (*first[:begin], name("torch.Tensor"), *first[begin:-1], *attributes)
@@ -128,12 +133,10 @@ def test_attributes_of_a_tensor(tmp_path, form, attribute, function):
 
 
 def test_attributes_that_are_flags_change_nothing(tmp_path, form, genuine):
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
+    rebuild = name("torch._utils._rebuild_parameter_with_state")
     flags = (b"}", text("_is_hf_initialized"), b"\x88", b"s")
-    made = (name("torch._utils._rebuild_parameter_with_state"), b"(", *first, b"\x89", *HOOKS, *flags, b"t", b"R")
     path = tmp_path / "file.pth"
-    path.write_bytes(changed(file, first, made).bytes())
+    path.write_bytes(with_first(form, lambda first: (rebuild, b"(", *first, b"\x89", *HOOKS, *flags, b"t", b"R")))
     assert outcome(tmp_path, path.read_bytes()) == "read"
     assert difference(ours(path), [genuine.read(path)]) is None
 
@@ -164,11 +167,8 @@ def _can_be_set(attribute: str) -> bool:
     "function", ["torch.neg_", "torch.relu_", "torch.nn.init.zeros_", "torch._C._nn.gelu_", "torch.FloatTensor"]
 )
 def test_a_function_of_torch_that_is_called(tmp_path, form, function):
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
     call = (name(function), b"h\xc8", b"\x85", b"R", b"0")
-    remembered = changed(file, first, (*first, b"q\xc8", *call))
-    assert outcome(tmp_path, remembered.bytes()) == (
+    assert outcome(tmp_path, with_first(form, lambda first: (*first, b"q\xc8", *call))) == (
         f"file.pth calls {function} while it is loaded\n"
         "  expected: tensors, numbers, text and objects of classes\n"
         "  found: a function of torch whose effect on the tensors is not known here\n"
@@ -197,9 +197,7 @@ STEPS: dict[str, Program] = {
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_of_an_unknown_class_that_reaches_a_tensor(tmp_path, form, step):
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
-    found = outcome(tmp_path, changed(file, first, (*first, b"q\xc8", *STEPS[step])).bytes())
+    found = outcome(tmp_path, with_first(form, lambda first: (*first, b"q\xc8", *STEPS[step])))
     assert found.startswith("file.pth may change a tensor while it is loaded\n  where: ")
     assert "expected: tensors that stay what their bytes in the file are\n" in found
     assert "which can reach the tensor; what it does is not known here\n" in found
@@ -208,40 +206,43 @@ def test_a_step_of_an_unknown_class_that_reaches_a_tensor(tmp_path, form, step):
 @pytest.mark.parametrize("step", STEPS)
 def test_the_same_step_beside_the_tensors(tmp_path, form, step):
     """It reaches a list of its own."""
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
-    beside = changed(file, first, (b"]", b"q\xc8", b"0", *STEPS[step], *first))
-    assert outcome(tmp_path, beside.bytes()) == "read"
+    assert outcome(tmp_path, with_first(form, lambda first: (b"]", b"q\xc8", b"0", *STEPS[step], *first))) == "read"
 
 
 def test_attributes_of_a_plain_object_that_shares_a_tensor(tmp_path, form):
     """As in files of LightlyTrain, which hold the model's modules beside its state dict."""
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
     plain = (name("package.Class"), b")", b"\x81", b"}", text("weight"), b"h\xc8", b"s", b"b", b"0")
-    assert outcome(tmp_path, changed(file, first, (*first, b"q\xc8", *plain)).bytes()) == "read"
+    assert outcome(tmp_path, with_first(form, lambda first: (*first, b"q\xc8", *plain))) == "read"
 
 
 @pytest.mark.parametrize(
     "kind", ["collections.OrderedDict", "builtins.dict", "builtins.list", "builtins.bytearray", "torch.Size"]
 )
 def test_a_new_container_with_arguments(tmp_path, form, kind):
+    found = outcome(tmp_path, with_first(form, lambda first: (name(kind), b"]", b"\x85", b"\x81", b"0", *first)))
+    assert f"found: a new {kind} with arguments, which it ignores, at byte" in found
+
+
+@pytest.mark.parametrize("reconstructor", ["copy_reg._reconstructor", "copyreg._reconstructor"])
+@pytest.mark.parametrize(
+    "kind", ["collections.OrderedDict", "builtins.dict", "builtins.list", "torch.Size", "torch.nn.parameter.Parameter"]
+)
+def test_a_container_that_another_class_makes(tmp_path, form, kind, reconstructor, genuine):
     file = saved(form)
     [first, *_] = tensors_in(file.program)
-    made = (name(kind), b"]", b"\x85", b"\x81", b"0")
-    assert f"found: a new {kind} with arguments, which it ignores, at byte" in outcome(
-        tmp_path, changed(file, first, (*made, *first)).bytes()
-    )
+    made = (name(reconstructor), name(kind), name("builtins.object"), b"N", b"\x87", b"R", b"0")
+    path = tmp_path / "file.pth"
+    path.write_bytes(changed(file, first, (*made, *first)).bytes())
+    assert genuine.read(path).tensors is None
+    assert f"found: a new {kind} by a class that is not its own, at byte" in outcome(tmp_path, path.read_bytes())
 
 
 @pytest.mark.parametrize("arguments", [(b"\x85",), (b"\x88", b"\x86"), (b"\x89", b"\x86")])
 @pytest.mark.parametrize("opcode", [b"R", b"\x81"])
 def test_a_parameter_that_is_called_is_a_tensor(tmp_path, form, arguments, opcode, genuine):
-    file = saved(form)
-    [first, *_] = tensors_in(file.program)
-    made = (name("torch.nn.parameter.Parameter"), *first, *arguments, opcode)
+    kind = name("torch.nn.parameter.Parameter")
     path = tmp_path / "file.pth"
-    path.write_bytes(changed(file, first, made).bytes())
+    path.write_bytes(with_first(form, lambda first: (kind, *first, *arguments, opcode)))
     mine = ours(path)
     assert difference(mine, [genuine.read(path)]) is None
     assert mine.tensors is not None
@@ -320,26 +321,19 @@ def test_records_whose_names_differ_by_case(tmp_path, record, first):
 @pytest.mark.parametrize("attributes", [0x10, 0x30, 0x41ED0010])
 @pytest.mark.parametrize("record", ["data.pkl", "data/0", "byteorder", "version"])
 def test_records_that_are_marked_as_folders(tmp_path, record, attributes):
-    file = saved()
-    entries = tuple(replace(e, attributes=attributes) if e.name.endswith(record) else e for e in file.entries)
-    assert "is marked as a folder, and holds" in outcome(tmp_path, replace(file, entries=entries).bytes())
+    assert "is marked as a folder, and holds" in outcome(tmp_path, with_records(record, attributes=attributes))
 
 
 @pytest.mark.parametrize("gap", [1, 7, 17, 64])
 def test_bytes_between_records(tmp_path, gap):
-    file = saved()
-    entries = tuple(replace(e, before=bytes(gap)) if e.name.endswith("data/1") else e for e in file.entries)
-    found = outcome(tmp_path, replace(file, entries=entries).bytes())
+    found = outcome(tmp_path, with_records("data/1", before=bytes(gap)))
     assert "bytes behind archive/data/0 that belong to no record" in found
 
 
 @pytest.mark.parametrize(("record", "data"), [("version", b"11\n"), ("version", b"x"), (".storage_alignment", b"x")])
 def test_records_that_torch_stops_at(tmp_path, record, data):
-    file = saved()
-    entries = tuple(replace(e, data=data) if e.name.endswith(record) else e for e in file.entries)
-    assert f"a record {record} that says {json.dumps(data.decode())}" in outcome(
-        tmp_path, replace(file, entries=entries).bytes()
-    )
+    found = outcome(tmp_path, with_records(record, data=data))
+    assert f"a record {record} that says {json.dumps(data.decode())}" in found
 
 
 def test_no_version(tmp_path):
@@ -412,10 +406,9 @@ def test_a_lone_shard(tmp_path, file_name):
 
     path = tmp_path / file_name
     save_file({"blocks.0.w": torch.ones(2)}, path)
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(path)
-    assert str(caught.value).startswith(f"{path} is one shard of ")
-    assert str(caught.value).endswith(f"give the folder that they are in: {tmp_path}")
+    message = error_text(CheckpointError, lambda: open_checkpoint(path))
+    assert message.startswith(f"{path} is one shard of ")
+    assert message.endswith(f"give the folder that they are in: {tmp_path}")
 
 
 STATES_OF_OBJECTS = ({}, {"_metadata": 1}, {"keys": 2}, {"name": "x"}, (None, {"keys": 2}), 3)

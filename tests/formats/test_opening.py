@@ -1,7 +1,5 @@
 """What people give for a checkpoint, told by its content, and one clear message for what is none."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os
@@ -13,12 +11,13 @@ import pytest
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.single_file import read_file
+from tests.error_text import error_text
 from tests.formats.memory import Memory, torch_zip, zipped
 from tests.fuzz.seeds import seeds
 
 GIVE = "give the .pth, .safetensors or folder that the weights are in"
 GIVE_PYTORCH = "give the PyTorch checkpoint"
-PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, dinoport verify CHECKPOINT GRAPH"
+PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, `dinoport.verify(CHECKPOINT, GRAPH)`"
 
 
 def numpy_array() -> bytes:
@@ -111,9 +110,7 @@ def test_an_old_pickle_that_looks_like_text_is_searched_for_names():
 def test_a_folder_of_something_else(tmp_path):
     for name in "abcdefgh":
         (tmp_path / f"{name}.png").touch()
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_checkpoint(tmp_path)) == (
         f"{tmp_path} is a folder, but not one that holds a checkpoint\n"
         "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
         "checkpoint\n"
@@ -126,9 +123,7 @@ def test_a_folder_whose_weights_are_a_link_that_leads_nowhere(tmp_path):
     """As of a cache whose blobs were deleted, and of git-annex before `get`."""
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     (tmp_path / "model.safetensors").symlink_to("../blobs/123")
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_checkpoint(tmp_path)) == (
         f"{tmp_path} holds no checkpoint, and links in it lead nowhere\n"
         "  found: model.safetensors, a link to ../blobs/123\n"
         "  likely cause: the files were moved or deleted, or were never fetched, as by git-annex\n"
@@ -176,8 +171,6 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
 
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(Path, "is_file", refused)
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path / "run")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_checkpoint(tmp_path / "run")) == (
         f"{tmp_path}/run/config.json cannot be read: Permission denied\n  try: ls -l {tmp_path}/run/config.json"
     )

@@ -1,7 +1,5 @@
 """Which names are an alarm: all that genuine checkpoints name are none, and all that attackers are known to use are."""
 
-from __future__ import annotations
-
 import pytest
 
 from dinoport.formats.torch.pickle_globals import FORMER_MODULES, STANDARD_LIBRARY, is_forbidden

@@ -1,7 +1,5 @@
 """What of a source is hashed: all but the tensors that are compared, and every byte of that."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing

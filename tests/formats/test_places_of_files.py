@@ -1,7 +1,5 @@
 """Where frameworks put the files of a model: accelerate's and DeepSpeed's folders, and weights with an index."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

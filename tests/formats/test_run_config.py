@@ -1,7 +1,5 @@
 """The config.yaml of a training run: found where upstream puts it, read as plain data, never in the way."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,17 +1,17 @@
 """The output folder of a run given for a checkpoint."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import checkpoint_within
 from tests import goldens
+from tests.error_text import error_text
 from tests.formats.distributed_folders import tensors, write_folder
 
 TEACHER = goldens.FOLDER / "dinov2/trained_a/teacher_checkpoint.pth"
@@ -65,9 +65,7 @@ def test_several_are_listed_latest_first(tmp_path) -> None:
     for iteration in (9, 119, 29):
         put(tmp_path / f"eval/training_{iteration}/teacher_checkpoint.pth")
     write_folder(tmp_path / "ckpt/39", tensors())
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path)
-    assert str(caught.value).replace(str(tmp_path), "RUN") == (
+    assert as_options(error_text(CheckpointError, lambda: open_checkpoint(tmp_path))).replace(str(tmp_path), "RUN") == (
         "RUN holds 4 checkpoints\n"
         "  expected: one, or its path\n"
         "  try: dinoport convert RUN/eval/training_119/teacher_checkpoint.pth FOLDER\n"
@@ -92,18 +90,16 @@ def test_what_lies_a_folder_below_is_named(tmp_path) -> None:
     path = put(tmp_path / "run/model.pth")
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
-    assert caught.value.next_step == (f"dinoport convert {path} FOLDER",)
+    assert caught.value.next_step == (f"`dinoport.convert({str(path)!r}, FOLDER)`",)
     (tmp_path / "run/config.json").write_text("{}")
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path)
-    assert caught.value.next_step == (f"dinoport convert {path.parent} FOLDER",)
+    assert caught.value.next_step == (f"`dinoport.convert({str(path.parent)!r}, FOLDER)`",)
 
 
 def test_a_folder_without_any(tmp_path) -> None:
     (tmp_path / "log.txt").touch()
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path)
-    assert str(caught.value).replace(str(tmp_path), "RUN") == (
+    assert as_options(error_text(CheckpointError, lambda: open_checkpoint(tmp_path))).replace(str(tmp_path), "RUN") == (
         "RUN is a folder, but not one that holds a checkpoint\n"
         "  expected: a folder of Transformers, timm, PEFT, accelerate or DeepSpeed, a run's, or a distributed "
         "checkpoint\n"
@@ -125,9 +121,7 @@ def test_the_trainer_s_folders_are_listed_the_latest_first(tmp_path) -> None:
         saved_by_a_trainer(run / f"checkpoint-{step}")
     (run / "checkpoint-2000").mkdir()  # cut short: nothing was saved yet
     (run / "runs").mkdir()
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(run)
-    assert str(caught.value) == (
+    assert as_options(error_text(CheckpointError, lambda: open_checkpoint(run))) == (
         f"{run} holds 3 checkpoints\n"
         "  expected: one, or its path\n"
         f"  try: dinoport convert {run}/checkpoint-1500 FOLDER --to original\n"
@@ -141,9 +135,9 @@ def test_a_folder_of_timm_below_is_no_folder_of_transformers_already(tmp_path) -
     for name, config in (("theirs", '{"model_type": "vit"}'), ("timms", '{"architecture": "vit_base"}')):
         (saved_by_a_trainer(tmp_path / name) / "config.json").write_text(config)
     (saved_by_a_trainer(tmp_path / "unreadable") / "config.json").write_text("{")
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(tmp_path)
-    assert str(caught.value).split("try: ")[1].splitlines() == [
+    assert as_options(error_text(CheckpointError, lambda: open_checkpoint(tmp_path))).split("try: ")[
+        1
+    ].splitlines() == [
         f"dinoport convert {tmp_path}/theirs FOLDER --to original",
         f"       dinoport convert {tmp_path}/timms FOLDER",
         f"       dinoport convert {tmp_path}/unreadable FOLDER --to original",

@@ -1,7 +1,5 @@
 """Safetensors files, against the library where it reads them, and each lie a header can tell."""
 
-from __future__ import annotations
-
 import json
 
 import ml_dtypes

@@ -1,7 +1,5 @@
 """Legacy torch files that lie. What sound ones hold is compared with torch in test_against_torch.py."""
 
-from __future__ import annotations
-
 import pickle
 import struct
 

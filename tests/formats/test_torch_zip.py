@@ -1,7 +1,5 @@
 """Torch zip files that lie. What sound ones hold is compared with torch in test_against_torch.py."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,6 +11,7 @@ from dinoport.errors import CheckpointError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch import zip_file as reader
 from dinoport.formats.torch.zip_file import read_torch_zip
+from tests.error_text import error_text
 from tests.formats.memory import Memory, torch_zip, zipped
 from tests.fuzz.seeds import TENSOR
 
@@ -167,7 +166,7 @@ def not_torch(found: str) -> str:
         "  expected: one folder in it, with a record data.pkl\n"
         f"  found: {found}\n"
         "  likely cause: a packed folder, or an archive of another kind (.docx, .npz)\n"
-        "  try: unzip -q file.pth -d file\n       dinoport inspect file"
+        "  try: unzip -q file.pth -d file\n       `dinoport.inspect('file')`"
     )
 
 
@@ -211,9 +210,7 @@ def test_an_archive_of_torch_export_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model/models/model.json", "{}")
         archive.writestr("model/data/weights/weight_0", bytes(8))
-    with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_checkpoint(path)) == (
         f"{path} is an archive of torch.export, which holds a program; a checkpoint holds tensors\n"
         "  expected: what torch.save writes of a state dict\n"
         "  found: model/models/model.json\n"

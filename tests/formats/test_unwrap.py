@@ -1,7 +1,5 @@
 """From what a file holds to the state dicts in it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

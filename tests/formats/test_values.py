@@ -1,7 +1,5 @@
 """Values over a storage, read in blocks of any size."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from dinoport.formats.storage import Storage
 from dinoport.formats.torch.dtypes import STORAGE_DTYPES, TORCH_DTYPES
 from dinoport.formats.values import are_sizes, is_one, stored_tensor, view_of
 from dinoport.tensor import ArrayValues, Shape, TensorRef
+from tests.error_text import error_text
 from tests.formats.memory import Memory
 
 NUMBERS = np.arange(1, 121)
@@ -83,9 +82,7 @@ def test_an_empty_tensor_reads_nothing():
     [((121,), (1,), 0, 120), ((4, 5), (30, 1), 26, 120), ((1,), (1,), 120, 120), ((2, 2), (10**12, 1), 0, 10**12 + 1)],
 )
 def test_a_tensor_that_leaves_its_storage(shape, strides, first, last):
-    with pytest.raises(CheckpointError) as caught:
-        over("f4", shape, strides, first)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: over("f4", shape, strides, first)) == (
         "file.pth declares a tensor that its data cannot hold\n"
         "  where: data/0\n"
         "  expected: 120 elements\n"
@@ -109,9 +106,7 @@ def test_shapes_that_are_none(shape, strides, first):
 
 def test_a_view_over_more_than_is_gathered(monkeypatch):
     monkeypatch.setattr(reader, "MAX_GATHER_BYTES", 100)
-    with pytest.raises(CheckpointError) as caught:
-        over("f4", (5, 6), (1, 5)).read()
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: over("f4", (5, 6), (1, 5)).read()) == (
         "file.pth holds a tensor that is not contiguous, and too large to gather\n"
         "  where: data/0\n"
         "  expected: at most 100 bytes\n"

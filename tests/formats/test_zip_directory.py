@@ -1,7 +1,5 @@
 """Zip directories that say one thing here and another there: refused, each with its reason."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zipfile

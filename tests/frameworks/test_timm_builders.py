@@ -15,41 +15,20 @@ from dinoport.errors import UnknownModelError
 from tests.frameworks.genuine import TOLERANCE, pixels, shaken
 
 TAKEN = (
-    "test_vit",
-    "vit_tiny_patch16_224",
-    "vit_gigantic_patch14_224",
-    "vit_base_patch16_plus_240",
-    "vit_small_patch16_36x1_224",
-    "vit_giant_patch16_gap_224",
-    "vit_base_patch14_dinov2",
-    "vit_base_patch14_reg4_dinov2",
-    "vit_large_patch14_reg1_tipsv2",
-    "vit_small_patch16_dinov3",
-    "vit_base_patch16_dinov3_qkvb",
-    "vit_small_plus_patch16_dinov3_qkvb",
-    "vit_large_patch16_lingbot",
-    "vit_giant_patch16_lingbot",
-    "deit_small_patch16_224",
-    "deit_tiny_distilled_patch16_224",
-    "deit3_medium_patch16_224",
-    "eva_large_patch14_196",
-)
+    "test_vit", "vit_tiny_patch16_224", "vit_gigantic_patch14_224", "vit_base_patch16_plus_240",
+    "vit_small_patch16_36x1_224", "vit_giant_patch16_gap_224", "vit_base_patch14_dinov2",
+    "vit_base_patch14_reg4_dinov2", "vit_large_patch14_reg1_tipsv2", "vit_small_patch16_dinov3",
+    "vit_base_patch16_dinov3_qkvb", "vit_small_plus_patch16_dinov3_qkvb", "vit_large_patch16_lingbot",
+    "vit_giant_patch16_lingbot", "deit_small_patch16_224", "deit_tiny_distilled_patch16_224",
+    "deit3_medium_patch16_224", "eva_large_patch14_196",
+)  # fmt: skip
 
 REFUSED = (
-    "vit_base_patch16_clip_quickgelu_224",
-    "vit_so400m_patch16_siglip_gap_256",
-    "vit_base_patch32_siglip_256",
-    "vit_small_patch16_rope_ape_224",
-    "vit_small_patch16_rope_mixed_224",
-    "vit_base_patch16_radio_v3",
-    "vit_medium_patch16_gap_256",
-    "vit_wee_patch16_reg1_gap_256",
-    "beit_base_patch16_224",
-    "beit3_base_patch16_224",
-    "eva02_base_patch14_224",
-    "eva02_tiny_patch14_224",
-    "aimv2_large_patch14_224",
-)
+    "vit_base_patch16_clip_quickgelu_224", "vit_so400m_patch16_siglip_gap_256", "vit_base_patch32_siglip_256",
+    "vit_small_patch16_rope_ape_224", "vit_small_patch16_rope_mixed_224", "vit_base_patch16_radio_v3",
+    "vit_medium_patch16_gap_256", "vit_wee_patch16_reg1_gap_256", "beit_base_patch16_224", "beit3_base_patch16_224",
+    "eva02_base_patch14_224", "eva02_tiny_patch14_224", "aimv2_large_patch14_224",
+)  # fmt: skip
 
 
 def built(name: str, folder: Path, **sizes: Any) -> Any:

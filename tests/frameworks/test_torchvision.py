@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 from torchvision.models import VisionTransformer, resnet50
 from transformers import AutoModel, AutoModelForImageClassification
 
 from dinoport.api import convert
+from dinoport.errors import UnknownModelError
+from dinoport.networks.resnet.architecture import ResNet
 from tests.frameworks.genuine import TOLERANCE, pixels, shaken
 
 
@@ -32,3 +35,27 @@ def test_a_resnet_as_a_sequence(tmp_path: Path, out: Path) -> None:
     with torch.inference_mode():
         expected, found = genuine(pixels(64)), AutoModel.from_pretrained(out).eval()(pixels(64)).pooler_output
         assert float((expected - found).abs().max()) < TOLERANCE * float(expected.abs().max())
+
+
+def test_the_modules_of_a_resnet_stride_as_the_network_does(out: Path) -> None:
+    genuine = resnet50().eval()
+    steps = {name: genuine.get_submodule(name.removesuffix(".weight")).stride for name in ResNet().strides}
+    assert steps == {name: (step, step) for name, step in ResNet().strides.items()}
+    assert not convert(genuine, out, level="exact").verdict.failed
+
+
+def test_a_resnet_that_dilates_is_refused(out: Path) -> None:
+    with pytest.raises(UnknownModelError) as caught:
+        convert(resnet50(replace_stride_with_dilation=[False, False, True]).eval(), out, level="exact")
+    told = (caught.value.where, caught.value.expected, caught.value.found)
+    assert told == ("layer4.0.conv2", "stride (2, 2)", "stride (1, 1)")
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
+def test_a_vit_with_another_activation_is_refused(activation: type[nn.Module], out: Path) -> None:
+    genuine = VisionTransformer(32, 8, 2, 2, 128, 256, num_classes=5)
+    for block in genuine.encoder.layers:
+        block.mlp[1] = activation()
+    with pytest.raises(UnknownModelError) as caught:
+        convert(genuine, out, level="exact")
+    assert (caught.value.expected, caught.value.found) == ("exact gelu", activation.__name__)

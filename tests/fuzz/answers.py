@@ -3,8 +3,6 @@
 Whatever a server says of it, a file is either refused or read as it is.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

@@ -1,7 +1,5 @@
 """Sound converted folders, in which one JSON file after the other is replaced by what is fuzzed."""
 
-from __future__ import annotations
-
 import atexit
 import shutil
 import tempfile

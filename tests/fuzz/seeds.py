@@ -1,7 +1,5 @@
 """Sound inputs to begin from, small ones first: what a mutation leaves of them still gets deep into a reader."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -1,7 +1,5 @@
 """What is fuzzed: readers of a stranger's bytes. Each either succeeds or raises an error of ours; all else is a bug."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,6 @@
 `make fuzz-differential` goes on from there for as long as one likes. Faults that are planted here must be found.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice

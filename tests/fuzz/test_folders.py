@@ -2,8 +2,6 @@
 "equal" for a file that was changed. Deterministic and quick; run.py goes on from the same seeds.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Deterministic and quick, for every run of the suite; run.py goes on from the same seeds for as long as one likes.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import struct

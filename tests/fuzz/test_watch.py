@@ -1,7 +1,5 @@
 """What `make fuzz` says of a target in one line; the process that fuzzes is libFuzzer's own."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

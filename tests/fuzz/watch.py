@@ -5,8 +5,6 @@
 libFuzzer's own output goes to .fuzz/TARGET.log, and its end is shown where something was found. Exit code 1 then.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 Each is worth one line in the docstring of its function: what it is after.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 

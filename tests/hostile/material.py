@@ -1,7 +1,5 @@
 """The hostile files of tests/fixtures, unpacked once, and the process that converts them under an audit hook."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Write messages.txt anew: every refusal of a hostile file in full. Read the difference before it is committed."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

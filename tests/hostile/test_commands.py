@@ -1,7 +1,5 @@
 """Every command on every hostile file, given for a source, a folder and a picture: one message, and nothing touched."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pytest
@@ -29,17 +27,9 @@ SHOWN_BY_VALUES = {"flipped_bit_in_data.pth", "meta_weight.pth", "nan.pth"}
 """What is wrong with these shows when values are read, which a plan does not."""
 
 SAME_TENSORS = {
-    "ok.safetensors",
-    "ok_bigendian.pth",
-    "ok_cuda_location.pth",
-    "ok_legacy_nonzip.pth",
-    "ok_module_prefix.pth",
-    "ok_noncontiguous.pth",
-    "ok_parameters.pth",
-    "ok_zip.pth",
-    "scalars_among_tensors.pth",
-    "whole_module.pth",
-}
+    "ok.safetensors", "ok_bigendian.pth", "ok_cuda_location.pth", "ok_legacy_nonzip.pth", "ok_module_prefix.pth",
+    "ok_noncontiguous.pth", "ok_parameters.pth", "ok_zip.pth", "scalars_among_tensors.pth", "whole_module.pth",
+}  # fmt: skip
 """As the sound file, in other containers: to torch.load too, where it opens them without running what is in them."""
 
 

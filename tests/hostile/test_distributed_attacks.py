@@ -1,7 +1,5 @@
 """Distributed checkpoints whose .metadata is made to exhaust something, or to reach outside its folder."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -5,8 +5,6 @@
     python -m tests.hostile.record
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

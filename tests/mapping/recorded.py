@@ -4,8 +4,6 @@ A list leads from an original's own names to a class's: so do the table of its c
 that of the class, one after the other.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Values that follow from a declaration: the same from any place in the middle, and always."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

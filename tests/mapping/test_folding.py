@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from dinoport.mapping.folding import fold_names
 
 

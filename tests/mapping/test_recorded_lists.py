@@ -1,7 +1,5 @@
 """Every table against the recorded lists, which were derived from how both models behave (tests/fixtures/mapping)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Our NumPy resampling against torch's own, in float64."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A table in both directions: encoding writes a codebase's names from canonical ones, decoding reads them back."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

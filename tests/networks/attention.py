@@ -1,7 +1,5 @@
 """Attention weights that look trained: inside a head the channels share directions, between heads they do not."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

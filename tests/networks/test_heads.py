@@ -1,7 +1,5 @@
 """The number of heads, read from weights that look trained, and from weights that cannot tell."""
 
-from __future__ import annotations
-
 import itertools
 import tracemalloc
 from typing import Any
@@ -67,7 +65,7 @@ def test_narrow_models_cannot_tell(width: int) -> None:
     heads = next(heads for heads in (4, 3, 2, 1) if width % heads == 0)
     found = read_heads(weights(trained(width, heads)), width)
     assert found.found is None
-    assert found.silence == f"{width} channels are too few: 128 are needed"
+    assert found.silence == f"{width} channels are too few (128 are needed)"
 
 
 def _shuffled_inside(pairs: list[Pair], heads: int) -> list[Pair]:

@@ -1,7 +1,5 @@
 """Mistakes that conversions have had, planted into a folder that was right, and how they must be named."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Callable

@@ -4,8 +4,6 @@
 table in docs/proof.md is printed from here by `python -m tests.proofs.mutants`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Folders with a mistake in them, and what the outputs proof says of each."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

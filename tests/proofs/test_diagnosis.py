@@ -1,7 +1,5 @@
 """Planted faults: the first block that differs and the cause must be named. Each is one that conversions have had."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The exact proof sees one bit, wherever it is, and names the tensor; a cast it computes itself."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What was compared while it was written, and does not fit in memory, makes room for what is written next."""
 
-from __future__ import annotations
-
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """--reference: the outputs proof against code in a folder, which runs only where it is asked for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import report_to_dict
 from dinoport.report.text import report_lines
 from dinoport.request import Checks
+from tests.error_text import error_text
 from tests.goldens import state_by_formula
 from tests.models import RESNET, classifying, dinov2
 
@@ -166,9 +165,7 @@ def test_a_model_that_does_not_take_the_weights(source: Path, hub: Path, tmp_pat
 
 def test_code_that_cannot_be_run(source: Path, hub: Path, tmp_path: Path) -> None:
     (hub / "hubconf.py").write_text("import no_such_package\n", encoding="utf-8")
-    with pytest.raises(CheckpointError) as caught:
-        api.convert(source, tmp_path / "folder", reference=str(hub))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: api.convert(source, tmp_path / "folder", reference=str(hub))) == (
         "the code that `reference` names could not be run: "
         "ModuleNotFoundError: No module named 'no_such_package'\n"
         f"  where: tiny of {hub}\n"
@@ -179,9 +176,7 @@ def test_code_that_cannot_be_run(source: Path, hub: Path, tmp_path: Path) -> Non
 
 
 def test_a_folder_without_code(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError) as caught:
-        api.convert(source, tmp_path / "folder", reference=str(tmp_path))
-    assert str(caught.value) == (
+    assert error_text(SettingError, lambda: api.convert(source, tmp_path / "folder", reference=str(tmp_path))) == (
         f"`reference={tmp_path}` is not a folder with a hubconf.py\n"
         "  expected: hub, or a checkout of facebookresearch/dino, dinov2 or dinov3\n"
         "  try: git clone the original's repository, and give its folder"
@@ -189,19 +184,18 @@ def test_a_folder_without_code(source: Path, tmp_path: Path) -> None:
 
 
 def test_it_needs_the_full_proof(source: Path, hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        api.convert(source, tmp_path / "folder", level="exact", reference=str(hub))
-    assert str(caught.value) == (
+    folder = tmp_path / "folder"
+    assert error_text(UsageError, lambda: api.convert(source, folder, level="exact", reference=str(hub))) == (
         "`reference` compares outputs, which `level='exact'` leaves out\n  try: leave `level` out, or `reference`"
     )
 
 
 def test_it_does_not_go_with_the_way_back(source: Path, hub: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        api.convert(source, tmp_path / "folder", to="original", reference=str(hub))
-    assert str(caught.value) == (
+    folder = tmp_path / "folder"
+    assert error_text(UsageError, lambda: api.convert(source, folder, to="original", reference=str(hub))) == (
         "`reference` goes with a conversion to Transformers, not `to='original'`\n"
-        "  try: leave `reference` out; dinoport verify SOURCE FOLDER --reference … compares the folder itself"
+        f"  try: leave `reference` out; `dinoport.verify(SOURCE, FOLDER, reference={str(hub)!r})` "
+        "compares the folder itself"
     )
 
 
@@ -288,9 +282,7 @@ def test_the_entry_of_a_published_model(
     ],
 )
 def test_a_model_that_no_entry_builds(architecture: Architecture) -> None:
-    with pytest.raises(SettingError) as caught:
-        entry(architecture, 224)
-    assert str(caught.value).startswith(
+    assert error_text(SettingError, lambda: entry(architecture, 224)).startswith(
         "`reference`: no entry of torch.hub builds this model\n"
         "  expected: the sizes and settings of a published model\n"
     )
@@ -298,9 +290,7 @@ def test_a_model_that_no_entry_builds(architecture: Architecture) -> None:
 
 def test_offline_no_code_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(SettingError) as caught:
-        check_reference("hub", "full")
-    assert str(caught.value) == (
+    assert error_text(SettingError, lambda: check_reference("hub", "full")) == (
         "`reference='hub'` fetches the originals' code, and HF_HUB_OFFLINE is set\n"
         "  try: unset HF_HUB_OFFLINE, or give the folder of a checkout: `reference=FOLDER`"
     )

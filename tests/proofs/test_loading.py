@@ -1,7 +1,5 @@
 """The loading proof reports what `from_pretrained` reports, and what it raises."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +56,8 @@ def test_a_folder_loads_clean_in_float64_and_evaluates(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "failure"),
     [
-        (lambda arrays: arrays.pop("layernorm.bias"), "1 missing keys (layernorm.bias)"),
-        (lambda arrays: arrays.update(extra=np.ones(1, np.float32)), "1 unexpected keys (extra)"),
+        (lambda arrays: arrays.pop("layernorm.bias"), "1 missing key (layernorm.bias)"),
+        (lambda arrays: arrays.update(extra=np.ones(1, np.float32)), "1 unexpected key (extra)"),
         (lambda arrays: [arrays.pop(f"{QUERY[:-6]}{p}") for p in ("weight", "bias")], "2 missing keys ("),
     ],
     ids=["missing", "unexpected", "two missing"],

@@ -1,7 +1,5 @@
 """The outputs proof rejects every known mistake, and says of what is equal that it is."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path

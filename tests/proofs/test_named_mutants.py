@@ -1,7 +1,5 @@
 """Every mutant that the outputs proof rejects is named: the block in which it begins, and what it is."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

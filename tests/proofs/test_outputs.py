@@ -1,7 +1,5 @@
 """The outputs proof: what it compares, at which sizes, and what it says of values that cannot be compared."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -85,7 +83,8 @@ def test_a_block_is_held_against_what_it_adds(
 ) -> None:
     """Though of what passes it the difference is nearly nothing; where rounding hides even that, the block is named."""
     passing = torch.full((1, 2, 4), 1000.0, dtype=torch.float64)
-    ours, theirs = (through(passing, passing + added * share) for share in (1, 1 + wrong))
+    places = torch.tensor([[[1.0], [-1.0]]], dtype=torch.float64)
+    ours, theirs = (through(passing, passing + added * share * places) for share in (1, 1 + wrong))
     found, lost, what = compare_blocks(ours, theirs)
     assert found["blocks.0"].relative < GATE
     assert (lost, what) == (drowned, failure)

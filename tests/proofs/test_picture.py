@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -71,6 +69,20 @@ def test_every_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     loaded = load_picture(path)
     assert loaded.mode == "RGB"
     assert loaded.tobytes() == picture.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+@pytest.mark.parametrize("file_format", ["PNG", "GIF"])
+def test_a_colour_that_is_seen_through_is_dropped(mode: str, file_format: str, tmp_path: Path) -> None:
+    """As the originals' loaders drop it; Pillow keeps it beside an RGB picture, and processors look there."""
+    picture = synthetic_picture(24, 24).convert(mode)
+    key = picture.getpixel((12, 12))
+    picture.save(tmp_path / "picture", format=file_format, transparency=key)
+    with Image.open(tmp_path / "picture") as opened:
+        expected = np.asarray(opened.convert("RGB"))
+    loaded = load_picture(tmp_path / "picture")
+    assert "transparency" not in loaded.info
+    assert np.array_equal(np.asarray(loaded), expected)
 
 
 def test_an_orientation_tag_is_left_alone(tmp_path: Path) -> None:

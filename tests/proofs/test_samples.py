@@ -1,7 +1,5 @@
 """One picture of each class stands for all: the classes are right, each is compared, and what differs is said."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

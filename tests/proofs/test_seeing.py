@@ -1,7 +1,5 @@
 """What a converted folder sees, against the original's own computation, at its size and at others."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from dinoport.errors import SettingError
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.pictures.seeing import fitted, holding, see
 from dinoport.proofs.picture import synthetic_picture
+from tests.error_text import error_text
 from tests.families.cases import BY_NAME, CASES, Case
 from tests.models import renamed
 
@@ -22,13 +21,9 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 SAME_BACKBONE = {
-    "vit-training-checkpoint",
-    "vit-state-dict-container",
-    "dinov2-teacher",
-    "dinov2-whole-classifier",
-    "resnet-classifier",
-    "resnet-probe",
-}
+    "vit-training-checkpoint", "vit-state-dict-container", "dinov2-teacher", "dinov2-whole-classifier",
+    "resnet-classifier", "resnet-probe",
+}  # fmt: skip
 SEEING = tuple(case for case in CASES if case.architecture.channels == 3 and case.name not in SAME_BACKBONE)
 VITS = tuple(case for case in SEEING if hasattr(case.architecture, "depth"))
 
@@ -153,12 +148,11 @@ def test_sizes_that_do_not_fit_are_refused(folders: dict[str, Path]) -> None:
 
 
 def test_what_is_no_model_of_the_family_is_refused(tmp_path: Path, folders: dict[str, Path]) -> None:
-    with pytest.raises(SettingError) as raised:
-        see(tmp_path / "model.pth", synthetic_picture(), 64)
-    assert str(raised.value) == (
+    assert error_text(SettingError, lambda: see(tmp_path / "model.pth", synthetic_picture(), 64)) == (
         f"{tmp_path / 'model.pth'} is not a folder of Transformers\n"
         "  expected: config.json and weights, as dinoport convert writes them\n"
-        f"  try: dinoport convert {tmp_path / 'model.pth'} FOLDER\n       dinoport visualize FOLDER IMAGE"
+        f"  try: `dinoport.convert({str(tmp_path / 'model.pth')!r}, FOLDER)`\n"
+        "       `dinoport.visualize(FOLDER, IMAGE)`"
     )
     (tmp_path / "timm").mkdir()
     (tmp_path / "timm" / "config.json").write_text(

@@ -1,7 +1,5 @@
 """The originals' transforms made of torchvision's own, and Transformers' classes that resize with it."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The strongest word that the proofs allow, and never a stronger one."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from dataclasses import replace
@@ -134,8 +132,8 @@ def test_below_the_first_line_all_stand_by_their_reasons() -> None:
         ),
         (
             replace(WHOLE, outputs=replace(COMPUTED, drowned=("blocks.0", "blocks.1"))),
-            "equal at 224×224 pixels, except for blocks.{0…1}, which add too little to what passes them for anything "
-            "to be shown of them",
+            "equal at 224×224 pixels, except for blocks.{0…1}, which add too little to what passes them, or the "
+            "same everywhere, for anything to be shown of them",
         ),
         (
             replace(WHOLE, outputs=replace(COMPUTED, undefined=4)),

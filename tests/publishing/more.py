@@ -7,8 +7,6 @@ POST  …/branch/{name} (startingPoint), …/tag/{rev} (tag), …/discussions,
 PUT   …/settings (visibility, gated)
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import threading

@@ -15,8 +15,6 @@ POST  /api/repos/create, /api/validate-yaml, …/preupload/{rev}, …/commit/{re
 PUT   /lfs/{sha256}
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -3,8 +3,6 @@
 All of it is on disk (`repos/*.json`, `objects/<oid>`), so a server may die, and the next goes on.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading

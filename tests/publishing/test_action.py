@@ -1,7 +1,5 @@
 """The steps of the GitHub Action, run here as the runner runs them: its inputs are variables."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

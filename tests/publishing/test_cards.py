@@ -1,7 +1,5 @@
 """The card that is published: the whole verdict, a user's own words, and what is known of the files."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import pytest
 import yaml
 
 from dinoport import api
-from dinoport.errors import SettingError, UsageError
+from dinoport.errors import SettingError
 from dinoport.writing.published_card import published_card
 from tests import tiny
 from tests.command_line import Run
@@ -70,7 +68,7 @@ def test_a_users_own_card_comes_first(hub: Hub, proven: Path, tmp_path: Path) ->
 def test_a_card_that_is_none_is_refused(proven: Path, tmp_path: Path, content: bytes | None, found: str) -> None:
     if content is not None:
         (tmp_path / "card.md").write_bytes(content)
-    with pytest.raises(UsageError, match=r"`card` takes a card in Markdown") as error:
+    with pytest.raises(SettingError, match=r"`card` takes a card in Markdown") as error:
         api.publish(proven, "owner/model", card=tmp_path / "card.md")
     assert found in str(error.value)
 

@@ -1,7 +1,5 @@
 """Publication to a Hub on this machine: one commit, read back, whatever happens on the way."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal
@@ -22,6 +20,7 @@ from dinoport.formats.transformers_folder import ORIGINAL_FILE
 from dinoport.report.as_json import is_sealed, sealed
 from tests import tiny
 from tests.command_line import Run
+from tests.error_text import error_text
 from tests.publishing.conftest import commits, contents
 from tests.publishing.store import Fault, Hub
 
@@ -124,9 +123,7 @@ def test_a_file_that_is_edited_while_it_is_published_is_not_sent(
         return card(*given)
 
     monkeypatch.setattr(parcel, "cleaned_card", edited)
-    with pytest.raises(NotProvenError) as error:
-        api.publish(folder, "owner/model")
-    assert str(error.value) == (
+    assert error_text(NotProvenError, lambda: api.publish(folder, "owner/model")) == (
         "config.json changed while it was to be published, and nothing was sent\n"
         "  try: convert the source again, and leave the folder alone meanwhile"
     )
@@ -145,7 +142,7 @@ def test_a_folder_without_a_report_is_refused(hub: Hub, folder: Path) -> None:
     (folder / "dinoport.json").unlink()
     with pytest.raises(SettingError, match=r"cannot be published: it has no dinoport\.json") as refused:
         api.publish(folder, "owner/model")
-    assert [step.split()[:2] for step in refused.value.next_step] == [["dinoport", "convert"], ["dinoport", "publish"]]
+    assert [step.split("(")[0] for step in refused.value.next_step] == ["`dinoport.convert", "`dinoport.publish"]
     assert hub.log == []
 
 

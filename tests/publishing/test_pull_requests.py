@@ -1,7 +1,5 @@
 """Pull requests to somebody else's repository: one for each model, and none again after one was closed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A folder on the Hub is proven like one on this machine; without a source it is held against its own report."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What others have put into a repository is not lost, and what will be said of it is said beforehand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 from dinoport import api
 from dinoport.errors import SettingError
 from tests.command_line import Run
+from tests.error_text import error_text
 from tests.publishing.conftest import commits, contents, put
 from tests.publishing.store import Hub
 
@@ -93,7 +92,7 @@ def test_what_verify_will_say_is_said(hub: Hub, proven: Path, run: Run) -> None:
         assert all(change.startswith(name) for name, change in zip(beside, changes, strict=True))
         told = " ".join(done.out.split())
         assert "beside pytorch_model.bin lies in the repository, and dinoport.json does not list it" in told
-        assert "dinoport verify says `changed` for that, until it is removed there" in told
+        assert "until it is removed there, a verification says `changed`" in told
         assert "\x1b" not in done.out
 
 
@@ -104,9 +103,7 @@ def test_nothing_is_sent_where_transformers_would_load_something_else(
 ) -> None:
     put(hub, "owner/model", {name: b"{}"})
     before = contents(hub)
-    with pytest.raises(SettingError) as refused:
-        api.publish(proven, "owner/model", create_pr=create_pr)
-    assert str(refused.value) == (
+    assert error_text(SettingError, lambda: api.publish(proven, "owner/model", create_pr=create_pr)) == (
         f"owner/model holds {name}, by which Transformers would load something else than what is sent; nothing was "
         f"sent\n  where: {hub.url}/owner/model\n  found: {name}\n"
         "  try: remove it there, or publish to another repository"

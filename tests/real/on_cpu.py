@@ -39,7 +39,7 @@ def main() -> None:
     torch.hub.list = lambda *arguments: []
     join, parallel = distributed.init_process_group, nn.parallel.DistributedDataParallel
     distributed.init_process_group = lambda backend, **given: join("gloo", **given)
-    nn.parallel.DistributedDataParallel = lambda model, device_ids: parallel(model)  # type: ignore[misc]
+    nn.parallel.DistributedDataParallel = lambda model, device_ids: parallel(model)  # type: ignore[assignment,misc]
     sys.path.insert(0, checkout)
     sys.argv = [f"{checkout}/main_dino.py", *options]
     runpy.run_path(sys.argv[0], run_name="__main__")

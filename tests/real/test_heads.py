@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from dinoport import api
+from dinoport.codebases.heads import weighed
 from dinoport.errors import SettingError
 from dinoport.formats.torch.writer import write_torch_file
+from dinoport.model import Origin, Setting
 from dinoport.networks.heads.reading import HeadReading, read_heads
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import Request
@@ -40,7 +42,9 @@ def test_other_numbers_of_heads_are_contradicted(model: Model) -> None:
     found = read(model.pairs())
     others = {score.heads for score in found.scores} - {model.heads}
     assert others
-    assert {found.says(heads) for heads in others} == {"contradict"}
+    for heads in others:
+        with pytest.raises(SettingError, match=f"look like {model.heads} heads of"):
+            weighed("vit.pth", Setting("heads", heads, Origin.ASSUMED, "by convention"), found)
 
 
 @pytest.mark.parametrize("model", TOLD, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
@@ -22,7 +23,7 @@ class Block(nn.Module):
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor) -> Any:
         batch, count, width = tokens.shape
         joined = self.qkv(self.norm1(tokens)).reshape(batch, count, 3, self.heads, width // self.heads)
         queries, keys, values = joined.permute(2, 0, 3, 1, 4)
@@ -40,7 +41,7 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(LAYERS)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, pictures: torch.Tensor) -> Any:
         patches = pictures.reshape(-1, 4, 2, 4, 2).transpose(2, 3).reshape(-1, 16, 4)
         return self.head(self.norm(self.blocks(self.patches(patches) + self.positions)).mean(dim=1))
 
@@ -50,14 +51,14 @@ def states(width: int, heads: int, steps: tuple[int, ...] = STEPS) -> Iterator[l
     torch.manual_seed(0)
     digits = load_digits()
     pictures, labels = torch.tensor(digits.images, dtype=torch.float32) / 16, torch.tensor(digits.target)
-    model = ViT(width, heads)
+    model: Any = ViT(width, heads)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     for step in range(steps[-1] + 1):
         if step in steps:
             layers = [(block.qkv.weight[2 * width :], block.proj.weight) for block in model.blocks]
             yield [(values.detach().numpy().copy(), outputs.detach().numpy().copy()) for values, outputs in layers]
         chosen = torch.randint(len(pictures), (BATCH,))
-        loss = nn.functional.cross_entropy(model(pictures[chosen]), labels[chosen])
+        loss: Any = nn.functional.cross_entropy(model(pictures[chosen]), labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

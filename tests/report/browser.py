@@ -1,7 +1,5 @@
 """A headless Chromium, driven over its debugging pipe: a page is loaded, and what it did and shows is asked."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

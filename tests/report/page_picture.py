@@ -1,7 +1,5 @@
 """The picture of a report's page in the README: drawn by `make docs`, and held against the page by a test."""
 
-from __future__ import annotations
-
 import hashlib
 import html
 import io

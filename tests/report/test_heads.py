@@ -1,7 +1,5 @@
 """The curve of the number of heads, on the page."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -55,12 +53,12 @@ def test_without_a_curve_there_is_no_section(plan: Report, reading: HeadReading 
 
 def test_marks_stand_by_their_figures() -> None:
     laid = chart.head_chart(TOLD)
-    low, _, _, _, _, high = (mark.y for mark in laid.inside)
+    low, _, _, _, _, high = (mark.y for mark in laid.main)
     assert 0 <= high < laid.limit < laid.allowed < low <= laid.height
-    assert laid.found == laid.inside[1]
-    assert len(laid.moved) == len(laid.inside) - 1
-    assert chart.head_chart(UNTOLD).found is None
-    assert max(mark.y for mark in chart.head_chart(UNTOLD).moved) == laid.height
+    assert laid.circled == laid.main[1]
+    assert len(laid.other) == len(laid.main) - 1
+    assert chart.head_chart(UNTOLD).circled is None
+    assert max(mark.y for mark in chart.head_chart(UNTOLD).other) == laid.height
 
 
 def test_the_report_as_data_has_it(plan: Report) -> None:

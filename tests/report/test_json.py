@@ -1,7 +1,5 @@
 """The report as JSON: plain data that every parser reads, sealed by its own hash."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -17,20 +15,9 @@ from dinoport.report.report import Report
 from tests import tiny
 
 EXACT_FIELDS = {
-    "format",
-    "verdict",
-    "direction",
-    "source",
-    "model",
-    "target",
-    "request",
-    "accounting",
-    "proofs",
-    "files",
-    "remarks",
-    "versions",
-    SEAL,
-}
+    "format", "verdict", "direction", "source", "model", "target", "request", "accounting", "proofs", "files",
+    "remarks", "versions", SEAL,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The table of published models, on the terminal, as JSON, and in the documentation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """What `inspect`, `models` and `visualize` print with `--json`, against the tables that document it."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The page: what it says, that it stands alone, and that a hostile checkpoint can write nothing into it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -313,7 +311,7 @@ def test_a_missing_package_is_one_message_before_anything_is_written(
     assert exit_.value.code == 1
     assert capsys.readouterr().err == (
         f"error: a report as a page ({tmp_path / 'r.html'}) needs jinja2, matplotlib, pillow (not installed)\n"
-        '  try: pip install "dinoport[report]"; a report as .json needs none of these\n'
+        "  try: pip install jinja2 matplotlib pillow\n       or a report as .json, which needs none of these\n"
     )
     assert not list(tmp_path.iterdir())
 
@@ -345,15 +343,15 @@ def test_the_command_line_writes_the_page(
 def test_zero_has_a_place_of_its_own_on_the_chart() -> None:
     none, some = Difference(0.0, 0.0), Difference(1e-7, 1e-7)
     laid = chart.block_chart({"embedding": (none, none), "blocks.0": (some, some)}, 1e-9, "blocks.0")
-    assert laid.float64[0].y == laid.zero > laid.gate > laid.float64[1].y > 0
-    assert laid.first == laid.float64[1]
+    assert laid.main[0].y == laid.zero > laid.limit > laid.main[1].y > 0
+    assert laid.circled == laid.main[1]
     assert [label for _, label in laid.labels] == ["in", "0"]
 
 
 def test_a_difference_without_limit_is_held_at_the_edge() -> None:
     endless = Difference(float("inf"), float("inf"))
     laid = chart.block_chart({"blocks.0": (endless, endless)}, 1e-9)
-    assert 0 <= laid.float64[0].y < laid.gate
+    assert 0 <= laid.main[0].y < laid.limit
 
 
 def test_not_every_block_gets_a_label() -> None:

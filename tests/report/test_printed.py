@@ -1,7 +1,5 @@
 """What a verb returns prints as the command line prints it, and opens from one line in a notebook."""
 
-from __future__ import annotations
-
 import html
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import dinoport
 from dinoport.cli.options import as_options
 from dinoport.pictures.drawing import Visualization
 from dinoport.report.published import Published
-from dinoport.shown.lines import Printed
+from dinoport.shown.lines import Printed, lines_for
 from tests.command_line import DEMO, HEADS, Run
 
 DRAWN = Visualization(Path("seen"), ("picture.png", "pca.png"), (480, 640), 0, 0.6, ("one note",))
@@ -46,4 +44,6 @@ def test_a_notebook_shows_a_line_that_opens_the_rest(result: Printed) -> None:
 
 
 def test_the_command_line_prints_the_same(run: Run) -> None:
-    assert run("inspect", DEMO, *HEADS).out == as_options(str(dinoport.inspect(DEMO, num_heads=2))) + "\n"
+    with lines_for(80, as_options):
+        expected = str(dinoport.inspect(DEMO, num_heads=2))
+    assert run("inspect", DEMO, *HEADS).out == expected + "\n"

@@ -1,7 +1,5 @@
 """Real reports of every kind against the schema that ships, and the schema against the page that documents it."""
 
-from __future__ import annotations
-
 import copy
 import json
 import re

@@ -1,7 +1,5 @@
 """The report as text: every line of it, for a conversion that is equal and for one that is not."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty
@@ -34,8 +32,9 @@ except      at 288×288 (4.9e-03: position tables are resampled by another rule)
             interpolation = bicubic, scale factor with offset 0.1, without
             antialias (as in all DINO models)
             pixel mean = 0.485, 0.456, 0.406, pixel std = 0.229, 0.224, 0.225,
-            resize = shorter side to 256, crop = centre 224×224, filter =
-            bicubic, antialiased (as in facebookresearch/dino's eval transform)
+            resize = shorter side to 256, crop = centre 224×224,
+            filter = bicubic, antialiased (as in facebookresearch/dino's eval
+            transform)
 
 source      {source}
             torch zip file, 1.5 MB; teacher
@@ -274,6 +273,16 @@ def test_a_terminal_gets_colour_and_the_same_words(tmp_path: Path) -> None:
     assert words[0] == words[1]
     assert words[0].startswith("verdict     transported exactly (outputs not shown), assuming heads = 2\n")
     assert all(len(line) <= 80 or str(DEMO) in line for line in words[0].splitlines())
+
+
+def test_a_narrow_terminal_gets_the_same_words_in_lines_that_fit(tmp_path: Path) -> None:
+    wide, narrow, tiny = (in_terminal(tmp_path, NO_COLOR="1", COLUMNS=columns) for columns in ("200", "60", "1"))
+    assert wide.split() == narrow.split() == tiny.split()
+    kept = (str(DEMO), "from_pretrained(", "import ")  # what is to be copied
+    for text, columns in ((wide, 80), (narrow, 60), (tiny, 40)):
+        lines = [line for line in text.splitlines() if not any(each in line for each in kept)]
+        assert columns - 10 < max(map(len, lines)) <= columns + (4 if text is tiny else 0)
+    assert "\n            qk scale = head_dim ** -0.5" in narrow, "a value stands beside its name"
 
 
 def test_nothing_is_called_copied_where_the_exact_proof_failed_or_was_not_made(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Models for the target timm: written as the originals' files, by the formula."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,8 @@ CASES: dict[str, Any] = {
     "dinov3 key bias": replace(SMALL_V3, key_bias_mask=False, layer_norm_eps=1e-6, registers=0),
     "dinov3 open mask": replace(SMALL_V3, live_key_bias=True, layer_norm_eps=1e-6),
     "dinov3 without layer scale": replace(SMALL_V3, layer_scale=False),
+    "dinov3 without registers": replace(SMALL_V3, registers=0),
+    "dinov3 without either": replace(SMALL_V3, registers=0, layer_scale=False),
     "dinov3 local norm": replace(SMALL_V3, local_cls_norm=True),
     "dinov3 classifier": classifying(SMALL_V3, 5),
     "convnext": CONVNEXT,

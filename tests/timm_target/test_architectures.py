@@ -1,12 +1,11 @@
 """What timm's builders compute besides their tensors, told by their names alone."""
 
-from __future__ import annotations
-
 import pytest
 
 from dinoport.codebases.timm.architectures import SERIES, series_of
 from dinoport.codebases.timm.config import timm_config
 from dinoport.errors import UnknownModelError
+from tests.error_text import error_text
 
 # fmt: off
 BUILT = (
@@ -71,9 +70,7 @@ def test_nothing_is_known_of_a_strange_name() -> None:
     ],
 )
 def test_a_builder_that_computes_what_no_tensor_shows_is_refused_by_its_name(name: str, title: str) -> None:
-    with pytest.raises(UnknownModelError) as raised:
-        timm_config("a folder", {"architecture": name})
-    assert str(raised.value).splitlines()[:4] == [
+    assert error_text(UnknownModelError, lambda: timm_config("a folder", {"architecture": name})).splitlines()[:4] == [
         f"a folder is {title}, and no model of the DINO family",
         "  where: config.json: architecture",
         "  expected: a model that dinoport reads (dinoport models, docs/families)",

@@ -1,7 +1,5 @@
 """A changed field of a timm folder's config.json: what is said of it, and what timm does with it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -89,3 +87,73 @@ def test_the_fields_are_those_that_timm_knows() -> None:
     from timm.models._pretrained import PretrainedCfg
 
     assert {each.name for each in fields(PretrainedCfg)} <= FIELDS
+
+
+def test_what_makes_the_same_of_a_picture_is_the_same(tmp_path: Path) -> None:
+    """Timm rounds the size before its crop down: 0.9 of 224 pixels are 248, of which 224 are 0.903."""
+    _, _, config = folder_of(SIZED, tmp_path)
+    side = config["pretrained_cfg"]["input_size"][-1]
+    same = side / config["pretrained_cfg"]["crop_pct"] + 0.5
+    assert not [*compare_config(config, changed(config, "crop_pct", side / same))]
+    [finding] = compare_config(config, changed(config, "crop_pct", side / (same + 1)))
+    assert (finding.field, finding.effect) == ("pretrained_cfg.crop_pct", "outputs")
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "value", "effect"),
+    [
+        ("dino", "dynamic_img_size", False, "none"),
+        ("dino", "global_pool", "avg", "pooled"),
+        ("dino classifier", "global_pool", "avg", "outputs"),
+        ("dino", "num_heads", 1, "outputs"),
+        ("dinov2", "init_values", 1.0, None),
+        ("dinov3", "img_size", 512, None),
+    ],
+)
+def test_an_argument_is_called_by_what_it_does(
+    case: str, name: str, value: Any, effect: str | None, tmp_path: Path
+) -> None:
+    _, _, config = folder_of(case, tmp_path)
+    other = {**config, "model_args": {**config["model_args"], name: value}}
+    found = [(each.field, each.theirs, each.effect) for each in compare_config(config, other)]
+    assert found == ([(f"model_args.{name}", value, effect)] if effect else [])
+
+
+SAVED: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("vit_small_patch16_224", {"img_size": 64}),
+    "sized": ("vit_small_patch16_224", {"img_size": 64, "dynamic_img_size": True}),
+    "scaled": ("vit_small_patch14_dinov2", {"img_size": 56}),
+    "with registers": ("vit_small_patch14_reg4_dinov2", {"img_size": 56}),
+    "rotary": ("vit_small_patch16_dinov3_qkvb", {}),
+    "rotary without registers": ("vit_small_patch16_dinov3_qkvb", {"num_reg_tokens": 0, "global_pool": "token"}),
+}
+SMALL = {"depth": 2, "embed_dim": 64, "num_heads": 4, "num_classes": 0}
+
+
+@needs_timm
+@pytest.mark.parametrize("name", SAVED)
+def test_what_timm_saves_is_equal_to_what_is_made_of_it(name: str, tmp_path: Path) -> None:
+    """As `push_to_hf_hub` writes it, as a pickle and as safetensors: in whichever spelling, the network is one."""
+    import timm
+    import torch
+    from timm.models._hub import save_for_hf
+
+    builder, asked_for = SAVED[name]
+    skip_before(WITH_DINOV3)  # timm 1.0.16 saves with an older huggingface_hub alone
+    torch.manual_seed(0)
+    model = timm.create_model(builder, pretrained=False, **SMALL, **asked_for)
+    if "img_size" in asked_for:
+        model.pretrained_cfg["input_size"] = (3, asked_for["img_size"], asked_for["img_size"])
+    with torch.no_grad():
+        for values in model.parameters():
+            values.normal_(std=0.05)
+    for safe in (False, True):
+        theirs = tmp_path / f"theirs {safe}"
+        save_for_hf(model, theirs, model_args={**SMALL, **asked_for}, safe_serialization=safe)
+        convert(theirs, tmp_path / f"transformers {safe}", level="exact")
+        convert(theirs, tmp_path / f"timm {safe}", to="timm", level="exact")
+        for ours in (f"transformers {safe}", f"timm {safe}"):
+            verdict = verify(tmp_path / ours, theirs).verdict
+            assert verdict.word is Word.EQUAL, verdict
+            pooled = 'config.json: model_args.global_pool is "avg": its pooled output is another, and was not compared'
+            assert (pooled in verdict.warnings) == (name == "rotary")

@@ -4,8 +4,6 @@
 gave the genuine class's tokens in float64.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """timm folders of others as sources: both layouts of registers, what a classifier looks at, who built it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +10,10 @@ import pytest
 
 from dinoport.api import convert
 from dinoport.codebases.timm.config import timm_config
+from dinoport.errors import SettingError, UnknownModelError
 from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.safetensors.writer import write_safetensors
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.mapping.computation import added, without_rows, without_start
 from dinoport.tensor import ArrayValues, TensorRef
 from tests import formula
@@ -60,6 +60,36 @@ def test_registers_without_layer_scale_are_read(tmp_path: Path) -> None:
     config["model_args"]["init_values"] = None
     report = convert(folder_of(state, config, tmp_path / "other"), tmp_path / "out", level="exact")
     assert report.class_name == "Dinov2WithRegistersModel"
+
+
+BARE = ("dinov3", "dinov3 gated", "dinov3 without layer scale", "dinov3 without registers", "dinov3 without either")
+
+
+@pytest.mark.parametrize("prefix", ["", "state_dict.module.backbone."])
+@pytest.mark.parametrize("case", BARE)
+def test_a_rotary_vit_is_told_by_its_names_alone(case: str, prefix: str, tmp_path: Path) -> None:
+    """Registers, or biases of queries and values alone: nothing else of timm's has these without a table."""
+    state, _ = state_of(case, tmp_path)
+    write_torch_file(tmp_path / "bare.pth", [tensor(f"{prefix}{name}", values) for name, values in state.items()])
+    convert(tmp_path / "bare.pth", tmp_path / "bare", level="exact", num_heads=2, **asked(case))
+    convert(tmp_path / "weights.pth", tmp_path / "direct", level="exact", **asked(case))
+    with open_checkpoint(tmp_path / "bare") as one, open_checkpoint(tmp_path / "direct") as other:
+        found, expected = ({name: each.read() for name, each in each.tensors.items()} for each in (one, other))
+    unlike = {"embeddings.mask_token"}  # which timm does not keep
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in found.keys() - unlike)
+
+
+def test_a_rotary_vit_that_nothing_tells_is_refused_with_what_would(tmp_path: Path) -> None:
+    state, _ = state_of("dinov3 without registers", tmp_path)
+    state = {name: values for name, values in state.items() if not name.endswith(("q_bias", "v_bias"))}
+    write_torch_file(tmp_path / "bare.pth", [tensor(name, values) for name, values in state.items()])
+    with pytest.raises(UnknownModelError) as raised:
+        convert(tmp_path / "bare.pth", tmp_path / "bare")
+    assert str(raised.value).endswith(
+        "  try: load it in timm (vit_*_rope_*, vit_pe_*); for a DINOv3 without registers and biases give timm's "
+        "folder, whose config.json tells it"
+    )
 
 
 def test_a_classifier_over_the_cls_token_comes_along(tmp_path: Path) -> None:
@@ -123,3 +153,35 @@ def test_what_the_original_had_otherwise_is_said_of_timms_folders_too(tmp_path: 
     convert(source, tmp_path / "plain", to="timm", level="none", **asked("dino classifier"))
     remarks = convert(tmp_path / "plain", tmp_path / "again", to="original", level="none").remarks
     assert not [remark for remark in remarks if "returns as" in remark or "--dtype" in remark]
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"), [("rope_type", "'dinov3'"), ("rope_rotate_half", "True"), ("use_rot_pos_emb", "True")]
+)
+def test_a_builder_that_rotates_otherwise_is_refused_where_nothing_says_that_it_does_not(
+    name: str, usual: str, tmp_path: Path
+) -> None:
+    state, config = state_of("dinov3 open mask", tmp_path)
+    assert config["architecture"] == "eva02_tiny_patch14_224"
+    if name == "use_rot_pos_emb":  # which this builder does anyway
+        config["model_args"][name] = None
+    else:
+        del config["model_args"][name]
+    folder = folder_of(state, config, tmp_path / "other")
+    with pytest.raises(SettingError) as caught:
+        convert(folder, tmp_path / "out", level="none")
+    assert str(caught.value) == (
+        f"the config.json of {folder} asks for another rotation of queries and keys than DINOv3's\n"
+        "  where: config.json: model_args\n"
+        f"  expected: {name} = {usual}\n"
+        "  found: eva02_tiny_patch14_224, which rotates otherwise by default\n"
+        "  likely cause: a config from which a field was taken out, or a model that is not a DINOv3\n"
+        "  try: give the folder as it was saved"
+    )
+
+
+def test_a_base_is_the_class_s_own_where_nothing_says_it(tmp_path: Path) -> None:
+    state, config = state_of("dinov3 open mask", tmp_path)
+    del config["model_args"]["rope_temperature"]
+    convert(folder_of(state, config, tmp_path / "other"), tmp_path / "out", level="exact")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["rope_theta"] == 10_000.0

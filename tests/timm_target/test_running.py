@@ -1,7 +1,5 @@
 """A folder through timm itself: loading, outputs, pixels. `make test-frameworks` runs it."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a folder of timm sees is what the same model sees as a folder of Transformers."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,9 +1,8 @@
 """A timm folder as the source of a verification: its config.json counts before what a target's report says."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,18 +12,32 @@ from tests import formula, models
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("model", "asked", "name", "value", "said"),
     [
-        ("num_heads", 4, "2 is followed, where the file has 4 (num_heads in config.json)"),
-        ("norm_eps", 1e-3, "1e-06 is followed, where the file has 0.001 (layer_norm_eps in config.json)"),
+        (
+            models.VIT,
+            {"num_heads": 2},
+            "num_heads",
+            4,
+            "2 is followed, where the file has 4 (num_heads in config.json)",
+        ),
+        (
+            models.CONVNEXT,
+            {"layer_norm_eps": 1e-6},
+            "norm_eps",
+            1e-3,
+            "1e-06 is followed, where the file has 0.001 (layer_norm_eps in config.json)",
+        ),
     ],
+    ids=("heads", "eps"),
 )
-def test_a_source_that_states_another_value_is_not_equal(name: str, value: float, said: str, tmp_path: Path) -> None:
-    own = {key: torch.from_numpy(each) for key, each in formula.state_dict(models.VIT.tensors()).items()}
+def test_a_source_that_states_another_value_is_not_equal(
+    model: Any, asked: dict[str, Any], name: str, value: float, said: str, tmp_path: Path
+) -> None:
+    own = {key: torch.from_numpy(each) for key, each in formula.state_dict(model.tensors()).items()}
     torch.save(own, tmp_path / "bare.pth")
-    asked = {"num_heads": 2, "layer_norm_eps": 1e-6, "level": "exact"}
-    convert(tmp_path / "bare.pth", tmp_path / "folder", **asked)
-    convert(tmp_path / "bare.pth", tmp_path / "timm", to="timm", **asked)
+    convert(tmp_path / "bare.pth", tmp_path / "folder", level="exact", **asked)
+    convert(tmp_path / "bare.pth", tmp_path / "timm", to="timm", level="exact", **asked)
     assert not verify(tmp_path / "timm", tmp_path / "folder", level="exact").verdict.failed
     config = json.loads((tmp_path / "timm" / "config.json").read_text())
     config["model_args"][name] = value

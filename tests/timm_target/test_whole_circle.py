@@ -1,7 +1,5 @@
 """Transformers to timm, back, to a start for training, and back again: the same bytes, for every network."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

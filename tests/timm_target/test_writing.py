@@ -1,13 +1,12 @@
 """What config.json says, what is refused, and what is said where timm is not there."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
@@ -15,6 +14,7 @@ from dinoport.api import convert
 from dinoport.codebases.timm import builders, eva, vit
 from dinoport.codebases.timm.pretrained import crop_share
 from dinoport.errors import DinoportError, UnknownModelError, UsageError
+from dinoport.formats.torch.writer import write_torch_file
 from dinoport.networks.convnext.architecture import ConvNeXt
 from dinoport.networks.interpolation import INTERPOLATIONS
 from dinoport.networks.network import Features
@@ -26,6 +26,7 @@ from dinoport.proofs.verdict import Word
 from tests import formula
 from tests.models import classifying
 from tests.timm_target.models import CASES, SMALL_V2, SMALL_V3, SMALL_VIT, asked, write
+from tests.with_timm import needs_timm
 from tests.writing.stub_tensors import tensor
 
 torch = pytest.importorskip("torch")
@@ -35,6 +36,32 @@ def config_of(case: str, folder: Path, **others: Any) -> dict[str, Any]:
     convert(write(case, folder / "weights.pth"), folder / "out", to="timm", level="none", **asked(case), **others)
     found: dict[str, Any] = json.loads((folder / "out" / "config.json").read_text())
     return found
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    "model", [SMALL_VIT, SMALL_V3, CASES["convnext"], CASES["resnet"]], ids=lambda each: each.network.name
+)
+def test_a_first_layer_of_other_than_three_channels_is_not_named(model: Any, channels: int, tmp_path: Path) -> None:
+    """Where it is, timm 1.0.28 and older begin it anew, at random and without a word."""
+    state = formula.state_dict(replace(model, channels=channels).tensors())
+    write_torch_file(tmp_path / "own.pth", [tensor(name, each, block=1 << 20) for name, each in state.items()])
+    heads = {"num_heads": 2} if model is SMALL_VIT else {}
+    convert(tmp_path / "own.pth", tmp_path / "out", to="timm", level="none", **heads)
+    described = json.loads((tmp_path / "out" / "config.json").read_text())["pretrained_cfg"]
+    assert (described["first_conv"] is None) is (channels != 3)
+
+
+@needs_timm
+@pytest.mark.parametrize("channels", [1, 4])
+def test_timm_loads_a_first_layer_of_other_channels_as_it_is(channels: int, tmp_path: Path) -> None:
+    import timm
+
+    state = formula.state_dict(replace(SMALL_VIT, channels=channels).tensors())
+    write_torch_file(tmp_path / "own.pth", [tensor(name, each) for name, each in state.items()])
+    convert(tmp_path / "own.pth", tmp_path / "out", to="timm", level="none", num_heads=2)
+    found = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).patch_embed.proj.weight
+    assert np.array_equal(found.detach().numpy(), state["patch_embed.proj.weight"])
 
 
 def test_config_json_says_what_differs_and_the_transform(tmp_path: Path) -> None:
@@ -247,7 +274,7 @@ def test_without_timm_its_proofs_are_not_shown(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None if name == "timm" else found(name))
     report = convert(write("dino", tmp_path / "weights.pth"), tmp_path / "out", to="timm", **asked("dino"))
     assert report.verdict.word is Word.TRANSPORTED
-    assert report.verdict.shown == '(outputs not shown: timm is not installed: pip install "dinoport[timm]")'
+    assert report.verdict.shown == "(outputs not shown: timm is not installed: pip install timm)"
     assert report.verdict.not_shown == ("loading", "outputs", "pixels")
 
 

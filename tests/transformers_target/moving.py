@@ -1,7 +1,5 @@
 """What was measured of one changed field, as `tests/fixtures/moving` holds it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The tables of known fields of relatives' classes, against the genuine configs: names and defaults."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

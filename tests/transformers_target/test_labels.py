@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -101,7 +99,7 @@ INDEX = "a whole number as the index of each class"
 @pytest.mark.parametrize(
     ("content", "expected", "found"),
     [
-        ('["cat"]', ALL, "1 names"),
+        ('["cat"]', ALL, "1 name"),
         ('["cat", "dog", "cow"]', ALL, "3 names"),
         ("[]", ALL, "0 names"),
         ("{}", ALL, "0 names"),

@@ -1,7 +1,5 @@
 """The names of classes in the config.json of a folder that is a source."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

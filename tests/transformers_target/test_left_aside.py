@@ -1,7 +1,5 @@
 """What a class of Transformers holds beside the backbone, and a target has no place for: it is left out of outputs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

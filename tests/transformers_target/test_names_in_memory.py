@@ -1,7 +1,5 @@
 """A model of Transformers in anybody's file, under its names in memory, becomes what its class saves itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,15 @@ transformers = pytest.importorskip("transformers")
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 42, "patch_size": 14}
 WIDE = {**SIZES, "intermediate_size": 96}
+BEIT = {"use_absolute_position_embeddings": True, "layer_scale_init_value": 0.0}
 HEADS = {"num_heads": 3}
 
 CASES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "vit": ("ViTModel", "ViTConfig", WIDE, HEADS),
     "vit classifying": ("ViTForImageClassification", "ViTConfig", {**WIDE, "num_labels": 5}, HEADS),
+    "deit": ("DeiTModel", "DeiTConfig", WIDE, HEADS),
+    "ijepa": ("IJepaModel", "IJepaConfig", WIDE, HEADS),
+    "pooled": ("BeitModel", "BeitConfig", {**WIDE, **BEIT}, HEADS),
     "dinov2": ("Dinov2Model", "Dinov2Config", SIZES, HEADS),
     "dinov2 gated": ("Dinov2Model", "Dinov2Config", {**SIZES, "use_swiglu_ffn": True}, HEADS),
     "dinov2 classifying": ("Dinov2ForImageClassification", "Dinov2Config", {**SIZES, "num_labels": 5}, HEADS),

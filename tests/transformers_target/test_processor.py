@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -11,39 +9,30 @@ from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, EVALUA
 from dinoport.proofs.picture import synthetic_picture
 from tests.with_torchvision import needs_torchvision
 
+BOTH = {
+    "do_convert_rgb": True, "do_normalize": True, "do_rescale": True, "do_resize": True,
+    "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 0.00392156862745098,
+}  # fmt: skip
+
 
 def test_dinos_processor_field_by_field() -> None:
-    assert processor_config(EVALUATION) == {
+    assert processor_config(EVALUATION) == BOTH | {
         "image_processor_type": "BitImageProcessor",
         "crop_size": {"height": 224, "width": 224},
         "do_center_crop": True,
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
         "resample": 3,
-        "rescale_factor": 0.00392156862745098,
         "size": {"shortest_edge": 256},
     }
 
 
 def test_dinov3s_processor_field_by_field() -> None:
-    assert processor_config(DINOV3_PROCESSOR) == {
+    assert processor_config(DINOV3_PROCESSOR) == BOTH | {
         "image_processor_type": "DINOv3ViTImageProcessorFast",
         "crop_size": None,
         "data_format": "channels_first",
         "default_to_square": True,
         "do_center_crop": None,
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
         "resample": 2,
-        "rescale_factor": 0.00392156862745098,
         "size": {"height": 224, "width": 224},
     }
 

@@ -1,7 +1,5 @@
 """The image processor beside a folder that is a source: taken as it is, or said not to be."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The table of a processor's fields, against what the genuine processors do with another value."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

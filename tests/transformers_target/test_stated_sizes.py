@@ -1,7 +1,5 @@
 """A config never has Transformers make a larger model than the weights beside it are."""
 
-from __future__ import annotations
-
 import tracemalloc
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A class in float32 and in float64, in one sweep: each pass is that of the class loaded in its dtype, bit for bit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

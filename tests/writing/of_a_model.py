@@ -1,7 +1,5 @@
 """Files as small as a word that are those of a model, which --force may replace."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Tensors for the writers, from arrays in memory or from whatever blocks a test supplies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import ml_dtypes

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import errno
 import os
 import threading
@@ -16,6 +14,7 @@ from dinoport.errors import FolderError
 from dinoport.formats.safetensors.writer import write_safetensors
 from dinoport.writing.commit import publishing
 from dinoport.writing.place import Place
+from tests.error_text import error_text
 from tests.writing.of_a_model import read, write
 from tests.writing.stub_tensors import tensor
 
@@ -174,9 +173,7 @@ def test_a_folder_that_something_else_makes_in_the_last_moment_is_kept(tmp_path,
         replace(self, target)
 
     monkeypatch.setattr(Path, "replace", meddle)
-    with pytest.raises(FolderError) as caught:
-        convert(tmp_path / "out", "ours")
-    assert str(caught.value) == (
+    assert error_text(FolderError, lambda: convert(tmp_path / "out", "ours")) == (
         f"{tmp_path / 'out'} was made by something else during the conversion\n"
         f"  where: {tmp_path / 'out'}\n"
         "  try: choose another name, or replace it with `force`"
@@ -292,9 +289,7 @@ class TestRecovery:
         make(place.old, "moved aside")
         make(place.new, "whole, but not published")
         make(tmp_path / "out", "made since")
-        with pytest.raises(FolderError) as caught:
-            convert(tmp_path / "out", "new", force=force)
-        assert str(caught.value) == (
+        assert error_text(FolderError, lambda: convert(tmp_path / "out", "new", force=force)) == (
             f"{tmp_path / 'out'} was made while the folder of that name was moved aside to be replaced\n"
             f"  where: {place.old}\n"
             "  likely cause: a conversion with `force` was killed, and something else then made the folder\n"

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np
@@ -7,6 +5,7 @@ import pytest
 
 from dinoport.errors import FolderError
 from dinoport.files.json_file import json_bytes, write_json
+from tests.error_text import error_text
 
 
 def test_the_same_data_are_the_same_bytes(tmp_path):
@@ -37,9 +36,7 @@ def test_only_plain_data():
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FolderError) as caught:
-        write_json(tmp_path / "gone" / "a.json", {})
-    assert str(caught.value) == (
+    assert error_text(FolderError, lambda: write_json(tmp_path / "gone" / "a.json", {})) == (
         "a.json cannot be written: no such file or directory\n"
         f"  where: {tmp_path / 'gone' / 'a.json'}\n"
         "  likely cause: a folder of this path is missing, or was removed meanwhile\n"

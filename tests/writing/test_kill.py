@@ -1,7 +1,5 @@
 """Runs that are killed outright. The child stops where the test wants it to, and says so; the parent kills it."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -99,27 +97,20 @@ def test_the_old_folder_stays_untouched(tmp_path, stopped_run, point):
     assert read(tmp_path / "out" / "config.json") == "old"
 
 
-def test_between_the_renames_the_old_folder_comes_back(tmp_path, stopped_run):
+@pytest.mark.parametrize(("moment", "left", "stays", "files"), [
+    ("between renames", {".out.dinoport-new", ".out.dinoport-old"}, "old", {"config.json"}),
+    ("before the old is deleted", {".out.dinoport-discarded", "out"}, "new", {"config.json", "model.safetensors"}),
+])  # fmt: skip
+def test_killed_at_a_rename_the_old_folder_or_the_new_one_is_whole(tmp_path, stopped_run, moment, left, stays, files):
     (tmp_path / "out").mkdir()
     write(tmp_path / "out" / "config.json", "old")
-    kill(stopped_run(tmp_path / "out", "between renames", force=True))
-    assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-new", ".out.dinoport-old"}
+    kill(stopped_run(tmp_path / "out", moment, force=True))
+    assert names(tmp_path) == {".out.dinoport-lock", *left}
     with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
         pytest.fail("the block must not be entered")
     assert names(tmp_path) == {"out"}
-    assert read(tmp_path / "out" / "config.json") == "old"
-
-
-def test_after_the_renames_the_new_folder_stays(tmp_path, stopped_run):
-    (tmp_path / "out").mkdir()
-    write(tmp_path / "out" / "config.json", "old")
-    kill(stopped_run(tmp_path / "out", "before the old is deleted", force=True))
-    assert names(tmp_path) == {".out.dinoport-lock", ".out.dinoport-discarded", "out"}
-    with pytest.raises(FolderError, match="exists"), publishing(tmp_path / "out"):
-        pytest.fail("the block must not be entered")
-    assert names(tmp_path) == {"out"}
-    assert read(tmp_path / "out" / "config.json") == "new"
-    assert names(tmp_path / "out") == {"config.json", "model.safetensors"}
+    assert read(tmp_path / "out" / "config.json") == stays
+    assert names(tmp_path / "out") == files
 
 
 def test_a_merge_cut_short_does_not_load_and_the_next_run_does_it_again(tmp_path, stopped_run):

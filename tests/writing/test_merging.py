@@ -1,7 +1,5 @@
 """Files into a folder that exists."""
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 
 from dinoport.errors import FolderError
 from dinoport.writing.commit import publishing
+from tests.error_text import error_text
 from tests.writing.of_a_model import read, write
 
 
@@ -72,9 +71,7 @@ def test_what_transformers_would_load_instead_is_refused(tmp_path: Path, name: s
             for each in names:
                 write(workspace.path / each, "new")
 
-    with pytest.raises(FolderError) as refused:
-        publish("config.json", "model.safetensors")
-    assert str(refused.value) == (
+    assert error_text(FolderError, lambda: publish("config.json", "model.safetensors")) == (
         f"{out} holds {name}, by which Transformers would load something else than what is written there\n"
         f"  where: {out / name}\n"
         f"  found: {name}\n"

@@ -1,7 +1,5 @@
 """--force deletes what dinoport or Transformers wrote, as it was written, and no more; a merge replaces no more."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -16,6 +14,7 @@ from dinoport.writing.commit import publishing
 from dinoport.writing.licence import LICENCES
 from dinoport.writing.ownership import MAX_HASHED_BYTES, foreign
 from tests import tiny
+from tests.error_text import error_text
 
 SAFETENSORS = b"\x08\0\0\0\0\0\0\0{      }"
 CONFIG = b'{"model_type": "vit", "architectures": ["ViTModel"]}'
@@ -114,15 +113,8 @@ def test_whatever_else_is_in_it_stops_that_and_is_named(folder: Path, name: str)
 
 
 OTHERS = (
-    b"",
-    b"mine",
-    b"{}",
-    b'{"auths": {}}',
-    b"[]",
-    b'{"model_type": "vit"}',
-    b'{"version": 1, "files": []}',
-    b"\xff",
-)
+    b"", b"mine", b"{}", b'{"auths": {}}', b"[]", b'{"model_type": "vit"}', b'{"version": 1, "files": []}', b"\xff",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("content", OTHERS)
@@ -220,9 +212,7 @@ def test_a_merge_replaces_no_file_of_another_program(tmp_path: Path, name: str, 
             for made in ("config.json", name):
                 (workspace.path / made).write_bytes(CONFIG)
 
-    with pytest.raises(FolderError) as caught:
-        merge()
-    assert str(caught.value) == (
+    assert error_text(FolderError, lambda: merge()) == (
         f"{name} in {out} would be replaced, and neither dinoport nor Transformers wrote it\n"
         f"  where: {out / name}\n"
         f"  found: {name}\n"

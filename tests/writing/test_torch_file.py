@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import hashlib
 import pickletools
 import struct
@@ -15,6 +13,7 @@ from dinoport.formats.torch import writer as torch_file
 from dinoport.formats.torch.pickle_writer import pickle_tree
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.tensor import TensorSpec
+from tests.error_text import error_text
 from tests.writing.stub_tensors import Stub, arrays, tensor
 
 
@@ -152,9 +151,7 @@ def test_a_failing_source_is_what_is_reported(tmp_path):
 
 
 def test_a_dtype_that_torch_lacks_is_refused_by_name(tmp_path):
-    with pytest.raises(FolderError) as caught:
-        write(tmp_path / "a.pth", {"a": np.ones(3, np.uint32)})
-    assert str(caught.value) == (
+    assert error_text(FolderError, lambda: write(tmp_path / "a.pth", {"a": np.ones(3, np.uint32)})) == (
         "a has a dtype that torch files do not hold in every version of torch\n"
         "  expected: float64, float32, float16, bfloat16, int64, int32, int16, int8, uint8, bool\n"
         "  found: uint32\n"

@@ -1,22 +1,22 @@
 """The commands: each is one call of the API plus printing. Data on stdout, progress on stderr."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, Option, asked_of
-from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, print_json, show_result
+from dinoport.cli.options import GROUPS, Option, as_options, asked_of
+from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, lines_on, print_json, show_result
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command, with_paths
 from dinoport.cli.session import Interrupted, interruptible, run
 from dinoport.errors import NotProvenError, UsageError
 from dinoport.files.address import local_folder, refuse_empty
 from dinoport.request import PROVING, Checks, Request
+from dinoport.shown import calls
 from dinoport.shown.address import is_at_hub
-from dinoport.shown.packages import runnable
+from dinoport.shown.packages import PROOF, installing, missing
 
 ABOUT = """\
 Convert any checkpoint of the DINO family into a Hugging Face Transformers folder, proven equal.
@@ -24,7 +24,8 @@ Convert any checkpoint of the DINO family into a Hugging Face Transformers folde
   dinoport inspect checkpoint.pth             what is in it, with the commands that convert it
   dinoport convert checkpoint.pth my-model    the folder my-model, if the proof holds
 
-Exit codes: 0 done; 1 SOURCE cannot be read or converted; 2 a wrong command; 3 not equal."""
+Exit codes: 0 done; 1 not done, because of SOURCE, another file or this machine; 2 a wrong command, whatever its files
+hold; 3 not equal."""
 
 
 def convert(given: Any) -> None:
@@ -40,6 +41,12 @@ def convert(given: Any) -> None:
         refuse_early(given.source, target, request, checks, force=given.force, keep_unproven=given.keep_unproven)
         with progress_bars(given.quiet) as on_progress:
             planned = api.plan(given.source, request, on_progress=on_progress)
+        if checks.level == "full" and (absent := missing(*PROOF)):
+            lacks = (
+                f"the full proof needs {', '.join(absent)} (not installed): {installing(absent)}, or `level='exact'`"
+            )
+            verdict = replace(planned.verdict, warnings=(*planned.verdict.warnings, lacks))
+            planned = replace(planned, verdict=verdict)
         keep_and_show(planned, given.as_json, given.report, with_plan=True)
         return
     announce_code(checks, request.to)
@@ -66,7 +73,7 @@ def inspect(given: Any) -> None:
 
     with progress_bars(given.quiet) as on_progress:
         found = api.inspect(given.source, asked_of(Request, given), heads=bool(given.heads), on_progress=on_progress)
-    show_result(found, given.as_json)
+    show_result(replace(found, refusal=found.refusal and as_options(found.refusal)), given.as_json)
 
 
 def verify(given: Any) -> int:
@@ -119,7 +126,7 @@ def fleet(given: Any) -> int:
         raise UsageError(
             "`manifest` names the jobs, or SOURCE does",
             found="both" if given.source else "neither",
-            next_step=runnable("dinoport fleet OUT SOURCE …"),
+            next_step=calls.runnable("fleet", [calls.SOURCE, calls.AND_SO_ON], calls.OUT),
         )
     out, request, level = local_folder(given.out), asked_of(Request, given), asked_of(Checks, given).level
     sources = list(dict.fromkeys(each for source in given.source for each in expanded(source)))
@@ -127,7 +134,7 @@ def fleet(given: Any) -> int:
     names = ("at_once", "memory_bytes", "recheck", "shard", "fail_fast")
     asked = {name: vars(given)[name] for name in names}
     try:
-        with fleet_progress(given.quiet) as on_result:
+        with lines_on(sys.stdout), fleet_progress(given.quiet) as on_result:
             done = api.fleet(jobs, out, request, level=level, **asked, on_result=on_result)
     except Interrupted:
         raise Interrupted(f": what was done stays in {out}; the same command goes on") from None
@@ -192,18 +199,18 @@ COMMANDS = (
         "Convert SOURCE into FOLDER, and prove that they are equal.",
         {"source": SOURCE, "folder": "The folder to write."},
         [*OF_SOURCE, *WRITTEN, *PROVEN, *SAID],
-        "FOLDER is written only if the proof holds. The first line of the output is the verdict:\n"
-        "equal (exceptions and assumptions are listed below it), transported exactly (every tensor\n"
-        "was found again, and the model was not run), computed again (the same, where most tensors\n"
-        "were rounded or merged), or not equal (exit code 3; the report says why).",
+        "FOLDER is written only if the proof holds. The first line of the output is the verdict: equal (exceptions and "
+        "assumptions are listed below it), transported exactly (every tensor was found again, and the model was not "
+        "run), computed again (the same, where most tensors were rounded or merged), or not equal (exit code 3; the "
+        "report says why).",
     ),
     Command(
         inspect,
         "Say what SOURCE is, what is in it, and what it would become.",
         {"source": SOURCE},
         [*OF_SOURCE[:-2], *LOOKED, "as_json", "quiet"],
-        "Exit code 0 says that SOURCE was read. Whether it can be converted stands in the output:\n"
-        "with --json, refusal is null where it can.",
+        "Exit code 0 says that SOURCE was read. Whether it can be converted stands in the output: with --json, refusal "
+        "is null where it can.",
     ),
     Command(
         verify,
@@ -214,9 +221,9 @@ COMMANDS = (
             "Without it, SOURCE is a converted folder: the answer is whether its files changed since.",
         },
         [*OF_SOURCE, "dtype", "image_size", "pooler", "labels", *OF_PROOF, *SAID],
-        "FOLDER's dinoport.json says how it was made. Values that no file says are listed as\n"
-        "assumptions: give those that you know, such as --num-heads. Files of a head or of labels\n"
-        "have to be given again. Exit code 3: not equal, or changed.",
+        "FOLDER's dinoport.json says how it was made. Values that no file says are listed as assumptions: give those "
+        "that you know, such as --num-heads. Files of a head or of labels have to be given again. Exit code 3: not "
+        "equal, or changed.",
         optional={"folder": None},
         own=(
             Option(
@@ -232,8 +239,8 @@ COMMANDS = (
         "Send a proven FOLDER to the Hugging Face Hub, and read it back.",
         {"folder": "A converted folder.", "repository": "owner/name"},
         [*SENT, "source_name", "as_json", "quiet"],
-        "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this\n"
-        "machine. A second run sends nothing twice.",
+        "Only what FOLDER's dinoport.json lists is sent, in one commit, without paths of this machine. A second run "
+        "sends nothing twice.",
     ),
     Command(
         fleet,
@@ -243,8 +250,8 @@ COMMANDS = (
             "source": "Checkpoints, patterns, runs' folders with all their checkpoints, or addresses of folders.",
         },
         [*(name for name in (*OF_SOURCE, *WRITTEN) if name not in OF_ONE), "level", *CREWED, "as_json", "quiet"],
-        "To go on with a fleet that was stopped, run the same command again: what is done stays\n"
-        "done. Exit code 3: something is not equal; 1: something could not be converted.",
+        "To go on with a fleet that was stopped, run the same command again: what is done stays done. Exit code 3: "
+        "something is not equal; 1: something could not be converted.",
         optional={"source": []},
     ),
     Command(models, "List the published models that SOURCE can name.", {}, ["as_json"]),

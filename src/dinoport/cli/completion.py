@@ -1,7 +1,5 @@
 """Scripts that complete commands and their options, made of the same table as the help."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from dinoport.cli.options import Option

@@ -1,7 +1,5 @@
 """What the terminal shows beside data: how far the work is, in one line on stderr, and a verdict in colour."""
 
-from __future__ import annotations
-
 import builtins
 import os
 import sys

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dinoport.errors import UsageError
 from dinoport.request import CHOICES, Checks, Request, option_of
+from dinoport.shown.calls import CALL
+from dinoport.shown.text import as_path, shell_word
+
+if TYPE_CHECKING:
+    import ast
 
 T = TypeVar("T", Request, Checks)
 
@@ -143,14 +148,48 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     ),
 }
 
+MORE = "…"
+"""What stands for more words of the same kind."""
+
 NAMES = tuple(option.field for options in GROUPS.values() for option in options)
 
 _NAMED = re.compile(rf"`({'|'.join(NAMES)})(?:=([^`]*))?`")
 
 
 def as_options(text: str) -> str:
-    """A message of the library, with options of the command line for the fields that it names: `dtype='float16'`."""
+    """A message of the library as the command line says it: with its commands for calls, and its options for fields."""
+    text = CALL.sub(_command, text)
     return _NAMED.sub(lambda found: f"{option_of(found[1])} {(found[2] or '').strip(chr(39))}".rstrip(), text)
+
+
+def _command(found: re.Match[str]) -> str:
+    """The command that does what a call does: `dinoport convert checkpoint.pth FOLDER --to timm`."""
+    import ast
+
+    try:
+        call = ast.parse(found[0].strip("`"), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            return found[0]
+        name, places = call.func.attr, [as_path(word) for place in call.args for word in _words(place)]
+        options = [word for field in call.keywords for word in (option_of(field.arg or ""), *_words(field.value))]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a tensor may be called like one, of any depth
+        return found[0]
+    places = [*places[-1:], *places[:-1]] if name == "fleet" else places  # OUT comes first there
+    words = ["dinoport", name, *places, *(word for word in options if word != "True")]
+    return " ".join(word if word == MORE else shell_word(word) for word in words)
+
+
+def _words(value: ast.expr) -> Iterator[str]:
+    """The words of a command for a value, of which a list has several."""
+    import ast
+
+    if isinstance(value, ast.List):
+        for each in value.elts:
+            yield from _words(each)
+    elif isinstance(value, ast.Constant):
+        yield MORE if value.value is ... else str(value.value)
+    else:
+        yield ast.unparse(value)
 
 
 def asked_of(kind: type[T], given: Any, **others: Any) -> T:

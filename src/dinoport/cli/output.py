@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from dinoport.cli.options import as_options
-from dinoport.errors import DinoportError, UsageError
+from dinoport.errors import DinoportError, FolderError, UsageError
+from dinoport.shown.lines import WIDTH, lines_for
 from dinoport.shown.text import shown
 
 if TYPE_CHECKING:
@@ -26,6 +28,18 @@ PUBLISHED = "was written before, and is whole"
 
 REPORT_ENDINGS = (".json", ".html", ".htm")
 
+NARROWEST = 40
+"""Columns of a terminal with lines that can still be read."""
+
+
+def lines_on(stream: TextIO) -> AbstractContextManager[None]:
+    """Make lines as the command line prints them on a stream: a terminal may have fewer columns than a file has."""
+    columns = WIDTH
+    if stream.isatty():
+        with suppress(OSError, ValueError):
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or WIDTH
+    return lines_for(max(min(columns, WIDTH), NARROWEST), as_options)
+
 
 def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: bool = False) -> None:
     """Print a report, and where it is `kept` beside."""
@@ -37,10 +51,10 @@ def show(report: Report, as_json: bool, kept: Path | None = None, *, with_plan: 
         return
     from dinoport.cli.console import print_report
 
-    lines = [*map(as_options, report_lines(report)), *(["", *entry("report", str(kept))] if kept else [])]
-    print_report(lines, report.verdict.word.value)
-    if with_plan:
-        print("\n".join(["", "plan", *plan_lines(report)]))
+    with lines_on(sys.stdout):
+        lines = [*report_lines(report), *(["", *entry("report", str(kept))] if kept else [])]
+        plan = ["", "plan", *plan_lines(report)] if with_plan else []
+    print_report([*lines, *plan], report.verdict.word.value)
 
 
 def keep_and_show(
@@ -61,17 +75,33 @@ def show_result(found: Inspection | Standing | Published | Fleet | Visualization
     if as_json:
         print_json(found.to_dict())
     else:
-        print(as_options(str(found)))
+        with lines_on(sys.stdout):
+            text = str(found)
+        print(text)
 
 
-def print_json(data: object, worded: Callable[[str], str] = str) -> None:
-    """Print data on stdout; `worded` goes over the text."""
+def print_json(data: object) -> None:
+    """Print data on stdout."""
     import json
 
     from dinoport.files.json_file import json_text
 
     shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
-    print(worded(json_text(data) if shows_all else json.dumps(data, indent=2)))
+    print(json_text(data) if shows_all else json.dumps(data, indent=2))
+
+
+def print_error(error: DinoportError) -> None:
+    """Print an error as JSON, in the words of the command line."""
+    print_json(as_worded(error.to_dict()))
+
+
+def as_worded(data: object) -> object:
+    """Data with every text of it in the words of the command line."""
+    if isinstance(data, dict):
+        return {name: as_worded(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [*map(as_worded, data)]
+    return as_options(data) if isinstance(data, str) else data
 
 
 def announce_code(checks: Checks, to: str = "transformers") -> None:
@@ -98,7 +128,7 @@ def check_report(path: Path | None, source: str | None, folder: Path | None) -> 
         refuse_inside(path, folder)
     if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-        raise UsageError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
+        raise FolderError(f"--report {path} {what}", expected="a file name", next_step="--report report.json")
     if source is not None:
         refuse_overlap(Path(source), path)
     is_stream = path.exists() and not path.is_file()

@@ -1,7 +1,5 @@
 """From the words of a command line to a command and what was given for it; and the help, which is made of the same."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +13,8 @@ from dinoport.request import option_of
 from dinoport.shown.address import is_address
 from dinoport.shown.text import as_path, as_word
 
-MAX_WIDTH = 100
-"""Columns of the help."""
+MAX_WIDTH, NARROW = 100, 68
+"""Columns of the help: the most, and those in which two columns of words are too narrow."""
 
 HELP = ("-h", "--help")
 
@@ -147,7 +145,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, usage: str, description: str) -> None:
         super().__init__(
             usage=usage,
-            description=description,
+            description=_filled(description),
             formatter_class=_formatter,
             add_help=False,
             allow_abbrev=False,
@@ -158,11 +156,23 @@ class _Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(None, message)
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+def _width() -> int:
     import shutil
 
-    width = max(min(shutil.get_terminal_size().columns, MAX_WIDTH) - 2, 40)
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=width)
+    return max(min(shutil.get_terminal_size().columns, MAX_WIDTH) - 2, 40)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    beside = 30 if _width() > NARROW else 14  # else the words of an option stand below it
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=beside, width=_width())
+
+
+def _filled(description: str) -> str:
+    """Paragraphs in lines that fit; examples, which are further in, stay as they are."""
+    import textwrap
+
+    paragraphs = description.split("\n\n")
+    return "\n\n".join(each if each.startswith("  ") else textwrap.fill(each, _width()) for each in paragraphs)
 
 
 def _parser(command: Command) -> argparse.ArgumentParser:

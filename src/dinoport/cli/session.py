@@ -6,7 +6,6 @@ import io
 import os
 import signal
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,13 +15,12 @@ from types import FrameType
 from typing import NoReturn
 
 from dinoport.cli.options import as_options
-from dinoport.cli.output import PUBLISHED, print_json
+from dinoport.cli.output import PUBLISHED, lines_on, print_error
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
 from dinoport.errors import DinoportError, OutputError
 from dinoport.progress import ASIDE
+from dinoport.shown.lines import hanging
 from dinoport.shown.text import as_word
-
-WIDTH = 80
 
 INTERRUPTED = 130
 """What a shell gives for a program that Ctrl-C ended."""
@@ -196,7 +194,7 @@ def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
     """Print an error as JSON, where a command has printed nothing, and whatever waits to be written."""
     try:
         if failure and not stdout.used:
-            print_json(failure.to_dict(), as_options)
+            print_error(failure)
         stdout.flush()
     except OutputError as error:
         _say(error)
@@ -211,15 +209,12 @@ def _say(error: DinoportError) -> None:
 
 
 def _shown(error: DinoportError) -> str:
-    """The message as it is; on a terminal in lines of at most 80 columns."""
-    lines = as_options(str(error) if isinstance(error, StoppedError) else f"error: {error}").split("\n")
+    """The message as it is; on a terminal in lines that fit."""
+    text = str(error) if isinstance(error, StoppedError) else f"error: {error}"
     if not sys.stderr.isatty():
-        return "\n".join(lines)
-    wrapped = (
-        textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-        for line in lines
-    )
-    return "\n".join(part for parts in wrapped for part in parts)
+        return as_options(text)
+    with lines_on(sys.stderr):
+        return "\n".join(part for line in text.split("\n") for part in hanging(line))
 
 
 @contextmanager

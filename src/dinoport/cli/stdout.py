@@ -1,7 +1,5 @@
 """Stdout, whatever it leads to: a full disk is an error like others, and a reader that went away is not."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

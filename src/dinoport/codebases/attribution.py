@@ -3,13 +3,11 @@
 A model is never called a DINO because nothing else was tried: where nothing tells, the verdict says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from dinoport.codebases.catalogue import NAMINGS, RELATIVES, UNTOLD, naming_named, relatives
+from dinoport.codebases.catalogue import UNTOLD, naming_named, relatives
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts, Naming
 from dinoport.codebases.record import model_in
@@ -18,6 +16,7 @@ from dinoport.errors import SettingError
 from dinoport.model import CLAIM, Origin, Setting
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import option_of
+from dinoport.shown.text import counted
 
 
 class Told(NamedTuple):
@@ -192,7 +191,7 @@ def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> It
     width, _ = clues.size
     number = relative.facts.heads.get(clues.size, width // 64)
     if heads and number != width // 64:
-        yield f"{number} heads"
+        yield counted(number, "head")
     transform: Preprocessing = relative.FAMILY.preprocessing
     usual: Preprocessing = own.code.FAMILY.preprocessing
     if (transform.mean, transform.std) != (usual.mean, usual.std):
@@ -209,15 +208,10 @@ def _unlike(own: Naming, relative: Relative, clues: Clues, *, heads: bool) -> It
 def _unfit(where: str, asked: str, candidates: Sequence[Naming]) -> SettingError:
     from difflib import get_close_matches
 
-    known = [naming.family for naming in NAMINGS if naming.family] + [
-        name for names in RELATIVES.values() for name in names
-    ]
     names = [each.family for each in candidates if each.family]
     close = get_close_matches(asked, names, n=1)
     return _refused(
-        f"{where} has no model with the names of {asked}"
-        if asked in known
-        else f"{asked} is not a codebase that dinoport knows",
+        f"{where} has no model with the names of {asked}",
         ", ".join(names) or "a file under an original's names",
         f"`codebase={asked}`",
         did_you_mean=f"`codebase={close[0]!r}`" if close else None,

@@ -94,14 +94,15 @@ def heads_setting(
     if setting is not None:
         held = weighed(where, setting, reading()) if reading and weigh else Weighed(setting)
         return held._replace(warnings=(*_overruled(wishes, belief, held.setting), *held.warnings))
-    chosen = read_from_weights(reading()) if reading else None
+    shown = reading() if reading else None
+    chosen = read_from_weights(shown) if shown else None
     if chosen is not None:
         return chosen
     raise SettingError(
         f"the number of attention heads of {where} is not known",
         expected=f"a width that {HEAD_DIM} divides, as in all published models, weights that show it, or `num_heads`",
         found=f"width {width}"
-        + ("; the weights cannot tell" if reading else "")
+        + (f"; the weights cannot tell: {shown.silence}" if shown else "")
         + (f"; {belief.remark}" if belief.remark else ""),
         cause=UNSEEN,
         next_step=_next_step(where),
@@ -152,7 +153,7 @@ def _said_or_assumed(
 ) -> Setting[int] | None:
     if wishes.num_heads is not None:
         heads = checked_heads(where, wishes, width, wishes.num_heads)
-        return Setting("heads", heads, *wishes.said("num_heads"))
+        return Setting("heads", heads, *wishes.said("num_heads"), doubted=wishes.doubted("num_heads"))
     if belief.builder:
         reason = f"{belief.builder.arch}, from {belief.said.speaker}"
         return Setting("heads", belief.builder.heads, Origin.INFERRED, reason)
@@ -166,7 +167,7 @@ def checked_heads(where: str, wishes: Wishes, width: int, given: int) -> int:
     if given > 0 and width % given == 0:
         return given
     raise SettingError(
-        f"{wishes.speaker('num_heads')} {given} does not divide the width of this model",
+        f"{wishes.asked('num_heads')} does not divide the width of this model",
         where=where,
         expected=f"a divisor of {width}",
         found=str(given),

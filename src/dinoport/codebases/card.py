@@ -1,7 +1,5 @@
 """What cards say alike, whichever library a folder is for."""
 
-from __future__ import annotations
-
 from dinoport.codebases.target import Target
 
 

@@ -1,7 +1,5 @@
 """Every codebase whose files are told by their names. Adding one is a line here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -24,6 +22,7 @@ def _of_transformers(names: str, recognises: Callable[[Mapping[str, Shape]], boo
 
 NAMINGS: tuple[Naming, ...] = (
     # Names that are nearly an original's come first: theirs is the closer look.
+    Naming("NVIDIA TAO", "dinoport.codebases.timm.dinov2:TAO", timm.is_of_tao),
     Naming("timm", "dinoport.codebases.timm.dinov2:NAMES", timm.is_dinov2),
     Naming("timm", "dinoport.codebases.timm.dinov3_vit:NAMES", timm.is_dinov3_vit),
     Naming("timm", "dinoport.codebases.timm.dinov3_convnext:NAMES", timm.is_convnext),
@@ -33,6 +32,7 @@ NAMINGS: tuple[Naming, ...] = (
     Naming("MMPretrain", "dinoport.codebases.mmpretrain.vit:DINOV2", mmpretrain.is_dinov2),
     Naming("MMSegmentation", "dinoport.codebases.mmpretrain.vit:SEGMENTER", mmpretrain.is_segmenter),
     _of_transformers("names:VIT", transformers.is_vit),
+    _of_transformers("names:IJEPA", transformers.is_ijepa),
     _of_transformers("names:DINOV2", transformers.is_dinov2),
     _of_transformers("other_names:DINOV3", transformers.is_dinov3_vit),
     _of_transformers("other_names:CONVNEXT", transformers.is_convnext),
@@ -53,8 +53,8 @@ RELATIVES: dict[str, dict[str, str]] = {
         "deit3": "supervised", "deit": "supervised", "timm_vit": "supervised",
     },
     "dinov2": {
-        "tips": "dinov2", "deit3": "supervised", "franca": "dinov2", "webssl_dino": "dinov2", "simdinov2": "dinov2",
-        "xray_dino": "dinov2", "cell_dino": "dinov2", "timm_vit": "supervised",
+        "tips": "dinov2", "deit3": "supervised", "franca": "dinov2", "webssl_dino": "dinov2",
+        "simdinov2": "dinov2", "xray_dino": "dinov2", "cell_dino": "dinov2", "timm_vit": "supervised",
     },
     "dinov3": {"eupe": "dinov3", "lingbot": "dinov3"},
     "dinov3_convnext": {"eupe_convnext": "dinov3", "timm_convnext": "supervised"},
@@ -110,6 +110,6 @@ def family_by_names(naming: Naming) -> Family:
 
 
 def _relative(name: str) -> Naming:
-    module = next((names[name] for names in RELATIVES.values() if name in names), "unknown")
+    module = next((names[name] for names in RELATIVES.values() if name in names), "dino")
     place = f"dinoport.codebases.relatives.{module}:{name.upper()}"
     return Naming(name, place, lambda shapes: False, name)

@@ -1,7 +1,5 @@
 """What may tell whose a model is, and the signs that do."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The decoder of a whole MAE: its sizes are in its shapes, but for the number of heads and what training hides."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from dinoport.codebases.codebase import Evidence, Facts

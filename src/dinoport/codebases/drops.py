@@ -1,7 +1,5 @@
 """What a training keeps beside its backbone under names of a model, and no target has a place for."""
 
-from __future__ import annotations
-
 from dinoport.mapping.rule import Rule, drop
 
 AVERAGED = drop(
@@ -20,7 +18,10 @@ def projection_heads(*names: str, parts: tuple[str, ...] = ("mlp.{k}.{p}", "last
     )
 
 
-OF_DINO = (*projection_heads("head"), AVERAGED)
+RELATIONS = drop("relation_blocks.{r}", because="blocks over groups of pictures, which only Mugs's training uses")
+"""They lie in the backbone (`src/vision_transformer.py` of sail-sg/mugs), and no feature passes them."""
+
+OF_DINO = (*projection_heads("head"), RELATIONS, AVERAGED)
 
 CENTER = "dino_loss.center"
 """Where `main_dino.py` keeps the center of its teacher's outputs, beside the models in its checkpoint."""

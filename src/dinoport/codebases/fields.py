@@ -1,14 +1,15 @@
 """A field of a folder's JSON that is not what a conversion writes: what it is, and what it does."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Literal, NamedTuple
 
-Effect = Literal["none", "outputs", "opens", "unknown"]
-"""Of a field on a class: none in evaluation; outputs or pixels move, or the class does not load; Transformers opens a
-file, a server or code by it; or nobody here knows."""
+Effect = Literal["none", "pooled", "outputs", "opens", "unknown"]
+"""Of a field on a class: none in evaluation; the pooled output alone is another, of a class without a classifier;
+outputs or pixels move, or the class does not load; Transformers opens a file, a server or code by it; or nobody here
+knows."""
+
+HARMLESS: tuple[Effect, ...] = ("none", "pooled")
 
 OPENING = re.compile(
     r"auto_?map|remote|revision|kernel|attn_impl|experts_impl|backbone|adapter|peft|quanti[sz]|compress|timm|gguf"

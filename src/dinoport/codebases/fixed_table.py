@@ -1,7 +1,5 @@
 """Position tables that are made of sines and cosines, and not learnt: MAE's, I-JEPA's and MoCo v3's."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dinoport.codebases.shapes import square_side

@@ -4,14 +4,13 @@ A framework is told by the keys of its file alone. Nobody's word is taken for mo
 tensors contradict is not.
 """
 
-from __future__ import annotations
-
 import re
 from ast import literal_eval
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
 from dinoport.codebases.hyper_parameters import WHERE, HyperParameters, hyper_parameters, statistics_in
+from dinoport.errors import UnknownModelError
 from dinoport.model import Stated
 
 MAX_TEXT = 100_000
@@ -20,12 +19,26 @@ MAX_TEXT = 100_000
 
 class Said(NamedTuple):
     """What a file says besides its tensors: settings by the field of a request, and why its classifier is another than
-    the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's.
+    the family's, where it is. `users` are the hyper-parameters of a user's module, which may be another's. `strides` is
+    what a config says of a ResNet that no ResNet-50 of torchvision has.
     """
 
     stated: Mapping[str, Stated] = {}
     other_head: str | None = None
     users: HyperParameters | None = None
+    strides: str | None = None
+
+    def refuse_strides(self, where: str, family: str) -> None:
+        """Raise UnknownModelError for a ResNet that only has the names of torchvision's."""
+        if self.strides is None or family != "dino_resnet":
+            return
+        raise UnknownModelError(
+            f"{where} has a ResNet that is not computed as torchvision's",
+            expected="strides 1, 2, 2, 2, each in the 3×3, and no dilation",
+            found=self.strides,
+            cause="a segmenter or a detector; no tensor shows where a convolution strides",
+            next_step="keep it in its own code; if its ResNet strides as torchvision's, give its state_dict() alone",
+        )
 
 
 class Convention(NamedTuple):
@@ -93,7 +106,7 @@ def said_in(where: str, tree: object) -> Said:
     stated |= _statistics(statistics_in(tree.get("hyper_parameters")), WHERE) if own else {}
     stated |= _mmengine(tree) | _lightly(tree)
     stated |= _timm_train(where, tree)
-    return Said(stated, _timm_head(tree), own)
+    return Said(stated, _timm_head(tree), own, _strides(tree))
 
 
 def _timm_head(tree: Mapping[str, Any]) -> str | None:
@@ -145,7 +158,7 @@ def _config(tree: Mapping[str, Any]) -> HyperParameters | None:
     held = {key: tree[key] for key in CONFIGS if key in tree}
     key = next(iter(held)) if len(held) == 1 else None
     found = hyper_parameters(held[key], key) if key else hyper_parameters(held, "configs")
-    return found if found.stated or found.several else None
+    return found if found.stated or found.several or found.unseen else None
 
 
 CONFIGS = ("config", "cfg", "hparams", "model_config", "model_args", "model_kwargs")
@@ -201,6 +214,23 @@ def _mmengine(tree: Mapping[str, Any]) -> dict[str, Stated]:
         mean, std = (literal_eval(each[1]) for each in both if each)
         found |= _statistics({"mean": mean, "std": std}, f"mean and std in {where}")
     return found
+
+
+def _strides(tree: Mapping[str, Any]) -> str | None:
+    """Where a config that is text has a ResNet that dilates, or strides elsewhere than torchvision's."""
+    meta = _dict(tree.get("meta"))
+    for key in ("cfg", "config"):
+        text = meta.get(key)
+        own = _part_of(text, "backbone") if _is_config(text) else ""
+        for name, usual in USUAL.items():
+            found = re.search(rf"\b{name}['\"]?\s*[:=]\s*([(\[][0-9, ]{{1,40}}[)\]]|['\"]\w+['\"])", own)
+            if found and re.findall(r"\w+", found[1]) != usual.split():
+                return f"{name} {found[1]} in meta.{key}"
+    return None
+
+
+USUAL = {"dilations": "1 1 1 1", "strides": "1 2 2 2", "style": "pytorch"}
+"""What MMPretrain's, MMSegmentation's and MMDetection's ResNet has like torchvision's."""
 
 
 def _dict(value: object) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.errors import SettingError
 from dinoport.model import AGREE, Origin, Setting
+from dinoport.shown.text import counted
 
 if TYPE_CHECKING:
     from dinoport.networks.heads.reading import HeadReading
@@ -70,7 +71,7 @@ def read_from_weights(reading: HeadReading) -> Weighed | None:
 
 
 def looks(reading: HeadReading, heads: int) -> str:
-    return f"{heads} heads of {reading.width // heads}"
+    return f"{counted(heads, 'head')} of {reading.width // heads}"
 
 
 def figures(reading: HeadReading, found: int, other: int | None = None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dinoport.errors import SettingError
 from dinoport.model import Stated
+from dinoport.shown.text import counted
 
 WHERE = "hyper_parameters of Lightning"
 
@@ -39,6 +40,9 @@ SIZES: Mapping[str, tuple[str, ...]] = {
 OF_PICTURES = ("image_size",)
 """A size that a training's pictures may have, whatever the model's table is for."""
 
+UNSEEN = ("qk_norm", "use_qk_norm", "qk_layernorm", "use_qk_layernorm", "qk_normalization")
+"""What users call norms of queries and keys. No network here has them, and one without weights shows in no tensor."""
+
 OF_A_MODEL = frozenset(name for names in (SETTINGS["num_heads"], *SIZES.values()) for name in names)
 
 OF_AN_OPTIMIZER = frozenset({"lr", "learning_rate", "weight_decay", "betas", "momentum", "optimizer", "optim"})
@@ -53,7 +57,8 @@ OF_OTHERS = re.compile(
 @dataclass(frozen=True)
 class HyperParameters:
     """`stated` are settings by the field of a request; `several` what says two values of one field, in words. `sizes`
-    come from the parts that state a setting, `others` from the outermost part; `untaken` is for the report.
+    come from the parts that state a setting, `others` from the outermost part; `untaken` is for the report. `unseen` is
+    what they say that no tensor shows, and no network here computes.
     """
 
     stated: Mapping[str, Stated] = field(default_factory=dict)
@@ -62,6 +67,7 @@ class HyperParameters:
     others: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     untaken: tuple[str, ...] = ()
     where: str = WHERE
+    unseen: tuple[str, ...] = ()
 
     def taken(self, stated: Mapping[str, Stated]) -> HyperParameters:
         """Only what is among the settings that are `stated` in the end, and what no other word has settled."""
@@ -77,6 +83,14 @@ class HyperParameters:
         heads = getattr(architecture, "heads", None)
         if heads is None:
             return
+        if self.unseen:
+            raise SettingError(
+                f"{where} describes another model in its {self.where}",
+                expected="attention without norms of queries and keys, as the tensors have it",
+                found=f"{self.unseen[0]}: True",
+                cause="norms without weights, which no tensor shows, or another layer's values",
+                next_step="if the backbone has no such norms: save its state dict alone with torch.save, and give that",
+            )
         if assumed and (said := self.several.get("num_heads")):
             raise self._unlike(where, "says two numbers of heads", said, "one number for the backbone")
         for name, (value, spelled) in self.sizes.items():
@@ -86,7 +100,7 @@ class HyperParameters:
                 )
         if "num_heads" in self.stated and read not in (None, heads):
             said = f"{self.stated['num_heads'].reason.removesuffix(f' in {self.where}')} {heads}"
-            raise self._unlike(where, "says another number of heads than the weights show", said, f"{read} heads")
+            raise self._unlike(where, "says another number of heads than the weights show", said, counted(read, "head"))
 
     def remarks(self, architecture: object) -> tuple[str, ...]:
         """What they say otherwise than the tensors, and other values that were not taken."""
@@ -116,7 +130,9 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
     sizes: dict[str, tuple[int, str]] = {}
     others: dict[str, tuple[int, str]] = {}
     untaken: list[str] = []
+    unseen: list[str] = []
     for path, values in _parts(given):
+        unseen += [f"{path}{name}" for name in UNSEEN if values.get(name) is True]
         said = list(_settings(values))
         for name, (value, spelled) in said:
             found.setdefault(name, {}).setdefault(value, f"{path}{spelled}")
@@ -135,6 +151,7 @@ def hyper_parameters(given: object, where: str = WHERE) -> HyperParameters:
         others,
         tuple(untaken),
         where,
+        tuple(unseen),
     )
 
 
@@ -168,21 +185,13 @@ def _plain(node: object) -> object:
     for _ in range(MAX_DEPTH):
         state = getattr(node, "state", None)
         items = getattr(node, "items", None)
-        if (
-            not isinstance(node, Mapping)
-            and isinstance(items, list)
-            and items
-            and all(_is_pair(each) for each in items)
-        ):
-            return dict(items)
+        pairs = items if isinstance(items, list) and not isinstance(node, Mapping) else []
+        if pairs and all(isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str) for each in pairs):
+            return dict(pairs)
         if not isinstance(state, Mapping) or "_parameters" in state:
             return node
         node = state.get("_content", state.get("_val", state.get("_fields", state)))
     return node
-
-
-def _is_pair(each: object) -> bool:
-    return isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str)
 
 
 def _settings(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, str]]]:

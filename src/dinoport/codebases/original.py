@@ -1,7 +1,5 @@
 """A model under the names of the codebase that trains it: one torch file, which that codebase loads."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What a published model is: the name that torch.hub knows it by, and the file that its authors offer under it."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

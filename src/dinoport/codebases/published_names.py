@@ -1,7 +1,5 @@
 """All published names, and what to say of one that is not among them."""
 
-from __future__ import annotations
-
 import re
 
 from dinoport.codebases.dino.published import PUBLISHED as DINO

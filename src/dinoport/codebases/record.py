@@ -4,8 +4,6 @@ And what our report beside an original's file says of it.
 Libraries keep the field when they save the model again, and the way back needs it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

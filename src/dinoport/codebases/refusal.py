@@ -1,16 +1,26 @@
 """What is said of tensors that are recognised as a family's and do not fit it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dinoport.errors import PlanError
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Family
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import call
 
 CUT = "the file was cut, merged or renamed, or another code than upstream's wrote it"
+ADDED = "a part that another code built into the model, such as adapters, prompts or norms, or a file that was merged"
+WITHOUT_NORM = "a detector or a segmenter, which takes what the blocks give; every class here has a norm behind them"
+
+NOT_PART = "is not part of this model"
+LAST_NORM = {f"norm.{leaf} is missing" for leaf in ("weight", "bias")}
+
+
+def cause_of(lines: Collection[str]) -> str:
+    """The likely cause of these faults, where they are of one kind."""
+    if all(line.endswith(NOT_PART) for line in lines):
+        return ADDED
+    return WITHOUT_NORM if {*lines} == LAST_NORM else CUT
 
 
 def refusal(where: str, family: Family, label: str | None, problems: Iterable[Problem]) -> PlanError:
@@ -23,10 +33,10 @@ def refusal(where: str, family: Family, label: str | None, problems: Iterable[Pr
             told.add(problem.name)
     lines = [f"{name} {what}" for what, names in by_what.items() for name in fold_names(names)]
     count, tensors = len(told), "tensor does" if len(told) == 1 else "tensors do"
-    return unfit(where, f" as {family.title}: {count} {tensors} not fit", lines, label)
+    return unfit(where, f" as {family.title}: {count} {tensors} not fit", lines, label, cause_of(lines))
 
 
 def unfit(where: str, why: str, problems: Sequence[str], label: str | None = None, cause: str = CUT) -> PlanError:
     """The error for a file that cannot be converted, with every problem in a line; `why` goes on from there."""
-    step = f"dinoport inspect {as_word(where)}"
+    step = call("inspect", where)
     return PlanError(f"{where} cannot be converted{why}", problems, where=label or None, cause=cause, next_step=step)

@@ -1,7 +1,5 @@
 """What the config of a training run says about the model: `config.yaml`, as dinov2 and dinov3 write it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
@@ -14,12 +12,16 @@ Read: TypeAlias = bool | float | tuple[str, ...]
 """What tensors show of a setting: a flag, a number, or the texts that all go with them."""
 
 
-def said(evidence: Evidence) -> SaidInTraining:
-    """The builder that the run's config names, under `student`: teacher and student are built alike."""
+def said(evidence: Evidence, end: str = "") -> SaidInTraining:
+    """The builder that the run's config names, under `student`: teacher and student are built alike.
+
+    An `end` of its name that its codebase takes for nothing is left out.
+    """
     if evidence.config is None:
         return SaidInTraining("a config")
     patch_size = number(evidence, "student.patch_size")
-    return SaidInTraining(evidence.config.name, text(evidence, "student.arch"), patch_size)
+    arch = text(evidence, "student.arch")
+    return SaidInTraining(evidence.config.name, arch.removesuffix(end) if arch else None, patch_size)
 
 
 def text(evidence: Evidence, name: str) -> str | None:
@@ -48,6 +50,23 @@ CROPS = "crops.global_crops_size"
 
 MAX_CROP = 10_000
 """Pixels; a config is not trusted with more."""
+
+
+def contradicted_scale(evidence: Evidence, *, layer_scale: bool) -> tuple[str, ...]:
+    """A remark where the run's config says a layer scale and the tensors have none, or the other way round.
+
+    It says with what one begins: 0 or nothing makes none, in both codebases.
+    """
+    name = "student.layerscale"
+    if evidence.config is None or not evidence.config.says(name):
+        return ()
+    said, has = number(evidence, name) or 0.0, "a" if layer_scale else "no"
+    alike = bool(said) is layer_scale
+    return (
+        ()
+        if alike
+        else (f"{evidence.config.name} says {name} = {said:g}, the tensors have {has} layer scale: ignored",)
+    )
 
 
 def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """A side of a proof that is run by a class of its own: what it loaded, and what comes out of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol

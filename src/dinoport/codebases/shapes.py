@@ -1,7 +1,5 @@
 """Sizes that several families read off their tensors in the same way."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from math import isqrt
 

@@ -1,7 +1,5 @@
 """Whether a model is a stranger, and what is said of it then."""
 
-from __future__ import annotations
-
 from dinoport.codebases.stranger_signs import Shapes
 from dinoport.codebases.strangers import CHANGED, HEADS, STRANGERS, Stranger
 from dinoport.errors import UnknownModelError

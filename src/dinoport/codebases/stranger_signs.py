@@ -1,10 +1,9 @@
 """What tells a stranger where no single name does: each gives what it was told by, or None."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 
+from dinoport.codebases.timm.signs import is_dinov3_vit
 from dinoport.tensor import Shape, shape_text
 
 Shapes = Mapping[str, Shape]
@@ -22,13 +21,36 @@ def is_pixio(shapes: Shapes) -> str | None:
 
 
 def takes_video(shapes: Shapes) -> str | None:
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 else None
+
+
+def takes_volumes(shapes: Shapes) -> str | None:
+    """A cube of one channel; patches of video are thinner than wide."""
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 and kernel[2] == kernel[3] == kernel[4] else None
+
+
+def takes_channels(shapes: Shapes) -> str | None:
+    """A kernel that sees one channel at a time."""
+    name, kernel = _kernel(shapes)
+    return f"{name} of {shape_text(kernel)}" if len(kernel) == 5 and kernel[1] == kernel[2] == 1 else None
+
+
+def _kernel(shapes: Shapes) -> tuple[str, Shape]:
     name = named(shapes, "patch_embed.proj.weight", "patch_embeddings.proj.weight", "embeddings.projection.weight")
-    return f"{name} of {shape_text(shapes[name])}" if name and len(shapes[name]) == 5 else None
+    return (name, shapes[name]) if name else ("", ())
+
+
+def has_views(shapes: Shapes) -> str | None:
+    """A token for cameras among a backbone's own; VGGT has one beside its backbone."""
+    found = (name for name in shapes if f".{name}".endswith(".camera_token"))
+    return next((name for name in found if name.replace("camera_token", "cls_token") in shapes), None)
 
 
 def has_own_biases(shapes: Shapes) -> str | None:
-    """A bias for queries and one for values; timm's DINOv3 has them too, beside its registers."""
-    return None if "reg_token" in shapes else named(shapes, "attn.q_bias")
+    """A bias for queries and one for values; timm's DINOv3 has them too."""
+    return None if "reg_token" in shapes or is_dinov3_vit(shapes) else named(shapes, "attn.q_bias")
 
 
 def is_beit(shapes: Shapes) -> str | None:
@@ -50,8 +72,7 @@ def is_eva02(shapes: Shapes) -> str | None:
 def rotates(shapes: Shapes) -> str | None:
     """Layer scales as in EVA without a table of positions, and without what a DINOv3 has in its place."""
     without = not {"pos_embed", "rope_embed.periods"} & shapes.keys() and "patch_embed.proj.weight" in shapes
-    whole = {"cls_token", "reg_token"} <= shapes.keys()
-    return "no position table" if without and not whole and "blocks.0.gamma_1" in shapes else None
+    return "no position table" if without and not is_dinov3_vit(shapes) and "blocks.0.gamma_1" in shapes else None
 
 
 def pools_patches(shapes: Shapes) -> str | None:
@@ -92,3 +113,18 @@ def biases_in_stages(shapes: Shapes) -> str | None:
     """Relative positions in one of several stages: CoAtNet, MaxViT, GC ViT."""
     found = (name for name in shapes if name.startswith("stages.") and "relative_position_bias_table" in name)
     return next(found, None)
+
+
+def strides_elsewhere(shapes: Shapes) -> str | None:
+    """A head over a ResNet whose last stages do not stride: they dilate for DeepLab, PAN and torchvision's FCN.
+
+    Re-identification keeps the last stage's map large, and puts a norm without a layer behind it.
+    """
+    over = any(name.endswith(("layer4.0.conv3.weight", "7.0.conv3.weight")) for name in shapes)
+    return next((name for name in shapes if LARGE_MAP.search(name)), None) if over else None
+
+
+LARGE_MAP = re.compile(
+    r"(?:^|\.)(?:(?:aux_classifier|classifier\.0\.convs|decoder\.0\.convs|aspp(?:_modules)?|fpa)\."
+    r"|(?:feat_bn|bottleneck)\.running_mean$)"
+)

@@ -3,26 +3,11 @@
 One table, for whoever finds models. A sign is a part of a tensor's name, from its beginning or from a dot on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dinoport.codebases.stranger_signs import (
-    Shapes,
-    biases_in_stages,
-    is_beit,
-    is_data2vec,
-    is_eva02,
-    is_of_jax,
-    is_pixio,
-    is_radio,
-    is_timm_clip,
-    norms_patches,
-    pools_patches,
-    rotates,
-    takes_video,
-)
+from dinoport.codebases import stranger_signs
+from dinoport.codebases.stranger_signs import Shapes
 from dinoport.shown.packages import saved_again
 
 
@@ -69,7 +54,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "a model of JAX (Flax, big_vision) or Keras",
         "its layers are kernels, which lie transposed, and queries, keys and values may have a dimension for each head",
         f"give PyTorch's weights: {saved_again('from_flax', 'from_tf')}",
-        tells=is_of_jax,
+        tells=stranger_signs.is_of_jax,
     ),
     Stranger(
         "a model with parametrised weights (weight norm, spectral norm)",
@@ -95,7 +80,7 @@ STRANGERS: tuple[Stranger, ...] = (
         CLIP_GO,
         ("visual.class_embedding", "visual.transformer.resblocks.", "vision_model.embeddings.class_embedding",
          "transformer.resblocks.", "embeddings.class_embedding", "pre_layrnorm."),
-        is_timm_clip,
+        stranger_signs.is_timm_clip,
         kinds=("clip", "clip_vision_model", "chinese_clip",),
         builders=("quickgelu",),
     ),
@@ -126,7 +111,7 @@ STRANGERS: tuple[Stranger, ...] = (
         ("layers.0.blocks.0.", "layers.0.downsample.", "stage0.blocks.", "stage0.patch_embed.", "patch_embed1.proj.",
          "pos_embed_window", "pos_embed_spatial", "head_dense.", "stages.0.blocks.0.attn.",
          "encoder.stages.0.layers.0.attn.", "encoder.stages.0.embedding.", "encoder.patch_embeddings.0."),
-        biases_in_stages,
+        stranger_signs.biases_in_stages,
         kinds=("swin", "swinv2", "cvt", "pvt", "pvt_v2", "hiera",),
     ),
     Stranger(
@@ -140,7 +125,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "a data2vec-vision",
         "a BEiT that learnt a teacher's features, whose attention has relative positions",
         "load it with its own code (fairseq/examples/data2vec), or as Data2VecVisionModel of Transformers",
-        tells=is_data2vec,
+        tells=stranger_signs.is_data2vec,
         kinds=("data2vec-vision",),
     ),
     Stranger(
@@ -148,14 +133,14 @@ STRANGERS: tuple[Stranger, ...] = (
         "its attention has biases for queries and values alone and, mostly, relative positions",
         "load it in timm (beit_*, beitv2_*), or as BeitModel or Data2VecVisionModel of Transformers",
         ("relative_position_bias_table", "attn.relative_position_bias_table", "rel_pos_bias."),
-        is_beit,
+        stranger_signs.is_beit,
     ),
     Stranger(
         "an EVA or EVA-02",
         "its attention has biases for queries and values alone, and EVA-02 rotary positions that no DINOv3 has",
         "load it in timm (eva_*, eva02_*); Transformers has no class for it",
         ("attn.inner_attn_ln.", "rope.freqs_cos"),
-        is_eva02,
+        stranger_signs.is_eva02,
     ),
     Stranger(
         "a BEiT-3 or EVA-02 with norms inside its blocks",
@@ -173,9 +158,10 @@ STRANGERS: tuple[Stranger, ...] = (
     Stranger(
         "a RoPE-ViT, or another ViT of timm with rotary positions",
         "its attention rotates queries and keys by position, which no tensor shows, and no DINOv3 rotates so",
-        "load it in timm (vit_*_rope_*, vit_pe_*)",
+        "load it in timm (vit_*_rope_*, vit_pe_*); for a DINOv3 without registers and biases give timm's folder, whose "
+        "config.json tells it",
         ("rope.freqs",),
-        lacks=rotates,
+        lacks=stranger_signs.rotates,
         builders=("_rope_", "vit_pe_"),
     ),
     Stranger(
@@ -189,7 +175,7 @@ STRANGERS: tuple[Stranger, ...] = (
         "an autoregressive ViT whose norms have no bias, with a norm after its patches",
         "load it in timm (aimv2_*), or as Aimv2VisionModel of Transformers",
         ("patchifier.proj.", "embeddings.rms_norm.weight"),
-        norms_patches,
+        stranger_signs.norms_patches,
         kinds=("aimv2", "aimv2_vision_model",),
     ),
     Stranger(
@@ -197,15 +183,28 @@ STRANGERS: tuple[Stranger, ...] = (
         "a ViT with cropped positions for any proportion, several CLS tokens, and other models as teachers",
         "load it from torch.hub (NVlabs/RADIO), or in timm (vit_*_radio_*)",
         ("radio_model.", "patch_generator.", "embeds.cls_token", "embeds.pos_embed"),
-        is_radio,
+        stranger_signs.is_radio,
         kinds=("radio",),
         builders=("_radio_",),
+    ),
+    Stranger(
+        "a ViT that takes any channels (ChannelViT, Panopticon, DOFA)",
+        "a kernel of its own for each channel, made or shared, stands in place of its patches",
+        "load it with its own code; no class of Transformers or timm has such patches",
+        ("patch_embed.channel_embed", "patch_embed.conv3d.", "patch_embed.weight_generator."),
+        stranger_signs.takes_channels,
+    ),
+    Stranger(
+        "a ViT of volumes (3DINO, and others of scans)",
+        "its patches are cubes of a volume",
+        "load it with its own code; no class of Transformers or timm has such patches",
+        tells=stranger_signs.takes_volumes,
     ),
     Stranger(
         "a V-JEPA (1 or 2), or another model of video",
         "its patches are cubes of several frames",
         "V-JEPA 2 is VJEPA2Model of Transformers; V-JEPA is loaded with its own code",
-        tells=takes_video,
+        tells=stranger_signs.takes_video,
         kinds=("vjepa2",),
     ),
     Stranger(
@@ -218,14 +217,14 @@ STRANGERS: tuple[Stranger, ...] = (
         "a Pixio",
         "an MAE with several CLS tokens, whose class is in Transformers 5 alone",
         "load it as PixioModel of Transformers 5, or with its own code (facebookresearch/pixio)",
-        tells=is_pixio,
+        tells=stranger_signs.is_pixio,
         kinds=("pixio",),
     ),
     Stranger(
         "a ViT of timm that pools its patches (gap)",
         "it has no CLS token, and a norm or registers that no I-JEPA has",
         "load it in timm (vit_*_gap_*)",
-        tells=pools_patches,
+        tells=stranger_signs.pools_patches,
     ),
     Stranger(
         "a ViT with a convolutional stem (MoCo v3's vit_conv_*, MSN's, hybrids)",
@@ -243,6 +242,18 @@ CHANGED: tuple[Stranger, ...] = (
         "load it with rfdetr, or as RfDetrModel of Transformers",
         ("reference_point_embed.", "refpoint_embed."),
         kinds=("rf_detr", "rf_detr_dinov2", "lw_detr"),
+    ),
+    Stranger(
+        "a Depth Anything 3 of several views",
+        "from one block on its DINOv2 rotates and norms queries and keys, and attends across views",
+        "load it with depth_anything_3; the DINOv2 in its models of one view (DA3Mono, DA3Metric) is converted",
+        tells=stranger_signs.has_views,
+    ),
+    Stranger(
+        "a DeepLab, a PAN, an FCN or a re-identifier over a ResNet",
+        "its ResNet dilates, or keeps its map, where a ResNet-50 strides, which no tensor shows",
+        "keep it in its own code; if its ResNet strides as torchvision's, give its state_dict() alone",
+        tells=stranger_signs.strides_elsewhere,
     ),
 )
 """What computes otherwise with a backbone of a DINO's names: no place in it is taken."""

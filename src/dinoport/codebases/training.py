@@ -3,8 +3,6 @@
 Whose trainer it is follows from the family of the model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -26,7 +24,7 @@ from dinoport.formats.run_config import START, read_run_config
 from dinoport.formats.torch.writer import write_torch_file
 from dinoport.model import Model
 from dinoport.request import Request, option_of
-from dinoport.shown.text import with_article
+from dinoport.shown.text import counted, with_article
 
 TRAINERS = {
     **dict.fromkeys(("dino", "vit", "dino_resnet", "resnet"), "dino"),
@@ -86,8 +84,9 @@ def _unknown(model: Model, trainer: str) -> Iterator[str]:
         heads = getattr(model.architecture, "heads", None)
         whose, option = model.family.values, option_of("codebase")
         yield (
-            f"nothing tells whose this ViT is: it is read as {whose}'s, and {trainer} trains on with {heads} heads, "
-            f"its own eps and its own transforms, whatever it was trained with; {option} dino says that it is one"
+            f"nothing tells whose this ViT is: it is read as {whose}'s, and {trainer} trains on with "
+            f"{counted(heads or 0, 'head')}, its own eps and its own transforms, whatever it was trained with; "
+            f"{option} dino says that it is one"
         )
 
 

@@ -1,7 +1,5 @@
 """How a picture becomes an input, as settings: no tensor shows it, and every value moves what the model is given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from dinoport.model import Origin, Setting, Wishes

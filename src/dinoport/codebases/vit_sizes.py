@@ -1,7 +1,5 @@
 """The sizes that every ViT shows in its shapes: width, depth, patches, channels, and the table of positions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

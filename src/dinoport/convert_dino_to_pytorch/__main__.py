@@ -3,8 +3,6 @@
 Same names, same defaults, and no pooler, as there. docs/migration.md says what its output had otherwise, and why.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,8 @@ from dinoport.cli.output import PUBLISHED
 from dinoport.cli.session import Interrupted, run
 from dinoport.errors import OutputError, SettingError, UnknownModelError
 from dinoport.formats.transformers_folder import CONFIG
-from dinoport.shown.packages import PROOF, missing, runnable
+from dinoport.shown.calls import FILE, FOLDER, runnable
+from dinoport.shown.packages import PROOF, missing
 from dinoport.shown.text import shown
 
 
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UnknownModelError(
             f"{options.model_name} is not the name of a published model",
             expected="dino_vits16, dino_vits8, dino_vitb16, dino_vitb8, or another that dinoport models lists",
-            next_step=f"for a file: {runnable('dinoport convert FILE FOLDER --pooler none')}",
+            next_step=f"for a file: {runnable('convert', FILE, FOLDER, pooler='none')}",
         )
     if not options.base_model and model.head_url is None:
         raise SettingError(

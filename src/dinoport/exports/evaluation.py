@@ -3,8 +3,6 @@
 Imported only to verify. Every float is a float64, whatever the file says; casts between floats round nothing.
 """
 
-from __future__ import annotations
-
 from collections import ChainMap, Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field

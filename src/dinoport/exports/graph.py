@@ -1,7 +1,5 @@
 """A graph as data: nodes in the order in which they are computed, each with an operator, and the tensors it holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias

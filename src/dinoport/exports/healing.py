@@ -5,8 +5,6 @@ whose float32 it is, or as the short decimal. Nothing else is touched: no vector
 number that is not exactly the float32 of what it is read as.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import cache
 from math import pi, sqrt

@@ -1,7 +1,5 @@
 """Whether a place holds a graph that somebody exported, and no weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dinoport.errors import UnsafeCheckpointError

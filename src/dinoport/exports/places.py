@@ -1,7 +1,5 @@
 """Where in a graph the blocks of a network end: told by the weights that each value was computed with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from dinoport.exports.graph import Graph, Node

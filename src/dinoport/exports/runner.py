@@ -1,7 +1,5 @@
 """A graph as a side of a proof: run in float64, with what comes out of its blocks, and the tables it computes with."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod

@@ -1,7 +1,5 @@
 """The tensors of an ONNX file: references to bytes of it, or of files beside it."""
 
-from __future__ import annotations
-
 from math import prod
 from pathlib import PurePosixPath
 from typing import Any

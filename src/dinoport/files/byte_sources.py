@@ -1,7 +1,5 @@
 """Where bytes come from: a local file today, a range of a remote one behind the same few methods."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress

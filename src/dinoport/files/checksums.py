@@ -3,8 +3,6 @@
 CRC-32 is taken by zlib-ng where that is installed: a seventh of zlib's time or less.
 """
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is said of a file that is cut off, damaged, or made to mislead: the same of every format."""
 
-from __future__ import annotations
-
 from dinoport.errors import CheckpointError
 
 MADE_TO_MISLEAD = "a damaged file, or one that was made to mislead"

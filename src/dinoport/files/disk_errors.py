@@ -1,7 +1,5 @@
 """What a disk refuses, as an error that says what to do about it."""
 
-from __future__ import annotations
-
 import errno
 import shutil
 from collections.abc import Iterator

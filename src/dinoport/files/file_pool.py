@@ -1,7 +1,5 @@
 """Files of a folder that holds more of them than a process may keep open."""
 
-from __future__ import annotations
-
 import os
 from collections import OrderedDict
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Folders that hold a checkpoint in several files, wherever they lie."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path

@@ -1,7 +1,5 @@
 """JSON that is the same bytes for the same data, on every machine."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """JSON from a file, parsed within limits: what a few bytes of it can cost is counted before it is parsed."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -4,8 +4,6 @@ A link out of it could have a conversion copy a private model, or a message quot
 files of a folder elsewhere, and link to them, are known by their layout, and allowed.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

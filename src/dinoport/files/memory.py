@@ -1,7 +1,5 @@
 """How much memory this machine has, or a container may take, and how much of it is free."""
 
-from __future__ import annotations
-
 import os
 import re
 from contextlib import suppress

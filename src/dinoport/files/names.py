@@ -1,7 +1,5 @@
 """Which texts of a file may name a tensor, and what a message shows of any value: one line, however large it is."""
 
-from __future__ import annotations
-
 import reprlib
 
 from dinoport.shown.text import is_plain

@@ -1,7 +1,5 @@
 """A model and an adapter of PEFT's for it, from two places: one model, with the adapter merged into it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +11,7 @@ from dinoport.codebases.peft.adapter import Adapter, adapted, read_adapter
 from dinoport.codebases.peft.classifier import with_classifier, without_pooler
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
+from dinoport.codebases.transformers.told_class import with_class
 from dinoport.errors import SettingError
 from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import locate
@@ -80,7 +79,7 @@ def open_base(adapter: Checkpoint, request: Request, on_progress: Progress) -> C
         return locate(request.base, on_progress).open(on_progress)
     path = base_beside(Path(adapter.where), adapter.adapter)
     if path is not None:
-        return open_checkpoint(path)
+        return with_class(open_checkpoint(path))
     name = (adapter.adapter or {}).get("base_model_name_or_path")
     is_at_hub = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name)
     said = "which is that model on the Hub" if is_at_hub else "the model that it was trained on"

@@ -1,7 +1,5 @@
 """A state dict with the low-rank parts in it merged into the layers that carry them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from dinoport.codebases.frameworks import Said
@@ -28,7 +26,8 @@ def without_adapters(where: str, state: StateDict, request: Request, said: Said)
         for name, old in merging.renamed.items()
     }
     notes = (*state.notes, *merging.notes)
-    return replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
+    state = replace(state, tensors=tensors, originals=originals, notes=notes, remarks=merging.remarks)
+    return replace(state, doubts=merging.doubts)
 
 
 def _as_in(state: StateDict, name: str, old: str) -> str:

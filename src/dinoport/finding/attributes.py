@@ -1,21 +1,22 @@
 """What the modules around a backbone say of it by their attributes: its heads, its eps, how it resamples positions."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.torch.modules import deciding, is_module, module_state_dict, named_modules
+from dinoport.formats.torch.modules import POOL, deciding, is_module, module_state_dict, named_modules
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import view_of
-from dinoport.model import Stated
+from dinoport.model import Origin, Stated
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
 
 Attributes = Mapping[str, Mapping[str, object]]
 """Plain attributes by the path of the module that has them."""
 
 HEADS = ("num_heads", "num_attention_heads")
+
+ROTATIONS = ("rope_theta", "base", "temperature")
+"""How the modules of Transformers, facebookresearch/dinov3 and timm call the base of rotary periods."""
 
 MAX_ABOVE = 3
 """How far above its tensors a module may stand that knows the number of heads: a projection in an attention."""
@@ -37,9 +38,18 @@ def attributes_of(checkpoint: Checkpoint, state: StateDict) -> Attributes:
             nodes = dict(named_modules(module))
             paths = {pair for name, view in held if view in own for pair in _upwards(name, own[view])}
             for theirs, ours in paths:
-                said, known = _attributes(nodes[theirs]), found.setdefault(ours, {})
-                known |= {name: value if known.get(name, value) == value else None for name, value in said.items()}
+                for below, node in _beside_tensors(nodes, theirs):
+                    said, known = _attributes(node), found.setdefault(f"{ours}{below}".removeprefix("."), {})
+                    known |= {name: value if known.get(name, value) == value else None for name, value in said.items()}
     return found
+
+
+def _beside_tensors(nodes: Mapping[str, Opaque], path: str) -> Iterator[tuple[str, Opaque]]:
+    """A module, and those in it that have no tensors, by what follows its path."""
+    yield "", nodes[path]
+    for inner, child in named_modules(nodes[path]):
+        if inner and "." not in inner and not module_state_dict(child):
+            yield f".{inner}", child
 
 
 def _pickled(tree: object) -> Iterator[Opaque]:
@@ -74,13 +84,41 @@ def stated_by(attributes: Attributes, state: StateDict) -> dict[str, Stated]:
         return {}
     root = ".".join(state.lead)
     modules = {original.rpartition(".")[0] for original in state.originals.values()}
-    modules = {path for path in modules if f"{path}.".startswith(f"{root}." if root else "")}
+    modules = {path for path in modules if _is_below(path, root)}
+    rotating = {path for path in attributes if path.rpartition(".")[2].startswith("rope") and _is_below(path, root)}
     found = {
         "num_heads": _alike(attributes, {up for path in modules for up in _above(path, root)}, HEADS),
+        "rope_theta": _alike(attributes, rotating, ROTATIONS),
         "layer_norm_eps": _alike(attributes, modules, ("eps",)),
         "interpolation": _interpolation(attributes.get(root, {})),
     }
     return {name: each for name, each in found.items() if each is not None}
+
+
+def other_head_by(attributes: Attributes, state: StateDict) -> str | None:
+    """Why the classifier of a module of timm's is not the one that DINO's code computes; one with a norm shows it."""
+    if not attributes:
+        return None
+    from dinoport.codebases.timm.arguments import other_head
+
+    pool = attributes.get(".".join(state.lead), {}).get(POOL)
+    normed = any(name.startswith("fc_norm.") for name in state.tensors)
+    return None if normed else other_head("", pool, says="the module")
+
+
+def _is_below(path: str, root: str) -> bool:
+    return not root or f"{path}.".startswith(f"{root}.")
+
+
+def stated_by_copies(checkpoint: Checkpoint, state: StateDict, others: Iterable[StateDict]) -> dict[str, Stated]:
+    """What the modules of another copy of the same sizes say, as a teacher's do of its student: it is assumed."""
+    for other in others:
+        if other.shapes == state.shapes and (said := stated_by(attributes_of(checkpoint, other), other)):
+            return {
+                name: each._replace(origin=Origin.ASSUMED, reason=f"as {other.label} has it", doubted=True)
+                for name, each in said.items()
+            }
+    return {}
 
 
 def _above(path: str, root: str) -> Iterator[str]:

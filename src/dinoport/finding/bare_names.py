@@ -1,7 +1,5 @@
 """A tensor's name on its way to the bare one: without what wrappers put in front of it, and into it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container
 from typing import NamedTuple
@@ -40,8 +38,11 @@ def anchor_of(name: str) -> str | None:
 _DOTTED = tuple(f".{anchor}" for anchor in ANCHORS)
 
 
-HEADS = frozenset({"head", "heads", "fc", "classifier", "linear", "mlp_head", "cls_head"})
-"""How names of a user's own classifier begin. One that no table has lies beside the backbone: no feature passes it."""
+HEADS = frozenset({
+    "head", "heads", "fc", "classifier", "linear", "mlp_head", "cls_head", "projection_head", "proj_head", "projector",
+})  # fmt: skip
+"""How names of a user's own classifier or projection begin. One that no table has lies beside the backbone: no feature
+passes it."""
 
 CONTAINERS = frozenset({"model", "state_dict", "network", "net"})
 """Leading names that only say that a model follows."""

@@ -1,7 +1,5 @@
 """Which of a checkpoint's branches is meant when none is asked for, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.tensor import TensorRef

@@ -1,16 +1,16 @@
 """Which of a checkpoint's state dicts is converted, and by whose names it is read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import DinoportError, SettingError, UnknownModelError
 from dinoport.finding.branches import BY_SHAPES
 from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
@@ -25,10 +25,12 @@ from dinoport.finding.places import (
     places,
     rank,
 )
-from dinoport.finding.unwrap import StateDict
+from dinoport.finding.unwrap import StateDict, state_dicts
+from dinoport.formats.opening import open_checkpoint
+from dinoport.formats.run_folder import MAX_LISTED, SeveralError
 from dinoport.mapping.folding import fold_names
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word, listed
+from dinoport.shown.calls import FOLDER, Blank, call, runnable
+from dinoport.shown.text import counted, listed
 
 
 class Found(NamedTuple):
@@ -92,7 +94,7 @@ def choose(
         f"{where} is not a model of the DINO family",
         where=chosen[0].label,
         expected="; ".join(families),
-        found=f"{len(names)} tensors: {listed(fold_names(names), 8)}",
+        found=f"{counted(len(names), 'tensor')}: {listed(fold_names(names), 8)}",
         cause="another model, a head without its backbone, or names that another codebase changed",
         next_step=_advice(where, names),
     )
@@ -180,7 +182,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
             expected=", ".join(repr(name) for name in found) or "a file that holds one",
             found=f"`prefix={prefix!r}`",
             did_you_mean=" or ".join(close) or None,
-            next_step=f"dinoport inspect {as_word(where)}",
+            next_step=call("inspect", where),
         )
     return _found(replace(place, why="as asked"), [each for each in found.values() if each.prefix != place.prefix])
 
@@ -221,14 +223,34 @@ def _advice(where: str, names: Sequence[str]) -> str:
     """What to do with a file of these tensors, whose names are not known."""
     if "embeddings.cls_token" in names:
         folder = where.rpartition("/")[0] or "."
-        command = runnable(f"dinoport convert {as_word(folder)} FOLDER --to original")
+        command = runnable("convert", folder, FOLDER, to="original")
         return f"give the folder, with its config.json: {command}"
-    if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
-        command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)}")
-        return f"give it as the head of its backbone: {command}"
+    if of_head := head_call(where, names):
+        which = (
+            "one of these heads to its backbone, by its NAME" if len(names) > 2 else "it as the head of its backbone"
+        )
+        return f"give {which}: {of_head}"
+    return call("inspect", where)
+
+
+def head_call(where: str, names: Sequence[str]) -> str | None:
+    """The call that takes a file of these tensors as a head; None where they are not one, nor several."""
     from dinoport.codebases.dinov2.linear import features_of
 
-    if all(features_of(name.rpartition(".")[0]) for name in names):
-        command = runnable(f"dinoport convert BACKBONE FOLDER --head {as_word(where)} --head-name NAME")
-        return f"give one of these heads to its backbone, by its NAME: {command}"
-    return f"dinoport inspect {as_word(where)}"
+    if len(names) == 2 and {name.rpartition(".")[2] for name in names} == {"weight", "bias"}:
+        return runnable("convert", Blank("BACKBONE"), FOLDER, head=where)
+    if names and all(features_of(name.rpartition(".")[0]) for name in names):
+        return runnable("convert", Blank("BACKBONE"), FOLDER, head=where, head_name=Blank("NAME"))
+    return None
+
+
+def with_heads_apart(error: SeveralError) -> SeveralError:
+    """The same error, which knows classifiers without their backbone from models."""
+    heads: dict[Path, str] = {}
+    for path in error.paths[:MAX_LISTED]:
+        with suppress(DinoportError), open_checkpoint(path) as checkpoint:
+            call = head_call(str(path), list(state_dicts(checkpoint)[0].tensors))
+            heads |= {path: call} if call else {}
+    if heads:
+        error.set_apart(heads)
+    return error

@@ -1,7 +1,5 @@
 """Whether a checkpoint is whole: what is not read as a tensor under the name of one, and what may lie elsewhere."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -11,6 +9,7 @@ from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.rebuilding import MAX_TENSORS
 from dinoport.formats.torch.stand_ins import Opaque, reached
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 MAX_SHARING = 8
@@ -48,8 +47,10 @@ def refuse_unread(where: str, children: Mapping[Any, object]) -> None:
             continue
         elif isinstance(child, dict) and not dotted:
             continue  # modules in dicts of their own, whose names may be those of a tensor
-        elif _is_beside(name, dotted) or (
-            (dotted or not isinstance(child, (int, float, str))) and (TENSOR_NAME.fullmatch(name) or _is_tensor(child))
+        elif (
+            _is_beside(name, dotted)
+            or (TENSOR_NAME.fullmatch(name) and (dotted or not isinstance(child, (int, float, str))))
+            or (dotted and _is_tensor(child))  # without such names beside it, an array is a history or a random state
         ):
             raise CheckpointError(
                 f"{where} holds {name[:200]} in a form that is not read",
@@ -89,7 +90,7 @@ def refuse_amounts(checkpoint: Checkpoint, tensors: Collection[TensorRef]) -> No
     """Raise CheckpointError where tensors that share their values come to more than any model of a file this small."""
     announced = sum(tensor.size_bytes for tensor in tensors)
     if len(tensors) > MAX_TENSORS or announced > MAX_SHARING * checkpoint.size_bytes + SMALL_BYTES:
-        found = f"{len(tensors)} tensors of {announced} bytes in a file of {checkpoint.size_bytes}"
+        found = f"{counted(len(tensors), 'tensor')} of {announced} bytes in a file of {checkpoint.size_bytes}"
         raise unsound(checkpoint.where, found)
 
 

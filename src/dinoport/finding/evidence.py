@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from dinoport.codebases.refusal import refusal
 from dinoport.finding.choosing import Found
 from dinoport.finding.heads import Head
 from dinoport.finding.places import layers_beside
-from dinoport.finding.statistics import STATISTICS, is_buffer
+from dinoport.finding.statements import STATISTICS, is_buffer
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.values import view_of
@@ -19,7 +19,7 @@ from dinoport.mapping.claims import Problem, claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.plan import Dropped
 from dinoport.mapping.rule import copy
-from dinoport.model import Family, Wishes
+from dinoport.model import Family, Setting, Wishes, layers_called
 from dinoport.tensor import Shape, TensorRef
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def decoded(
         each._replace(reason=MADE_BEFORE, returns=True, anew="") if each.name in made else each
         for each in decoding.aside
     ]
-    aside += [*beside, *(_dropped(each, BESIDE) for each in outside)]
+    aside += [*state.aside, *beside, *(_dropped(each, BESIDE) for each in outside)]
     decoding = replace(decoding, aside=tuple(aside), beside={**kept, **dict(_states(checkpoint, family))})
     if decoding.problems:
         raise refusal(checkpoint.where, family, state.label, decoding.problems)
@@ -106,10 +106,7 @@ def without_beside(
 
     What training is known to keep there stays. `other_head` says why its classifier does not belong to the family.
     """
-    layers, own = (
-        {f"{layer}.{leaf}" for layer in heads for leaf in ("weight", "bias")}
-        for heads in (family.classifiers, family.beside)
-    )
+    layers, own = map(layers_called, (family.classifiers, family.beside))
     outside = state.beside | (layers if state.is_inner or other_head else set())
     outside -= own if state.lead == ("backbone",) else set()
     names = {name for name in outside if name in state.tensors and not claims_of_source(name, family.drops)}
@@ -121,6 +118,21 @@ def without_beside(
     held = {view for each in state.tensors.values() if (view := view_of(each))} if state.outside else set()
     elsewhere = [each for each in state.outside.values() if view_of(each) not in held]
     return tensors, beside, [*(each for name, each in state.tensors.items() if name in names - layers), *elsewhere]
+
+
+def without_unused(found: Found) -> Found:
+    """A model without what lies among its tensors and its own code never uses, where its codebase tells that."""
+    tell: Callable[[Mapping[str, TensorRef]], Mapping[str, Setting[str]]] | None
+    tell = getattr(found.naming.code, "unused", None)
+    state = found.state
+    unused = tell(state.tensors) if tell else {}
+    if not unused:
+        return found
+    tensors = {name: tensor for name, tensor in state.tensors.items() if name not in unused}
+    aside = tuple(_dropped(state.tensors[name], doubt.reason) for name, doubt in unused.items())
+    return found._replace(
+        state=replace(state, tensors=tensors, doubts=(*state.doubts, *unused.values()), aside=(*state.aside, *aside))
+    )
 
 
 def _dropped(tensor: TensorRef, reason: str) -> Dropped:

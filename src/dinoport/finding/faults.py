@@ -1,7 +1,5 @@
 """A place where a model is nearly whole: what is missing there, or of another shape. It is named, and never taken."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from dinoport.codebases.catalogue import family_by_names
+from dinoport.codebases.refusal import NOT_PART, cause_of
 from dinoport.errors import PlanError
-from dinoport.finding.places import NOT_PART, naming_of_names, problems_of
+from dinoport.finding.places import naming_of_names, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
-from dinoport.shown.text import as_word, few, with_article
+from dinoport.shown.calls import call
+from dinoport.shown.text import few, with_article
 from dinoport.tensor import Array, ArrayValues, Shape, TensorRef
 
 BLOCK = re.compile(r"(?:^|.*?\.)(?:blocks|layers?|encoder_layer_?)[._](\d{1,4})\.")
@@ -122,8 +122,8 @@ def not_whole(where: str, title: str, prefix: str, lines: Sequence[str], other: 
         f"{where} holds {with_article(title)}{f' under {prefix}.' if prefix else ''}, but it is not whole",
         few(lines, MAX_LINES),
         expected="every tensor of the model, each block like the others",
-        cause="the file was cut, merged or renamed, or another code than upstream's wrote it",
-        next_step=other or f"dinoport inspect {as_word(where)}",
+        cause=cause_of(lines),
+        next_step=other or call("inspect", where),
     )
 
 

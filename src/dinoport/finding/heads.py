@@ -1,7 +1,5 @@
 """The linear layers in a file that was given as the head of a backbone, and which one of them is meant."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Names of classes that a checkpoint keeps besides its weights, under the words that training codes use for them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from dinoport.formats.torch.stand_ins import Opaque

@@ -1,7 +1,5 @@
 """What lies in a file: each place that holds a known model, and by its first names what every other part is."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass

@@ -15,35 +15,28 @@ from dinoport.codebases.record import lost_by_report, stated_by_report, unlike_o
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
-from dinoport.finding.attributes import attributes_of, stated_by
+from dinoport.finding.attributes import attributes_of, other_head_by, stated_by, stated_by_copies
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
-from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside
+from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
+from dinoport.finding.hosts import of_built_in, of_patches
 from dinoport.finding.labels import stored_labels
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
-from dinoport.finding.statements import (
-    contradicted,
-    overruled,
-    stated_by_config,
-    timm_config_of,
-    transform_said,
-    wishes_of,
-    with_transform,
-)
-from dinoport.finding.statistics import buffered
 from dinoport.finding.strays import refuse_lost, refuse_strays
+from dinoport.finding.unseen import refuse_unseen
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.request import Request
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import FILE, runnable
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -81,7 +74,7 @@ def read_model(
     as_folder = partial(_of_folder, checkpoint, request, published, weigh_heads=weigh_heads)
     if is_known_class(checkpoint.config or {}):
         return as_folder()
-    said, timm = said_in(checkpoint.where, checkpoint.tree), timm_config_of(checkpoint)
+    said, timm = said_in(checkpoint.where, checkpoint.tree), statements.timm_config_of(checkpoint)
     named = naming_in("timm", timm.family) if timm and timm.family else None
     try:
         states = [without_adapters(checkpoint.where, state, request, said) for state in state_dicts(checkpoint)]
@@ -93,7 +86,8 @@ def read_model(
         raise
     if _is_another_class(checkpoint, found, request):
         return as_folder()
-    found, told = whose(checkpoint, found, request, published, recorded)
+    said.refuse_strides(checkpoint.where, found.naming.family)
+    found, told = whose(checkpoint, without_unused(found), request, published, recorded)
     try:
         return _model_in(checkpoint, request, found, told, said, timm, head_file, claimed, weigh_heads=weigh_heads)
     except PlanError:
@@ -114,11 +108,13 @@ def _model_in(
     weigh_heads: bool,
 ) -> tuple[Model, Provenance]:
     naming, state = found.naming, found.state
-    ours = checkpoint.written or {}
-    wishes = wishes_of(request, claimed, timm, said).filled(stated_by(attributes_of(checkpoint, state), state))
-    wishes = wishes.filled(stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
+    ours = checkpoint.vouched
+    attributes = attributes_of(checkpoint, state)
+    wishes = statements.wishes_of(request, claimed, timm, said).filled(stated_by(attributes, state))
+    wishes = wishes.filled(stated_by_copies(checkpoint, state, found.others))
+    wishes = wishes.filled(statements.stated_by_config(checkpoint, found)).filled(stated_by_report(ours))
     family = naming.code.FAMILY
-    other_head = said.other_head or (timm.other_head if timm else None)
+    other_head = said.other_head or (timm.other_head if timm else None) or other_head_by(attributes, state)
     place = decoded(checkpoint, found, wishes, request.class_name, other_head, timm)
     decoding, shapes = place.decoding, place.shapes
     classifier = (timm and timm.classifier) or classifier_of(shapes, family)
@@ -133,7 +129,7 @@ def _model_in(
         classifier = family.classifiers[0] if family.classifiers else "head"
     elif state.head:
         classifier = family.classifiers[-1]
-    transform = transform_said(checkpoint, timm)
+    transform = statements.transform_said(checkpoint, timm)
     evidence = Evidence(
         where=checkpoint.where,
         tensors=decoding.tensors,
@@ -156,11 +152,12 @@ def _model_in(
         shown = reading.heads.found if reading.heads else None
         assumed = any(each.name == "heads" and each.origin is Origin.ASSUMED for each in reading.settings)
         users.refuse_unlike(checkpoint.where, reading.architecture, shown, assumed=assumed)
+    refuse_unseen(checkpoint.where, family, state, attributes, decoding, reading)
     whose_it_is = told.setting_beside(reading.settings)
+    doubts = [*filter(None, (whose_it_is,)), *state.doubts, *of_patches(place.outside, reading.architecture)]
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
-    if timm:
-        timm.refuse_unlike(checkpoint.where, reading.architecture)
+    unlike_timm = statements.said_beside(checkpoint.where, timm, reading.architecture, request, wishes) if timm else ()
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
@@ -185,7 +182,7 @@ def _model_in(
         *unlike,
         *(said.users.remarks(reading.architecture) if said.users else ()),
     )
-    statistics = {**({} if timm or ours else buffered(state)), **said.stated}
+    statistics = {**({} if timm or ours else statements.buffered(state)), **said.stated}
     original: Family = getattr(naming.code, "original", family)
     return Model(
         where=checkpoint.where,
@@ -193,8 +190,8 @@ def _model_in(
         family=original,
         architecture=reading.architecture,
         decoding=decoding,
-        settings=(*((whose_it_is,) if whose_it_is else ()), *reading.settings),
-        preprocessing=with_transform(reading.preprocessing or family.preprocessing, transform, statistics),
+        settings=(*doubts, *reading.settings),
+        preprocessing=statements.with_transform(reading.preprocessing or family.preprocessing, transform, statistics),
         classifier=None if classifier == getattr(naming.code, "classifier", "") else classifier,
         labels=labels,
         record=record if timm else lost_by_report(ours),
@@ -202,11 +199,13 @@ def _model_in(
         heads=reading.heads,
         warnings=(
             *of_gaps(checkpoint),
+            *of_built_in(place.outside),
             *(timm.warnings if timm else ()),
-            *overruled(wishes, reading),
+            *unlike_timm,
+            *statements.overruled(wishes, reading),
             *reading.warnings,
         ),
-        contradicted=tuple(contradicted(wishes, reading)),
+        contradicted=tuple(statements.contradicted(wishes, reading)),
     ), Provenance(state.label, state.notes, {other.label: other.tensors for other in found.others}, state.prefix)
 
 
@@ -222,7 +221,7 @@ def model_in(checkpoint: Checkpoint) -> tuple[Naming | None, Mapping[str, Tensor
         return None, states[0].tensors
     except SettingError as error:
         first = str(error.found).partition(", ")[0]
-        order = runnable(f"dinoport convert {as_word(checkpoint.where)} FILE --to original --prefix {as_word(first)}")
+        order = runnable("convert", checkpoint.where, FILE, to="original", prefix=first)
         raise SettingError(
             error.what,
             expected="a file of one model, as FOLDER",
@@ -289,4 +288,8 @@ def _labels(
     """The names of the classes that the file of the classifier holds, and a word on where."""
     holder = head_file.checkpoint if head_file else checkpoint
     found = stored_labels(holder.tree, classifier.classes) if classifier else None
-    return (found[0], (f"names of {len(found[0])} classes from {found[1]} in {holder.where}",)) if found else (None, ())
+    return (
+        (found[0], (f"{counted(len(found[0]), 'class name')} from {found[1]} in {holder.where}",))
+        if found
+        else (None, ())
+    )

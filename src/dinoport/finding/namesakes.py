@@ -1,7 +1,5 @@
 """Names that would become one once their wrappers are gone: of two models in one dict, or of layers beside a model."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Container, Sequence
 

@@ -1,10 +1,8 @@
 """Whose the model is that was found: what the whole file shows of it, and which of its copies that codebase means."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 from dinoport.codebases.attribution import Told, is_untold, tell
 from dinoport.codebases.catalogue import RELATIVES, UNTOLD, naming_named
@@ -15,7 +13,6 @@ from dinoport.finding.choosing import Found
 from dinoport.finding.places import naming_of_names
 from dinoport.finding.unwrap import StateDict, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.transformers_folder import has_its_hashes
 from dinoport.mapping.decoding import decode
 from dinoport.model import Wishes
 from dinoport.request import Request
@@ -52,12 +49,6 @@ def _under_other_names(where: str, naming: Naming, clues: Clues, asked: str | No
 
 def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None, recorded: str | None) -> Clues:
     tree = checkpoint.tree if isinstance(checkpoint.tree, dict) else {}
-    ours = checkpoint.written or {}
-
-    def written() -> str | None:
-        family = family_by_report(ours)
-        return family if family and has_its_hashes(Path(checkpoint.where), ours) else None
-
     arch, own = tree.get("arch"), record_of(checkpoint.config or {}).get("family")
     return Clues(
         tensors=state.tensors,
@@ -68,8 +59,8 @@ def clues_of(checkpoint: Checkpoint, state: StateDict, published: str | None, re
         published=published,
         recorded=own if isinstance(own, str) else recorded,
         architecture=_architecture(checkpoint.config or {}),
-        untold=is_untold(ours),
-        written=written,
+        untold=is_untold(checkpoint.vouched),
+        written=lambda: family_by_report(checkpoint.vouched),
     )
 
 

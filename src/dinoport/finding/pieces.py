@@ -1,7 +1,5 @@
 """Tensors that were put together from flat pieces get the shapes that their network has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

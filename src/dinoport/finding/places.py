@@ -1,7 +1,5 @@
 """Where in a state dict a model lies: any prefix below which a codebase's names begin, whatever framework wrote it."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,13 +8,15 @@ from dataclasses import replace
 from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Evidence, Naming, Reading
 from dinoport.codebases.frameworks import convention
-from dinoport.errors import DinoportError, PlanError, SettingError
+from dinoport.codebases.refusal import NOT_PART
+from dinoport.errors import DinoportError, PlanError, SettingError, UnknownModelError
 from dinoport.finding.bare_names import ANCHORS, HEADS, without_inner
-from dinoport.finding.unwrap import StateDict
+from dinoport.finding.unwrap import StateDict, without_chunks
 from dinoport.formats.values import is_one
 from dinoport.mapping.claims import Problem, claims_of_source, claims_of_target
 from dinoport.mapping.decoding import decode
-from dinoport.model import Wishes
+from dinoport.model import Wishes, layers_called
+from dinoport.shown.text import counted
 from dinoport.tensor import Shape, TensorRef
 
 ROLES = (
@@ -34,8 +34,6 @@ WORDS = {"ema": 1, "swa": 1}
 """The same of short words, which others have in them: `semantic`."""
 
 UNNAMED = 2
-
-NOT_PART = "is not part of this model"
 
 RANKS = {
     0: "the teacher or target, which DINO, iBOT and I-JEPA evaluate",
@@ -62,7 +60,7 @@ def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> 
     beside = [place for each in known for place in _below(each)]
     inner = [replace(place, outside={**elsewhere, **place.outside}) for _, own in below for place in own] + beside
     kept: list[StateDict] = []
-    for place in sorted([*known, *inner], key=_order):
+    for place in sorted([*known, *inner], key=lambda place: (rank(place), place.is_inner, place.prefix)):
         first = next((index for index, other in enumerate(kept) if _is_one_place(place, other)), None)
         if first is None:
             kept.append(place)
@@ -72,10 +70,13 @@ def each_place(states: Iterable[StateDict], known: Sequence[StateDict] = ()) -> 
 
 
 def by_preference(found: Sequence[StateDict], signs: frozenset[str] = frozenset()) -> list[StateDict]:
-    """Those that are complete, if any is, the preferred first; `signs` are the frameworks that the file tells."""
+    """Those that are complete, if any is, else those of which sizes can be read, the preferred first.
+
+    `signs` are the frameworks that the file tells.
+    """
     if len(found) < 2:
         return list(found)
-    kept = [place for place in found if is_complete(place)] or list(found)
+    kept = [place for place in found if is_complete(place)] or [*filter(_is_readable, found)] or list(found)
     prefixes = [place.prefix for place in kept]
     whose = {own: convention(own, [other for other in prefixes if other != own], signs) for own in prefixes}
     kept.sort(key=lambda place: whose[place.prefix] is None)
@@ -110,6 +111,12 @@ def is_complete(place: StateDict) -> bool:
     return problems_of(place) == ()
 
 
+def _is_readable(place: StateDict) -> bool:
+    """Whether a place is a model at all: names that lie apart may tell one together, and are none."""
+    problems = problems_of(place)
+    return problems is not None and all(name for name, _ in problems)
+
+
 def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
     """What keeps a place from being a whole network, by name; None where its sizes cannot even be read."""
     naming = naming_of_names(place.tensors)
@@ -120,7 +127,7 @@ def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
             found = _problems(place, naming, Wishes(num_heads=1))
         except SettingError:  # a rotary ViT tells its heads itself
             found = _problems(place, naming, Wishes())
-    except SettingError:
+    except (SettingError, UnknownModelError):  # asked for where it is taken, or whole and such as no class computes
         return ()
     except PlanError as error:
         return tuple(("", problem) for problem in error.problems) or None
@@ -131,7 +138,7 @@ def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
 
 def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Problem]:
     family = naming.code.FAMILY
-    layers = {f"{layer}.{leaf}" for layer in family.classifiers for leaf in ("weight", "bias")}
+    layers = layers_called(family.classifiers)
     aside = layers_beside(naming, place.shapes, wishes) | (layers if place.is_inner else set())
     place = replace(place, tensors={name: each for name, each in place.tensors.items() if name not in aside})
     found = decode(place.tensors, naming.rules(place.shapes, wishes), family.drops)
@@ -147,15 +154,11 @@ def _problems(place: StateDict, naming: Naming, wishes: Wishes) -> Sequence[Prob
 def layers_beside(naming: Naming, shapes: Mapping[str, Shape], wishes: Wishes) -> set[str]:
     """The names of a user's own classifier, which no table has: no feature passes it."""
     family = naming.code.FAMILY
-    known = {f"{layer}.{leaf}" for layer in ("classifier", *family.classifiers) for leaf in ("weight", "bias")}
+    known = layers_called(("classifier", *family.classifiers))
     names = {name for name in shapes if name.partition(".")[0] in HEADS and name not in known}
     names = {name for name in names if not claims_of_source(name, family.drops)}
     rules = naming.rules({name: shape for name, shape in shapes.items() if name not in names}, wishes) if names else ()
     return {name for name in names if not claims_of_target(name, rules)}
-
-
-def _order(place: StateDict) -> tuple[int, bool, str]:
-    return rank(place), place.is_inner, place.prefix
 
 
 def _as_named(state: StateDict) -> Iterator[tuple[str, TensorRef]]:
@@ -198,21 +201,24 @@ def _below(state: StateDict) -> Iterator[StateDict]:
     for prefix in sorted(prefixes):
         begin, end = (bisect_left(ordered, prefix + last) for last in ("", LAST))
         names = sorted(ordered[begin:end], key=place_of.__getitem__)
-        own = {name[len(prefix) :]: state.tensors[name] for name in names}
+        bare = [name[len(prefix) :] for name in names]
+        flat, chunked = without_chunks(bare)
+        bare, chunked = (flat, chunked) if len(set(flat)) == len(flat) else (bare, "")
+        own = {short: state.tensors[name] for short, name in zip(bare, names, strict=True)}
         naming = naming_of_names(own)
         if naming is None:
             continue
         tensors = {name: tensor.renamed(name) for name, tensor in own.items()}
-        originals = {name: state.originals.get(prefix + name, prefix + name) for name in tensors}
-        notes = (*state.notes, f"prefix {prefix!r} stripped from {len(tensors)} names")
+        originals = {short: state.originals.get(name, name) for short, name in zip(bare, names, strict=True)}
+        stripped = f"prefix {prefix!r} stripped from {counted(len(tensors), 'name')}"
+        notes = (*state.notes, stripped, *filter(None, (chunked,)))
         layer = naming.classifier_beside(prefix, state.tensors.keys(), whole=not state.path)
         head = {leaf: state.tensors[layer + leaf] for leaf in ("weight", "bias")} if layer else {}
         used = {tensor.name for tensor in head.values()}
         outside = [name for name in state.tensors if not name.startswith(prefix) and name not in used]
         rest = {name: state.tensors[name] for name in outside}
-        yield StateDict(
-            "", state.path, tensors, notes, originals, is_inner=True, outside=rest, head=head, remarks=state.remarks
-        )
+        inner = StateDict("", state.path, tensors, notes, originals, is_inner=True, outside=rest, head=head)
+        yield replace(inner, remarks=state.remarks, doubts=state.doubts)
 
 
 def _is_one_place(place: StateDict, other: StateDict) -> bool:

@@ -10,6 +10,7 @@ from dinoport.finding.choosing import Found
 from dinoport.finding.completeness import SKIPPED, gaps
 from dinoport.finding.places import naming_of_names
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.transformers_folder import REPORT
 from dinoport.mapping.decoding import Decoding
 from dinoport.request import Request, option_of
 from dinoport.tensor import TensorRef
@@ -70,5 +71,8 @@ def of_gaps(checkpoint: Checkpoint) -> list[str]:
 
 
 def of_the_run(checkpoint: Checkpoint) -> list[str]:
+    """What lies beside the file and was not read, or is not of it."""
     run = checkpoint.run
-    return [f"{run.where} was not read: {run.problem}"] if run and run.problem else []
+    another = checkpoint.written is not None and not checkpoint.vouched
+    of_another = [f"{REPORT} beside it is of another file of that name and size: nothing is taken from it"]
+    return [*([f"{run.where} was not read: {run.problem}"] if run and run.problem else []), *(of_another * another)]

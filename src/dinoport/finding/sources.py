@@ -1,7 +1,5 @@
 """The one place that says what a SOURCE is: a path, a published name, an address, or an object in memory."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ from dinoport.files.remote.caches import torch_hub_checkpoints
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.live import Live
 from dinoport.formats.opening import open_checkpoint
-from dinoport.formats.run_folder import iterations, several
+from dinoport.formats.run_folder import SeveralError, iterations
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
-from dinoport.shown.packages import runnable
+from dinoport.shown.calls import FOLDER, runnable
 from dinoport.shown.text import as_word
 from dinoport.tensor import size_text
 
@@ -80,11 +78,25 @@ class Located:
         if self.live is not None:
             return self.live.open()
         if self.path is not None:
-            return open_checkpoint(self.path)
+            try:
+                return _told(open_checkpoint(self.path))
+            except SeveralError as error:
+                from dinoport.finding.choosing import with_heads_apart
+
+                raise with_heads_apart(error) from None
         from dinoport.formats.remote.opening import open_remote
 
         with _gating(self.published if self.fetched else None):
-            return open_remote(self.url, on_progress, fresh=self.fetched)
+            return _told(open_remote(self.url, on_progress, fresh=self.fetched))
+
+
+def _told(checkpoint: Checkpoint) -> Checkpoint:
+    """With the class that its tensors show, where it is a folder of Transformers."""
+    if checkpoint.config is None:
+        return checkpoint
+    from dinoport.codebases.transformers.told_class import with_class
+
+    return with_class(checkpoint)
 
 
 def locate(
@@ -131,7 +143,9 @@ def _only_match(path: Path) -> Path:
         return path
     found = sorted(map(Path, glob(str(path), recursive=True)), key=iterations, reverse=True)  # noqa: PTH207  # as typed
     if len(found) > 1:
-        raise several(f"{len(found)} files match {path}", found, path)
+        from dinoport.finding.choosing import with_heads_apart
+
+        raise with_heads_apart(SeveralError(f"{len(found)} files match {path}", found, path))
     if not found:
         raise CheckpointError(f"no file matches {path}", next_step=f"ls -l {as_word(path.parent)}")
     return found[0]
@@ -144,7 +158,7 @@ def _refuse_hub_name(source: str, path: Path) -> None:
         raise CheckpointError(
             f"{source} cannot be read: no such file or folder",
             cause="a model of the Hub, which is not fetched by its name alone",
-            next_step=runnable(f"dinoport convert hf://{as_word(source)} FOLDER"),
+            next_step=runnable("convert", f"hf://{source}", FOLDER),
         )
 
 
@@ -235,7 +249,7 @@ def _check_size(cached: Path, model: PublishedModel) -> None:
         cause="a download that broke off" if size < least else "another file of the same name",
         next_step=(
             f"delete it, and fetch it again: rm {as_word(cached)}",
-            runnable(f"dinoport convert {model.name} FOLDER"),
+            runnable("convert", model.name, FOLDER),
         ),
     )
 
@@ -284,7 +298,7 @@ def _gated(model: PublishedModel, error: CheckpointError) -> CheckpointError:
         cause="Meta gives DINOv3's weights out on request, under addresses that it sends by e-mail",
         next_step=(
             f"ask for access at {DINOV3_ACCESS}, download {model.file_name}, then",
-            runnable(f"dinoport convert {model.file_name} FOLDER"),
+            runnable("convert", model.file_name, FOLDER),
             f"or put the file into {torch_hub_checkpoints()} and use the name",
         ),
     )

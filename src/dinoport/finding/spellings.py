@@ -1,7 +1,5 @@
 """Names whose parts are joined by a slash or an underscore, as dicts of NumPy's and exports have them: with dots."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 
@@ -20,8 +18,8 @@ def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], s
 
     The layouts stay as they are: names of JAX, whose kernels are transposed, begin none.
     """
-    for joiner, spelled in (("/", _by_slash), ("_", _by_underscore)):
-        names = {name: spelled(name) for name in tensors}
+    for joiner in "/_":
+        names = {name: name.replace("/", ".") if joiner == "/" else ".".join(PART.findall(name)) for name in tensors}
         begins = any(map(anchor_of, names.values()))
         is_so = joiner == "/" or not any("." in name for name in tensors)
         if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
@@ -29,11 +27,3 @@ def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], s
                 names[name]: tensor for name, tensor in tensors.items()
             }, f"names joined by {joiner!r} read with dots"
     return dict(tensors), ""
-
-
-def _by_slash(name: str) -> str:
-    return name.replace("/", ".")
-
-
-def _by_underscore(name: str) -> str:
-    return ".".join(PART.findall(name))

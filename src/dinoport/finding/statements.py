@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from dinoport.codebases.codebase import Reading
 from dinoport.codebases.frameworks import Said
 from dinoport.codebases.record import transform_by_report
 from dinoport.codebases.transformers.forms import class_name_of
 from dinoport.finding.choosing import Found
+from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
+from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
     from dinoport.codebases.timm.config import TimmConfig
@@ -43,7 +48,7 @@ def transform_said(checkpoint: Checkpoint, timm: TimmConfig | None) -> SaidTrans
     if timm:
         return SaidTransform(timm.preprocessing, bool(timm.record))
     if checkpoint.processor is None:
-        return SaidTransform(transform_by_report(checkpoint.written or {}), True)
+        return SaidTransform(transform_by_report(checkpoint.vouched), True)
     from dinoport.codebases.transformers.processor import transform_of
 
     found = transform_of(checkpoint.processor, checkpoint.config or {})
@@ -69,6 +74,15 @@ def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
     return timm_config(checkpoint.where, checkpoint.config)
 
 
+def said_beside(
+    where: str, timm: TimmConfig, architecture: object, request: Request, wishes: Wishes
+) -> tuple[str, ...]:
+    """What timm would make of the tensors otherwise than they are. Raises SettingError for another model's config."""
+    from dinoport.codebases.timm.contradictions import held_against
+
+    return held_against(where, timm, architecture, request, wishes)
+
+
 def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
     """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)
@@ -92,3 +106,39 @@ def contradicted(wishes: Wishes, reading: Reading) -> Iterator[str]:
 
 def _confirms_heads(reading: Reading) -> bool:
     return any(each.name == "heads" and each.origin is Origin.READ for each in reading.settings)
+
+
+BUFFER = re.compile(r"(?:.*\.)?(?:(?:pixel|image|img)_)?(mean|std)")
+"""Of the statistics of pixels, as EoMT's `pixel_mean`, MoGe's and Pi3's `image_mean`: which of the two it holds."""
+
+CHANNELS = 3
+
+LEAST = 1e-4
+"""Of a deviation, where pixels are from 0 to 1."""
+
+STATISTICS = "the statistics of pixels, which the code around the model takes"
+
+
+def is_buffer(name: str, tensor: TensorRef) -> bool:
+    """Whether a tensor is one of the two."""
+    is_float = np.issubdtype(tensor.dtype, np.floating)
+    return bool(is_float and tensor.size == CHANNELS and len(tensor.shape) in (1, 3, 4) and BUFFER.fullmatch(name))
+
+
+def buffered(state: StateDict) -> Mapping[str, Stated]:
+    """Means and deviations that lie beside a model, both or none; none where there are several."""
+    around = {**state.outside, **state.tensors}
+    found: dict[str, list[tuple[str, tuple[float, ...]]]] = {"mean": [], "std": []}
+    for name, tensor in around.items():
+        told = BUFFER.fullmatch(name) if is_buffer(name, tensor) else None
+        if told:
+            values = tuple(round(float(value), 6) for value in tensor.read().ravel())
+            found[told[1]].append((state.originals.get(name, name), values))
+    if any(len(each) != 1 for each in found.values()):
+        return {}
+    [(of_mean, mean)], [(of_std, std)] = found["mean"], found["std"]
+    if max(*mean, *std) > 1:
+        mean, std = (tuple(round(value / 255, 6) for value in each) for each in (mean, std))
+    fits = all(0 <= value <= 1 for value in mean) and all(LEAST <= value <= 1 for value in std)
+    where = f"{of_mean} and {of_std} in the file"
+    return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}

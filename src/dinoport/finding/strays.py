@@ -1,7 +1,5 @@
 """Parts of a backbone that lie under another prefix than the rest, where they would count as absent."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.errors import CheckpointError

@@ -3,8 +3,6 @@
 Nothing is guessed silently: each candidate says where it was found and what was stripped from its names.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +24,8 @@ from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
 from dinoport.formats.torch.stand_ins import Opaque
 from dinoport.formats.values import StoredValues, is_one
+from dinoport.mapping.plan import Dropped
+from dinoport.model import Setting
 from dinoport.shown.text import counted
 from dinoport.tensor import Shape, TensorRef
 
@@ -35,7 +35,7 @@ MAX_DEPTH = 16
 MAX_MODELS = 64
 """Of a list."""
 
-BLOCK_CHUNK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+BLOCK_CHUNK = re.compile(r"^blocks\.(\d+)\.(\d+)\.")
 """DINOv2 groups its blocks for FSDP (`block_chunks`); the second number counts them through all groups."""
 
 CHUNKS_FLATTENED = "block chunks flattened"
@@ -50,7 +50,8 @@ class StateDict:
     stripped; `why` is the reason to prefer this one to all others; `is_inner` says that it lies inside another
     framework's model, whose layers on top are not the backbone's own; `outside` is what else that holds, and `head` the
     classifier beside the backbone of a class that is known to have it there, as `weight` and `bias`. `copies` are other
-    prefixes under which the very same tensors lie. `remarks` are for the report.
+    prefixes under which the very same tensors lie. `remarks` are for the report, `doubts` for the verdict: what was
+    taken for so, and no tensor tells. `aside` is what lay among the tensors and is not the model's.
     """
 
     branch: str
@@ -64,6 +65,8 @@ class StateDict:
     head: Mapping[str, TensorRef] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    doubts: tuple[Setting[str], ...] = ()
+    aside: tuple[Dropped, ...] = ()
 
     @property
     def label(self) -> str:
@@ -236,13 +239,10 @@ def _state_dict(where: str, branch: str, path: str, names: Sequence[NamedTensor]
     """One model's tensors. Raises CheckpointError where two names have become one."""
     removed = Counter((named.removed, named.full_name == named.removed + named.name) for named in names)
     notes = [_stripped(parts, count, leading=leading) for (parts, leading), count in removed.items() if parts]
-    if chunked := _has_block_chunks(names):
-        flat = [named._replace(name=BLOCK_CHUNK.sub(r"blocks.\2.", named.name)) for named in names]
-        changed = sum(before.name != after.name for before, after in zip(names, flat, strict=True))
-        notes.append(
-            f"{CHUNKS_FLATTENED} in {counted(changed, 'name')}: blocks.{{chunk}}.{{block}} became blocks.{{block}}"
-        )
-        names = flat
+    own, note = without_chunks([named.name for named in names])
+    if chunked := bool(note):
+        names = [named._replace(name=name) for named, name in zip(names, own, strict=True)]
+        notes.append(note)
     tensors: dict[str, TensorRef] = {}
     originals: dict[str, str] = {}
     for named in names if chunked else told_apart(names):
@@ -270,9 +270,17 @@ def _stripped(removed: str, count: int, *, leading: bool) -> str:
     return f"{', '.join(map(repr, parts))} left out of {counted(count, 'name')}"
 
 
-def _has_block_chunks(names: Sequence[NamedTensor]) -> bool:
-    """Whether a ViT's blocks are grouped; convolutional networks number stages and blocks in the same way."""
-    return any(BLOCK_CHUNK.match(named.name) and ".attn.qkv." in named.name for named in names)
+def without_chunks(names: list[str]) -> tuple[list[str], str]:
+    """The names of a ViT whose blocks are grouped, without the groups, and a note of it; the same where none are.
+
+    Convolutional networks number stages and blocks in the same way.
+    """
+    if not any(BLOCK_CHUNK.match(name) and ".attn.qkv." in name for name in names):
+        return names, ""
+    flat = [BLOCK_CHUNK.sub(r"blocks.\2.", name) for name in names]
+    changed = sum(before != after for before, after in zip(names, flat, strict=True))
+    became = "blocks.{chunk}.{block} became blocks.{block}"
+    return flat, f"{CHUNKS_FLATTENED} in {counted(changed, 'name')}: {became}"
 
 
 def _ranked(checkpoint: Checkpoint, found: list[StateDict]) -> list[StateDict]:

@@ -1,7 +1,5 @@
 """A folder of PEFT: adapter_config.json and the adapter's weights, whose base lies elsewhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dinoport.files.byte_sources import closed_on_error

@@ -1,13 +1,12 @@
 """Archives and compressed files, told by content: they are refused, with the command that unpacks them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.shown.address import is_address
+from dinoport.shown.calls import call
 from dinoport.shown.text import as_word
 
 BLOCK_BYTES = 512
@@ -64,15 +63,15 @@ def packed_as(source: ByteSource, start: bytes) -> tuple[str, tuple[str, ...]] |
 
 
 def unpacking(where: str, command: str) -> tuple[str, ...]:
-    """The commands that unpack a file into a place beside it, and look at what is in there."""
+    """The commands that unpack a file where the user is, who may write there, and look at what is in it."""
     path = Path(where.rpartition("/")[2].removesuffix("?…")) if is_address(where) else Path(where)
     name = ENDING.sub("", path.name) or path.name
-    place = path.with_name(name if "> {folder}" in command else CHECKPOINT.sub("", name) or name)
-    if place == path or (not is_address(where) and place.exists()):
-        place = path.with_name(f"{place.name}-unpacked")
+    place = Path(name if "> {folder}" in command else CHECKPOINT.sub("", name) or name)
+    if place == path or place.exists():
+        place = Path(f"{place.name}-unpacked")
     first = ("download it first",) if is_address(where) else ()
     unpack = command.format(file=as_word(path), folder=as_word(place))
-    return (*first, unpack, f"dinoport inspect {as_word(place)}")
+    return (*first, unpack, call("inspect", place))
 
 
 def is_tar(start: bytes) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from dinoport.files.byte_sources import ByteSource
+from dinoport.formats.distributed.signs import METADATA, SUFFIX
 from dinoport.formats.run_config import RunConfig
 from dinoport.formats.torch.modules import unread_parts
 from dinoport.tensor import TensorRef
@@ -44,6 +46,14 @@ class Checkpoint:
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @cached_property
+    def vouched(self) -> Mapping[str, object]:
+        """What is `written` of this very file, by its hash; empty where it is of another. The whole file is read.
+
+        A trainer that writes over a file leaves the report beside it, and may write as many bytes.
+        """
+        return self.written if self.written and _has_its_hashes(Path(self.where), self.written) else {}
+
+    @cached_property
     def unread(self) -> tuple[tuple[str, str], ...]:
         """Parts that hold tensors and are not read: where each lies, and what it is."""
         return tuple(unread_parts(self.tree))
@@ -72,3 +82,14 @@ class Checkpoint:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def _has_its_hashes(path: Path, report: Mapping[str, object]) -> bool:
+    """Whether a file, or each file of a distributed checkpoint, has the hash that the dinoport.json beside it gives."""
+    from dinoport.files.checksums import hash_file
+
+    listed = report.get("files")
+    entries = [each for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)]
+    hashes = {str(each.get("name")): each.get("sha256") for each in entries}
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.name.endswith((METADATA, SUFFIX))]
+    return all(hashes.get(each.name) == hash_file(each)[1] for each in files)

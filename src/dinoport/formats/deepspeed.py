@@ -3,8 +3,6 @@
 Up to stage 2 the first file holds the whole module. In stage 3 each file holds a piece of every tensor.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

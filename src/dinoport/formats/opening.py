@@ -1,7 +1,5 @@
 """Open whatever is at a path: a file, or a folder that holds a checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -4,8 +4,6 @@ The tensors of a conversion are compared with the folder, whose own hash is kept
 and show nothing more. All else is hashed: names, other copies of the model, optimizer states, tensors that were cast.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ Both codebases write it into the run's output folder, above `eval/<iteration>/te
 `ckpt/<iteration>/`. It is read as plain data, within limits; one that cannot be read never stops a conversion.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace

@@ -1,9 +1,7 @@
 """The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
@@ -15,9 +13,8 @@ from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.shards import RANK_FILE, SHARD
 from dinoport.formats.transformers_folder import is_timm_folder, is_transformers_folder
-from dinoport.request import option_of
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word, listed
+from dinoport.shown.calls import FOLDER, OUT, runnable
+from dinoport.shown.text import listed
 
 TEACHERS = ("teacher_checkpoint.pth", "*/teacher_checkpoint.pth", "eval/*/teacher_checkpoint.pth")
 """Where `do_test` in the `train/train.py` of DINOv2 and DINOv3 saves whole teachers."""
@@ -32,15 +29,8 @@ TRAINER = ("checkpoint-*",)
 """Where the Trainer of Transformers saves folders, one for each time that it saves, whole or adapters alone."""
 
 OTHERS = (
-    "*.rank_0.pth",
-    "*.pth",
-    "*.pt",
-    "*.ckpt",
-    "*.pth.tar",
-    "*.safetensors",
-    "*pytorch_model*.bin",
-    "*.index.json",
-)
+    "*.rank_0.pth", "*.pth", "*.pt", "*.ckpt", "*.pth.tar", "*.safetensors", "*pytorch_model*.bin", "*.index.json",
+)  # fmt: skip
 """What else a checkpoint may be called; these count only where none of the above is there."""
 
 BESIDE = re.compile(
@@ -74,7 +64,7 @@ def checkpoint_within(folder: Path) -> tuple[Path | None, tuple[str, ...]]:
         others = ", ".join(path.name for path in found if path != chosen)
         why = f"the best by its Trainer's own record (best_model_checkpoint in {found[0].name}/{STATE}{metric})"
         return chosen, (f"{chosen.name} was chosen, {why}; also in {folder}: {others}",)
-    raise several(f"{folder} holds {len(found)} checkpoints", found, folder)
+    raise SeveralError(f"{folder} holds {len(found)} checkpoints", found, folder)
 
 
 def best_of_trainer(found: Sequence[Path]) -> tuple[Path, str] | None:
@@ -94,29 +84,38 @@ def best_of_trainer(found: Sequence[Path]) -> tuple[Path, str] | None:
     return (best, figure) if best else None
 
 
-def several(what: str, found: Sequence[Path], source: Path) -> CheckpointError:
-    """The error where one is to be chosen, with a command for each, and one for all that `source` stands for."""
-    return CheckpointError(
-        what,
-        expected="one, or its path",
-        next_step=(
-            *commands_for(found),
-            f"all of them: {_asking(f'dinoport fleet OUT {as_word(source)}', found[0])}",
-        ),
-    )
+class SeveralError(CheckpointError):
+    """One of several checkpoints is to be chosen: `paths`, which `source` stands for."""
+
+    def __init__(self, what: str, paths: Sequence[Path], source: Path) -> None:
+        self.paths = paths
+        everything = _asking("fleet", [str(source)], OUT, path=paths[0])
+        super().__init__(
+            what, expected="one, or its path", next_step=(*commands_for(paths), f"all of them: {everything}")
+        )
+
+    def set_apart(self, heads: Mapping[Path, str]) -> None:
+        """Propose for each classifier without its backbone the call that takes it, and for the others as before."""
+        models = [path for path in self.paths if path not in heads]
+        everything = _asking("fleet", [str(path) for path in models], OUT, path=models[0]) if models[1:] else None
+        self.next_step = (
+            *commands_for(models),
+            *([f"all models: {everything}"] if everything and len(models) <= MAX_LISTED else []),
+            *heads.values(),
+        )
 
 
 def commands_for(found: Sequence[Path]) -> tuple[str, ...]:
-    """A command for each of a few checkpoints."""
-    commands = [_asking(f"dinoport convert {as_word(path)} FOLDER", path) for path in found[:MAX_LISTED]]
+    """A call for each of a few checkpoints."""
+    commands = [_asking("convert", path, FOLDER, path=path) for path in found[:MAX_LISTED]]
     return (*commands, *([f"… {len(found) - MAX_LISTED} more"] if len(found) > MAX_LISTED else []))
 
 
-def _asking(command: str, path: Path) -> str:
-    """A command that reads a path, with what it has to ask for where that is a folder of Transformers already."""
+def _asking(function: str, *places: object, path: Path) -> str:
+    """A call that reads a path, with what it has to ask for where that is a folder of Transformers already."""
     folder = LocalFolder(path)
     is_theirs = path.is_dir() and is_transformers_folder(folder) and not is_timm_folder(folder)
-    return runnable(f"{command} {option_of('to')} original" if is_theirs else command)
+    return runnable(function, *places, **({"to": "original"} if is_theirs else {}))
 
 
 def below(folder: Path) -> list[Path]:

@@ -1,7 +1,5 @@
 """Files whose names say that they are one of several: what is not in one may be in another."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import PurePath

@@ -1,7 +1,5 @@
 """One checkpoint file, told by its content and never by its name."""
 
-from __future__ import annotations
-
 import re
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
@@ -11,13 +9,16 @@ from dinoport.formats.archives import packed_as
 from dinoport.formats.safetensors.reader import looks_like_safetensors, read_safetensors
 from dinoport.formats.torch.legacy import begins_torch_legacy, read_torch_legacy
 from dinoport.formats.torch.zip_file import read_torch_zip
+from dinoport.shown.calls import Blank, call
 from dinoport.shown.packages import saved_again
 from dinoport.shown.text import as_word
 
 START_BYTES = 512
 
 GIVE_THE_CHECKPOINT = "give the PyTorch checkpoint"
-PROVE_THE_GRAPH = "give the PyTorch checkpoint; to prove the graph, dinoport verify CHECKPOINT GRAPH"
+PROVE_THE_GRAPH = (
+    f"give the PyTorch checkpoint; to prove the graph, {call('verify', Blank('CHECKPOINT'), Blank('GRAPH'))}"
+)
 
 KNOWN_OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file it points to", "git lfs pull"),

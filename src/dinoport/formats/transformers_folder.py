@@ -1,7 +1,5 @@
 """A folder of Hugging Face Transformers: config.json, and weights in one file or in several with an index."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +11,6 @@ from dinoport.files.folders import Folder, LocalFolder, unsound
 from dinoport.files.json_text import parse_object
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.distributed.signs import METADATA, SUFFIX
 from dinoport.formats.shards import left_out, lone_shard
 from dinoport.formats.single_file import read_file
 from dinoport.shown.text import listed
@@ -136,17 +133,6 @@ def written_with(path: Path) -> Mapping[str, object] | None:
     entry = {"name": file.name, "size_bytes": file.stat().st_size}
     own = listed if isinstance(listed, list) else []
     return report if any(isinstance(each, dict) and entry.items() <= each.items() for each in own) else None
-
-
-def has_its_hashes(path: Path, report: Mapping[str, object]) -> bool:
-    """Whether a file, or each file of a distributed checkpoint, has the hash that the dinoport.json beside it gives."""
-    from dinoport.files.checksums import hash_file
-
-    listed = report.get("files")
-    entries = [each for each in (listed if isinstance(listed, list) else ()) if isinstance(each, dict)]
-    hashes = {str(each.get("name")): each.get("sha256") for each in entries}
-    files = [path] if path.is_file() else [each for each in path.iterdir() if each.name.endswith((METADATA, SUFFIX))]
-    return all(hashes.get(each.name) == hash_file(each)[1] for each in files)
 
 
 def _object(folder: Folder, name: str, files: Files) -> dict[str, object] | None:

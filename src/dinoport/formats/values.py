@@ -1,7 +1,5 @@
 """Values of tensors that lie in storages: contiguous ones are streamed, all others gathered."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass

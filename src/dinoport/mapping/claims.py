@@ -1,7 +1,5 @@
 """Which rule claims a tensor's name, as its source or as a target; and what to report of a name without a rule."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Tensors whose values are computed from those of others, block by block: sums of two, and one without a part of it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Tensors that a target needs and no source holds: declared constants, made block by block."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias

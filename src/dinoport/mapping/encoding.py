@@ -3,8 +3,6 @@
 The result is total and unambiguous, or comes with everything that keeps it from being so.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod

@@ -1,7 +1,5 @@
 """Many names as few: `blocks.{0…11}.norm1.weight` instead of twelve lines."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

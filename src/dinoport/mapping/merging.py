@@ -4,8 +4,6 @@ A merged tensor stays a handle: values are computed block by block, in float64, 
 from cannot be found in it again, so the exact proof computes it once more from the source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod

@@ -4,11 +4,9 @@ An operation works on flat blocks of whole granules (rows, where it moves column
 memory; only a baked position table is small enough to be taken whole.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -33,42 +31,12 @@ class ShapeMismatchError(Exception):
     """A tensor that an operation cannot take; `str` says why."""
 
 
-class Operation(Protocol):
-    """What happens to one source tensor on its way to `parts` target tensors."""
-
-    kind: ClassVar[Kind]
-
-    @property
-    def parts(self) -> int:
-        """Into how many equal row ranges the source is taken apart."""
-        ...
-
-    def target_shape(self, source: Shape) -> Shape:
-        """The shape of each part. Raises ShapeMismatchError."""
-        ...
-
-    def source_shape(self, target: Shape) -> Shape:
-        """The shape that all parts together had before. Raises ShapeMismatchError."""
-        ...
-
-    def granule(self, source: Shape) -> int:
-        """How many elements of one part must stay together in a block."""
-        ...
-
-    def apply(self, block: Array, source: Shape) -> Array:
-        """The target's values for one block of the source's."""
-        ...
-
-    def revert(self, block: Array, source: Shape) -> Array:
-        """The source's values for one block of the target's."""
-        ...
-
-
 @dataclass(frozen=True)
 class Rows:
     """The same values under other names: `parts` equal row ranges, in order.
 
-    One part is a plain copy; three are a joint qkv matrix taken apart into queries, keys and values.
+    One part is a plain copy; three are a joint qkv matrix taken apart into queries, keys and values. All other
+    operations say what they do otherwise.
     """
 
     kind: ClassVar[Kind] = Kind.BIJECTIVE
@@ -76,6 +44,7 @@ class Rows:
     parts: int = 1
 
     def target_shape(self, source: Shape) -> Shape:
+        """The shape of each part. Raises ShapeMismatchError."""
         if self.parts == 1:
             return source
         if not source or source[0] % self.parts:
@@ -83,6 +52,7 @@ class Rows:
         return (source[0] // self.parts, *source[1:])
 
     def source_shape(self, target: Shape) -> Shape:
+        """The shape that all parts together had before. Raises ShapeMismatchError."""
         if self.parts == 1:
             return target
         if not target:
@@ -90,13 +60,20 @@ class Rows:
         return (target[0] * self.parts, *target[1:])
 
     def granule(self, source: Shape) -> int:
+        """How many elements of one part must stay together in a block."""
         return 1
 
     def apply(self, block: Array, source: Shape) -> Array:
+        """The target's values for one block of the source's."""
         return block
 
     def revert(self, block: Array, source: Shape) -> Array:
+        """The source's values for one block of the target's."""
         return block
+
+
+Operation: TypeAlias = Rows
+"""What happens to one source tensor on its way to its target tensors."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ for codebases that count from one. Both sides of a rule share the placeholders, 
 other.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

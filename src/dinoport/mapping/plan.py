@@ -1,7 +1,5 @@
 """A plan: how each tensor is made of others, complete and unambiguous, before a byte moves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -69,7 +67,7 @@ class Step:
         return TensorRef(self.target.name, self.target.dtype, self.target.shape, _StepValues(self))
 
     def describe(self) -> str:
-        """One line for people: `blocks.0.attn.qkv.weight rows 0–384 of 1152`."""
+        """One line for people: `blocks.0.attn.qkv.weight rows 0–383 of 1152`, counted from 0."""
         if self.kind is Kind.SYNTHESISED:
             return f"({self.reason})"
         parts = []
@@ -77,7 +75,9 @@ class Step:
             text = span.tensor.name
             if span.stop - span.start != span.tensor.size and span.tensor.shape:
                 row = span.tensor.size // span.tensor.shape[0]
-                text += f" rows {span.start // row}–{span.stop // row} of {span.tensor.shape[0]}"
+                first, last = span.start // row, span.stop // row - 1
+                rows = f"row {first}" if first == last else f"rows {first}–{last}"
+                text += f" {rows} of {span.tensor.shape[0]}"
             parts.append(text)
         text = " + ".join(parts)
         return f"{text}, as {dtype_name(self.target.dtype)}" if self.casts else text
@@ -128,6 +128,12 @@ class _StepValues(Computed):
             passed += span.stop - span.start
             if first < last:
                 yield from span.tensor.values.blocks(span.start + first, span.start + last, limit)
+
+
+def computed(tensor: TensorRef) -> Step:
+    """A canonical tensor whose values are computed from those of others."""
+    spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
+    return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
 
 
 def unrounded(tensor: TensorRef) -> TensorRef:

@@ -4,8 +4,6 @@ Written for float64: the kernel weights form one small matrix per axis. Source o
 `UpSampleKernel.cpp` (a = -0.75 without antialias, a = -0.5 and a widened kernel with it, corners not aligned).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import floor, isqrt
 

@@ -1,7 +1,5 @@
 """How an original resamples its table of position embeddings when the input has another size than training had."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 

@@ -3,8 +3,6 @@
 Imported only to verify. Tokens are (batch, tokens, width) throughout, pictures (batch, channels, height, width).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,6 @@
 """What is computed: what every network offers, and where its forward pass stands."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from enum import Enum
 from importlib import import_module
@@ -81,6 +80,11 @@ class Architecture(Protocol):
     @property
     def cell(self) -> int:
         """Pixels along a side of one patch, or of one place of the last feature map."""
+        ...
+
+    @property
+    def strides(self) -> Mapping[str, int]:
+        """How far each convolution that strides steps over its picture, or might, by the name of its weight."""
         ...
 
     @property

@@ -1,7 +1,5 @@
 """The shapes of an original's layers, by the names that PyTorch gives their tensors."""
 
-from __future__ import annotations
-
 from dinoport.tensor import Shape
 
 

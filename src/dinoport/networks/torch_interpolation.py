@@ -3,8 +3,6 @@
 Imported only to verify.
 """
 
-from __future__ import annotations
-
 from math import isqrt
 from typing import Any
 

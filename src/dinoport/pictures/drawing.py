@@ -1,7 +1,5 @@
 """What a converted model sees, as files: attention by head, masks, and the principal components of its patches."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re
@@ -16,6 +14,7 @@ from dinoport.files.disk_errors import disk_errors
 from dinoport.pictures.images import Components, brightest, heat, png
 from dinoport.pictures.seeing import Seen, holding
 from dinoport.shown.lines import Printed, entry
+from dinoport.shown.text import counted
 from dinoport.tensor import Array
 from dinoport.writing.commit import write_whole
 
@@ -50,11 +49,12 @@ class Visualization(Printed):
     def lines(self) -> Iterator[str]:
         height, width = self.size
         yield from entry("folder", str(self.folder))
-        yield from entry("", f"{len(self.files)} pictures of {width}×{height} pixels")
+        yield from entry("", f"{counted(len(self.files), 'picture')} of {width}×{height} pixels")
         yield from entry("picture", "picture.png: what the model saw")
         if self.heads:
             yield from entry(
-                "attention", f"attention-mean.png, attention-head-… of {self.heads} heads: the CLS token's, last block"
+                "attention",
+                f"attention-mean.png, attention-head-… of {counted(self.heads, 'head')}: the CLS token's, last block",
             )
             yield from entry("masks", f"mask-mean.png, mask-head-…: the patches that hold {self.mass:.0%} of it")
         if "pca.png" in self.files:

@@ -1,7 +1,5 @@
 """A folder of timm as a model of pictures: timm runs it, and is asked for what is known here alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from dinoport.finding.models import read_model
 from dinoport.formats.opening import open_checkpoint
 from dinoport.model import Model
 from dinoport.request import Request
+from dinoport.shown.calls import FOLDER, SOURCE, call
 from dinoport.tensor import Array
 
 
@@ -43,7 +42,7 @@ def loaded(folder: Path, builder: str, model: Model, dtype: str) -> Callable[[Ar
             f"the model in {folder} is not what its files hold",
             found=found.failure or ", ".join((*found.missing, *found.unexpected)[:5]),
             cause="config.json was changed, or belongs to another model",
-            next_step="convert the checkpoint again, or see what is wrong: dinoport verify SOURCE FOLDER",
+            next_step=f"convert the checkpoint again, or see what is wrong: {call('verify', SOURCE, FOLDER)}",
         )
 
     def run(values: Array) -> tuple[Any, Any]:

@@ -21,7 +21,8 @@ from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
 from dinoport.proofs.known_folder import known_folder, refuse_beside, refuse_foreign
 from dinoport.request import MAX_IMAGE_SIZE
-from dinoport.shown.text import as_word, value_text
+from dinoport.shown.calls import FOLDER, SOURCE, Blank, call
+from dinoport.shown.text import value_text
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _seen(folder: Path, outputs: Mapping[str, Any], row: Any, seen: Seen) -> See
         raise SettingError(
             f"the model in {folder} computes values that are not finite from this picture",
             cause="its weights hold NaN or infinite values, or values that are too large for float32",
-            next_step="dinoport verify SOURCE FOLDER, which counts them",
+            next_step=f"{call('verify', SOURCE, FOLDER)}, which counts them",
         )
     return replace(seen, patches=patches.numpy(), attention=attention)
 
@@ -178,7 +179,7 @@ def checked_config(folder: Path) -> Mapping[str, Any]:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
             expected="config.json and weights, as dinoport convert writes them",
-            next_step=(f"dinoport convert {as_word(folder)} FOLDER", "dinoport visualize FOLDER IMAGE"),
+            next_step=(call("convert", folder, FOLDER), call("visualize", FOLDER, Blank("IMAGE"))),
         )
     kind = str(config.get("model_type"))
     if kind not in OF_MODEL_TYPE:
@@ -277,7 +278,7 @@ def _load(known: Path, class_name: str, dtype: str, folder: Path) -> Any:
 _NOT_DRAWN = ("pooler.", "classifier.", "embeddings.mask_token")
 """What may be missing, where Transformers makes one up, or have no place: nothing that is drawn comes out of it."""
 
-_NEXT_STEP = "convert the checkpoint again, or see what is wrong: dinoport verify SOURCE FOLDER"
+_NEXT_STEP = f"convert the checkpoint again, or see what is wrong: {call('verify', SOURCE, FOLDER)}"
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What a proof does on the side: imports, and half of torch's threads for a second pass."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future

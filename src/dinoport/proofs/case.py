@@ -1,7 +1,5 @@
 """What is proven: two sides that should hold the same model, and what is known of how one was made of the other."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -1,39 +1,17 @@
-"""Two sides that compute the same where one names tensors that the other leaves out: made alike to be compared.
+"""Two sides that compute the same where one keeps otherwise what the other does: made alike to be compared.
 
-A codebase that has no place for rotary periods keeps their base; one that always has a layer scale or a bias holds the
-ones or zeros that change nothing.
+A codebase that has no place for rotary periods keeps their base; timm adds the CLS token's row of a position table to
+that token.
 """
 
-from __future__ import annotations
-
-import re
 from dataclasses import replace
 
+from dinoport.mapping.computation import added, without_start
 from dinoport.mapping.decoding import Decoding
-from dinoport.mapping.operations import Kind
-from dinoport.mapping.plan import Step
+from dinoport.mapping.operations import DropClsRow, Kind
+from dinoport.mapping.plan import Step, computed
 from dinoport.model import Model
 from dinoport.proofs.case import Case
-
-NEUTRAL = {re.compile(r"blocks\.\d+\.ls\d\.gamma"): 1, re.compile(r"blocks\.\d+\.(attn|mlp)\.\w+\.bias"): 0}
-"""Tensors that a model can do without, and the one value with which they change nothing."""
-
-
-def without_neutral(case: Case) -> Case:
-    """The same case, where tensors that change nothing and that one side alone holds are left out of the comparison."""
-    source, target = case.source.model.decoding.steps, case.target.model.decoding.steps
-    kept = {name: step for name, step in target.items() if name in source or not _is_neutral(name, step)}
-    lacking = {name: step for name, step in source.items() if name not in target and _is_neutral(name, step)}
-    added = {name: replace(step, kind=Kind.SYNTHESISED, reason=CHANGES_NOTHING) for name, step in lacking.items()}
-    return replace(case, target=replace(case.target, model=_with(case.target.model, {**kept, **added})))
-
-
-CHANGES_NOTHING = "it changes nothing with this value"
-
-
-def _is_neutral(name: str, step: Step) -> bool:
-    value = next((value for pattern, value in NEUTRAL.items() if pattern.fullmatch(name)), None)
-    return value is not None and all((block == value).all() for block in step.blocks())
 
 
 def with_periods(case: Case) -> Case:
@@ -57,6 +35,40 @@ def with_periods(case: Case) -> Case:
         declared = replace(source.decoding.steps[rotation.PERIODS], kind=Kind.SYNTHESISED)
         target = _with(target, {**target.decoding.steps, rotation.PERIODS: declared})
     return replace(case, source=replace(case.source, model=source), target=replace(case.target, model=target))
+
+
+CLS = "cls_token"
+
+
+def with_sums(case: Case) -> Case:
+    """The same case, where one side alone keeps the sum of the CLS token and its row: both have that sum."""
+    table = case.source.model.architecture.positions or ""
+    sides = (case.source, case.target)
+    steps = [side.model.decoding.steps.get(table) for side in sides]
+    folded = [step is not None and isinstance(step.operation, DropClsRow) for step in steps]
+    if case.unused is None or case.as_stored or None in steps or folded[0] == folded[1]:
+        return case
+    side = sides[folded.index(False)]
+    own = {name: side.model.tensors[name] for name in (CLS, table)}
+    sums = (added(own[CLS], own[table]), without_start(own[table], own[CLS].size))
+    summed = replace(side, model=_replacing(side.model, {each.name: computed(each) for each in sums}))
+    alike = replace(case, source=summed) if side is case.source else replace(case, target=summed)
+    return replace(alike, as_stored=own)
+
+
+def as_run(case: Case, summed: Case) -> Case:
+    """The case that outputs are compared by, where both sides have the same sums: a class adds up what lies on disk."""
+    if summed.theirs.runner is None or summed.as_stored is case.as_stored:
+        return summed
+    names = summed.as_stored
+    ours, theirs = case.ours, {name: case.theirs.model.decoding.steps[name] for name in names}
+    taking = replace(ours, model=_replacing(ours.model, theirs))
+    alike = replace(case, source=taking) if ours is case.source else replace(case, target=taking)
+    return replace(alike, as_stored={name: ours.model.tensors[name] for name in names})
+
+
+def _replacing(model: Model, steps: dict[str, Step]) -> Model:
+    return _with(model, {**model.decoding.steps, **steps})
 
 
 def _with(model: Model, steps: dict[str, Step]) -> Model:

@@ -1,7 +1,5 @@
 """One canonical tensor of both sides, compared in blocks and bit for bit, over the parts that the target holds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +49,9 @@ def compare(
     for start, stop, span, is_held in _parts(source, target, ours.size):
         compared = 0
         for left, right in aligned(_of_source(ours, start, stop, operation), _of_target(target, span)):
-            recomputed += left.dtype != right.dtype or operation is not None or source.kind is Kind.RECOMPUTED
+            recomputed += (
+                left.dtype != right.dtype or operation is not None or Kind.RECOMPUTED in (source.kind, target.kind)
+            )
             census += take_census(np.ascontiguousarray(left))
             differing = _first_rounding(left, right)
             if differing is not None:

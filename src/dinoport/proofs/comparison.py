@@ -1,7 +1,5 @@
 """What the outputs proof compares: a network's own forward pass over canonical tensors, and the other side's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any

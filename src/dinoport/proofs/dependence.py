@@ -1,7 +1,5 @@
 """What the outputs depend on: how much each block adds to what passes it, and whether another picture gives others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -27,7 +25,8 @@ def compare_blocks(ours: Pass, theirs: Pass) -> tuple[dict[str, Difference], tup
     """How far what comes out of each block differs, which blocks add too little to be seen, and what is wrong.
 
     A block adds to what passes it. Where that is much less, a difference of what it adds is nearly none of the sum: so
-    it is held against what the block adds, as far as rounding lets it be seen.
+    it is held against what the block adds, as far as rounding lets it be seen. A block that adds the same everywhere
+    shows its biases alone.
     """
     found: dict[str, Difference] = {}
     drowned: list[str] = []
@@ -37,14 +36,20 @@ def compare_blocks(ours: Pass, theirs: Pass) -> tuple[dict[str, Difference], tup
             continue
         found[name] = difference = Difference.between(output, theirs.blocks[name])
         if before is not None and before.shape == output.shape and bool(output.isfinite().all()):
-            passing, added = float(before.abs().max()), float((output - before).abs().max())
+            moved = output - before
+            passing, added = float(before.abs().max()), float(moved.abs().max())
             rounding = NOISE * max(passing, added)
-            if added * GATE < ROUNDING_OF_SUM * passing:
+            if float((moved - _everywhere(moved)).abs().max()) * GATE < ROUNDING_OF_SUM * max(passing, added):
                 drowned.append(name)
             if difference.absolute > max(rounding, GATE * added) and difference.relative <= GATE:
                 failure = failure or f"what {name} adds differs by {difference.absolute / max(added, 1e-300):.1e} of it"
         before = output
     return found, tuple(drowned), failure
+
+
+def _everywhere(moved: Any) -> Any:
+    """What is added to every token, or to every place of a map, alike: a bias's part, which shows no weight."""
+    return moved.mean(dim=(0, 2, 3) if moved.ndim == 4 else (0, 1), keepdim=True)
 
 
 def is_blind(case: Comparison, images: Any, theirs: Pass) -> bool:

@@ -8,8 +8,6 @@ A checksum that a file carries is computed once, over the bytes as they are read
 nothing was written before. Either way the bytes that it covers are those that are compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -57,6 +55,11 @@ class ExactProof:
     @property
     def passed(self) -> bool:
         return not self.problems
+
+    @property
+    def zero_share(self) -> str:
+        count = len(self.zero_matrices)
+        return f"{count} of {self.matrices} matrices {'is' if count == 1 else 'are'}"
 
     @property
     def mostly_zero(self) -> bool:

@@ -4,8 +4,6 @@ It runs the `hubconf.py` of a folder, or of a repository that torch.hub download
 weights that it gets are the ones read here, so nothing is unpickled.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from dinoport.proofs.difference import Difference, compare
 from dinoport.proofs.verdict import GATE
 from dinoport.proofs.weights import torch_tensor
 from dinoport.request import Checks
+from dinoport.shown.calls import FOLDER, SOURCE, call
 
 HUB = "hub"
 """The value of --reference that means: the repository that torch.hub knows."""
@@ -95,7 +94,8 @@ def check_reference(where: str | None, level: str, to: str = "transformers") -> 
     if to not in ("transformers", "training"):
         raise UsageError(
             f"`reference` goes with a conversion to Transformers, not `to={to!r}`",
-            next_step="leave `reference` out; dinoport verify SOURCE FOLDER --reference … compares the folder itself",
+            next_step="leave `reference` out; "
+            f"{call('verify', SOURCE, FOLDER, reference=where)} compares the folder itself",
         )
     refuse_empty("`reference`", where)
     if where == HUB:

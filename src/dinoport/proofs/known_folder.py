@@ -5,13 +5,10 @@ this class, and links to its weights. A file of pickles is not given either: its
 them, so no pickle of a stranger's reaches `torch.load`, and both sides of a proof read the same values.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from dinoport.codebases.transformers.config_fields import known_config, strange_fields
@@ -21,10 +18,11 @@ from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
 from dinoport.files.json_file import write_json
 from dinoport.formats.safetensors.writer import write_safetensors
+from dinoport.formats.stream import as_read
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
-from dinoport.shown.packages import runnable
+from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.shown.text import value_text
-from dinoport.tensor import Array, TensorRef, TensorSpec
+from dinoport.tensor import TensorRef
 
 SHOWN = 5
 MAX_SHOWN = 80
@@ -92,7 +90,7 @@ def _give_weights(folder: Path, known: Path, tensors: Mapping[str, TensorRef]) -
             _link(folder / shard, known / shard)
         write_json(known / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
     else:
-        write_safetensors(known / WEIGHTS[0], [_AsRead(tensor.renamed(name)) for name, tensor in tensors.items()])
+        write_safetensors(known / WEIGHTS[0], as_read(tensors))
 
 
 def _link(path: Path, link: Path) -> None:
@@ -100,20 +98,6 @@ def _link(path: Path, link: Path) -> None:
         link.symlink_to(path.resolve())
     except OSError:  # on Windows, links are a privilege
         shutil.copyfile(path, link)
-
-
-@dataclass(frozen=True)
-class _AsRead:
-    """A tensor on its way into a file, as it lies in another."""
-
-    tensor: TensorRef
-
-    @property
-    def target(self) -> TensorSpec:
-        return TensorSpec(self.tensor.name, self.tensor.dtype, self.tensor.shape)
-
-    def blocks(self) -> Iterator[Array]:
-        return self.tensor.blocks()
 
 
 def _shown(name: str, value: object) -> str:
@@ -127,5 +111,5 @@ def _refusal(folder: object, where: str, problems: list[str]) -> SettingError:
         expected="a class of the DINO family, as large as its weights, that needs nothing from elsewhere",
         found="; ".join(problems[:SHOWN]),
         cause="a folder that another program made, or a stranger's",
-        next_step=f"convert the original again: {runnable('dinoport convert SOURCE FOLDER')}",
+        next_step=f"convert the original again: {runnable('convert', SOURCE, FOLDER)}",
     )

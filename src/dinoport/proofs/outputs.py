@@ -5,8 +5,6 @@ eps of 1e-12 for 1e-6) makes one far above the gate. How far the class in float3
 of it rounding where the models are equal, is reported and not judged.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace

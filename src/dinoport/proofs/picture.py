@@ -76,7 +76,9 @@ def load_picture(path: Path, otherwise: str = "give another picture") -> Image:
             with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 if too_large := _too_large(*image.size):
                     raise _unusable(path, too_large, otherwise)
-                return image.convert("RGB")
+                picture = image.convert("RGB")
+                picture.info.pop("transparency", None)  # which Transformers 5 lays on white
+                return picture
     except CheckpointError as error:
         found = "there is no such file" if not path.exists() else "it is a folder" if path.is_dir() else error.what
         raise _unusable(path, found, otherwise) from error

@@ -15,6 +15,7 @@ from dinoport.networks.preprocessing import Preprocessing
 from dinoport.proofs.picture import Resize, picture_tensor, pil_resize, tensor_resize
 from dinoport.proofs.samples import Sample, as_rgb, kind_samples, on_white, rows_as_channels, size_samples
 from dinoport.shown.packages import missing
+from dinoport.shown.text import counted
 from dinoport.tensor import Array
 
 if TYPE_CHECKING:
@@ -111,10 +112,12 @@ class PixelsProof:
         aside = self._levels("one pixel")
         if aside:
             which = _share_text(self._share("one pixel")) if self.classes else "this picture"
-            yield f"for the crop ({which} is cropped one pixel aside, by up to {max(aside):.0f} grey levels)"
+            levels = counted(f"{max(aside):.0f}", "grey level")
+            yield f"for the crop ({which} is cropped one pixel aside, by up to {levels})"
         white = self._levels("on white")
         if white:
-            how = f"laid on white, where the original drops the transparency: up to {max(white):.0f} grey levels"
+            levels = counted(f"{max(white):.0f}", "grey level")
+            how = f"laid on white, where the original drops the transparency: up to {levels}"
             yield f"for transparent pictures ({how})"
         if self._levels("rows as channels"):
             yield "for pictures 1 or 3 pixels high (the processor takes their rows for channels)"

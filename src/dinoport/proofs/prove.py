@@ -18,7 +18,7 @@ from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar
 from dinoport.proofs import exact
 from dinoport.proofs.aside import half_of_the_threads, importing
 from dinoport.proofs.case import Case
-from dinoport.proofs.comparable import with_periods, without_neutral
+from dinoport.proofs.comparable import as_run, with_periods, with_sums
 from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written, table_distance
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
@@ -39,17 +39,20 @@ def prove(case: Case, checks: Checks, on_progress: Progress = silent) -> Proofs:
     """
     if checks.level == "none":
         return Proofs()
-    case = with_periods(case if case.unused is None else without_neutral(case))
-    source, target = case.source.model.decoding, case.target.model.decoding
+    case = with_periods(case)
+    summed = with_sums(case)
+    source, target = summed.source.model.decoding, summed.target.model.decoding
     bar = Bar(COMPARING, sum(tensor.size_bytes for tensor in target.stored.values()), on_progress)
     found = exact.prove(source, target, bar.add, cast=case.cast, anew=case.anew, known=case.known, unused=case.unused)
     by_content = None
     if not found.passed:
-        by_content = diagnosis.of_tensors(source.tensors, target.stored, case.rules, case.others, case.cast)
+        by_content = diagnosis.of_tensors(case.source.model.tensors, target.stored, case.rules, case.others, case.cast)
     loading = case.target.loads() if case.target.loads else None
     rounded = _computes_rounded_periods(case)
     proofs = Proofs(found, loading, diagnosis=by_content, rounded_periods=rounded, on_top=case.target.on_top)
-    return proofs if checks.level == "exact" else _run(case, checks, proofs, on_progress)
+    if checks.level == "exact":
+        return proofs
+    return _run(as_run(case, summed) if found.passed else case, checks, proofs, on_progress)
 
 
 def _computes_rounded_periods(case: Case) -> bool:

@@ -1,7 +1,5 @@
 """A side that no library has a class for: the network's own forward pass over its canonical tensors."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from dinoport import __version__

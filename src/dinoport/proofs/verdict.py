@@ -12,7 +12,7 @@ from dinoport.model import Origin, Setting
 from dinoport.networks.network import ROTATION_GATE
 from dinoport.request import option_of
 from dinoport.shown.lines import figure, limit_text
-from dinoport.shown.text import listed
+from dinoport.shown.text import counted, listed
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof
@@ -185,7 +185,7 @@ def _failures(proofs: Proofs) -> tuple[str, ...]:
         failures += [loading.failure] if loading.failure else []
         for kind in ("missing", "unexpected", "mismatched"):
             names = getattr(loading, kind)
-            failures += [f"{len(names)} {kind} keys ({listed(names, 3)})"] if names else []
+            failures += [f"{counted(len(names), f'{kind} key')} ({listed(names, 3)})"] if names else []
     outputs = proofs.outputs
     if outputs and outputs.failure:
         failures.append(outputs.failure)
@@ -212,8 +212,7 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         count = sum(proofs.exact.nonfinite.values())
         exceptions.append(f"that {count} value{' is' if count == 1 else 's are'} not finite, as in the original")
     if proofs.exact and proofs.exact.mostly_zero:
-        share = f"{len(proofs.exact.zero_matrices)} of {proofs.exact.matrices} matrices"
-        exceptions.append(f"that {share} are zero throughout, as in the original")
+        exceptions.append(f"that {proofs.exact.zero_share} zero throughout, as in the original")
     if proofs.exact and proofs.exact.unheld:
         names = ", ".join(fold_names(proofs.exact.unheld))
         exceptions.append(f"for {names}, which the source has no place for, and no output depends on: not compared")
@@ -233,7 +232,8 @@ def _exceptions(proofs: Proofs) -> tuple[tuple[str, ...], tuple[str, ...]]:
         exceptions.append(f"{rounded}; how far outputs move was not measured)")
     if outputs and outputs.drowned:
         names = ", ".join(fold_names(outputs.drowned))
-        exceptions.append(f"for {names}, which add too little to what passes them for anything to be shown of them")
+        little = "too little to what passes them, or the same everywhere"
+        exceptions.append(f"for {names}, which add {little}, for anything to be shown of them")
     if outputs and outputs.merged:
         moved = f"outputs move by {outputs.merged.relative:.1e} from those of adapters that are not merged"
         exceptions.append(f"for adapters, merged and rounded once ({moved})")

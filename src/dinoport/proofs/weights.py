@@ -1,7 +1,5 @@
 """The weights that a forward pass of a reference runs on, each read when a layer asks for it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

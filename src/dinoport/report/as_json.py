@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dinoport.files.json_file import json_bytes
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
-from dinoport.shown.data import plain, plain_fields
+from dinoport.shown.lines import plain, plain_fields
 
 if TYPE_CHECKING:
     from dinoport.codebases.running import LoadingProof

@@ -1,7 +1,5 @@
 """What became of a fleet's jobs: a table in the terminal, an object, and a page that leads to each report."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from dinoport.shown.lines import Printed, entry
+from dinoport.shown.lines import Printed, entry, worded
 from dinoport.shown.text import counted, listed, shown
 
 ORDER = ("done", "there", "elsewhere", "not equal", "refused", "killed", "crashed", "skipped")
@@ -46,7 +44,9 @@ class Fleet(Printed):
     def lines(self) -> Iterator[str]:
         """The counts, and each cause of what is not done, once, with its targets."""
         for status, count in self.counts.items():
-            yield from entry(status, f"{count} of {len(self.results)}")
+            names = [_target(result) for result in self.results if result["status"] == status]
+            named = f": {listed(names, FEW)}" if status in FINE else ""  # the others stand by their causes
+            yield from entry(status, f"{count} of {len(self.results)}{named}")
         yield from entry("took", f"{self.seconds:.1f} seconds")
         for cause in causes_of(self.results, self.out):
             yield ""
@@ -170,7 +170,7 @@ def _item(cause: Cause) -> str:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(escape(shown(line)) for line in text.split("\n"))
+    return "\n".join(escape(worded(line)) for line in text.split("\n"))
 
 
 def _row(result: Mapping[str, Any]) -> str:

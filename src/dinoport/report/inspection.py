@@ -1,7 +1,5 @@
 """What a source is and what is in it, whether or not it can be converted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +25,8 @@ class Branch:
 class Inspection(Printed):
     """`plan` is what a conversion would do; `refusal` why there would be none.
 
-    `parts` are the places that hold a known model, and what else is in the file, by its first names.
+    `parts` are the places that hold a known model, and what else is in the file, by its first names. `commands` are
+    what can be done with a folder that is converted already.
     """
 
     where: str
@@ -37,6 +36,7 @@ class Inspection(Printed):
     branches: tuple[Branch, ...]
     plan: Report | None
     refusal: str | None
+    commands: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         from dinoport.report.text import inspection_lines

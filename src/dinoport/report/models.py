@@ -1,7 +1,5 @@
 """The published names as a table, as JSON, and as a page of the documentation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from textwrap import wrap
 
@@ -19,7 +17,7 @@ def models_lines(width: int | None = None) -> list[str]:
     """The table that `dinoport models` prints; a file that is in torch.hub's cache is marked.
 
     On a terminal that is `width` columns wide and no wider than the table, each address has a line of its own, so that
-    it can be read and copied; elsewhere a model is one line.
+    it can be read and copied, and each name too on a narrow one; elsewhere a model is one line.
     """
     folder = torch_hub_checkpoints()
     marks = ["*" if (folder / model.file_name).exists() else " " for model in PUBLISHED]
@@ -30,6 +28,9 @@ def models_lines(width: int | None = None) -> list[str]:
     lines = []
     for mark, row in zip([" ", *marks], rows, strict=True):
         cells = [cell.ljust(length) for cell, length in zip(row, widths, strict=True)]
+        if narrow and (width or full) < full - widths[-1] - len("  "):
+            lines += [f"{mark} {row[0]}", f"    {', '.join(row[1:-1])}", f"    {row[-1]}"]
+            continue
         lines.append(f"{mark} {'  '.join(cells[:-1] if narrow else cells)}".rstrip())
         lines += [f"    {row[-1]}"] if narrow else []
     lines += ["", f"* in {folder}"] if "*" in marks else [""]

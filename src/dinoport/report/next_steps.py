@@ -12,12 +12,8 @@ if TYPE_CHECKING:
 CONVERT_AGAIN = "convert the source again, into another folder"
 
 
-def is_command(step: str) -> bool:
-    return step.startswith("dinoport ")
-
-
 def next_steps(report: Report) -> list[str]:
-    """What to do next, the likeliest first; nothing where no proof failed. A command is a step of its own."""
+    """What to do next, the likeliest first; nothing where no proof failed."""
     if not report.verdict.failed:
         return []
     proofs, found = report.proofs, report.proofs.diagnosis

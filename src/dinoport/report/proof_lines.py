@@ -9,7 +9,7 @@ from dinoport.mapping.folding import fold_names
 from dinoport.mapping.operations import Kind
 from dinoport.proofs.verdict import GATE, RUNTIME_GATE
 from dinoport.shown.lines import entries, entry, figure, limit_text
-from dinoport.shown.text import few, listed
+from dinoport.shown.text import counted, few, listed
 
 if TYPE_CHECKING:
     from dinoport.proofs.exact import ExactProof
@@ -43,7 +43,7 @@ def proof_lines(report: Report) -> Iterator[str]:
         text += f"; {exact.checksums} checksums of the source hold" if exact.checksums else ""
         yield from entry("exact", _judged(exact.passed, text, exact.problems))
         if exact.zero_matrices:
-            share = f"{len(exact.zero_matrices)} of {exact.matrices} matrices are zero throughout"
+            share = f"{exact.zero_share} zero throughout"
             yield from entry("", f"{share}: {listed(fold_names(exact.zero_matrices))}")
     if proofs.loading:
         loading = proofs.loading
@@ -72,9 +72,9 @@ def proof_lines(report: Report) -> Iterator[str]:
 
 def counted_text(exact: ExactProof) -> str:
     """How many tensors were found again, and how many are others: equal to what was computed again from the source."""
-    texts = [f"{exact.found} tensors found again bit for bit"] if exact.found or not exact.recomputed else []
-    anew = f"{exact.recomputed}{'' if texts else ' tensors'} computed again from the source, and equal"
-    texts += [anew] if exact.recomputed else []
+    texts = [f"{counted(exact.found, 'tensor')} found again bit for bit"] if exact.found or not exact.recomputed else []
+    anew = exact.recomputed if texts else counted(exact.recomputed, "tensor")
+    texts += [f"{anew} computed again from the source, and equal"] if exact.recomputed else []
     return ", ".join(texts)
 
 
@@ -91,7 +91,7 @@ def _outputs(proof: OutputsProof) -> Iterator[str]:
     height, width = proof.size
     lines = [f"failed: {proof.failure}"] if proof.failure else []
     if proof.unshown:
-        values = f" ({proof.undefined} values)" if proof.undefined else ""
+        values = f" ({counted(proof.undefined, 'value')})" if proof.undefined else ""
         yield from entry("outputs", f"not shown: {proof.unshown}{values}")
         return
     for name, difference in proof.float64.items():
@@ -128,7 +128,7 @@ def graph_lines(found: ExportedProof) -> list[str]:
     lines = []
     if found.healed:
         values = dict.fromkeys(f"{written:.9g} as {meant:.9g}" for written, meant in found.healed.values())
-        lines.append(f"{len(found.healed)} numbers are read as they were meant: {', '.join(values)}")
+        lines.append(f"{counted(len(found.healed), 'number')} read as meant: {', '.join(values)}")
     lines += few([f"folded: {name} is {words}" for name, words in found.folded.items()])
     if found.unhealed:
         lines.append(f"as the file is written, outputs differ by {figure(found.unhealed.relative)}")

@@ -1,13 +1,10 @@
 """What a publication did: what lies on the Hub now, and what was left on this machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.shown.lines import LABEL, Printed, entry
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import shown
+from dinoport.shown.calls import SOURCE, runnable
+from dinoport.shown.lines import Printed, entry, whole
 from dinoport.tensor import size_text
 
 
@@ -64,9 +61,8 @@ class Published(Printed):
         for name in self.beside:
             yield from entry("beside", f"{name} lies in the repository, and dinoport.json does not list it")
         if self.beside:
-            yield from entry("", "dinoport verify says `changed` for that, until it is removed there")
+            yield from entry("", "until it is removed there, a verification says `changed`")
         for remark in self.remarks:
             yield from entry("note", remark)
         yield from entry("note", "paths, target and command were replaced by names in dinoport.json and README.md")
-        command = runnable(f"dinoport verify SOURCE hf://{self.repository}@{self.commit}")
-        yield shown(f"{'prove it':<{LABEL}}{command}")  # one line, to be copied
+        yield whole(runnable("verify", SOURCE, f"hf://{self.repository}@{self.commit}"), "prove it")

@@ -1,13 +1,10 @@
 """Whether the files of a folder are those that its own report lists. Nothing here says that a model is equal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dinoport.shown.lines import LABEL, Printed, entry
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word, shown
+from dinoport.shown.calls import SOURCE, runnable
+from dinoport.shown.lines import Printed, entry, whole
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +37,7 @@ class Standing(Printed):
         yield from entry("claims", self.claims or "nothing: dinoport.json holds no verdict")
         if self.claims:
             yield from entry("", "dinoport.json says this of itself, and nobody vouches for it")
-        yield shown(f"{'prove it':<{LABEL}}{runnable(f'dinoport verify SOURCE {as_word(self.where)}')}")
+        yield whole(runnable("verify", SOURCE, self.where), "prove it")
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON-ready data."""

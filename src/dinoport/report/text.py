@@ -1,26 +1,26 @@
-"""The report as lines of text: verdict first, 80 columns, readable without colour and by a screen reader.
+"""The report as lines of text: verdict first, readable without colour and by a screen reader.
 
 Every line stands on its own: a label, or the indent of the one above, and words. Nothing is said by colour alone.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from dinoport.mapping.folding import fold_names
 from dinoport.model import CLAIM, Origin
 from dinoport.proofs.verdict import Verdict, Word
-from dinoport.report.next_steps import is_command, next_steps
+from dinoport.report.next_steps import next_steps
 from dinoport.report.proof_lines import proof_lines
-from dinoport.report.tree import text_of, tree_of
-from dinoport.shown.lines import LABEL, WIDTH, entries, entry, figure
+from dinoport.shown.lines import LABEL, entries, entry, figure, hanging, whole, wrapped
 from dinoport.shown.packages import needed_by
-from dinoport.shown.text import counted, few, listed, shown
+from dinoport.shown.text import counted, few, listed
 from dinoport.tensor import size_text
 
 if TYPE_CHECKING:
+    from dinoport.finding.listing import Part
     from dinoport.networks.heads.reading import HeadReading
     from dinoport.proofs.diagnosis.diagnosis import Diagnosis
     from dinoport.proofs.outputs import OutputsProof
@@ -41,7 +41,7 @@ def report_lines(report: Report) -> Iterator[str]:
     """The whole report, one line at a time."""
     yield from _verdict(report)
     for number, step in enumerate(next_steps(report)):  # a command is one line, to be copied
-        yield from [shown(f"{'':<{LABEL}}{step}")] if is_command(step) else entry("" if number else "next", step)
+        yield from entry("" if number else "next", step)
     if report.proofs.diagnosis:
         yield from _diagnosis(report.proofs.diagnosis, report.proofs.outputs)
     for remark in report.remarks:
@@ -67,7 +67,7 @@ def report_lines(report: Report) -> Iterator[str]:
     if report.usage and report.proofs.exact and not report.verdict.failed:
         yield ""
         for number, line in enumerate(report.usage):
-            yield shown(f"{'load it' if number == 0 else '':<{LABEL}}{line}")
+            yield whole(line, "" if number else "load it")
         if absent := needed_by(report.usage):
             yield from entry("", f"# first: pip install {' '.join(absent)}")
 
@@ -75,9 +75,8 @@ def report_lines(report: Report) -> Iterator[str]:
 def plan_lines(report: Report) -> Iterator[str]:
     """Every step of the plan, folded by block."""
     for target, source, count in report.accounting.steps:
-        target, source = shown(target), shown(source)
-        yield f"  {target}  ×{count}" if count > 1 else f"  {target}"
-        yield from textwrap.wrap(f"← {source}", WIDTH, initial_indent="      ", subsequent_indent="        ")
+        yield from wrapped(f"{target}  ×{count}" if count > 1 else target, "  ", "    ")
+        yield from wrapped(f"← {source}", " " * 6, " " * 8)
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
@@ -88,7 +87,7 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     if not found.plan:
         yield ""
         yield "cannot be converted as it is:"
-        yield from (part for line in (found.refusal or "").split("\n") for part in _refusal_lines(line))
+        yield from (part for line in (found.refusal or "").split("\n") for part in hanging(f"  {line}"))
     for branch in found.branches:
         yield ""
         tensors = counted(branch.count, "tensor")
@@ -107,6 +106,9 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
         yield from _heads(found.plan.heads)
         for remark in found.plan.remarks:
             yield from entry("note", remark)
+    for number, command in enumerate(found.commands):
+        yield from () if number else ("",)
+        yield whole(command, "" if number else "next")
 
 
 def _parts(found: Inspection) -> Iterator[str]:
@@ -114,12 +116,13 @@ def _parts(found: Inspection) -> Iterator[str]:
     yield ""
     label = "contains"
     for branch, part in tree_of(found.parts):
-        yield shown(f"{label:<{LABEL}}{branch.line}{text_of(part) if part else ''}".rstrip())
+        below = f"{'':<{LABEL}}{branch.below}"
+        yield from wrapped(f"{branch.name}{text_of(part) if part else ''}", f"{label:<{LABEL}}{branch.line}", below)
         label = ""
         if part and part.command:
-            yield shown(f"{'':<{LABEL}}{branch.below}{part.command}")
+            yield whole(f"{branch.below}{part.command}")
         for words in (*part.needs, *filter(None, [part.refusal])) if part else ():
-            yield shown(f"{'':<{LABEL}}{branch.below}{words}")
+            yield from wrapped(words, below, below)
 
 
 def _heads(reading: HeadReading | None) -> Iterator[str]:
@@ -127,11 +130,10 @@ def _heads(reading: HeadReading | None) -> Iterator[str]:
     if reading is None:
         return
     found = reading.found
-    looks = f"look like {found} heads of {reading.width // found}" if found else None
+    looks = f"look like {counted(found, 'head')} of {reading.width // found}" if found else None
     yield from entry("weights", looks or f"cannot tell the number of heads: {reading.silence}")
-    if reading.scores:
-        curve = ", ".join(f"{score.inside:.1f} inside {score.head_dim}" for score in reading.scores)
-        yield from entry("", f"boundaries by channels of a head: {curve}; chance is 1, clear is {reading.limit:.1f}")
+    if reading.scores and found:
+        yield from entry("", f"boundaries of {reading.curve}")
 
 
 def counts_text(report: Report) -> str:
@@ -227,16 +229,61 @@ def _decision(decision: Decision) -> str:
 
 def _accounting(report: Report) -> Iterator[str]:
     accounting = report.accounting
+    planned = report.verdict.word is Word.PLANNED
     yield from entry("tensors", f"{counts_text(report)}; {size_text(accounting.size_bytes)} in all")
     for group in accounting.groups:
         become = f" become {group.targets}" if group.targets != group.sources else ""
-        yield from entry("", f"{group.names}: {group.sources} tensors{become}, {size_text(group.size_bytes)}")
+        yield from entry(
+            "", f"{group.names}: {counted(group.sources, 'tensor')}{become}, {size_text(group.size_bytes)}"
+        )
     for line in accounting.synthesised:
-        yield from entry("made", f"{line.names}: {line.reason}")
+        yield from entry("to make" if planned else "made", f"{line.names}: {line.reason}")
     for line in accounting.dropped:
-        yield from entry("dropped", f"{line.names}: {line.reason}")
+        yield from entry("to drop" if planned else "dropped", f"{line.names}: {line.reason}")
 
 
-def _refusal_lines(line: str) -> list[str]:
-    """A line of a message, indented and in lines as on a terminal."""
-    return textwrap.wrap(f"  {line}", WIDTH, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
+FORK, LAST, BAR, BLANK = "├─ ", "└─ ", "│  ", "   "
+
+
+class TreeLine(NamedTuple):
+    """A line of the tree, and what stands below it in front of more of the same."""
+
+    line: str
+    name: str
+    below: str
+
+
+@dataclass
+class _Node:
+    part: Part | None = None
+    children: dict[str, _Node] = field(default_factory=dict)
+
+
+def tree_of(parts: Sequence[Part]) -> Iterator[tuple[TreeLine, Part | None]]:
+    """Every part with its line, and a line for what several of them lie in."""
+    root = _Node()
+    for part in parts:
+        node = root
+        for name in filter(None, part.prefix.rstrip(".").split(".")):
+            node = node.children.setdefault(name, _Node())
+        node.part = part
+    if root.part:
+        yield TreeLine("", "the file itself", BAR if root.children else BLANK), root.part
+    yield from _below(root, "")
+
+
+def _below(node: _Node, indent: str) -> Iterator[tuple[TreeLine, Part | None]]:
+    for place, (name, child) in enumerate(node.children.items(), 1):
+        while child.part is None and len(child.children) == 1:  # a name in which nothing else lies
+            ((inner, child),) = child.children.items()
+            name = f"{name}.{inner}"
+        is_last = place == len(node.children)
+        below = indent + (BLANK if is_last else BAR)
+        yield TreeLine(f"{indent}{LAST if is_last else FORK}", name, below), child.part
+        yield from _below(child, below)
+
+
+def text_of(part: Part) -> str:
+    """What a part is, how many tensors, and their size."""
+    what = f"{part.what}, under the names of {part.names}" if part.names else part.what
+    return f": {what}, {counted(part.count, 'tensor')}, {size_text(part.size_bytes)}"

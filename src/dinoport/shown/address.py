@@ -1,7 +1,5 @@
 """Addresses as they may be printed: a signed one is as good as a password."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which packages are installed, and what a command has to say where some are missing."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -23,9 +21,9 @@ def missing(*modules: str) -> list[str]:
     return [PIP.get(name, name) for name in modules if find_spec(name) is None]
 
 
-def runnable(command: str) -> str:
-    """A command that proves, as it can be run here: with the exact proof where packages of the full one are missing."""
-    return f"{command} --verify exact" if missing(*PROOF) else command
+def installing(packages: Iterable[str], *options: str) -> str:
+    """The command that installs packages, by the names that pip knows: no name of ours, which a checkout has not."""
+    return " ".join(["pip install", *options, *packages])
 
 
 def saved_again(*options: str) -> str:

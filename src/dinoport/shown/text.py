@@ -5,8 +5,6 @@ line, or cannot be seen; or it may be markup. One core finds such characters. Ea
 them in its own way: `shown` for a terminal and a page, `shown_json`, `shown_markdown`, and `python_text` for code.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
@@ -86,8 +84,16 @@ def as_path(name: object) -> str:
 
 
 def as_word(name: object) -> str:
-    """A name as one word of a shell's command, whatever is in it. A message escapes the rest."""
-    return shlex.quote(as_path(name))
+    """A path as one word of a shell's command."""
+    return shell_word(as_path(name))
+
+
+def shell_word(text: str) -> str:
+    """A text as one word of a shell's command that can be copied, whatever is in it."""
+    if is_plain(text):
+        return shlex.quote(text)
+    characters = (each if is_plain(each) and each not in "\\'" else _shell_escape(each) for each in text)
+    return f"$'{''.join(characters)}'"
 
 
 FEW = 5
@@ -105,9 +111,9 @@ def listed(names: Sequence[object], most: int = FEW) -> str:
     return ", ".join(few(names, most))
 
 
-def counted(number: int, word: str) -> str:
+def counted(number: int | str, word: str) -> str:
     """`1 tensor`, `2 tensors`."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{number} {word}{'' if str(number) == '1' else 's'}"
 
 
 def _escaped(text: str, form: Callable[[str], str], kept: str = "") -> str:
@@ -127,6 +133,12 @@ def _python_escape(character: str) -> str:
     code = ord(character)
     form = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return NAMED.get(character, form)
+
+
+def _shell_escape(character: str) -> str:
+    """Bytes of a name, as bash and zsh read them."""
+    found = character.encode("utf-8", "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in found)
 
 
 def _json_escape(character: str) -> str:

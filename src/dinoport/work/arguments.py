@@ -1,7 +1,5 @@
 """What callers pass: a source of any kind, fields by their names, and what must be there before any work."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from dinoport.errors import MissingPackageError, UsageError
 from dinoport.files.address import typed
 from dinoport.request import Checks, Request
-from dinoport.shown.packages import PROOF, missing
+from dinoport.shown.packages import PROOF, installing, missing
 
 
 class Module(Protocol):
@@ -28,7 +26,10 @@ OLD_NAMES = {"for_page": "pictures"}
 
 
 def asked_for(request: Request | None, checks: Checks | None, asked: dict[str, Any]) -> tuple[Request, Checks]:
-    """Both objects, with the fields that were given by name in their place. Raises TypeError for an unknown name."""
+    """Both objects, with the fields that were given by name in their place.
+
+    Raises TypeError for an unknown name, and UsageError for fields that exclude each other.
+    """
     for old, new in OLD_NAMES.items():
         if old in asked:
             import warnings
@@ -43,10 +44,13 @@ def asked_for(request: Request | None, checks: Checks | None, asked: dict[str, A
         alike = get_close_matches(min(unknown), known, 1)
         meant = f"did you mean {alike[0]}?" if alike else f"known are {', '.join(known)}"
         raise TypeError(f"unknown argument {min(unknown)!r}; {meant}")
-    return (
-        replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request}),
-        replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks}),
-    )
+    own = replace(request or Request(), **{name: value for name, value in asked.items() if name in of_request})
+    import numpy  # noqa: F401  # first: from below our own modules, its import takes 30 ms more
+
+    from dinoport.work.refusals import refuse_together
+
+    refuse_together(own)
+    return own, replace(checks or Checks(), **{name: value for name, value in asked.items() if name in of_checks})
 
 
 def given(source: Source) -> str | Path:
@@ -82,22 +86,27 @@ def check_for_outputs(checks: Checks, to: str = "transformers") -> None:
 def refuse_early(
     source: str, target: Path, request: Request, checks: Checks, *, force: bool, keep_unproven: bool
 ) -> None:
-    """For a plan: raise what a conversion raises before its work, apart from packages that are missing."""
+    """For a plan: raise what a conversion raises before its work, apart from packages that are missing.
+
+    These are a warning of the plan: another machine may have them.
+    """
+    from dinoport.writing.commit import refuse_in_use
     from dinoport.writing.place import refuse_overlap, refuse_taken
 
     check_for_outputs(checks, request.to)
     refuse_overlap(Path(source), target)
     refuse_taken(target, force=force, keep_unproven=keep_unproven)
+    refuse_in_use(target)
 
 
 def require_packages(level: str) -> None:
     """Before anything is written: a full proof needs torch, Transformers and Pillow."""
     if level == "full":
-        go = "pip install \"dinoport[verify]\", or `level='exact'`, which needs none of these"
-        refuse_missing("the full proof needs", go)
+        refuse_missing("the full proof needs", or_else="or `level='exact'`, which needs none of these")
 
 
-def refuse_missing(what: str, next_step: str, *others: str) -> None:
+def refuse_missing(what: str, *others: str, or_else: str = "") -> None:
     """Raise MissingPackageError where the packages of the full proof, or these others, are missing."""
     if absent := missing(*PROOF, *others):
-        raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=next_step)
+        steps = (installing(absent), or_else)
+        raise MissingPackageError(f"{what} {', '.join(absent)} (not installed)", next_step=(*filter(None, steps),))

@@ -4,8 +4,6 @@ Paths become names, the target becomes `owner/name`, the command is rebuilt. Eve
 anew. It depends on nothing but the folder and the name, so a second publication gives the same bytes.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -75,11 +73,12 @@ def cleaned_report(report: Mapping[str, Any], name: str, source: str) -> dict[st
     """A report for the public, without its seal."""
     clean = cleaner(report, name, source)
     usage = [_loading(line, str(report["target"]), name) for line in report.get("usage", ())]
+    request = report.get("request", {})
     return {
         **{field: _cleaned(value, clean) for field, value in report.items() if field != SEAL},
         "source": {**_cleaned(report["source"], clean), "where": source},
         "target": name,
-        "request": _request(report.get("request", {})),
+        "request": {**request, **{field: _last(str(request[field])) for field in FILES if field in request}},
         "remarks": list(dict.fromkeys([*map(clean, report.get("remarks", ())), CLEANED])),
         "command": _command(report, name, source),
         "usage": [clean(line) for line in usage],
@@ -113,12 +112,6 @@ def _command(report: Mapping[str, Any], name: str, source: str) -> str:
         for word in shlex.split(str(report.get("command", "")))
     ]
     return shlex.join(found)
-
-
-def _request(request: Mapping[str, Any]) -> dict[str, object]:
-    """What was asked for, with files by their names."""
-    files = {field: _last(str(request[field])) for field in FILES if field in request}
-    return {**request, **files}
 
 
 def _cleaned(value: Any, clean: Callable[[str], str]) -> Any:

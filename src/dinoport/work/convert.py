@@ -1,7 +1,5 @@
 """`convert`: from a source to a folder that is written, proven and published."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from dinoport.proofs.verdict import Proofs, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
+from dinoport.shown.text import counted
 from dinoport.tensor import is_matrix, size_text
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import write_card
@@ -145,11 +144,12 @@ def _refuse_zeros(source: str | Path, files: Sequence[WrittenFile], steps: Seque
     names = sources(made)
     if not names or not all(census[step.target.name].all_zero for step in made):
         return
+    size_bytes = sum(tensor.size_bytes for tensor in names.values())
     raise CheckpointError(
         f"{shown_source(source)} holds no weights: every matrix in it is zero throughout",
         where=", ".join(fold_names(names)[:8]),
         expected="the weights of a model that was trained",
-        found=f"{len(names)} matrices of zeros, {size_text(sum(tensor.size_bytes for tensor in names.values()))}",
+        found=f"zeros in {counted(len(names), 'tensor')}, {size_text(size_bytes)}",
         cause="a file saved under torch.serialization.skip_data, a copy that was not filled, or a model saved "
         "before its weights were loaded",
         next_step="fetch the file again; if its author's is the same, load the weights and save the model again",

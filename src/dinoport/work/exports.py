@@ -1,14 +1,12 @@
 """`verify` of a graph that others exported: whether an ONNX file computes what its source holds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from dinoport.codebases.transformers.forms import class_name_of, is_known_class, own_interpolation
-from dinoport.errors import CheckpointError, UnknownModelError, UsageError
+from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.exports.graph import Export
 from dinoport.exports.reading import read_export
 from dinoport.formats.values import announce
@@ -33,7 +31,7 @@ def verify_export(
 ) -> Report:
     """Prove an ONNX file against the source that it was, or might have been, exported from.
 
-    Raises UsageError for what cannot be asked of a graph.
+    Raises SettingError for what cannot be asked of a graph.
     """
     _refuse_unused(request or Request(), checks)
     export, written = read_export(graph)
@@ -68,7 +66,7 @@ def _refuse_unused(request: Request, checks: Checks) -> None:
     }
     for name, why in reasons.items():
         if getattr(request, name, None) is not None or getattr(checks, name, None) is not None:
-            raise UsageError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
+            raise SettingError(f"`{name}` is not for an ONNX graph", cause=why, next_step=f"leave `{name}` out")
 
 
 TIMES_THE_WEIGHTS, TABLES = 4, 1 << 28

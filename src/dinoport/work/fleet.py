@@ -1,7 +1,5 @@
 """`fleet`: many checkpoints, each converted and proven as if alone. One that fails does not stop the others."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -17,8 +15,7 @@ from dinoport.files.disk_errors import disk_errors
 from dinoport.files.memory import free_bytes
 from dinoport.report.fleet import Fleet, fleet_page
 from dinoport.request import check_fits
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import AND_SO_ON, OUT, runnable
 from dinoport.work.fleets.jobs import Job
 from dinoport.work.fleets.one_job import EXACT_BYTES, FULL_BYTES, run_job, there_already
 from dinoport.work.fleets.results import (
@@ -79,10 +76,10 @@ def run_fleet(
             next_step="concurrent.futures.ProcessPoolExecutor(), Client.get_executor() of Dask, or submitit's",
         )
     if out.is_file():
-        raise UsageError(
+        raise FolderError(
             f"{out} is a file, and the first argument of fleet is OUT, the folder that it writes",
             expected="OUT, then every SOURCE",
-            next_step=f"give a folder first: {runnable(f'dinoport fleet OUT {as_word(str(out))} …')}",
+            next_step=f"{runnable('fleet', [str(out), AND_SO_ON], OUT)}",
         )
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)

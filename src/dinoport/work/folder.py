@@ -1,7 +1,5 @@
 """A converted folder: what a conversion writes beside weights, what its report lists, and what it was made with."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -164,6 +162,7 @@ def write_card(conversion: Conversion, folder: Path, name: str, verdict: Verdict
         upstream=family.upstream,
         verdict=str(verdict),
         proven=verdict.word in (Word.EQUAL, Word.EQUAL_EXCEPT),
+        rounded=conversion.cast is not None,
         settings=tuple(map(str, conversion.settings)),
         remarks=conversion.remarks,
         licence=licence,

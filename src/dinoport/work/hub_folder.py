@@ -1,7 +1,5 @@
 """A folder of a repository on the Hub: what is listed there, and its files on this machine while they are looked at."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping

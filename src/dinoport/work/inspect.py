@@ -1,13 +1,8 @@
 """`inspect`: what a source is, what it would become, and the command that takes each model in it."""
 
-from __future__ import annotations
-
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy  # noqa: F401  # first: from below our own modules, its import takes 30 ms more
 
 from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import DinoportError, SettingError, UsageError
@@ -18,10 +13,11 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family
 from dinoport.progress import Progress
 from dinoport.report.inspection import Inspection, branch_of
-from dinoport.request import Request, option_of, words_of
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_path
-from dinoport.work.prepare import prepare_opened
+from dinoport.request import TARGETS, Request, option_of, words_of
+from dinoport.shown.packages import PROOF
+from dinoport.shown.packages import missing as not_installed
+from dinoport.shown.text import as_path, as_word, shell_word
+from dinoport.work.prepare import prepare
 from dinoport.work.reporting import planned_report
 
 UNKNOWN = {
@@ -48,8 +44,8 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
         if is_known_class(checkpoint.config or {}):  # which is the default target already
             request = replace(request, to="original")
         try:
-            opened = prepare_opened(located, checkpoint, request, on_progress, again=True, weigh_heads=heads)
-            with opened as conversion:
+            planning = prepare(located, request, on_progress, opened=checkpoint, again=True, weigh_heads=heads)
+            with planning as conversion:
                 planned = planned_report(conversion)
                 if request is own:
                     chosen[conversion.provenance.prefix] = conversion.model.family
@@ -65,7 +61,20 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
             branches=tuple(branch_of(label, tensors, notes) for label, tensors, notes in states),
             plan=planned,
             refusal=refusal,
+            commands=_next(checkpoint) if is_known_class(checkpoint.config or {}) else (),
         )
+
+
+def _next(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What can be done with a folder of Transformers: prove it, if we wrote it, and make something else of it."""
+    where = as_word(checkpoint.where)
+    proving = [f"dinoport verify {where}", f"dinoport verify SOURCE {where}"] if checkpoint.report else []
+    others = [f"dinoport convert {where} FOLDER --to {to}" for to in TARGETS if to != "transformers"]
+    return (*proving, *(f"{command}{_exact()}" for command in others))
+
+
+def _exact() -> str:
+    return " --verify exact" if not_installed(*PROOF) else ""
 
 
 def _with_commands(
@@ -100,7 +109,7 @@ def _with_command(
     for field in missing:
         words += [option_of(field), UNKNOWN[field][0]]
     needs = tuple(f"{UNKNOWN[field][0]}: {UNKNOWN[field][2]}" for field in missing)
-    return replace(part, what=str(found), command=runnable(shlex.join(words)), needs=needs)
+    return replace(part, what=str(found), command=" ".join(map(shell_word, words)) + _exact(), needs=needs)
 
 
 def _family(located: Located, checkpoint: Checkpoint, asked: Request, missing: list[str]) -> Family:
@@ -110,7 +119,7 @@ def _family(located: Located, checkpoint: Checkpoint, asked: Request, missing: l
     """
     stand_ins = Request.from_dict({field: UNKNOWN[field][1] for field in missing}) if missing else None
     try:
-        with prepare_opened(located, checkpoint, asked.updated(stand_ins), again=True) as conversion:
+        with prepare(located, asked.updated(stand_ins), opened=checkpoint, again=True) as conversion:
             return conversion.model.family
     except SettingError as error:
         if error.missing not in UNKNOWN or error.missing in {*missing, *asked.to_dict()}:

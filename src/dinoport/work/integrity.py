@@ -5,13 +5,11 @@ by its own. A hash tells what was damaged or edited by hand. It is not a signatu
 So whatever can be computed again from the source is computed again, and compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dinoport.codebases.fields import Finding, same_json
+from dinoport.codebases.fields import HARMLESS, Finding, same_json
 from dinoport.codebases.transformers.class_fields import OURS, POOLER_FIELDS
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, printable
@@ -55,7 +53,7 @@ def faults_of(conversion: Conversion, path: Path, folder: Checkpoint, *, another
             continue
         for finding in writing.findings(conversion.target, name, expected, found):
             of_pooler = own_pooler and finding.field in POOLER_FIELDS
-            if finding.effect != "none" and not of_pooler:
+            if finding.effect not in HARMLESS and not of_pooler:
                 harmless = safe and finding.effect == "outputs"
                 yield Fault(f"{name}: {finding.field} {_differs(finding, writing.LIBRARY)}", harmless)
         # Without a report, as with another source, nothing says that this is the file that was converted.
@@ -113,8 +111,9 @@ def listed_of(conversion: Conversion, path: Path, folder: Checkpoint) -> tuple[s
             continue
         moved = "output" if name == CONFIG else "pixel"
         compared = conversion.writing.findings(conversion.target, name, expected, found)
-        findings = [finding for finding in compared if finding.effect == "none"]
-        listed += [f"{name}: {each.field} is {value_text(each.theirs)}, and moves no {moved}" for each in findings]
+        words = {"none": f", and moves no {moved}", "pooled": ": its pooled output is another, and was not compared"}
+        findings = [(each, words[each.effect]) for each in compared if each.effect in HARMLESS]
+        listed += [f"{name}: {each.field} is {value_text(each.theirs)}{does}" for each, does in findings]
         if OURS in expected and OURS not in found:
             listed.append(f"{name} has no field {OURS!r}, which no class reads; --to original needs it")
     broken = broken_hashes(path, folder.report, documents=False) if folder.report is not None else ()

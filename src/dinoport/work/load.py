@@ -1,7 +1,5 @@
 """`load`: a source as a model that is ready to run, from a converted folder that is kept for the next time."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
@@ -13,6 +11,7 @@ from typing import Any
 from dinoport import __version__
 from dinoport.errors import MissingPackageError, UsageError
 from dinoport.files.byte_sources import ByteSource, ends_of
+from dinoport.files.disk_errors import disk_errors
 from dinoport.files.remote.caches import own_cache
 from dinoport.formats.transformers_folder import PROCESSOR, REPORT, read_json
 from dinoport.progress import Progress
@@ -91,13 +90,14 @@ def loaded(
     `recheck` compares a folder that is there with its source again. Raises NotProvenError where the two differ,
     and UsageError for a model that Transformers does not load.
     """
-    from filelock import FileLock
+    from dinoport.files.remote.download import alone
 
     if request.to != "transformers":
         raise UsageError("`load` loads models of Transformers", found=f"to={request.to!r}", next_step="leave `to` out")
     folder = own_cache() / "models" / _key(source, request, checks.level, on_progress)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".loading")):
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone(folder, lambda: on_progress("waiting for another run that makes this model", 0, 0)):
         if not folder.exists():
             convert_place(source, folder, request, checks, on_progress)
             found = Loaded(folder)

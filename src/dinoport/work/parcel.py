@@ -3,8 +3,6 @@
 And what is replaced there: files that somebody else wrote, or edited since the last publication.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +25,7 @@ from dinoport.formats.transformers_folder import (
 )
 from dinoport.proofs.verdict import Word
 from dinoport.report.as_json import is_sealed, sealed
-from dinoport.shown.packages import runnable
+from dinoport.shown.calls import FOLDER, SOURCE, call, runnable
 from dinoport.work.cleaning import HOME, cleaned_card, cleaned_report, private_places, source_name
 from dinoport.work.folder import RESEALED, broken_entry, entries_of, is_model, may_be_read, what_is_missing
 from dinoport.writing.ownership import CARD
@@ -178,7 +176,7 @@ def _sound_report(folder: Path) -> dict[str, Any]:
         raise SettingError(
             f"{folder} cannot be published: it {lacks}",
             expected="a folder that dinoport converted",
-            next_step=(runnable("dinoport convert SOURCE FOLDER"), "dinoport publish FOLDER owner/name"),
+            next_step=(runnable("convert", SOURCE, FOLDER), call("publish", FOLDER, "owner/name")),
         )
     try:
         report: dict[str, Any] = parse_object(text)
@@ -192,7 +190,7 @@ def _sound_report(folder: Path) -> dict[str, Any]:
             f"{folder} is not published: its verdict is {word}",
             expected=", ".join(sorted(PROVEN)),
             found=str(report["verdict"]["text"]),
-            next_step=runnable("dinoport convert SOURCE FOLDER"),
+            next_step=runnable("convert", SOURCE, FOLDER),
         )
     return report
 

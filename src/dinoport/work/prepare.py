@@ -1,11 +1,10 @@
 """Plan a conversion: open, find, decode, choose a form, encode. Nothing is written."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.targets import writing_of
@@ -13,7 +12,7 @@ from dinoport.codebases.transformers.forms import is_known_class
 from dinoport.errors import SettingError
 from dinoport.finding.faults import not_whole, uneven
 from dinoport.finding.heads import head_file
-from dinoport.finding.models import read_model
+from dinoport.finding.models import Provenance, read_model
 from dinoport.finding.sources import Located, locate, locate_head
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import Problem
@@ -25,14 +24,15 @@ from dinoport.progress import Progress, silent
 from dinoport.request import Request
 from dinoport.tensor import FLOAT_DTYPES, dtype_name
 from dinoport.work.conversion import Conversion
-from dinoport.work.refusals import refuse_done, refuse_partless, refuse_unused
+from dinoport.work.refusals import refuse_done, refuse_partless, refuse_together, refuse_unused
 
 
 def prepare(
-    source: str | Path,
+    source: str | Path | Located,
     request: Request,
     on_progress: Progress = silent,
     *,
+    opened: Checkpoint | None = None,
     look: bool = False,
     claimed: frozenset[str] = frozenset(),
     again: bool = False,
@@ -41,45 +41,22 @@ def prepare(
 ) -> Conversion:
     """Find, open and plan a conversion. Raises DinoportError with everything that stands in the way.
 
-    To `look` at a source, it need not be downloaded. `again` plans what was done already, to prove it. `weigh_heads`
-    holds the number of heads against the weights; `recorded` is the family that a folder which is verified records.
+    A checkpoint that is `opened` already stays open: whoever opened it closes it. To `look` at a source, it need not be
+    downloaded. `again` plans what was done already, to prove it. `weigh_heads` holds the number of heads against the
+    weights; `recorded` is the family that a folder which is verified records.
     """
+    refuse_together(request)
     with ExitStack() as files:
-        located = locate(source, on_progress, look=look, head=request.head)
-        checkpoint = files.enter_context(located.open(on_progress))
-        conversion = prepare_opened(
-            located,
-            checkpoint,
-            request,
-            on_progress,
-            claimed,
-            again=again,
-            weigh_heads=weigh_heads,
-            recorded=recorded,
-        )
-        conversion.files.push(files.pop_all())
-        return conversion
-
-
-def prepare_opened(
-    located: Located,
-    checkpoint: Checkpoint,
-    request: Request,
-    on_progress: Progress = silent,
-    claimed: frozenset[str] = frozenset(),
-    *,
-    again: bool = False,
-    weigh_heads: bool = False,
-    recorded: str | None = None,
-) -> Conversion:
-    """Plan the conversion of a checkpoint that is open, and that the caller closes. Raises as `prepare` does."""
-    refuse_unused(checkpoint, request, claimed)
-    with ExitStack() as files:
-        head, opened = None, None
+        located = source
+        if not isinstance(located, Located):
+            located = locate(located, on_progress, look=look, head=request.head)
+        checkpoint = opened or files.enter_context(located.open(on_progress))
+        refuse_unused(checkpoint, request, claimed)
+        head, of_head = None, None
         if request.head is not None:
             located_head = locate_head(request.head, located, on_progress)
-            opened = files.enter_context(located_head.open(on_progress))
-            head = head_file(opened, request.head_name, " ".join(located_head.remarks) or None)
+            of_head = files.enter_context(located_head.open(on_progress))
+            head = head_file(of_head, request.head_name, " ".join(located_head.remarks) or None)
         published = located.published.family if located.published and located.fetched else None
         base = None
         if checkpoint.adapter is not None:
@@ -106,35 +83,43 @@ def prepare_opened(
             refuse_unlike(checkpoint.where, checkpoint.config or {}, model)
         if not again:
             refuse_done(checkpoint, model, provenance, request)
-        writing = writing_of(request.to)
-        target = writing.target_of(model, request, _labels(request, model))
-        if target.start:
-            model = replace(model, decoding=model.decoding.carrying(target.start.carried))
-        encoding = encode(
-            model.tensors,
-            target.rules,
-            FLOAT_DTYPES[request.dtype] if request.dtype else None,
-            model.decoding.declared,
-            target.anew,
-        )
-        problems = (*encoding.problems, *_unreadable(model, encoding.plan))
-        if problems:
-            if lines := [*uneven({name: tensor.shape for name, tensor in model.tensors.items()})]:
-                raise not_whole(checkpoint.where, model.family.title, provenance.prefix, lines)
-            raise refusal(checkpoint.where, model.family, provenance.label, problems)
+        planned = _planned(checkpoint, provenance, model, request)
         return Conversion(
+            **planned,
             request=request,
             located=located,
             checkpoint=checkpoint,
-            model=model,
             provenance=provenance,
-            writing=writing,
-            target=target,
-            plan=encoding.plan,
-            head=opened,
+            head=of_head,
             claimed=claimed,
             files=files.pop_all(),
         )
+
+
+def planned_for(conversion: Conversion, model: Model, request: Request) -> Conversion:
+    """The same conversion, of a model that computes what its own does. Raises as `prepare` does."""
+    return replace(conversion, **_planned(conversion.checkpoint, conversion.provenance, model, request))
+
+
+def _planned(checkpoint: Checkpoint, provenance: Provenance, model: Model, request: Request) -> dict[str, Any]:
+    """What follows from a model and what is asked for: how it is written, as what, and by which steps."""
+    writing = writing_of(request.to)
+    target = writing.target_of(model, request, _labels(request, model))
+    if target.start:
+        model = replace(model, decoding=model.decoding.carrying(target.start.carried))
+    encoding = encode(
+        model.tensors,
+        target.rules,
+        FLOAT_DTYPES[request.dtype] if request.dtype else None,
+        model.decoding.declared,
+        target.anew,
+    )
+    problems = (*encoding.problems, *_unreadable(model, encoding.plan))
+    if problems:
+        if lines := [*uneven({name: tensor.shape for name, tensor in model.tensors.items()})]:
+            raise not_whole(checkpoint.where, model.family.title, provenance.prefix, lines)
+        raise refusal(checkpoint.where, model.family, provenance.label, problems)
+    return {"writing": writing, "model": model, "target": target, "plan": encoding.plan}
 
 
 def _refuse_folder(checkpoint: Checkpoint, path: Path | None) -> None:

@@ -1,11 +1,10 @@
 """From a conversion and its target to the proofs: both are sides of a case, which is proven as it is written."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
@@ -28,10 +27,9 @@ from dinoport.formats.transformers_folder import PROCESSOR
 from dinoport.formats.values import forget
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.decoding import Decoding, decode
-from dinoport.mapping.operations import Kind, Rows
-from dinoport.mapping.plan import Span, Step, carried_whole, sources
+from dinoport.mapping.plan import carried_whole, computed, sources
 from dinoport.mapping.rule import Rule
-from dinoport.model import Model, Wishes
+from dinoport.model import Model, Setting, Wishes
 from dinoport.progress import Progress
 from dinoport.proofs.aside import importing
 from dinoport.proofs.case import Case, Side
@@ -41,8 +39,9 @@ from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.prove import prove
 from dinoport.proofs.verdict import Proofs
 from dinoport.request import Checks
-from dinoport.tensor import TensorRef, TensorSpec
+from dinoport.tensor import TensorRef
 from dinoport.work.conversion import Conversion
+from dinoport.work.stated import computing_as
 
 
 def written_and_proven(
@@ -147,23 +146,23 @@ def _with(model: Model, anew: Mapping[str, TensorRef]) -> Model:
     """The same model, with these tensors in the place of its own: they compute the same."""
     if not anew:
         return model
-    steps = {**model.decoding.steps, **{name: _computed(tensor) for name, tensor in anew.items()}}
+    steps = {**model.decoding.steps, **{name: computed(tensor) for name, tensor in anew.items()}}
     return replace(model, decoding=replace(model.decoding, steps=steps))
 
 
-def _computed(tensor: TensorRef) -> Step:
-    spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
-    return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
+def decoded_target(
+    conversion: Conversion, written: Checkpoint, folder: Path, stated: Sequence[Setting[Any]] = ()
+) -> Side:
+    """What was written, read afresh and decoded by its own table, as a side of the proof.
 
-
-def decoded_target(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
-    """What was written, read afresh and decoded by its own table, as a side of the proof."""
+    `stated` is what a file says otherwise than the source: it is run by its own word.
+    """
     form, pooler, writing = conversion.target.form, conversion.target.pooler, conversion.writing
     if conversion.target.start is not None:
         return _start(conversion, written, folder)
     if written.config is None:
-        model = replace(conversion.model, decoding=_decoded_file(conversion, written))
-        return Side(replace(model, title=conversion.target.title))
+        model = replace(conversion.model, decoding=_decoded_file(conversion, written), title=conversion.target.title)
+        return Side(computing_as(model, stated))
     of_transformers = conversion.request.to == "transformers"
     rules, drops = _table(conversion, written) if of_transformers else (conversion.target.rules, ())
     model = replace(conversion.model, title=form, decoding=decode(written.tensors, rules, drops))

@@ -4,8 +4,6 @@ Killed at any moment and run again, it ends with one commit and one pull request
 anything is sent, and once more where an answer does not come.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace

@@ -1,18 +1,17 @@
 """Options that mean nothing for this source or this target, and sources that are the target's own already."""
 
-from __future__ import annotations
+from collections.abc import Collection, Sequence
+from itertools import chain
 
-from collections.abc import Collection
-
+from dinoport.codebases.catalogue import NAMINGS, RELATIVES
 from dinoport.codebases.peft.low_rank_parts import strength
-from dinoport.codebases.transformers.forms import hands_out_layers, is_known_class
+from dinoport.codebases.transformers.forms import CLASSES, OF_LAYERS, is_known_class, is_read_as_another
 from dinoport.errors import SettingError, UsageError
 from dinoport.finding.models import Provenance
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import FIELDS, Model
-from dinoport.request import Request
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.request import TARGETS, Request
+from dinoport.shown.calls import FOLDER, runnable
 
 CHANGES = ("dtype", "image_size", "class_name")
 """What can be asked of a folder that is of the target's codebase already."""
@@ -42,10 +41,9 @@ PARTS = {
 """Options that are about a part of the model, and that part."""
 
 
-def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[str] = ()) -> None:
-    """Raise UsageError for options that a folder of Transformers leaves undone."""
+def refuse_together(request: Request) -> None:
+    """Raise UsageError for what no source makes right: options that exclude each other, and names that nobody has."""
     asked = request.to_dict()
-    of_folder = is_known_class(checkpoint.config or {})
     if request.checkpoint_key is not None and request.prefix is not None:
         raise UsageError(
             "`checkpoint_key` and `prefix` both say where the model lies",
@@ -56,13 +54,6 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
             "`head_name` says which layer of the file that `head` gives",
             next_step="add `head=FILE`, or leave `head_name` out",
         )
-    if request.base is not None and checkpoint.adapter is None and not of_folder:
-        raise UsageError(
-            "`base` goes with an adapter of PEFT's: a folder with adapter_config.json",
-            found=f"a {checkpoint.format}",
-            next_step="leave `base` out, or give the adapter's folder",
-        )
-    names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
     if request.to != "transformers" and (unlike := [name for name in OF_TRANSFORMERS if name in asked]):
         raise UsageError(
             f"`{unlike[0]}` goes with a conversion to Transformers, not `to={request.to!r}`",
@@ -75,17 +66,48 @@ def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[
             found=f"`to={request.to!r}`",
             next_step=f"add `to='training'`, or leave `{of_training[0]}` out",
         )
-    untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
-    unused = {name: asked[name] for name in untaken if name in asked}
-    if of_folder and unused and unused.keys() <= {*claimed}:  # nobody gave them
-        raise UsageError(
-            f"{checkpoint.where}, given as SOURCE, is a converted folder, and FOLDER was made from a checkpoint",
-            found=f"{', '.join(f'`{name}`' for name in unused)}, which FOLDER's dinoport.json says of its source",
-            cause="SOURCE and FOLDER are swapped",
-            next_step=f"give the checkpoint first, then the folder: {runnable('dinoport verify SOURCE FOLDER')}",
+    for name, known, what in (
+        ("codebase", codebases(), "a codebase"),
+        ("class_name", [*CLASSES, *OF_LAYERS], "a class"),
+    ):
+        if (given := getattr(request, name)) not in (None, *known):
+            raise unknown_name(name, given, known, what)
+
+
+def codebases() -> list[str]:
+    """The names that `codebase` takes."""
+    return list(dict.fromkeys([*(naming.family for naming in NAMINGS if naming.family), *chain(*RELATIVES.values())]))
+
+
+def unknown_name(field: str, given: str, known: Sequence[str], what: str) -> UsageError:
+    """The error for a name that is nobody's, with the one that is nearest to it."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(given, known, n=1)
+    return UsageError(
+        f"{given} is not {what} that dinoport knows",
+        expected=", ".join(known),
+        found=f"`{field}={given}`",
+        did_you_mean=f"`{field}={close[0]!r}`" if close else None,
+        next_step=f"leave `{field}` out",
+    )
+
+
+def refuse_unused(checkpoint: Checkpoint, request: Request, claimed: Collection[str] = ()) -> None:
+    """Raise SettingError for options that this source leaves undone."""
+    asked = request.to_dict()
+    of_folder = is_known_class(checkpoint.config or {})
+    if request.base is not None and checkpoint.adapter is None and not of_folder:
+        raise SettingError(
+            "`base` goes with an adapter of PEFT's: a folder with adapter_config.json",
+            found=f"a {checkpoint.format}",
+            next_step="leave `base` out, or give the adapter's folder",
         )
+    names = (*OF_THE_SOURCE, "labels", "image_mean", "image_std", "pooler", "image_size")
+    untaken = {"original": names, "training": OF_THE_SOURCE}.get(request.to, OF_THE_SOURCE)
+    unused = [name for name in untaken if name in asked and name not in claimed]
     if of_folder and unused:
-        raise UsageError(
+        raise SettingError(
             "the way back follows from the folder alone, and takes no options of a conversion"
             if request.to == "original"
             else "a folder of Transformers says itself what these options say of a checkpoint",
@@ -109,17 +131,21 @@ def refuse_partless(model: Model, provenance: Provenance, request: Request, clai
             )
 
 
+def other_targets(where: str) -> tuple[str, ...]:
+    """The calls that make something else of a folder of Transformers."""
+    return tuple(runnable("convert", where, FOLDER, to=to) for to in TARGETS if to != "transformers")
+
+
 def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, request: Request) -> None:
     """Raise SettingError for a source that is the target's own already, where no change is asked for."""
     changes = any(getattr(request, name) is not None for name in CHANGES)
     if is_known_class(checkpoint.config or {}):
-        if request.to == "transformers" and not changes and not hands_out_layers(checkpoint.config or {}):
-            command = f"dinoport convert {as_word(checkpoint.where)} FOLDER --to"
+        if request.to == "transformers" and not changes and not is_read_as_another(checkpoint.config or {}):
             raise SettingError(
                 f"{checkpoint.where} is a folder of Transformers already",
                 expected="a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`",
                 found="config.json and weights under the names of Transformers",
-                next_step=tuple(runnable(f"{command} {to}") for to in ("original", "timm", "training")),
+                next_step=other_targets(checkpoint.where),
             )
         return
     bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None

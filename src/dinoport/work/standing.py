@@ -1,7 +1,5 @@
 """`verify` without a source: whether a folder's files are those that its own dinoport.json lists."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,8 +12,7 @@ from dinoport.report.as_json import is_sealed
 from dinoport.report.standing import Standing
 from dinoport.request import Checks, Request
 from dinoport.shown.address import is_at_hub
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.work.folder import RESEALED, broken_entry, entries_of, may_be_read, what_is_missing
 from dinoport.work.hub_folder import HubFolder, hub_folder
 
@@ -30,7 +27,7 @@ def standing_of(place: str | Path, request: Request, checks: Checks, on_progress
     if request != Request() or checks != Checks():
         raise UsageError(
             "a folder without its source is compared with its own report, which takes no options",
-            next_step=(runnable("dinoport verify SOURCE FOLDER"), "without its source, leave the options out"),
+            next_step=(runnable("verify", SOURCE, FOLDER), "without its source, leave the options out"),
         )
     on_progress(READING, 0, 0)
     if is_at_hub(place):
@@ -119,5 +116,5 @@ def _no_report(where: str, lacks: str) -> SettingError:
     return SettingError(
         f"{where} cannot be verified without its source: it {lacks}",
         expected="a folder that dinoport converted, or SOURCE and then the folder",
-        next_step=runnable(f"dinoport verify SOURCE {as_word(where)}"),
+        next_step=runnable("verify", SOURCE, where),
     )

@@ -1,15 +1,25 @@
 """`verify`: whether a folder or a file holds what its source holds."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dinoport.codebases.record import record_of
 from dinoport.codebases.timm.signs import is_timm_config
-from dinoport.errors import CheckpointError, NotProvenError, SettingError, UnsafeCheckpointError, UsageError, printable
+from dinoport.codebases.transformers.forms import class_name_of
+from dinoport.codebases.transformers.told_class import with_class
+from dinoport.errors import (
+    CheckpointError,
+    DinoportError,
+    NotProvenError,
+    PlanError,
+    SettingError,
+    UnknownModelError,
+    UnsafeCheckpointError,
+    printable,
+)
 from dinoport.exports.place import exported_at
 from dinoport.files.links import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
@@ -19,6 +29,7 @@ from dinoport.formats.run_config import START
 from dinoport.formats.transformers_folder import CONFIG, REPORT, read_json
 from dinoport.formats.values import announce
 from dinoport.mapping.plan import sources
+from dinoport.model import Model, Setting
 from dinoport.progress import READING, Progress
 from dinoport.proofs.genuine import entry_of
 from dinoport.proofs.known_folder import known_folder
@@ -27,14 +38,16 @@ from dinoport.proofs.verdict import Verdict, Word, judge
 from dinoport.report.report import Report
 from dinoport.request import Checks, Request
 from dinoport.shown.address import shown_source
-from dinoport.shown.packages import runnable
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import FOLDER, SOURCE, runnable
+from dinoport.shown.text import listed
 from dinoport.work import integrity, past_report
+from dinoport.work.alike import alike
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import refuse_to_guess, request_of
-from dinoport.work.prepare import prepare
+from dinoport.work.prepare import planned_for, prepare
 from dinoport.work.proving import case_of, decoded_target, has_own_pooler, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
+from dinoport.work.stated import contradictions, read_beside, stated_otherwise, unsaid
 from dinoport.writing.place import is_of_a_model
 
 
@@ -70,14 +83,28 @@ def verify_place(
                         source, planned, on_progress, claimed=claimed, again=True, weigh_heads=weigh, recorded=family
                     )
                 )
-                conversion.request = asked
-            return _verified(conversion, place, target, given, checks, on_progress, otherwise)
+            another = past_report.is_another_file(conversion, target)
+            beside = read_beside(conversion.model, target) if another or target.report is None else None
+            if isinstance(beside, Model):
+                conversion = _made_alike(conversion, beside, target, planned)
+            conversion.request = asked
+            return _verified(conversion, place, target, given, checks, on_progress, otherwise, beside, another=another)
+
+
+def _made_alike(conversion: Conversion, beside: Model, target: Checkpoint, planned: Request) -> Conversion:
+    """The conversion that gives the target's form of a model that computes the same, if there is one."""
+    model = alike(conversion.model, beside)
+    form = class_name_of(target.config or {}) if planned.to == "transformers" else ""
+    for request in (replace(planned, class_name=form), planned) if form else (planned,):
+        with suppress(SettingError, PlanError, UnknownModelError):
+            return planned_for(conversion, model, request)
+    return conversion
 
 
 def _refuse_processor(checks: Checks) -> None:
-    """Raise UsageError for a processor that was named for something else than a graph."""
+    """Raise SettingError for a processor that was named for something else than a graph."""
     if checks.processor is not None:
-        raise UsageError(
+        raise SettingError(
             "`processor` is for an ONNX graph, which holds none itself",
             found="a folder or a file of weights",
             next_step="leave `processor` out",
@@ -92,14 +119,17 @@ def _verified(
     checks: Checks,
     on_progress: Progress,
     otherwise: tuple[str, ...],
+    beside: Model | DinoportError | None,
+    *,
+    another: bool,
 ) -> Report:
+    """The verdict on a target; `beside` is what it is, read as a source, where no report of this source says it."""
     checked = checks
     conversion.target = replace(conversion.target, file=Path(target.where).name)
     withheld: tuple[str, ...] = ()
     announce(sources(conversion.plan.steps).values())
     with ExitStack() as stack:
         pinned = stack.enter_context(pinned_sources(conversion))
-        another = past_report.is_another_file(conversion, target)
         found = [*integrity.faults_of(conversion, place, target, another=another)]
         problems = list(dict.fromkeys(fault.what for fault in found))
         if checks.level == "full" and not all(fault.harmless for fault in found):
@@ -108,12 +138,17 @@ def _verified(
             withheld = (f"{place} was not given to {owner}, as its files are not what a conversion writes",)
         side = stack.enter_context(source_side(conversion, checked))
         entry = entry_of(conversion.model, conversion.target.image_size, checked)
-        case = case_of(
-            conversion,
-            side,
-            decoded_target(conversion, target, stack.enter_context(_given(place, target, checked))),
-            entry,
-        )
+        stated: tuple[Setting[Any], ...] = ()
+        if isinstance(beside, DinoportError) and target.config is None:
+            problems.append(f"{place.name}, read as a source, is refused: {beside.what}")
+        if isinstance(beside, Model) and target.config is None:
+            stated = stated_otherwise(conversion.model, beside)
+            problems += contradictions(conversion.model, beside, stated, place.name)
+            withheld += tuple(f"{place.name}: {warning}" for warning in beside.warnings)
+            if checks.level == "full" and (silent := unsaid(beside)):
+                withheld += (f"{place.name} does not say its {listed(silent)}: it was run with the source's",)
+        given_folder = stack.enter_context(_given(place, target, checked))
+        case = case_of(conversion, side, decoded_target(conversion, target, given_folder, stated), entry)
         if target.report is None or another:
             case = replace(case, unused=getattr(conversion.model.architecture, "unused", ()))
         proofs = prove(case, checked, on_progress)
@@ -186,7 +221,7 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
         if path != place:
             refuse_leaving(path, place)
         report = read_json(place / REPORT) if returned else None
-        checkpoint = open_checkpoint(path)
+        checkpoint = with_class(open_checkpoint(path), inside=False)
         checkpoint = replace(checkpoint, report=report) if returned else checkpoint
     except CheckpointError as error:
         refused = isinstance(error, UnsafeCheckpointError) or isinstance(error.__cause__, OSError)
@@ -206,13 +241,13 @@ def _opened(place: Path, source: str | Path) -> Iterator[Checkpoint]:
 
 
 def _not_converted(folder: Path, found: str, *, makes: bool = False) -> SettingError:
-    order = runnable("dinoport verify SOURCE FOLDER")
-    make = runnable(f"dinoport convert SOURCE {as_word(folder)}")
+    order = runnable("verify", SOURCE, FOLDER)
+    make = runnable("convert", SOURCE, folder)
     return SettingError(
         f"{folder}, given as FOLDER, is not a folder that was converted",
         expected="config.json and weights, or what `to='original'` wrote",
         found=found,
-        next_step=(f"give the source first, then the folder: {order}", *([make] if makes else [])),
+        next_step=(order, *([make] if makes else [])),
     )
 
 

@@ -1,7 +1,5 @@
 """`visualize`: what a converted folder sees in a picture, as files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dinoport.files.address import local_folder, refuse_empty
@@ -17,7 +15,7 @@ def visualize_folder(
     folder: str | Path, image: str | Path, out: str | Path, size: int, mass: float, on_progress: Progress
 ) -> Visualization:
     """Draw what a folder sees. Raises SettingError and FolderError, before any work, for what does not fit."""
-    refuse_missing("drawing what a model sees needs", 'pip install "dinoport[all]"', "matplotlib")
+    refuse_missing("drawing what a model sees needs", "matplotlib")
     refuse_empty("`out`", out)
     check_fits("mass", mass)
     check_fits("size", size)

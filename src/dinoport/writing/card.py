@@ -1,7 +1,5 @@
 """The model card: README.md with the metadata that the Hub reads, and usage code that works as it stands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +18,7 @@ class CardFacts:
     """What a card says beside what the target knows. Its texts hold names that strangers chose, and are shown as text.
 
     `licence` and `base_model`, a repository on the Hub, only where they are known. `proven` says that the folder was
-    loaded and its outputs compared.
+    loaded and its outputs compared, `rounded` that its weights are in a smaller dtype than the original's.
     """
 
     folder: str
@@ -28,6 +26,7 @@ class CardFacts:
     upstream: str
     verdict: str
     proven: bool
+    rounded: bool
     settings: tuple[str, ...]
     remarks: tuple[str, ...]
     licence: Licence | None = None
@@ -58,7 +57,7 @@ def tag_lines(family: str, tags: Sequence[str] = ()) -> list[str]:
 
 
 def _body(writing: Writing, target: Target, facts: CardFacts) -> list[str]:
-    cautions = writing.cautions(target, proven=facts.proven)
+    cautions = writing.cautions(target, proven=facts.proven and not facts.rounded)
     if not facts.proven:
         cautions = [UNPROVEN, *cautions]
     whose = f"{facts.family} ({facts.upstream})" if facts.upstream else facts.family

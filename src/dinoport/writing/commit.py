@@ -6,8 +6,6 @@ instead, and a run that dies meanwhile is simply done again. Whatever the moment
 the names which renames had happened, and puts the old folder back or deletes what is left.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -209,6 +207,14 @@ def recover(place: Place) -> None:
                 place.old.rename(place.discarded)
     _remove(place.new)
     _remove(place.discarded)
+
+
+def refuse_in_use(target: Path) -> None:
+    """Raise InUseError where another run is writing a target at this moment. A lock that nobody holds is removed."""
+    place = Place.of(target)
+    if place.lock.exists():
+        with _locked(place):
+            pass
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The licence of the original's weights, where it is known: what a card says of it, and its text."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A name alone says little: other programs keep a config.json, and people a README
 is not a plain file were written by neither.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

@@ -152,9 +152,13 @@ def refuse_taken(target: Path, *, force: bool, keep_unproven: bool) -> None:
     """Raise FolderError as a conversion does that would be published as `target`; nothing is written."""
     place = Place.of(target)
     place.check_precious()
+    above = next(folder for folder in place.path.parents if os.path.lexists(folder))
     with disk_errors(place.path.parent):
-        if not next(folder for folder in place.path.parents if os.path.lexists(folder)).is_dir():
+        if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with disk_errors(place.path):
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     for name in (place, place.unproven) if keep_unproven else (place,):
         name.check(force=force)
 

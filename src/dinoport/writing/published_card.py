@@ -1,13 +1,11 @@
 """The card as it is published: with the verdict and all that it assumes in one line, and a user's own words."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dinoport.errors import UsageError
+from dinoport.errors import SettingError
 from dinoport.shown.text import shown, shown_markdown
 from dinoport.writing.card import UNKNOWN_LICENCE, tag_lines
 
@@ -79,7 +77,7 @@ def _bare(report: Mapping[str, Any], name: str) -> str:
 
 
 def read_card(path: Path) -> str:
-    """A user's own card. Raises UsageError for anything else."""
+    """A user's own card. Raises SettingError for anything else."""
     try:
         content = path.read_bytes()[: MAX_CARD_BYTES + 1]
         if len(content) > MAX_CARD_BYTES:
@@ -88,7 +86,7 @@ def read_card(path: Path) -> str:
         _metadata(text)
         return text
     except (OSError, ValueError) as error:
-        raise UsageError(
+        raise SettingError(
             "`card` takes a card in Markdown, with or without metadata before it",
             where=str(path),
             found=error.strerror if isinstance(error, OSError) else str(error),

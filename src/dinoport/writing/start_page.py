@@ -1,7 +1,5 @@
 """README.md of a start for training: the command, what was made, what starts fresh, and how a failure looks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from dinoport.codebases.start import Start, shown

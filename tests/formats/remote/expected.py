@@ -1,7 +1,5 @@
 """The checkpoint that the addresses of these tests lead to, and whether it arrived."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dinoport.finding.unwrap import state_dicts

@@ -1,7 +1,5 @@
 """What a server may take over all. Each bound is tested against a server that breaks it, with the bound made short."""
 
-from __future__ import annotations
-
 import gzip
 import threading
 import time
@@ -24,6 +22,7 @@ from dinoport.files.remote.folder import RemoteFolder
 from dinoport.files.remote.http import fetch_whole
 from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.formats.remote.opening import open_remote
+from tests.error_text import error_text
 from tests.formats.remote.expected import DATA
 from tests.http_server import Handler, Site, serving, status
 
@@ -110,9 +109,7 @@ def test_how_a_slow_server_is_told_of(site: Site) -> None:
         ("a body byte by byte", "it sends fewer than 1000 bytes a second"),
     ):
         site.always = SLOW[kind]
-        with pytest.raises(CheckpointError) as caught:
-            fetch_whole(Address.of(site.url("file")), 1000)
-        assert str(caught.value).startswith(
+        assert error_text(CheckpointError, lambda: fetch_whole(Address.of(site.url("file")), 1000)).startswith(
             f"{site.url('file')} could not be read: {reason}\n  found: 2 tries in a row failed\n  try: "
         )
 
@@ -248,9 +245,7 @@ def test_an_endless_body_that_begins_as_one_has_an_end(
 ) -> None:
     monkeypatch.setattr(download, "MAX_UNSAID_BYTES", 3_000_000)
     site.always = drips(OK + b"Connection: close\r\n\r\n" + content, bytes(100_000), 0)
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("file"))
-    assert str(caught.value).startswith(
+    assert error_text(CheckpointError, lambda: open_remote(site.url("file"))).startswith(
         f"{site.url('file')} does not end\n"
         "  expected: a length, or at most 3.0 MB where the server does not say one\n"
         "  found: 30"
@@ -285,9 +280,7 @@ def test_what_comes_packed_is_not_unpacked(
 ) -> None:
     packed = gzip.compress(bytes(10_000_000))
     site.always = status(200, packed, Content_Encoding=encoding)
-    with pytest.raises(CheckpointError) as caught:
-        read(site, tmp_path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: read(site, tmp_path)) == (
         f"{site.url('file')} could not be read: the server sends it packed ({encoding.lower()}), "
         "which was not asked for\n"
         "  try: download the file, and give its path"
@@ -363,9 +356,7 @@ def test_no_server_outside_leads_inside(site: Site, monkeypatch: pytest.MonkeyPa
     with serving(Site(files={"file": b"private"})) as private:
         monkeypatch.setattr(http, "is_inside", lambda url: url.startswith(private.base))
         site.script = [status(302, Location=private.url("file?key=secret"))]
-        with pytest.raises(CheckpointError) as caught:
-            fetch_whole(Address.of(site.url("start")), 1000)
-        assert str(caught.value) == (
+        assert error_text(CheckpointError, lambda: fetch_whole(Address.of(site.url("start")), 1000)) == (
             f"{site.url('start')} leads to an address that is not followed\n"
             "  expected: an address that is open to all, as this one is\n"
             f"  found: a redirect to {private.url('file')}?…, on this machine or in its own network\n"

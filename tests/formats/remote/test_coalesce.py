@@ -1,7 +1,5 @@
 """Few requests, in the order of use, and hardly a byte that is not wanted."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from hypothesis import HealthCheck, example, given, settings

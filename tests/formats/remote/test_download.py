@@ -1,7 +1,5 @@
 """A download is continued, checked, locked, and in place only when it is complete."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading
@@ -14,6 +12,7 @@ from filelock import FileLock
 from dinoport.errors import CheckpointError
 from dinoport.files.address import Address
 from dinoport.files.remote.download import download
+from tests.error_text import error_text
 from tests.http_server import Site, breaks_after, endless, status, then
 
 DATA = np.random.default_rng(7).bytes(300_000)
@@ -66,9 +65,7 @@ def test_a_rest_without_end_is_read_as_far_as_the_file_goes(site: Site, tmp_path
 
 def test_a_later_run_continues_what_an_earlier_one_left(site: Site, tmp_path: Path) -> None:
     site.script = [breaks_after(120_000), *[status(503)] * 5]
-    with pytest.raises(CheckpointError) as caught:
-        fetch(site, tmp_path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: fetch(site, tmp_path)) == (
         f"{site.url('file.pth')} could not be read: the server answers 503\n"
         "  found: 6 tries in a row failed\n"
         "  try: try again later; what has come so far is kept, and continued"
@@ -118,9 +115,7 @@ def test_a_server_that_asks_for_too_much_patience_does_not(site: Site, tmp_path:
 
 
 def test_another_hash_is_refused_and_not_kept(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        fetch(site, tmp_path, sha256_prefix="0badc0de")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: fetch(site, tmp_path, sha256_prefix="0badc0de")) == (
         f"{site.url('file.pth')} is not the file that was published under this name\n"
         "  expected: a SHA-256 that begins with 0badc0de\n"
         f"  found: {SHA256[:8]}\n"
@@ -189,9 +184,7 @@ def test_a_file_that_does_not_exist(site: Site, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(CheckpointError) as caught:
-        fetch(site, tmp_path)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: fetch(site, tmp_path)) == (
         f"{tmp_path / 'cache'} cannot hold a download: File exists\n"
         f"  where: {tmp_path / 'cache' / 'file.pth'}\n"
         "  try: set TORCH_HOME (or XDG_CACHE_HOME) to a folder that can be written to"
@@ -202,9 +195,7 @@ def test_a_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
 def test_a_disk_without_room(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr("dinoport.files.remote.download.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(CheckpointError) as caught:
-        fetch(site, tmp_path, setting=setting)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: fetch(site, tmp_path, setting=setting)) == (
         f"{tmp_path / 'cache'} has no room for {site.url('file.pth')}\n"
         "  expected: 300000 bytes free\n"
         "  found: 1000\n"

@@ -1,7 +1,5 @@
 """A distributed checkpoint at an address: its metadata, and the parts that are wanted."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.remote.opening import open_remote
 from dinoport.formats.values import announce
 from dinoport.tensor import TensorRef
+from tests.error_text import error_text
 from tests.goldens import FOLDER
 from tests.http_server import NO_SUCH_FILE, Handler, Site, breaks_after, status
 
@@ -112,9 +111,7 @@ def test_a_part_that_changes_meanwhile_is_not_published(site: Site, tmp_path: Pa
 def test_files_that_are_missing_are_named(site: Site) -> None:
     (lost,) = [name for name in FILES if name.startswith("__1")]
     del site.files[f"ckpt/27/{lost}"]
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("ckpt/27/"))
-    assert str(caught.value).startswith(
+    assert error_text(CheckpointError, lambda: open_remote(site.url("ckpt/27/"))).startswith(
         f"{site.url('ckpt/27/')} is incomplete: {lost} is missing\n"
         "  expected: the 2 files that .metadata names\n"
         "  found: 1 of them\n"
@@ -122,9 +119,7 @@ def test_files_that_are_missing_are_named(site: Site) -> None:
 
 
 def test_a_folder_without_metadata(site: Site) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("ckpt/"))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(site.url("ckpt/"))) == (
         f"{site.url('ckpt/')} is not a folder that holds a checkpoint\n"
         "  expected: config.json with model.safetensors, or .metadata with .distcp files\n"
         "  found: neither of the two\n"
@@ -145,9 +140,7 @@ def test_a_folder_that_is_refused(site: Site) -> None:
 
 def test_a_server_without_ranges(site: Site) -> None:
     site.ranges = False
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("ckpt/27/"))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(site.url("ckpt/27/"))) == (
         f"{site.url('ckpt/27/')} is on a server that gives no ranges\n"
         "  expected: a server that sends parts of files, as most do\n"
         "  found: the whole file, whatever part was asked for\n"

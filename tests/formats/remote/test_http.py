@@ -1,7 +1,5 @@
 """Redirects, refusals, and addresses with secrets in them."""
 
-from __future__ import annotations
-
 import base64
 import socket
 
@@ -14,6 +12,7 @@ from dinoport.files.remote.client import Response
 from dinoport.files.remote.http import RefusedError, ask, content_length, content_range, fetch_whole
 from dinoport.files.remote.patience import Patience
 from dinoport.shown.address import scheme_of, shown_address
+from tests.error_text import error_text
 from tests.http_server import Site, breaks_after, endless_body, endless_redirect, serving, status
 
 
@@ -72,9 +71,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch: pytest.Monke
 
     moved = Response(302, {"Location": "http://elsewhere.org/file?sig=secret"}, iter(()), ExitStack())
     monkeypatch.setattr(http, "send", lambda url, headers: moved)
-    with pytest.raises(CheckpointError) as caught:
-        body(Address.of("https://host.org/file"))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: body(Address.of("https://host.org/file"))) == (
         "https://host.org/file leads to an address that is not followed\n"
         "  expected: https all the way\n"
         "  found: a redirect to http://elsewhere.org/file?…\n"
@@ -85,9 +82,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("url", ["http://[bad/x", "http://a..b/x", f"http://{'a' * 300}.org/x"])
 def test_an_address_that_is_not_sound(url: str) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        body(Address.of(url))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: body(Address.of(url))) == (
         f"{url} could not be read: the address is not sound\n"
         "  try: check the network and the address, or fetch the file elsewhere and give its path"
     )
@@ -95,9 +90,7 @@ def test_an_address_that_is_not_sound(url: str) -> None:
 
 def test_a_redirect_to_an_address_that_is_not_sound(site: Site) -> None:
     site.script = [status(302, Location="http://[bad")]
-    with pytest.raises(CheckpointError) as caught:
-        body(Address.of(site.url("file")))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: body(Address.of(site.url("file")))) == (
         f"{site.url('file')} leads to an address that is not sound\n"
         "  likely cause: a server that is set up wrongly\n"
         "  try: give the address that the file is really at"
@@ -126,9 +119,7 @@ def test_the_body_of_a_redirect_is_not_read(site: Site) -> None:
 
 def test_redirects_that_lead_in_a_circle(site: Site) -> None:
     site.always = lambda handler: status(302, Location=f"{handler.path}x")(handler)
-    with pytest.raises(CheckpointError) as caught:
-        body(Address.of(site.url("file?sig=secret")))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: body(Address.of(site.url("file?sig=secret")))) == (
         f"{site.url('file')}?… leads from one address to the next without end\n"
         f"  found: 10 redirects, the last to {site.url('file')}?…\n"
         "  try: open the address in a browser, and give the one that it ends at"
@@ -156,9 +147,7 @@ def test_a_small_file_without_end_is_left_at_its_limit(site: Site, said: str) ->
 
 def test_an_answer_that_is_no_file(site: Site) -> None:
     site.script = [status(206, b"part", Content_Range="bytes 0-3/9")]
-    with pytest.raises(CheckpointError) as caught:
-        fetch_whole(Address.of(site.url("file")), 100)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: fetch_whole(Address.of(site.url("file")), 100)) == (
         f"{site.url('file')} could not be read: the server answers 206\n  try: try again later"
     )
 
@@ -201,9 +190,7 @@ def test_a_server_that_is_not_there(waits: list[float]) -> None:
 
 def test_offline_nothing_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError) as caught:
-        body(Address.of(site.url("file")))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: body(Address.of(site.url("file")))) == (
         f"{site.url('file')} was not fetched: HF_HUB_OFFLINE is set\n"
         "  try: unset HF_HUB_OFFLINE, or fetch the file elsewhere and give its path"
     )

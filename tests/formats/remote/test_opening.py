@@ -1,7 +1,5 @@
 """Checkpoints at addresses: web servers with and without ranges, and the Hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from dinoport.files.remote.hub import HubFile, hub_file
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.remote.opening import open_remote
 from dinoport.formats.values import announce
+from tests.error_text import error_text
 from tests.formats.remote.expected import DATA, same_tensors
 from tests.goldens import FOLDER
 from tests.http_server import NO_SUCH_FILE, Site, serving, status
@@ -93,17 +92,14 @@ def test_the_name_in_the_cache_is_a_file_name(site: Site, tmp_path: Path, path: 
 
 @pytest.mark.parametrize("source", ["hf://me:pw@x?token=SECRET", "hf://owner/repo/file?token=SECRET", "HF://a?SECRET"])
 def test_half_an_address_of_the_hub_keeps_its_secrets(source: str) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(source)
-    assert "does not name a file or a repository on the Hub" in str(caught.value)
-    assert "SECRET" not in str(caught.value)
-    assert "pw" not in str(caught.value)
+    message = error_text(CheckpointError, lambda: open_remote(source))
+    assert "does not name a file or a repository on the Hub" in message
+    assert "SECRET" not in message
+    assert "pw" not in message
 
 
 def test_a_repository_that_cannot_be_one() -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("hf://-own er/repo/file.pth")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote("hf://-own er/repo/file.pth")) == (
         "hf://-own er/repo/file.pth does not name a repository on the Hub\n"
         "  expected: an owner and a name of letters, digits, '-', '_' and '.'\n"
         "  found: ' '\n"
@@ -123,9 +119,7 @@ def test_a_newer_version_is_downloaded_again(site: Site) -> None:
 def test_an_error_page_instead_of_a_file(site: Site, ranges: bool, tmp_path: Path) -> None:
     site.ranges = ranges
     site.files["run/checkpoint.pth"] = b"<html><body>Session expired</body></html>"
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("run/checkpoint.pth"))
-    message = str(caught.value)
+    message = error_text(CheckpointError, lambda: open_remote(site.url("run/checkpoint.pth")))
     assert message.startswith(site.url("run/checkpoint.pth"))
     assert "found: a web page: '<html><body>Session expired</body></html>'" in message
     assert not list(tmp_path.glob("cache/downloads/*/*"))
@@ -133,9 +127,7 @@ def test_an_error_page_instead_of_a_file(site: Site, ranges: bool, tmp_path: Pat
 
 def test_a_file_that_is_refused(site: Site) -> None:
     site.script = [status(403)]
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(site.url("run/checkpoint.pth?signature=secret"))
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(site.url("run/checkpoint.pth?signature=secret"))) == (
         f"{site.url('run/checkpoint.pth')}?… is refused\n"
         "  found: HTTP status 403\n"
         "  likely cause: the file is private or gated, or the address has expired\n"
@@ -170,9 +162,7 @@ def test_what_is_shown_of_the_hub_leads_there_again(path: str) -> None:
 
 
 def test_half_an_address_on_the_hub() -> None:
-    with pytest.raises(CheckpointError) as caught:
-        hub_file("hf://owner")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: hub_file("hf://owner")) == (
         "hf://owner does not name a file or a repository on the Hub\n"
         "  expected: hf://owner/repo, hf://owner/repo/file, or hf://owner/repo@revision/file\n"
         "  try: look up the file's name on the repository's page"
@@ -208,9 +198,7 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Site, monkeypatch: pyte
 
 def test_a_gated_file_on_the_hub(hub: Site) -> None:
     hub.script = [status(401)]
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("hf://owner/repo@v1/checkpoint.pth")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote("hf://owner/repo@v1/checkpoint.pth")) == (
         "hf://owner/repo@v1/checkpoint.pth is refused\n"
         "  found: HTTP status 401\n"
         "  likely cause: the file is private or gated, or the address has expired\n"

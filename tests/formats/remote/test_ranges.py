@@ -1,7 +1,5 @@
 """A remote file read by ranges: each byte once, of one version, through whatever the server does."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from dinoport.files.address import Address
 from dinoport.files.remote.fetching import CONNECTIONS, Fetching
 from dinoport.files.remote.http_ranges import FIRST_BYTES, HttpRanges, NoRangesError
 from dinoport.files.remote.remote_file import BLOCK_BYTES, RemoteFile
+from tests.error_text import error_text
 from tests.http_server import Handler, Site, breaks_after, endless, serving, status, then
 
 DATA = np.random.default_rng(11).bytes(1_000_000)
@@ -98,9 +97,7 @@ def test_a_broken_range_is_continued(site: Site, remote: RemoteFile, waits: list
 
 def test_a_server_that_fails_for_good(site: Site, remote: RemoteFile) -> None:
     site.script = [status(502) for _ in range(6)]
-    with pytest.raises(CheckpointError) as caught:
-        remote.read(500_000, 10)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: remote.read(500_000, 10)) == (
         f"{site.url('file')} could not be read: the server answers 502\n"
         "  found: 6 tries in a row failed\n"
         "  try: try again later"
@@ -120,9 +117,7 @@ def test_a_file_that_changes_between_two_requests(site: Site, etags: bool) -> No
     ranges = HttpRanges(Address.of(site.url("file")))
     remote = RemoteFile(ranges, ranges.beginning)
     site.files["file"] = DATA[:-1] + b"abc"
-    with pytest.raises(CheckpointError) as caught:
-        remote.read(500_000, 10)
-    message = str(caught.value)
+    message = error_text(CheckpointError, lambda: remote.read(500_000, 10))
     assert message.startswith(f"{site.url('file')} changed while it was read\n  expected: the version that was there")
     assert "1000000 bytes" in message
     assert message.endswith("\n  try: wait until it is complete, or download it and give its path")
@@ -140,9 +135,7 @@ def test_the_last_look_finds_a_change_too(site: Site, remote: RemoteFile) -> Non
 
 def test_a_server_that_stops_giving_ranges(site: Site, remote: RemoteFile) -> None:
     site.ranges = False
-    with pytest.raises(CheckpointError) as caught:
-        remote.read(500_000, 10)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: remote.read(500_000, 10)) == (
         f"{site.url('file')} could not be read: the server stopped giving out ranges\n"
         "  try: download the file, and give its path"
     )
@@ -260,9 +253,7 @@ def test_a_disk_without_room(remote: RemoteFile, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         "dinoport.files.remote.fetching.shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})
     )
-    with pytest.raises(CheckpointError) as caught:
-        remote.will_read([(500_000, 600_000)])
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: remote.will_read([(500_000, 600_000)])) == (
         f"{tmp_path / 'cache'} has no room for what is wanted of {remote.where}\n"
         "  expected: 100000 bytes free, until the conversion is done\n"
         "  found: 10\n"
@@ -273,9 +264,7 @@ def test_a_disk_without_room(remote: RemoteFile, monkeypatch: pytest.MonkeyPatch
 def test_a_cache_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     ranges = HttpRanges(Address.of(site.url("file")))
-    with pytest.raises(CheckpointError) as caught:
-        RemoteFile(ranges, ranges.beginning)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: RemoteFile(ranges, ranges.beginning)) == (
         f"{tmp_path / 'cache'} cannot hold what is fetched: File exists\n"
         "  try: set DINOPORT_CACHE to a folder that can be written to, with room for the weights"
     )

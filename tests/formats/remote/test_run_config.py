@@ -1,7 +1,5 @@
 """The config.yaml of a training run whose checkpoint is at an address."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

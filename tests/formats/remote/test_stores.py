@@ -1,7 +1,5 @@
 """Checkpoints in the stores of fsspec, and what fsspec is not asked to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 
 from dinoport.errors import CheckpointError, MissingPackageError
 from dinoport.formats.remote.opening import open_remote
+from tests.error_text import error_text
 from tests.formats.remote.expected import DATA, same_tensors
 
 
@@ -38,9 +37,7 @@ def test_a_store_that_fsspec_knows(store: fsspec.AbstractFileSystem) -> None:
 
 
 def test_a_file_that_a_store_does_not_have(store: fsspec.AbstractFileSystem) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("memory://bucket/typo.pth")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote("memory://bucket/typo.pth")) == (
         "memory://bucket/typo.pth could not be read: it does not exist\n"
         "  try: check the address, and that you are logged in to the store"
     )
@@ -64,26 +61,21 @@ def test_a_store_that_stumbles(
 
 
 @pytest.mark.parametrize(
-    ("address", "absent", "needs", "command"),
+    ("address", "absent", "needs"),
     [
-        ("s3://bucket/x.pth", ["s3fs"], "s3:// needs s3fs, which is", 'pip install "dinoport[remote]" s3fs'),
-        ("gs://bucket/x.pth", ["gcsfs"], "gs:// needs gcsfs, which is", 'pip install "dinoport[remote]" gcsfs'),
-        ("abfss://box/x.pth", ["adlfs"], "abfss:// needs adlfs, which is", 'pip install "dinoport[remote]" adlfs'),
-        (
-            "az://box/",
-            ["fsspec", "adlfs"],
-            "az:// needs fsspec and adlfs, which are",
-            'pip install "dinoport[remote]" adlfs',
-        ),
+        ("s3://bucket/x.pth", ["s3fs"], "s3:// needs s3fs, which is"),
+        ("gs://bucket/x.pth", ["gcsfs"], "gs:// needs gcsfs, which is"),
+        ("abfss://box/x.pth", ["adlfs"], "abfss:// needs adlfs, which is"),
+        ("az://box/", ["fsspec", "adlfs"], "az:// needs fsspec and adlfs, which are"),
     ],
 )
 def test_packages_that_are_missing(
-    monkeypatch: pytest.MonkeyPatch, address: str, absent: list[str], needs: str, command: str
+    monkeypatch: pytest.MonkeyPatch, address: str, absent: list[str], needs: str
 ) -> None:
     monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: None if name in absent else name)
-    with pytest.raises(MissingPackageError) as caught:
-        open_remote(address)
-    assert str(caught.value) == f"{needs} not installed\n  try: {command}"
+    assert error_text(MissingPackageError, lambda: open_remote(address)) == (
+        f"{needs} not installed\n  try: pip install {' '.join(absent)}"
+    )
 
 
 def test_a_package_that_lacks_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,12 +84,13 @@ def test_a_package_that_lacks_one_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: name)
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
-    with pytest.raises(MissingPackageError) as caught:
-        open_remote("s3://bucket/checkpoint.pth")
-    assert str(caught.value) == (
+    assert error_text(MissingPackageError, lambda: open_remote("s3://bucket/checkpoint.pth")) == (
         "s3:// cannot be opened: a package that s3fs needs is missing (botocore)\n"
-        '  try: pip install --upgrade "dinoport[remote]" s3fs'
+        "  try: pip install --upgrade fsspec s3fs"
     )
+
+
+CHAIN = "  found: a chain of addresses, of which fsspec would open each\n"
 
 
 @pytest.mark.parametrize(
@@ -105,22 +98,12 @@ def test_a_package_that_lacks_one_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("gopher://host/checkpoint.pth", "gopher://host/checkpoint.pth", ""),
         ("reference://me:pw@host/x?fo=SECRET", "reference://host/x?…", ""),
-        (
-            "simplecache::s3://me:pw@bucket/SECRET",
-            "simplecache::…",
-            "  found: a chain of addresses, of which fsspec would open each\n",
-        ),
-        (
-            "memory://a.pth::file:///SECRET",
-            "memory://a.pth::…",
-            "  found: a chain of addresses, of which fsspec would open each\n",
-        ),
+        ("simplecache::s3://me:pw@bucket/SECRET", "simplecache::…", CHAIN),
+        ("memory://a.pth::file:///SECRET", "memory://a.pth::…", CHAIN),
     ],
 )
 def test_what_fsspec_would_do_and_is_not_asked_to(source: str, said: str, found: str) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(source)
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(source)) == (
         f"{said} is an address of a kind that is not read\n"
         "  expected: https://, http://, hf://, s3://, gs:// or az://\n"
         f"{found}"
@@ -129,9 +112,7 @@ def test_what_fsspec_would_do_and_is_not_asked_to(source: str, said: str, found:
 
 
 def test_a_path_that_is_written_like_an_address(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        open_remote(f"file://{tmp_path}/x.pth")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote(f"file://{tmp_path}/x.pth")) == (
         f"file://{tmp_path}/x.pth is a path that is written like an address\n"
         "  try: leave the scheme out, and give the path itself"
     )
@@ -164,9 +145,7 @@ def test_a_store_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("dinoport.shown.packages.find_spec", lambda name: name)
     monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
-    with pytest.raises(CheckpointError) as caught:
-        open_remote("az://box/checkpoint.pth")
-    assert str(caught.value) == (
+    assert error_text(CheckpointError, lambda: open_remote("az://box/checkpoint.pth")) == (
         "az://box/checkpoint.pth could not be read: its package raised ValueError\n"
         "  try: check the address, and that you are logged in to the store"
     )

@@ -1,7 +1,5 @@
 """One file, read by us and by torch.load: the same tensors, or refused by us; else a difference in words."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Torch files taken apart and put together again, with everything that a header can say open to change."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zipfile

@@ -5,8 +5,6 @@ writers wrote: files without a record of the byte order (before 2.1), without al
 (before 0.4), tensors without hooks (before 0.4), names of Python 2.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections import Counter, OrderedDict, defaultdict

@@ -1,7 +1,5 @@
 """Distributed checkpoints, changed in the opcodes of their metadata and in the bytes of their parts."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from functools import cache

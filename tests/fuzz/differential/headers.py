@@ -1,7 +1,5 @@
 """Safetensors files whose headers say more, less or the same in another spelling."""
 
-from __future__ import annotations
-
 import json
 import random
 

@@ -1,7 +1,5 @@
 """Changes to torch files at the level of opcodes and headers. Names come from one closed list, whatever is changed."""
 
-from __future__ import annotations
-
 import random
 import struct
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A pickle as a list of opcodes, each with its argument as bytes, and the parts of it that make one value each."""
 
-from __future__ import annotations
-
 import pickletools
 import struct
 from dataclasses import dataclass

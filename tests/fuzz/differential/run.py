@@ -6,8 +6,6 @@ This interpreter counts always. Each `--python` brings another version of torch,
 Differences lie in .fuzz/differential, as files.
 """
 
-from __future__ import annotations
-
 import argparse
 import random
 import shutil

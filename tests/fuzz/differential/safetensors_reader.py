@@ -1,7 +1,5 @@
 """What the genuine safetensors reader makes of a file: a path a line in, the tensors a line out."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -4,8 +4,6 @@ Run by the interpreter of any version of torch. Each file is read by a fork of t
 within limits and without network, and names that are not on the list given at the start are not imported.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib

@@ -1,7 +1,5 @@
 """What facebookresearch/dino publishes: `hubconf.py` for the backbones, its README for the linear classifiers."""
 
-from __future__ import annotations
-
 from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dino"

@@ -1,7 +1,5 @@
 """Read DINO's ResNet-50: its names are torchvision's, its sizes fixed."""
 
-from __future__ import annotations
-
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
 from dinoport.codebases.drops import CENTER, OF_DINO

@@ -4,8 +4,6 @@ It loads each part with `strict=False`, after the teacher was copied from the st
 was chosen. The teacher is wrapped where the student has a BatchNorm, so its names stand under both spellings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.dino.vit import BUILDERS

@@ -1,7 +1,5 @@
 """What tells that `main_dino.py` of facebookresearch/dino wrote a file."""
 
-from __future__ import annotations
-
 from dinoport.codebases.clues import Signs
 
 SIGNS = Signs(

@@ -1,7 +1,5 @@
 """Read a DINO ViT's sizes: all of them are in the shapes, but for the number of heads."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from dinoport.codebases.builder import HEAD_DIM, Belief, SaidInTraining, believe, heads_of
@@ -81,9 +79,11 @@ def read(evidence: Evidence) -> Reading:
 
 
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None or classifier.features is not Features.CLS_MEAN_INTERLEAVED:
+    """What `eval_linear.py` writes with `n_last_blocks=2` has the shape and the name of what it writes for ViT-B/16."""
+    if classifier is None or (evidence.head is None and classifier.features is not Features.CLS_MEAN_INTERLEAVED):
         return ()
-    return (columns_setting(classifier.features.value, evidence.head, ("linear",), "eval_linear.py"),)
+    own = ("linear",) if classifier.features is Features.CLS else ()
+    return (columns_setting(classifier.features.value, evidence.head, own, "eval_linear.py"),)
 
 
 def _classifier(evidence: Evidence, width: int) -> Classifier | None:

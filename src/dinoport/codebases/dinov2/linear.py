@@ -3,8 +3,6 @@
 `dinov2/eval/linear.py` trains one for each number of blocks, kind of pooling and learning rate, all of them at once.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

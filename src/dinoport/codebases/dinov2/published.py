@@ -1,7 +1,5 @@
 """What facebookresearch/dinov2 publishes: `hubconf.py` and `dinov2/hub/`."""
 
-from __future__ import annotations
-
 from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dinov2"

@@ -4,8 +4,6 @@ The student's backbone loads it with `strict=False`, and the teacher is copied f
 those of the class that the config builds: `student.block_chunks` groups them. One file has the names for both ways.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Read a DINOv2 ViT's sizes, its options and the rule that resamples its position table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import isqrt
 
@@ -10,7 +8,7 @@ from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.dinov2.linear import features_of
 from dinoport.codebases.drops import OF_DINOV2
-from dinoport.codebases.run import CROPS, Read, contradictions, flag, input_size, number, said
+from dinoport.codebases.run import CROPS, Read, contradicted_scale, contradictions, flag, input_size, number, said
 from dinoport.codebases.shapes import count_blocks, required
 from dinoport.codebases.vit_sizes import PATCHES, read_sizes
 from dinoport.errors import UnknownModelError
@@ -21,7 +19,7 @@ from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE_ANTIALIAS
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV2_EVALUATION
 from dinoport.networks.vit.architecture import ViT
-from dinoport.tensor import Shape, shape_text
+from dinoport.tensor import Shape, TensorRef, shape_text
 
 BUILDERS = {
     "vit_small": (384, 6, 12),
@@ -31,6 +29,9 @@ BUILDERS = {
 }
 """Width, heads and depth of the builders in `dinov2/models/vision_transformer.py`, by a config's `student.arch`. All
 have an MLP ratio of 4."""
+
+MEMORY_EFFICIENT = "_memeff"
+"""An end of a builder's name that means the same builder."""
 
 FIXED = {"qk scale": "head_dim ** -0.5"}
 """What `dinov2/layers/attention.py` computes with, and no tensor shows."""
@@ -52,7 +53,7 @@ def read(evidence: Evidence) -> Reading:
     mlp = "blocks.0.mlp.w3.weight" if swiglu else "blocks.0.mlp.fc1.weight"
     hidden = required(shapes, mlp, 2, evidence.where)[1 if swiglu else 0]
     registers = required(shapes, "register_tokens", 3, evidence.where)[1] if "register_tokens" in shapes else 0
-    belief = believe(said(evidence), BUILDERS, sizes.width, sizes.patch_size)
+    belief = believe(said(evidence, MEMORY_EFFICIENT), BUILDERS, sizes.width, sizes.patch_size)
     held = heads_of(evidence, sizes, facts, belief)
     heads = held.setting
     from_code = belief.from_code(facts.as_in_all())
@@ -97,8 +98,26 @@ def read(evidence: Evidence) -> Reading:
     own = facts.preprocessing or DINOV2_EVALUATION
     preprocessing = own.for_image_size(own.size if published else sizes.image_size)
     problems = tuple(compare_shapes(shapes, architecture.tensors()))
-    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)))
+    scale = contradicted_scale(evidence, layer_scale=architecture.layer_scale)
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(architecture)), *scale)
     return Reading(architecture, settings, problems, (), preprocessing, held.reading, held.warnings, doubts)
+
+
+UNUSED = "a single row of zeros: UniDepth keeps one where it has no registers, and leaves it out"
+
+
+def unused(tensors: Mapping[str, TensorRef]) -> dict[str, Setting[str]]:
+    """What lies among a DINOv2's tensors and is not computed with, by its name.
+
+    UniDepth's `dinov2.py` makes `max(1, num_register_tokens)` registers. A training fills those that it uses, as it
+    does the CLS token: even fresh ones are not zero upstream.
+    """
+    found, token = tensors.get("register_tokens"), tensors.get("cls_token")
+    if found is None or token is None or len(found.shape) != 3 or found.shape[1] != 1:
+        return {}
+    if found.read().any() or not token.read().any():
+        return {}
+    return {found.name: Setting(found.name, "not used", Origin.ASSUMED, UNUSED, doubted=True)}
 
 
 def whole_shapes(sizes: Mapping[str, int], where: str, config: RunConfig | None) -> dict[str, Shape]:
@@ -153,21 +172,32 @@ def _interpolation(evidence: Evidence, registers: int, facts: Facts) -> Setting[
     if facts.interpolation is not None:
         reason = facts.rule or facts.as_in_all()
         return interpolation_setting(evidence.wishes, facts.interpolation, Origin.ASSUMED, reason)
-    antialias = flag(evidence, "student.interpolate_antialias")
-    offset = number(evidence, "student.interpolate_offset")
+    antialias, offset = (_or_off(evidence, f"student.interpolate_{name}") for name in ("antialias", "offset"))
     if antialias is not None and offset is not None and evidence.config is not None:
-        own = Interpolation(float(offset), antialias)
+        own = Interpolation(float(offset), bool(antialias))
         return interpolation_setting(evidence.wishes, own, Origin.INFERRED, evidence.config.name)
     own = TO_SIZE_ANTIALIASED if registers else SCALE_WITH_OFFSET
     kind = "with" if registers else "without"
     return interpolation_setting(evidence.wishes, own, Origin.ASSUMED, f"as in released models {kind} registers")
 
 
+def _or_off(evidence: Evidence, name: str) -> float | None:
+    """A switch or a number of the run's config, 0 where it says nothing by it; None where it does not say it at all."""
+    config = evidence.config
+    if config is not None and config.says(name) and config.value(name, None) is None:
+        return 0
+    own = flag(evidence, name)
+    return number(evidence, name) if own is None else own
+
+
 def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
-    if classifier is None or classifier.features is Features.CLS:
+    in_timm = evidence.head is None and evidence.classifier == "head"  # looks at the CLS token
+    if classifier is None or in_timm:
         return ()
     if evidence.head and features_of(evidence.head):
         return (columns_setting(classifier.features.value, evidence.head, (evidence.head,), "dinov2/eval/linear.py"),)
+    if classifier.features is Features.CLS:
+        return (columns_setting(classifier.features.value, evidence.head or "", (), "dinov2/eval/linear.py"),)
     own = ("", "linear_head")
     return (columns_setting(classifier.features.value, evidence.head, own, "dinov2/hub/classifiers.py"),)
 

@@ -1,7 +1,5 @@
 """Read a DINOv3 ConvNeXt: all of its sizes are in the shapes."""
 
-from __future__ import annotations
-
 from dinoport.codebases.clues import Signs, called
 from dinoport.codebases.codebase import Evidence, HubEntry, Reading
 from dinoport.codebases.dinov3.projection import made_before as made_before

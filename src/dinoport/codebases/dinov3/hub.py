@@ -1,7 +1,5 @@
 """DINOv3's hubconf.py: which of its entries builds a ViT, and what an entry wants in a file beside the backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Container
 from dataclasses import replace
 

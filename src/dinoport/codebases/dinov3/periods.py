@@ -1,7 +1,5 @@
 """What the rotary periods of a DINOv3 ViT say, and what is taken where they are left out: base and number of heads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +9,7 @@ from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.dinov3.refusals import measured
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.run import number
+from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.constants import Listed
@@ -18,13 +17,16 @@ from dinoport.mapping.rule import Rule, drop
 from dinoport.model import Origin, Setting, Wishes
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.networks.rotary_vit.rope import Rope, find_base, powers, rounds_to
-from dinoport.shown.text import as_word
+from dinoport.shown.calls import call
+from dinoport.shown.text import counted
 from dinoport.tensor import BFLOAT16
 
 ROPE_BASE = "student.pos_embed_rope_base"
 
 
 def read_rope(evidence: Evidence) -> Rope:
+    """Raises PlanError where there are no periods, UnknownModelError where no base gives them."""
+    required(evidence.shapes, PERIODS, 1, evidence.where)
     tensor = evidence.tensors[PERIODS]
     values = tensor.read().reshape(-1)
     found = find_base(values) if tensor.is_float and values.size else None
@@ -78,15 +80,15 @@ def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
             f"the rotary periods of {evidence.where} do not fit its width",
             where=PERIODS,
             expected=f"a quarter of a head's width, and heads that fill {sizes.width}",
-            found=f"{periods} periods",
-            next_step=f"dinoport inspect {as_word(evidence.where)}",
+            found=counted(periods, "period"),
+            next_step=call("inspect", evidence.where),
         )
     heads = sizes.width // (4 * periods)
     if given is not None and checked_heads(evidence.where, evidence.wishes, sizes.width, given) != heads:
         raise SettingError(
-            f"{evidence.wishes.speaker('num_heads')} {given} contradicts the tensors of {evidence.where}",
+            f"{evidence.wishes.asked('num_heads')} contradicts the tensors of {evidence.where}",
             where=PERIODS,
-            expected=f"{heads} heads: width {sizes.width} / (4 × {periods} periods)",
+            expected=f"{counted(heads, 'head')}: width {sizes.width} / (4 × {counted(periods, 'period')})",
             found=str(given),
             next_step="leave `num_heads` out: DINOv3 stores the number of heads",
         )
@@ -94,7 +96,7 @@ def heads_setting(evidence: Evidence, sizes: ViTSizes) -> Setting[int]:
         if given:
             return Setting("heads", heads, *evidence.wishes.said("num_heads"))
         return Setting("heads", heads, Origin.ASSUMED, f"width / {sizes.width // heads}")
-    return Setting("heads", heads, Origin.STORED, f"{periods} periods in {PERIODS}")
+    return Setting("heads", heads, Origin.STORED, f"{counted(periods, 'period')} in {PERIODS}")
 
 
 HEAD_DIMS = {4096: 128}

@@ -1,7 +1,5 @@
 """The projection heads of DINOv3's training: those that a source has, and those that have to be made."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np

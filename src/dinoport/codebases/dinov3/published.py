@@ -1,7 +1,5 @@
 """What facebookresearch/dinov3 publishes: `dinov3/hub/backbones.py`. All of it is given out on request only."""
 
-from __future__ import annotations
-
 from dinoport.codebases.published import PublishedModel
 
 BASE = "https://dl.fbaipublicfiles.com/dinov3"

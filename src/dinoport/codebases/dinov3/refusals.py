@@ -1,7 +1,5 @@
 """Options of DINOv3's training that no class of Transformers or timm computes, each with the error it would cause."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.codebase import Evidence

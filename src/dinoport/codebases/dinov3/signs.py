@@ -1,7 +1,5 @@
 """How the models of facebookresearch/dinov3 are told from others, by names alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.tensor import Shape

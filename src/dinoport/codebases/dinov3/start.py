@@ -4,8 +4,6 @@ It is loaded strictly, backbone and both heads, and copied to the teacher. What 
 named. More than one process loads a folder of torch.distributed.checkpoint alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any

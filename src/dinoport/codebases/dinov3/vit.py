@@ -1,7 +1,5 @@
 """Read a DINOv3 ViT's sizes and options. Its heads and its rotary base are in `rope_embed.periods`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +20,12 @@ from dinoport.codebases.dinov3.refusals import refuse_what_no_class_computes
 from dinoport.codebases.dinov3.signs import PERIODS
 from dinoport.codebases.drops import OF_DINOV3
 from dinoport.codebases.heads import Weighed, head_reader, weighed
-from dinoport.codebases.run import Read, contradictions, input_size, said, text
+from dinoport.codebases.run import Read, contradicted_scale, contradictions, input_size, said, text
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import ViTSizes, read_sizes
 from dinoport.errors import UnknownModelError
 from dinoport.mapping.claims import Problem, compare_shapes
-from dinoport.model import Family, Origin, Setting, eps_setting, fixed
+from dinoport.model import Family, Origin, Setting, columns_setting, eps_setting, fixed
 from dinoport.networks.network import Classifier, Features
 from dinoport.networks.preprocessing import DINOV3_PROCESSOR, DINOV3_SAT, Preprocessing
 from dinoport.networks.rotary_vit.architecture import RotaryViT
@@ -70,7 +68,9 @@ def read(evidence: Evidence) -> Reading:
     sizes = read_sizes(shapes, evidence.where, table=False)
     refuse_what_no_class_computes(evidence, shapes)
     rope = read_rope(evidence)
-    held = _weighed(evidence, sizes, heads_setting(evidence, sizes))
+    held = Weighed(heads_setting(evidence, sizes))
+    if evidence.weigh_heads:
+        held = weighed(evidence.where, held.setting, head_reader(evidence.tensors, sizes.width)())
     heads = held.setting
     swiglu = "blocks.0.mlp.w1.weight" in shapes
     mlp = f"blocks.0.mlp.{'w1' if swiglu else 'fc1'}.weight"
@@ -118,10 +118,12 @@ def read(evidence: Evidence) -> Reading:
         eps,
         Setting("activation", *activation),
         statistics,
+        *_head_columns(evidence, architecture.classifier),
         *((size,) if size else ()),
     )
     problems = (*mask_problems, *compare_shapes(shapes, architecture.tensors()))
-    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)))
+    scale = contradicted_scale(evidence, layer_scale=architecture.layer_scale)
+    doubts = (*belief.remarks, *contradictions(evidence, _as_in_config(evidence, architecture)), *scale)
     remarks = _eps_remarks(evidence)
     return Reading(architecture, settings, problems, remarks, preprocessing, held.reading, held.warnings, doubts)
 
@@ -152,12 +154,6 @@ def _as_in_config(evidence: Evidence, architecture: RotaryViT) -> dict[str, Read
     if PERIODS not in evidence.declared and evidence.tensors[PERIODS].size > 1:
         shown[ROPE_BASE] = architecture.rope_theta
     return shown
-
-
-def _weighed(evidence: Evidence, sizes: ViTSizes, heads: Setting[int]) -> Weighed:
-    if not evidence.weigh_heads:
-        return Weighed(heads)
-    return weighed(evidence.where, heads, head_reader(evidence.tensors, sizes.width)())
 
 
 def _eps(evidence: Evidence, registers: int, like_released: bool) -> Setting[float]:
@@ -245,6 +241,12 @@ def _classifier(evidence: Evidence, width: int) -> Classifier | None:
             next_step="leave `head` out",
         )
     return Classifier(features, shape[0])
+
+
+def _head_columns(evidence: Evidence, classifier: Classifier | None) -> tuple[Setting[str], ...]:
+    if classifier is None or evidence.head is None:
+        return ()
+    return (columns_setting(classifier.features.value, evidence.head, (), "dinov3/eval/linear.py"),)
 
 
 FAMILY = Family(

@@ -3,8 +3,6 @@
 MMSelfSup builds its models of the same class. MMSegmentation has one of its own (`mmseg/models/backbones/vit.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.dino import vit as dino

@@ -4,8 +4,6 @@ Its names are those that the model had in memory; the base may have others, on d
 canonical names, and are merged there.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +19,7 @@ from dinoport.mapping.merging import LowRank, merged
 from dinoport.mapping.operations import Kind, Rows
 from dinoport.mapping.plan import Span, Step
 from dinoport.mapping.rule import Rule
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef, TensorSpec, shape_text
 
 CONFIG = "adapter_config.json"
@@ -29,19 +28,10 @@ PLAIN = re.compile(r"[\w.]+")
 """A pattern of layers that is their name: no other is followed."""
 
 REFUSED = (
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "alora_invocation_tokens",
-    "arrow_config",
-    "kasa_config",
-    "monteclora_config",
-    "trainable_token_indices",
-    "layer_replication",
-    "target_parameters",
-    "fan_in_fan_out",
+    "use_dora", "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config",
+    "monteclora_config", "trainable_token_indices", "layer_replication", "target_parameters", "fan_in_fan_out",
     "lora_bias",
-)
+)  # fmt: skip
 """Fields that change what is computed, where they are set."""
 
 CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -171,7 +161,7 @@ def adapted(decoding: Decoding, adapter: Adapter, tables: Sequence[Sequence[Rule
     steps |= second_names(decoding.rules, steps)
     told = (
         [
-            f"{len(adapter.saved)} tensors that were trained whole take the place of the base's: "
+            f"{counted(len(adapter.saved), 'tensor')}, trained whole, took the place of the base's: "
             + ", ".join(fold_names(adapter.saved)[:4])
         ]
         if adapter.saved

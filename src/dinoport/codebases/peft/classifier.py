@@ -1,7 +1,5 @@
 """A classifier that was trained whole beside an adapter, over a base that has none, or whose own is left aside."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

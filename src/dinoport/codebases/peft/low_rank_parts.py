@@ -5,8 +5,6 @@ Three ways to write them are known. PEFT's (`peft/tuners/lora/layer.py`): `q_pro
 SAMed's, for a joint layer: `qkv.qkv.weight` and `qkv.linear_{a,b}_{q,v}.weight`, without a scale.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -14,6 +12,8 @@ from typing import NamedTuple
 from dinoport.errors import SettingError, UnknownModelError
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.merging import LowRank, merged
+from dinoport.model import Origin, Setting
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef, shape_text
 
 LORA = re.compile(r"(.+)\.lora_([AB])(?:\.(\w+))??(?:\.weight)?")
@@ -47,13 +47,20 @@ OTHERS = {
 MERGE = "merge it where it was trained (merge_and_unload()), save_pretrained, and convert that folder"
 
 
+NOT_YET = "loralib adds them to the weights in eval mode, and keeps them in the file"
+
+
 class Merging(NamedTuple):
-    """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done."""
+    """A state dict without adapters. `renamed` leads from new names to those in the file, `notes` say what was done.
+
+    `doubts` are for the verdict: what nothing in the file tells.
+    """
 
     tensors: Mapping[str, TensorRef]
     renamed: Mapping[str, str]
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    doubts: tuple[Setting[str], ...] = ()
 
 
 UNKNOWN_PARTS = re.compile(r"(?:^|[._/])(?:lora|w_[AB]s)(?:$|[._/])", re.IGNORECASE)
@@ -100,6 +107,7 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
             base[name], renamed[name] = tensor, original
     if len(adapters) > 1:
         raise _several(where, adapters)
+    by_loralib = any(f"{layer}.lora_A" in tensors for layer in halves)
     for layer in [*halves, *joint]:
         inner = "base_layer" if layer in halves else layer.rpartition(".")[2]
         for leaf in ("weight", "bias"):
@@ -132,8 +140,9 @@ def merge_within(where: str, tensors: Mapping[str, TensorRef], alpha: float | No
         base[f"{layer}.weight"] = merged(weight, *lows)
     count = len(halves) + len(joint)
     scale = strength(alpha) if halves and alpha is not None else "without a scale"
-    notes = (f"low-rank parts of {count} layers merged ({scale})",) if count else ()
-    return Merging(base, renamed, notes, remarks(count, scale) if count else ())
+    notes = (f"low-rank parts of {counted(count, 'layer')} merged ({scale})",) if count else ()
+    doubts = (Setting("low-rank parts", "not merged yet", Origin.ASSUMED, NOT_YET, doubted=True),) if by_loralib else ()
+    return Merging(base, renamed, notes, remarks(count, scale) if count else (), doubts)
 
 
 def strength(alpha: float) -> str:
@@ -143,8 +152,8 @@ def strength(alpha: float) -> str:
 
 def remarks(count: int, scale: str) -> tuple[str, ...]:
     return (
-        f"LoRA: {count} matrices were merged ({scale}), in float64, and rounded once; PEFT's own merge differs in the "
-        "last bit where it sums in the weights' dtype",
+        f"LoRA: {'1 matrix was' if count == 1 else f'{count} matrices were'} merged ({scale}), in float64, and rounded "
+        "once; PEFT's own merge differs in the last bit where it sums in the weights' dtype",
     )
 
 

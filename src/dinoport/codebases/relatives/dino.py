@@ -1,6 +1,4 @@
-"""Others' models that were trained without labels, under the names of DINO's ViT."""
-
-from __future__ import annotations
+"""Others' models that were trained without labels, under the names of DINO's ViT; and plain models of nobody known."""
 
 from dataclasses import replace
 
@@ -9,6 +7,7 @@ from dinoport.codebases.codebase import Facts
 from dinoport.codebases.drops import AVERAGED, OF_DINO
 from dinoport.codebases.relative import Relative, Whole
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
+from dinoport.codebases.shapes import square_side
 from dinoport.mapping.rule import drop
 from dinoport.model import Family
 from dinoport.networks.interpolation import SCALE_WITH_OFFSET, TO_SIZE
@@ -21,6 +20,15 @@ OF_IBOT = (
     drop("head.mlp2.{k}.{p}", because=PATCHES),
     drop("masked_embed", because="the token of masked patches; it is used for training alone"),
 )
+
+
+def _scaled_beside_a_row(clues: Clues) -> str | None:
+    """Of those whose layer scales are called so, DeiT III has no position of the CLS token, BEiT no bias in `qkv`."""
+    rows = clues.shapes.get("pos_embed", (0, 0))[1]
+    own = {"blocks.0.gamma_1", "blocks.0.attn.qkv.bias", "cls_token"} <= clues.shapes.keys()
+    return "layer scales called gamma_1, and a position of the CLS token" if own and square_side(rows - 1) else None
+
+
 BY_IBOT = replace(EVALUATION, reason="as in iBOT's eval transform")
 
 IBOT = Relative(
@@ -32,6 +40,7 @@ IBOT = Relative(
         names=("head.last_layer2.", "head.mlp2.", "masked_embed"),
         keys=(frozenset({"ibot_loss"}),),
         arguments=("patch_out_dim", "pred_ratio"),
+        guesses=_scaled_beside_a_row,
     ),
     arranged=lambda tensors: own_scales(tensors, "iBOT"),
     written=scaled,  # `init_values` gives it layer scales (`models/vision_transformer.py`)
@@ -59,7 +68,7 @@ OF_MSN = tuple(
 BY_MSN = replace(EVALUATION, resample="bilinear", reason="as in MSN's eval transform")
 
 MSN = Relative(
-    Family("msn", "MSN ViT", "facebookresearch/msn", (*OF_MSN, AVERAGED), BY_MSN),
+    Family("msn", "MSN ViT", "facebookresearch/msn", (*OF_MSN, AVERAGED), BY_MSN, ("head",)),
     about="MSN (facebookresearch/msn): DeiT's ViT under DINO's names, and prototypes beside it.",
     like="dino",
     facts=Facts("MSN", interpolation=TO_SIZE),
@@ -188,4 +197,28 @@ MAE = Relative(
     wholes={
         "ViTMAEForPreTraining": Whole(("decoder_", "mask_token"), "the decoder too, and hides patches at random"),
     },
+)
+
+AS_DINO = replace(EVALUATION, reason="as in DINO")
+
+# Models of an unknown codebase: converted with DINO's values, claimed for nobody.
+VIT = Relative(
+    Family("vit", "ViT (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "head"), values="DINO"),
+    about="A plain ViT of an unknown codebase: converted with DINO's values, claimed for nobody.",
+    like="dino",
+    facts=Facts(
+        "DINO",
+        heads={(1280, 32): 16, (1408, 40): 16, (1664, 48): 16},
+        interpolation=SCALE_WITH_OFFSET,
+        says_builder=True,
+    ),
+    signs=Signs(),
+)
+
+RESNET = Relative(
+    Family("resnet", "ResNet-50 (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "fc"), values="DINO"),
+    about="A plain ResNet-50 of an unknown codebase: converted with DINO's values, claimed for nobody.",
+    like="dino_resnet",
+    facts=Facts("DINO"),
+    signs=Signs(),
 )

@@ -1,7 +1,5 @@
 """Others' models under the names of DINOv2."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs, called

@@ -1,7 +1,5 @@
 """timm's older names for layer scale, which DeiT III and iBOT have kept: `gamma_1`, `gamma_2`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

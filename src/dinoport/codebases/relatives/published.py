@@ -1,7 +1,5 @@
 """What the authors of relatives publish, by the READMEs of their repositories. Names are ours where files have none."""
 
-from __future__ import annotations
-
 from dinoport.codebases.published import PublishedModel
 
 META = "https://dl.fbaipublicfiles.com"

@@ -1,7 +1,5 @@
 """Models that were trained on labels, under the names of DINO's ViT or of DINOv3's ConvNeXt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Biases that a model lacks and timm's classes have: zeros, which the original does not have, as the folder says."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

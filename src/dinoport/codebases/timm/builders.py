@@ -4,8 +4,6 @@ Sources: `timm/models/{vision_transformer,eva,convnext,resnet}.py`. What a build
 the kind of its feed-forward layer, no config.json can change: it decides which builder is taken.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +21,7 @@ CLASS_DEFAULTS: Mapping[str, object] = {
     "norm_eps": None,
     "ls_init_value": 1e-6,
     "pre_norm": False,
+    "class_token": True,
     "ref_feat_shape": None,
 }
 """What a class takes where neither its builder nor `model_args` say otherwise."""

@@ -1,7 +1,5 @@
 """What a card says of a timm folder: how timm, and Transformers through timm, load and run it, and what to mind."""
 
-from __future__ import annotations
-
 from dinoport.codebases.card import sizes_lines
 from dinoport.codebases.target import Target
 from dinoport.codebases.timm.builders import CONVNEXT

@@ -1,12 +1,13 @@
 """A timm folder's config.json, held against the one that a conversion writes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
-from dinoport.codebases.fields import Effect, Finding, same_json
-from dinoport.codebases.timm.arguments import OF_RESNET, OF_VIT, TRAINING, strange
+from dinoport.codebases.fields import HARMLESS, Effect, Finding, same_json
+from dinoport.codebases.timm.arguments import OF_RESNET, OF_VIT, strange
 from dinoport.codebases.timm.builders import BUILDERS, CLASS_DEFAULTS, DINOV3
+from dinoport.codebases.timm.class_arguments import TRAINING
+from dinoport.codebases.timm.config import preprocessing_in
+from dinoport.networks.preprocessing import Preprocessing
 
 BUILDING = ("architecture", "num_classes", "model_args")
 """Fields by which another model is built."""
@@ -30,19 +31,28 @@ OURS = "dinoport"
 
 def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Finding]:
     """What differs in `found`, with what that does."""
-    alike = builds_alike(expected, found)
+    whole, other = built(expected), built(found)
+    known = whole is not None and other is not None
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
         ours, theirs = expected.get(name), found.get(name)
-        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not (alike and name in BUILDING):
+        by_arguments = known and name in ("architecture", "model_args")
+        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not by_arguments:
             yield Finding(name, ours, theirs, "outputs" if name in BUILDING else "none")
+    if whole is not None and other is not None:
+        for name in sorted(name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)):
+            effect = _of_argument(name, found.get("num_classes"))
+            yield Finding(f"model_args.{name}", whole.get(name), other.get(name), effect)
     described, theirs = (each.get("pretrained_cfg") for each in (expected, found))
     if not isinstance(described, Mapping) or not isinstance(theirs, Mapping):
         yield Finding("pretrained_cfg", described, theirs, "outputs")
         return
     arguments = found.get("model_args")
     sized = isinstance(arguments, Mapping) and "img_size" in arguments
+    alike = makes_alike(described, theirs)
     for name in sorted(described.keys() | theirs.keys()):
         ours, value = described.get(name), theirs.get(name)
+        if alike and name in PIXELS:
+            continue
         if not same_json(ours, value) or (name not in described and name not in FIELDS):
             yield Finding(f"pretrained_cfg.{name}", ours, value, _effect(name, value, sized=sized))
 
@@ -72,19 +82,47 @@ def _effect(name: str, value: object, *, sized: bool) -> Effect:
 
 def builds_alike(expected: Mapping[str, object], found: Mapping[str, object]) -> bool:
     """Whether timm may be given the folder: it builds what a conversion of this source builds, and nothing larger."""
-    return all(same_json(expected.get(name), found.get(name)) for name in BUILDING) or (
-        same_json(expected.get("num_classes"), found.get("num_classes")) and built(expected) == built(found) is not None
-    )
+    if all(same_json(expected.get(name), found.get(name)) for name in BUILDING):
+        return True
+    whole, other = built(expected), built(found)
+    if whole is None or other is None or not same_json(expected.get("num_classes"), found.get("num_classes")):
+        return False
+    differing = [name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)]
+    return all(_of_argument(name, found.get("num_classes")) in HARMLESS for name in differing)
+
+
+def _of_argument(name: str, classes: object) -> Effect:
+    """What another value of an argument does that no tensor shows."""
+    if name == "global_pool" and classes == 0:
+        return "pooled"
+    return "none" if name in LIMITS else "outputs"
+
+
+def makes_alike(expected: Mapping[str, object], found: Mapping[str, object]) -> bool:
+    """Whether two `pretrained_cfg` make the same of a picture: of a share that is cropped, the size before counts."""
+    one, other = map(preprocessing_in, (expected, found))
+    if not isinstance(one, Preprocessing) or not isinstance(other, Preprocessing):
+        return False
+    return all(getattr(one, name) == getattr(other, name) for name in ("resize", "crop", "resample", "mean", "std"))
+
+
+LIMITS = ("dynamic_img_size",)
+"""Arguments that say which sizes of pictures a model takes, and change nothing of what it computes."""
+
+SHOWN_BY_TENSORS = ("init_values",)
+"""A number is where training starts, none means that there is no layer scale. Loading shows which: its names differ."""
 
 
 def built(config: Mapping[str, object]) -> dict[str, object] | None:
     """All that a builder which is known here is asked for, one spelling for each thing; None for another."""
     builder, arguments = BUILDERS.get(str(config.get("architecture")).partition(".")[0]), config.get("model_args", {})
-    if builder is None or not isinstance(arguments, Mapping) or any(strange(arguments)):
+    if builder is None or not isinstance(arguments, Mapping) or any(strange(builder.name, arguments)):
         return None
     asked = {name: value for name, value in arguments.items() if name not in (*TRAINING, "num_classes")}
     pool = OF_VIT if builder.name.startswith("vit_") and builder not in DINOV3 else OF_RESNET
     whole = {**CLASS_DEFAULTS, "global_pool": pool, **builder.arguments, "eps": builder.eps, **asked}
+    for name in SHOWN_BY_TENSORS + (("img_size",) if builder in DINOV3 else ()):
+        whole.pop(name, None)
     sides = whole.get("img_size")
     if isinstance(sides, list) and len(sides) == 2 and sides[0] == sides[1]:
         whole["img_size"] = sides[0]

@@ -2,8 +2,6 @@
 evaluation; and what a conversion of ours has kept there of the original.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import floor
@@ -11,9 +9,9 @@ from typing import Any
 
 from dinoport.codebases.record import MAX_SIDE, classifier_in, losses, record_of
 from dinoport.codebases.stranger_refusals import refuse_builder
-from dinoport.codebases.timm.architectures import EPS_OF, series_of
-from dinoport.codebases.timm.arguments import arguments_of, other_head, refuse_strange, refuse_unlike
-from dinoport.codebases.timm.builders import BUILDERS
+from dinoport.codebases.timm.architectures import EPS, EPS_OF, series_of
+from dinoport.codebases.timm.arguments import arguments_of, other_head, refuse_strange
+from dinoport.codebases.timm.builders import BUILDERS, EVA02
 from dinoport.files.names import short_text
 from dinoport.model import Origin, Stated
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -30,7 +28,8 @@ class TimmConfig:
 
     `family` is whose model it is, where the folder is one of ours or the builder is one family's; `other_head` says why
     its classifier is another than the family's; `record` is our own field, `labels` are the names of classes. `own` are
-    the settings that its `model_args` say, by the field of a request.
+    the settings that its `model_args` say, by the field of a request. `described` is its pretrained_cfg, `classes` the
+    number of classes that it says.
     """
 
     num_heads: int | None
@@ -46,6 +45,8 @@ class TimmConfig:
     own: frozenset[str] = frozenset()
     other_head: str | None = None
     arguments: Mapping[str, object] = field(default_factory=dict)
+    described: Mapping[str, object] = field(default_factory=dict)
+    classes: object = None
 
     @property
     def stated(self) -> dict[str, Stated]:
@@ -65,10 +66,6 @@ class TimmConfig:
             if value is not None
         }
 
-    def refuse_unlike(self, where: str, architecture: object) -> None:
-        """Raise SettingError where the tensors show that the config is another model's."""
-        refuse_unlike(where, self.arguments, architecture)
-
     @property
     def classifier(self) -> str | None:
         """What the original calls the classifier that looks at the CLS token; None where that is not known."""
@@ -82,19 +79,23 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         return None
     refuse_builder(where, architecture)
     arguments = arguments_of(where, config)
-    refuse_strange(where, arguments)
-    builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature")
+    refuse_strange(where, architecture, arguments)
+    builder, base = BUILDERS.get(architecture), arguments.get("rope_temperature", OF_EVA02.get(architecture))
     named, given = series_of(architecture), arguments.get("num_heads")
     usual = named[0].eps if named else EPS_OF.get(architecture.partition(".")[0])
-    eps = arguments.get("norm_eps", builder.eps if builder else usual)
-    transform = _preprocessing(config.get("pretrained_cfg"))
+    usual = builder.eps if builder else usual
+    if "norm_layer" in arguments:
+        usual = EPS  # of timm's own LayerNorm, which takes the place of the builder's
+    eps = usual if arguments.get("norm_eps") is None else arguments["norm_eps"]
+    described = config.get("pretrained_cfg", {} if "model_args" in config else config)
+    transform = preprocessing_in(described, arguments)
     return TimmConfig(
         given if type(given) is int else named[1] if named else None,
         transform if isinstance(transform, Preprocessing) else None,
         layer_norm_eps=float(eps) if isinstance(eps, int | float) and 0 < eps < 1 else None,
         rope_theta=float(base) if isinstance(base, int | float) and 0 < base < MAX_THETA else None,
         family=_family(named[0].family if named else None, arguments, config),
-        labels=_labels(config),
+        labels=_labels(config, described),
         record=record_of(config),
         remarks=(
             *losses(config),
@@ -104,7 +105,11 @@ def timm_config(where: str, config: Mapping[str, object]) -> TimmConfig | None:
         architecture=architecture,
         own=frozenset(name for name, key in OWN.items() if arguments.get(key) is not None),
         arguments=arguments,
-        other_head=other_head(architecture, arguments.get("global_pool", config.get("global_pool"))),
+        described=described if isinstance(described, Mapping) else {},
+        classes=_classes(config, described),
+        other_head=other_head(
+            architecture, arguments.get("global_pool", config.get("global_pool")), arguments.get("fc_norm")
+        ),
     )
 
 
@@ -118,6 +123,9 @@ def _of_builder(architecture: str, config: Mapping[str, object]) -> Iterator[str
         yield "timm itself cannot load this config.json: it has model_args, and no pretrained_cfg"
 
 
+OF_EVA02 = {EVA02.name: 10_000.0}
+"""The base that timm's class rotates by where neither its builder nor `model_args` say one: DINOv3's builders do."""
+
 OWN = {"num_heads": "num_heads", "layer_norm_eps": "norm_eps", "rope_theta": "rope_temperature"}
 """Fields of a request that `model_args` may say, by their names there."""
 
@@ -127,14 +135,21 @@ def _family(named: str | None, arguments: Mapping[str, object], config: Mapping[
     return own if isinstance(own, str) else named or ("dinov3" if arguments.get("rope_type") == "dinov3" else None)
 
 
-def _labels(config: Mapping[str, object]) -> dict[int, str] | None:
-    found, classes = config.get("label_names"), config.get("num_classes")
-    if not isinstance(found, list) or len(found) != classes or not all(isinstance(name, str) for name in found):
+def _classes(config: Mapping[str, object], described: Any) -> object:
+    """How many classes a config says: its outermost part counts before its pretrained_cfg."""
+    return config.get("num_classes", described.get("num_classes"))
+
+
+def _labels(config: Mapping[str, object], described: Any) -> dict[int, str] | None:
+    """The names of classes, under today's name or the one of old folders, which have one part alone."""
+    old = described.get("label_names", config.get("labels") if described is config else None)
+    found = config.get("label_names", old)
+    if not isinstance(found, list) or len(found) != _classes(config, described):
         return None
-    return dict(enumerate(found))
+    return dict(enumerate(found)) if all(isinstance(name, str) for name in found) else None
 
 
-def _preprocessing(found: Any) -> Preprocessing | str | None:
+def preprocessing_in(found: Any, arguments: Mapping[str, object] | None = None) -> Preprocessing | str | None:
     """Timm's `create_transform`: the shorter side is the input's size over `crop_pct`, rounded down.
 
     A text says which field has a value that is not known here; None is for a config that says nothing of a transform.
@@ -142,7 +157,12 @@ def _preprocessing(found: Any) -> Preprocessing | str | None:
     if not isinstance(found, Mapping) or not TRANSFORM.keys() & found.keys():
         return None
     fields = TRANSFORM | {name: found[name] for name in TRANSFORM if found.get(name) is not None}
+    side = built_side(arguments or {}, found)
+    if side is not None and FITS["input_size"](fields["input_size"]):
+        fields["input_size"] = [fields["input_size"][0], side, side]
     strange = [name for name, value in fields.items() if not FITS[name](value)]
+    if fields["crop_mode"] == "squash" and fields["crop_pct"] != 1:  # a square of which the middle is cropped
+        strange.append("crop_pct")
     if strange:
         return f"the transform of pretrained_cfg is not taken: {strange[0]} = {short_text(fields[strange[0]])}"
     side = fields["input_size"][2]
@@ -156,6 +176,20 @@ def _preprocessing(found: Any) -> Preprocessing | str | None:
         reason="as timm takes it where pretrained_cfg says nothing",
         stored={name: PRETRAINED for name, keys in DECIDED_BY.items() if all(found.get(key) for key in keys)},
     )
+
+
+def built_side(arguments: Mapping[str, object], described: Mapping[str, Any]) -> int | None:
+    """Pixels along one side of the pictures that a config builds its model for, and that model alone takes.
+
+    None where the model takes any size, or nothing says one that is square.
+    """
+    size = described.get("input_size")
+    if arguments.get("dynamic_img_size") or described.get("fixed_input_size") is not True:
+        return None
+    side = arguments.get("img_size", size[2] if isinstance(size, list) and len(size) == 3 else None)
+    if isinstance(side, list) and len(side) == 2 and side[0] == side[1]:
+        side = side[0]
+    return side if type(side) is int and 0 < side < MAX_SIDE else None
 
 
 TRANSFORM: dict[str, Any] = {

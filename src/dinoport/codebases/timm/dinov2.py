@@ -1,7 +1,5 @@
 """timm's names for DINOv2 (`_convert_dinov2` in `timm/models/vision_transformer.py`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from dinoport.codebases.dinov2 import vit
@@ -11,9 +9,9 @@ from dinoport.codebases.timm.biases import lacking, whole_table
 from dinoport.codebases.timm.signs import is_gated
 from dinoport.mapping.computation import added, without_rows
 from dinoport.mapping.constants import zeros
-from dinoport.mapping.operations import DropClsRow
+from dinoport.mapping.operations import AddAxis, DropClsRow
 from dinoport.mapping.rule import Rule, change, copy, drop
-from dinoport.model import Wishes
+from dinoport.model import Origin, Stated, Wishes
 from dinoport.tensor import Shape, TensorRef
 
 # fmt: off
@@ -93,3 +91,19 @@ def table(gated: bool, positions: Sequence[Rule]) -> tuple[Rule, ...]:
 
 
 NAMES = Names(vit, rules, arranged)
+
+# NVIDIA's TAO trains timm's blocks, and calls registers and mask as DINOv2 does (`ssl/nvdinov2/model/vit.py`). Its code
+# has the registers behind the patches; no position tells them, so all other tokens are the same.
+BESIDE_POSITIONS: tuple[Rule, ...] = (
+    *POSITIONS,
+    copy("register_tokens", "register_tokens"),
+    change("mask_token", "mask_token", AddAxis()),
+)
+OF_TAO = Stated(1e-5, "as NVIDIA TAO trains NV-DINOv2; its downstream code takes 1e-6", Origin.ASSUMED, doubted=True)
+RESAMPLED = Stated("offset", "as NVIDIA TAO resamples", Origin.INFERRED)
+
+TAO = Names(
+    vit,
+    lambda shapes, wishes: table(is_gated(shapes), BESIDE_POSITIONS),
+    stated=lambda evidence: {"layer_norm_eps": OF_TAO, "interpolation": RESAMPLED},
+)

@@ -3,8 +3,6 @@
 Nothing tells these from another ConvNeXt of timm's, so what an original computes with them is assumed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import convnext
@@ -35,14 +33,20 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     """Timm's ConvNeXt for DINOv3's, which norms the pooled vector alone: that is the original's CLS token."""
     network: ConvNeXt = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
     size = input_size(request, network.image_size, 1)
-    wanted: dict[str, object] = {
-        "depths": list(network.depths),
-        "dims": list(network.widths),
-        "norm_eps": None if network.layer_norm_eps == CONVNEXT[0].eps else network.layer_norm_eps,
-        "ls_init_value": 1e-6 if network.layer_scale else None,
-    }
+    eps = None if network.layer_norm_eps == CONVNEXT[0].eps else network.layer_norm_eps
+    wanted = {**shown(network), "norm_eps": eps}
     builder = chosen(CONVNEXT, wanted, CONVNEXT[0])
     return folder_of(model, request, labels, builder, wanted, RULES, size, ("stem.0", "head.fc"))
+
+
+def shown(network: ConvNeXt) -> dict[str, object]:
+    """What timm's class is asked for that tensors show."""
+    return {
+        "depths": list(network.depths),
+        "dims": list(network.widths),
+        "in_chans": network.channels,
+        "ls_init_value": 1e-6 if network.layer_scale else None,
+    }
 
 
 NAMES = Names(convnext, RULES)

@@ -4,8 +4,6 @@ timm keeps neither periods nor mask nor mask token: the periods follow from a ba
 keys have no bias in any released model, and the mask token is used for training alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.dinov3 import vit as dinov3

@@ -4,8 +4,6 @@ It computes its rotary periods from a base in float32, and its default attention
 takes the class `AttentionRope` (`attn_type: rope`), whose bias is one tensor.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.target import Target, input_size
@@ -65,20 +63,30 @@ def _builder(vit: RotaryViT, wanted: Mapping[str, object]) -> TimmBuilder:
     return chosen(builders.DINOV3, wanted, builders.DINOV3[0])
 
 
-def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
-    gated = vit.feed_forward == "swiglu"
+def shown(vit: RotaryViT) -> dict[str, object]:
+    """What timm's class is asked for that tensors show."""
     return {
-        "img_size": size,
         "patch_size": vit.patch_size,
         "embed_dim": vit.width,
         "depth": vit.depth,
-        "num_heads": vit.heads,
+        "in_chans": vit.channels,
         "mlp_ratio": mlp_ratio(vit.mlp_hidden, vit.width),
         "qkv_bias": vit.qkv_bias,
         "init_values": 1e-5 if vit.layer_scale else None,
         "num_reg_tokens": vit.registers,
+        "swiglu_mlp": vit.feed_forward == "swiglu",
+        "use_abs_pos_emb": False,
+        "class_token": True,
+    }
+
+
+def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
+    gated = vit.feed_forward == "swiglu"
+    return {
+        "img_size": size,
+        **shown(vit),
+        "num_heads": vit.heads,
         "rope_temperature": float(vit.rope_theta),
-        "swiglu_mlp": gated,
         "swiglu_align_to": (8 if vit.mlp_hidden % 8 == 0 else 1) if gated else 0,
         "attn_type": "rope" if vit.key_bias else "eva",
         **builders.ROTATION,

@@ -3,8 +3,6 @@
 Source: `save_config_for_hf` and `_parse_model_cfg` in `timm/models/_hub.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from math import floor
@@ -51,7 +49,8 @@ def folder_of(
             "tag": model.family.name,
             "num_classes": classes,
             **transform_fields(preprocessing, architecture),
-            "first_conv": first,
+            # Where a layer of other channels is named, an older timm takes it for one of three, and begins it anew.
+            "first_conv": first if architecture.channels == 3 else None,
             "classifier": last,
         },
         **original_fields(model.family.name, **record),

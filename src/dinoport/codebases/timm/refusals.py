@@ -1,7 +1,5 @@
 """What timm's classes do not compute, refused by name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from dinoport.errors import UnknownModelError

@@ -1,7 +1,5 @@
 """ResNet: the home of DINO's ResNet-50 in timm (`timm/models/resnet.py`), whose names are torchvision's too."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.codebase import canonical_rules
@@ -23,7 +21,11 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     if network.widths != WIDTHS or network.batch_norm_eps != RESNET.eps:
         raise refuse(model, "these sizes", f"widths {network.widths}, BatchNorm eps {network.batch_norm_eps:g}")
     size = input_size(request, network.image_size, 1)
-    wanted = {"layers": list(network.depths)}
     rules = canonical_rules(network.tensors(), "fc" if network.classifier else None)
     layers = ("conv1", "fc")
-    return folder_of(model, request, labels, RESNET, wanted, rules, size, layers, classifier=model.classifier)
+    return folder_of(model, request, labels, RESNET, shown(network), rules, size, layers, classifier=model.classifier)
+
+
+def shown(network: ResNet) -> dict[str, object]:
+    """What timm's class is asked for that tensors show."""
+    return {"layers": list(network.depths), "in_chans": network.channels}

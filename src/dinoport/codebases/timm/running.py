@@ -4,8 +4,6 @@ timm is given a folder of ours with what is known of config.json, and a link to 
 and addresses of its own.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,8 +13,9 @@ from typing import Any
 
 from dinoport.codebases.passes import Swept, by_stage, of_this_thread
 from dinoport.codebases.running import LoadingProof, Pass
+from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
-from dinoport.shown.packages import missing
+from dinoport.shown.packages import installing, missing
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
 """The first timm that loads `local-dir:`."""
@@ -41,7 +40,7 @@ class TimmRunner(Swept):
     def absent(self) -> str | None:
         """Why the folder cannot be run here; None where it can."""
         if missing("timm"):
-            return 'timm is not installed: pip install "dinoport[timm]"'
+            return f"timm is not installed: {installing(['timm'])}"
         import timm
 
         version = timm.__version__
@@ -103,7 +102,7 @@ class TimmTransform:
     def __init__(self, folder: Path) -> None:
         import timm
 
-        with given(folder) as known:
+        with given(folder, weights=False) as known:
             model = timm.create_model(f"local-dir:{known}", pretrained=False)
         self._transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
@@ -113,8 +112,8 @@ class TimmTransform:
 
 
 @contextmanager
-def given(folder: Path) -> Iterator[Path]:
-    """A folder of ours with what is known of another one's config, and a link to its weights; removed afterwards."""
+def given(folder: Path, *, weights: bool = True) -> Iterator[Path]:
+    """A folder of ours with what is known of another one's config, and its `weights`; removed afterwards."""
     from dinoport.files.json_file import write_json
     from dinoport.formats.transformers_folder import read_json
 
@@ -126,12 +125,26 @@ def given(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="dinoport-timm-", ignore_cleanup_errors=True) as name:
         place = Path(name)
         write_json(place / "config.json", known)
-        weights = folder / "model.safetensors"
-        try:
-            (place / weights.name).symlink_to(weights.resolve())
-        except OSError:  # on Windows, links are a privilege
-            shutil.copyfile(weights, place / weights.name)
+        if weights:
+            _give_weights(folder, place / "model.safetensors")
         yield place
+
+
+def _give_weights(folder: Path, place: Path) -> None:
+    """A link to a folder's weights; a pickle's are written out as they are read, so that it never reaches timm."""
+    from dinoport.formats.opening import open_checkpoint
+    from dinoport.formats.safetensors.writer import write_safetensors
+    from dinoport.formats.stream import as_read
+
+    weights = folder / place.name
+    if not weights.exists():
+        with open_checkpoint(folder) as checkpoint:
+            write_safetensors(place, as_read(checkpoint.tensors))
+        return
+    try:
+        place.symlink_to(weights.resolve())
+    except OSError:  # on Windows, links are a privilege
+        shutil.copyfile(weights, place)
 
 
 @contextmanager
@@ -184,7 +197,9 @@ def outputs_of(model: Any, images: Any) -> dict[str, Any]:
         tokens = torch.nn.functional.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
         outputs = {"tokens": tokens, "pooled": model.forward_head(features, pre_logits=True)}
     else:
-        outputs = {"tokens": features, "pooled": model.forward_head(features, pre_logits=True)}
+        outputs = {"tokens": features}
+        if model.num_classes or model.global_pool == OF_VIT:  # another pooled output is said where configs are compared
+            outputs["pooled"] = model.forward_head(features, pre_logits=True)
     return outputs | ({"logits": model.forward_head(features)} if model.num_classes else {})
 
 

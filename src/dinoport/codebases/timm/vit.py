@@ -1,7 +1,5 @@
 """VisionTransformer: the home of DINO's and DINOv2's ViTs in timm (`timm/models/vision_transformer.py`)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -107,21 +105,29 @@ def _candidates(vit: ViT) -> tuple[TimmBuilder, tuple[TimmBuilder, ...]]:
     return known[0], known
 
 
-def _wanted(vit: ViT, size: int) -> dict[str, object]:
+def shown(vit: ViT) -> dict[str, object]:
+    """What timm's class is asked for that tensors show."""
     return {
-        "img_size": size,
         "patch_size": vit.patch_size,
         "embed_dim": vit.width,
         "depth": vit.depth,
-        "num_heads": vit.heads,
+        "in_chans": vit.channels,
         "mlp_ratio": mlp_ratio(_first_features(vit), vit.width),
         "qkv_bias": vit.qkv_bias,
         "proj_bias": vit.proj_bias or vit.ffn_bias,
         "init_values": 1e-5 if vit.layer_scale else None,
-        **({"reg_tokens": vit.registers, "no_embed_class": True} if vit.registers else {}),
+        "reg_tokens": vit.registers,
+        **({} if vit.registers else {"no_embed_class": not vit.cls_token}),
+        "class_token": vit.cls_token,
         "pre_norm": False,
-        "dynamic_img_size": True,
+        "fc_norm": vit.pooled_norm,
     }
+
+
+def _wanted(vit: ViT, size: int) -> dict[str, object]:
+    own = {name: value for name, value in shown(vit).items() if name not in ("fc_norm", "no_embed_class")}
+    registers = {"no_embed_class": True} if vit.registers else {}
+    return {"img_size": size, **own, **registers, "num_heads": vit.heads, "dynamic_img_size": True}
 
 
 def _anew(model: Model, vit: ViT, size: int) -> dict[str, TensorRef]:

@@ -2,8 +2,6 @@
 ResNet-50 as a sequence of its children, without the last one: so these examples cut it off.
 """
 
-from __future__ import annotations
-
 from dinoport.codebases.dino import resnet, vit
 from dinoport.codebases.names import Names
 from dinoport.mapping.rule import Rule, copy

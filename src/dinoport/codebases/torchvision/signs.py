@@ -1,7 +1,5 @@
 """How models of torchvision are told by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.tensor import Shape

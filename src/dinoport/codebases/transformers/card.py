@@ -1,7 +1,5 @@
 """What a card says of a folder of Transformers: how it is loaded and run, and what to mind."""
 
-from __future__ import annotations
-
 from dinoport.codebases.card import sizes_lines
 from dinoport.codebases.target import Target
 from dinoport.codebases.transformers.forms import CLASSES

@@ -4,8 +4,6 @@ Measured in the last Transformers before 5 and in today's (`tests/fixtures/movin
 every effect here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Literal, NamedTuple, TypeGuard
@@ -183,6 +181,7 @@ _CLASSES = (
     ("DeiTForImageClassificationWithTeacher", "deit", _VIT),
     ("IJepaModel", "ijepa", _IJEPA),
     ("ViTMSNModel", "vit_msn", _MSN),
+    ("ViTMSNForImageClassification", "vit_msn", _MSN),
     ("ViTMAEForPreTraining", "vit_mae", _MAE),
     ("BeitModel", "beit", _BEIT),
     ("BeitForImageClassification", "beit", _BEIT),
@@ -201,6 +200,9 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {name: fields for name, _, fields in
 
 MODEL_TYPE: Mapping[str, str] = {name: model_type for name, model_type, _ in _CLASSES}
 
+READ_TYPE: Mapping[str, str] = {**MODEL_TYPE, "ViTMAEModel": "vit_mae"}
+"""With classes that are read as one of another type."""
+
 CLASS_OF_TYPE: Mapping[str, str] = {model_type: name for name, model_type, _ in reversed(_CLASSES)}
 """The class of a config that names none: the first of its type."""
 
@@ -210,14 +212,8 @@ ATTENTION = (None, "eager", "sdpa")
 PROBLEMS = (None, "regression", "single_label_classification", "multi_label_classification")
 
 RUN_FOR_TUPLES = (
-    "ViTModel",
-    "DeiTModel",
-    "IJepaModel",
-    "ViTMSNModel",
-    "BeitModel",
-    "ResNetModel",
-    "ResNetForImageClassification",
-)
+    "ViTModel", "DeiTModel", "IJepaModel", "ViTMSNModel", "BeitModel", "ResNetModel", "ResNetForImageClassification",
+)  # fmt: skip
 """Classes that both generations run where a config asks for tuples."""
 
 RUN_WITHOUT = frozenset(
@@ -227,6 +223,9 @@ RUN_WITHOUT = frozenset(
     }
 )
 """Values of `return_dict` with which a class runs in both generations: a tuple of the same values comes of it."""
+
+SAME_ACTIVATION: Mapping[object, str] = {"gelu_python": "gelu", "swish": "silu"}
+"""Two names of one function (`activations.py`). What else is called GELU there is an approximation, or clipped."""
 
 OURS = "dinoport"
 """Our own field, which no class reads."""
@@ -242,7 +241,7 @@ def classifies(class_name: str) -> bool:
     return "ForImageClassification" in class_name
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value > 0
 
 

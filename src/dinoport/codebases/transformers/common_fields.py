@@ -1,7 +1,5 @@
 """Fields of config.json that every config of Transformers may have, whichever class it is of."""
 
-from __future__ import annotations
-
 # fmt: off
 INERT = frozenset((
     "transformers_version", "_name_or_path", "name_or_path", "_commit_hash", "finetuning_task", "prefix",

@@ -3,14 +3,11 @@
 A field that is not known never reaches Transformers: a later one may read a file or a server by it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.fields import Effect, Finding, is_plain, opens, same_json
 from dinoport.codebases.transformers.class_fields import (
     ATTENTION,
-    CLASS_OF_TYPE,
     FIELDS,
     IDENTITY,
     KINDS,
@@ -20,7 +17,10 @@ from dinoport.codebases.transformers.class_fields import (
     OURS,
     PRECISION,
     PROBLEMS,
+    READ_TYPE,
     RUN_WITHOUT,
+    SAME_ACTIVATION,
+    SHAPES,
     classifies,
     is_count,
     is_pair,
@@ -102,7 +102,7 @@ def strange_fields(class_name: str, config: Mapping[str, object]) -> Iterator[tu
         elif name in LABELS:
             strange = value is not None and not _is_sound(name, value)
         elif name == "model_type":
-            strange = value != MODEL_TYPE[class_name]
+            strange = value != READ_TYPE.get(str(_first(config.get("architectures"))), MODEL_TYPE[class_name])
         elif field is not None or name in (*IDENTITY, *PRECISION, OURS):
             strange = False
         else:
@@ -115,14 +115,18 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
     """Every field as the class takes it: with its defaults, one spelling for each thing."""
     fields = FIELDS[class_name]
     whole = {name: field.default for name, field in fields.items()} | dict(config)
-    whole["architectures"] = _first(config.get("architectures")) or CLASS_OF_TYPE.get(str(config.get("model_type")), "")
+    whole["architectures"] = _first(config.get("architectures")) or class_name
     if "pooler_output_size" in fields and whole["pooler_output_size"] is None:
         whole["pooler_output_size"] = whole["hidden_size"]
     for name in ("image_size", "patch_size"):
         if name in fields and fields[name].kind == "size" and is_pair(value := whole[name]) and value[0] == value[1]:  # type: ignore[index]  # a pair
             whole[name] = value[0]  # type: ignore[index]  # a pair
-    precision = [config.get(name) for name in PRECISION]
-    whole["dtype"] = precision[0] if precision[0] is not None else precision[1]
+    if "image_size" in fields and fields["image_size"].role == SHAPES:
+        whole |= filled(whole)
+    if "hidden_act" in fields and isinstance(act := whole["hidden_act"], str):
+        whole["hidden_act"] = SAME_ACTIVATION.get(act, act)
+    precision = [config[name] for name in PRECISION if config.get(name) is not None]
+    whole["dtype"] = precision[0] if precision else "float32"  # as both generations load weights of float32 then
     if classifies(class_name):
         whole = {name: value for name, value in whole.items() if name != "num_labels"} | _labels(config)
     elif all(_is_sound(name, config[name]) for name in LABELS if name in config):
@@ -132,6 +136,14 @@ def _effective(class_name: str, config: Mapping[str, object]) -> dict[str, objec
         derived = {"stage_names": stages, "out_features": stages[-1:], "out_indices": [depth]}
         whole |= {name: value for name, value in derived.items() if whole[name] is None}
     return {name: value for name, value in whole.items() if name != "torch_dtype"}
+
+
+def filled(config: Mapping[str, object]) -> dict[str, object]:
+    """The size of a table's picture as its patches fill it: a class rounds down, and so does its convolution."""
+    size, patch = config.get("image_size"), config.get("patch_size")
+    if not (is_count(size) and is_count(patch)) or size < patch:
+        return {}
+    return {"image_size": size - size % patch}
 
 
 def _first(value: object) -> object:

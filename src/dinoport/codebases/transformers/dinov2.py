@@ -5,8 +5,6 @@ class has DINOv2's scale factor with an offset. `ViTForImageClassification` clas
 own heads over CLS token and patch mean live here too: the backbone computes the same once its layer scales are ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -94,7 +92,8 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     """The class for a ViT that is more than ViTModel computes, with its classifier if it has one."""
     vit: ViT = model.architecture  # type: ignore[assignment]  # the form is chosen by the network
     size = input_size(request, vit.image_size, vit.patch_size)
-    registers, classes = with_registers(vit), vit.classifier.classes if vit.classifier else None
+    form = _asked_for(vit, request.class_name or "")
+    registers, classes = with_registers(form), vit.classifier.classes if vit.classifier else None
     base = "Dinov2WithRegisters" if registers else "Dinov2"
     name = f"{base}ForImageClassification" if classes else f"{base}Model"
     # facebookresearch/dinov2 evaluates at another size than its table's; others do not.
@@ -120,9 +119,17 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None) -> 
     }
     positions = position_rule(POSITIONS, vit, size)
     return replace(
-        form_of(model, request, name, config, rules(vit, positions), size, processed=processed),
+        form_of(model, request, name, config, rules(form, positions), size, processed=processed),
         resamples_alike=vit.interpolation == (TO_SIZE_ANTIALIASED if registers else TO_SIZE),
     )
+
+
+def _asked_for(vit: ViT, class_name: str) -> ViT:
+    """The same ViT for the class that is asked for: without registers two compute it, and resample by two rules."""
+    if vit.registers or not class_name.startswith("Dinov2"):
+        return vit
+    rule = TO_SIZE_ANTIALIASED if class_name.startswith("Dinov2WithRegisters") else TO_SIZE
+    return replace(vit, interpolation=rule)
 
 
 def rules(vit: ViT, positions: Rule) -> tuple[Rule, ...]:
@@ -136,7 +143,8 @@ def rules(vit: ViT, positions: Rule) -> tuple[Rule, ...]:
     backbone += _constants(vit)
     if vit.classifier is None:
         return tuple(backbone)
-    return (*(rule.under(_prefix(vit)) for rule in backbone), *CLASSIFIERS[vit.classifier.features])
+    outer = "dinov2_with_registers." if with_registers(vit) else "dinov2."
+    return (*(rule.under(outer) for rule in backbone), *CLASSIFIERS[vit.classifier.features])
 
 
 def with_registers(vit: ViT) -> bool:
@@ -172,13 +180,6 @@ def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, .
         **parts,
     )
     return "dino" if plain else "dinov2", rules(vit, copy(ViT.positions, POSITIONS))
-
-
-def _prefix(vit: ViT) -> str:
-    """What stands before the backbone's names in a class with a classifier."""
-    if vit.classifier is None:
-        return ""
-    return "dinov2_with_registers." if with_registers(vit) else "dinov2."
 
 
 def _constants(vit: ViT) -> Iterator[Rule]:

@@ -1,7 +1,5 @@
 """DINOv3ConvNextModel: the home of DINOv3's ConvNeXts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.record import original_fields, recorded

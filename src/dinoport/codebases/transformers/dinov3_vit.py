@@ -4,8 +4,6 @@ The class computes its rotary periods from a base, has no place for a key bias t
 register tokens, if none of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.dinov3.periods import buffers

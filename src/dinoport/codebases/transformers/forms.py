@@ -1,8 +1,6 @@
 """Which class computes what a model computes, and which classes a folder can hold."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -83,10 +81,6 @@ def _is_tips(architecture: Any) -> bool:
     return whole and biased and architecture.interpolation.kernel == "bilinear" and architecture.classifier is None
 
 
-def _is_whole_mae(architecture: Any) -> bool:
-    return architecture.decoder is not None
-
-
 FORMS: tuple[Form, ...] = (
     Form("vit", "vit", ("vit",), None, True, _is_plain),
     Form(
@@ -108,7 +102,7 @@ FORMS: tuple[Form, ...] = (
         "vit",
         "vit_mae",
         ("vit_mae",),
-        fits=_is_whole_mae,
+        fits=lambda architecture: architecture.decoder is not None,
         hides_patches=True,
         auto="AutoModelForPreTraining",
         results={
@@ -132,44 +126,41 @@ OF_MODEL_TYPE = {model_type: form for form in FORMS for model_type in form.model
 CLASSES = {name: form for form in FORMS for name, model_type in MODEL_TYPE.items() if model_type in form.model_types}
 
 
-OF_LAYERS = {f"{name}Backbone": f"{name}Model" for name in ("Dinov2", "Dinov2WithRegisters", "DINOv3ViT")}
+OF_LAYERS = {f"{name}Backbone": f"{name}Model" for name in ("Dinov2", "Dinov2WithRegisters", "DINOv3ViT", "ResNet")}
 """Classes that hold the same network as the model of the same name, and only hand out its layers otherwise."""
+
+READ_AS = {**OF_LAYERS, "ViTMAEModel": "ViTModel"}
+"""With the encoder of an MAE, which hides patches, and has names and defaults of a plain ViT."""
+
+WITHOUT_NORM = ("BeitBackbone", "DINOv3ConvNextBackbone")
+"""Classes of layers that have lost the norm behind them, without which no class here computes."""
 
 
 def class_name_of(config: Mapping[str, object]) -> str:
     """The class that a config names, or means; empty without one."""
-    named = _named(config)
-    return OF_LAYERS.get(named, named) or CLASS_OF_TYPE.get(str(config.get("model_type")), "")
+    named = named_class(config)
+    return READ_AS.get(named, named) or CLASS_OF_TYPE.get(str(config.get("model_type")), "")
 
 
-def hands_out_layers(config: Mapping[str, object]) -> bool:
-    """Whether a config names a class of layers, which is read as the model of its name."""
-    return _named(config) in OF_LAYERS
+def is_read_as_another(config: Mapping[str, object]) -> bool:
+    """Whether a config names a class that is read as another one: of layers alone, or one that hides patches."""
+    return named_class(config) in READ_AS
 
 
-def _named(config: Mapping[str, object]) -> str:
+def named_class(config: Mapping[str, object]) -> str:
+    """The class that a config names; empty without one."""
     architectures = config.get("architectures")
     first = architectures[0] if isinstance(architectures, list) and architectures else ""
     return first if isinstance(first, str) else ""
 
 
-def table_of(where: str, config: Mapping[str, object], names: Iterable[str]) -> tuple[str, tuple[Rule, ...]]:
+def table_of(where: str, config: Mapping[str, object], names: Collection[str]) -> tuple[str, tuple[Rule, ...]]:
     """The family that a folder of a known class came from, and the table of its `names`, whichever version saved it."""
+    from dinoport.codebases.transformers.in_memory import as_held, spelled  # which no file without a config needs
+
     code = CLASSES[class_name_of(config)].code
     family, rules = code.sketch(where, config)
-    return family, spelled(rules, names, getattr(code, "SAVED", ()))
-
-
-def spelled(rules: Iterable[Rule], shapes: Iterable[str], pairs: Sequence[tuple[str, str]]) -> tuple[Rule, ...]:
-    """The rules with those names in memory in the place of names on disk that a file has: versions write either."""
-    used = [(disk, memory) for disk, memory in pairs if any(f".{memory.lstrip('}.')}." in name for name in shapes)]
-
-    def change(template: str) -> str:
-        for disk, memory in used:
-            template = template.replace(disk, memory)
-        return template
-
-    return tuple(rule.spelled(change) for rule in rules)
+    return family, as_held(spelled(rules, names, getattr(code, "SAVED", ())), names)
 
 
 def is_known_class(config: Mapping[str, object]) -> bool:
@@ -204,7 +195,7 @@ def target_of(model: Model, request: Request, labels: Mapping[int, str] | None) 
     raise UnknownModelError(
         f"no class of Transformers computes this model, {with_article(model.family.title)}",
         found=str(architecture),
-        next_step="dinoport inspect, which says what the file holds",
+        next_step="look at the file as a whole, with `inspect`",
     )
 
 

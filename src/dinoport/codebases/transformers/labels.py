@@ -1,7 +1,5 @@
 """Class names for a classifier: ImageNet-1k's, or a file's."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +10,7 @@ from dinoport.errors import CheckpointError, SettingError
 from dinoport.files.byte_sources import LocalFile
 from dinoport.files.json_text import refuse_many_values
 from dinoport.files.names import is_name
-from dinoport.shown.text import listed
+from dinoport.shown.text import counted, listed
 
 IMAGENET = "imagenet-1k"
 
@@ -107,7 +105,7 @@ def _pairs(content: object, path: str) -> Iterable[tuple[int, str]]:
 def _complete(pairs: list[tuple[int, str]], where: str, classes: int) -> dict[int, str]:
     expected = f"one name for each class, 0 to {classes - 1}"
     if len(pairs) != classes:
-        raise _unfit(where, expected, f"{len(pairs)} names")
+        raise _unfit(where, expected, counted(len(pairs), "name"))
     twice = [index for index, count in Counter(index for index, _ in pairs).items() if count > 1]
     if twice:
         raise _unfit(where, expected, f"class {listed(twice, 5)} more than once")

@@ -4,49 +4,31 @@ Names on disk are the same in versions 4 and 5. Version 5 has other names in mem
 `torch.save(model.state_dict())` write (`conversion_mapping.py`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dinoport.codebases.codebase import Evidence
 from dinoport.codebases.dino import vit as dino
 from dinoport.codebases.dinov2 import vit as dinov2
 from dinoport.codebases.names import Names
+from dinoport.codebases.relatives import dino as relatives
 from dinoport.codebases.shapes import count_blocks
 from dinoport.codebases.transformers import dinov2 as of_dinov2
 from dinoport.codebases.transformers import vit as of_vit
-from dinoport.codebases.transformers.forms import spelled
+from dinoport.codebases.transformers.class_fields import SAME_ACTIVATION
+from dinoport.codebases.transformers.in_memory import LAYERS, as_held
 from dinoport.codebases.transformers.signs import INNER, PATCHES, ROTARY_PATCHES
 from dinoport.codebases.vit_sizes import MAX_DEPTH
 from dinoport.errors import SettingError
 from dinoport.files.names import short_text
 from dinoport.mapping.operations import DropClsRow
-from dinoport.mapping.rule import Rule, change, copy, drop, split_rows
+from dinoport.mapping.rule import Rule, change, copy, drop
 from dinoport.model import Origin, Stated, Wishes
 from dinoport.networks.interpolation import TO_SIZE, TO_SIZE_ANTIALIASED
 from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.networks.vit.architecture import ViT
 from dinoport.request import MAX_HEADS
 from dinoport.tensor import Shape, TensorRef
-
-# fmt: off
-IN_MEMORY: tuple[tuple[str, str], ...] = (
-    ("attention.attention.query", "attention.q_proj"),
-    ("attention.attention.key",   "attention.k_proj"),
-    ("attention.attention.value", "attention.v_proj"),
-    ("attention.output.dense",    "attention.o_proj"),
-    ("attention.output.dense",    "attention.out_proj"),  # EoMT
-    ("}.intermediate.dense",      "}.mlp.fc1"),
-    ("}.output.dense",            "}.mlp.fc2"),
-    ("mlp.weights_out",           "mlp.down_proj"),
-)
-GATE = split_rows("blocks.{i}.mlp.w12.{p}", ("encoder.layer.{i}.mlp.gate_proj.{p}",
-                                             "encoder.layer.{i}.mlp.up_proj.{p}"))
-# fmt: on
-
-LAYERS = ("encoder.layer.", "layers.")
-"""Where blocks are counted."""
 
 TABLE = "embeddings.position_embeddings.weight"
 """EoMT's: of patches alone, and without the leading axis."""
@@ -68,13 +50,6 @@ BESIDE: tuple[Rule, ...] = (
 # fmt: on
 
 
-def _blocks(rules: Iterable[Rule], shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
-    disk, memory = LAYERS
-    if any(name.startswith(disk) for name in shapes):
-        return tuple(rules)
-    return tuple(rule.spelled(lambda template: template.replace(disk, memory)) for rule in rules)
-
-
 def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> dict[str, Stated]:
     """What a config, or a part of it, says of a backbone of its width.
 
@@ -87,8 +62,10 @@ def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> di
     own = next((part for part in alike if part.get("num_hidden_layers") in (None, depth)), alike[0] if alike else {})
     heads, eps, theta = (own.get(name) for name in ("num_attention_heads", "layer_norm_eps", "rope_theta"))
     gated = any(".mlp.gate_proj." in name for name in tensors)
+    act = own.get("hidden_act")
+    act = SAME_ACTIVATION.get(act, act) if isinstance(act, str) else act
     checks = {
-        "hidden_act": (own.get("hidden_act") in (None, "gelu", *(("silu",) if gated else ())), "gelu"),
+        "hidden_act": (act in (None, "gelu", *(("silu",) if gated else ())), "gelu"),
         "num_hidden_layers": (
             own.get("num_hidden_layers") in (None, depth),
             f"{depth}, as many as there are weights for",
@@ -117,8 +94,17 @@ def stated_in(config: Mapping[str, Any], tensors: Mapping[str, TensorRef]) -> di
 
 
 def _vit(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
-    rules = (copy(ViT.positions, of_vit.POSITIONS), *of_vit.VIT.rules)
-    return _blocks(spelled(rules, shapes, IN_MEMORY), shapes)
+    pooled = "pooler.layernorm.weight" in shapes
+    distilled = "embeddings.distillation_token" in shapes
+    return _plain(of_vit.POOLED if pooled else of_vit.DEIT if distilled else of_vit.VIT, shapes)
+
+
+def _ijepa(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
+    return _plain(of_vit.IJEPA, shapes)
+
+
+def _plain(kind: of_vit.ViTClasses, shapes: Mapping[str, Shape]) -> tuple[Rule, ...]:
+    return as_held((copy(ViT.positions, of_vit.POSITIONS), *kind.rules), shapes)
 
 
 def _dinov2(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
@@ -139,18 +125,13 @@ def _dinov2(shapes: Mapping[str, Shape], wishes: Wishes) -> tuple[Rule, ...]:
         mask_token="embeddings.mask_token" in shapes,
         interpolation=TO_SIZE if registers is None else TO_SIZE_ANTIALIASED,
     )
-    rules = [rule for rule in of_dinov2.rules(vit, _positions(shapes)) if not (gated and _is_gate(rule))]
-    return _blocks(spelled([*rules, *([GATE] if gated else ())], shapes, IN_MEMORY), shapes)
+    return as_held(of_dinov2.rules(vit, _positions(shapes)), shapes)
 
 
 def _positions(shapes: Mapping[str, Shape]) -> Rule:
     if TABLE in shapes:
         return change(ViT.positions, TABLE, DropClsRow(flat=True))
     return copy(ViT.positions, of_dinov2.POSITIONS)
-
-
-def _is_gate(rule: Rule) -> bool:
-    return rule.source is not None and ".w12." in rule.source.template
 
 
 def _resampled(name: str, by: str) -> Stated:
@@ -165,6 +146,8 @@ VIT_SAYS = {
 }
 
 VIT = Names(dino, _vit, stated=lambda evidence: VIT_SAYS, drops=(*BESIDE, MASKED))
+
+IJEPA = Names(relatives.IJEPA, _ijepa, stated=lambda evidence: VIT_SAYS, drops=(*BESIDE, MASKED))
 
 
 def _dinov2_says(evidence: Evidence) -> dict[str, Stated]:

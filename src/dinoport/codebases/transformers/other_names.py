@@ -1,7 +1,5 @@
 """DINOv3's classes and ResNet under the names of Transformers, in a file of any framework."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from dinoport.codebases.dino import resnet as dino_resnet

@@ -1,7 +1,5 @@
 """preprocessor_config.json: the image processor of Transformers that does what a transform does, and the way back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal
 

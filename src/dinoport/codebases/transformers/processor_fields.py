@@ -3,8 +3,6 @@
 Measured in both generations, with and without torchvision (`tests/fixtures/moving`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import NamedTuple
@@ -216,10 +214,6 @@ def fits(name: str, value: object) -> bool:
     return name not in KINDS or KINDS[name](value)
 
 
-def _is_switch(value: object) -> bool:
-    return value is None or type(value) is bool
-
-
 def _is_size(value: object) -> bool:
     if isinstance(value, dict):
         sides = {side for side, length in value.items() if length is not None}
@@ -237,7 +231,7 @@ def _are_statistics(value: object) -> bool:
 
 
 KINDS: Mapping[str, Callable[[object], bool]] = {
-    **dict.fromkeys((*OPTIONS, "do_convert_rgb"), _is_switch),
+    **dict.fromkeys((*OPTIONS, "do_convert_rgb"), lambda value: value is None or type(value) is bool),
     "size": _is_size,
     "crop_size": _is_size,
     "resample": lambda value: type(value) is int and 0 <= value <= 5,

@@ -1,7 +1,5 @@
 """Transformers as a source: which model a folder holds, by its config.json, and by whose settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
@@ -15,24 +13,44 @@ from dinoport.codebases.record import classifier_in, losses, record_of, unlike_o
 from dinoport.codebases.refusal import refusal
 from dinoport.codebases.relative import Whole
 from dinoport.codebases.stranger_refusals import refuse_kind, refuse_stranger
-from dinoport.codebases.transformers.class_fields import FIELDS, IDENTITY, POOLER_FIELDS, PRECISION, classifies
-from dinoport.codebases.transformers.config_fields import compare_config
-from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler, is_pooler, table_of, target_of
+from dinoport.codebases.transformers.class_fields import (
+    CLASS_OF_TYPE,
+    FIELDS,
+    IDENTITY,
+    POOLER_FIELDS,
+    PRECISION,
+    SHAPES,
+    classifies,
+)
+from dinoport.codebases.transformers.config_fields import compare_config, filled
+from dinoport.codebases.transformers.forms import (
+    CLASSES,
+    WITHOUT_NORM,
+    class_name_of,
+    has_pooler,
+    is_pooler,
+    table_of,
+    target_of,
+)
 from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
+from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.codebases.transformers.stated_sizes import refuse_larger
-from dinoport.errors import SettingError, UnknownModelError
+from dinoport.errors import PlanError, SettingError, UnknownModelError
+from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import Decoding, decode
 from dinoport.mapping.folding import fold_names
 from dinoport.mapping.rule import Rule, drop
-from dinoport.model import Model, Wishes
+from dinoport.model import Family, Model, Wishes
 from dinoport.networks.network import Classifier
 from dinoport.networks.rotary_vit.rope import MAX_THETA
 from dinoport.request import Request
 from dinoport.shown.text import value_text, with_article
-from dinoport.tensor import TensorRef, dtype_name
+from dinoport.tensor import TensorRef, dtype_name, shape_text
 
 BEYOND = "no part of the features"
+
+NORMLESS = "a class of layers without the norm behind the last one, which every class that is read here has"
 
 HALVES = ("float16", "bfloat16")
 
@@ -66,7 +84,11 @@ def read_folder(
             where="config.json: architectures",
             expected=", ".join(CLASSES),
             found=name or "no architectures and no known model_type",
-            next_step="give a folder that holds one of these classes",
+            cause=NORMLESS if name in WITHOUT_NORM else None,
+            next_step=(
+                "give a folder that holds one of these classes",
+                *_vouching(config, tensors),
+            ),
         )
     usual, rules = table_of(where, config, tensors)
     refuse_larger(where, config, tensors)
@@ -77,9 +99,9 @@ def read_folder(
     beyond = [rule for rule in rules if whole and rule.source and rule.source.template.startswith(whole.names)]
     drops = [drop(own, because=BEYOND) for rule in beyond for own in rule.names]
     decoding = decode(tensors, [rule for rule in rules if rule not in beyond], [*drops, *poolers])
-    if decoding.problems:
+    if problems := (*decoding.problems, *_more_than_declared(decoding)):
         refuse_stranger(where, None, {name: tensor.shape for name, tensor in tensors.items()})
-        raise refusal(where, code.FAMILY, None, decoding.problems)
+        raise refusal(where, code.FAMILY, None, problems)
     wishes, classifier = _wishes(config, name), _classifier(config, name)
     said = transform_of(processor, config) if processor is not None else None
     transform, untaken = (None, (said,)) if isinstance(said, str) else (said, ())
@@ -91,13 +113,14 @@ def read_folder(
         weigh_heads=weigh_heads,
         preprocessing=transform,
     )
-    reading = code.read(evidence)
+    try:
+        reading = code.read(evidence)
+    except PlanError as error:
+        if told.naming.family == usual or _is_damaged(usual, evidence):
+            raise
+        raise _of_another_network(where, name, code.FAMILY) from error
     if reading.architecture.network.name != form.network:
-        raise UnknownModelError(
-            f"{where} says that its {name} came from {with_article(code.FAMILY.title)}, which is another network",
-            where="config.json: dinoport.family",
-            next_step="remove the field dinoport from config.json",
-        )
+        raise _of_another_network(where, name, code.FAMILY)
     if reading.problems:
         raise refusal(where, code.FAMILY, None, reading.problems)
     record = record_of(config)
@@ -114,9 +137,31 @@ def read_folder(
         classifier=classifier,
         labels=_labels(config, reading.architecture.classifier),
         record=record,
-        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken),
+        remarks=(*reading.remarks, *_zeroed(decoding), *unlike, *losses(config), *untaken, *_cut(config, name)),
         heads=reading.heads,
         warnings=(*_rounded(config, tensors), *reading.warnings),
+    )
+
+
+def _is_damaged(family: str, evidence: Evidence) -> bool:
+    """Whether the tensors are not those of the class's own original either."""
+    try:
+        return bool(naming_named(family).code.read(evidence).problems)
+    except PlanError:
+        return True
+
+
+def _vouching(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:
+    """What takes a class of the user's own under the names of one that is read here: it may compute something else."""
+    if str(config.get("model_type")) in CLASS_OF_TYPE and (PATCHES in tensors or ROTARY_PATCHES in tensors):
+        yield "if it computes what one of them does, add `prefix='.'`"
+
+
+def _of_another_network(where: str, class_name: str, family: Family) -> UnknownModelError:
+    return UnknownModelError(
+        f"{where} says that its {class_name} came from {with_article(family.title)}, which is another network",
+        where="config.json: dinoport.family",
+        next_step="remove the field dinoport from config.json",
     )
 
 
@@ -199,6 +244,14 @@ def _is_trained(config: Mapping[str, object], tensors: Mapping[str, TensorRef], 
     )
 
 
+def _more_than_declared(decoding: Decoding) -> Iterator[Problem]:
+    """Tensors of a part that config.json says the model has not: they hold more than the class would make up."""
+    for rule, tensor in decoding.made:
+        if rule.constant and rule.constant.shape != tensor.shape:
+            expected, found = shape_text(rule.constant.shape), shape_text(tensor.shape)
+            yield Problem(tensor.name, f"has shape {found}, where config.json says {expected}")
+
+
 def _wishes(config: Mapping[str, object], class_name: str) -> Wishes:
     """What config.json says, or the class where it leaves a field out."""
     fields = FIELDS[class_name]
@@ -243,6 +296,14 @@ def _zeroed(decoding: Decoding) -> Iterator[str]:
         if parts and names:
             what = f"part {parts[0]} of {len(rule.targets)} of {' '.join(fold_names(names))}"
             yield f"{what} returns as zeros: {rule.reason}"
+
+
+def _cut(config: Mapping[str, object], class_name: str) -> Iterator[str]:
+    """A word on a size of pictures that patches do not fill: the rest of each picture is not looked at."""
+    size, seen = config.get("image_size"), filled(config).get("image_size")
+    field = FIELDS[class_name].get("image_size")
+    if field is not None and field.role == SHAPES and seen not in (None, size):
+        yield f"config.json says pictures of {size} pixels, of which the patches fill {seen}: that is what is written"
 
 
 def _rounded(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """ResNetModel and ResNetForImageClassification: the home of DINO's ResNet-50."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ Names of modules in memory changed between Transformers 4.57 and 5, so blocks ar
 list of a model's layers, or stage by stage.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager

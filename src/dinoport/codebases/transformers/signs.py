@@ -1,7 +1,5 @@
 """How the names of Transformers are told, on disk and in memory, with or without a config.json beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 
 from dinoport.tensor import Shape
@@ -26,6 +24,12 @@ CLASSIFYING = {
 
 def is_vit(shapes: Mapping[str, Shape]) -> bool:
     return _has(shapes, PATCHES, OF_VIT)
+
+
+def is_ijepa(shapes: Mapping[str, Shape]) -> bool:
+    """Whether these are the names of a ViT without a CLS token."""
+    whole = {PATCHES, "embeddings.position_embeddings", "layernorm.weight"} <= shapes.keys()
+    return whole and "embeddings.cls_token" not in shapes and any(name.endswith(OF_VIT) for name in shapes)
 
 
 def is_dinov2(shapes: Mapping[str, Shape]) -> bool:

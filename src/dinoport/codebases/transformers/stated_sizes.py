@@ -1,7 +1,5 @@
 """Whether a config describes a larger model than the weights beside it are: nothing is made up for such a one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from math import ceil, isfinite, prod
@@ -9,7 +7,7 @@ from math import ceil, isfinite, prod
 from dinoport.codebases.transformers.class_fields import FIELDS, KINDS, classifies
 from dinoport.codebases.transformers.forms import CLASSES, class_name_of, has_pooler
 from dinoport.errors import SettingError, UnknownModelError
-from dinoport.shown.text import value_text
+from dinoport.shown.text import counted, value_text
 from dinoport.tensor import TensorRef
 
 SMALL = 1024
@@ -59,7 +57,7 @@ def too_large(config: Mapping[str, object], tensors: Mapping[str, TensorRef]) ->
         if unfit:
             yield f"{name} = {_short(value)}, which is not a size"
         elif large and name.endswith(LAYERS):
-            yield f"{name} = {_short(value)}, with {len(tensors)} tensors"
+            yield f"{name} = {_short(value)}, with {counted(len(tensors), 'tensor')}"
         elif large:
             yield f"{name} = {_short(value)}, where no tensor is larger than {largest}"
     if sound:

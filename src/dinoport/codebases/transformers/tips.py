@@ -3,8 +3,6 @@
 It is a class of Transformers 5 alone. Names on disk are the original's own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

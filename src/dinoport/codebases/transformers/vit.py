@@ -4,8 +4,6 @@ DeiT's classes have a distillation token, I-JEPA's no CLS token, BEiT's a norm o
 Names on disk are those of ViTModel for all of them, the same in transformers 4.57 and 5.x; names in memory are not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -66,7 +64,8 @@ class ViTClasses(NamedTuple):
     """A class of its own for each kind of ViT: `backbone` and `classifying` are its names, `fields` its config's.
     One without a class that classifies as originals do has none.
 
-    `poolers` says that it has a pooler that can be made an identity.
+    `poolers` says that it has a pooler that can be made an identity. One that classifies has its backbone `below` a
+    name, which is mostly that of its type.
     """
 
     model_type: str
@@ -76,6 +75,11 @@ class ViTClasses(NamedTuple):
     classifiers: tuple[Rule, ...] = CLASSIFIER
     fields: Mapping[str, object] = {}
     poolers: bool = False
+    below: str = ""
+
+    @property
+    def inner(self) -> str:
+        return self.below or f"{self.model_type}."
 
 
 WITHOUT_CLS = tuple(rule for rule in RULES if rule.source and rule.source.template != "cls_token")
@@ -104,6 +108,9 @@ POOLED = ViTClasses(
     "beit", "BeitModel", "BeitForImageClassification", (*WITHOUT_NORM, *WITHOUT_KEY_BIAS, *POOLED_NORM), fields=BEIT
 )
 KINDS = {kind.model_type: kind for kind in (VIT, DEIT, IJEPA, POOLED)}
+
+USUAL = {"vit": "dino", "deit": "deit", "ijepa": "ijepa", "beit": "mae", "vit_mae": "mae"}
+"""Whose models these are, where nothing else tells it."""
 
 
 def kind_of(vit: ViT) -> ViTClasses:
@@ -146,10 +153,11 @@ def target(model: Model, request: Request, labels: Mapping[int, str] | None, kin
 
 
 def sketch(where: str, config: Mapping[str, object]) -> tuple[str, tuple[Rule, ...]]:
-    kind = KINDS[MODEL_TYPE[class_name_of(config)]]
-    usual = {"vit": "dino", "deit": "deit", "ijepa": "ijepa", "beit": "mae"}[kind.model_type]
+    name = class_name_of(config)
+    kind = KINDS[MODEL_TYPE[name]]
+    usual = USUAL.get(str(config.get("model_type")), USUAL[kind.model_type])
     backbone = (copy(ViT.positions, POSITIONS), *kind.rules)
-    if class_name_of(config) == kind.classifying:
+    if name == kind.classifying:
         return usual, classifying(kind, backbone)
     return usual, (*backbone, *(pooler_rules(size_of(where, config, "hidden_size")) if kind.poolers else ()))
 
@@ -163,7 +171,7 @@ def arguments(config: object, images: object) -> dict[str, Any]:
 
 
 def classifying(kind: ViTClasses, backbone: Iterable[Rule]) -> tuple[Rule, ...]:
-    return (*(rule.under(f"{kind.model_type}.") for rule in backbone), *kind.classifiers)
+    return (*(rule.under(kind.inner) for rule in backbone), *kind.classifiers)
 
 
 def pooler_rules(width: int) -> tuple[Rule, ...]:

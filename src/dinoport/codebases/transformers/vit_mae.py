@@ -4,8 +4,6 @@ Transformers 5 saves the decoder's layers as `decoder.decoder_encoder.layer` and
 `decoder.decoder_layers` alone, and makes up a decoder where it does not find it. So that name is written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

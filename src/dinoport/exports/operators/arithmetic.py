@@ -1,7 +1,5 @@
 """Operators on numbers: element by element, comparisons, casts, and what is reduced over axes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """One call of an operator: its inputs, its attributes, and bounds on what it may make."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod

@@ -1,7 +1,5 @@
 """The layers of networks: products of matrices, convolutions, norms, attention, pooling."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from math import prod, sqrt
 

@@ -1,7 +1,5 @@
 """Operators of models that were quantized to whole numbers: computed as they round, so that it can be measured."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

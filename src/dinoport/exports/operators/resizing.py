@@ -1,7 +1,5 @@
 """ONNX's Resize: each axis by a matrix of weights, in float64."""
 
-from __future__ import annotations
-
 import torch
 
 from dinoport.exports.operators.call import Call, Tensor, UncomputableError, UnknownOperatorError, fitting

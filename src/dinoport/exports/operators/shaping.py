@@ -1,7 +1,5 @@
 """Operators that move numbers and make none: shapes, slices, joins, repetitions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np

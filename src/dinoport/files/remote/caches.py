@@ -1,7 +1,5 @@
 """Where downloads are kept: torch.hub's own folder for published names, so that each side finds the other's files."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

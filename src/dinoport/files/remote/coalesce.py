@@ -1,7 +1,5 @@
 """Which requests to make for the bytes that are wanted: few, and hardly a byte more."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise

@@ -55,7 +55,7 @@ def download(
     """
     with _disk(target, setting):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target, on_progress):
+        with alone(target, lambda: on_progress(WAITING, 0, 0)):
             if target.exists():
                 return False
             part = _Part(address, target, setting, check_beginning, trusts_hash=sha256_prefix is not None)
@@ -235,15 +235,15 @@ class _Part:
 
 
 @contextmanager
-def _locked(target: Path, on_progress: Progress) -> Iterator[None]:
-    """Held by the run that downloads `target`; another waits for it, and then finds the file there."""
+def alone(target: Path, on_waiting: Callable[[], object]) -> Iterator[None]:
+    """Held by the run that makes `target`; another waits for it, and then finds it there. No file is left of it."""
     from filelock import FileLock, Timeout  # 50 ms of imports, not for --help
 
     lock = FileLock(target.with_name(f"{target.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        on_progress(WAITING, 0, 0)
+        on_waiting()
         lock.acquire()
     try:
         yield

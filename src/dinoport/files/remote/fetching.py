@@ -1,7 +1,5 @@
 """What is fetched ahead of its readers, for all files of one checkpoint together: how much of it, and how far it is."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Files in a store that fsspec knows (`s3://`, `gs://`, `az://` …), through the user's own package and login."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -13,7 +11,7 @@ from dinoport.files.remote.client import within
 from dinoport.files.remote.http import RefusedError, refuse_offline
 from dinoport.files.remote.patience import WAITS_SECONDS, WAITS_WHEN_SLOW, Budget, Patience
 from dinoport.shown.address import scheme_of, shown_address
-from dinoport.shown.packages import missing
+from dinoport.shown.packages import installing, missing
 
 STORES = {
     "s3": "s3fs",
@@ -136,7 +134,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     if absent := missing(*dict.fromkeys(("fsspec", STORES[scheme]))):
         raise MissingPackageError(
             f"{scheme}:// needs {' and '.join(absent)}, which {'are' if len(absent) > 1 else 'is'} not installed",
-            next_step=f'pip install "dinoport[remote]" {STORES[scheme]}',
+            next_step=installing(absent),
         )
     try:
         from fsspec.core import url_to_fs
@@ -145,7 +143,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise MissingPackageError(
             f"{scheme}:// cannot be opened: a package that {STORES[scheme]} needs is missing ({error.name})",
-            next_step=f'pip install --upgrade "dinoport[remote]" {STORES[scheme]}',
+            next_step=installing(("fsspec", STORES[scheme]), "--upgrade"),
         ) from None
     except Exception as error:  # such as a login that is missing
         raise _unreadable(shown_address(url), error) from None

@@ -1,7 +1,5 @@
 """A folder at an address: files whose names are known, since no web server is sure to list them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

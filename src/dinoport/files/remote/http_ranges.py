@@ -1,7 +1,5 @@
 """Ranges of a file on a web server, all of one version of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

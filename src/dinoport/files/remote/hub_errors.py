@@ -78,6 +78,16 @@ def told(repository: Repository, error: Exception, revision: str | None = None) 
     return None
 
 
+def conflicting(repository: Repository) -> HubError:
+    """What is said where the Hub neither makes a repository nor has it."""
+    return HubError(
+        f"the Hub does not make {repository.name}, and has no such repository",
+        found="HTTP status 409, a conflict",
+        cause="another command makes it at this moment, or the name was another repository's once",
+        next_step=f"{_again(repository)}; if it stays, make the repository on the Hub's own page first",
+    )
+
+
 def _refused(repository: Repository, status: int, response: Any, said: str) -> HubError:
     name, found = repository.name, f"HTTP status {status}: {said}" if said else f"HTTP status {status}"
     if status == 401:

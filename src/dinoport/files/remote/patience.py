@@ -1,7 +1,5 @@
 """How long servers are waited for: after one failure, after many in a row, and over all that is read of a file."""
 
-from __future__ import annotations
-
 import time
 from threading import Lock
 

@@ -4,8 +4,6 @@ A conversion reads the same bytes up to four times (to write them, to compare th
 original), so what has come is spooled into a temporary file: no byte is fetched twice, and memory holds none of it.
 """
 
-from __future__ import annotations
-
 import tempfile
 import threading
 from bisect import bisect_right

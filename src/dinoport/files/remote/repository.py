@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
 from dinoport.files.remote.hub import name_fault
-from dinoport.files.remote.hub_errors import told
+from dinoport.files.remote.hub_errors import conflicting, told
 from dinoport.files.remote.tokens import sound_token
+from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.text import shown
 
 Found = TypeVar("Found")
@@ -128,7 +130,7 @@ class Repository:
                 f"{name or 'an empty text'} does not name a repository on the Hub",
                 expected="owner/name, of letters, digits, '-', '_' and '.'",
                 found=name_fault(name),
-                next_step="dinoport publish FOLDER owner/name",
+                next_step=call("publish", FOLDER, "owner/name"),
             )
         self.name, self.sends = name, sends
         self._api = HfApi(token=sound_token(token), library_name="dinoport")
@@ -149,9 +151,16 @@ class Repository:
             return str(self._api.whoami()["name"])
 
     def create(self, private: bool | None) -> None:
-        """Make the repository, unless it is there. What the Hub makes by default is public."""
+        """Make the repository, unless it is there. What the Hub makes by default is public.
+
+        To a conflict huggingface_hub reads the address of what is there out of the answer, which may have none.
+        """
         with self._told():
-            self._api.create_repo(self.name, private=private, exist_ok=True)
+            try:
+                self._api.create_repo(self.name, private=private, exist_ok=True)
+            except (KeyError, JSONDecodeError):
+                with _there(self):
+                    self.head(None)
 
     def branch(self, revision: str, start: str) -> None:
         """Make a branch that starts at a commit, unless it is there."""
@@ -244,6 +253,19 @@ class Repository:
             raise
         except Exception as error:
             raise told(self, error, revision) or error from error
+
+
+@contextmanager
+def _there(repository: Repository) -> Iterator[None]:
+    """Say in place of a repository that is missing that it could not be made."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        yield
+    except HubError as error:
+        if isinstance(error.__cause__, RepositoryNotFoundError):
+            raise conflicting(repository) from error
+        raise
 
 
 def _unless_missing(ask: Callable[[], Found]) -> Found | None:

@@ -1,7 +1,5 @@
 """Tokens of the Hub: one that cannot be sent is refused here, where it can be said why. None is ever shown."""
 
-from __future__ import annotations
-
 from dinoport.errors import UsageError
 
 

@@ -5,8 +5,6 @@ what torch 2.7 wrote and what the torch beside them writes. torch itself unpickl
 is read as plain data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias

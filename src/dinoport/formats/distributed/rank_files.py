@@ -4,8 +4,6 @@
 name, and beside them the units that FSDP made of these. Units are padded between tensors, so the pieces are taken.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack

@@ -5,8 +5,6 @@
 is read to index the folder; a part is opened when its values are first wanted. No process group, no copy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """How checkpoints that several processes wrote are told from others: all that is known of them until one is met."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Values of a tensor that several ranks wrote: each holds a box of it, and blocks are put together from the boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod

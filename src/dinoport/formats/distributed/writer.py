@@ -4,8 +4,6 @@ Any number of processes loads it: each takes its share of every tensor. The layo
 `torch/distributed/checkpoint/{metadata,filesystem}.py`. Fields that later versions added are left to their defaults.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The bytes of a deflated record, as a source: inflated block by block in order, and never kept."""
 
-from __future__ import annotations
-
 import zlib
 from threading import Lock
 

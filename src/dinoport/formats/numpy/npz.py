@@ -3,8 +3,6 @@
 `numpy.load` is not used: it runs what a pickled array says, and unpacks whatever an archive announces.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from itertools import accumulate

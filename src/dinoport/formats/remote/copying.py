@@ -1,7 +1,5 @@
 """A folder of Transformers from an address, on disk for as long as something needs it there: Transformers does."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

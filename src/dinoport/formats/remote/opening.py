@@ -1,7 +1,5 @@
 """Open what is at an address, without downloading it where the server allows that."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

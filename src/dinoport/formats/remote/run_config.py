@@ -1,7 +1,5 @@
 """The `config.yaml` of a training run, asked for where the run would have put it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 

@@ -1,7 +1,5 @@
 """The safetensors format: a length, a JSON header, and the raw bytes of all tensors without a gap."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from math import prod
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ The format is a little-endian header length in 8 bytes, a JSON header, and the v
 tensors ordered such that each lies at a multiple of its item size, so that it can be used in place.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What torch's pickles call: tensors, parameters, containers. Each becomes data; tensors become references."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
 

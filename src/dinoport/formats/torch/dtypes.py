@@ -1,7 +1,5 @@
 """torch's storages and dtypes, by the names in its pickles."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

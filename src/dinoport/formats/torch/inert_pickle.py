@@ -5,8 +5,6 @@ protocols 0 to 5 as the standard library's `pickletools` documents them, and bui
 does not know becomes an `Opaque`, whose arguments and state can be read.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Mapping
 from typing import TypeAlias

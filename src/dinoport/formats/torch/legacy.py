@@ -4,8 +4,6 @@ The third pickle says which byte order the writing machine had, and is not looke
 whatever it says. Source: PyTorch's `torch/csrc/serialization.cpp`, which converts them.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable
 from contextlib import suppress

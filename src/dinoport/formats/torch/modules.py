@@ -1,7 +1,5 @@
 """A pickled nn.Module, read as data: the tensors under the names that its state_dict would have."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 
 from dinoport.files.names import MAX_NAME_CHARACTERS, short_text
@@ -18,8 +16,20 @@ HOOKS = ("_state_dict_pre_hooks", "_state_dict_hooks")
 METHODS = ("state_dict", "_save_to_state_dict")
 """Of an nn.Module: what an attribute of the same name would stand for when its state_dict is made."""
 
-SETTINGS = ("num_heads", "num_attention_heads", "interpolate_offset", "interpolate_antialias")
+SETTINGS = (
+    *("num_heads", "num_attention_heads", "interpolate_offset", "interpolate_antialias"),
+    *("scale", "scaling", "window_size", "base", "rope_theta", "temperature"),
+)
 """Attributes of modules that decide what they compute, beside the eps of a LayerNorm, and stand in no tensor."""
+
+POOL = "global_pool"
+"""What a classifier of timm's looks at."""
+
+STEPS = ("stride", "padding", "dilation")
+"""How a convolution walks over a picture, which stands in no tensor."""
+
+KIND = "kind"
+"""What the class of a module without tensors is called: an activation, a dropout, a norm that learns nothing."""
 
 MAX_MODULE_DEPTH = 64
 """Modules in modules of a pickled nn.Module; a ViT has five."""
@@ -94,10 +104,20 @@ def named_modules(module: Opaque) -> Iterator[tuple[str, Opaque]]:
 
 
 def deciding(class_name: str, value_of: Callable[[str, None], object]) -> dict[str, object]:
-    """The attributes of a module that decide what it computes, as far as they are plain numbers."""
-    names = (*SETTINGS, *(("eps",) if "LayerNorm" in class_name.rpartition(".")[2] else ()))
+    """What decides what a module computes: attributes, how it walks, and its KIND where it has no tensors."""
+    kind = class_name.rpartition(".")[2]
+    names = (*SETTINGS, *(("eps",) if "LayerNorm" in kind else ()))
     own = {name: value_of(name, None) for name in names}
-    return {name: value for name, value in own.items() if isinstance(value, int | float)}
+    found: dict[str, object] = {name: value for name, value in own.items() if isinstance(value, int | float)}
+    if isinstance(pool := value_of(POOL, None), str):
+        found[POOL] = pool
+    if kind == "Conv2d":
+        found |= {name: value for name in STEPS if isinstance(value := value_of(name, None), tuple | str)}
+    held = [value_of(part, None) for part in ("_modules", "_parameters")]
+    if not any(each is not None for part in held if isinstance(part, Mapping) for each in part.values()):
+        way = value_of("approximate", None)
+        found[KIND] = f"{kind}, {way}" if isinstance(way, str) and way != "none" else kind
+    return found
 
 
 def unread_parts(tree: object) -> Iterator[tuple[str, str]]:

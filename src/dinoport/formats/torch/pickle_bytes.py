@@ -1,7 +1,5 @@
 """The bytes of a pickle, taken from front to back, and the limits on single values and on what it makes."""
 
-from __future__ import annotations
-
 import codecs
 import re
 import struct

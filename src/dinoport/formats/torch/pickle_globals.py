@@ -4,8 +4,6 @@ Nothing that a pickle names is ever imported or called, so a refusal here is not
 alarm: no checkpoint needs these names, and the weights beside them should not be trusted either.
 """
 
-from __future__ import annotations
-
 import sys
 
 from dinoport.errors import CheckpointError, UnsafeCheckpointError
@@ -81,6 +79,9 @@ MAX_PROTOCOL = 5
 
 FORMER_NAMES_PROTOCOL = 2
 """Up to this protocol, names of Python 2 stand for those of Python 3."""
+
+DOTTED_NAMES_PROTOCOL = 4
+"""From this protocol on, a name from the stack may lead from attribute to attribute."""
 
 
 def is_torch_function(name: str) -> bool:

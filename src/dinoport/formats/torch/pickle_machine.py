@@ -1,12 +1,10 @@
 """The machine that a pickle is a program for: a stack, marks, a memo, and what is done with them, under limits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dinoport.formats.torch.pickle_bytes import PickleBytes, PickleLimits
-from dinoport.formats.torch.pickle_globals import MAX_PROTOCOL
+from dinoport.formats.torch.pickle_globals import DOTTED_NAMES_PROTOCOL, MAX_PROTOCOL
 from dinoport.formats.torch.pickle_objects import Builder, PickleObjects, kind_of
 from dinoport.formats.torch.pickle_tables import KeyCheck, PickleMemo
 from dinoport.formats.torch.stand_ins import Opaque
@@ -140,6 +138,8 @@ class PickleMachine:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
             raise self.limits.broken("a name that is not text")
+        if "." in name and self._protocol < DOTTED_NAMES_PROTOCOL:
+            raise self.limits.broken(f"the dotted name {name[:100]} under protocol {self._protocol}")
         self.push(self._objects.named(module, name, self._protocol))
 
     def call_name_in_lines(self) -> None:

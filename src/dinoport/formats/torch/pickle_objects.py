@@ -6,8 +6,6 @@ Each step is understood as torch understands it, or refused, or noted: a call of
 whatever it can reach. Filling the attributes of a plain object changes nothing else, so that is not noted.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -76,6 +74,8 @@ class PickleObjects:
             return self._attribute(args)
         if name == "copyreg._reconstructor":
             kind, base, state = args
+            if isinstance(kind, Global) and kind != base and kind.name in self._builders:
+                raise self._limits.broken(f"a new {kind.name} by a class that is not its own,")
             if (base, state) == (Global("builtins.object"), None):
                 return self.new(kind, ())
         if name == "copyreg.__newobj__":

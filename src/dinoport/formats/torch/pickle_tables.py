@@ -4,8 +4,6 @@ A key's hash calls nothing and takes a bounded time. Text and bytes are hashed w
 one: a file can choose many that fall on one another in a hash table, and each then costs a walk over all before it.
 """
 
-from __future__ import annotations
-
 from dinoport.formats.torch.stand_ins import Global, Opaque
 
 MAX_KEY_PARTS = 32

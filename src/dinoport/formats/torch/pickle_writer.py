@@ -6,8 +6,6 @@ share its storage, in the file and when it is loaded. Source of the layout: PyTo
 `torch/serialization.py` (persistent ids) and `torch/_tensor.py` (`_reduce_ex_internal`).
 """
 
-from __future__ import annotations
-
 import pickle
 import struct
 from collections.abc import Mapping, Sequence

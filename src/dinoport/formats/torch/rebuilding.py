@@ -1,7 +1,5 @@
 """How torch puts tensors together again, as references: the functions of `torch/_utils.py` and `torch/_tensor.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a pickle's names and objects become here: data that says what it would have been."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ of raw bytes for each tensor, at a multiple of 64 bytes so that torch can map it
 PyTorch's `caffe2/serialize/inline_container.cc`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -6,17 +6,14 @@ so everything ambiguous is refused. The standard library's zipfile accepts most 
 for each entry before they can be counted. Source of the layout: PKWARE's APPNOTE.TXT.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import BROKE_OFF, COMPARE_SIZES, damaged
 from dinoport.formats.archives import ZIP, unpacking
-from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, STORED, Record, broken
+from dinoport.formats.torch.zip_record import DEFLATED, ENCRYPTED, LOCAL_HEADER, Record, broken
 from dinoport.shown.text import listed, value_text
 
 MAX_RECORDS = 60_000
@@ -80,27 +77,9 @@ def read_directory(source: ByteSource, *, deflated: bool = False) -> Mapping[str
         if (lowered := entry.name.lower()) in taken:  # torch finds a record without regard to case
             raise broken(source, f"two records of one name: {entry.name}")
         taken.add(lowered)
-        if entry.is_folder and entry.size_bytes:
-            raise broken(source, f"{entry.name} is marked as a folder, and holds {entry.size_bytes} bytes")
-        limit = limits[entry.header_offset]
         crc32 = entry.crc32 if has_checksums else None
-        sizes = (entry.size_bytes, crc32, entry.header_offset, limit, entry.packed_bytes)
-        records[entry.name] = Record(entry.name, *sizes, entry.method)
+        records[entry.name] = entry._replace(crc32=crc32, limit=limits[entry.header_offset])
     return records
-
-
-class _Entry(NamedTuple):
-    name: str
-    method: int
-    crc32: int
-    packed_bytes: int
-    size_bytes: int
-    header_offset: int
-    is_folder: bool
-
-    @property
-    def is_stored(self) -> bool:
-        return self.method == STORED and self.packed_bytes == self.size_bytes
 
 
 def _end(source: ByteSource, tail: bytes) -> tuple[int, int, int]:
@@ -129,7 +108,8 @@ def _end(source: ByteSource, tail: bytes) -> tuple[int, int, int]:
     return count, offset, size
 
 
-def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[_Entry]:
+def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[Record]:
+    """The records as the directory lists them, not yet with the limits that the others set them."""
     position = 0
     for _ in range(count):
         if position + ENTRY.size > len(data):
@@ -148,7 +128,9 @@ def _entries(source: ByteSource, data: bytes, count: int) -> Iterator[_Entry]:
             raise broken(source, f"{name} is on another disk")
         extra = data[name_end : name_end + extra_bytes]
         size, packed, offset = _long_sizes(source, extra, (size, packed, offset))
-        yield _Entry(name, method, crc32, packed, size, offset, name.endswith("/") or bool(attributes & FOLDER))
+        if size and (name.endswith("/") or attributes & FOLDER):
+            raise broken(source, f"{name} is marked as a folder, and holds {size} bytes")
+        yield Record(name, size, crc32, offset, 0, packed, method)
         position = name_end + extra_bytes + comment_bytes
     if position != len(data):
         raise broken(source, f"a directory that announces {count} records and holds more")
@@ -190,7 +172,7 @@ def _long_sizes(source: ByteSource, extra: bytes, short: tuple[int, int, int]) -
             raise broken(source, "a record whose size is missing")
 
 
-def _limits(source: ByteSource, entries: list[_Entry], directory_offset: int) -> dict[int, int]:
+def _limits(source: ByteSource, entries: list[Record], directory_offset: int) -> dict[int, int]:
     """For each header's offset, where the next record or the directory begins."""
     limits: dict[int, int] = {}
     limit = directory_offset

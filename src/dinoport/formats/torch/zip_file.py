@@ -1,7 +1,5 @@
 """torch.save's zip format: a pickle of the objects, and beside it one stored record for each storage."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import partial

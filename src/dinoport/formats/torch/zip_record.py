@@ -1,7 +1,5 @@
 """One record of a zip file: where its bytes lie, and whether its own header says the same as the directory."""
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 
@@ -38,6 +36,10 @@ class Record(NamedTuple):
     limit: int
     packed_bytes: int
     method: int = STORED
+
+    @property
+    def is_stored(self) -> bool:
+        return self.method == STORED and self.packed_bytes == self.size_bytes
 
     def extent(self) -> tuple[int, int]:
         """A span that holds the record with its header, and hardly more."""

@@ -1,7 +1,5 @@
 """The ConvNeXt of facebookresearch/dinov3 (`dinov3/models/convnext.py`)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +24,11 @@ class ConvNeXt:
     positions: ClassVar[None] = None
     prefix_tokens: ClassVar[int] = 1
     cell: ClassVar[int] = 32
+
+    @property
+    def strides(self) -> dict[str, int]:
+        own = {f"downsample_layers.{stage}.1.weight": 2 for stage in range(1, len(self.widths))}
+        return {"downsample_layers.0.0.weight": 4, **own}
 
     def tensors(self) -> dict[str, Shape]:
         stem = self.widths[0]

@@ -3,8 +3,6 @@
 Written anew; imported only to verify.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional
 

@@ -3,8 +3,6 @@
 Only these two matrices are read. No rotary embedding acts on them, and their channels are in the order of the heads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Which blocks of channels are compared: every size a head can have, in place and moved, with its splits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

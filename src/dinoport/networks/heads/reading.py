@@ -7,8 +7,6 @@ the largest size that is not refuted, if all larger ones are, clearly, and its o
 (else it is a trend along the channels, and no boundary).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -75,10 +73,16 @@ class HeadReading(NamedTuple):
     def silence(self) -> str:
         """Why the weights cannot tell."""
         if self.width < MIN_WIDTH:
-            return f"{self.width} channels are too few: {MIN_WIDTH} are needed"
+            return f"{self.width} channels are too few ({MIN_WIDTH} are needed)"
         if not self.layers:
             return "no layer of plain attention has finite weights that differ"
-        return "no size shows clear boundaries: little training, one head, or channels in another order"
+        return f"no size shows clear boundaries: {self.curve}; little training, one head, or channels in another order"
+
+    @property
+    def curve(self) -> str:
+        """What was tried: the boundaries by the size of a head."""
+        tried = ", ".join(f"{score.inside:.1f} inside {score.head_dim}" for score in self.scores)
+        return f"{tried} channels of a head, where chance is 1 and clear is {self.limit:.1f}"
 
 
 def evenly_spaced(layers: Sequence[AttentionWeights]) -> list[AttentionWeights]:

@@ -4,8 +4,6 @@ No table is ever whole in memory. What a row has of its own, whatever the column
 on the sums: an entry t_ij becomes t_ij + a_i + a_j, which is double centring that leaves out the diagonal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from statistics import NormalDist
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The ResNet-50 that facebookresearch/dino trains: torchvision's, with the stride in the 3×3 convolution."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +34,16 @@ class ResNet:
     positions: ClassVar[None] = None
     prefix_tokens: ClassVar[int] = 0
     cell: ClassVar[int] = 32
+
+    @property
+    def strides(self) -> dict[str, int]:
+        found = {"conv1.weight": 2}
+        for stage, depth in enumerate(self.depths, start=1):
+            for block, step in ((f"layer{stage}.{k}", 2 if stage > 1 and k == 0 else 1) for k in range(depth)):
+                first, second = (1, step) if self.stride_in_3x3 else (step, 1)
+                found |= {f"{block}.conv1.weight": first, f"{block}.conv2.weight": second}
+                found |= {f"{block}.downsample.0.weight": step} if block.endswith(".0") else {}
+        return found
 
     def tensors(self) -> dict[str, Shape]:
         shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, self.channels, 7, 7), **_batch_norm("bn1", STEM_WIDTH)}

@@ -3,8 +3,6 @@
 Written anew under its tensor names; imported only to verify.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional
 

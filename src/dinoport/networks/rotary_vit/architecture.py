@@ -1,7 +1,5 @@
 """The Vision Transformer with rotary positions of facebookresearch/dinov3 (`dinov3/models/vision_transformer.py`)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -50,6 +48,8 @@ class RotaryViT:
     positions: ClassVar[None] = None
     unused: ClassVar[tuple[str, ...]] = ("mask_token", "local_cls_norm.weight", "local_cls_norm.bias")
     """Tensors of training alone: no output depends on them."""
+    decides: ClassVar[tuple[str, ...]] = ("key_bias",)
+    """What a codebase may have no place for where it is off, and so has to be the same on two sides."""
 
     @property
     def cell(self) -> int:
@@ -67,6 +67,10 @@ class RotaryViT:
     def key_bias(self) -> bool:
         """Whether keys have a bias that counts."""
         return self.qkv_bias and (self.live_key_bias or not self.key_bias_mask)
+
+    @property
+    def strides(self) -> dict[str, int]:
+        return {"patch_embed.proj.weight": self.patch_size}
 
     def tensors(self) -> dict[str, Shape]:
         width = self.width

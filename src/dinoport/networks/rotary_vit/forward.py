@@ -3,8 +3,6 @@
 Written anew; imported only to verify.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from math import pi
 from typing import TypeAlias

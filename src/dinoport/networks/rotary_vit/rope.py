@@ -5,8 +5,6 @@ builds and in bfloat16 for every model that it trains (`dinov3/layers/rope_posit
 pass the option on). Transformers keeps the base alone and computes in float32.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import log
 from typing import Any

@@ -5,8 +5,6 @@ takes the periods that the checkpoint holds. So outputs are compared with the cl
 sides, which leaves float64's precision to all the rest, and the sines and cosines are compared by themselves.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

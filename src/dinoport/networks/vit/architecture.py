@@ -114,6 +114,10 @@ class ViT:
         parts = parts or self.distillation_token or self.pooled_norm or not self.cls_token or self.decoder is not None
         return not parts and self.proj_bias and self.ffn_bias
 
+    @property
+    def strides(self) -> dict[str, int]:
+        return {"patch_embed.proj.weight": self.patch_size}
+
     def tensors(self) -> dict[str, Shape]:
         """Every tensor with its shape, blocks not chunked."""
         width = self.width

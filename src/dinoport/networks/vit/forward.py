@@ -4,8 +4,6 @@ Sources: `vision_transformer.py` of facebookresearch/dino and `dinov2/models/vis
 verify.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

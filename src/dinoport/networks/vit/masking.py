@@ -3,8 +3,6 @@
 Its own code draws them anew in each pass, and so does its class; both take an order from whoever tests them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from dinoport.tensor import Array

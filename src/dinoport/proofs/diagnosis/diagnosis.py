@@ -4,8 +4,6 @@ A cause is only named where the original, computed with that mistake, equals the
 is given up at the first block that it does not put right.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -32,17 +30,9 @@ MAX_CAUSES = 3
 """How many mistakes are looked for on top of each other."""
 
 EMBEDDING_NAMES = (
-    "cls_token",
-    "pos_embed",
-    "patch_embed.",
-    "register_tokens",
-    "storage_tokens",
-    "mask_token",
-    "rope_embed.",
-    "conv1.",
-    "bn1.",
-    "downsample_layers.0.",
-)
+    "cls_token", "pos_embed", "patch_embed.", "register_tokens", "storage_tokens", "mask_token", "rope_embed.",
+    "conv1.", "bn1.", "downsample_layers.0.",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

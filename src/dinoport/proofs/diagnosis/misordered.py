@@ -1,7 +1,5 @@
 """What is right in itself and stands in another place: blocks, rows of the position table, registers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

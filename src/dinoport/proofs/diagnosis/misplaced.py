@@ -1,7 +1,5 @@
 """Which tensors of a folder hold values that belong elsewhere: found by content, without running a model."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ A mistake is tried on the original's side: if the original, computed with it, eq
 it. Imported only after a proof has failed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from itertools import permutations
 from typing import TypeAlias
@@ -171,21 +169,9 @@ def turned_tensors(base: Trial, block: str) -> Iterator[Trial]:
 
 
 MISTAKES: tuple[Mistake, ...] = (
-    other_heads,
-    other_eps,
-    other_activation,
-    swapped_qkv,
-    swapped_modules,
-    swapped_parameters,
-    other_stride,
-    left_out,
-    block_order,
-    swapped_blocks,
-    other_positions,
-    other_registers,
-    other_features,
-    turned_tensors,
-)
+    other_heads, other_eps, other_activation, swapped_qkv, swapped_modules, swapped_parameters, other_stride,
+    left_out, block_order, swapped_blocks, other_positions, other_registers, other_features, turned_tensors,
+)  # fmt: skip
 
 
 def _in_order(joint: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:

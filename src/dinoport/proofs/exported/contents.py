@@ -7,8 +7,6 @@ has a weight's shape and is neither is another model's, however little outputs m
 norm's weight, a scale or a token too. Coordinates of patches, which step evenly, are none of these.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Tensors looked for by their values: whole, transposed, joined or in part; and what one that fits none is like."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """ONNX Runtime on the file as it is, in float32: what people run. Close outputs are not a proof of equality."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """At which sizes a graph is looked at: its own, or some of those that it says to take."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isqrt

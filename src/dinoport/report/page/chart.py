@@ -58,23 +58,27 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class BlockChart:
-    """Differences block by block. `gate` and `ticks` are in pixels from the top; `labels` in per cent."""
+class Chart:
+    """Two curves, and what the limit leaves free. `labels` are in per cent, all else in pixels from the top.
 
-    height: float
-    float64: tuple[Mark, ...]
-    float32: tuple[Mark, ...]
-    gate: float
-    zero: float
+    Marks at `zero` are of what is exactly zero, and no line leads to them. `circled` is the mark to look at.
+    """
+
+    main: tuple[Mark, ...]
+    other: tuple[Mark, ...]
+    limit: float
+    allowed: float
+    zero: float | None
     ticks: tuple[tuple[float, str], ...]
     labels: tuple[tuple[float, str], ...]
-    first: Mark | None
+    circled: Mark | None
+    height: float = HEIGHT
 
 
 def block_chart(
     blocks: Mapping[str, tuple[Difference, Difference | None]], gate: float, first: str | None = None
-) -> BlockChart:
-    """Lay out the relative differences of every block; `first` is the one where they begin to be too large."""
+) -> Chart:
+    """Differences in float64 and float32, block by block; `first` is the one where they begin to be too large."""
     names = list(blocks)
     figures = [difference.relative for pair in blocks.values() for difference in pair if difference]
     scale = Scale.over([*figures, gate])
@@ -93,15 +97,15 @@ def block_chart(
         )
 
     float64 = marks(0)
-    return BlockChart(
-        height=HEIGHT,
-        float64=float64,
-        float32=marks(1),
-        gate=y(gate),
+    return Chart(
+        main=float64,
+        other=marks(1),
+        limit=y(gate),
+        allowed=y(gate),
         zero=HEIGHT - ZERO_ROW / 2,
         ticks=tuple((y(10.0**decade), f"1e{decade}" if decade else "1") for decade in scale.ticks(3)),
         labels=tuple((EDGE + place * across, _short(names[place])) for place in labelled(names)),
-        first=float64[names.index(first)] if first in names else None,
+        circled=float64[names.index(first)] if first in names else None,
     )
 
 
@@ -117,25 +121,11 @@ def _short(name: str) -> str:
     return "in" if name == EMBEDDING else name.removeprefix("blocks.")
 
 
-@dataclass(frozen=True)
-class HeadChart:
-    """Boundaries by size of head: inside heads of it, `inside`, and inside the same moved by half, `moved`.
+def head_chart(reading: HeadReading) -> Chart:
+    """Boundaries from 0.1 up by size of head, inside heads of it and inside the same moved by half.
 
-    `found` marks the size that the weights show. `allowed` and `limit` are in pixels from the top.
+    The size that the weights show is circled. The whole width cannot be moved.
     """
-
-    height: float
-    inside: tuple[Mark, ...]
-    moved: tuple[Mark, ...]
-    allowed: float
-    limit: float
-    ticks: tuple[tuple[float, str], ...]
-    labels: tuple[tuple[float, str], ...]
-    found: Mark | None
-
-
-def head_chart(reading: HeadReading) -> HeadChart:
-    """Lay out the curve from 0.1 up. The whole width cannot be moved."""
     sizes = [str(score.head_dim) for score in reading.scores]
     largest = max(max(score.inside, score.moved) for score in reading.scores)
     scale = Scale(-1, math.ceil(math.log10(max(largest, 10 * reading.limit))))
@@ -148,17 +138,17 @@ def head_chart(reading: HeadReading) -> HeadChart:
         return Mark(EDGE + place * across, y(value), f"{what} {sizes[place]} channels: {value:.1f}")
 
     inside = tuple(mark(place, score.inside, "inside") for place, score in enumerate(reading.scores))
-    return HeadChart(
-        height=HEIGHT,
-        inside=inside,
-        moved=tuple(
-            mark(place, score.moved, "inside moved blocks of") for place, score in enumerate(reading.scores[:-1])
-        ),
-        allowed=y(ALLOWED),
+    moved = (mark(place, score.moved, "inside moved blocks of") for place, score in enumerate(reading.scores[:-1]))
+    found = next((inside[place] for place, score in enumerate(reading.scores) if score.heads == reading.found), None)
+    return Chart(
+        main=inside,
+        other=tuple(moved),
         limit=y(reading.limit),
+        allowed=y(ALLOWED),
+        zero=None,
         ticks=tuple((y(10.0**decade), f"{10.0**decade:g}") for decade in scale.ticks(1)),
         labels=tuple((inside[place].x, sizes[place]) for place in labelled(sizes)),
-        found=next((inside[place] for place, score in enumerate(reading.scores) if score.heads == reading.found), None),
+        circled=found,
     )
 
 

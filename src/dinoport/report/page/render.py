@@ -21,8 +21,8 @@ from dinoport.report.proof_lines import counted_text, graph_lines
 from dinoport.report.report import Report
 from dinoport.report.text import cause_text, counts_text, folded, headline
 from dinoport.shown.lines import figure, limit_text
-from dinoport.shown.packages import missing
-from dinoport.shown.text import shown
+from dinoport.shown.packages import installing, missing
+from dinoport.shown.text import counted, shown
 from dinoport.tensor import Array, size_text
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def require_page_packages(what: str) -> None:
     if absent := missing(*PACKAGES):
         raise MissingPackageError(
             f"{what} needs {', '.join(absent)} (not installed)",
-            next_step='pip install "dinoport[report]"; a report as .json needs none of these',
+            next_step=(installing(absent), "or a report as .json, which needs none of these"),
         )
 
 
@@ -115,7 +115,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     """Every proof with its figure and its limit, or that it was not tried."""
     tiles = [Tile("Exact", "not shown", "—", "was not tried")]
     if exact := proofs.exact:
-        compared = f"{exact.found + exact.recomputed} tensors"
+        compared = counted(exact.found + exact.recomputed, "tensor")
         tiles = [Tile("Exact", "passed", compared, counted_text(exact))]
         if not exact.passed:
             count = f"{len(exact.problems)} problem{'s' if exact.problems[1:] else ''}"
@@ -127,7 +127,7 @@ def proof_tiles(proofs: Proofs) -> list[Tile]:
     elif loading:
         keys = len(loading.missing) + len(loading.unexpected) + len(loading.mismatched)
         limit = loading.failure or f"missing, unexpected or mismatched in {loading.loader}"
-        tiles.append(Tile("Loading", _judged(loading.passed), "—" if loading.failure else f"{keys} keys", limit))
+        tiles.append(Tile("Loading", _judged(loading.passed), "—" if loading.failure else counted(keys, "key"), limit))
     else:
         tiles.append(Tile("Loading", "not shown", "—", "was not tried"))
     outputs = proofs.outputs
@@ -263,9 +263,6 @@ def _pixels(pictures: Pictures | None) -> Row | None:
     )
     drawn = [(reduced(levels), text) for levels, text in shown]
     images = tuple(embedded(each, f"{text}: black everywhere" if is_dark(each) else text) for each, text in drawn)
-    note = f"they {_at_most(float(difference.max()), 'grey levels of 255')}"
+    largest = float(difference.max())
+    note = f"they differ by {largest:.2g} grey levels of 255 at most" if largest else "they do not differ"
     return Row("Pixels", note + (f", drawn {AMPLIFIED} times as bright" if difference.max() >= 0.01 else ""), images)
-
-
-def _at_most(largest: float, unit: str) -> str:
-    return f"differ by {largest:.2g} {unit} at most" if largest else "do not differ"

@@ -1,7 +1,5 @@
 """The jobs of a fleet: one checkpoint each, as plain data that any engine can carry to another machine."""
 
-from __future__ import annotations
-
 import codecs
 import glob
 import os
@@ -24,9 +22,10 @@ from dinoport.formats.opening import holds_one_checkpoint
 from dinoport.formats.run_folder import checkpoints_within, iterations
 from dinoport.request import FILES, Checks, Request
 from dinoport.shown.address import is_address, scheme_of, shown_source
-from dinoport.shown.packages import runnable
+from dinoport.shown.calls import AND_SO_ON, OUT, SOURCE, call, runnable
 from dinoport.shown.text import value_text
 from dinoport.work.fleets.results import LOG, PAGE
+from dinoport.work.refusals import refuse_together
 
 ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl")
 """How files are called that a listing may hold as checkpoints."""
@@ -82,9 +81,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
             "`jobs` takes several checkpoints",
             expected="a list of sources, or of entries with a `source`",
             found=f"one {type(given).__name__}",
-            next_step=f"dinoport.fleet([{str(given)!r}], OUT)"
-            if not isinstance(given, Mapping)
-            else "put it in a list",
+            next_step=call("fleet", [str(given)], OUT) if not isinstance(given, Mapping) else "put it in a list",
         )
     named, place = list(given), f" of {given.path}" if isinstance(given, Manifest) else ""
     is_manifest = any(isinstance(each, Mapping) for each in named)
@@ -95,7 +92,7 @@ def jobs_of(given: Iterable[str | Path | Mapping[str, Any] | None], defaults: Re
         raise UsageError(
             "no checkpoint is named",
             expected="files, patterns such as runs/*/checkpoint.pth, a run's folder, or `manifest`",
-            next_step=runnable("dinoport fleet OUT SOURCE …"),
+            next_step=runnable("fleet", [SOURCE, AND_SO_ON], OUT),
         )
     lines = [(number, entry) for number, entry in enumerate(entries, 1) if entry is not None]
     numbers = [number for number, _ in lines]
@@ -123,14 +120,16 @@ def _place_of(source: str) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The lines of a manifest, with files relative to its folder.
 
-    Raises UsageError for one that is not a JSON object.
+    Raises UsageError for one that is not a JSON object, and CheckpointError for a file that cannot be read.
     """
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise UsageError(f"`manifest` {path} has more than {MAX_MANIFEST_BYTES} bytes", next_step="split it")
+            raise CheckpointError(f"`manifest` {path} has more than {MAX_MANIFEST_BYTES} bytes", next_step="split it")
         lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
     except OSError as error:
-        raise UsageError(f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path") from error
+        raise CheckpointError(
+            f"`manifest` {path} cannot be read: {error.strerror}", next_step="look at the path"
+        ) from error
     entries = [_object(line, f"line {number} of {path}") for number, line in enumerate(lines, 1)]
     placed = (entry and {name: _placed(name, value, path.parent) for name, value in entry.items()} for entry in entries)
     return Manifest(placed, path)
@@ -171,6 +170,7 @@ def _job(entry: Mapping[str, Any], defaults: Request, level: str, line: str) -> 
     try:
         asked = {name: value for name, value in entry.items() if name not in OWN_FIELDS}
         request = defaults.updated(Request.from_dict(asked)) if asked else defaults
+        refuse_together(request)
         checks = Checks(level=entry.get("verify", level))
     except (UsageError, TypeError) as error:
         raise _in_line(line, error) from error
@@ -208,7 +208,7 @@ def expanded(source: str) -> list[str]:
     if not path.exists() and glob.has_magic(source):
         found = sorted(map(Path, glob.glob(source, recursive=True)), key=iterations)  # noqa: PTH207  # as it was typed
         if not found:
-            raise UsageError(
+            raise CheckpointError(
                 f"no checkpoint matches the pattern {source}",
                 found="nothing of such a name",
                 next_step="look at the path; a pattern in quotes is matched here, and ** goes through all folders",

@@ -1,7 +1,5 @@
 """One job of a fleet: plain data in, plain data out, and no exception, so that any engine can carry it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shlex

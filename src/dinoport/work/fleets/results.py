@@ -1,7 +1,5 @@
 """What becomes of a job: its status, as plain data, and the log of a fleet."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Collection, Mapping

@@ -4,8 +4,6 @@ A worker says what memory its job will take, and begins when there is as much. I
 ends: its pipe closes then. A job whose worker dies is tried once more, in a new one.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
