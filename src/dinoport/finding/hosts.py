@@ -1,8 +1,8 @@
 """What lies beside a backbone, and tells that its own code computes with it otherwise than its tensors show."""
 
-import re
 from collections.abc import Iterable
 
+from dinoport.codebases.stranger_signs import NECK
 from dinoport.mapping.folding import fold_names
 from dinoport.model import Origin, Setting
 
@@ -11,10 +11,6 @@ BUILT_IN = frozenset({
     "modulation", "modulations", "injectors", "interactions", "attn_mask_probs",
 })  # fmt: skip
 """Parts of names of what lies beside a backbone and works inside it: visual prompts, Rein's tokens, EoMT's queries."""
-
-
-NECK = re.compile(r"(?:^|\.)(?:bottleneck\w*|feat_bn)\.running_mean$")
-"""The norm in front of a re-identifier's classifier."""
 
 
 def of_patches(outside: Iterable[str], architecture: object) -> list[Setting[str]]:
