@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
 
 from dinoport.errors import CheckpointError
 from dinoport.files.damage import too_short
@@ -29,60 +29,46 @@ EDGE_BYTES = 1024**2
 """Of a file at each end: a safetensors header lies in the first, a zip's directory, with its checksums, in the last."""
 
 
-class ByteSource(Protocol):
-    """Random access to bytes. Safe to read from several threads."""
+class ByteSource:
+    """Random access to bytes, in no more memory than the source has bytes. Safe to read from several threads.
 
-    @property
-    def where(self) -> str:
-        """What a message calls it."""
-        ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes at `offset`. Raises CheckpointError where there are fewer."""
-        ...
-
-    def readinto(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`. Raises CheckpointError where there are fewer bytes."""
-        ...
-
-    def check_unchanged(self) -> None:
-        """Raise CheckpointError if the source is not what it was when it was opened."""
-        ...
-
-    def close(self) -> None: ...
-
-
-@runtime_checkable
-class ReadsAhead(Protocol):
-    """A source that is worth telling."""
-
-    def will_read(self, spans: Iterable[tuple[int, int]]) -> None: ...
-
-
-class Readable:
-    """Reads bytes of its own through `readinto`, and never asks for more memory than the source has bytes."""
+    `where` is what a message calls it; `is_remote` says that its bytes have to be fetched.
+    """
 
     where: str
     size_bytes: int
+    is_remote: ClassVar[bool] = False
 
     def read(self, offset: int, size: int) -> bytes:
-        if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise self.too_short(offset, size)
+        """Exactly `size` bytes at `offset`. Raises CheckpointError where there are fewer."""
+        self.check_within(offset, size)
         buffer = bytearray(size)
         self.readinto(offset, memoryview(buffer))
         return bytes(buffer)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`. Raises CheckpointError where there are fewer bytes."""
         raise NotImplementedError
+
+    def will_read(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Fetch what is read next ahead of its reader, where the source is remote."""
+
+    def check_unchanged(self) -> None:
+        """Raise CheckpointError if the source is not what it was when it was opened."""
+
+    def close(self) -> None:
+        """Nothing, where another source holds the bytes."""
+
+    def check_within(self, offset: int, size: int) -> None:
+        """Raise CheckpointError for bytes that the source does not have."""
+        if offset < 0 or size > max(self.size_bytes - offset, 0):
+            raise self.too_short(offset, size)
 
     def too_short(self, offset: int, size: int) -> CheckpointError:
         return too_short(self.where, f"{size} bytes at offset {offset}", f"a file of {self.size_bytes} bytes")
 
 
-class LocalFile(Readable):
+class LocalFile(ByteSource):
     """A file on disk, never mapped: reading a mapped file that shrinks kills the process."""
 
     def __init__(self, path: Path) -> None:
@@ -138,7 +124,7 @@ class LocalFile(Readable):
 
 
 @dataclass(frozen=True)
-class ByteRange:
+class ByteRange(ByteSource):
     """`size_bytes` bytes of another source from `start` on, as a source of their own.
 
     Its first bytes are read once and kept until values are read: torch.save has its headers there, in a dozen reads.
@@ -154,25 +140,21 @@ class ByteRange:
         return self.source.read(self.start, min(HEAD_BYTES, self.size_bytes))
 
     def read(self, offset: int, size: int) -> bytes:
-        self._check(offset, size)
+        self.check_within(offset, size)
         if offset + size <= HEAD_BYTES:
             return self._head[offset : offset + size]
         return self.source.read(self.start + offset, size)
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
-        self._check(offset, len(buffer))
+        self.check_within(offset, len(buffer))
         self.__dict__.pop("_head", None)
         self.source.readinto(self.start + offset, buffer)
 
     def check_unchanged(self) -> None:
         self.source.check_unchanged()
 
-    def close(self) -> None:
-        """The source that this is a range of is closed by its owner."""
-
-    def _check(self, offset: int, size: int) -> None:
-        if offset < 0 or size > max(self.size_bytes - offset, 0):
-            raise too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
+    def too_short(self, offset: int, size: int) -> CheckpointError:
+        return too_short(self.where, f"{size} bytes at offset {offset}", f"a range of {self.size_bytes} bytes")
 
 
 @contextmanager

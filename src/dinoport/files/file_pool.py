@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
 
-from dinoport.files.byte_sources import LocalFile, Readable, check_same, not_regular, unreadable
+from dinoport.files.byte_sources import ByteSource, LocalFile, check_same, not_regular, unreadable
 
 MAX_OPEN_FILES = 64
 """Of one pool. A run of a thousand ranks writes a thousand files, and many systems allow a process 256."""
@@ -48,7 +48,7 @@ class FilePool:
                 self._idle.popitem()[1].close()
 
 
-class PooledFile(Readable):
+class PooledFile(ByteSource):
     """A file on disk, one of more than a process may hold open at once. One that is replaced is noticed."""
 
     def __init__(self, path: Path, pool: FilePool) -> None:

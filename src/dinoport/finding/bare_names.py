@@ -1,10 +1,9 @@
 """A tensor's name on its way to the bare one: without what wrappers put in front of it, and into it."""
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
-from dinoport.finding.branches import BRANCHES
 from dinoport.finding.completeness import SKIPPED
 from dinoport.tensor import TensorRef
 
@@ -91,3 +90,80 @@ def bare(path: tuple[str, ...], full_name: str) -> tuple[str | None, str, str]:
     kept = [part for part in parts[:-1] if part not in WRAPPERS]
     removed += [part for part in parts[:-1] if part in WRAPPERS]
     return branch, ".".join([*kept, parts[-1]]), "".join(f"{part}." for part in removed)
+
+
+PART = re.compile(
+    r"(?:cls|mask|reg|dist|register|storage)_tokens?|(?:patch|pos|rope)_embed|bias_mask|[qv]_bias|fc_norm"
+    r"|downsample_layers|num_batches_tracked|running_(?:mean|var)|[^_]+"
+)
+"""Parts of the originals' names and timm's that have underscores of their own, and any other."""
+
+
+def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], str]:
+    """The tensors by names with dots, and a word on what was read so; as they are where these begin no known model.
+
+    The layouts stay as they are: names of JAX, whose kernels are transposed, begin none.
+    """
+    for joiner in "/_":
+        names = {name: name.replace("/", ".") if joiner == "/" else ".".join(PART.findall(name)) for name in tensors}
+        begins = any(map(anchor_of, names.values()))
+        is_so = joiner == "/" or not any("." in name for name in tensors)
+        if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
+            return {
+                names[name]: tensor for name, tensor in tensors.items()
+            }, f"names joined by {joiner!r} read with dots"
+    return dict(tensors), ""
+
+
+BRANCHES = ("teacher", "student", "model_ema", "state_dict_ema", "ema", "gram_teacher")
+"""Copies of one model that a training run keeps side by side, under the names that the DINO codebases give them."""
+
+PREFERENCE = ("teacher", "state_dict_ema", "model_ema", "ema", "", "student")
+"""Which branch is meant when none is asked for: the teacher is what upstream evaluates and publishes, and timm's
+`load_state_dict(use_ema=True)` takes `state_dict_ema` before all others."""
+
+DISTILLED = ("model_ema", "ema", "student", "teacher")
+"""The same where the teacher is another, larger model that is only learnt from: `distillation` of DINOv3's
+`train/ssl_meta_arch.py`, which evaluates and publishes `model_ema`."""
+
+BY_SHAPES = "the model that was distilled: the teacher is another one, as its shapes show"
+"""The reason for a choice that holds only where the teacher's names are known."""
+
+ANOTHER_SIZE = 1 / 8
+"""More than this part of two backbones' tensors has other shapes where one is larger: a wider MLP changes a fifth."""
+
+TRAINED_HEADS = ("dino_head.", "ibot_head.", "head.")
+
+
+def preference(branches: Mapping[str, Mapping[str, TensorRef]], told: bool | None) -> tuple[tuple[str, ...], str]:
+    """The order of preference, and the reason for its first choice among `branches`.
+
+    `told` is what the run's config says about distillation; shapes decide where it says nothing or no.
+    """
+    chosen = next((branch for branch in PREFERENCE if branch in branches), "")
+    learner = next((branch for branch in DISTILLED[:-1] if branch in branches), None)
+    if "teacher" in branches and learner:
+        if told:
+            return DISTILLED, "the model that was distilled: the run's config says that the teacher is another one"
+        if _differ(branches["teacher"], branches[learner]):
+            return DISTILLED, BY_SHAPES
+    if chosen == "teacher":
+        return PREFERENCE, "which upstream evaluates and publishes"
+    return PREFERENCE, "which comes first among the copies here"
+
+
+def _differ(teacher: Mapping[str, TensorRef], learner: Mapping[str, TensorRef]) -> bool:
+    """Whether two backbones are of different sizes; heads, and buffers that one of them lacks, do not matter.
+
+    Another width shows in nearly every shape. A single tensor of another shape is damage, and the teacher is refused;
+    so is one without blocks or stages, whose names are not known. Learners under other names have none to compare.
+    """
+    shared = [name for name in teacher if name in learner and not name.startswith(TRAINED_HEADS)]
+    differing = sum(teacher[name].shape != learner[name].shape for name in shared)
+    has_blocks = any(name.startswith(("blocks.", "stages.")) for name in teacher)
+    deeper = bool(shared) and has_blocks and _depth(teacher) != _depth(learner)
+    return deeper or differing > len(shared) * ANOTHER_SIZE
+
+
+def _depth(tensors: Mapping[str, TensorRef]) -> int:
+    return len({name.partition(".")[2].partition(".")[0] for name in tensors if name.startswith("blocks.")})

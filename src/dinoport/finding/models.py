@@ -23,12 +23,11 @@ from dinoport.finding.completeness import refuse_amounts
 from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
-from dinoport.finding.hosts import of_built_in, of_patches
-from dinoport.finding.labels import stored_labels
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
-from dinoport.finding.strays import refuse_lost, refuse_strays
+from dinoport.finding.statements import stored_labels
+from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
 from dinoport.finding.unseen import refuse_unseen
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint

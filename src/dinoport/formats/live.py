@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dinoport.errors import CheckpointError, UsageError
-from dinoport.files.byte_sources import Readable
+from dinoport.files.byte_sources import ByteSource
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.reader import NAMES, read_safetensors
@@ -73,7 +73,7 @@ def _attributes(given: object) -> Iterator[tuple[str, Mapping[str, object]]]:
             yield path, own
 
 
-class LiveBytes(Readable):
+class LiveBytes(ByteSource):
     """The bytes of the safetensors file that a state dict would be. Safe to read from several threads."""
 
     def __init__(self, where: str, state: Mapping[str, Any]) -> None:

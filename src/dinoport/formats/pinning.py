@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.values import byte_ranges
 from dinoport.tensor import BLOCK_BYTES, TensorRef
 
@@ -60,7 +60,7 @@ def _pin(sources: Sequence[ByteSource], compared: Sequence[TensorRef], stopped: 
     for source in sources:
         others = list(_gaps(sorted(ranges.get(id(source), ())), source.size_bytes))
         count = sum(stop - start for start, stop in others)
-        hashed = count <= MAX_OTHER_BYTES and not isinstance(source, ReadsAhead)
+        hashed = count <= MAX_OTHER_BYTES and not source.is_remote
         digest = _hash(source, others, stopped) if hashed else None
         files.append(SourceFile(Path(source.where).name, source.size_bytes, count, digest))
     return tuple(files)

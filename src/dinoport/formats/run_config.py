@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import LocalFile
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.files.names import is_name, short_text
 
 NAME = "config.yaml"

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
-from dinoport.files.folders import LocalFolder
+from dinoport.files.folders import LocalFolder, refuse_leaving
 from dinoport.files.json_text import parse_object
-from dinoport.files.links import refuse_leaving
-from dinoport.formats.adapter_folder import is_adapter_folder
-from dinoport.formats.deepspeed import module_within
 from dinoport.formats.distributed.signs import is_distributed_folder
-from dinoport.formats.shards import RANK_FILE, SHARD
-from dinoport.formats.transformers_folder import is_timm_folder, is_transformers_folder
+from dinoport.formats.shards import RANK_FILE, SHARD, module_within
+from dinoport.formats.transformers_folder import is_adapter_folder, is_timm_folder, is_transformers_folder
 from dinoport.shown.calls import FOLDER, OUT, runnable
 from dinoport.shown.text import listed
 

@@ -52,7 +52,7 @@ def read_file(source: ByteSource) -> tuple[str, object]:
         raise damaged(what, found, "a file of one format", cause="a file that was made to mislead")
     if start.startswith(b"PK\3\4"):
         if _first_member(start).endswith(b".npy"):
-            from dinoport.formats.numpy.npz import read_npz
+            from dinoport.formats.npz import read_npz
 
             return "NumPy .npz file", read_npz(source)
         return "torch zip file", read_torch_zip(source)

@@ -48,6 +48,10 @@ class HttpRanges:
         self.tells_versions = bool(self._version.etag or self._version.last_modified)
 
     def stream(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield exactly the bytes from `start` to before `stop`, in pieces.
+
+        Raises CheckpointError where the server refuses, and where the file is not what it was.
+        """
         patience = Patience(self.where, self._budget)
         while start < stop:
             with self._ask(start, stop, patience) as response:

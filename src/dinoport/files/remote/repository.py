@@ -15,9 +15,8 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
-from dinoport.files.remote.hub import name_fault
+from dinoport.files.remote.hub import name_fault, sound_token
 from dinoport.files.remote.hub_errors import conflicting, told
-from dinoport.files.remote.tokens import sound_token
 from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.text import shown
 

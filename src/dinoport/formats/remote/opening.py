@@ -1,4 +1,4 @@
-"""Open what is at an address, without downloading it where the server allows that."""
+"""Open what is at an address, and its run's config, without downloading it where the server allows that."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dinoport.errors import CheckpointError
 from dinoport.files.address import Address
@@ -19,12 +19,13 @@ from dinoport.files.remote.folder import RemoteFolder
 from dinoport.files.remote.http import RefusedError, Validators, refuse_offline
 from dinoport.files.remote.http_ranges import HttpRanges, NoRangesError
 from dinoport.files.remote.hub import HubFile, hub_file
+from dinoport.files.remote.patience import Budget
 from dinoport.files.remote.remote_file import RemoteFile
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.reader import read_distributed
 from dinoport.formats.distributed.signs import METADATA
 from dinoport.formats.opening import open_checkpoint, open_file
-from dinoport.formats.remote.run_config import find_run_config
+from dinoport.formats.run_config import MAX_BYTES, NAME, RunConfig, parse_run_config, run_places
 from dinoport.formats.safetensors.reader import looks_like_safetensors
 from dinoport.formats.single_file import START_BYTES, read_file
 from dinoport.formats.transformers_folder import (
@@ -184,3 +185,43 @@ def _version(note: Path) -> Validators | None:
     with suppress(OSError, ValueError, TypeError):
         return Validators(**json.loads(note.read_text(encoding="utf-8")))
     return None
+
+
+def find_run_config(source: str) -> RunConfig | None:
+    """The config of the run that wrote the checkpoint at an address; None where there is none.
+
+    It never stops a conversion: why one that may be there was not read is its `problem`. A query is taken for the
+    signature of one file, which opens no other; that of a folder goes with each of its files.
+    """
+    problem: RunConfig | None = None
+    for folder in _folders(source, Budget()):
+        try:
+            data = folder.read(NAME, MAX_BYTES)
+        except CheckpointError as error:
+            problem = problem or RunConfig(folder.named(NAME), {}, _why(error, folder.named(NAME)))
+            if isinstance(error, RefusedError):
+                continue
+            break  # a server that fails is not asked for the next
+        if data is not None and (found := parse_run_config(folder.named(NAME), data)):
+            return found
+    return problem
+
+
+def _why(error: CheckpointError, where: str) -> str:
+    """The reason that an error gives, without the name of the file."""
+    reason = error.what.removeprefix(f"{where} could not be read: ")
+    return reason if reason != error.what else error.found or error.what
+
+
+def _folders(source: str, budget: Budget) -> Iterator[RemoteFolder]:
+    address, _, query = source.partition("?")
+    file = hub_file(source)
+    if file is not None:
+        for place in run_places(PurePosixPath(file.path), is_folder=file.is_folder):
+            yield RemoteFolder(file.folder("" if place == PurePosixPath() else f"{place}/").shown, budget=budget)
+    elif address.endswith("/") or not query:
+        scheme, _, rest = address.partition("://")
+        host, _, path = rest.partition("/")
+        for place in run_places(PurePosixPath(path), is_folder=address.endswith("/")):
+            before = f"{scheme}://{host}/" if place == PurePosixPath() else f"{scheme}://{host}/{place}/"
+            yield RemoteFolder(f"{before}?{query}" if query else before, budget=budget)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeGuard
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import damaged, too_short
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
@@ -167,8 +167,7 @@ def _locate_all(
     for key in keys:
         counts.append((position, position + COUNT.size))
         position = counts[-1][1] + storages[key].storage.size_bytes
-    if isinstance(source, ReadsAhead):
-        source.will_read(span for span in counts if span[1] <= source.size_bytes)
+    source.will_read(span for span in counts if span[1] <= source.size_bytes)
     for key, (begin, end) in zip(keys, counts, strict=True):
         (count,) = COUNT.unpack(source.read(begin, COUNT.size))
         typed = storages[key]
