@@ -53,6 +53,12 @@ class ByteSource:
     def will_read(self, spans: Iterable[tuple[int, int]]) -> None:
         """Fetch what is read next ahead of its reader, where the source is remote."""
 
+    def expect(self, begin: int, end: int) -> None:
+        """Let the disk fetch these bytes meanwhile: they are read next."""
+
+    def forget(self, begin: int, end: int) -> None:
+        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
+
     def check_unchanged(self) -> None:
         """Raise CheckpointError if the source is not what it was when it was opened."""
 
@@ -104,11 +110,9 @@ class LocalFile(ByteSource):
             raise unreadable(self.path, error) from error
 
     def expect(self, begin: int, end: int) -> None:
-        """Let the disk fetch these bytes meanwhile: they are read next."""
         self._advise(begin, end, "POSIX_FADV_WILLNEED")
 
     def forget(self, begin: int, end: int) -> None:
-        """Let the system take the memory in which it keeps these bytes: they are not read again soon."""
         self._advise(begin, end, "POSIX_FADV_DONTNEED")
 
     def _advise(self, begin: int, end: int, advice: str) -> None:

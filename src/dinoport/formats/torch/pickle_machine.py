@@ -8,7 +8,6 @@ from dinoport.formats.torch.pickle_globals import DOTTED_NAMES_PROTOCOL, MAX_PRO
 from dinoport.formats.torch.pickle_objects import Builder, PickleObjects, kind_of
 from dinoport.formats.torch.pickle_tables import KeyCheck, PickleMemo
 from dinoport.formats.torch.stand_ins import Opaque
-from dinoport.formats.torch.storages import UnknownSteps
 
 MAX_MEMO_INDEX = 2**31
 """Beyond, an index could be chosen to collide with others in a dict's hash table."""
@@ -17,8 +16,9 @@ MAX_MEMO_INDEX = 2**31
 class PickleMachine:
     """The state of one pickle that is being read, and the steps that opcodes ask for.
 
-    `bytes` are what is still to be read, `stack` is what waits. Raises UnsafeCheckpointError for a forbidden global,
-    CheckpointError for what no sound pickle does, and any error of Python's own for a step that does not fit.
+    `bytes` are what is still to be read, `stack` is what waits, `memo` what was put aside. Raises UnsafeCheckpointError
+    for a forbidden global, CheckpointError for what no sound pickle does, and any error of Python's own for a step that
+    does not fit.
     """
 
     def __init__(
@@ -34,15 +34,12 @@ class PickleMachine:
         self.stack: list[Any] = []
         self.limits = PickleLimits(unread, max_objects, max_memory_bytes)
         self._objects = PickleObjects(where, builders, self.limits)
+        self.unknown_steps = self._objects.unknown_steps
         self._persistent = persistent
         self._keys = KeyCheck()
         self._marks: list[int] = []
         self._protocol = 0
-        self._memo = PickleMemo()
-
-    @property
-    def unknown_steps(self) -> UnknownSteps:
-        return self._objects.unknown_steps
+        self.memo = PickleMemo()
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -115,20 +112,15 @@ class PickleMachine:
         self.push(self._persistent(key))
 
     def persist_line(self) -> None:
-        if self._persistent is None:
-            raise self.limits.broken("a reference to something outside")
         self.persist(self.bytes.line().decode())
 
     def get(self, index: int) -> None:
-        self.push(self._memo.get(index))
+        self.push(self.memo.get(index))
 
     def put(self, index: int) -> None:
         if not 0 <= index < MAX_MEMO_INDEX:
             raise self.limits.broken(f"a memo of {index:.3g} entries")
-        self._memo.put(index, self.top)
-
-    def put_next(self) -> None:
-        self.put(len(self._memo))
+        self.memo.put(index, self.top)
 
     def name_in_lines(self) -> None:
         module, name = self.bytes.line().decode(), self.bytes.line().decode()
@@ -164,16 +156,9 @@ class PickleMachine:
             raise self.limits.broken("keywords that are not a dict")
         self.push(self._objects.new(kind, (*args, keywords) if keywords else args))
 
-    def duplicate(self) -> None:
-        self.push(self.top)
-
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
         self.set_items([key, value])
-
-    def append(self) -> None:
-        value = self.pop()
-        self.extend([value])
 
     def set_state(self) -> None:
         state = self.pop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,21 +89,6 @@ def _dtype(kind: str, *, untyped: bool) -> np.dtype[Any] | None:
     return STORAGE_DTYPES.get(name) if module in ("torch", "torch.cuda") else None
 
 
-class Doubts:
-    """Which storages of a file may be changed by a step of its pickle. Known when the pickle has been read."""
-
-    def __init__(self) -> None:
-        self._steps: dict[str, str] = {}
-
-    def of(self, name: str) -> Callable[[], str | None]:
-        return lambda: self._steps.get(name)
-
-    def settle(self, storages: Mapping[str, TypedStorage], touched: Mapping[int, str]) -> None:
-        """Take over the steps that touched storages, which `touched` gives by identity."""
-        found = {name: touched.get(id(typed.storage)) for name, typed in storages.items()} if touched else {}
-        self._steps = {name: step for name, step in found.items() if step is not None}
-
-
 class UnknownSteps:
     """Each may change whatever can be reached from its roots, when the whole pickle has been read."""
 
@@ -116,15 +101,13 @@ class UnknownSteps:
     def note(self, step: str, *roots: object) -> None:
         self._steps.append((step, roots))
 
-    def touched(self) -> dict[int, str]:
-        """The storages that a step may have changed, by identity, and which step that was."""
-        found: dict[int, str] = {}
+    def settle(self) -> None:
+        """Note at each storage which step may have changed it."""
         seen: set[int] = set()
         for step, roots in self._steps:
             for node in reached(roots, seen):
                 if storage := _storage_of(node):
-                    found.setdefault(id(storage), step)
-        return found
+                    storage.doubt = storage.doubt or step
 
 
 def is_plain(value: object) -> bool:
