@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dinoport.cli.options import as_options
-from dinoport.cli.output import PUBLISHED, lines_on, print_error
+from dinoport.cli.output import PUBLISHED, as_worded, lines_on, print_json
 from dinoport.cli.stdout import Stdout, Unheard, watched_stdout
 from dinoport.errors import DinoportError, OutputError
 from dinoport.progress import ASIDE
@@ -194,7 +194,7 @@ def _finish(stdout: Stdout, failure: DinoportError | None) -> None:
     """Print an error as JSON, where a command has printed nothing, and whatever waits to be written."""
     try:
         if failure and not stdout.used:
-            print_error(failure)
+            print_json(as_worded(failure.to_dict()))
         stdout.flush()
     except OutputError as error:
         _say(error)

@@ -156,7 +156,11 @@ def _model_in(
     doubts = [*filter(None, (whose_it_is,)), *state.doubts, *of_patches(place.outside, reading.architecture)]
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
-    unlike_timm = statements.said_beside(checkpoint.where, timm, reading.architecture, request, wishes) if timm else ()
+    unlike_timm: tuple[str, ...] = ()
+    if timm:
+        from dinoport.codebases.timm.contradictions import held_against
+
+        unlike_timm = held_against(checkpoint.where, timm, reading.architecture, request, wishes)
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)

@@ -76,15 +76,6 @@ def timm_config_of(checkpoint: Checkpoint) -> TimmConfig | None:
     return timm_config(checkpoint.where, checkpoint.config)
 
 
-def said_beside(
-    where: str, timm: TimmConfig, architecture: object, request: Request, wishes: Wishes
-) -> tuple[str, ...]:
-    """What timm would make of the tensors otherwise than they are. Raises SettingError for another model's config."""
-    from dinoport.codebases.timm.contradictions import held_against
-
-    return held_against(where, timm, architecture, request, wishes)
-
-
 def wishes_of(request: Request, claimed: frozenset[str], timm: TimmConfig | None, said: Said) -> Wishes:
     """What the user says of the model; else, field by field, what a config or the file says."""
     asked = (request.num_heads, request.layer_norm_eps, request.interpolation)

@@ -4,7 +4,7 @@ import shutil
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -70,7 +70,8 @@ class Fetching:
         while (turn := self._next()) is not None:
             fetch, span = turn
             if not fetch(span):
-                self._forget(fetch)
+                with self._lock:
+                    self._files = deque(turn for turn in self._files if turn[0] != fetch)
 
     def _next(self) -> tuple[Fetch, Span] | None:
         """The next span of the file whose turn it is; None where all are done, which ends a worker."""
@@ -83,10 +84,6 @@ class Fetching:
                     return fetch, span
             self._workers -= 1
             return None
-
-    def _forget(self, fetch: Fetch) -> None:
-        with self._lock:
-            self._files = deque(turn for turn in self._files if turn[0] != fetch)
 
 
 def _no_room(where: str, wanted: int, free: int) -> CheckpointError:
@@ -116,10 +113,11 @@ def coalesce(wanted: Iterable[Span]) -> list[Span]:
     ]
 
 
-def _joined(ordered: Sequence[Span]) -> list[Span]:
+def _joined(ordered: Sequence[Span], closing: Container[int] = ()) -> list[Span]:
+    """Spans that overlap, touch, or end where a gap is to be closed, as one."""
     joined: list[Span] = []
     for start, stop in ordered:
-        if joined and start <= joined[-1][1]:
+        if joined and (start <= joined[-1][1] or joined[-1][1] in closing):
             joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
         else:
             joined.append((start, stop))
@@ -135,13 +133,7 @@ def _close_gaps(joined: Sequence[Span]) -> list[Span]:
             break
         budget -= size
         closing.add(start)
-    closed: list[Span] = []
-    for start, stop in joined:
-        if closed and closed[-1][1] in closing:
-            closed[-1] = (closed[-1][0], stop)
-        else:
-            closed.append((start, stop))
-    return closed
+    return _joined(joined, closing)
 
 
 def _turns(spans: Sequence[Span], closed: Sequence[Span]) -> dict[Span, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
@@ -71,11 +71,7 @@ class Validators:
 
     def contradicts(self, other: Validators) -> bool:
         """Whether the two cannot be of one version. What one of them does not say is not held against it."""
-        pairs = (
-            (self.size_bytes, other.size_bytes),
-            (self.etag, other.etag),
-            (self.last_modified, other.last_modified),
-        )
+        pairs = zip(astuple(self), astuple(other), strict=True)
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 

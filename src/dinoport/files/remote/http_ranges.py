@@ -104,15 +104,13 @@ class HttpRanges:
                 raise
             self._direct = None
             response = ask(self._address, headers, patience)
-        if response.status == 206 and self._is_same_version(response, start):
+        first, total = content_range(response)
+        found = Validators.of(response.headers, total)
+        if response.status == 206 and first == start and not self._version.contradicts(found):
             self._remember(response)
             return response
         with response:
             raise self._changed(response)
-
-    def _is_same_version(self, response: Response, start: int) -> bool:
-        first, total = content_range(response)
-        return first == start and not self._version.contradicts(Validators.of(response.headers, total))
 
     def _remember(self, response: Response) -> None:
         """Skip the redirects from now on; what is sent to the first address only does not go along."""

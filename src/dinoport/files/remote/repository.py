@@ -154,12 +154,14 @@ class Repository:
 
         To a conflict huggingface_hub reads the address of what is there out of the answer, which may have none.
         """
+        from huggingface_hub.errors import RepositoryNotFoundError
+
         with self._told():
             try:
                 self._api.create_repo(self.name, private=private, exist_ok=True)
-            except (KeyError, JSONDecodeError):
-                with _there(self):
-                    self.head(None)
+            except (KeyError, JSONDecodeError) as error:
+                if _unless_missing(lambda: self.head(None), RepositoryNotFoundError) is None:
+                    raise conflicting(self) from error
 
     def branch(self, revision: str, start: str) -> None:
         """Make a branch that starts at a commit, unless it is there."""
@@ -254,27 +256,14 @@ class Repository:
             raise told(self, error, revision) or error from error
 
 
-@contextmanager
-def _there(repository: Repository) -> Iterator[None]:
-    """Say in place of a repository that is missing that it could not be made."""
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        yield
-    except HubError as error:
-        if isinstance(error.__cause__, RepositoryNotFoundError):
-            raise conflicting(repository) from error
-        raise
-
-
-def _unless_missing(ask: Callable[[], Found]) -> Found | None:
-    """What is asked for at a revision; None where there is no such revision."""
+def _unless_missing(ask: Callable[[], Found], missing: type[Exception] | None = None) -> Found | None:
+    """What is asked for; None where it is `missing`: where there is no such revision, unless another error is named."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
         return ask()
     except HubError as error:
-        if isinstance(error.__cause__, RevisionNotFoundError):
+        if isinstance(error.__cause__, missing or RevisionNotFoundError):
             return None
         raise
 
