@@ -170,11 +170,8 @@ def known_operators() -> Mapping[str, Callable[[Any], Any]]:
 
 def _read_by(node: Node) -> tuple[str, ...]:
     """The values that a node needs; one with branches needs whatever these may."""
-    inner = [name for value in node.attributes.values() if isinstance(value, Graph) for name in _read_within(value)]
-    return tuple(filter(None, dict.fromkeys([*node.inputs, *inner])))
-
-
-def _read_within(graph: Graph) -> Iterator[str]:
-    for node in graph.nodes:
-        yield from _read_by(node)
-    yield from graph.outputs
+    names = dict.fromkeys(node.inputs)
+    for graph in (value for value in node.attributes.values() if isinstance(value, Graph)):
+        names |= dict.fromkeys(name for each in graph.nodes for name in _read_by(each))
+        names |= dict.fromkeys(graph.outputs)
+    return tuple(filter(None, names))

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
-from dinoport.formats.torch.modules import POOL, deciding, is_module, module_state_dict, named_modules
-from dinoport.formats.torch.stand_ins import Opaque
+from dinoport.formats.torch.modules import MAX_MODULE_DEPTH, POOL, deciding, is_module, module_state_dict, named_modules
+from dinoport.formats.torch.stand_ins import Opaque, walked
 from dinoport.formats.values import view_of
 from dinoport.model import Origin, Stated
 from dinoport.networks.interpolation import INTERPOLATIONS, Interpolation
@@ -32,7 +32,9 @@ def attributes_of(checkpoint: Checkpoint, state: StateDict) -> Attributes:
     own = {view: state.originals.get(name, name) for name, tensor in state.tensors.items()
            if name not in state.beside and (view := view_of(tensor))}  # fmt: skip
     found: dict[str, dict[str, object]] = {}
-    for module in _pickled(checkpoint.tree):
+    pickled = {id(node): node for _, node in walked(checkpoint.tree, MAX_MODULE_DEPTH)
+               if isinstance(node, Opaque) and is_module(node)}  # fmt: skip
+    for module in pickled.values():
         held = [(name, view_of(tensor)) for name, tensor in module_state_dict(module).items()]
         if own and own.keys() <= {view for _, view in held}:
             nodes = dict(named_modules(module))
@@ -50,20 +52,6 @@ def _beside_tensors(nodes: Mapping[str, Opaque], path: str) -> Iterator[tuple[st
     for inner, child in named_modules(nodes[path]):
         if inner and "." not in inner and not module_state_dict(child):
             yield f".{inner}", child
-
-
-def _pickled(tree: object) -> Iterator[Opaque]:
-    """The pickled modules in the dicts of a file, each once."""
-    pending, seen = [tree], set[int]()
-    while pending:
-        node = pending.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, Opaque) and is_module(node):
-            yield node
-        elif isinstance(node, dict):
-            pending += node.values()
 
 
 def _upwards(theirs: str, ours: str) -> Iterator[tuple[str, str]]:

@@ -56,7 +56,11 @@ def append_archive(
 ) -> None:
     """Add a whole archive to a file that may hold others: a pickle, and the values of tensor number n in `data/n`."""
     with ZipFile(_Forwards(file), "w", ZIP_STORED) as archive:
-        write = _Records(archive, file, file.size_bytes).write
+        start = file.size_bytes
+
+        def write(name: str, blocks: Iterable[bytes | memoryview], *told: Any) -> None:
+            _write_record(archive, name, blocks, file.size_bytes - start, *told)
+
         write("data.pkl", [pickled])
         write("byteorder", [b"little"])
         for number, tensor in enumerate(tensors):
@@ -87,31 +91,27 @@ class _Forwards:
     def close(self) -> None: ...
 
 
-class _Records:
-    """Adds records to a zip, each at a multiple of 64 bytes of it; it `starts` somewhere in the file."""
-
-    def __init__(self, archive: ZipFile, file: OutputFile, starts: int) -> None:
-        self._archive, self._file, self._starts = archive, file, starts
-
-    def write(
-        self,
-        name: str,
-        blocks: Iterable[bytes | memoryview],
-        size_bytes: int = 0,
-        on_bytes: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        info = ZipInfo(f"archive/{name}")
-        info.create_system = 3  # as on Linux everywhere, so that equal tensors give equal files
-        zip64 = size_bytes >= ZIP64_FROM_BYTES
-        # The padding goes where torch puts it: into an extra field of the local header.
-        header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
-        padding = -(self._file.size_bytes - self._starts + header_bytes) % ALIGNMENT_BYTES
-        info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-        with self._archive.open(info, "w", force_zip64=zip64) as record:
-            info.extra = b""
-            for block in blocks:
-                record.write(block)
-                on_bytes(len(block))
+def _write_record(
+    archive: ZipFile,
+    name: str,
+    blocks: Iterable[bytes | memoryview],
+    before_bytes: int,
+    size_bytes: int = 0,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Add a record at a multiple of 64 bytes of an archive that has `before_bytes`."""
+    info = ZipInfo(f"archive/{name}")
+    info.create_system = 3  # as on Linux everywhere, so that equal tensors give equal files
+    zip64 = size_bytes >= ZIP64_FROM_BYTES
+    # The padding goes where torch puts it: into an extra field of the local header.
+    header_bytes = 30 + len(info.filename) + (20 if zip64 else 0) + 4
+    padding = -(before_bytes + header_bytes) % ALIGNMENT_BYTES
+    info.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+    with archive.open(info, "w", force_zip64=zip64) as record:
+        info.extra = b""
+        for block in blocks:
+            record.write(block)
+            on_bytes(len(block))
 
 
 def _serialization_id(archive: ZipFile) -> bytes:
