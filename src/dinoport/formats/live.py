@@ -20,8 +20,8 @@ from dinoport.files.byte_sources import ByteSource
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.reader import NAMES, read_safetensors
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.modules import deciding
+from dinoport.formats.torch.storages import TORCH_DTYPES
 from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
 
 PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")

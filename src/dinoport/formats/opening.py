@@ -6,8 +6,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource, LocalFile, closed_on_error, leads_nowhere, unreadable
-from dinoport.files.file_pool import FilePool
-from dinoport.files.folders import LocalFolder
+from dinoport.files.folders import FilePool, LocalFolder
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import SUFFIX, is_distributed_folder, refuse_lone_file, refuse_other_layouts
 from dinoport.formats.run_config import find_run_config

@@ -2,14 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from dinoport.files.census import Census, take_census
-from dinoport.tensor import Array, TensorRef, TensorSpec, dtype_name
+from dinoport.tensor import Array, TensorSpec, dtype_name
 
 
 class Writable(Protocol):
@@ -21,25 +20,6 @@ class Writable(Protocol):
     def blocks(self) -> Iterator[Array]:
         """Yield the flattened values in the target's dtype; a block is valid until the next one is asked for."""
         ...
-
-
-@dataclass(frozen=True)
-class AsRead:
-    """A tensor on its way into a file, as it lies in another."""
-
-    tensor: TensorRef
-
-    @property
-    def target(self) -> TensorSpec:
-        return TensorSpec(self.tensor.name, self.tensor.dtype, self.tensor.shape)
-
-    def blocks(self) -> Iterator[Array]:
-        return self.tensor.blocks()
-
-
-def as_read(tensors: Mapping[str, TensorRef]) -> list[AsRead]:
-    """The tensors of one file for another, under these names."""
-    return [AsRead(tensor.renamed(name)) for name, tensor in tensors.items()]
 
 
 def specs(tensors: Sequence[Writable]) -> list[TensorSpec]:

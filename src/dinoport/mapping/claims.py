@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from dinoport.mapping.pattern import Bindings
-from dinoport.mapping.rule import Rule
+from dinoport.mapping.rule import Bindings, Rule
 from dinoport.tensor import Shape
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from dinoport.errors import CheckpointError
 from dinoport.files.byte_sources import ByteSource
-from dinoport.files.file_pool import FilePool
-from dinoport.files.folders import LocalFolder
+from dinoport.files.folders import FilePool, LocalFolder
 from dinoport.files.names import short_text
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import process_of, sharded_names

@@ -7,8 +7,8 @@ import numpy as np
 
 from dinoport.errors import CheckpointError
 from dinoport.formats.torch.pickle_globals import is_class
+from dinoport.formats.torch.pickle_machine import MAX_KEY_INTEGER
 from dinoport.formats.torch.pickle_objects import Builder
-from dinoport.formats.torch.pickle_tables import MAX_KEY_INTEGER
 from dinoport.formats.torch.rebuilding import OTHER_FORMS, PARAMETER_CLASSES, Rebuilding
 from dinoport.formats.torch.stand_ins import Global, Opaque
 from dinoport.formats.torch.storages import DEVICE
