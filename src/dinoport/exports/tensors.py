@@ -21,17 +21,9 @@ MAX_UNPACKED = 1 << 20
 """Numbers of a tensor that is written number by number, as shapes are. Weights are written as bytes."""
 
 DTYPES: dict[int, np.dtype[Any]] = {
-    1: np.dtype(np.float32),
-    2: np.dtype(np.uint8),
-    3: np.dtype(np.int8),
-    5: np.dtype(np.int16),
-    6: np.dtype(np.int32),
-    7: np.dtype(np.int64),
-    9: np.dtype(np.bool_),
-    10: np.dtype(np.float16),
-    11: np.dtype(np.float64),
-    16: BFLOAT16,
-}
+    1: np.dtype("f4"), 10: np.dtype("f2"), 11: np.dtype("f8"), 16: BFLOAT16, 9: np.dtype("?"),
+    2: np.dtype("u1"), 3: np.dtype("i1"), 5: np.dtype("i2"), 6: np.dtype("i4"), 7: np.dtype("i8"),
+}  # fmt: skip
 """By ONNX's number. What is narrower than a byte, complex, or a text is not read."""
 
 NUMBERS: dict[int, tuple[str, ...]] = {

@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
+from dinoport.errors import FolderError
 from dinoport.files.census import Census, take_census
 from dinoport.tensor import Array, TensorSpec, dtype_name
 
@@ -28,6 +29,18 @@ def specs(tensors: Sequence[Writable]) -> list[TensorSpec]:
     if twice := [name for name, count in names.items() if count > 1]:
         raise RuntimeError(f"would be written twice: {', '.join(twice)}")
     return [tensor.target for tensor in tensors]
+
+
+def dtype_called(spec: TensorSpec, names: Mapping[np.dtype[Any], str], files: str) -> str:
+    """What some files call the dtype of a tensor. Raises FolderError for one that they do not hold."""
+    if spec.dtype not in names:
+        raise FolderError(
+            f"{spec.name} has a dtype that {files}",
+            expected=", ".join(map(dtype_name, names)),
+            found=dtype_name(spec.dtype),
+            next_step="store it as one of these in the source",
+        )
+    return names[spec.dtype]
 
 
 def stream(tensor: Writable, census: dict[str, Census]) -> Iterator[memoryview]:

@@ -101,10 +101,10 @@ class _Given(NamedTuple):
 
 def _of_transformers(folder: Path, config: Mapping[str, Any], files: ExitStack) -> _Given:
     """A folder of Transformers, which is given what is known of it."""
-    _refuse_unfit(folder, config)
+    refuse_unfit(folder, config)
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
-    cell, statistics = form.cell or _patch_size(config), _statistics(folder)
+    cell, statistics = form.cell or _patch_size(config), statistics(folder)
     checkpoint = files.enter_context(open_checkpoint(folder))
     known = files.enter_context(known_folder(folder, config, checkpoint.tensors))
     runner, native = ClassRunner(known, CLASS_OF_TYPE[kind]), config.get("image_size", "")
@@ -196,7 +196,7 @@ def holding(attention: Array, mass: float) -> Array:
     return mask.reshape(attention.shape)
 
 
-def _refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:
+def refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:
     if not config:
         raise SettingError(
             f"{folder} is not a folder of Transformers",
@@ -238,7 +238,7 @@ def _patch_size(config: Mapping[str, Any]) -> int:
     return size
 
 
-def _statistics(folder: Path) -> tuple[Array, Array]:
+def statistics(folder: Path) -> tuple[Array, Array]:
     """Means and standard deviations of the folder's processor; ImageNet's where it has none."""
     path = folder / PROCESSOR
     found = read_json(path) if path.is_file() else {}

@@ -114,7 +114,7 @@ def source_side(conversion: Conversion, checks: Checks) -> Iterator[Side]:
         yield Side(model)
         return
     from dinoport.codebases.transformers.running import ClassRunner
-    from dinoport.formats.remote.copying import on_disk
+    from dinoport.formats.remote.opening import on_disk
     from dinoport.proofs.known_folder import known_folder
 
     with ExitStack() as files:

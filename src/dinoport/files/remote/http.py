@@ -190,23 +190,23 @@ def _redirected(address: Address, url: str, target: str) -> str:
             cause="a server that is set up wrongly",
             next_step="give the address that the file is really at",
         ) from None
+    found = f"a redirect to {shown_address(following)}"
     if after not in ("http", "https") or (before == "https" and after == "http"):
-        raise CheckpointError(
-            f"{address.shown} leads to an address that is not followed",
-            expected="https all the way" if before == "https" else "http or https",
-            found=f"a redirect to {shown_address(following)}",
-            cause="a server that is set up wrongly, or someone on the way who would like to change the file",
-            next_step="give the address that the file is really at",
-        )
-    if elsewhere and is_inside(following) and not is_inside(address.url):
-        raise CheckpointError(
-            f"{address.shown} leads to an address that is not followed",
-            expected="an address that is open to all, as this one is",
-            found=f"a redirect to {shown_address(following)}, on this machine or in its own network",
-            cause="a server that is set up wrongly, or that would have this machine ask what it cannot reach itself",
-            next_step="give the address that the file is really at",
-        )
-    return following
+        expected = "https all the way" if before == "https" else "http or https"
+        cause = "someone on the way who would like to change the file"
+    elif elsewhere and is_inside(following) and not is_inside(address.url):
+        expected = "an address that is open to all, as this one is"
+        found += ", on this machine or in its own network"
+        cause = "that would have this machine ask what it cannot reach itself"
+    else:
+        return following
+    raise CheckpointError(
+        f"{address.shown} leads to an address that is not followed",
+        expected=expected,
+        found=found,
+        cause=f"a server that is set up wrongly, or {cause}",
+        next_step="give the address that the file is really at",
+    )
 
 
 def is_offline() -> bool:

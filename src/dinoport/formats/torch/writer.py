@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from dinoport.errors import FolderError
 from dinoport.files.census import Census
 from dinoport.files.output_file import OutputFile, WrittenFile
-from dinoport.formats.stream import Writable, specs, stream
+from dinoport.formats.stream import Writable, dtype_called, specs, stream
 from dinoport.formats.torch.storages import WRITTEN_STORAGES
-from dinoport.tensor import Shape, TensorSpec, dtype_name
+from dinoport.tensor import Shape, TensorSpec
 
 Tree: TypeAlias = Mapping[str, "Tree | int"]
 """Dicts in dicts by name, with the numbers of tensors as leaves."""
@@ -53,15 +52,8 @@ def _dict(tree: Tree, stored: Sequence[bytes]) -> bytes:
 
 
 def _tensor(spec: TensorSpec, record: int) -> bytes:
-    if spec.dtype not in WRITTEN_STORAGES:
-        raise FolderError(
-            f"{spec.name} has a dtype that torch files do not hold in every version of torch",
-            expected=", ".join(dtype_name(dtype) for dtype in WRITTEN_STORAGES),
-            found=dtype_name(spec.dtype),
-            next_step="store it as one of these in the source",
-        )
-    storage_class = named("torch", WRITTEN_STORAGES[spec.dtype])
-    storage = tuple_of(text("storage"), storage_class, text(str(record)), text("cpu"), whole(spec.size))
+    called = dtype_called(spec, WRITTEN_STORAGES, "torch files do not hold in every version of torch")
+    storage = tuple_of(text("storage"), named("torch", called), text(str(record)), text("cpu"), whole(spec.size))
     shape = tuple_of(*map(whole, spec.shape))
     strides = tuple_of(*map(whole, _strides(spec.shape)))
     arguments = (storage + pickle.BINPERSID, whole(0), shape, strides, pickle.NEWFALSE, _ordered_dict())
