@@ -104,12 +104,12 @@ def _of_transformers(folder: Path, config: Mapping[str, Any], files: ExitStack) 
     refuse_unfit(folder, config)
     kind = str(config["model_type"])
     form = OF_MODEL_TYPE[kind]
-    cell, statistics = form.cell or _patch_size(config), statistics(folder)
+    cell, pixels = form.cell or _patch_size(config), statistics(folder)
     checkpoint = files.enter_context(open_checkpoint(folder))
     known = files.enter_context(known_folder(folder, config, checkpoint.tensors))
     runner, native = ClassRunner(known, CLASS_OF_TYPE[kind]), config.get("image_size", "")
     positions_for = native if form.has_table else None
-    return _Given(runner, runner.load, of_transformers, cell, statistics, positions_for, kind, "Transformers")
+    return _Given(runner, runner.load, of_transformers, cell, pixels, positions_for, kind, "Transformers")
 
 
 def _of_timm(folder: Path, config: Mapping[str, Any]) -> _Given:
