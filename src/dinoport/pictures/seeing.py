@@ -27,7 +27,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.transformers_folder import PROCESSOR, is_transformers_folder, read_json
 from dinoport.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from dinoport.progress import IMPORTING, LOADING, READING, RUNNING, Progress, silent
-from dinoport.proofs.known_folder import known_folder, refuse_beside, refuse_foreign
+from dinoport.proofs.known_folder import known_folder, refuse_beside
 from dinoport.request import MAX_IMAGE_SIZE, Request
 from dinoport.shown.calls import FOLDER, SOURCE, Blank, call
 from dinoport.shown.text import value_text
@@ -218,8 +218,6 @@ def refuse_unfit(folder: Path, config: Mapping[str, Any]) -> None:
             next_step="convert the source again without `class`, and visualize that folder",
         )
     _refuse_channels(folder, config.get("num_channels", 3))
-    with open_checkpoint(folder) as checkpoint:
-        refuse_foreign(folder, config, checkpoint.tensors)
     refuse_beside(folder)
 
 
