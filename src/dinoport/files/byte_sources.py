@@ -14,6 +14,7 @@ from typing import ClassVar
 from dinoport.errors import CheckpointError
 from dinoport.files.damage import too_short
 from dinoport.shown.text import as_word
+from dinoport.tensor import BLOCK_BYTES
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 """Opening a named pipe would wait for its other end; with O_NONBLOCK it is opened, and refused. Files ignore it."""
@@ -49,6 +50,14 @@ class ByteSource:
     def readinto(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`. Raises CheckpointError where there are fewer bytes."""
         raise NotImplementedError
+
+    def blocks(self, start: int, stop: int) -> Iterator[memoryview]:
+        """Yield a range in blocks, each valid until the next one is asked for. Raises as `readinto`."""
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, stop - start)))
+        for first in range(start, stop, BLOCK_BYTES):
+            part = buffer[: min(BLOCK_BYTES, stop - first)]
+            self.readinto(first, part)
+            yield part
 
     def will_read(self, spans: Iterable[tuple[int, int]]) -> None:
         """Fetch what is read next ahead of its reader, where the source is remote."""

@@ -22,7 +22,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.reader import NAMES, read_safetensors
 from dinoport.formats.torch.modules import deciding
 from dinoport.formats.torch.storages import TORCH_DTYPES
-from dinoport.tensor import BLOCK_BYTES, Array, TensorSpec
+from dinoport.tensor import Array, TensorSpec
 
 PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")
 """Of torch: others keep their values in a way of their own, as quantised ones and those of several ranks do."""
@@ -134,8 +134,8 @@ class LiveBytes(ByteSource):
         from hashlib import sha256
 
         digest = sha256()
-        for offset in range(0, self.size_bytes, BLOCK_BYTES):
-            digest.update(self.read(offset, min(BLOCK_BYTES, self.size_bytes - offset)))
+        for block in self.blocks(0, self.size_bytes):
+            digest.update(block)
         return digest.hexdigest()
 
 

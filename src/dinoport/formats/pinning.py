@@ -13,7 +13,7 @@ from threading import Event
 
 from dinoport.files.byte_sources import ByteSource
 from dinoport.formats.values import byte_ranges
-from dinoport.tensor import BLOCK_BYTES, TensorRef
+from dinoport.tensor import TensorRef
 
 MAX_OTHER_BYTES = 2 * 1024**3
 """Of one file: two seconds of hashing. The optimizer states of a 7B model are fifty times that; they stay unpinned."""
@@ -81,12 +81,9 @@ def _hash(source: ByteSource, ranges: Iterable[Range], stopped: Event) -> str:
     from hashlib import sha256
 
     digest = sha256()
-    buffer = memoryview(bytearray(BLOCK_BYTES))
     for begin, stop in ranges:
-        for start in range(begin, stop, BLOCK_BYTES):
+        for block in source.blocks(begin, stop):
             if stopped.is_set():
                 return ""
-            part = buffer[: min(BLOCK_BYTES, stop - start)]
-            source.readinto(start, part)
-            digest.update(part)
+            digest.update(block)
     return digest.hexdigest()

@@ -39,7 +39,6 @@ from dinoport.formats.transformers_folder import (
 )
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import scheme_of, shown_address
-from dinoport.tensor import BLOCK_BYTES
 
 
 def open_remote(source: str, on_progress: Progress = silent, *, fresh: bool = False) -> Checkpoint:
@@ -258,9 +257,6 @@ def _write(path: Path, content: bytes | ByteSource) -> None:
     if isinstance(content, bytes):
         path.write_bytes(content)
         return
-    buffer = memoryview(bytearray(BLOCK_BYTES))
     with path.open("xb") as file:
-        for start in range(0, content.size_bytes, BLOCK_BYTES):
-            part = buffer[: min(BLOCK_BYTES, content.size_bytes - start)]
-            content.readinto(start, part)
-            file.write(part)
+        for block in content.blocks(0, content.size_bytes):
+            file.write(block)
