@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from dinoport.errors import DinoportError, HubError, NotProvenError, UsageError
 from dinoport.files.remote.http import is_offline
-from dinoport.files.remote.hub import name_fault, sound_token
+from dinoport.files.remote.hub import NAMES, sound_token
 from dinoport.files.remote.hub_errors import conflicting, told
 from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.text import shown
@@ -127,8 +127,7 @@ class Repository:
         if not valid:
             raise UsageError(
                 f"{name or 'an empty text'} does not name a repository on the Hub",
-                expected="owner/name, of letters, digits, '-', '_' and '.'",
-                found=name_fault(name),
+                expected=f"owner/name, {NAMES}",
                 next_step=call("publish", FOLDER, "owner/name"),
             )
         self.name, self.sends = name, sends
