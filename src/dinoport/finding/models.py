@@ -17,7 +17,7 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
-from dinoport.finding.attributes import attributes_of, other_head_by, stated_by, stated_by_copies
+from dinoport.finding.attributes import attributes_of, other_head_by, refuse_unseen, stated_by, stated_by_copies
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
 from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
@@ -28,7 +28,6 @@ from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statements import stored_labels
 from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
-from dinoport.finding.unseen import refuse_unseen
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
