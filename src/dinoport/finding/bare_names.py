@@ -181,10 +181,11 @@ def parted(names: Sequence[NamedTensor]) -> list[tuple[Lead | None, Sequence[Nam
         return [(None, names)]
     groups: dict[Lead | None, list[NamedTensor]] = {lead: [] for lead in sorted(leads)}
     rest: list[NamedTensor] = []
+    full = {each.full_name for each in names}
     for each in names:
         parts = tuple(each.full_name.split("."))
         counts = (count for count in range(len(parts) - 1, -1, -1) if parts[:count] in leads)
-        lead = next((parts[:count] for count in counts if not _is_outer(parts, count, leads)), None)
+        lead = next((parts[:count] for count in counts if not _is_outer(parts, count, leads, full)), None)
         if lead is None:
             rest.append(each)
         else:
@@ -223,15 +224,18 @@ OF_LAYERS = "layer_norm.weight"
 
 
 OF_ENCODER = re.compile(
-    r"encoder\.(layer\.\d+\.(attention\.(attention|output)|layernorm_\w+|intermediate|output|norm\d|layer_scale\d|mlp\.fc\d)\."
-    r"|stages\.\d+\.layers\.\d+\.(layer|shortcut)\.)"
+    r"encoder\.(layer\.\d+\.(attention\.(attention|output)|layernorm_\w+|intermediate|output|(?P<either>norm\d|layer_scale\d)"
+    r"|mlp\.fc\d)\.|stages\.\d+\.layers\.\d+\.(layer|shortcut)\.)"
 )
-"""The blocks of Transformers' ViTs and ResNets, below whose `encoder` another model may lie."""
+"""The blocks of Transformers' ViTs and ResNets, below whose `encoder` another may lie. `either` is in DINOv3's too."""
+
+OF_DINOV3 = ("layer", "0", "attention", "q_proj", "weight")
 
 
-def _is_outer(parts: Lead, count: int, leads: Container[Lead]) -> bool:
+def _is_outer(parts: Lead, count: int, leads: Container[Lead], names: Container[str]) -> bool:
     """Whether a name below a lead is that of a block of the model around it."""
-    return parts[: count - 1] in leads and bool(OF_ENCODER.match(".".join(parts[count - 1 :])))
+    found = OF_ENCODER.match(".".join(parts[count - 1 :])) if parts[: count - 1] in leads else None
+    return found is not None and not (found["either"] and ".".join((*parts[:count], *OF_DINOV3)) in names)
 
 
 def _lead(parts: Sequence[str]) -> Lead:

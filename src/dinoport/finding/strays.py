@@ -1,8 +1,8 @@
 """What lies beside a backbone: parts of it under another prefix, and what its own code may compute otherwise with."""
 
-import re
 from collections.abc import Iterable, Mapping
 
+from dinoport.codebases.stranger_signs import NECK
 from dinoport.errors import CheckpointError
 from dinoport.finding.choosing import Found
 from dinoport.mapping.claims import claims_of_target
@@ -68,10 +68,6 @@ BUILT_IN = frozenset({
     "modulation", "modulations", "injectors", "interactions", "attn_mask_probs",
 })  # fmt: skip
 """Parts of names of what lies beside a backbone and works inside it: visual prompts, Rein's tokens, EoMT's queries."""
-
-
-NECK = re.compile(r"(?:^|\.)(?:bottleneck\w*|feat_bn)\.running_mean$")
-"""The norm in front of a re-identifier's classifier."""
 
 
 def of_patches(outside: Iterable[str], architecture: object) -> list[Setting[str]]:

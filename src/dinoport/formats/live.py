@@ -22,6 +22,7 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.safetensors.reader import NAMES, read_safetensors
 from dinoport.formats.torch.modules import deciding
 from dinoport.formats.torch.storages import TORCH_DTYPES
+from dinoport.shown.calls import Unnamed
 from dinoport.tensor import Array, TensorSpec
 
 PLAIN_CLASSES = ("Tensor", "Parameter", "Buffer")
@@ -56,7 +57,7 @@ class Live(str):
         source = LiveBytes(str(self), self.state)
         remark = f"{self}, as the safetensors file that it would be: sha256 {source.sha256}"
         return Checkpoint(
-            str(self),
+            Unnamed(self),
             "state dict in memory",
             read_safetensors(source),
             (source,),
