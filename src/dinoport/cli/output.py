@@ -90,11 +90,6 @@ def print_json(data: object) -> None:
     print(json_text(data) if shows_all else json.dumps(data, indent=2))
 
 
-def print_error(error: DinoportError) -> None:
-    """Print an error as JSON, in the words of the command line."""
-    print_json(as_worded(error.to_dict()))
-
-
 MESSAGES = ("error", "refusal", "command", "commands")
 """Fields of a result whose texts are in the words of the library."""
 
