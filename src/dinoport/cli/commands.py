@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, Option, as_options, asked_of
+from dinoport.cli.options import GROUPS, Option, asked_of
 from dinoport.cli.output import (
     announce_code,
     announce_left,
@@ -82,7 +82,7 @@ def inspect(given: Any) -> None:
 
     with progress_bars(given.quiet) as on_progress:
         found = api.inspect(given.source, asked_of(Request, given), heads=bool(given.heads), on_progress=on_progress)
-    show_result(replace(found, refusal=found.refusal and as_options(found.refusal)), given.as_json)
+    show_result(found, given.as_json)
 
 
 def verify(given: Any) -> int:
