@@ -158,8 +158,9 @@ def preprocessing_in(found: Any, arguments: Mapping[str, object] | None = None) 
     if not isinstance(found, Mapping) or not TRANSFORM.keys() & found.keys():
         return None
     fields = TRANSFORM | {name: found[name] for name in TRANSFORM if found.get(name) is not None}
-    asked, channels = arguments or {}, input_channels(found)
-    channels = asked["in_chans"] if type(asked.get("in_chans")) is int else channels
+    asked = arguments or {}
+    said = asked.get("in_chans")
+    channels = said if isinstance(said, int) and 0 < said < MAX_SIDE else input_channels(found)
     side = built_side(asked, found)
     if side is not None and FITS["input_size"](fields["input_size"]):
         fields["input_size"] = [fields["input_size"][0], side, side]
@@ -186,8 +187,9 @@ def preprocessing_in(found: Any, arguments: Mapping[str, object] | None = None) 
 
 def input_channels(described: Mapping[str, Any]) -> int:
     """Of the pictures that a config builds its model for, where its arguments do not say."""
-    size = described.get("input_size")
-    return size[0] if FITS["input_size"](size) else TRANSFORM["input_size"][0]
+    size: Any = described.get("input_size")
+    channels: int = (size if FITS["input_size"](size) else TRANSFORM["input_size"])[0]
+    return channels
 
 
 STATISTICS = ("mean", "std")
