@@ -19,13 +19,13 @@ from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
 from dinoport.finding.attributes import attributes_of, other_head_by, refuse_unseen, stated_by, stated_by_copies
 from dinoport.finding.choosing import Found, choose
-from dinoport.finding.completeness import refuse_amounts
+from dinoport.finding.completeness import gaps, refuse_amounts
 from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
-from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
+from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statements import stored_labels
 from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
@@ -200,7 +200,10 @@ def _model_in(
         remarks=remarks,
         heads=reading.heads,
         warnings=(
-            *of_gaps(checkpoint),
+            *(
+                f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}"
+                for gap in gaps(checkpoint)
+            ),
             *of_built_in(place.outside),
             *(timm.warnings if timm else ()),
             *unlike_timm,

@@ -110,7 +110,7 @@ _HANDLERS: Mapping[int, Handler] = {
     ord("L"): lambda machine: machine.push(machine.bytes.long_text()),
     ord("M"): lambda machine: machine.push(machine.bytes.unsigned(2)),
     ord("N"): lambda machine: machine.push(None),
-    ord("P"): PickleMachine.persist_line,
+    ord("P"): lambda machine: machine.persist(machine.bytes.line().decode()),
     ord("Q"): lambda machine: machine.persist(machine.pop()),
     ord("R"): PickleMachine.call,
     ord("S"): lambda machine: machine.push(machine.bytes.quoted_line()),

@@ -193,9 +193,6 @@ class PickleMachine:
             raise self.limits.broken("a reference to something outside")
         self.push(self._persistent(key))
 
-    def persist_line(self) -> None:
-        self.persist(self.bytes.line().decode())
-
     def get(self, index: int) -> None:
         self.push(self.memo.get(index))
 
