@@ -26,15 +26,12 @@ from dinoport.finding.heads import Head, HeadFile
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_names, of_the_run, of_unnamed, of_wholes
-from dinoport.finding.statements import stored_labels
 from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
-from dinoport.networks.network import Classifier
 from dinoport.request import Request
 from dinoport.shown.calls import FILE, runnable
-from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -162,7 +159,8 @@ def _model_in(
         unlike_timm = held_against(checkpoint.where, timm, reading.architecture, request, wishes)
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
-    labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)
+    holder = head_file.checkpoint if head and head_file else checkpoint
+    labels, words = statements.stored_labels(holder, reading.architecture.classifier)
     labels = (timm and timm.labels) or labels
     record = timm.record if timm else {}
     unlike = unlike_original(reading.architecture, record, *_made(checkpoint, request)) if record else ()
@@ -285,16 +283,3 @@ def _made(checkpoint: Checkpoint, request: Request) -> tuple[Mapping[str, object
     report = checkpoint.report or {}
     asked, source = (found if isinstance(found := report.get(name), Mapping) else {} for name in ("request", "source"))
     return asked, None if request.to == "training" else source.get("stripped")
-
-
-def _labels(
-    checkpoint: Checkpoint, head_file: HeadFile | None, classifier: Classifier | None
-) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
-    """The names of the classes that the file of the classifier holds, and a word on where."""
-    holder = head_file.checkpoint if head_file else checkpoint
-    found = stored_labels(holder.tree, classifier.classes) if classifier else None
-    return (
-        (found[0], (f"{counted(len(found[0]), 'class name')} from {found[1]} in {holder.where}",))
-        if found
-        else (None, ())
-    )

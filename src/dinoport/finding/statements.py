@@ -16,8 +16,10 @@ from dinoport.finding.choosing import Found
 from dinoport.finding.unwrap import StateDict
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Origin, Stated, Wishes
+from dinoport.networks.network import Classifier
 from dinoport.networks.preprocessing import Preprocessing
 from dinoport.request import Request
+from dinoport.shown.text import counted
 from dinoport.tensor import TensorRef
 
 if TYPE_CHECKING:
@@ -145,13 +147,15 @@ NAMES = (
 )  # fmt: skip
 
 
-def stored_labels(tree: object, classes: int) -> tuple[Mapping[int, str], str] | None:
-    """Names by class index, for exactly so many classes, and where they stand; None without any, or with two kinds."""
-    found = dict(_labels(tree, classes))
+def stored_labels(
+    holder: Checkpoint, classifier: Classifier | None
+) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
+    """Names of exactly as many classes by index, and a word on where they stand; None without any, or with two kinds."""
+    found = dict(_labels(holder.tree, classifier.classes)) if classifier else {}
     first = next(iter(found.values()), None)
     if first is None or any(labels != first for labels in found.values()):
-        return None
-    return first, next(iter(found))
+        return None, ()
+    return first, (f"{counted(len(first), 'class name')} from {next(iter(found))} in {holder.where}",)
 
 
 def _labels(tree: object, classes: int) -> Iterator[tuple[str, dict[int, str]]]:
