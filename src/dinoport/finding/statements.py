@@ -139,10 +139,10 @@ def buffered(state: StateDict) -> Mapping[str, Stated]:
     return {"image_mean": Stated(mean, where), "image_std": Stated(std, where)} if fits else {}
 
 
-PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
+LABEL_PLACES = ("", "hyper_parameters", "hparams", "args", "config", "cfg", "meta", "meta.dataset_meta", "dataset_meta")
 """Where settings stand in a checkpoint, as keys joined by dots: Lightning's, mmengine's and what people write."""
 
-NAMES = (
+LABEL_NAMES = (
     "id2label", "label2id", "class_names", "classes", "CLASSES", "label_names", "labels", "class_to_idx", "idx_to_class"
 )  # fmt: skip
 
@@ -150,7 +150,7 @@ NAMES = (
 def stored_labels(
     holder: Checkpoint, classifier: Classifier | None
 ) -> tuple[Mapping[int, str] | None, tuple[str, ...]]:
-    """Names of exactly as many classes by index, and a word on where they stand; None without any, or with two kinds."""
+    """The names of so many classes by index, and a word on where they stand; None without any, or with two kinds."""
     found = dict(_labels(holder.tree, classifier.classes)) if classifier else {}
     first = next(iter(found.values()), None)
     if first is None or any(labels != first for labels in found.values()):
@@ -161,11 +161,11 @@ def stored_labels(
 def _labels(tree: object, classes: int) -> Iterator[tuple[str, dict[int, str]]]:
     from dinoport.codebases.transformers.labels import labels_of
 
-    for place in PLACES:
+    for place in LABEL_PLACES:
         node = tree
         for key in place.split(".") if place else ():
             node = _entries(node).get(key)
-        for name in NAMES:
+        for name in LABEL_NAMES:
             if labels := labels_of(_entries(node).get(name), classes):
                 yield f"{place}.{name}".lstrip("."), labels
 
