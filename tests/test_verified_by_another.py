@@ -43,8 +43,6 @@ def test_a_transform_that_one_side_alone_states_is_named(said: dict[str, Any], s
     if source != "the same, of our record":
         config.pop("dinoport")
         (theirs / "config.json").write_text(json.dumps(config))
-            json.dumps({key: each for key, each in config.items() if key != "dinoport"})
-        )
     processor = theirs / "preprocessor_config.json"
     processor.write_text(json.dumps({**json.loads(processor.read_text()), **said}))
     places = {"the original's": tmp_path / "p", "a folder": folder, "a file with its report": tmp_path / "back"}
