@@ -189,7 +189,7 @@ def test_one_number_is_of_all_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("eps", [0, 1, True, "1e-6", -1e-6])
-def test_an_eps_that_is_none_is_refused(eps: object) -> None:
+def test_an_eps_out_of_range_is_refused(eps: object) -> None:
     """Timm computes with some of these; the usual one was taken in their place."""
     assert list(strange("convnext_tiny", {"norm_eps": eps})) == [f"norm_eps = {eps!r}"]
 
