@@ -182,7 +182,15 @@ def unbuilt(codebase: str, vit: Any, place: str = "vision_transformer.py", sizes
     )
 
 
-def channels_warning(channels: int, trainer: str) -> tuple[str, ...]:
-    if channels == 3:
-        return ()
-    return (f"{trainer} builds models for 3 channels, and this one takes {channels}: change its patch embedding",)
+def unlike_built(architecture: Any, trainer: str, eps: Collection[float] = (1e-6,)) -> Iterator[str]:
+    """Words on a model of other channels or another eps than any that a trainer builds: no option changes these."""
+    if architecture.channels != 3:
+        takes = f"this one takes {architecture.channels}"
+        yield f"{trainer} builds models for 3 channels, and {takes}: change its patch embedding"
+    own = getattr(architecture, "layer_norm_eps", None)
+    if own is not None and own not in eps:
+        built = " or ".join(f"{each:g}" for each in eps)
+        yield (
+            f"{trainer} builds norms of eps {built}, and this model has {own:g}: change them, or all tensors load and "
+            "the model computes something else"
+        )

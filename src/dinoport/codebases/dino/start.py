@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from dinoport.codebases.dino.vit import BUILDERS
 from dinoport.codebases.drops import CENTER
-from dinoport.codebases.start import Key, Options, Start, backbone_names, channels_warning, refuse_ranks, rules_of
+from dinoport.codebases.start import Key, Options, Start, backbone_names, refuse_ranks, rules_of, unlike_built
 from dinoport.errors import SettingError
 from dinoport.formats.run_config import RunConfig
 from dinoport.model import Model
@@ -129,7 +129,7 @@ def _arch(architecture: Architecture) -> str | None:
 
 def _warnings(model: Model, head: Mapping[str, Shape], image_size: int) -> Iterator[str]:
     architecture = model.architecture
-    yield from channels_warning(architecture.channels, TRAINER)
+    yield from unlike_built(architecture, TRAINER)
     if _arch(architecture) is None:
         yield (
             f"no builder of {TRAINER} makes this model ({model.family.title}, {_sizes(architecture)}): "
