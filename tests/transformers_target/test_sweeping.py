@@ -1,4 +1,4 @@
-"""A class in float32 and in float64, in one sweep: each pass is that of the class loaded in its dtype, bit for bit."""
+"""A class in float32 and in float64, from one copy of its weights: each pass is that of the class loaded in its dtype."""
 
 from pathlib import Path
 from typing import Any

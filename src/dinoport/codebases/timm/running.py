@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dinoport.codebases.passes import Swept, by_stage, of_this_thread
+from dinoport.codebases.passes import Swept, by_stage
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
@@ -164,7 +164,7 @@ def kept_attention(model: Any) -> Iterator[list[Any]]:
         rows.append(output[:, :, 0])
 
     fused = attention.fused_attn
-    hook = attention.attn_drop.register_forward_hook(of_this_thread(keep))
+    hook = attention.attn_drop.register_forward_hook(keep)
     attention.fused_attn = False
     try:
         yield rows
@@ -224,5 +224,5 @@ def _kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
 
     with ExitStack() as hooks:
         for block in list(blocks_of(model).values())[:1]:
-            hooks.callback(block.register_forward_pre_hook(of_this_thread(keep), with_kwargs=True).remove)
+            hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
         yield found
