@@ -61,12 +61,9 @@ def contradicted_scale(evidence: Evidence, *, layer_scale: bool) -> tuple[str, .
     if evidence.config is None or not evidence.config.says(name):
         return ()
     said, has = number(evidence, name) or 0.0, "a" if layer_scale else "no"
-    alike = bool(said) is layer_scale
-    return (
-        ()
-        if alike
-        else (f"{evidence.config.name} says {name} = {said:g}, the tensors have {has} layer scale: ignored",)
-    )
+    if bool(said) is layer_scale:
+        return ()
+    return (f"{evidence.config.name} says {name} = {said:g}, the tensors have {has} layer scale: ignored",)
 
 
 def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[str]:
@@ -74,17 +71,11 @@ def contradictions(evidence: Evidence, tensors: Mapping[str, Read]) -> Iterator[
 
     `tensors` are what they show, by the config's dotted names. What the config does not say contradicts nothing.
     """
-    for name, read in tensors.items():
-        own: bool | float | str | None
-        if isinstance(read, bool):
-            own, is_alike = flag(evidence, name), flag(evidence, name) is read
-        elif isinstance(read, tuple):
-            own, is_alike = text(evidence, name), text(evidence, name) in read
-        else:
-            own, is_alike = number(evidence, name), number(evidence, name) == read
-        if own is not None and not is_alike and evidence.config is not None:
-            speaker = evidence.config.name
-            yield f"{speaker} says {name} = {_shown(own)}, the tensors have {_shown(read)}: ignored"
+    for name, read in tensors.items() if evidence.config else ():
+        said_so = flag if isinstance(read, bool) else text if isinstance(read, tuple) else number
+        own = said_so(evidence, name)
+        if evidence.config and own is not None and own not in (read if isinstance(read, tuple) else (read,)):
+            yield f"{evidence.config.name} says {name} = {_shown(own)}, the tensors have {_shown(read)}: ignored"
 
 
 def _shown(value: Read | str) -> str:
