@@ -17,9 +17,15 @@ from dinoport.networks.observing import EMBEDDING
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, aside, silent
 from dinoport.proofs import exact
 from dinoport.proofs.aside import half_of_the_threads, importing
-from dinoport.proofs.case import Case
-from dinoport.proofs.comparable import as_run, with_periods, with_sums
-from dinoport.proofs.comparison import Comparison, noise_of, own_pass, state_as_written, table_distance
+from dinoport.proofs.case import Case, as_run, with_periods, with_sums
+from dinoport.proofs.comparison import (
+    Comparison,
+    NetworkRunner,
+    noise_of,
+    own_pass,
+    state_as_written,
+    table_distance,
+)
 from dinoport.proofs.diagnosis import diagnosis
 from dinoport.proofs.difference import compare, largest
 from dinoport.proofs.verdict import GATE, Proofs
@@ -72,7 +78,6 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
 
     from dinoport.proofs import genuine, outputs
     from dinoport.proofs.picture import load_picture, picture_tensor, synthetic_picture
-    from dinoport.proofs.running import NetworkRunner
 
     runner = case.theirs.runner or NetworkRunner(case.theirs.model)
     if runner.absent:
