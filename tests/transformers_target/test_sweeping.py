@@ -1,4 +1,4 @@
-"""A class in float32 and in float64, from one copy of its weights: each pass is that of a class loaded so, bit for bit."""
+"""A class in float32 and in float64, from one copy of its weights: each pass is that of a class loaded so."""
 
 from pathlib import Path
 from typing import Any
