@@ -32,6 +32,16 @@ def refuse_leaving(path: Path, folder: Path) -> None:
     )
 
 
+def link_or_copy(path: Path, place: Path) -> None:
+    """Let a place lead to a file. On Windows, where links are a privilege, it is a copy."""
+    import shutil
+
+    try:
+        place.symlink_to(path.resolve())
+    except OSError:
+        shutil.copyfile(path, place)
+
+
 def _stores(home: Path) -> Iterator[Path]:
     for above in (home, *home.parents):
         if above.name == SNAPSHOTS:

@@ -11,7 +11,6 @@ import numpy as np
 
 from dinoport.mapping.claims import claims_of_source
 from dinoport.mapping.folding import numbered_module
-from dinoport.model import Model
 from dinoport.networks.network import Architecture
 from dinoport.networks.observing import EMBEDDING
 from dinoport.progress import BLOCKS, COMPARING, IMPORTING, LOADING, PIXELS, Bar, Progress, aside, silent
@@ -108,7 +107,8 @@ def _run(case: Case, checks: Checks, proofs: Proofs, on_progress: Progress) -> P
         if case.theirs.runner:
             importing(case.theirs.runner.imports).result()
         on_progress(LOADING, 0, 0)
-        loaded = runner.load(_widest(case.theirs.model))
+        held = {tensor.dtype for tensor in case.theirs.model.decoding.stored.values()}
+        loaded = runner.load("float64" if np.dtype(np.float64) in held else "float32")  # which rounds no weights
     if not loaded.passed:
         wait([own])
     if loaded.absent:
@@ -244,11 +244,6 @@ def diagnosed(
         held = by_content.cause or "the folder's weights are not the original's", {**state, **Weights(floats(own))}
     found = diagnosis.of_outputs(sides, state, comparison.architecture, others, held)
     return completed(found)
-
-
-def _widest(model: Model) -> str:
-    """The dtype to load a folder in: float32, unless that would round its weights."""
-    return "float64" if any(tensor.dtype == np.float64 for tensor in model.decoding.stored.values()) else "float32"
 
 
 def _notable_sizes(case: Case) -> list[tuple[int, int]]:

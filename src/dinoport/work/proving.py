@@ -10,7 +10,7 @@ from dinoport.codebases.catalogue import naming_of
 from dinoport.codebases.codebase import HubEntry, canonical_rules, classifier_of
 from dinoport.codebases.names import Names
 from dinoport.codebases.record import record_of
-from dinoport.codebases.start import tensors_in
+from dinoport.codebases.start import Start, tensors_in
 from dinoport.codebases.training import loads
 from dinoport.codebases.transformers.forms import is_known_class, is_pooler, table_of
 from dinoport.codebases.transformers.reading import without_own_pooler
@@ -198,9 +198,7 @@ def _names(rule: Rule) -> set[str]:
 
 def _start(conversion: Conversion, written: Checkpoint, folder: Path) -> Side:
     """A start for training: its table is the one way to name its tensors, wherever in the file they stand."""
-    start = conversion.target.start
-    if start is None:
-        raise ValueError("a target that is not a start for training")
+    start: Start = conversion.target.start  # type: ignore[assignment]  # it was asked for
     tensors, problems = tensors_in(start, written.tree)
     decoding = decode(tensors, conversion.target.rules)
     decoding = replace(decoding, problems=(*problems, *decoding.problems))

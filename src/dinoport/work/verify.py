@@ -43,7 +43,7 @@ from dinoport.shown.text import listed
 from dinoport.work import integrity, past_report
 from dinoport.work.alike import alike
 from dinoport.work.conversion import Conversion
-from dinoport.work.folder import refuse_to_guess, request_of
+from dinoport.work.folder import entries_of, refuse_to_guess, request_of
 from dinoport.work.prepare import planned_for, prepare
 from dinoport.work.proving import case_of, decoded_target, has_own_pooler, pinned_sources, source_side
 from dinoport.work.reporting import report_of, with_hashes
@@ -205,8 +205,7 @@ def returned_within(folder: Path) -> Path | None:
         return folder
     found = sorted(path for path in folder.iterdir() if path.suffix == ".pth")
     if len(found) > 1:
-        files = read_json(folder / REPORT).get("files")
-        listed = [file.get("name") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+        listed = [entry["name"] for entry in entries_of(read_json(folder / REPORT)) if entry]
         found = [path for path in found if path.name in listed]
     return found[0] if len(found) == 1 else None
 

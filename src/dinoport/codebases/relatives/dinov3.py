@@ -17,11 +17,6 @@ BY_EUPE = replace(DINOV3_PROCESSOR, resize=256, official=False, reason="as in EU
 OF_EUPE = (*OF_DINOV3, drop("projectors.{r}", because=PROJECTORS))
 
 
-def _is_tiny(clues: Clues) -> str | None:
-    """A width of 192, which no published DINOv3 has; it is not a proof."""
-    return "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
-
-
 EUPE_CONVNEXT = Relative(
     Family("eupe_convnext", "EUPE ConvNeXt", "facebookresearch/EUPE", OF_EUPE, BY_EUPE),
     about="EUPE's ConvNeXts (facebookresearch/EUPE): DINOv3's, learnt from several teachers.",
@@ -35,7 +30,9 @@ EUPE = Relative(
     about="EUPE (facebookresearch/EUPE): DINOv3's ViT, learnt from several teachers.",
     like="dinov3",
     facts=EUPE_CONVNEXT.facts,
-    signs=EUPE_CONVNEXT.signs._replace(guesses=_is_tiny),
+    signs=EUPE_CONVNEXT.signs._replace(  # no published DINOv3 has this width, which is not a proof
+        guesses=lambda clues: "the width of EUPE's ViT-T" if clues.size[0] == 192 else None
+    ),
     sizes={
         "EUPE-ViT-T": (192, 12, 3, 16),
         "EUPE-ViT-S": (384, 12, 6, 16),

@@ -59,16 +59,14 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
 
 ADAPTING: Mapping[str, Callable[[object], bool]] = {
     "label_offset": lambda value: not value,
-    "first_conv": lambda value: value is None or isinstance(value, str) or is_words(value),
+    "first_conv": lambda value: (
+        value is None or all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
+    ),
     "fixed_input_size": lambda value: not value,
 }
 """Fields of `pretrained_cfg` by which timm fits weights to another model, and what says that it does not."""
 
 FIELDS = frozenset({*PIXELS, *LOADING, *FOR_PEOPLE, *ADAPTING})
-
-
-def is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _effect(name: str, value: object, *, sized: bool) -> Effect:

@@ -4,7 +4,6 @@ timm is given a folder of ours with what is known of config.json, and a link to 
 and addresses of its own.
 """
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -15,6 +14,7 @@ from dinoport.codebases.passes import Swept, by_stage
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
+from dinoport.files.links import link_or_copy
 from dinoport.shown.packages import installing, missing
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
@@ -141,10 +141,7 @@ def _give_weights(folder: Path, place: Path) -> None:
         with open_checkpoint(folder) as checkpoint:
             write_safetensors(place, as_read(checkpoint.tensors))
         return
-    try:
-        place.symlink_to(weights.resolve())
-    except OSError:  # on Windows, links are a privilege
-        shutil.copyfile(weights, place)
+    link_or_copy(weights, place)
 
 
 @contextmanager
