@@ -73,7 +73,7 @@ def _compared(conversion: Conversion, shard: Path, workspace: Path) -> dict[str,
         part = decoded_target(conversion, replace(written, config=conversion.documents["config.json"]), workspace)
         anew = {conversion.model.architecture.positions or "": conversion.baked} if conversion.baked else {}
         source, target = conversion.model.decoding, part.model.decoding
-        found = compare_whole(source, target, lambda count: None, cast=conversion.cast, anew=anew)
+        found = compare_whole(source, target, cast=conversion.cast, anew=anew)
         if not _stays_in_memory(conversion):
             for side in (source, target):
                 for tensor in sources([side.steps[name] for name in found]).values():

@@ -156,9 +156,10 @@ def _verified(
         if place.is_file():  # no conversion wrote it
             fresh = replace(fresh, command="", usage=())
     if target.report is not None:
-        problems += past_report.contradictions(
+        told = past_report.contradictions(
             place, target.report, fresh, given, another=another, otherwise=bool(otherwise)
         )
+        problems += map(printable, told)
     if another:  # of the very source it may be the user's word, which is followed
         problems += conversion.model.contradicted
     with _told_apart("the source", conversion.checkpoint.where):
