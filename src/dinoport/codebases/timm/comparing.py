@@ -36,7 +36,7 @@ def compare_config(expected: Mapping[str, object], found: Mapping[str, object]) 
     for name in sorted(expected.keys() | found.keys() - {OURS, "pretrained_cfg"}):
         ours, theirs = expected.get(name), found.get(name)
         by_arguments = known and name in ("architecture", "model_args")
-        if name not in (OURS, "pretrained_cfg") and not same_json(ours, theirs) and not by_arguments:
+        if not same_json(ours, theirs) and not by_arguments:
             yield Finding(name, ours, theirs, "outputs" if name in BUILDING else "none")
     if whole is not None and other is not None:
         for name in sorted(name for name in whole.keys() | other.keys() if whole.get(name) != other.get(name)):

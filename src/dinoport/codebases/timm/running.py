@@ -6,7 +6,7 @@ and addresses of its own.
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,20 @@ class TimmRunner(Swept):
     def outputs(self, model: Any, images: Any) -> Mapping[str, Any]:
         return outputs_of(model, images)
 
-    def rotations(self, model: Any) -> AbstractContextManager[list[tuple[Any, Any]]]:
-        return _kept_rotation(model)
+    @contextmanager
+    def rotations(self, model: Any) -> Iterator[list[tuple[Any, Any]]]:
+        """A list that a forward pass adds the sines and cosines to that go into its first block."""
+        found: list[tuple[Any, Any]] = []
+
+        def keep(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
+            if keywords.get("rope") is not None:
+                sines, cosines = keywords["rope"].chunk(2, dim=-1)
+                found.append((sines, cosines))
+
+        with ExitStack() as hooks:
+            for block in list(self.blocks(model).values())[:1]:
+                hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            yield found
 
 
 class TimmTransform:
@@ -207,19 +219,3 @@ def blocks_of(model: Any) -> dict[str, Any]:
     if kind == "ConvNeXt":
         return by_stage("stages.{}.{}", (stage.blocks for stage in model.stages))
     return {f"blocks.{index}": block for index, block in enumerate(model.blocks)}
-
-
-@contextmanager
-def _kept_rotation(model: Any) -> Iterator[list[tuple[Any, Any]]]:
-    """Yield a list that a forward pass adds the sines and cosines to that go into its first block."""
-    found: list[tuple[Any, Any]] = []
-
-    def keep(module: Any, inputs: Any, keywords: Mapping[str, Any]) -> None:
-        if keywords.get("rope") is not None:
-            sines, cosines = keywords["rope"].chunk(2, dim=-1)
-            found.append((sines, cosines))
-
-    with ExitStack() as hooks:
-        for block in list(blocks_of(model).values())[:1]:
-            hooks.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        yield found
