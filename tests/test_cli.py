@@ -571,7 +571,7 @@ def test_inspect_says_what_can_be_done_with_a_folder_that_is_converted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run("convert", DEMO, "my model", *HEADS, *EXACT)
-    monkeypatch.setattr("dinoport.work.inspect.not_installed", lambda *names: [])
+    monkeypatch.setattr("dinoport.shown.calls.missing", lambda *names: [])
     done = run("inspect", "my model")
     assert done.out.partition("\nnext        ")[2].split("\n            ") == [
         "dinoport verify 'my model'",

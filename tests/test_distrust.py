@@ -394,14 +394,12 @@ def test_transformers_is_given_what_is_known_and_nothing_else(made, monkeypatch)
 def test_attention_is_pytorchs_own_whatever_the_config_asks_for(made) -> None:
     pytest.importorskip("torch")
     from dinoport.codebases.transformers.running import ClassRunner, attention_for
-    from dinoport.pictures import seeing
 
     _, folder = made
     edit(folder / "config.json", attn_implementation="eager", _attn_implementation="eager")
     runner = ClassRunner(folder, "ViTModel")
     assert runner.load().passed
     assert runner.model.config._attn_implementation == "sdpa"
-    assert seeing._load(folder, "ViTModel", "float32", folder).config._attn_implementation == "sdpa"
     assert attention_for("ResNetModel") == attention_for("DINOv3ConvNextModel") == {}
 
 

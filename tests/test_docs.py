@@ -189,4 +189,5 @@ def test_the_demo_s_output_is_what_it_prints(tmp_path, monkeypatch, capsys) -> N
 
 def without_figures(text: str) -> str:
     text = re.sub(r"[0-9a-f]{16}…|\d+(\.\d+)?(e-\d+)?", "#", text)
+    text = re.sub(r"at most\s+\(embedding\)", "at most (blocks.#)", text)  # where all are equal to the last bit
     return re.sub(r"\s+", " ", text)

@@ -201,7 +201,7 @@ def test_a_resnet_that_strides_elsewhere_is_not_taken_from_what_holds_it(lead: s
     """DeepLab of torchvision, MMSegmentation and segmentation_models, its PAN, and re-identification."""
     values = {f"{lead}{name}": each for name, each in formula.state_dict(RESNET.tensors()).items()}
     path = tmp_path / "model.pth"
-    values[beside] = formula.tensor(beside, (3, 4))
+    values[beside] = formula.tensor(beside, (3, 4, 1, 1) if beside.endswith("weight") else (4,))
     write_torch_file(path, [tensor(name, each, block=1 << 20) for name, each in values.items()])
     with pytest.raises(UnknownModelError) as raised:
         api.plan(path)
@@ -211,7 +211,11 @@ def test_a_resnet_that_strides_elsewhere_is_not_taken_from_what_holds_it(lead: s
 
 
 @pytest.mark.parametrize(
-    "beside", ["classifier.weight", "decoder.blocks.0.conv1.0.weight", "decode_head.conv_seg.weight"]
+    "beside",
+    [
+        *("classifier.weight", "decoder.blocks.0.conv1.0.weight", "decode_head.conv_seg.weight"),
+        *("aux_classifier.weight", "aux_classifier.0.weight", "aspp.weight"),  # linear layers, over a vector
+    ],
 )
 def test_a_resnet_beside_another_head_is_taken(beside: str, tmp_path) -> None:
     values = {f"encoder.{name}": each for name, each in formula.state_dict(RESNET.tensors()).items()}

@@ -48,6 +48,20 @@ def test_a_report_of_another_file_is_not_followed(back: Path) -> None:
     assert codebase(back) == UNTOLD
 
 
+def test_an_inspection_reads_no_whole_file_and_says_what_it_takes_by_name(back: Path, monkeypatch: Any) -> None:
+    def never(path: Path) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr("dinoport.files.checksums.hash_file", never)
+    plan = api.inspect(back).plan
+    assert plan is not None
+    assert [each.value for each in plan.settings if each.name == "codebase"] == ["DINO ViT"]
+    said = "dinoport.json beside it is taken for this file's by name and size: a conversion compares the hash too"
+    assert said in plan.remarks
+    with pytest.raises(AssertionError):
+        api.plan(back)
+
+
 def test_no_heads_are_taken_from_the_report_of_another_file(tmp_path: Path) -> None:
     """Nor eps: a file of the same name and size may be another model's."""
     source, wishes = BY_NAME["vit-training-checkpoint"].write(tmp_path)

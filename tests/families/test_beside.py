@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dinoport.api import convert
+from dinoport.errors import PlanError
 from tests import formula, models
 
 MOVING = "  norm_layer: layernormbf16\n  interpolate_offset: 0.0\n  interpolate_antialias: true\n"
@@ -65,6 +66,12 @@ def test_a_layer_of_the_backbone_is_its_classifier(prefix: str, tmp_path) -> Non
     beside = {f"{prefix}head.weight": torch.ones(7, 64), f"{prefix}head.bias": torch.ones(7)}
     report = convert(saved(tmp_path / "p.pth", models.VIT, prefix, **beside), tmp_path / "out", level="exact")
     assert report.class_name == "ViTForImageClassification"
+
+
+def test_no_resnet_has_blocks_of_mugs(tmp_path) -> None:
+    beside = {"relation_blocks.0.norm1.weight": torch.ones(4)}
+    with pytest.raises(PlanError, match=r"relation_blocks.0.norm1.weight is not part of this model"):
+        convert(saved(tmp_path / "resnet.pth", models.RESNET, **beside), tmp_path / "out", level="exact")
 
 
 def test_blocks_that_mugs_trains_over_groups_are_left_aside(tmp_path) -> None:

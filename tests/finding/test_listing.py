@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dinoport.api import convert, inspect, plan
+from dinoport.cli.options import as_options
 from dinoport.errors import CheckpointError
 from dinoport.finding.listing import Part, parts_of
 from dinoport.formats.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.torch.stand_ins import reached
 from dinoport.networks.rotary_vit.architecture import RotaryViT
 from dinoport.report.text import inspection_lines
+from dinoport.shown.calls import FOLDER, call
 from dinoport.shown.lines import lines_for
 from dinoport.tensor import ArrayValues, TensorRef, size_text
 from tests import models
@@ -45,10 +47,10 @@ def written(folder: Path) -> Path:
 def test_every_part_is_listed_with_what_it_is(tmp_path: Path) -> None:
     found = inspect(written(tmp_path))
     count, size = len(models.V2.tensors()), 4 * sum(int(np.prod(each)) for each in models.V2.tensors().values())
-    begin = f"dinoport convert {found.where} FOLDER --prefix state_dict"
+    teacher, student = (call("convert", found.where, FOLDER, prefix=each.prefix) for each in found.parts[:2])
     assert found.parts == (
-        Part("state_dict.teacher.vit.", V2, count, size, model=True, command=f"{begin}.teacher.vit."),
-        Part("state_dict.student.vit.", V2, count, size, model=True, command=f"{begin}.student.vit."),
+        Part("state_dict.teacher.vit.", V2, count, size, model=True, command=teacher),
+        Part("state_dict.student.vit.", V2, count, size, model=True, command=student),
         Part("state_dict.teacher_head", "a head of training", 1, 2048),
         Part("state_dict.depth_head", "a decoder for depth", 1, 768),
         Part("state_dict.text_model", "a tower of text", 1, 1280),
@@ -60,7 +62,8 @@ def test_every_part_is_listed_with_what_it_is(tmp_path: Path) -> None:
 def test_each_place_is_taken_by_the_command_beside_it(tmp_path: Path) -> None:
     source = written(tmp_path)
     found = inspect(source)
-    lines = [line.strip("│ ") for line in inspection_lines(found)]
+    with lines_for(200, as_options):
+        lines = [line.strip("│ ") for line in inspection_lines(found)]
     for part in found.parts[:2]:
         assert f"dinoport convert {source} FOLDER --prefix {part.prefix}" in lines
         assert plan(source, prefix=part.prefix).source.branch == part.prefix.rstrip(".")
@@ -81,8 +84,8 @@ def test_a_command_has_a_letter_for_what_only_its_user_knows(tmp_path: Path) -> 
         "ALPHA: lora_alpha of the adapters, from adapter_config.json or the code",
         "N: the number of attention heads, from the code or config that trained the model",
     )
-    assert (part.command, part.needs, part.count) == (command, needs, len(own))
-    with lines_for(200, str):
+    assert (as_options(part.command or ""), part.needs, part.count) == (command, needs, len(own))
+    with lines_for(200, as_options):
         lines = [line.strip("│ ") for line in inspection_lines(found)]
     assert lines[lines.index(command) + 1 :][:2] == [*needs]
     asked = {"lora_alpha": 4.0, "num_heads": 3, "prefix": "net."}
@@ -101,7 +104,7 @@ def test_of_a_place_that_no_command_takes_it_says_why(tmp_path: Path) -> None:
 
 def test_the_parts_are_a_tree_of_their_names(tmp_path: Path) -> None:
     source = written(tmp_path)
-    with lines_for(200, str):
+    with lines_for(200, as_options):
         lines = [*inspection_lines(inspect(source))]
     begin = next(place for place, line in enumerate(lines) if line.startswith("contains"))
     model = "vit: DINOv2 ViT (facebookresearch/dinov2), 34 tensors, 326.9 kB"
@@ -155,7 +158,8 @@ def test_a_file_that_is_one_model_has_the_command_that_takes_it(tmp_path: Path) 
     torch.save(state(models.V2, ""), tmp_path / "bare.pth")
     found = inspect(tmp_path / "bare.pth")
     assert [part.prefix for part in found.parts] == [""]
-    lines = [line.strip() for line in inspection_lines(found)]
+    with lines_for(200, as_options):
+        lines = [line.strip() for line in inspection_lines(found)]
     assert any(line.startswith("contains    the file itself: DINOv2 ViT") for line in lines)
     assert f"dinoport convert {tmp_path / 'bare.pth'} FOLDER" in lines
 
@@ -215,7 +219,7 @@ def test_a_student_with_a_token_of_training_is_listed_with_its_command(tmp_path:
     student = next(part for part in inspect(source, num_heads=2).parts if part.prefix.startswith("student"))
     command = f"dinoport convert {source} FOLDER --prefix student.module.backbone. --num-heads 2"
     count = len(models.VIT.tensors()) + 1
-    assert (student.model, student.count, student.command) == (True, count, command)
+    assert (student.model, student.count, as_options(student.command or "")) == (True, count, command)
     assert plan(source, num_heads=2, prefix=student.prefix).source.branch == "student"
 
 

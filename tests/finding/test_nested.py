@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dinoport.api import convert, inspect, plan
+from dinoport.cli.options import as_options
 from dinoport.errors import DinoportError, PlanError, SettingError, UnknownModelError
 from dinoport.finding.listing import parts_of
-from dinoport.finding.places import each_place, is_complete, naming_of_names
+from dinoport.finding.places import each_place, is_complete, naming_of
 from dinoport.finding.unwrap import state_dicts
 from dinoport.formats.opening import open_checkpoint
 from tests.error_text import error_text
@@ -60,15 +61,27 @@ def test_both_are_listed_and_each_is_asked_for(pair, key, tmp_path: Path) -> Non
         assert weights(tmp_path / f"theirs{place}") == weights(tmp_path / f"ours{place}")
 
 
-@pytest.mark.parametrize("inner", [("vit", "original"), ("dinov2", "transformers"), ("convnext", "original")])
-@pytest.mark.parametrize("outer", ["vit", "dinov2", "resnet"])
+INNER = (
+    ("vit", "original"),
+    ("vit", "transformers"),
+    ("dinov2", "transformers"),
+    ("dinov3", "transformers"),
+    ("convnext", "original"),
+)
+
+
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize("outer", [*INNER, ("dinov3", "original"), ("resnet", "transformers")])
 @pytest.mark.parametrize("lead", ["", "net."])
-def test_a_model_under_encoder_lies_beside_one_of_transformers(lead: str, outer: str, inner: tuple[str, str]) -> None:
-    """Whose own blocks, on disk, are below `encoder` too."""
-    shapes = {f"{lead}{name}": shape for name, shape in shapes_of(outer, "transformers").items()}
-    shapes |= {f"{lead}encoder.{name}": shape for name, shape in shapes_of(*inner).items()}
+def test_a_model_under_encoder_lies_beside_another(lead: str, outer: tuple[str, str], inner: tuple[str, str]) -> None:
+    """The blocks of one of Transformers are, on disk, below `encoder` too, and DINOv3's have names of a DINOv2's."""
+    shapes = {f"{lead}{name}": shape for name, shape in shapes_of(*outer).items()}
+    other = {f"{lead}encoder.{name}": shape for name, shape in shapes_of(*inner).items()}
+    if shapes.keys() & other.keys():
+        pytest.skip("names of two models that no file can hold together")
+    shapes |= other
     states = state_dicts(opened(shapes))
-    known = [each for each in states if naming_of_names(each.tensors) is not None]
+    known = [each for each in states if naming_of(each) is not None]
     found = {f"{place.prefix}.".lstrip(".") for place in each_place(states, known) if is_complete(place)}
     assert found == {lead, f"{lead}encoder."}
 
@@ -76,7 +89,7 @@ def test_a_model_under_encoder_lies_beside_one_of_transformers(lead: str, outer:
 def test_inspect_prints_the_command_that_takes_bare_names(tmp_path: Path) -> None:
     path = tmp_path / "run.ckpt"
     torch.save({**state("vit"), **state("vit", "enc.", shift=1.0)}, path)
-    commands = [part.command for part in inspect(path, num_heads=1).parts if part.model]
+    commands = [as_options(part.command or "") for part in inspect(path, num_heads=1).parts if part.model]
     assert [command.partition("--prefix ")[2].split()[0] for command in commands] == [".", "enc."]
 
 
@@ -193,7 +206,7 @@ def test_no_place_is_out_of_reach(first, second, pair, order: random.Random) -> 
 def whole_models(shapes) -> set[str]:
     """The prefixes of all models that are found whole."""
     states = state_dicts(opened(shapes))
-    known = [each for each in states if naming_of_names(each.tensors) is not None]
+    known = [each for each in states if naming_of(each) is not None]
     return {f"{place.prefix}.".lstrip(".") for place in each_place(states, known) if is_complete(place)}
 
 

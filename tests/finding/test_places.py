@@ -311,6 +311,15 @@ def test_of_two_pairs_of_statistics_none_is_taken(tmp_path) -> None:
     assert {each.name: each.origin for each in report.settings}["pixel mean"] == "assumed"
 
 
+@pytest.mark.parametrize("beside", ["head.weight", "decoder.conv.weight", "norm.weight"])
+@pytest.mark.parametrize("lead", ["backbone.", "model.backbone.", "module.", "encoder.", "teacher.backbone."])
+def test_patches_alone_are_told_beside_other_parts(lead: str, beside: str, tmp_path: Path) -> None:
+    """An I-JEPA is told by what it lacks, which says nothing of names under other prefixes."""
+    own = {f"{lead}{name}": torch.from_numpy(each.copy()) for name, each in relatives.BY_NAME["ijepa"].state().items()}
+    torch.save({**own, beside: torch.ones(3, 64)}, tmp_path / "run.pth")
+    assert plan(tmp_path / "run.pth", num_heads=2).class_name == "IJepaModel"
+
+
 @pytest.mark.parametrize("name", ["msn", "ijepa"])
 def test_the_other_copies_are_named_as_they_are_asked_for(name: str, tmp_path: Path) -> None:
     case = relatives.BY_NAME[name]

@@ -89,6 +89,18 @@ def test_each_becomes_what_it_becomes_alone_and_is_found_again(tmp_path: Path, r
     assert {path.name for path in out.iterdir()} == {"fleet.jsonl", "fleet.html", "step00", "step01", "step02"}
 
 
+def test_what_is_printed_as_data_proposes_commands_too(tmp_path: Path, run: Run) -> None:
+    [source] = checkpoints(tmp_path / "run", 1)
+    api.convert(source, tmp_path / "there", tiny.REQUEST, level="exact")
+    command = f"dinoport convert {tmp_path / 'there'} FOLDER --to timm"
+    printed = json.loads(run("fleet", tmp_path / "out", tmp_path / "there", "--verify", "exact", "--json").out)
+    [result] = printed["results"]
+    assert command in result["error"]["text"]
+    assert command in json.loads(run("inspect", tmp_path / "there", "--json").out)["commands"][2]
+    listed = api.fleet([tmp_path / "there"], tmp_path / "again", level="exact")
+    assert f"`dinoport.convert('{tmp_path / 'there'}', FOLDER, to='timm'" in listed.results[0]["error"]["text"]
+
+
 def test_what_is_there_needs_no_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = checkpoints(tmp_path, 2)
     api.fleet(sources, tmp_path / "out", **HEADS)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dinoport.api import convert, inspect, verify
-from dinoport.errors import CheckpointError, UsageError
+from dinoport.api import convert, inspect, plan, verify
+from dinoport.errors import CheckpointError, DinoportError, UsageError
 from dinoport.formats.live import Live, LiveBytes
 from tests import formula, models
 from tests.error_text import error_text
@@ -180,6 +180,16 @@ def test_a_state_dict_can_be_looked_at() -> None:
     assert found.where == "a state dict in memory"
     assert found.plan is not None
     assert found.plan.class_name == "Dinov2Model"
+    [part] = [part for part in found.parts if part.model]
+    assert part.command == "`dinoport.convert(SOURCE, FOLDER)`"
+
+
+def test_no_call_names_what_lies_in_memory() -> None:
+    """Its words are a description, which no program takes."""
+    other = {f"layer.{number}.weight": torch.ones(4, 4) for number in range(3)}
+    said = error_text(DinoportError, lambda: plan(other))
+    assert said.startswith("a state dict in memory is not a model of the DINO family\n")
+    assert said.endswith("  try: `dinoport.inspect(SOURCE)`")
 
 
 class Attention(torch.nn.Module):

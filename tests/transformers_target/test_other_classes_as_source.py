@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dinoport import api
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
+from dinoport.formats.checkpoint import Checkpoint
 from tests.codebases.test_folders_of_relatives import DECODER, PROCESSOR, saved, settings_of
 from tests.error_text import error_text
 
@@ -154,6 +156,45 @@ def test_what_a_class_computes_is_what_is_written(name: str, told: str, tmp_path
         else:  # the last norm stands behind what a class with a head hands out of its layers
             apart = theirs.hidden_states[-2] - found.hidden_states[-2]
     assert float(apart.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("name", ["ViTModel", "ResNetModel"])
+def test_weights_of_another_model_beside_a_config_are_not_called_its_class(
+    name: str, told: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    config = getattr(transformers, name).config_class().to_dict()
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": [name] if told else None}))
+    torch.save({"lstm.weight": torch.ones(4, 4)}, folder / "pytorch_model.bin")
+    said = error_text(UnknownModelError, lambda: api.plan(folder))
+    own = name if told else config["model_type"]
+    assert said.startswith(f"{folder} does not hold the {own} that its config.json names\n")
+    assert "\n  found: lstm.weight\n" in said
+
+
+@pytest.mark.parametrize("way", [lambda folder: api.inspect(folder), lambda folder: api.verify(folder, folder)])
+def test_a_folder_whose_class_cannot_be_told_is_closed(way: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """Whatever stands in the way, a request to stop among it."""
+    folder = saved(tmp_path / "theirs", "ViTModel")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+    closed, close = [], Checkpoint.close
+
+    def closing(checkpoint: Checkpoint) -> None:
+        closed.append(checkpoint.where)
+        close(checkpoint)
+
+    monkeypatch.setattr(Checkpoint, "close", closing)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dinoport.codebases.transformers.told_class.table_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        way(folder)
+    assert closed == [str(folder)]
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "backbone."])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dinoport.cli.console import fleet_progress, progress_bars
-from dinoport.cli.options import GROUPS, Option, as_options, asked_of
+from dinoport.cli.options import GROUPS, Option, asked_of
 from dinoport.cli.output import announce_code, check_report, is_page, keep_and_show, lines_on, print_json, show_result
 from dinoport.cli.parsing import HELP, Command, help_of, help_of_program, parse, unknown_command, with_paths
 from dinoport.cli.session import Interrupted, interruptible, run
@@ -73,7 +73,7 @@ def inspect(given: Any) -> None:
 
     with progress_bars(given.quiet) as on_progress:
         found = api.inspect(given.source, asked_of(Request, given), heads=bool(given.heads), on_progress=on_progress)
-    show_result(replace(found, refusal=found.refusal and as_options(found.refusal)), given.as_json)
+    show_result(found, given.as_json)
 
 
 def verify(given: Any) -> int:

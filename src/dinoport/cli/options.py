@@ -171,7 +171,8 @@ def _command(found: re.Match[str]) -> str:
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
             return found[0]
         name, places = call.func.attr, [as_path(word) for place in call.args for word in _words(place)]
-        options = [word for field in call.keywords for word in (option_of(field.arg or ""), *_words(field.value))]
+        given = ((option_of(field.arg or ""), ",".join(_words(field.value))) for field in call.keywords)
+        options = [word for option in given for word in option]
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # a tensor may be called like one, of any depth
         return found[0]
     places = [*places[-1:], *places[:-1]] if name == "fleet" else places  # OUT comes first there

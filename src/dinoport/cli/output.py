@@ -73,7 +73,7 @@ def keep_and_show(
 def show_result(found: Inspection | Standing | Published | Fleet | Visualization, as_json: bool) -> None:
     """Print what a command found or did."""
     if as_json:
-        print_json(found.to_dict())
+        print_json(_with_words(found.to_dict()))
     else:
         with lines_on(sys.stdout):
             text = str(found)
@@ -90,9 +90,16 @@ def print_json(data: object) -> None:
     print(json_text(data) if shows_all else json.dumps(data, indent=2))
 
 
-def print_error(error: DinoportError) -> None:
-    """Print an error as JSON, in the words of the command line."""
-    print_json(as_worded(error.to_dict()))
+MESSAGES = ("error", "refusal", "command", "commands")
+"""Fields of a result whose texts are in the words of the library."""
+
+
+def _with_words(data: object) -> object:
+    """A result with its messages in the words of the command line. A plan is a report, which stays as it is kept."""
+    if isinstance(data, dict):
+        worded = ((name, as_worded(each) if name in MESSAGES else _with_words(each)) for name, each in data.items())
+        return {**dict(worded), **({"plan": data["plan"]} if "plan" in data else {})}
+    return [*map(_with_words, data)] if isinstance(data, list | tuple) else data
 
 
 def as_worded(data: object) -> object:

@@ -21,7 +21,9 @@ def projection_heads(*names: str, parts: tuple[str, ...] = ("mlp.{k}.{p}", "last
 RELATIONS = drop("relation_blocks.{r}", because="blocks over groups of pictures, which only Mugs's training uses")
 """They lie in the backbone (`src/vision_transformer.py` of sail-sg/mugs), and no feature passes them."""
 
-OF_DINO = (*projection_heads("head"), RELATIONS, AVERAGED)
+OF_DINO = (*projection_heads("head"), AVERAGED)
+
+OF_DINO_VIT = (*OF_DINO, RELATIONS)
 
 CENTER = "dino_loss.center"
 """Where `main_dino.py` keeps the center of its teacher's outputs, beside the models in its checkpoint."""

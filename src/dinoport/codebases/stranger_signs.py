@@ -111,15 +111,17 @@ def biases_in_stages(shapes: Shapes) -> str | None:
 
 
 def strides_elsewhere(shapes: Shapes) -> str | None:
-    """A head over a ResNet whose last stages do not stride: they dilate for DeepLab, PAN and torchvision's FCN.
+    """A head of convolutions over a ResNet whose last stages do not stride: they dilate for DeepLab, PAN and
+    torchvision's FCN.
 
     Re-identification keeps the last stage's map large, and puts a norm without a layer behind it.
     """
-    over = any(name.endswith(("layer4.0.conv3.weight", "7.0.conv3.weight")) for name in shapes)
-    return next((name for name in shapes if LARGE_MAP.search(name)), None) if over else None
+    if not any(name.endswith(("layer4.0.conv3.weight", "7.0.conv3.weight")) for name in shapes):
+        return None
+    heads = (name for name, shape in shapes.items() if NECK.search(name) or (len(shape) == 4 and MAPS.search(name)))
+    return next(heads, None)
 
 
-LARGE_MAP = re.compile(
-    r"(?:^|\.)(?:(?:aux_classifier|classifier\.0\.convs|decoder\.0\.convs|aspp(?:_modules)?|fpa)\."
-    r"|(?:feat_bn|bottleneck)\.running_mean$)"
-)
+MAPS = re.compile(r"(?:^|\.)(?:aux_classifier|classifier\.0\.convs|decoder\.0\.convs|aspp(?:_modules)?|fpa)\.")
+NECK = re.compile(r"(?:^|\.)(?:bottleneck\w*|feat_bn)\.running_mean$")
+"""The norm in front of a re-identifier's classifier."""

@@ -11,7 +11,7 @@ from dinoport.codebases import catalogue
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.stranger_refusals import refuse_changed, refuse_stranger, stranger_of
 from dinoport.errors import DinoportError, SettingError, UnknownModelError
-from dinoport.finding.branches import BY_SHAPES
+from dinoport.finding.bare_names import BY_SHAPES
 from dinoport.finding.faults import faults, incomplete, refuse_without_one
 from dinoport.finding.places import (
     RANKS,
@@ -20,7 +20,7 @@ from dinoport.finding.places import (
     hurt_copies,
     is_as_good,
     is_equal,
-    naming_of_names,
+    naming_of,
     naming_there,
     places,
     rank,
@@ -65,7 +65,7 @@ def choose(
     _refuse_changed(where, chosen)
     known: list[StateDict] = []
     for state in chosen:
-        is_known = naming_of_names(state.tensors) is not None
+        is_known = naming_of(state) is not None
         if is_known and not known:
             refuse_stranger(where, state.label, state.shapes, named=naming is not None)
         if naming is not None:
@@ -169,7 +169,7 @@ def _found(state: StateDict, others: Sequence[StateDict]) -> Found:
 
 def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
     """The place that the user names, as the file's keys and parts of names joined by dots."""
-    known = [state for state in candidates if naming_of_names(state.tensors) is not None]
+    known = [state for state in candidates if naming_of(state) is not None]
     every = {_as_asked(place): place for place in (*known, *each_place(candidates))}
     found = {_as_asked(place): place for place in (*known, *places(candidates))}
     copies = {copy: place for place in every.values() for copy in place.copies}
@@ -190,7 +190,7 @@ def _under(where: str, candidates: Sequence[StateDict], prefix: str) -> Found:
 def _no_key(where: str, candidates: Sequence[StateDict], key: str) -> SettingError:
     """A word on a key that the file does not have, and on the models whose prefix has it: `student_backbone.`."""
     keys = [repr(state.label) for state in candidates if state.branch or state.path]
-    known = [state for state in candidates if naming_of_names(state.tensors) is not None]
+    known = [state for state in candidates if naming_of(state) is not None]
     asked = [_as_asked(place) for place in (*known, *each_place(candidates))]
     called = [prefix for prefix in asked if key in re.split(r"[._]", prefix)]
     step = f"{'give one of these, or ' if keys else ''}leave `checkpoint_key` out"

@@ -10,7 +10,7 @@ import numpy as np
 from dinoport.codebases.catalogue import family_by_names
 from dinoport.codebases.refusal import NOT_PART, cause_of
 from dinoport.errors import PlanError
-from dinoport.finding.places import naming_of_names, problems_of
+from dinoport.finding.places import naming_of, problems_of
 from dinoport.finding.unwrap import StateDict
 from dinoport.mapping.folding import fold_names
 from dinoport.shown.calls import call
@@ -111,7 +111,7 @@ def _folded(problems: Iterable[tuple[str, str]]) -> list[str]:
 
 def incomplete(where: str, place: StateDict, lines: Sequence[str], other: str | None = None) -> PlanError:
     """What is said of a place with these faults. `other` says what to do in its place."""
-    naming = naming_of_names(place.tensors)
+    naming = naming_of(place)
     title = family_by_names(naming).title if naming else "model"
     return not_whole(where, title, place.prefix, lines, other)
 

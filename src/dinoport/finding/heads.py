@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dinoport.errors import CheckpointError, SettingError, UnknownModelError
 from dinoport.files.folders import LocalFolder
 from dinoport.finding.bare_names import HEADS, anchor_of
-from dinoport.finding.places import each_place, naming_of_names, naming_there
+from dinoport.finding.places import each_place, naming_of, naming_there
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.claims import claims_of_source
@@ -202,7 +202,7 @@ def head_file(checkpoint: Checkpoint, name: str | None, remark: str | None) -> H
 
 def _dropped(states: Sequence[StateDict]) -> set[int]:
     """What the tables of the models in a file leave aside, such as projection heads, unless it may be a user's own."""
-    known = [state for state in states if naming_of_names(state.tensors)]
+    known = [state for state in states if naming_of(state)]
     return {
         id(tensor.values)
         for place in each_place(states, known)

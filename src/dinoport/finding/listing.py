@@ -12,7 +12,7 @@ from dinoport.errors import DinoportError
 from dinoport.finding.adapters import without_adapters
 from dinoport.finding.bare_names import bare
 from dinoport.finding.completeness import SKIPPED
-from dinoport.finding.places import by_preference, each_place, naming_of_names, naming_there
+from dinoport.finding.places import by_preference, each_place, naming_of, naming_there
 from dinoport.finding.unwrap import StateDict, state_dicts
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import Opaque, reached
@@ -73,7 +73,7 @@ def parts_of(checkpoint: Checkpoint) -> tuple[Part, ...]:
         return ()
     states = state_dicts(checkpoint)
     plain = [_merged(checkpoint.where, state) for state in states]
-    known = [state for state in plain if naming_of_names(state.tensors) is not None]
+    known = [state for state in plain if naming_of(state) is not None]
     found = _apart(each_place(plain, known))
     models = [_model(state) for state in found]
     copies = {copy: (model, state) for model, state in zip(models, found, strict=True) for copy in state.copies}

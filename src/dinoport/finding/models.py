@@ -17,19 +17,17 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.finding import statements
 from dinoport.finding.adapters import without_adapters
-from dinoport.finding.attributes import attributes_of, other_head_by, stated_by, stated_by_copies
+from dinoport.finding.attributes import attributes_of, other_head_by, refuse_unseen, stated_by, stated_by_copies
 from dinoport.finding.choosing import Found, choose
 from dinoport.finding.completeness import refuse_amounts
 from dinoport.finding.evidence import decoded, read, under_own_names, with_head, without_beside, without_unused
 from dinoport.finding.faults import refuse_nearly
 from dinoport.finding.heads import Head, HeadFile
-from dinoport.finding.hosts import of_built_in, of_patches
-from dinoport.finding.labels import stored_labels
 from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
-from dinoport.finding.strays import refuse_lost, refuse_strays
-from dinoport.finding.unseen import refuse_unseen
+from dinoport.finding.statements import stored_labels
+from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
@@ -157,7 +155,11 @@ def _model_in(
     doubts = [*filter(None, (whose_it_is,)), *state.doubts, *of_patches(place.outside, reading.architecture)]
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
-    unlike_timm = statements.said_beside(checkpoint.where, timm, reading.architecture, request, wishes) if timm else ()
+    unlike_timm: tuple[str, ...] = ()
+    if timm:
+        from dinoport.codebases.timm.contradictions import held_against
+
+        unlike_timm = held_against(checkpoint.where, timm, reading.architecture, request, wishes)
     refuse_lost(checkpoint.where, found, reading.architecture, wishes)
     refuse_strays(checkpoint.where, found, reading.architecture, place.outside, shapes, wishes)
     labels, words = _labels(checkpoint, head_file if head else None, reading.architecture.classifier)

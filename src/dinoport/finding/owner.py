@@ -10,7 +10,7 @@ from dinoport.codebases.clues import Clues
 from dinoport.codebases.codebase import Naming
 from dinoport.codebases.record import family_by_report, record_of
 from dinoport.finding.choosing import Found
-from dinoport.finding.places import naming_of_names
+from dinoport.finding.places import naming_of
 from dinoport.finding.unwrap import StateDict, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.mapping.decoding import decode
@@ -79,7 +79,7 @@ def _preferred(found: Found, copies: tuple[str, ...], why: str) -> Found:
     for copy in copies:
         for state in states:
             keys = (state.branch, *(where.rpartition(".")[2] for where in (state.path, state.prefix)))
-            if copy in keys and naming_of_names(state.tensors) is not None:
+            if copy in keys and naming_of(state) is not None:
                 others = tuple(other for other in states if other is not state)
                 return found._replace(state=replace(state, why=why), others=others)
     return found

@@ -119,7 +119,7 @@ def _is_readable(place: StateDict) -> bool:
 
 def problems_of(place: StateDict) -> tuple[tuple[str, str], ...] | None:
     """What keeps a place from being a whole network, by name; None where its sizes cannot even be read."""
-    naming = naming_of_names(place.tensors)
+    naming = naming_of(place)
     if naming is None:
         return None
     try:
@@ -179,9 +179,16 @@ def naming_of_names(tensors: Mapping[str, TensorRef]) -> Naming | None:
     return next((naming for naming in catalogue.NAMINGS if naming.recognises(shapes)), None)
 
 
+def naming_of(state: StateDict) -> Naming | None:
+    """Whose the names of a state dict are; of all of them, else of those that stood under one prefix with most."""
+    if (naming := naming_of_names(state.tensors)) or not state.beside:
+        return naming
+    return naming_of_names({name: tensor for name, tensor in state.tensors.items() if name not in state.beside})
+
+
 def naming_there(place: StateDict) -> Naming:
     """Whose the names of a place are that was found by them."""
-    naming = naming_of_names(place.tensors)
+    naming = naming_of(place)
     if naming is None:
         raise ValueError(f"a place without known names: {place.path}")
     return naming

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
 from dinoport.finding.completeness import SKIPPED, gaps
-from dinoport.finding.places import naming_of_names
+from dinoport.finding.places import naming_of
 from dinoport.formats.checkpoint import Checkpoint
+from dinoport.formats.torch.stand_ins import walked
 from dinoport.formats.transformers_folder import REPORT
 from dinoport.mapping.decoding import Decoding
 from dinoport.request import Request, option_of
@@ -39,7 +40,7 @@ def of_branches(found: Found, key: str | None) -> list[str]:
     others = [state for state in found.others if len(state.tensors) >= least]
     by_key = bool(found.state.branch) and not any(state.is_inner for state in others)
     names = [state.label if by_key else state.prefix or "." for state in others
-             if by_key or naming_of_names(state.tensors)]  # fmt: skip
+             if by_key or naming_of(state)]  # fmt: skip
     same = [f"the same tensors also lie under {', '.join(found.state.copies)}"] if found.state.copies else []
     if not names:
         return same
@@ -51,16 +52,13 @@ def of_branches(found: Found, key: str | None) -> list[str]:
 
 def of_unnamed(checkpoint: Checkpoint, found: Found) -> list[str]:
     """Lists of as many tensors as the model has: an average that was kept without names may be what is meant."""
-    lists: list[str] = []
-    pending: list[tuple[str, object, int]] = [("", checkpoint.tree, 0)]
-    while pending:
-        path, node, depth = pending.pop()
-        if isinstance(node, list) and 2 * sum(isinstance(each, TensorRef) for each in node) >= len(found.state.tensors):
-            lists.append(f"{path} holds {len(node)} tensors without names, perhaps an average of the model: not taken")
-        elif isinstance(node, dict) and depth < DEPTH:
-            pending += [(f"{path}.{name}".lstrip("."), each, depth + 1) for name, each in node.items()
-                        if isinstance(name, str) and name not in SKIPPED]  # fmt: skip
-    return lists
+    least = len(found.state.tensors) / 2
+    return [
+        f"{path} holds {len(node)} tensors without names, perhaps an average of the model: not taken"
+        for path, node in walked(checkpoint.tree, DEPTH)
+        if isinstance(node, list) and sum(isinstance(each, TensorRef) for each in node) >= least
+        and SKIPPED.isdisjoint(path.split("."))
+    ]  # fmt: skip
 
 
 DEPTH = 3
@@ -75,4 +73,6 @@ def of_the_run(checkpoint: Checkpoint) -> list[str]:
     run = checkpoint.run
     another = checkpoint.written is not None and not checkpoint.vouched
     of_another = [f"{REPORT} beside it is of another file of that name and size: nothing is taken from it"]
-    return [*([f"{run.where} was not read: {run.problem}"] if run and run.problem else []), *(of_another * another)]
+    unhashed = [f"{REPORT} beside it is taken for this file's by name and size: a conversion compares the hash too"]
+    unread = [f"{run.where} was not read: {run.problem}"] if run and run.problem else []
+    return [*unread, *(of_another * another), *(unhashed * (checkpoint.looked_at and checkpoint.written is not None))]

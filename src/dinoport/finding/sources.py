@@ -18,7 +18,7 @@ from dinoport.formats.opening import open_checkpoint
 from dinoport.formats.run_folder import SeveralError, iterations
 from dinoport.progress import Progress, silent
 from dinoport.shown.address import is_address, shown_source
-from dinoport.shown.calls import FOLDER, runnable
+from dinoport.shown.calls import FOLDER, Unnamed, runnable
 from dinoport.shown.text import as_word
 from dinoport.tensor import size_text
 
@@ -110,7 +110,7 @@ def locate(
     that is not known or cannot be converted, and for a download that fails.
     """
     if isinstance(source, Live):
-        return Located(str(source), live=source)
+        return Located(Unnamed(source), live=source)
     refuse_empty("SOURCE", source)
     if is_address(source):
         name = shown_source(source)

@@ -25,7 +25,7 @@ class Checkpoint:
     their source. `remarks` are what a user should know of how it was opened. `gaps` say why other files may hold
     more of it. `in_pieces` says that it was put together from flat pieces: its tensors have no shapes yet, which
     are the network's. `beside` are names of files in a folder that Transformers reads of its own accord. `attributes`
-    are plain ones of a module in memory, by the path of each module in it.
+    are plain ones of a module in memory, by the path of each module in it. `looked_at` says that no file is hashed.
     """
 
     where: str
@@ -44,14 +44,18 @@ class Checkpoint:
     in_pieces: bool = False
     beside: tuple[str, ...] = ()
     attributes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    looked_at: bool = False
 
     @cached_property
     def vouched(self) -> Mapping[str, object]:
         """What is `written` of this very file, by its hash; empty where it is of another. The whole file is read.
 
-        A trainer that writes over a file leaves the report beside it, and may write as many bytes.
+        A trainer that writes over a file leaves the report beside it, and may write as many bytes. A file that is only
+        looked at is taken for the report's by name and size.
         """
-        return self.written if self.written and _has_its_hashes(Path(self.where), self.written) else {}
+        if self.written and (self.looked_at or _has_its_hashes(Path(self.where), self.written)):
+            return self.written
+        return {}
 
     @cached_property
     def unread(self) -> tuple[tuple[str, str], ...]:

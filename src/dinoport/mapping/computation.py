@@ -1,6 +1,5 @@
 """Tensors whose values are computed from those of others, block by block: sums of two, and one without a part of it."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +12,12 @@ from dinoport.formats.values import extents
 from dinoport.tensor import Array, TensorRef
 
 
-class Computed(ABC):
-    """Values that lie where those lie which they are computed from."""
+class Computed:
+    """Values that lie where those lie which they are computed from: the tensors among its fields."""
 
     @property
-    @abstractmethod
-    def tensors(self) -> tuple[TensorRef, ...]: ...
+    def tensors(self) -> tuple[TensorRef, ...]:
+        return tuple(each for each in vars(self).values() if isinstance(each, TensorRef))
 
     def storages(self) -> Iterator[Storage]:
         for tensor in self.tensors:
@@ -65,10 +64,6 @@ class _SumValues(Computed):
     other: TensorRef
     offset: int
 
-    @property
-    def tensors(self) -> tuple[TensorRef, ...]:
-        return self.one, self.other
-
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         wide = np.float64 if self.one.dtype == np.float64 else np.float32
         for first in range(start, stop, limit):
@@ -83,10 +78,6 @@ class _LateValues(Computed):
     tensor: TensorRef
     count: int
 
-    @property
-    def tensors(self) -> tuple[TensorRef, ...]:
-        return (self.tensor,)
-
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         for block in self.tensor.values.blocks(start, stop, limit):
             kept = block.copy()
@@ -100,10 +91,6 @@ class _CutValues(Computed):
     tensor: TensorRef
     first: int
     last: int
-
-    @property
-    def tensors(self) -> tuple[TensorRef, ...]:
-        return (self.tensor,)
 
     def blocks(self, start: int, stop: int, limit: int) -> Iterator[Array]:
         whole = self.tensor.read().reshape(-1)

@@ -131,7 +131,7 @@ class _StepValues(Computed):
 
 
 def computed(tensor: TensorRef) -> Step:
-    """A canonical tensor whose values are computed from those of others."""
+    """A tensor with its own values, which may be computed from those of others."""
     spec = TensorSpec(tensor.name, tensor.dtype, tensor.shape)
     return Step(spec, (Span(tensor, 0, tensor.size),), Rows(), Kind.RECOMPUTED, tensor.shape)
 

@@ -15,11 +15,11 @@ from dinoport.codebases.transformers.forms import class_name_of, is_known_class
 from dinoport.codebases.transformers.processor_fields import known_processor, strange_processor_fields
 from dinoport.codebases.transformers.stated_sizes import too_large
 from dinoport.errors import CheckpointError, SettingError, printable
+from dinoport.files.folders import link_or_copy
 from dinoport.files.json_file import write_json
-from dinoport.files.links import link_or_copy
 from dinoport.formats.safetensors.writer import write_safetensors
-from dinoport.formats.stream import as_read
 from dinoport.formats.transformers_folder import CONFIG, INDEXES, PROCESSOR, READ_BESIDE, WEIGHTS, read_json
+from dinoport.mapping.plan import computed
 from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.shown.text import value_text
 from dinoport.tensor import TensorRef
@@ -90,7 +90,7 @@ def _give_weights(folder: Path, known: Path, tensors: Mapping[str, TensorRef]) -
             link_or_copy(folder / shard, known / shard)
         write_json(known / INDEXES[0], {"metadata": {}, "weight_map": weight_map})
     else:
-        write_safetensors(known / WEIGHTS[0], as_read(tensors))
+        write_safetensors(known / WEIGHTS[0], [computed(each) for each in tensors.values()])
 
 
 def _shown(name: str, value: object) -> str:

@@ -19,6 +19,15 @@ class Blank(str):
         return str(self)
 
 
+class Unnamed(str):
+    """What no call can name, such as an object in memory: `str` describes it, and a call has SOURCE in its place."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "SOURCE"
+
+
 SOURCE, FOLDER, OUT, FILE = map(Blank, ("SOURCE", "FOLDER", "OUT", "FILE"))
 
 AND_SO_ON = Blank("...")

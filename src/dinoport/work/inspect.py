@@ -13,11 +13,10 @@ from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family
 from dinoport.progress import Progress
 from dinoport.report.inspection import Inspection, branch_of
-from dinoport.request import TARGETS, Request, option_of, words_of
-from dinoport.shown.packages import PROOF
-from dinoport.shown.packages import missing as not_installed
-from dinoport.shown.text import as_path, as_word, shell_word
+from dinoport.request import Request
+from dinoport.shown.calls import FOLDER, SOURCE, Blank, call, runnable
 from dinoport.work.prepare import prepare
+from dinoport.work.refusals import other_targets
 from dinoport.work.reporting import planned_report
 
 UNKNOWN = {
@@ -38,7 +37,8 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
     """What lies in a source, its plan, or why there is none; `heads` reads them from the weights."""
     planned, refusal = None, None
     located = locate(source, on_progress, look=True, head=request.head)
-    with located.open(on_progress) as checkpoint:
+    with located.open(on_progress) as opened:
+        checkpoint = replace(opened, looked_at=True)
         states = unwrapped(checkpoint)
         parts, own, chosen = parts_of(checkpoint), request, {}
         if is_known_class(checkpoint.config or {}):  # which is the default target already
@@ -67,14 +67,9 @@ def inspect_place(source: str | Path, request: Request, on_progress: Progress, *
 
 def _next(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What can be done with a folder of Transformers: prove it, if we wrote it, and make something else of it."""
-    where = as_word(checkpoint.where)
-    proving = [f"dinoport verify {where}", f"dinoport verify SOURCE {where}"] if checkpoint.report else []
-    others = [f"dinoport convert {where} FOLDER --to {to}" for to in TARGETS if to != "transformers"]
-    return (*proving, *(f"{command}{_exact()}" for command in others))
-
-
-def _exact() -> str:
-    return " --verify exact" if not_installed(*PROOF) else ""
+    where = checkpoint.where
+    proving = (call("verify", where), runnable("verify", SOURCE, where)) if checkpoint.report else ()
+    return (*proving, *other_targets(where))
 
 
 def _with_commands(
@@ -105,11 +100,10 @@ def _with_command(
     except DinoportError as error:
         first = [problem.split("\n")[0] for problem in getattr(error, "problems", ())[:1]]
         return replace(part, refusal=f"cannot be taken: {', '.join([error.what, *first])}")
-    words = ["dinoport", "convert", as_path(located.shown), "FOLDER", *words_of(asked.to_dict())]
-    for field in missing:
-        words += [option_of(field), UNKNOWN[field][0]]
-    needs = tuple(f"{UNKNOWN[field][0]}: {UNKNOWN[field][2]}" for field in missing)
-    return replace(part, what=str(found), command=" ".join(map(shell_word, words)) + _exact(), needs=needs)
+    blanks = {field: Blank(UNKNOWN[field][0]) for field in missing}
+    needs = tuple(f"{blanks[field]}: {UNKNOWN[field][2]}" for field in missing)
+    command = runnable("convert", located.shown, FOLDER, **{**asked.to_dict(), **blanks})
+    return replace(part, what=str(found), command=command, needs=needs)
 
 
 def _family(located: Located, checkpoint: Checkpoint, asked: Request, missing: list[str]) -> Family:

@@ -21,7 +21,7 @@ from dinoport.errors import (
     printable,
 )
 from dinoport.exports.place import exported_at
-from dinoport.files.links import refuse_leaving
+from dinoport.files.folders import refuse_leaving
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import is_distributed_folder
 from dinoport.formats.opening import open_checkpoint

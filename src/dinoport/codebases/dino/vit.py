@@ -6,7 +6,7 @@ from dinoport.codebases.builder import HEAD_DIM, Belief, SaidInTraining, believe
 from dinoport.codebases.codebase import Evidence, Facts, HubEntry, Reading
 from dinoport.codebases.decoder import DECODER, read_decoder
 from dinoport.codebases.dino.trained import SIGNS as SIGNS
-from dinoport.codebases.drops import CENTER, OF_DINO
+from dinoport.codebases.drops import CENTER, OF_DINO_VIT
 from dinoport.codebases.shapes import required
 from dinoport.codebases.vit_sizes import read_sizes
 from dinoport.errors import UnknownModelError
@@ -143,7 +143,7 @@ FAMILY = Family(
     name="dino",
     title="DINO ViT",
     upstream="facebookresearch/dino",
-    drops=OF_DINO,
+    drops=OF_DINO_VIT,
     states=(CENTER,),
     preprocessing=EVALUATION,
     classifiers=("linear", "head"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dinoport.codebases.clues import Clues, Signs
 from dinoport.codebases.codebase import Facts
-from dinoport.codebases.drops import AVERAGED, OF_DINO
+from dinoport.codebases.drops import AVERAGED, OF_DINO, OF_DINO_VIT
 from dinoport.codebases.relative import Relative, Whole
 from dinoport.codebases.relatives.layer_scale import own_scales, scaled
 from dinoport.codebases.shapes import square_side
@@ -32,7 +32,7 @@ def _scaled_beside_a_row(clues: Clues) -> str | None:
 BY_IBOT = replace(EVALUATION, reason="as in iBOT's eval transform")
 
 IBOT = Relative(
-    Family("ibot", "iBOT ViT", "bytedance/ibot", (*OF_DINO, *OF_IBOT), BY_IBOT),
+    Family("ibot", "iBOT ViT", "bytedance/ibot", (*OF_DINO_VIT, *OF_IBOT), BY_IBOT),
     about="iBOT (bytedance/ibot): DINO's ViT and head, a second head for masked patches, layer scale where asked.",
     like="dino",
     facts=Facts("iBOT", interpolation=SCALE_WITH_OFFSET, says_builder=True),
@@ -54,7 +54,7 @@ def _headless(clues: Clues) -> str | None:
 
 
 SIMDINO = Relative(
-    Family("simdino", "SimDINO ViT", "RobinWu218/SimDINO", OF_DINO, EVALUATION, ("linear", "head")),
+    Family("simdino", "SimDINO ViT", "RobinWu218/SimDINO", OF_DINO_VIT, EVALUATION, ("linear", "head")),
     about="SimDINO (RobinWu218/SimDINO): DINO's ViT and head, without that head's last layer.",
     like="dino",
     facts=Facts("SimDINO", interpolation=SCALE_WITH_OFFSET, says_builder=True),
@@ -203,7 +203,7 @@ AS_DINO = replace(EVALUATION, reason="as in DINO")
 
 # Models of an unknown codebase: converted with DINO's values, claimed for nobody.
 VIT = Relative(
-    Family("vit", "ViT (codebase not known)", "", OF_DINO, AS_DINO, ("linear", "head"), values="DINO"),
+    Family("vit", "ViT (codebase not known)", "", OF_DINO_VIT, AS_DINO, ("linear", "head"), values="DINO"),
     about="A plain ViT of an unknown codebase: converted with DINO's values, claimed for nobody.",
     like="dino",
     facts=Facts(

@@ -126,9 +126,7 @@ def refuse_other_rotation(where: str, architecture: str, arguments: Mapping[str,
     """Raise SettingError where a builder rotates otherwise than a DINOv3 and no argument says that it should not."""
     builder = BUILDERS.get(architecture.partition(".")[0])
     whole = {**(builder.arguments if builder else OF_DINOV3), **arguments}
-    unlike = [
-        name for name in ("rope_type", "rope_rotate_half", "use_rot_pos_emb") if whole.get(name) != ROTATION[name]
-    ]
+    unlike = [name for name, value in ROTATION.items() if whole.get(name) != value]
     if unlike:
         raise SettingError(
             f"the config.json of {where} asks for another rotation of queries and keys than DINOv3's",

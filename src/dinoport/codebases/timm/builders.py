@@ -109,16 +109,17 @@ def _dinov3(name: str, width: int, depth: int, heads: int, align_to: int = 0, **
     return TimmBuilder(name, 1e-5, {**sizes, **OF_DINOV3, **gate, **others})
 
 
-ROTATION: Mapping[str, object] = {
-    "rope_type": "dinov3",
-    "rope_rotate_half": True,
-    "use_rot_pos_emb": True,
+ROTATION: Mapping[str, object] = {"rope_type": "dinov3", "rope_rotate_half": True, "use_rot_pos_emb": True}
+"""How a DINOv3 rotates queries and keys."""
+
+ROTARY: Mapping[str, object] = {
+    **ROTATION,
     "use_abs_pos_emb": False,
     "use_fc_norm": False,
     "dynamic_img_size": True,
 }
 OF_DINOV3: Mapping[str, object] = {
-    **ROTATION,
+    **ROTARY,
     "rope_temperature": 100.0,
     "init_values": 1e-5,
     "num_reg_tokens": 4,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from dinoport.codebases.timm.architectures import series_of
-from dinoport.codebases.timm.builders import BUILDERS
+from dinoport.codebases.timm.builders import BUILDERS, ROTATION
 
 Computed: TypeAlias = tuple[object, ...]
 """The values of an argument that are computed here; none where any is: tensors show it, it is read, or nothing in
@@ -52,9 +52,7 @@ EVA: Mapping[str, Computed] = {
     **_OF_VITS,
     **_any("num_reg_tokens", "swiglu_mlp", "swiglu_align_to", "attn_type", "rope_temperature"),
     **_any("use_abs_pos_emb", "use_fc_norm", "attn_pool_num_heads", "attn_pool_mlp_ratio"),
-    "rope_type":                   ("dinov3",),
-    "rope_rotate_half":            (True,),
-    "use_rot_pos_emb":             (True,),
+    **{name: (value,) for name, value in ROTATION.items()},
     "rope_grid_indexing":          ("ij",),
     "rope_grid_offset":            (0.0,),
     "ref_feat_shape":              (None,),

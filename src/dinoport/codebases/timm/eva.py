@@ -89,7 +89,7 @@ def _wanted(vit: RotaryViT, size: int) -> dict[str, object]:
         "rope_temperature": float(vit.rope_theta),
         "swiglu_align_to": (8 if vit.mlp_hidden % 8 == 0 else 1) if gated else 0,
         "attn_type": "rope" if vit.key_bias else "eva",
-        **builders.ROTATION,
+        **builders.ROTARY,
         "ref_feat_shape": None,
         "global_pool": "token",  # timm's default is the mean
     }

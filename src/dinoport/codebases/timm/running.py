@@ -14,7 +14,7 @@ from dinoport.codebases.passes import Swept, by_stage
 from dinoport.codebases.running import LoadingProof, Pass
 from dinoport.codebases.timm.arguments import OF_VIT
 from dinoport.codebases.timm.comparing import BUILDING, PIXELS
-from dinoport.files.links import link_or_copy
+from dinoport.files.folders import link_or_copy
 from dinoport.shown.packages import installing, missing
 
 FIRST_WITH_FOLDERS = (1, 0, 16)
@@ -146,12 +146,12 @@ def _give_weights(folder: Path, place: Path) -> None:
     """A link to a folder's weights; a pickle's are written out as they are read, so that it never reaches timm."""
     from dinoport.formats.opening import open_checkpoint
     from dinoport.formats.safetensors.writer import write_safetensors
-    from dinoport.formats.stream import as_read
+    from dinoport.mapping.plan import computed
 
     weights = folder / place.name
     if not weights.exists():
         with open_checkpoint(folder) as checkpoint:
-            write_safetensors(place, as_read(checkpoint.tensors))
+            write_safetensors(place, [computed(each) for each in checkpoint.tensors.values()])
         return
     link_or_copy(weights, place)
 

@@ -36,6 +36,7 @@ from dinoport.codebases.transformers.names import POOLER
 from dinoport.codebases.transformers.processor import transform_of
 from dinoport.codebases.transformers.signs import PATCHES, ROTARY_PATCHES
 from dinoport.codebases.transformers.stated_sizes import refuse_larger
+from dinoport.codebases.transformers.told_class import refuse_absent
 from dinoport.errors import PlanError, SettingError, UnknownModelError
 from dinoport.mapping.claims import Problem
 from dinoport.mapping.decoding import Decoding, decode
@@ -78,6 +79,7 @@ def read_folder(
     name = class_name_of(config)
     form = CLASSES.get(name)
     if form is None:
+        refuse_absent(where, name, tensors)
         refuse_kind(where, config.get("model_type"))
         raise UnknownModelError(
             f"{where} holds a {name or 'model without a class'}, which dinoport does not read",

@@ -11,14 +11,14 @@ from functools import partial
 from typing import TypeGuard
 
 from dinoport.errors import CheckpointError
-from dinoport.files.byte_sources import ByteSource, ReadsAhead
+from dinoport.files.byte_sources import ByteSource
 from dinoport.files.damage import damaged, too_short
 from dinoport.files.names import short_text
 from dinoport.formats.storage import Storage
 from dinoport.formats.torch.builders import builders
 from dinoport.formats.torch.inert_pickle import InertUnpickler
 from dinoport.formats.torch.stand_ins import Global
-from dinoport.formats.torch.storages import Doubts, StorageKey, TypedStorage
+from dinoport.formats.torch.storages import StorageKey, TypedStorage
 from dinoport.formats.values import are_sizes
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -69,6 +69,10 @@ def _is_module(key: object) -> TypeGuard[tuple[str, Global, object, object]]:
     return key[1].name.rpartition(".")[0] != "torch"
 
 
+def _extent(locate: Callable[[], int], size_bytes: int) -> tuple[int, int]:
+    return locate(), locate() + size_bytes
+
+
 class _MoreWantedError(Exception):
     """The pickles go on behind what was read."""
 
@@ -78,7 +82,6 @@ def _read(source: ByteSource, data: bytes) -> object:
     offsets: dict[str, int] = {}
     storages: dict[str, TypedStorage] = {}
     views: dict[str, tuple[str, object, object]] = {}
-    doubts = Doubts()
     table = builders(source.where)
 
     def persistent(key: object) -> object:
@@ -87,15 +90,8 @@ def _read(source: ByteSource, data: bytes) -> object:
         wanted = StorageKey.of(source.where, key, 6, untyped=False)
         if wanted.name not in storages:
             label, locate = f"storage {wanted.name[:100]}", partial(offsets.__getitem__, wanted.name)
-            doubt = doubts.of(wanted.name)
-            storage = Storage(
-                source,
-                label,
-                wanted.size_bytes,
-                locate,
-                extent=lambda: (locate(), locate() + wanted.size_bytes),
-                doubt=doubt,
-            )
+            extent = partial(_extent, locate, wanted.size_bytes)
+            storage = Storage(source, label, wanted.size_bytes, locate, extent=extent)
             storages[wanted.name] = TypedStorage(storage, wanted.dtype, wanted.count)
         root = wanted.checked(source.where, storages[wanted.name])
         view = key[5] if isinstance(key, tuple) else None
@@ -112,7 +108,7 @@ def _read(source: ByteSource, data: bytes) -> object:
             raise
         position = unpickler.bytes.position
         if use is not None:
-            doubts.settle(storages, unpickler.unknown_steps.touched())
+            unpickler.unknown_steps.settle()
         return found
 
     if load() != MAGIC_NUMBER:
@@ -167,8 +163,7 @@ def _locate_all(
     for key in keys:
         counts.append((position, position + COUNT.size))
         position = counts[-1][1] + storages[key].storage.size_bytes
-    if isinstance(source, ReadsAhead):
-        source.will_read(span for span in counts if span[1] <= source.size_bytes)
+    source.will_read(span for span in counts if span[1] <= source.size_bytes)
     for key, (begin, end) in zip(keys, counts, strict=True):
         (count,) = COUNT.unpack(source.read(begin, COUNT.size))
         typed = storages[key]

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import short_text
-from dinoport.formats.torch.dtypes import TORCH_DTYPES
 from dinoport.formats.torch.pickle_objects import Builder
 from dinoport.formats.torch.stand_ins import Global, Opaque
-from dinoport.formats.torch.storages import TypedStorage, broken
+from dinoport.formats.torch.storages import TORCH_DTYPES, TypedStorage, broken
 from dinoport.formats.values import is_shape, stored_tensor
 from dinoport.tensor import Array, TensorRef
 
