@@ -92,6 +92,9 @@ def test_a_head_and_labels_that_the_verifier_gives_are_read(tmp_path) -> None:
     assert not verify(source, tmp_path / "out", files, level="exact").verdict.failed
     with pytest.raises(SettingError, match="a file of its own for `labels`"):
         verify(source, tmp_path / "out", Request(head=head), level="exact")
+    convert(source, tmp_path / "bare", Request(num_heads=2), level="exact")  # and which source a head goes with
+    with pytest.raises(SettingError, match="try: give the original's checkpoint as SOURCE: a head goes with that"):
+        verify(tmp_path / "bare", tmp_path / "out", files, level="exact")
 
 
 @pytest.mark.parametrize(

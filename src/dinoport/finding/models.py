@@ -27,7 +27,7 @@ from dinoport.finding.owner import whose
 from dinoport.finding.places import layers_beside
 from dinoport.finding.remarks import of_branches, of_gaps, of_names, of_the_run, of_unnamed, of_wholes
 from dinoport.finding.statements import stored_labels
-from dinoport.finding.strays import of_built_in, of_patches, refuse_lost, refuse_strays
+from dinoport.finding.strays import of_built_in, of_host, refuse_lost, refuse_strays
 from dinoport.finding.unwrap import state_dicts, training_arguments
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.model import Family, Model, Origin, Wishes
@@ -152,7 +152,8 @@ def _model_in(
         users.refuse_unlike(checkpoint.where, reading.architecture, shown, assumed=assumed)
     refuse_unseen(checkpoint.where, family, state, attributes, decoding, reading)
     whose_it_is = told.setting_beside(reading.settings)
-    doubts = [*filter(None, (whose_it_is,)), *state.doubts, *of_patches(place.outside, reading.architecture)]
+    by_host = of_host(state.lead, place.outside, reading.architecture)
+    doubts = [*filter(None, (whose_it_is,)), *state.doubts, *by_host]
     if reading.problems:
         raise refusal(checkpoint.where, family, state.label, under_own_names(reading.problems, classifier))
     unlike_timm: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """What lies beside a backbone: parts of it under another prefix, and what its own code may compute otherwise with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from dinoport.codebases.stranger_signs import NECK
 from dinoport.errors import CheckpointError
@@ -70,12 +70,20 @@ BUILT_IN = frozenset({
 """Parts of names of what lies beside a backbone and works inside it: visual prompts, Rein's tokens, EoMT's queries."""
 
 
-def of_patches(outside: Iterable[str], architecture: object) -> list[Setting[str]]:
-    """What is assumed of a ViT whose patches may overlap: TransReID's are 16 pixels wide, every 12."""
-    if not hasattr(architecture, "patch_size") or not any(map(NECK.search, outside)):
-        return []
-    reason = "a re-identifier's may overlap, as TransReID's do, and no tensor shows it"
-    return [Setting("patches", "side by side", Origin.ASSUMED, reason, doubted=True)]
+def of_host(lead: tuple[str, ...], outside: Iterable[str], architecture: object) -> Iterator[Setting[str]]:
+    """What is assumed of a ViT that what holds it may compute otherwise: TransReID's patches are 16 pixels wide, every
+    12, and Depth Anything 3 gives the last norm the eps of torch's own (`dinov2/vision_transformer.py`, `block.py`).
+    """
+    if hasattr(architecture, "patch_size") and any(map(NECK.search, outside)):
+        reason = "a re-identifier's may overlap, as TransReID's do, and no tensor shows it"
+        yield Setting("patches", "side by side", Origin.ASSUMED, reason, doubted=True)
+    if lead[-2:] == IN_DEPTH_ANYTHING_3:
+        reason = "Depth Anything 3 has 1e-05 there, and no tensor shows it"
+        yield Setting("eps of the last norm", "that of all", Origin.ASSUMED, reason, doubted=True)
+
+
+IN_DEPTH_ANYTHING_3 = ("backbone", "pretrained")
+"""What stands in front of its DINOv2; Depth Anything V2, whose eps are those of a DINOv2, has `pretrained` alone."""
 
 
 def of_built_in(outside: Iterable[str]) -> list[str]:

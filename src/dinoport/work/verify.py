@@ -41,7 +41,7 @@ from dinoport.shown.address import shown_source
 from dinoport.shown.calls import FOLDER, SOURCE, runnable
 from dinoport.shown.text import listed
 from dinoport.work import integrity, past_report
-from dinoport.work.alike import alike
+from dinoport.work.alike import alike, with_transform_of
 from dinoport.work.conversion import Conversion
 from dinoport.work.folder import entries_of, refuse_to_guess, request_of
 from dinoport.work.prepare import planned_for, prepare
@@ -94,6 +94,9 @@ def verify_place(
 def _made_alike(conversion: Conversion, beside: Model, target: Checkpoint, planned: Request) -> Conversion:
     """The conversion that gives the target's form of a model that computes the same, if there is one."""
     model = alike(conversion.model, beside)
+    source = conversion.checkpoint
+    silent = source.config is None and not source.vouched and not conversion.located.genuine(model.family.name)
+    model = with_transform_of(model, beside) if silent and target.report is None else model
     form = class_name_of(target.config or {}) if planned.to == "transformers" else ""
     for request in (replace(planned, class_name=form), planned) if form else (planned,):
         with suppress(SettingError, PlanError, UnknownModelError):
