@@ -1,5 +1,6 @@
 """Low-rank parts inside a state dict are merged into their layers, in float64 and rounded once, or refused by name."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np

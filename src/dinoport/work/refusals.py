@@ -132,6 +132,11 @@ def refuse_partless(model: Model, provenance: Provenance, request: Request, clai
             )
 
 
+def other_targets(where: str) -> tuple[str, ...]:
+    """The calls that make something else of a folder of Transformers."""
+    return tuple(runnable("convert", where, FOLDER, to=to) for to in TARGETS if to != "transformers")
+
+
 def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, request: Request) -> None:
     """Raise SettingError for a source that is the target's own already, where no change is asked for."""
     changes = any(getattr(request, name) is not None for name in CHANGES)
@@ -141,9 +146,7 @@ def refuse_done(checkpoint: Checkpoint, model: Model, provenance: Provenance, re
                 f"{checkpoint.where} is a folder of Transformers already",
                 expected="a checkpoint of an original codebase, or `dtype`, `image_size` or `class_name`",
                 found="config.json and weights under the names of Transformers",
-                next_step=tuple(
-                    runnable("convert", checkpoint.where, FOLDER, to=to) for to in TARGETS if to != "transformers"
-                ),
+                next_step=other_targets(checkpoint.where),
             )
         return
     bare = not provenance.notes and not provenance.others and not model.decoding.aside and request.head is None
