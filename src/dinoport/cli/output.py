@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from dinoport.cli.options import as_options
 from dinoport.errors import DinoportError, FolderError, UsageError
 from dinoport.shown.lines import WIDTH, lines_for
-from dinoport.shown.text import shown
+from dinoport.shown.text import listed, shown
 
 if TYPE_CHECKING:
     from dinoport.pictures.drawing import Visualization
@@ -86,7 +87,7 @@ def print_json(data: object) -> None:
 
     from dinoport.files.json_file import json_text
 
-    shows_all = getattr(sys.stdout, "encoding", "").lower() == "utf-8"
+    shows_all = (getattr(sys.stdout, "encoding", None) or "").lower() == "utf-8"
     print(json_text(data) if shows_all else json.dumps(data, indent=2))
 
 
@@ -120,6 +121,12 @@ def announce_code(checks: Checks, to: str = "transformers") -> None:
         hub = checks.reference == "hub"
         where = "the original's repository, through torch.hub" if hub else checks.reference
         print(shown(f"code from {where} will be run, as --reference asks"), file=sys.stderr)
+
+
+def announce_left(paths: Sequence[str]) -> None:
+    """Name what lies in a run's folder beside the checkpoints that are taken of it."""
+    if paths:
+        print(shown(f"note: not among the checkpoints of this fleet: {listed(paths)}"), file=sys.stderr)
 
 
 def check_report(path: Path | None, source: str | None, folder: Path | None) -> None:

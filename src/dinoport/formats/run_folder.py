@@ -1,7 +1,7 @@
 """The output folder of a training run given for a checkpoint: the one that is in it, or the choice that is left."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from dinoport.errors import CheckpointError
@@ -135,12 +135,17 @@ def checkpoints_within(folder: Path) -> list[Path]:
 
 def choice_remarks(folder: Path, chosen: Path) -> tuple[str, ...]:
     """A word on what was chosen, where more in the folder looks like a checkpoint."""
-    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file() and not _is_part(path)]
-    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
-    others = [str(path.relative_to(folder)) for path in sorted(found) if chosen not in (path, path.parent)]
+    others = [str(path.relative_to(folder)) for path in also_within(folder, [chosen])]
     if not others:
         return ()
     return (f"{chosen.relative_to(folder)} was chosen; also in {folder}: {listed(others, FEW)}",)
+
+
+def also_within(folder: Path, taken: Collection[Path]) -> list[Path]:
+    """What else in a run's folder, or one folder below, looks like a checkpoint."""
+    found = [path for path in _matches(folder, (*OTHERS, *BENEATH)) if path.is_file() and not _is_part(path)]
+    found += [path for path in _matches(folder, ("*/*",)) if is_distributed_folder(path)]
+    return [path for path in sorted(found) if not {path, path.parent} & {*taken}]
 
 
 def _is_saved(path: Path) -> bool:
