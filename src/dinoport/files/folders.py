@@ -126,7 +126,7 @@ class LocalFolder:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Those of these files that are not there."""
-        return [name for name in names if not _is_file(self._path / name)]
+        return [name for name in names if not _exists(self._path / name)]
 
     def read(self, name: str, max_bytes: int) -> bytes | None:
         """A small file, whole; None where it is not there. Raises CheckpointError for a larger one."""
@@ -139,9 +139,9 @@ class LocalFolder:
             return source.read(0, source.size_bytes)
 
 
-def _is_file(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:  # such as a name that is too long
         return False
 

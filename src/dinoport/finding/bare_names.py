@@ -110,9 +110,8 @@ def with_dots(tensors: Mapping[str, TensorRef]) -> tuple[dict[str, TensorRef], s
         begins = any(map(anchor_of, names.values()))
         is_so = joiner == "/" or not any("." in name for name in tensors)
         if is_so and begins and any(map(str.__ne__, names, names.values())) and len(set(names.values())) == len(names):
-            return {
-                names[name]: tensor for name, tensor in tensors.items()
-            }, f"names joined by {joiner!r} read with dots"
+            dotted = {names[name]: tensor for name, tensor in tensors.items()}
+            return dotted, f"names joined by {joiner!r} read with dots"
     return dict(tensors), ""
 
 

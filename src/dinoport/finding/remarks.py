@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dinoport.codebases.codebase import Naming
 from dinoport.finding.choosing import Found
-from dinoport.finding.completeness import SKIPPED, gaps
+from dinoport.finding.completeness import SKIPPED
 from dinoport.finding.places import naming_of
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.torch.stand_ins import walked
@@ -62,10 +62,6 @@ def of_unnamed(checkpoint: Checkpoint, found: Found) -> list[str]:
 
 
 DEPTH = 3
-
-
-def of_gaps(checkpoint: Checkpoint) -> list[str]:
-    return [f"a tensor that is not here was taken as absent, but may lie elsewhere: {gap}" for gap in gaps(checkpoint)]
 
 
 def of_the_run(checkpoint: Checkpoint) -> list[str]:

@@ -96,7 +96,8 @@ def _made_alike(conversion: Conversion, beside: Model, target: Checkpoint, plann
     model = alike(conversion.model, beside)
     source = conversion.checkpoint
     silent = source.config is None and not source.vouched and not conversion.located.genuine(model.family.name)
-    model = with_transform_of(model, beside) if silent and target.report is None else model
+    theirs = target.report is None and not record_of(target.config or {})  # what we wrote has the source's
+    model = with_transform_of(model, beside) if silent and theirs else model
     form = class_name_of(target.config or {}) if planned.to == "transformers" else ""
     for request in (replace(planned, class_name=form), planned) if form else (planned,):
         with suppress(SettingError, PlanError, UnknownModelError):
