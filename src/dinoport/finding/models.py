@@ -200,6 +200,7 @@ def _model_in(
         warnings=(
             *of_gaps(checkpoint),
             *of_built_in(place.outside),
+            *said.warnings,
             *(timm.warnings if timm else ()),
             *unlike_timm,
             *statements.overruled(wishes, reading),

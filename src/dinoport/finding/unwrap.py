@@ -14,11 +14,11 @@ from weakref import WeakKeyDictionary
 
 from dinoport.errors import CheckpointError
 from dinoport.files.names import is_name, short_text
-from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, anchor_of, bare
+from dinoport.finding.bare_names import ANCHORS, INNER, LAYERS, NamedTensor, bare
 from dinoport.finding.branches import preference
 from dinoport.finding.completeness import SKIPPED, describe, refuse_amounts, refuse_unread, unnamed, unsound
 from dinoport.finding.namesakes import parted, told_apart
-from dinoport.finding.spellings import with_dots
+from dinoport.finding.spellings import by_usual_names
 from dinoport.formats.checkpoint import Checkpoint
 from dinoport.formats.distributed.signs import sharded_names
 from dinoport.formats.torch.modules import module_state_dict
@@ -130,9 +130,8 @@ def _state_dicts(checkpoint: Checkpoint) -> list[StateDict]:
     groups: dict[tuple[str, str], list[NamedTensor]] = {}
     spelled: dict[str, str] = {}
     for path, tensors in _tensor_dicts(checkpoint):
-        begins = any(map(anchor_of, tensors))
-        dotted, spelled[".".join(path)] = (tensors, "") if begins else with_dots(tensors)
-        for full_name, tensor in dotted.items():
+        usual, spelled[".".join(path)] = by_usual_names(tensors)
+        for full_name, tensor in usual.items():
             branch, name, removed = bare(path, full_name)
             if branch is not None:
                 groups.setdefault((branch, ".".join(path)), []).append(NamedTensor(full_name, name, removed, tensor))
